@@ -1,0 +1,58 @@
+#include "proxy/base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t clock_mono_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+int64_t clock_wall_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * (int64_t)NS_PER_SEC + (int64_t)now.tv_nsec;
+}
+
+/* Civil date from days since 1970-01-01; Howard Hinnant's algorithm, in eras of 400 years. */
+static void civil_from_days(int64_t days, int64_t *out_year, int64_t *out_month, int64_t *out_day)
+{
+    int64_t shifted = days + 719468; /* to 0000-03-01, so that leap days end a year */
+    int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
+    int64_t day_of_era = shifted - era * 146097;
+    int64_t year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int64_t month_from_march = (5 * day_of_year + 2) / 153;
+
+    *out_day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    *out_month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+    *out_year = year_of_era + era * 400 + (*out_month <= 2);
+}
+
+const char *clock_text(int64_t wall_ns, char *buf)
+{
+    const int64_t ns_per_day = INT64_C(86400) * (int64_t)NS_PER_SEC;
+    int64_t days = wall_ns / ns_per_day;
+    int64_t us = wall_ns % ns_per_day / 1000;
+    int64_t year, month, day;
+    char roomy[2 * CLOCK_TEXT_MAX];
+
+    if (wall_ns % ns_per_day < 0) {
+        days--;
+        us = (wall_ns % ns_per_day + ns_per_day) / 1000;
+    }
+    civil_from_days(days, &year, &month, &day);
+    /* Any int64_t is a year of four digits; the compiler cannot know and wants room for more. */
+    (void)snprintf(roomy, sizeof(roomy), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", (int)year,
+                   (int)month, (int)day, (int)(us / 3600000000), (int)(us / 60000000 % 60),
+                   (int)(us / 1000000 % 60), (int)(us % 1000000));
+    memcpy(buf, roomy, CLOCK_TEXT_MAX);
+    return buf;
+}

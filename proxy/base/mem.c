@@ -1,0 +1,65 @@
+#include "proxy/base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Noreturn void out_of_memory(size_t size)
+{
+    (void)dprintf(STDERR_FILENO, "isthmus: out of memory: %zu bytes were refused\n", size);
+    abort();
+}
+
+/* malloc(0) may give NULL, which must not look like a refusal. */
+static size_t at_least_one(size_t size)
+{
+    return size ? size : 1;
+}
+
+void *mem_zalloc(size_t size)
+{
+    void *ptr = calloc(1, at_least_one(size));
+
+    if (!ptr)
+        out_of_memory(size);
+    return ptr;
+}
+
+void *mem_zalloc_array(size_t count, size_t size)
+{
+    void *ptr = calloc(at_least_one(count), at_least_one(size));
+
+    if (!ptr)
+        out_of_memory(size);
+    return ptr;
+}
+
+void *mem_alloc(size_t size)
+{
+    void *ptr = malloc(at_least_one(size));
+
+    if (!ptr)
+        out_of_memory(size);
+    return ptr;
+}
+
+void *mem_realloc(void *ptr, size_t size)
+{
+    void *grown = realloc(ptr, at_least_one(size));
+
+    if (!grown)
+        out_of_memory(size);
+    return grown;
+}
+
+void mem_free(void *ptr)
+{
+    free(ptr);
+}
+
+void mem_wipe(void *ptr, size_t size)
+{
+    if (size)
+        explicit_bzero(ptr, size);
+}

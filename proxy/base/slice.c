@@ -1,0 +1,126 @@
+#include "proxy/base/slice.h"
+
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+void slab_pool_init(struct slab_pool *pool, uint32_t max_free)
+{
+    *pool = (struct slab_pool){.max_free = max_free};
+}
+
+void slab_pool_fini(struct slab_pool *pool)
+{
+    ensure(pool->n_live == 0 && pool->live_bytes == 0);
+    while (pool->free) {
+        struct slab *slab = pool->free;
+        pool->free = slab->next_free;
+        mem_free(slab);
+    }
+    *pool = (struct slab_pool){0};
+}
+
+static struct slab *take_free(struct slab_pool *pool)
+{
+    struct slab *slab = pool->free;
+
+    if (slab) {
+        pool->free = slab->next_free;
+        pool->n_free--;
+    }
+    return slab;
+}
+
+struct slab *slab_new(struct slab_pool *pool, size_t size)
+{
+    struct slab *slab = NULL;
+
+    ensure(size <= UINT32_MAX);
+    if (size == 0)
+        size = SLAB_BYTES;
+    if (size == SLAB_BYTES)
+        slab = take_free(pool);
+    if (!slab)
+        slab = mem_alloc(sizeof(*slab) + size);
+    slab->refs = 1;
+    slab->cap = (uint32_t)size;
+    slab->used = 0;
+    slab->pool = pool;
+    slab->next_free = NULL;
+    pool->live_bytes += size;
+    pool->n_live++;
+    return slab;
+}
+
+void slab_ref(struct slab *slab)
+{
+    assume(slab->refs > 0 && slab->refs < UINT32_MAX);
+    slab->refs++;
+}
+
+static void slab_return(struct slab *slab)
+{
+    struct slab_pool *pool = slab->pool;
+
+    pool->live_bytes -= slab->cap;
+    pool->n_live--;
+    if (slab->cap != SLAB_BYTES || pool->n_free >= pool->max_free) {
+        mem_free(slab);
+        return;
+    }
+    slab->next_free = pool->free;
+    pool->free = slab;
+    pool->n_free++;
+}
+
+void slab_unref(struct slab *slab)
+{
+    ensure(slab->refs > 0);
+    if (--slab->refs == 0)
+        slab_return(slab);
+}
+
+struct slice slice_of(struct slab *slab, size_t offset, size_t len)
+{
+    ensure(offset <= slab->cap && len <= slab->cap - offset);
+    if (len == 0)
+        return (struct slice){0};
+    if (slab->used < offset + len)
+        slab->used = (uint32_t)(offset + len);
+    slab_ref(slab);
+    return (struct slice){slab, slab->bytes + offset, len};
+}
+
+struct slice slice_copy(struct slab_pool *pool, const void *bytes, size_t len)
+{
+    struct slab *slab;
+
+    if (len == 0)
+        return (struct slice){0};
+    slab = slab_new(pool, len);
+    slab->used = slab->cap;
+    memcpy(slab->bytes, bytes, len);
+    return (struct slice){slab, slab->bytes, len};
+}
+
+struct slice slice_ref(struct slice slice)
+{
+    if (slice.slab)
+        slab_ref(slice.slab);
+    return slice;
+}
+
+struct slice slice_sub(struct slice slice, size_t offset, size_t len)
+{
+    ensure(offset <= slice.len && len <= slice.len - offset);
+    if (len == 0)
+        return (struct slice){0};
+    slab_ref(slice.slab);
+    return (struct slice){slice.slab, slice.ptr + offset, len};
+}
+
+void slice_release(struct slice slice)
+{
+    if (slice.slab)
+        slab_unref(slice.slab);
+}

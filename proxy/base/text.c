@@ -1,0 +1,135 @@
+#include "proxy/base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+#define TEXT_LIMIT_BYTES ((size_t)64 << 20)
+#define TEXT_FIRST_BYTES ((size_t)128)
+
+/* Makes room for len more bytes and the NUL; false when the limit forbids it, and from then on. */
+static bool make_room(struct text *text, size_t len)
+{
+    size_t limit = text->limit ? text->limit : TEXT_LIMIT_BYTES;
+    size_t cap = text->cap ? text->cap : TEXT_FIRST_BYTES;
+
+    if (text->truncated || len > limit || text->len > limit - len) {
+        text->truncated = true;
+        return false;
+    }
+    while (cap < text->len + len + 1)
+        cap *= 2;
+    if (cap != text->cap) {
+        text->ptr = mem_realloc(text->ptr, cap);
+        text->cap = cap;
+    }
+    return true;
+}
+
+void text_add(struct text *text, struct str part)
+{
+    if (!make_room(text, part.len))
+        return;
+    if (part.len)
+        memcpy(text->ptr + text->len, part.ptr, part.len);
+    text->len += part.len;
+    text->ptr[text->len] = '\0';
+}
+
+void text_addc(struct text *text, char c)
+{
+    text_add(text, (struct str){&c, 1});
+}
+
+void text_addf(struct text *text, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    text_addv(text, format, args);
+    va_end(args);
+}
+
+void text_addv(struct text *text, const char *format, va_list args)
+{
+    char small[256];
+    va_list again;
+    int len;
+
+    va_copy(again, args);
+    len = vsnprintf(small, sizeof(small), format, args);
+    ensure(len >= 0);
+    if ((size_t)len < sizeof(small)) {
+        text_add(text, (struct str){small, (size_t)len});
+    } else if (make_room(text, (size_t)len)) {
+        (void)vsnprintf(text->ptr + text->len, (size_t)len + 1, format, again);
+        text->len += (size_t)len;
+    }
+    va_end(again);
+}
+
+static void add_escaped(struct text *text, char c)
+{
+    switch (c) {
+    case '"': text_add(text, STR("\\\"")); break;
+    case '\\': text_add(text, STR("\\\\")); break;
+    case '\n': text_add(text, STR("\\n")); break;
+    case '\r': text_add(text, STR("\\r")); break;
+    case '\t': text_add(text, STR("\\t")); break;
+    default: text_addf(text, "\\u%04x", (unsigned)(unsigned char)c);
+    }
+}
+
+static bool needs_escape(char c)
+{
+    return (unsigned char)c < 0x20 || c == '"' || c == '\\' || c == 0x7f;
+}
+
+void text_add_json(struct text *text, struct str part)
+{
+    size_t plain = 0; /* where the run of bytes that need no care began */
+    size_t at = 0;
+
+    while (at < part.len) {
+        size_t len = str_utf8_len(part, at);
+
+        if (len > 0 && !needs_escape(part.ptr[at])) {
+            at += len;
+            continue;
+        }
+        text_add(text, str_sub(part, plain, at - plain));
+        if (len == 0)
+            text_add(text, STR("\xef\xbf\xbd"));
+        else
+            add_escaped(text, part.ptr[at]);
+        plain = ++at;
+    }
+    text_add(text, str_sub(part, plain, at - plain));
+}
+
+void text_add_json_string(struct text *text, struct str part)
+{
+    text_addc(text, '"');
+    text_add_json(text, part);
+    text_addc(text, '"');
+}
+
+struct str text_str(const struct text *text)
+{
+    return (struct str){text->ptr, text->len};
+}
+
+void text_clear(struct text *text)
+{
+    text->len = 0;
+    text->truncated = false;
+    if (text->ptr)
+        text->ptr[0] = '\0';
+}
+
+void text_fini(struct text *text)
+{
+    mem_free(text->ptr);
+    *text = (struct text){.limit = text->limit};
+}
