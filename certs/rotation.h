@@ -1,0 +1,70 @@
+/*
+ * rotation.h - keeps one fresh SVID for every identity this node needs.
+ *
+ * wanted -> requested -> held -> renewed at half-life -> ... A source makes the certificates (the CA over gRPC, files);
+ * rotation decides when to ask, with at most ROTATION_IN_FLIGHT requests at once, jittered exponential backoff (1 s to
+ * 150 s) per identity after a failure, the old SVID kept until it expires, and dropped when the identity is no longer
+ * wanted.
+ *
+ *          want             sent               issued
+ *  ABSENT ──────► WAITING ──────► REQUESTED ──────────► HELD ──┐ half-life: WAITING again, the SVID kept meanwhile
+ *                    ▲   failed: backoff │                └────┘
+ *                    └──────────────────┘       every state ──► ABSENT (unwant)
+ *
+ * Owner: the control thread. Thread: its loop's.
+ */
+#ifndef ISTHMUS_CERTS_ROTATION_H
+#define ISTHMUS_CERTS_ROTATION_H
+
+#include "certs/svid.h"
+#include "proxy/io/loop.h"
+
+#define ROTATION_IN_FLIGHT 16
+
+/* Where certificates come from. request() starts one and must later call rotation_answer() exactly once for it, from the
+ * loop. cancel_all() drops what is in flight without answering. */
+struct cert_source {
+    void (*request)(struct cert_source *source, struct str id, struct str csr_pem);
+    void (*cancel_all)(struct cert_source *source);
+    struct rotation *rotation; /* set by rotation_new() */
+};
+
+struct rotation;
+
+struct rotation_events {
+    /* An identity got its first or a newer SVID (borrowed), or lost it (svid NULL: expired or no longer wanted). */
+    void (*on_svid)(void *owner, struct str id, struct svid *svid);
+};
+
+struct rotation *rotation_new(struct loop *loop, struct cert_source *source,
+                              const struct rotation_events *events, void *owner);
+void rotation_free(struct rotation *rotation);
+
+/* Says that an identity is needed (counted: want twice, unwant twice). */
+void rotation_want(struct rotation *rotation, struct str id);
+void rotation_unwant(struct rotation *rotation, struct str id);
+/* Gives an SVID from the disk; takes the reference. Used if the identity is wanted and has none fresher. */
+void rotation_offer(struct rotation *rotation, struct svid *svid);
+
+/* The source's answer: chain_pem on success, or err < 0 with the sentence why. */
+void rotation_answer(struct rotation *rotation, struct str id, struct str chain_pem, int err,
+                     struct str why);
+/* The source can be reached again: ask now for what waits in backoff. */
+void rotation_retry_now(struct rotation *rotation);
+
+/* The SVID held for an identity, or NULL. Borrowed. */
+struct svid *rotation_find(const struct rotation *rotation, struct str id);
+/* True when every wanted identity holds an SVID. */
+bool rotation_is_complete(const struct rotation *rotation);
+
+struct rotation_status { /* for ctl certs */
+    struct str id;
+    const char *state;
+    int64_t not_before_ns, not_after_ns; /* 0: none */
+    struct str serial;
+    struct str last_error;
+};
+/* Visits every identity; start with *idx 0. */
+bool rotation_next(const struct rotation *rotation, size_t *idx, struct rotation_status *out_status);
+
+#endif

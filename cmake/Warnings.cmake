@@ -1,0 +1,30 @@
+# The warnings every source of ours is built with, and the hardening of release builds.
+add_library(isthmus_warnings INTERFACE)
+set(both
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wcast-qual -Wcast-align
+    -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wredundant-decls -Wformat=2
+    -Wundef -Wvla -Wwrite-strings -Wpointer-arith -Wswitch-enum -Wimplicit-fallthrough
+    -Wnull-dereference -Wdouble-promotion)
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+    list(APPEND both -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wtrampolines -Walloca
+         -Wstack-usage=65536)
+else()
+    list(APPEND both -Wmissing-variable-declarations -Wcomma -Wconditional-uninitialized
+         -Wunreachable-code)
+endif()
+if(ISTHMUS_WERROR)
+    list(APPEND both -Werror)
+endif()
+target_compile_options(isthmus_warnings INTERFACE ${both})
+
+# What everything is built with, third-party and generated code included.
+add_compile_definitions(_GNU_SOURCE)
+add_compile_options(-fno-omit-frame-pointer)
+if(ISTHMUS_SANITIZE)
+    add_compile_options(-fsanitize=${ISTHMUS_SANITIZE})
+    add_link_options(-fsanitize=${ISTHMUS_SANITIZE})
+elseif(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    add_compile_options(-D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
+                        -fcf-protection -fno-plt)
+    add_link_options(-Wl,-z,relro -Wl,-z,now)
+endif()

@@ -1,0 +1,164 @@
+/*
+ * manifests.h - a folder of Kubernetes manifests, read as one set of typed objects.
+ *
+ * Every *.yaml, *.yml and *.json file of the folder and its subfolders (not hidden ones; symlinks are followed, as
+ * mounted ConfigMaps need), each with any number of documents, `kind: List` unwrapped. Kinds without a use here are
+ * passed over; fields without a use too, since real objects carry many, except in our own kinds and in policies, where
+ * an unknown field is an error: a policy must not silently not apply.
+ *
+ * All or nothing: with any error the caller keeps the set it had.
+ * Checked: names (RFC 1123), namespaces, ports, addresses, that two objects of one kind do not share a name (both places
+ * are told), that a Service has ports unless it is headless or an ExternalName, that an EndpointSlice of addressType
+ * IPv4/IPv6 holds addresses of it, API versions.
+ *
+ * Owner: manifests_free(). Thread: one. Source: Kubernetes API v1, discovery.k8s.io/v1, KEP-1645, Istio security/v1.
+ */
+#ifndef ISTHMUS_CONFIG_MANIFESTS_H
+#define ISTHMUS_CONFIG_MANIFESTS_H
+
+#include "config/model.h"
+#include "config/yaml.h"
+
+struct label {
+    struct str key, value;
+};
+
+struct object { /* what every kind has */
+    struct place place;
+    struct str name, namespace_;
+    struct label *labels;
+    size_t n_labels;
+    struct label *annotations;
+    size_t n_annotations;
+    int64_t created_ns; /* metadata.creationTimestamp; 0 when absent */
+    struct str uid;
+};
+
+struct k8s_namespace {
+    struct object meta;
+};
+
+struct k8s_node {
+    struct object meta;
+    struct str region, zone;
+};
+
+struct k8s_pod {
+    struct object meta;
+    struct str node, service_account; /* "default" when absent */
+    struct str hostname, subdomain;
+    struct str owner_kind, owner_name; /* the controlling owner reference */
+    struct ip addresses[MODEL_ADDRESSES_MAX];
+    size_t n_addresses;
+    bool host_network;
+    bool is_ready;    /* phase Running and condition Ready is not False; absent conditions count as ready */
+    bool is_finished; /* phase Succeeded or Failed */
+    struct { struct str name; uint16_t port; bool is_udp; } *ports; /* named container ports */
+    size_t n_ports;
+};
+
+struct k8s_service_port {
+    struct str name;
+    uint16_t port;
+    uint16_t target_port;      /* 0: see target_name */
+    struct str target_name;
+    struct str app_protocol;
+    bool is_udp; /* SCTP is an error */
+};
+
+enum k8s_service_type { SERVICE_CLUSTER_IP, SERVICE_HEADLESS, SERVICE_EXTERNAL_NAME };
+
+struct k8s_service { /* NodePort and LoadBalancer are SERVICE_CLUSTER_IP here (M25) */
+    struct object meta;
+    enum k8s_service_type type;
+    struct ip addresses[MODEL_ADDRESSES_MAX];
+    size_t n_addresses;
+    struct k8s_service_port *ports;
+    size_t n_ports;
+    struct label *selector;
+    size_t n_selector;
+    bool publish_not_ready;
+};
+
+struct k8s_endpoint {
+    struct place place;
+    struct ip addresses[MODEL_ADDRESSES_MAX];
+    size_t n_addresses;
+    bool is_ready, is_serving, is_terminating;
+    struct str hostname, node, zone, target_pod; /* target_pod: name of targetRef when its kind is Pod */
+};
+
+struct k8s_endpoint_slice {
+    struct object meta;
+    struct str service; /* label kubernetes.io/service-name */
+    struct k8s_endpoint *endpoints;
+    size_t n_endpoints;
+    struct { struct str name; uint16_t port; bool is_udp; } *ports;
+    size_t n_ports;
+};
+
+struct k8s_export {
+    struct object meta;
+};
+
+struct k8s_import { /* one that a user or another implementation made; ours are derived from exports */
+    struct object meta;
+    bool is_headless;
+    struct ip addresses[2];
+    size_t n_addresses;
+    struct k8s_service_port *ports;
+    size_t n_ports;
+};
+
+struct k8s_policy {
+    struct object meta;
+    struct model_policy policy;  /* scope and namespace are decided by the registry, from selector and root namespace */
+    struct label *selector;
+    size_t n_selector;
+    bool has_selector;
+};
+
+struct manifests {
+    struct arena arena;
+    size_t n_files;
+    struct k8s_namespace *namespaces;
+    size_t n_namespaces;
+    struct k8s_node *nodes;
+    size_t n_nodes;
+    struct k8s_pod *pods;
+    size_t n_pods;
+    struct k8s_service *services;
+    size_t n_services;
+    struct k8s_endpoint_slice *slices;
+    size_t n_slices;
+    struct k8s_export *exports;
+    size_t n_exports;
+    struct k8s_import *imports;
+    size_t n_imports;
+    struct k8s_policy *policies;
+    size_t n_policies;
+};
+
+/* Reads a folder. NULL with at least one error in the diag, or the set (warnings possible). */
+struct manifests *manifests_read(const char *dir, struct diag *diag);
+/* Reads single files, as `isthmus check` does. */
+struct manifests *manifests_read_files(const char *const *paths, size_t n_paths, struct diag *diag);
+void manifests_free(struct manifests *manifests);
+
+/* What needs more than one object to see: an export without its Service or of an ExternalName, a slice of no Service, a
+ * pod on a node that is not there, a policy that selects nothing. Warnings, except an export of nothing: an error in
+ * strict mode (isthmus check), a condition of the export otherwise. */
+void manifests_cross_check(const struct manifests *manifests, bool strict, struct diag *diag);
+
+/* The value of a label or annotation, or {0}. */
+struct str label_find(const struct label *labels, size_t n_labels, const char *key);
+
+/* Does a pod's label set satisfy a selector? An empty selector selects all. */
+bool label_select(const struct label *selector, size_t n_selector, const struct label *labels,
+                  size_t n_labels);
+
+/* Is a pod in the mesh? Label isthmus.io/mesh (enabled | disabled) or Istio's istio.io/dataplane-mode (ambient | none)
+ * on the pod, else on its namespace; host-network pods never are. */
+bool manifests_is_enrolled(const struct k8s_pod *pod, const struct k8s_namespace *namespace_);
+
+#endif

@@ -1,0 +1,129 @@
+/*
+ * model.h - the mesh as both sides of the control stream see it: workloads, services, policies, trust bundles.
+ *
+ * The control process makes these from Kubernetes objects; xds encodes them into istio.workload.Address,
+ * istio.security.Authorization and Secret resources; the proxy decodes them back and compiles them into a snapshot.
+ * Plain values without pointers between objects: they refer to each other by name.
+ *
+ * Strings and arrays belong to the arena of whoever made the object (one arena a resource in the proxy).
+ * Names: a workload's is its uid, "<cluster>//v1/Pod/<namespace>/<name>"; a service's is "<namespace>/<hostname>";
+ * a policy's is "<namespace>/<name>"; a bundle's is "spiffe://<trust domain>".
+ * Source: ztunnel's workload.proto and authorization.proto (fields without a use here are left out).
+ */
+#ifndef ISTHMUS_CONFIG_MODEL_H
+#define ISTHMUS_CONFIG_MODEL_H
+
+#include "proxy/base/addr.h"
+#include "proxy/base/arena.h"
+
+#define MODEL_ADDRESSES_MAX 4  /* of one workload or service */
+#define MODEL_PORTS_MAX     256 /* of one service */
+
+enum app_protocol { APP_UNKNOWN, APP_HTTP11, APP_HTTP2, APP_GRPC, APP_TCP, APP_TLS };
+
+struct model_port {
+    uint16_t service_port, target_port; /* target_port 0 in a service: the endpoints' own maps say */
+    enum app_protocol app_protocol;
+    struct str name;  /* "" when unnamed; for SRV. Travels in our extension */
+    bool is_udp;      /* named in DNS, never balanced */
+};
+
+struct model_membership { /* one service that a workload serves */
+    struct str service;      /* "<namespace>/<hostname>" */
+    struct model_port *ports;
+    size_t n_ports;
+    struct str dns_hostname; /* headless: the endpoint's own label, "" for one made of its address */
+    bool not_ready;          /* this slice says so, whatever the workload's health */
+};
+
+struct model_workload {
+    struct str uid, name, namespace_, service_account, trust_domain;
+    struct str node, cluster, network;
+    struct str canonical_name, canonical_revision, workload_name;
+    struct str region, zone, subzone;
+    struct ip addresses[MODEL_ADDRESSES_MAX];
+    size_t n_addresses;
+    bool speaks_hbone; /* enrolled in the mesh */
+    bool is_healthy;
+    bool host_network; /* its address is the node's: not found by address */
+    uint32_t capacity; /* weight, 1 by default */
+    struct model_membership *services;
+    size_t n_services;
+    struct str *policies; /* names of policies that select it */
+    size_t n_policies;
+};
+
+enum service_scope { SERVICE_CLUSTER_LOCAL, SERVICE_CLUSTERSET };
+
+struct model_service {
+    struct str name, namespace_, hostname;
+    struct ip addresses[MODEL_ADDRESSES_MAX];
+    size_t n_addresses;
+    struct model_port *ports;
+    size_t n_ports;
+    struct str *sans; /* identities that may serve it beyond the workloads' own */
+    size_t n_sans;
+    bool is_headless;
+    bool allow_unhealthy; /* publishNotReadyAddresses */
+};
+
+enum policy_action { POLICY_ALLOW, POLICY_DENY };
+enum policy_scope { POLICY_GLOBAL, POLICY_NAMESPACE, POLICY_WORKLOAD };
+enum match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_PRESENCE };
+
+struct string_match {
+    enum match_kind kind;
+    struct str value;
+};
+
+/* Values of one field are alternatives; a not_ field matches when none of its values does. */
+struct model_match {
+    struct string_match *namespaces, *not_namespaces, *principals, *not_principals;
+    size_t n_namespaces, n_not_namespaces, n_principals, n_not_principals;
+    struct cidr *source_ips, *not_source_ips, *destination_ips, *not_destination_ips;
+    size_t n_source_ips, n_not_source_ips, n_destination_ips, n_not_destination_ips;
+    uint16_t *ports, *not_ports;
+    size_t n_ports, n_not_ports;
+    /* Something that this version cannot evaluate stood here: ALLOW then never matches, DENY always does. */
+    bool has_unknown;
+};
+
+struct model_clause { /* matches are alternatives */
+    struct model_match *matches;
+    size_t n_matches;
+};
+
+struct model_rule { /* clauses must all match */
+    struct model_clause *clauses;
+    size_t n_clauses;
+};
+
+struct model_policy {
+    struct str name, namespace_; /* namespace_ "" when the scope is global */
+    enum policy_action action;
+    enum policy_scope scope;
+    bool dry_run;
+    struct model_rule *rules; /* alternatives; none: never matches */
+    size_t n_rules;
+};
+
+struct model_bundle {
+    struct str trust_domain;
+    struct str pem; /* the roots */
+};
+
+enum model_kind { MODEL_WORKLOAD, MODEL_SERVICE, MODEL_POLICY, MODEL_BUNDLE, MODEL_KINDS };
+
+/* One resource: exactly the member that kind says. */
+struct model_resource {
+    enum model_kind kind;
+    struct str name; /* as above, unique within the kind */
+    union {
+        struct model_workload *workload;
+        struct model_service *service;
+        struct model_policy *policy;
+        struct model_bundle *bundle;
+    } of;
+};
+
+#endif

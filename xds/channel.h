@@ -1,0 +1,43 @@
+/*
+ * channel.h - one HTTP/2 connection over mutual TLS to a control process, kept up.
+ *
+ *           lookup, connect        handshake            SETTINGS
+ *  RESTING ───────────────► DIALING ─────────► SECURING ─────────► UP
+ *     ▲                        │ failed           │ failed          │ died, or channel_redial()
+ *     └────────────────────────┴──────────────────┴─────────────────┘  rest: jittered exponential, 100 ms to 15 s;
+ *                                                                      back to 100 ms after 5 s of being UP
+ * Owner: whoever opened it. Thread: the loop's.
+ */
+#ifndef ISTHMUS_XDS_CHANNEL_H
+#define ISTHMUS_XDS_CHANNEL_H
+
+#include "config/bootstrap.h"
+#include "proxy/http/h2.h"
+#include "proxy/tls/tls_stream.h"
+
+struct channel_options {
+    struct endpoint_name server;
+    uint32_t mark;                    /* SO_MARK of the socket */
+    const struct trust *const *trust; /* read at each handshake */
+    struct str expected_id;           /* the server's SPIFFE ID */
+    /* The identity to show, asked before each dial; NULL shows none. Borrowed. */
+    struct tls_identity *(*identity)(void *owner);
+};
+
+struct channel_events {
+    void (*on_up)(void *owner, struct h2 *h2);
+    /* err and why say what ended it or why it could not be made; the next dial comes by itself. */
+    void (*on_down)(void *owner, int err, struct str why);
+};
+
+struct channel;
+
+struct channel *channel_open(struct loop *loop, const struct channel_options *options,
+                             const struct channel_events *events, void *owner);
+void channel_close(struct channel *channel);
+/* The connection when UP, else NULL. */
+struct h2 *channel_h2(const struct channel *channel);
+/* Dials anew at once, for instance because the identity to show has changed. */
+void channel_redial(struct channel *channel);
+
+#endif
