@@ -1,5 +1,6 @@
 #include "proxy/base/mem.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ void *mem_zalloc_array(size_t count, size_t size)
     void *ptr = calloc(at_least_one(count), at_least_one(size));
 
     if (!ptr)
-        out_of_memory(size);
+        out_of_memory(count > SIZE_MAX / at_least_one(size) ? SIZE_MAX : count * size);
     return ptr;
 }
 

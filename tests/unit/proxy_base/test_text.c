@@ -1,0 +1,107 @@
+#include "proxy/base/text.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+TestSuite(text, .timeout = 5);
+
+Test(text, grows_and_stays_terminated)
+{
+    struct text text = {0};
+
+    for (int i = 0; i < 1000; i++)
+        text_addf(&text, "%03d,", i);
+
+    cr_assert_eq(text.len, 4000);
+    cr_assert_eq(strlen(text.ptr), 4000);
+    cr_assert(str_starts_with(text_str(&text), STR("000,001,")));
+    cr_assert(str_ends_with(text_str(&text), STR("998,999,")));
+    text_fini(&text);
+}
+
+Test(text, formats_what_is_longer_than_the_small_buffer)
+{
+    struct text text = {0};
+    char long_word[3001];
+
+    memset(long_word, 'x', 3000);
+    long_word[3000] = '\0';
+    text_addf(&text, "<%s>", long_word);
+
+    cr_assert_eq(text.len, 3002);
+    cr_assert_eq(text.ptr[3001], '>');
+    cr_assert_eq(text.ptr[3002], '\0');
+    text_fini(&text);
+}
+
+Test(text, nothing_is_added_past_the_limit_nor_after_the_first_refusal)
+{
+    struct text text = {.limit = 10};
+
+    text_add(&text, STR("12345678"));
+    text_add(&text, STR("abc"));
+    cr_assert(text.truncated);
+    text_add(&text, STR("z"));
+    text_addf(&text, "%d", 1);
+
+    cr_assert(str_eq(text_str(&text), STR("12345678")));
+    text_clear(&text);
+    cr_assert_not(text.truncated);
+    text_add(&text, STR("0123456789"));
+    cr_assert_eq(text.len, 10);
+    cr_assert_not(text.truncated);
+    text_fini(&text);
+}
+
+Test(text, json_escapes_what_could_break_a_string)
+{
+    static const struct {
+        struct str in;
+        const char *out;
+    } rows[] = {
+        {STR("plain"), "plain"},
+        {STR(""), ""},
+        {STR("a\"b\\c"), "a\\\"b\\\\c"},
+        {STR("\n\r\t"), "\\n\\r\\t"},
+        {STR("\x01\x1f\x7f"), "\\u0001\\u001f\\u007f"},
+        {STR("a\0b"), "a\\u0000b"},
+        {STR("\xc3\xa9\xf0\x9f\x98\x80"), "\xc3\xa9\xf0\x9f\x98\x80"},
+        {STR("\xff<\xc3"), "\xef\xbf\xbd<\xef\xbf\xbd"},
+        {STR("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+        {STR("\xc0\xaf"), "\xef\xbf\xbd\xef\xbf\xbd"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text text = {0};
+        text_add_json(&text, rows[i].in);
+        cr_assert(str_eq(text_str(&text), str_from(rows[i].out)), "row %zu: %s", i, text.ptr);
+        text_fini(&text);
+    }
+}
+
+Test(text, a_json_string_has_its_quotes)
+{
+    struct text text = {0};
+
+    text_add_json_string(&text, STR("a\"b"));
+
+    cr_assert(str_eq(text_str(&text), STR("\"a\\\"b\"")));
+    text_fini(&text);
+}
+
+Test(text, clear_keeps_the_memory)
+{
+    struct text text = {0};
+
+    text_addc(&text, 'x');
+    size_t cap = text.cap;
+    text_clear(&text);
+
+    cr_assert_eq(text.len, 0);
+    cr_assert_eq(text.cap, cap);
+    cr_assert_str_eq(text.ptr, "");
+    text_fini(&text);
+    cr_assert_null(text.ptr);
+}
