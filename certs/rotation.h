@@ -22,7 +22,7 @@
 #define ROTATION_IN_FLIGHT 16
 
 /* Where certificates come from. request() starts one and must later call rotation_answer() exactly once for it, from the
- * loop. cancel_all() drops what is in flight without answering. */
+ * loop, after a time that the source bounds. cancel_all() drops what is in flight without answering. */
 struct cert_source {
     void (*request)(struct cert_source *source, struct str id, struct str csr_pem);
     void (*cancel_all)(struct cert_source *source);
@@ -34,11 +34,26 @@ struct rotation;
 struct rotation_events {
     /* An identity got its first or a newer SVID (borrowed), or lost it (svid NULL: expired or no longer wanted). */
     void (*on_svid)(void *owner, struct str id, struct svid *svid);
+    /* An attempt failed, for the reason why; it will be made again. May be NULL. */
+    void (*on_failed)(void *owner, struct str id, struct str why);
 };
 
+/* Takes a copy of events. All of them, and all calls of the source, come from the loop, never out of a call below. */
 struct rotation *rotation_new(struct loop *loop, struct cert_source *source,
                               const struct rotation_events *events, void *owner);
+/* Cancels what is in flight and frees without events. Not from inside an event. */
 void rotation_free(struct rotation *rotation);
+
+struct rotation_clock { /* validity is wall clock, waiting is monotonic */
+    int64_t (*wall_ns)(void *owner);
+    uint64_t (*mono_ns)(void *owner);
+    void *owner;
+};
+
+/* Reads these clocks from now on, in place of the system's and the loop's: tests let hours pass with it. */
+void rotation_use_clock(struct rotation *rotation, const struct rotation_clock *clock);
+/* Looks at every identity at the end of this turn, as the timer does at least once a minute. */
+void rotation_check(struct rotation *rotation);
 
 /* Says that an identity is needed (counted: want twice, unwant twice). */
 void rotation_want(struct rotation *rotation, struct str id);
