@@ -45,6 +45,9 @@ int udp_send(struct udp *udp, struct str packet, const struct addr *remote);
 int udp_send_from(struct udp *udp, struct str packet, const struct addr *remote,
                   const struct addr *source);
 
+/* Packets that a socket did not take. */
+uint64_t udp_dropped(const struct udp *udp);
+
 void udp_close(struct udp *udp);
 
 #endif

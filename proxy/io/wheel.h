@@ -1,10 +1,12 @@
 /*
- * wheel.h - a hierarchical timing wheel: the timers of one loop, filed by the tick at which they fire.
+ * wheel.h - a hierarchical timing wheel: the timers of one loop, filed by the tick at which they
+ * fire.
  *
- * Seven levels of 64 slots. Level 0 has a slot for each tick of about 1 ms; a slot of a higher level spans 64 slots of the
- * one below it and is spread over that when its time comes. A timer sits at the level of the highest group of six bits in
- * which its tick differs from the wheel's, so that starting and stopping touch one list. Ticks are absolute and the levels
- * span more than a century of uptime: nothing wraps.
+ * Seven levels of 64 slots. Level 0 has a slot for each tick of about 1 ms; a slot of a higher
+ * level spans 64 slots of the one below it and is spread over that when its time comes. A timer
+ * sits at the level of the highest group of six bits in which its tick differs from the wheel's, so
+ * that starting and stopping touch one list. Ticks are absolute and the levels span more than a
+ * century of uptime: nothing wraps.
  *
  * Inside of proxy/io only; everybody else uses timer_start() of loop.h.
  *
@@ -21,8 +23,9 @@
 #define WHEEL_SLOTS      (1U << WHEEL_SLOT_BITS)
 
 struct wheel {
-    uint64_t next_tick;              /* the first tick that has not been handled */
-    uint64_t occupied[WHEEL_LEVELS]; /* one bit a slot; a set bit may be stale, a clear one never is */
+    uint64_t next_tick; /* the first tick that has not been handled */
+    uint64_t
+        occupied[WHEEL_LEVELS]; /* one bit a slot; a set bit may be stale, a clear one never is */
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
     size_t n_timers;
 };
@@ -34,7 +37,8 @@ void wheel_add(struct wheel *wheel, struct timer *timer);
 /* Takes out a timer that is filed, and clears its deadline. */
 void wheel_remove(struct wheel *wheel, struct timer *timer);
 
-/* When wheel_expire() has something to do next: at or before the first deadline's tick. UINT64_MAX: nothing runs. */
+/* When wheel_expire() has something to do next: at or before the first deadline's tick. UINT64_MAX:
+ * nothing runs. */
 uint64_t wheel_wake_ns(struct wheel *wheel);
 
 /* Fires what is due. A timer that is started meanwhile does not fire twice for one tick. */

@@ -1,0 +1,351 @@
+/*
+ * Happy path: read callbacks -> on_data; writes go to the socket at once, what it does not take
+ * waits in the queue and is written by one libuv request at a time; on_end and stream_shutdown()
+ * end the directions; stream_close(). Failure modes: an error of a read or a write kills the
+ * stream: on_fail from a task at the end of the turn, so that it never comes out of a call of the
+ * owner. A peer that does not read what is left at a polite close is reset after STREAM_LINGER_MS.
+ */
+#include "proxy/io/tcp.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/io/socket.h"
+#include "proxy/io/tcp_uv.h"
+
+#define FLUSH_SLICES 16
+#define FLUSH_BYTES                                                                                \
+    ((size_t)131072) /* of one request: small enough that on_drain comes before the queue is empty \
+                      */
+
+static struct tcp *tcp_of(struct stream *stream)
+{
+    return container_of(stream, struct tcp, stream);
+}
+
+static const struct tcp *tcp_peek(const struct stream *stream) /* stream is the first member */
+{
+    return (const struct tcp *)(const void *)stream;
+}
+
+static void tcp_fail(struct tcp *tcp, int err);
+static void finish_linger(struct tcp *tcp);
+
+static int err_from_socket(int status)
+{
+    if (status == UV_EPIPE)
+        return -ERR_RESET;
+    if (status ==
+        UV_ETIMEDOUT) /* of keepalive or TCP_USER_TIMEOUT: the connection was made long ago */
+        return -ERR_KEEPALIVE_TIMEOUT;
+    return err_from_errno(-status);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_room)
+{
+    (void)suggested_bytes;
+    struct tcp *tcp = handle->data;
+    struct slab *slab = loop_read_slab(tcp->loop);
+    *out_room = uv_buf_init((char *)slab->bytes + slab->used, slab->cap - slab->used);
+}
+
+static void stop_reading(struct tcp *tcp)
+{
+    if (tcp->reading)
+        uv_read_stop((uv_stream_t *)&tcp->uv);
+    tcp->reading = false;
+}
+
+static void peer_ended(struct tcp *tcp)
+{
+    tcp->ended = true;
+    stop_reading(tcp);
+    if (tcp->lingering)
+        finish_linger(tcp);
+    else
+        tcp->stream.events->on_end(tcp->stream.owner);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
+{
+    struct tcp *tcp = handle->data;
+    if (n_read == UV_EOF) {
+        peer_ended(tcp);
+    } else if (n_read < 0) {
+        tcp_fail(tcp, err_from_socket((int)n_read));
+    } else if (n_read > 0 && !tcp->lingering) {
+        struct slab *slab =
+            loop_read_slab(tcp->loop); /* the one of on_alloc(): nothing ran since */
+        assume((uint8_t *)room->base == slab->bytes + slab->used);
+        struct slice bytes = slice_of(slab, slab->used, (size_t)n_read);
+        slab->used += (uint32_t)n_read;
+        tcp->stream.events->on_data(tcp->stream.owner, bytes);
+        slice_release(bytes);
+    }
+}
+
+static void start_reading(struct tcp *tcp)
+{
+    if (tcp->reading || tcp->ended || tcp->err)
+        return;
+    int status = uv_read_start((uv_stream_t *)&tcp->uv, on_alloc, on_read);
+    if (status < 0)
+        tcp_fail(tcp, err_from_socket(status));
+    else
+        tcp->reading = true;
+}
+
+static void tcp_pause(struct stream *stream)
+{
+    stop_reading(tcp_of(stream));
+}
+
+static void tcp_resume(struct stream *stream)
+{
+    start_reading(tcp_of(stream));
+}
+
+/* ------------------------------------------------------------------ writing */
+
+static void send_fin(struct tcp *tcp)
+{
+    if (shutdown(tcp->fd, SHUT_WR) < 0)
+        tcp_fail(tcp, err_from_socket(-errno));
+    else if (tcp->lingering)
+        finish_linger(tcp);
+}
+
+static void on_written(uv_write_t *req, int status);
+
+static void flush(struct tcp *tcp)
+{
+    struct iovec iov[FLUSH_SLICES];
+    uv_buf_t bufs[FLUSH_SLICES];
+    unsigned n_slices = buf_peek(&tcp->queue, iov, FLUSH_SLICES), n_bufs = 0;
+    size_t bytes = 0;
+    while (n_bufs < n_slices && bytes < FLUSH_BYTES) {
+        bufs[n_bufs] = uv_buf_init(iov[n_bufs].iov_base, (unsigned)iov[n_bufs].iov_len);
+        bytes += iov[n_bufs++].iov_len;
+    }
+    int status = uv_write(&tcp->req.write, (uv_stream_t *)&tcp->uv, bufs, n_bufs, on_written);
+    if (status < 0)
+        tcp_fail(tcp, err_from_socket(status));
+    else
+        tcp->in_flight = bytes;
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct tcp *tcp = container_of(req, struct tcp, req.write);
+    size_t bytes = tcp->in_flight;
+    tcp->in_flight = 0;
+    if (tcp->closed || tcp->err)
+        return;
+    if (status < 0) {
+        tcp_fail(tcp, err_from_socket(status));
+        return;
+    }
+    bool drained = buf_pop(&tcp->queue, bytes);
+    if (tcp->queue.bytes > 0)
+        flush(tcp);
+    else if (tcp->shut)
+        send_fin(tcp);
+    if (drained && !tcp->err && !tcp->shut)
+        tcp->stream.events->on_drain(tcp->stream.owner);
+}
+
+/* The number of bytes that the socket took, or a negative errno. */
+static ssize_t send_now(const struct tcp *tcp, struct slice bytes)
+{
+    ssize_t n_sent;
+    do
+        n_sent = send(tcp->fd, bytes.ptr, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n_sent < 0 && errno == EINTR);
+    if (n_sent >= 0)
+        return n_sent;
+    return errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;
+}
+
+static bool tcp_write(struct stream *stream, struct slice bytes)
+{
+    struct tcp *tcp = tcp_of(stream);
+    if (tcp->err || tcp->shut || bytes.len == 0) {
+        slice_release(bytes);
+        return true;
+    }
+    if (tcp->queue.bytes == 0) {
+        ssize_t n_sent = send_now(tcp, bytes);
+        if (n_sent < 0)
+            tcp_fail(tcp, err_from_socket((int)n_sent));
+        if (n_sent < 0 || (size_t)n_sent == bytes.len) {
+            slice_release(bytes);
+            return true;
+        }
+        struct slice rest = slice_sub(bytes, (size_t)n_sent, bytes.len - (size_t)n_sent);
+        slice_release(bytes);
+        bytes = rest;
+    }
+    bool go_on = buf_push(&tcp->queue, bytes);
+    if (tcp->in_flight == 0)
+        flush(tcp);
+    return go_on || tcp->err;
+}
+
+static void tcp_shutdown(struct stream *stream)
+{
+    struct tcp *tcp = tcp_of(stream);
+    if (tcp->err || tcp->shut)
+        return;
+    tcp->shut = true;
+    if (tcp->queue.bytes == 0)
+        send_fin(tcp);
+}
+
+static size_t tcp_queued(const struct stream *stream)
+{
+    const struct tcp *tcp = tcp_peek(stream);
+    size_t unsent = uv_stream_get_write_queue_size((const uv_stream_t *)&tcp->uv);
+    return tcp->queue.bytes - tcp->in_flight + (tcp->in_flight ? unsent : 0);
+}
+
+/* ------------------------------------------------------------------ the end */
+
+static void run_failing(struct task *task)
+{
+    struct tcp *tcp = container_of(task, struct tcp, failing);
+    tcp->stream.events->on_fail(tcp->stream.owner, tcp->err);
+}
+
+static void tcp_fail(struct tcp *tcp, int err)
+{
+    if (tcp->err)
+        return;
+    tcp->err = err;
+    stop_reading(tcp);
+    if (tcp->lingering)
+        tcp_dispose(tcp);
+    else
+        loop_defer(tcp->loop, &tcp->failing);
+}
+
+static void reset_on_close(const struct tcp *tcp)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    /* If it fails the socket is gone already, which is what is wanted. */
+    (void)setsockopt(tcp->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
+static void on_linger_over(struct timer *timer)
+{
+    struct tcp *tcp = container_of(timer, struct tcp, linger);
+    if (tcp->queue.bytes > 0)
+        reset_on_close(tcp); /* the peer must learn that bytes are missing */
+    tcp_dispose(tcp);
+}
+
+static void finish_linger(struct tcp *tcp)
+{
+    if (tcp->ended && tcp->queue.bytes == 0)
+        tcp_dispose(tcp);
+}
+
+/*
+ * Our last bytes are on their way. What the peer still sends is read and dropped until its end:
+ * were it left unread, the kernel would answer it with a reset, and that can destroy the very bytes
+ * we want to arrive (RFC 2525 section 2.17).
+ */
+static void start_linger(struct tcp *tcp)
+{
+    tcp->lingering = true;
+    timer_start(tcp->loop, &tcp->linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_over);
+    start_reading(tcp);
+}
+
+static void tcp_close(struct stream *stream, int err)
+{
+    struct tcp *tcp = tcp_of(stream);
+    ensure(!tcp->closed && !tcp->lingering);
+    task_cancel(&tcp->failing);
+    stream_set_owner(stream, NULL, NULL);
+    if (err == 0 && tcp->shut && !tcp->err && !(tcp->ended && tcp->queue.bytes == 0)) {
+        start_linger(tcp);
+        return;
+    }
+    if (err < 0)
+        reset_on_close(tcp);
+    tcp_dispose(tcp);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct tcp *tcp = handle->data;
+    loop_handle_closed(tcp->loop);
+    buf_fini(&tcp->queue);
+    mem_free(tcp);
+}
+
+void tcp_dispose(struct tcp *tcp)
+{
+    if (tcp->closed)
+        return;
+    tcp->closed = true;
+    timer_stop(&tcp->linger);
+    task_cancel(&tcp->failing);
+    uv_close((uv_handle_t *)&tcp->uv, on_closed);
+}
+
+/* ------------------------------------------------------------------ birth */
+
+static const struct stream_ops tcp_ops = {
+    .write = tcp_write,
+    .shutdown = tcp_shutdown,
+    .pause = tcp_pause,
+    .resume = tcp_resume,
+    .close = tcp_close,
+    .queued = tcp_queued,
+};
+
+struct tcp *tcp_new(struct loop *loop)
+{
+    struct tcp *tcp = mem_new(struct tcp);
+    tcp->stream.ops = &tcp_ops;
+    tcp->stream.slabs = loop_slabs(loop);
+    tcp->loop = loop;
+    tcp->fd = -1;
+    tcp->failing.run = run_failing;
+    buf_init(&tcp->queue, loop_slabs(loop), TCP_QUEUE_LOW, TCP_QUEUE_HIGH);
+    ensure(uv_tcp_init(loop_uv(loop), &tcp->uv) == 0);
+    tcp->uv.data = tcp;
+    loop_handle_opened(loop);
+    return tcp;
+}
+
+int tcp_attach(struct tcp *tcp, int fd)
+{
+    int status = uv_tcp_open(&tcp->uv, fd);
+    if (status == 0)
+        tcp->fd = fd;
+    return status;
+}
+
+void tcp_set_addrs(struct tcp *tcp, const struct addr *remote)
+{
+    tcp->local = socket_local(tcp->fd);
+    tcp->remote = *remote;
+}
+
+struct addr tcp_local(const struct stream *stream)
+{
+    ensure(stream->ops == &tcp_ops);
+    return tcp_peek(stream)->local;
+}
+
+struct addr tcp_remote(const struct stream *stream)
+{
+    ensure(stream->ops == &tcp_ops);
+    return tcp_peek(stream)->remote;
+}

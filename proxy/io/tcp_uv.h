@@ -1,0 +1,47 @@
+/*
+ * tcp_uv.h - the inside of a TCP stream, for tcp_connect.c and listener.c, which make them.
+ *
+ * Owner: tcp_dispose() frees it once libuv let go of the handle. Thread: the loop's.
+ */
+#ifndef ISTHMUS_IO_TCP_UV_H
+#define ISTHMUS_IO_TCP_UV_H
+
+#include "proxy/base/buf.h"
+#include "proxy/io/loop_uv.h"
+#include "proxy/io/tcp.h"
+
+struct tcp {
+    struct stream stream; /* first: a stream is its tcp */
+    struct loop *loop;
+    uv_tcp_t uv;
+
+    union { /* a socket connects before it writes */
+        uv_connect_t connect;
+        uv_write_t write;
+    } req;
+    struct buf queue;    /* what the socket did not take at once */
+    size_t in_flight;    /* bytes at the front of queue that req.write has; 0: it is free */
+    struct task failing; /* tells the owner of err at the end of the turn */
+    struct timer linger;
+    struct addr local, remote;
+    int fd;
+    int err; /* negative once the stream is dead */
+    bool reading;
+    bool ended;     /* the peer's direction */
+    bool shut;      /* ours: nothing more is queued, FIN follows what is */
+    bool lingering; /* closed by its owner, still flushing */
+    bool closed;    /* given to uv_close() */
+};
+
+/* A stream without a socket. */
+struct tcp *tcp_new(struct loop *loop);
+/* Gives it a socket, whose descriptor it closes from now on: 0 or a negative errno, and then the
+ * caller still owns fd. */
+MUST_USE int tcp_attach(struct tcp *tcp, int fd);
+/* Reads the local address of the socket, once it has one. */
+void tcp_set_addrs(struct tcp *tcp, const struct addr *remote);
+/* Closes the socket, if there is one, and frees the stream after the turn. Nothing is called any
+ * more. */
+void tcp_dispose(struct tcp *tcp);
+
+#endif
