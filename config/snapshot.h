@@ -64,6 +64,7 @@ struct endpoint_set {
     const struct endpoint *endpoints;
     size_t len;
     size_t level_start[LEVELS + 1]; /* endpoints of level l are [level_start[l], level_start[l + 1]) */
+    uint32_t max_weight[LEVELS];    /* the largest weight in the level; 0 when it is empty */
 };
 
 struct service_port {

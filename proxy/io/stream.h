@@ -93,8 +93,8 @@ static inline void stream_resume(struct stream *stream)
 /*
  * Ends the stream and gives up the pointer. err 0: politely; both directions are at their end, or what is left is not
  * wanted. err < 0: abortively, so that the peer learns that bytes are missing: RST on TCP, RST_STREAM on HTTP/2.
- * Queued bytes are dropped unless stream_shutdown() was called before with err 0, in which case TCP keeps flushing them
- * in the background for at most STREAM_LINGER_MS.
+ * Queued bytes are dropped unless stream_shutdown() was called before and err is 0, in which case the layer keeps
+ * flushing them in the background for at most STREAM_LINGER_MS (TCP, TLS and HTTP/2 streams alike).
  */
 #define STREAM_LINGER_MS 5000
 static inline void stream_close(struct stream *stream, int err)

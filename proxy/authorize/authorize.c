@@ -1,0 +1,33 @@
+#include "proxy/authorize/authorize.h"
+
+#include <stdio.h>
+
+struct verdict authorize(const struct workload *destination, const struct principal *source,
+                         const struct addr *address)
+{
+    struct policy_question question = {
+        .principal = source->name,
+        .namespace_ = source->namespace_,
+        .source = source->ip,
+        .destination = address->ip,
+        .port = address->port,
+    };
+    struct verdict verdict = {
+        .answer = policy_ask(destination->policies, destination->n_policies,
+                             destination->policy_missing, &question),
+    };
+    verdict.err = verdict.answer.allowed ? 0 : -ERR_DENIED;
+    return verdict;
+}
+
+const char *verdict_text(const struct verdict *verdict, char *buf, size_t size)
+{
+    const struct policy_answer *answer = &verdict->answer;
+    const char *prefix = answer->allowed ? "allowed" : err_text(ERR_DENIED);
+    const char *sentence = answer->sentence ? answer->sentence : "";
+    if (str_is_empty(answer->policy))
+        (void)snprintf(buf, size, "%s: %s", prefix, sentence);
+    else
+        (void)snprintf(buf, size, "%s: %s: %.*s", prefix, sentence, STR_ARG(answer->policy));
+    return buf;
+}

@@ -1,0 +1,27 @@
+/*
+ * authorize.h - principal -> verdict: may they?
+ *
+ * Asked where the destination is: for every inbound tunnel and plaintext connection, and for connections between two pods
+ * of this node. Never on the way out, since the destination's node decides.
+ *
+ * No I/O, no state. Thread: any.
+ */
+#ifndef ISTHMUS_AUTHORIZE_AUTHORIZE_H
+#define ISTHMUS_AUTHORIZE_AUTHORIZE_H
+
+#include "config/policy.h"
+#include "proxy/identify/identify.h"
+
+struct verdict {
+    int err;                     /* 0 allowed, -ERR_DENIED */
+    struct policy_answer answer; /* borrows from the snapshot */
+};
+
+/* May source reach port of the destination workload at address? */
+struct verdict authorize(const struct workload *destination, const struct principal *source,
+                         const struct addr *address);
+
+/* "connection closed due to policy rejection: explicitly denied by: ns/name" into buf, which is returned. */
+const char *verdict_text(const struct verdict *verdict, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,105 @@
+#include "proxy/http/hbone.h"
+
+#include "proxy/base/text.h"
+
+static void add_pair(struct text *text, const char *key, struct str value)
+{
+    if (!str_is_empty(value))
+        text_addf(text, "%s%s=%.*s", text->len > 0 ? "," : "", key, STR_ARG(value));
+}
+
+struct str hbone_baggage(struct arena *arena, const struct workload *workload)
+{
+    struct text text = {0};
+    add_pair(&text, "k8s.cluster.name", workload->cluster);
+    add_pair(&text, "k8s.namespace.name", workload->namespace_);
+    add_pair(&text, "k8s.deployment.name", workload->workload_name);
+    add_pair(&text, "service.name", workload->canonical_name);
+    add_pair(&text, "service.version", workload->canonical_revision);
+    const struct str result = arena_str(arena, text_str(&text));
+    text_fini(&text);
+    return result;
+}
+
+void hbone_parse_baggage(struct str baggage, struct hbone_labels *out_labels)
+{
+    const struct {
+        struct str key;
+        struct str *value;
+    } known[] = {
+        {STR("k8s.cluster.name"), &out_labels->cluster},
+        {STR("k8s.namespace.name"), &out_labels->namespace_},
+        {STR("k8s.deployment.name"), &out_labels->workload},
+        {STR("k8s.pod.name"), &out_labels->workload},
+        {STR("k8s.job.name"), &out_labels->workload},
+        {STR("k8s.cronjob.name"), &out_labels->workload},
+        {STR("service.name"), &out_labels->service},
+        {STR("service.version"), &out_labels->revision},
+        {STR("cloud.region"), &out_labels->region},
+        {STR("cloud.availability_zone"), &out_labels->zone},
+    };
+    *out_labels = (struct hbone_labels){0};
+    struct str rest = baggage;
+    while (!str_is_empty(rest)) {
+        struct str pair, tail = {0}, key, value;
+        if (!str_split(rest, ',', &pair, &tail)) {
+            pair = rest;
+            tail = (struct str){0};
+        }
+        rest = tail;
+        if (!str_split(pair, '=', &key, &value))
+            continue;
+        for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+            if (str_eq(key, known[i].key))
+                *known[i].value = value;
+        }
+    }
+}
+
+struct str hbone_forwarded(struct arena *arena, const struct addr *client, struct str host)
+{
+    char buf[ADDR_TEXT_MAX];
+    (void)addr_text(client, buf);
+    if (str_is_empty(host))
+        return arena_printf(arena, "for=\"%s\"", buf);
+    return arena_printf(arena, "for=\"%s\";host=%.*s", buf, STR_ARG(host));
+}
+
+static struct str unquoted(struct str value)
+{
+    if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
+        return str_sub(value, 1, value.len - 2);
+    return value;
+}
+
+void hbone_parse_forwarded(struct str forwarded, struct addr *out_client, struct str *out_host)
+{
+    struct str element, rest, ignored;
+    *out_client = (struct addr){0};
+    *out_host = (struct str){0};
+    if (!str_split(forwarded, ',', &rest, &ignored))
+        rest = forwarded;
+    while (!str_is_empty(rest)) {
+        struct str tail = {0}, key, value;
+        if (!str_split(rest, ';', &element, &tail)) {
+            element = rest;
+            tail = (struct str){0};
+        }
+        rest = tail;
+        if (!str_split(element, '=', &key, &value))
+            continue;
+        value = unquoted(value);
+        struct addr client;
+        if (str_eq_ci(key, STR("for")) && addr_parse(value, &client) == 0)
+            *out_client = client;
+        else if (str_eq_ci(key, STR("host")))
+            *out_host = value;
+    }
+}
+
+struct str hbone_traceparent(struct arena *arena, struct rng *rng)
+{
+    return arena_printf(arena, "00-%016llx%016llx-%016llx-00", (unsigned long long)rng_next(rng),
+                        (unsigned long long)(rng_next(rng) | 1),
+                        (unsigned long long)(rng_next(rng) | 1));
+}

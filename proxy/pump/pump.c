@@ -1,0 +1,175 @@
+/*
+ * Happy path: on_data of one stream writes the same slice to the other; on_end passes the end on; when both ended, both
+ * streams are closed politely, and what is still queued is flushed by the layer below.
+ * Failure modes: a stream dies (the other is cut, so that its peer does not take a broken transfer for a whole one); time
+ * runs out (both are cut).
+ *
+ * The timer is lazy: it is started once and, when it fires, looks at when a byte last moved. A byte costs no timer call.
+ */
+#include "proxy/pump/pump.h"
+
+static void finish(struct pump *pump, int err);
+
+static struct pipe *other_pipe(struct pipe *pipe)
+{
+    struct pump *pump = pipe->pump;
+    return pipe == &pump->up ? &pump->down : &pump->up;
+}
+
+static uint64_t limit_ns(const struct pump *pump)
+{
+    return pump->up.ended || pump->down.ended ? pump->options.half_close_ns
+                                              : pump->options.idle_ns;
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct pump *pump = container_of(timer, struct pump, timer);
+    const uint64_t now_ns = loop_now_ns(pump->loop);
+    const uint64_t due_ns = pump->last_moved_ns + limit_ns(pump);
+    if (now_ns < due_ns) {
+        timer_start(pump->loop, timer, due_ns - now_ns, on_timer);
+        return;
+    }
+    const bool half_closed = pump->up.ended || pump->down.ended;
+    finish(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
+}
+
+static void pipe_data(struct pipe *pipe, struct slice bytes)
+{
+    pipe->bytes += bytes.len;
+    pipe->pump->last_moved_ns = loop_now_ns(pipe->pump->loop);
+    if (!stream_write(pipe->to, slice_ref(bytes)) && !pipe->is_paused) {
+        pipe->is_paused = true;
+        stream_pause(pipe->from);
+    }
+}
+
+static void pipe_end(struct pipe *pipe)
+{
+    struct pump *pump = pipe->pump;
+    pipe->ended = true;
+    pump->last_moved_ns = loop_now_ns(pump->loop);
+    stream_shutdown(pipe->to);
+    if (other_pipe(pipe)->ended) {
+        finish(pump, 0);
+        return;
+    }
+    timer_start(pump->loop, &pump->timer, limit_ns(pump), on_timer);
+}
+
+/* The stream whose queue drained is the destination of the pipe that was paused. */
+static void pipe_drain(struct pipe *pipe)
+{
+    pipe->pump->last_moved_ns = loop_now_ns(pipe->pump->loop);
+    if (!pipe->is_paused)
+        return;
+    pipe->is_paused = false;
+    stream_resume(pipe->from);
+}
+
+/* struct stream_events gives the owner, not the stream, so each of the two has its own four callbacks. */
+static void on_client_data(void *owner, struct slice bytes)
+{
+    pipe_data(&((struct pump *)owner)->up, bytes);
+}
+
+static void on_client_end(void *owner)
+{
+    pipe_end(&((struct pump *)owner)->up);
+}
+
+static void on_client_drain(void *owner)
+{
+    pipe_drain(&((struct pump *)owner)->down);
+}
+
+static void on_client_fail(void *owner, int err)
+{
+    finish(owner, err == -ERR_RESET ? -ERR_CLIENT_RESET : err);
+}
+
+static void on_server_data(void *owner, struct slice bytes)
+{
+    pipe_data(&((struct pump *)owner)->down, bytes);
+}
+
+static void on_server_end(void *owner)
+{
+    pipe_end(&((struct pump *)owner)->down);
+}
+
+static void on_server_drain(void *owner)
+{
+    pipe_drain(&((struct pump *)owner)->up);
+}
+
+static void on_server_fail(void *owner, int err)
+{
+    finish(owner, err == -ERR_RESET ? -ERR_UPSTREAM_RESET : err);
+}
+
+static const struct stream_events client_events = {
+    .on_data = on_client_data,
+    .on_end = on_client_end,
+    .on_drain = on_client_drain,
+    .on_fail = on_client_fail,
+};
+
+static const struct stream_events server_events = {
+    .on_data = on_server_data,
+    .on_end = on_server_end,
+    .on_drain = on_server_drain,
+    .on_fail = on_server_fail,
+};
+
+void pump_start(struct pump *pump, struct loop *loop, struct stream *client, struct stream *server,
+                const struct pump_options *options,
+                void (*on_done)(void *owner, const struct totals *totals), void *owner)
+{
+    *pump = (struct pump){
+        .loop = loop,
+        .options = *options,
+        .up = {.pump = pump, .from = client, .to = server},
+        .down = {.pump = pump, .from = server, .to = client},
+        .last_moved_ns = loop_now_ns(loop),
+        .on_done = on_done,
+        .owner = owner,
+        .is_running = true,
+    };
+    stream_set_owner(client, &client_events, pump);
+    stream_set_owner(server, &server_events, pump);
+    timer_start(loop, &pump->timer, options->idle_ns, on_timer);
+    stream_resume(client);
+    stream_resume(server);
+}
+
+struct totals pump_totals(const struct pump *pump)
+{
+    return (struct totals){.received = pump->up.bytes, .sent = pump->down.bytes};
+}
+
+static void close_streams(struct pump *pump, int err)
+{
+    pump->is_running = false;
+    timer_stop(&pump->timer);
+    stream_close(pump->up.from, err);
+    stream_close(pump->up.to, err);
+}
+
+static void finish(struct pump *pump, int err)
+{
+    struct totals totals = pump_totals(pump);
+    totals.err = err;
+    close_streams(pump, err);
+    pump->on_done(pump->owner, &totals);
+}
+
+struct totals pump_cut(struct pump *pump, int err)
+{
+    struct totals totals = pump_totals(pump);
+    totals.err = err;
+    if (pump->is_running)
+        close_streams(pump, err);
+    return totals;
+}

@@ -1,0 +1,63 @@
+/*
+ * pump.h - moves bytes between two streams until both directions ended, and counts them.
+ *
+ * Two directions, each a pipe of its own: data, end and back pressure of one never wait for the other, so a half-closed
+ * connection keeps flowing the other way.
+ *
+ *   pipe:  OPEN ──end of the source──► ENDED (shutdown passed on)      both ENDED: done, ERR_OK
+ *   either stream fails, or time runs out: both are cut, done with the reason
+ *
+ * What a pipe holds is bounded by the write queue of its destination: when that is full the source is paused.
+ * Time: nothing moved for idle_ns; or one direction ended and nothing moved for half_close_ns.
+ *
+ * Owner:  embedded in the flow; it owns both streams from pump_start() until done. on_done comes once, from the loop,
+ *         with both streams closed; pump_cut() closes them without on_done.
+ * Thread: the loop's. Units: ns, bytes.
+ */
+#ifndef ISTHMUS_PUMP_PUMP_H
+#define ISTHMUS_PUMP_PUMP_H
+
+#include "proxy/io/loop.h"
+#include "proxy/io/stream.h"
+
+struct pump_options {
+    uint64_t idle_ns, half_close_ns;
+};
+
+struct totals {
+    uint64_t received; /* bytes from the client to the server */
+    uint64_t sent;     /* bytes from the server to the client */
+    int err;           /* 0, or why it ended: -ERR_CLIENT_RESET, -ERR_IDLE_TIMEOUT, ... */
+};
+
+struct pump;
+
+struct pipe {
+    struct pump *pump;
+    struct stream *from, *to;
+    uint64_t bytes;
+    bool ended, is_paused;
+};
+
+struct pump {
+    struct loop *loop;
+    struct pump_options options;
+    struct pipe up, down; /* client to server, server to client */
+    struct timer timer;
+    uint64_t last_moved_ns;
+    void (*on_done)(void *owner, const struct totals *totals);
+    void *owner;
+    bool is_running;
+};
+
+void pump_start(struct pump *pump, struct loop *loop, struct stream *client, struct stream *server,
+                const struct pump_options *options,
+                void (*on_done)(void *owner, const struct totals *totals), void *owner);
+
+/* Ends both directions now, abortively, for the reason err (< 0). Nothing is called. Harmless when not running. */
+struct totals pump_cut(struct pump *pump, int err);
+
+/* What has moved so far. */
+struct totals pump_totals(const struct pump *pump);
+
+#endif
