@@ -1,9 +1,11 @@
 /*
  * Happy path: a notice about the path or about its name in the folder above starts the quiet timer
  * -> it expires without another notice -> the watches are set anew, since the path may lead
- * elsewhere now -> on_change. Failure modes: the path does not exist (yet): the folder above tells
- * when it does. No notices at all (a file system that has none, no inotify instance left): said in
- * the log, the rescan timer is what remains.
+ * elsewhere now -> on_change.
+ *
+ * Failure modes: the path does not exist (yet): the folder above tells when it does. No notices at
+ * all (a file system that has none, no inotify instance left): said in the log, the rescan timer
+ * is what remains.
  *
  * The watches are set before on_change, so that a change during the owner's reading gives another
  * notice.

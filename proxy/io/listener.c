@@ -1,9 +1,12 @@
 /*
  * Happy path: socket, options, bind, listen -> readable -> accept what is there -> on_accept for
- * each. Failure modes: out of descriptors or memory: the listener stops polling for
- * LISTENER_REST_NS (the connections wait in the backlog). A connection that died in the backlog is
- * passed over. Close: a task at the end of the turn empties the backlog first, since closing a
- * listening socket resets what is in it.
+ * each.
+ *
+ * Failure modes: out of descriptors or memory: the listener stops polling for LISTENER_REST_NS
+ * (the connections wait in the backlog). A connection that died in the backlog is passed over.
+ *
+ * Close: a task at the end of the turn empties the backlog first, since closing a listening socket
+ * resets what is in it.
  */
 #include <errno.h>
 #include <sys/socket.h>

@@ -1,9 +1,11 @@
 /*
  * Happy path: read callbacks -> on_data; writes go to the socket at once, what it does not take
  * waits in the queue and is written by one libuv request at a time; on_end and stream_shutdown()
- * end the directions; stream_close(). Failure modes: an error of a read or a write kills the
- * stream: on_fail from a task at the end of the turn, so that it never comes out of a call of the
- * owner. A peer that does not read what is left at a polite close is reset after STREAM_LINGER_MS.
+ * end the directions; stream_close().
+ *
+ * Failure modes: an error of a read or a write kills the stream: on_fail from a task at the end of
+ * the turn, so that it never comes out of a call of the owner. A peer that does not read what is
+ * left at a polite close is reset after STREAM_LINGER_MS.
  */
 #include "proxy/io/tcp.h"
 

@@ -1,8 +1,11 @@
 /*
  * Happy path: socket, options, source address -> connect -> on_done(0, stream).
- * Failure modes: the kernel refuses an option, an address or the route at once: on_done from a task
- * at the end of the turn. Refused or unreachable: on_done from libuv's callback. No answer: on_done
- * from the timer. All of them end in finish(). Cancelled: finish() without on_done.
+ *
+ * Failure modes: the kernel refuses an option, an address or the route at once: on_done from a
+ * task at the end of the turn. Refused or unreachable: on_done from libuv's callback. No answer:
+ * on_done from the timer. All of them end in finish().
+ *
+ * Cancelled: finish() without on_done.
  */
 #include <errno.h>
 #include <unistd.h>

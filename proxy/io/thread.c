@@ -1,8 +1,9 @@
 /*
  * Happy path: start -> setup -> loop -> the stop letter ends the loop -> teardown -> turns until
- * only the mailbox is open -> it closes -> the loop is freed in its thread -> join. Failure modes:
- * the system has no thread left: the process cannot work and ends. A handle that never closes keeps
- * thread_stop() waiting; whoever opened it has broken its contract.
+ * only the mailbox is open -> it closes -> the loop is freed in its thread -> join.
+ *
+ * Failure modes: the system has no thread left: the process cannot work and ends. A handle that
+ * never closes keeps thread_stop() waiting; whoever opened it has broken its contract.
  */
 #include "proxy/io/thread.h"
 

@@ -1,10 +1,12 @@
 /*
  * Happy path: readable -> recvmmsg of a batch -> on_packet for each, with the destination that
- * stands in the packet. Answers leave through the socket itself where its port is the one to answer
- * from (the address goes along as IP_PKTINFO), else through a reply socket that is bound to the
- * address that was called. Failure modes: a packet that is not taken at once is dropped and
- * counted. A reply socket that cannot be bound is an error of that send. What arrives at a reply
- * socket, because the capture rules did not redirect it, is delivered like any other packet.
+ * stands in the packet. Answers leave through the socket itself where its port is the one to
+ * answer from (the address goes along as IP_PKTINFO), else through a reply socket that is bound to
+ * the address that was called.
+ *
+ * Failure modes: a packet that is not taken at once is dropped and counted. A reply socket that
+ * cannot be bound is an error of that send. What arrives at a reply socket, because the capture
+ * rules did not redirect it, is delivered like any other packet.
  */
 #include "proxy/io/udp.h"
 
