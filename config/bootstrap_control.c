@@ -1,0 +1,179 @@
+/* kind: ControlConfig. */
+#include "config/bootstrap_doc.h"
+#include "config/bootstrap_fields.h"
+#include "config/names.h"
+#include "proxy/base/clock.h"
+
+#define SECOND NS_PER_SEC
+#define HOUR   (3600 * NS_PER_SEC)
+
+static void read_listen(const struct fields *top, struct control_config *config)
+{
+    const struct yaml *node = field(top, "listen", FIELD_OPTIONAL);
+    struct str text = yaml_text(node, "listen", STR("[::]:15012"), top->diag);
+    struct addr addr = {0};
+    if (addr_parse(text, &addr) == 0 && addr.port != 0)
+        config->listen = addr;
+    else
+        diag_error(top->diag, node->place,
+                   "listen: \"%.*s\" is not address:port (such as 0.0.0.0:15012 or [::]:15012)",
+                   STR_ARG(text));
+}
+
+static bool has_host_bits(struct str text)
+{
+    struct str host, length;
+    struct cidr single;
+    uint64_t bits;
+    return str_split(text, '/', &host, &length) && cidr_parse(host, &single) == 0 &&
+           str_to_u64(length, single.prefix_len, &bits);
+}
+
+static void read_range(const struct yaml *item, size_t idx, struct control_config *config,
+                       struct diag *diag)
+{
+    struct cidr range;
+    struct str text = yaml_text(item, "clusterSetIPs", (struct str){0}, diag);
+    if (item->kind == YAML_NULL)
+        diag_error(diag, item->place, "clusterSetIPs[%zu]: is empty, expected a range", idx);
+    if (item->kind != YAML_TEXT)
+        return;
+    if (cidr_parse(text, &range) != 0) {
+        diag_error(diag, item->place, "clusterSetIPs[%zu]: \"%.*s\" %s", idx, STR_ARG(text),
+                   has_host_bits(text) ? "has bits set behind its length"
+                                       : "is not a range such as 10.201.0.0/16 or fd00:201::/112");
+        return;
+    }
+    if (range.ip.len * 8u - range.prefix_len < 2)
+        diag_error(diag, item->place, "clusterSetIPs[%zu]: \"%.*s\" holds too few addresses", idx,
+                   STR_ARG(text));
+    for (size_t i = 0; i < config->n_ranges; i++)
+        if (config->ranges[i].ip.len == range.ip.len) {
+            diag_error(diag, item->place,
+                       "clusterSetIPs[%zu]: \"%.*s\" is a second range of IPv%c; one range a "
+                       "family",
+                       idx, STR_ARG(text), range.ip.len == 4 ? '4' : '6');
+            return;
+        }
+    config->ranges[config->n_ranges++] = range;
+}
+
+static void read_ranges(const struct fields *top, struct control_config *config)
+{
+    const struct yaml *node = field(top, "clusterSetIPs", FIELD_REQUIRED);
+    if (!yaml_is_sequence(node, "clusterSetIPs", top->diag))
+        return;
+    if (node->len == 0)
+        diag_error(top->diag, node->place, "clusterSetIPs: is empty, expected one range a family");
+    for (size_t i = 0; i < node->len; i++)
+        read_range(node->items[i], i, config, top->diag);
+}
+
+static void check_peer_name(const struct peer_config *peer, size_t idx, const struct yaml *list,
+                            const struct control_config *config, struct diag *diag)
+{
+    const struct yaml *node = yaml_get(list->items[idx], "name");
+    if (!node)
+        return;
+    if (str_eq(peer->name, config->cluster))
+        diag_error(diag, node->place, "peers[%zu].name: \"%.*s\" is this cluster itself", idx,
+                   STR_ARG(peer->name));
+    for (size_t i = 0; i < idx; i++) {
+        const struct yaml *other = yaml_get(list->items[i], "name");
+        if (other && str_eq(config->peers[i].name, peer->name))
+            diag_error(diag, node->place,
+                       "peers[%zu].name: \"%.*s\" is there twice, first at %u:%u", idx,
+                       STR_ARG(peer->name), other->place.line, other->place.column);
+    }
+}
+
+static void read_peer(const struct fields *top, const struct yaml *list, size_t idx,
+                      struct control_config *config)
+{
+    static const char *const keys[] = {"name", "address", "trustDomain", "trustBundle", NULL};
+    const struct yaml *item = list->items[idx];
+    struct str prefix = arena_printf(top->arena, "peers[%zu].", idx);
+    struct peer_config *peer = &config->peers[idx];
+    if (item->kind != YAML_MAPPING) {
+        diag_error(top->diag, item->place, "peers[%zu]: expected a mapping", idx);
+        return;
+    }
+    struct fields fields = {top->arena, top->diag, item, prefix.ptr};
+    yaml_only_keys(item, arena_printf(top->arena, "peers[%zu]", idx).ptr, keys, top->diag);
+    peer->name = field_name(&fields, "name", FIELD_REQUIRED, "", name_is_cluster,
+                            "a cluster's name (RFC 1123, 127 letters at most)");
+    peer->address = field_endpoint(&fields, "address");
+    peer->trust_domain = field_trust_domain(&fields, "trustDomain");
+    peer->trust_bundle = field_path(&fields, "trustBundle", FIELD_REQUIRED);
+    check_peer_name(peer, idx, list, config, top->diag);
+}
+
+static void read_peers(const struct fields *top, struct control_config *config)
+{
+    const struct yaml *node = field(top, "peers", FIELD_OPTIONAL);
+    if (!yaml_is_sequence(node, "peers", top->diag))
+        return;
+    if (node->len > PEERS_MAX) {
+        diag_error(top->diag, node->place, "peers: has %zu entries, %d at most", node->len,
+                   PEERS_MAX);
+        return;
+    }
+    config->peers = arena_new_array(top->arena, struct peer_config, node->len);
+    config->n_peers = node->len;
+    for (size_t i = 0; i < node->len; i++)
+        read_peer(top, node, i, config);
+}
+
+static void read_ports(const struct fields *top, struct control_config *config)
+{
+    static const char *const keys[] = {"metrics", "ready", "admin", NULL};
+    const struct port_field ports[] = {
+        {"metrics", 15020, &config->ports.metrics},
+        {"ready", 15021, &config->ports.ready},
+        {"admin", 15000, &config->ports.admin},
+    };
+    struct fields fields = fields_below(top, "ports", "ports.");
+    yaml_only_keys(fields.node, "ports", keys, fields.diag);
+    field_ports(&fields, ports, ARRAY_LEN(ports), config->listen.port, "listen");
+}
+
+static void read_names(const struct fields *top, struct control_config *config)
+{
+    config->cluster = field_name(top, "cluster", FIELD_REQUIRED, "", name_is_cluster,
+                                 "a cluster's name (RFC 1123, 127 letters at most)");
+    config->network = field_text(top, "network", FIELD_OPTIONAL, "");
+    config->trust_domain = field_trust_domain(top, "trustDomain");
+    config->cluster_domain = field_name(top, "clusterDomain", FIELD_OPTIONAL, "cluster.local",
+                                        name_is_subdomain, "a domain (RFC 1123)");
+    config->root_namespace = field_name(top, "rootNamespace", FIELD_OPTIONAL, "isthmus-system",
+                                        name_is_label, "a namespace (RFC 1123 label)");
+}
+
+void bootstrap_doc_control(const struct yaml *doc, struct control_config *config,
+                           struct diag *diag)
+{
+    static const char *const keys[] = {
+        "apiVersion", "kind",     "cluster",   "network",       "trustDomain", "clusterDomain",
+        "rootNamespace", "manifests", "stateDir", "listen",     "clusterSetIPs", "tokensDir",
+        "workloadCertificateTTL", "peerLease", "peers", "ports", "log", NULL};
+    static const char *const log_keys[] = {"level", NULL};
+    struct fields top = {&config->arena, diag, doc, ""};
+    if (!yaml_is_mapping(doc, "the document", diag))
+        return;
+    yaml_only_keys(doc, "", keys, diag);
+    field_version(&top);
+    read_names(&top, config);
+    config->manifests_dir = field_path(&top, "manifests", FIELD_REQUIRED);
+    config->state_dir = field_path(&top, "stateDir", FIELD_REQUIRED);
+    config->tokens_dir = field_path(&top, "tokensDir", FIELD_REQUIRED);
+    read_listen(&top, config);
+    read_ranges(&top, config);
+    config->workload_ttl_ns =
+        field_duration(&top, "workloadCertificateTTL", SECOND, 720 * HOUR, 24 * HOUR);
+    config->peer_lease_ns = field_duration(&top, "peerLease", SECOND, HOUR, 30 * SECOND);
+    read_peers(&top, config);
+    read_ports(&top, config);
+    struct fields log = fields_below(&top, "log", "log.");
+    yaml_only_keys(log.node, "log", log_keys, diag);
+    config->log_level = field_log_level(&log, "level");
+}

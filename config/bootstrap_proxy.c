@@ -1,0 +1,120 @@
+/* kind: ProxyConfig. */
+#include "config/bootstrap_doc.h"
+#include "config/bootstrap_fields.h"
+#include "config/names.h"
+#include "proxy/base/clock.h"
+
+#define MS       NS_PER_MS
+#define SECOND   NS_PER_SEC
+#define MINUTE   (60 * NS_PER_SEC)
+#define HOUR     (60 * MINUTE)
+#define TIME_MAX (168 * HOUR)
+
+static void read_control(const struct fields *top, struct proxy_config *config)
+{
+    static const char *const keys[] = {"address", "trustBundle", "tokenFile", NULL};
+    (void)field(top, "control", FIELD_REQUIRED);
+    struct fields fields = fields_below(top, "control", "control.");
+    if (!fields.node)
+        return;
+    yaml_only_keys(fields.node, "control", keys, fields.diag);
+    config->control = field_endpoint(&fields, "address");
+    config->control_trust_bundle = field_path(&fields, "trustBundle", FIELD_REQUIRED);
+    config->control_token_file = field_path(&fields, "tokenFile", FIELD_REQUIRED);
+}
+
+/* Tables 253 to 255 are the kernel's own (default, main, local); a route in them would not be ours to remove. */
+static void check_route_table(const struct fields *fields, const struct proxy_config *config)
+{
+    if (config->route_table >= 253 && config->route_table <= 255)
+        diag_error(fields->diag, yaml_get(fields->node, "routeTable")->place,
+                   "capture.routeTable: %u is a table of the system, choose another",
+                   config->route_table);
+}
+
+static void read_capture(const struct fields *top, struct proxy_config *config)
+{
+    static const char *const keys[] = {"mode", "onExit", "mark", "routeTable", NULL};
+    static const char *const modes[] = {"none", "tproxy", NULL};
+    static const char *const exits[] = {"remove", "hold", NULL};
+    struct fields fields = fields_below(top, "capture", "capture.");
+    yaml_only_keys(fields.node, "capture", keys, fields.diag);
+    config->capture = (enum capture_mode)field_word(&fields, "mode", modes, CAPTURE_TPROXY);
+    config->capture_on_exit =
+        (enum capture_on_exit)field_word(&fields, "onExit", exits, CAPTURE_EXIT_REMOVE);
+    config->mark = (uint32_t)field_u64(&fields, "mark", 1, UINT32_MAX, 1337);
+    config->route_table = (uint32_t)field_u64(&fields, "routeTable", 1, UINT32_MAX, 133);
+    check_route_table(&fields, config);
+}
+
+static void read_ports(const struct fields *top, struct proxy_config *config)
+{
+    static const char *const keys[] = {"outbound", "inbound", "tunnel", "dns",
+                                       "metrics",  "ready",   "admin",  NULL};
+    const struct port_field ports[] = {
+        {"outbound", 15001, &config->ports.outbound}, {"inbound", 15006, &config->ports.inbound},
+        {"tunnel", 15008, &config->ports.tunnel},     {"dns", 15053, &config->ports.dns},
+        {"metrics", 15020, &config->ports.metrics},   {"ready", 15021, &config->ports.ready},
+        {"admin", 15000, &config->ports.admin},
+    };
+    struct fields fields = fields_below(top, "ports", "ports.");
+    yaml_only_keys(fields.node, "ports", keys, fields.diag);
+    field_ports(&fields, ports, ARRAY_LEN(ports), 0, "");
+}
+
+static void read_timeouts(const struct fields *top, struct proxy_config *config)
+{
+    static const char *const keys[] = {"handshake", "connect", "attempt", "idle",
+                                       "halfClose", "drain",   NULL};
+    struct fields fields = fields_below(top, "timeouts", "timeouts.");
+    yaml_only_keys(fields.node, "timeouts", keys, fields.diag);
+    config->handshake_ns = field_duration(&fields, "handshake", MS, HOUR, 10 * SECOND);
+    config->connect_ns = field_duration(&fields, "connect", MS, HOUR, 10 * SECOND);
+    config->attempt_ns = field_duration(&fields, "attempt", MS, HOUR, 400 * MS);
+    config->idle_ns = field_duration(&fields, "idle", MS, TIME_MAX, HOUR);
+    config->half_close_ns = field_duration(&fields, "halfClose", MS, TIME_MAX, 5 * MINUTE);
+    config->drain_ns = field_duration(&fields, "drain", MS, HOUR, 20 * SECOND);
+}
+
+static void read_rest(const struct fields *top, struct proxy_config *config)
+{
+    static const char *const limit_keys[] = {"connections", "connectAttempts", NULL};
+    static const char *const log_keys[] = {"level", "access", NULL};
+    struct fields limits = fields_below(top, "limits", "limits.");
+    struct fields log = fields_below(top, "log", "log.");
+    yaml_only_keys(limits.node, "limits", limit_keys, limits.diag);
+    yaml_only_keys(log.node, "log", log_keys, log.diag);
+    config->max_connections =
+        (unsigned)field_u64(&limits, "connections", 1, 10000000, 20000);
+    config->max_connect_attempts = (unsigned)field_u64(&limits, "connectAttempts", 1, 100, 5);
+    config->log_level = field_log_level(&log, "level");
+    config->log_access = field_bool(&log, "access", true);
+}
+
+void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, struct diag *diag)
+{
+    static const char *const keys[] = {
+        "apiVersion", "kind",    "node",  "cluster",  "network", "trustDomain", "clusterDomain",
+        "workers",    "stateDir", "control", "capture", "ports",  "timeouts",    "limits",
+        "log",        NULL};
+    struct fields top = {&config->arena, diag, doc, ""};
+    if (!yaml_is_mapping(doc, "the document", diag))
+        return;
+    yaml_only_keys(doc, "", keys, diag);
+    field_version(&top);
+    config->node = field_name(&top, "node", FIELD_REQUIRED, "", name_is_subdomain,
+                              "a node's name (RFC 1123, such as west-1)");
+    config->cluster = field_name(&top, "cluster", FIELD_REQUIRED, "", name_is_cluster,
+                                 "a cluster's name (RFC 1123, 127 letters at most)");
+    config->network = field_text(&top, "network", FIELD_OPTIONAL, "");
+    config->trust_domain = field_trust_domain(&top, "trustDomain");
+    config->cluster_domain = field_name(&top, "clusterDomain", FIELD_OPTIONAL, "cluster.local",
+                                        name_is_subdomain, "a domain (RFC 1123)");
+    config->workers = (unsigned)field_u64(&top, "workers", 0, 1024, 0);
+    config->state_dir = field_path(&top, "stateDir", FIELD_REQUIRED);
+    read_control(&top, config);
+    read_capture(&top, config);
+    read_ports(&top, config);
+    read_timeouts(&top, config);
+    read_rest(&top, config);
+}
