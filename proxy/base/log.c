@@ -1,12 +1,13 @@
 /*
  * log.c - rings of finished lines, one pair a thread, and one thread that drains them.
  *
- * Happy path: the producer formats a line, copies it into its ring and moves the head (release). The drainer writes from
- * the ring to the descriptor, in pieces that a descriptor which polls writable takes without blocking, and moves the tail.
- * Since only whole lines enter a ring, the end of a line that was cut by a short write is still there: the output stays
- * with that ring until the line has ended, so lines of two threads never mix.
- * Failure modes: a slow reader fills the rings and lines are dropped and counted; a reader that is gone (POLLERR) makes
- * the drainer throw the lines away and count them, so that nothing waits for it.
+ * Happy path: the producer formats a line, copies it into its ring and moves the head (release). The
+ * drainer writes from the ring to the descriptor, in pieces that a descriptor which polls writable takes
+ * without blocking, and moves the tail. Since only whole lines enter a ring, the end of a line that was cut
+ * by a short write is still there: the output stays with that ring until the line has ended, so lines of
+ * two threads never mix.
+ * Failure modes: a slow reader fills the rings and lines are dropped and counted; a reader that is gone
+ * (POLLERR) makes the drainer throw the lines away and count them, so that nothing waits for it.
  */
 #include "proxy/base/log.h"
 

@@ -117,16 +117,17 @@ bool str_to_u64(struct str text, uint64_t max, uint64_t *out_value)
     return true;
 }
 
-/* The table of well-formed sequences of Unicode 15, table 3-7: no overlong forms, no surrogates, nothing past U+10FFFF. */
+/* Unicode 15, table 3-7: no overlong forms, no surrogates, nothing past U+10FFFF. */
 size_t str_utf8_len(struct str text, size_t at)
 {
-    const unsigned char *p = (const unsigned char *)text.ptr + at;
+    const unsigned char *p;
     size_t left = at < text.len ? text.len - at : 0;
     unsigned char low = 0x80, high = 0xbf;
     size_t len;
 
     if (left == 0)
         return 0;
+    p = (const unsigned char *)text.ptr + at;
     if (p[0] < 0x80)
         return 1;
     if (p[0] < 0xc2 || p[0] > 0xf4)

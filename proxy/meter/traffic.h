@@ -44,6 +44,8 @@ enum traffic_label {
     /* response_flags is the last label; it comes from the reason at the end of each flow */
 };
 
+#define TRAFFIC_LABEL_BYTES_MAX 2048 /* a SPIFFE ID at its longest; what is longer is cut */
+
 struct traffic_labels { /* borrowed; an empty value is written as "unknown" */
     struct str value[TRAFFIC_LABELS];
 };
@@ -64,6 +66,10 @@ void traffic_bytes(struct traffic_series *series, uint64_t received, uint64_t se
 /* The flow ended for the reason err (enum err): closed is counted under the reason's response flag, failed too unless it
  * is ERR_OK or a plain reset. The series must not be used by the flow any more. */
 void traffic_close(struct traffic_series *series, int err);
+
+/* Forgets the series without open flows whose reporter is this workload (the source's for "source", the destination's for
+ * "destination"): it left the node, and a node lives longer than its pods. Returns how many. */
+size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace, struct str workload);
 
 /* A copy of everything, to be sent to the scraping thread. */
 struct traffic_report *traffic_report_of(const struct traffic *traffic);

@@ -1,0 +1,13 @@
+/*
+ * process.h - the process_* metrics every Prometheus client library gives: what this process costs the node.
+ *
+ * Thread: any. What /proc does not tell is left out.
+ */
+#ifndef ISTHMUS_METER_PROCESS_H
+#define ISTHMUS_METER_PROCESS_H
+
+#include "proxy/base/text.h"
+
+void process_write(struct text *out);
+
+#endif

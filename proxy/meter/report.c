@@ -1,0 +1,197 @@
+/*
+ * report.c - copies of a worker's series, added up and written by the thread that answers the scraper.
+ *
+ * The worker only copies numbers and counts references; the index that finds equal labels is built where reports are
+ * merged, off the worker's loop.
+ */
+#include "proxy/base/mem.h"
+#include "proxy/meter/exposition.h"
+#include "proxy/meter/series.h"
+#include "proxy/meter/traffic.h"
+
+struct row {
+    struct series_labels *labels;
+    struct series_numbers numbers;
+};
+
+struct traffic_report {
+    struct row *rows;
+    size_t len, cap;
+    struct map index; /* of the first n_indexed rows: key -> number of the row plus one */
+    size_t n_indexed;
+};
+
+static void add_row(struct traffic_report *report, const struct row *row)
+{
+    if (report->len == report->cap) {
+        report->cap = report->cap ? report->cap * 2 : 64;
+        report->rows = mem_realloc(report->rows, report->cap * sizeof(*report->rows));
+    }
+    report->rows[report->len++] = *row;
+}
+
+static void copy_series(struct traffic_report *report, const struct traffic_series *series)
+{
+    struct row row = {.labels = series->labels, .numbers = series->numbers};
+
+    series_labels_ref(series->labels);
+    add_row(report, &row);
+}
+
+struct traffic_report *traffic_report_of(const struct traffic *traffic)
+{
+    struct traffic_report *report = mem_new(struct traffic_report);
+    struct str key;
+    void *value;
+
+    report->cap = traffic->series.len + 1;
+    report->rows = mem_new_array(struct row, report->cap);
+    for (size_t idx = 0; map_next(&traffic->series, &idx, &key, &value);)
+        copy_series(report, value);
+    if (traffic->overflow)
+        copy_series(report, traffic->overflow);
+    return report;
+}
+
+static void bring_index_up_to_date(struct traffic_report *report)
+{
+    for (; report->n_indexed < report->len; report->n_indexed++)
+        (void)map_put(&report->index, report->rows[report->n_indexed].labels->key,
+                      (void *)(report->n_indexed + 1));
+}
+
+static struct row *find_row(struct traffic_report *report, struct str key)
+{
+    size_t number = (size_t)map_find(&report->index, key);
+
+    return number ? &report->rows[number - 1] : NULL;
+}
+
+static void add_numbers(struct series_numbers *into, const struct series_numbers *from)
+{
+    into->opened += from->opened;
+    into->received_bytes += from->received_bytes;
+    into->sent_bytes += from->sent_bytes;
+    for (unsigned i = 0; i < FLAGS; i++) {
+        into->closed[i] += from->closed[i];
+        into->failed[i] += from->failed[i];
+    }
+}
+
+void traffic_report_merge(struct traffic_report *into, struct traffic_report *from)
+{
+    bring_index_up_to_date(into);
+    for (size_t i = 0; i < from->len; i++) {
+        struct row *row = find_row(into, from->rows[i].labels->key);
+        if (row) {
+            add_numbers(&row->numbers, &from->rows[i].numbers);
+        } else {
+            series_labels_ref(from->rows[i].labels);
+            add_row(into, &from->rows[i]);
+        }
+    }
+    traffic_report_free(from);
+}
+
+void traffic_report_free(struct traffic_report *report)
+{
+    if (!report)
+        return;
+    for (size_t i = 0; i < report->len; i++)
+        series_labels_unref(report->rows[i].labels);
+    map_fini(&report->index);
+    mem_free(report->rows);
+    mem_free(report);
+}
+
+static const char *const label_names[TRAFFIC_LABELS] = {
+    [LABEL_REPORTER] = "reporter",
+    [LABEL_SOURCE_WORKLOAD] = "source_workload",
+    [LABEL_SOURCE_CANONICAL_SERVICE] = "source_canonical_service",
+    [LABEL_SOURCE_CANONICAL_REVISION] = "source_canonical_revision",
+    [LABEL_SOURCE_WORKLOAD_NAMESPACE] = "source_workload_namespace",
+    [LABEL_SOURCE_PRINCIPAL] = "source_principal",
+    [LABEL_SOURCE_APP] = "source_app",
+    [LABEL_SOURCE_VERSION] = "source_version",
+    [LABEL_SOURCE_CLUSTER] = "source_cluster",
+    [LABEL_DESTINATION_SERVICE] = "destination_service",
+    [LABEL_DESTINATION_SERVICE_NAMESPACE] = "destination_service_namespace",
+    [LABEL_DESTINATION_SERVICE_NAME] = "destination_service_name",
+    [LABEL_DESTINATION_WORKLOAD] = "destination_workload",
+    [LABEL_DESTINATION_CANONICAL_SERVICE] = "destination_canonical_service",
+    [LABEL_DESTINATION_CANONICAL_REVISION] = "destination_canonical_revision",
+    [LABEL_DESTINATION_WORKLOAD_NAMESPACE] = "destination_workload_namespace",
+    [LABEL_DESTINATION_PRINCIPAL] = "destination_principal",
+    [LABEL_DESTINATION_APP] = "destination_app",
+    [LABEL_DESTINATION_VERSION] = "destination_version",
+    [LABEL_DESTINATION_CLUSTER] = "destination_cluster",
+    [LABEL_REQUEST_PROTOCOL] = "request_protocol",
+    [LABEL_CONNECTION_SECURITY_POLICY] = "connection_security_policy",
+};
+
+/* One sample, whole or not at all: a page cut by its bound must still parse. */
+static void add_sample(struct text *out, const char *name, const struct series_labels *labels,
+                       unsigned flag, uint64_t value)
+{
+    size_t before = out->len;
+
+    text_addf(out, "%s{", name);
+    for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
+        struct str text = labels->value[i];
+        exposition_label(out, label_names[i], str_is_empty(text) ? STR("unknown") : text);
+        text_addc(out, ',');
+    }
+    text_addf(out, "response_flags=\"%s\"} %llu\n", series_flag_text(flag),
+              (unsigned long long)value);
+    if (out->truncated && out->ptr) {
+        out->len = before;
+        out->ptr[before] = '\0';
+    }
+}
+
+/* Counters that are known before a flow ends have no flag. */
+static void write_plain(const struct traffic_report *report, struct text *out, const char *name,
+                        const char *help, size_t offset)
+{
+    exposition_head(out, name, "counter", help);
+    for (size_t i = 0; i < report->len; i++) {
+        const struct row *row = &report->rows[i];
+        const void *number = (const char *)&row->numbers + offset;
+        add_sample(out, name, row->labels, FLAG_NONE, *(const uint64_t *)number);
+    }
+}
+
+/* One sample a flag that occurred. A scraper takes a series that it first sees at 1 for no increase, so the normal end of
+ * a connection (always) is written from 0 on. */
+static void write_flagged(const struct traffic_report *report, struct text *out, const char *name,
+                          const char *help, size_t offset, bool always)
+{
+    exposition_head(out, name, "counter", help);
+    for (size_t i = 0; i < report->len; i++) {
+        const struct row *row = &report->rows[i];
+        const void *first = (const char *)&row->numbers + offset;
+        const uint64_t *numbers = first;
+        for (unsigned flag = 0; flag < FLAGS; flag++)
+            if (numbers[flag] > 0 || (always && flag == FLAG_NONE))
+                add_sample(out, name, row->labels, flag, numbers[flag]);
+    }
+}
+
+void traffic_report_write(const struct traffic_report *report, struct text *out)
+{
+    write_plain(report, out, "istio_tcp_connections_opened_total",
+                "The total number of TCP connections opened",
+                offsetof(struct series_numbers, opened));
+    write_flagged(report, out, "istio_tcp_connections_closed_total",
+                  "The total number of TCP connections closed",
+                  offsetof(struct series_numbers, closed), true);
+    write_flagged(report, out, "istio_tcp_connections_failed_total",
+                  "The total number of TCP connections that failed (unstable)",
+                  offsetof(struct series_numbers, failed), false);
+    write_plain(report, out, "istio_tcp_received_bytes_total",
+                "The size of total bytes received during request in case of a TCP connection",
+                offsetof(struct series_numbers, received_bytes));
+    write_plain(report, out, "istio_tcp_sent_bytes_total",
+                "The size of total bytes sent during response in case of a TCP connection",
+                offsetof(struct series_numbers, sent_bytes));
+}

@@ -1,0 +1,74 @@
+#include "proxy/meter/series.h"
+
+#include <string.h>
+
+#include "proxy/base/err.h"
+#include "proxy/base/mem.h"
+
+void series_key(const struct traffic_labels *labels, struct text *key)
+{
+    text_clear(key);
+    for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
+        struct str value = str_sub(labels->value[i], 0, TRAFFIC_LABEL_BYTES_MAX);
+        uint16_t len = (uint16_t)value.len;
+        text_add(key, str_of(&len, sizeof(len)));
+        text_add(key, value);
+    }
+}
+
+struct series_labels *series_labels_new(struct str key)
+{
+    struct series_labels *labels = mem_zalloc(sizeof(*labels) + key.len);
+    size_t at = 0;
+
+    atomic_init(&labels->refs, 1);
+    memcpy(labels->bytes, key.ptr, key.len);
+    labels->key = str_of(labels->bytes, key.len);
+    for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
+        uint16_t len;
+        memcpy(&len, labels->bytes + at, sizeof(len));
+        labels->value[i] = str_of(labels->bytes + at + sizeof(len), len);
+        at += sizeof(len) + len;
+    }
+    ensure(at == key.len);
+    return labels;
+}
+
+void series_labels_ref(struct series_labels *labels)
+{
+    atomic_fetch_add_explicit(&labels->refs, 1, memory_order_relaxed);
+}
+
+void series_labels_unref(struct series_labels *labels)
+{
+    /* Acquire and release: the last holder frees what the others may just have read. */
+    if (atomic_fetch_sub_explicit(&labels->refs, 1, memory_order_acq_rel) == 1)
+        mem_free(labels);
+}
+
+static const char *const flag_texts[FLAGS] = {
+    [FLAG_NONE] = "-",
+    [FLAG_CONNECT] = "CONNECT",
+    [FLAG_NETWORK_POLICY] = "NETWORK_POLICY",
+    [FLAG_TLS_FAILURE] = "TLS_FAILURE",
+    [FLAG_IDENTITY_ERROR] = "IDENTITY_ERROR",
+    [FLAG_H2_HANDSHAKE_FAILURE] = "H2_HANDSHAKE_FAILURE",
+    [FLAG_DENY] = "DENY",
+    [FLAG_CERT_REVOKED] = "CERT_REVOKED",
+};
+
+const char *series_flag_text(unsigned flag)
+{
+    ensure(flag < FLAGS);
+    return flag_texts[flag];
+}
+
+unsigned series_flag_of(int err)
+{
+    const char *text = err_info(err)->flag;
+
+    for (unsigned i = 0; i < FLAGS; i++)
+        if (strcmp(flag_texts[i], text) == 0)
+            return i;
+    return FLAG_NONE;
+}

@@ -1,0 +1,67 @@
+/*
+ * series.h - what traffic.c counts into and report.c copies and writes: one set of labels and its numbers.
+ *
+ * Owner:  labels are counted: the series of a worker holds one reference, every report that shows it another, so a
+ *         report costs no copy of strings. The count is atomic since reports cross threads; the strings never change.
+ * Thread: labels any; numbers whoever owns the struct around them.
+ */
+#ifndef ISTHMUS_METER_SERIES_H
+#define ISTHMUS_METER_SERIES_H
+
+#include <stdatomic.h>
+
+#include "proxy/base/map.h"
+#include "proxy/meter/meter.h"
+#include "proxy/meter/traffic.h"
+
+/* The words of response_flags that errors.def may use: ztunnel's. */
+enum series_flag {
+    FLAG_NONE,
+    FLAG_CONNECT,
+    FLAG_NETWORK_POLICY,
+    FLAG_TLS_FAILURE,
+    FLAG_IDENTITY_ERROR,
+    FLAG_H2_HANDSHAKE_FAILURE,
+    FLAG_DENY,
+    FLAG_CERT_REVOKED,
+    FLAGS
+};
+
+struct series_labels {
+    _Atomic uint32_t refs;
+    struct str key;                   /* the values, each behind its length: equal keys are equal labels */
+    struct str value[TRAFFIC_LABELS]; /* into key */
+    char bytes[];
+};
+
+struct series_numbers {
+    uint64_t opened;
+    uint64_t received_bytes, sent_bytes;
+    uint64_t closed[FLAGS], failed[FLAGS];
+};
+
+struct traffic_series {
+    struct series_labels *labels;
+    struct series_numbers numbers;
+    uint64_t n_flows; /* open ones */
+};
+
+struct traffic {
+    struct map series;               /* by key; -> struct traffic_series */
+    struct traffic_series *overflow; /* made when the bound is reached; in no map */
+    struct text key;                 /* scratch for lookups */
+    struct meter *meter;
+};
+
+/* Writes the key of these labels into key, over what was there. Equal labels have equal keys. */
+void series_key(const struct traffic_labels *labels, struct text *key);
+/* Labels with one reference, from a key that series_key() made. */
+struct series_labels *series_labels_new(struct str key);
+void series_labels_ref(struct series_labels *labels);
+void series_labels_unref(struct series_labels *labels);
+
+/* The word of a flag, and the flag of an error's row in errors.def. */
+const char *series_flag_text(unsigned flag);
+unsigned series_flag_of(int err);
+
+#endif

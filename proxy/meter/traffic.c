@@ -1,0 +1,137 @@
+#include "proxy/meter/traffic.h"
+
+#include "proxy/base/err.h"
+#include "proxy/base/mem.h"
+#include "proxy/meter/series.h"
+
+struct traffic *traffic_new(void)
+{
+    struct traffic *traffic = mem_new(struct traffic);
+
+    traffic->meter = meter_new();
+    return traffic;
+}
+
+static struct traffic_series *series_new(struct str key)
+{
+    struct traffic_series *series = mem_new(struct traffic_series);
+
+    series->labels = series_labels_new(key);
+    return series;
+}
+
+static void series_free(struct traffic_series *series)
+{
+    if (!series)
+        return;
+    series_labels_unref(series->labels);
+    mem_free(series);
+}
+
+void traffic_free(struct traffic *traffic)
+{
+    struct str key;
+    void *value;
+
+    if (!traffic)
+        return;
+    for (size_t idx = 0; map_next(&traffic->series, &idx, &key, &value);) {
+        (void)map_remove_at(&traffic->series, idx);
+        series_free(value);
+    }
+    map_fini(&traffic->series);
+    series_free(traffic->overflow);
+    text_fini(&traffic->key);
+    meter_free(traffic->meter);
+    mem_free(traffic);
+}
+
+/* One series for all that does not fit: the totals stay right, only whose they are is lost. */
+static struct traffic_series *overflow_of(struct traffic *traffic)
+{
+    struct traffic_labels labels;
+
+    meter_add(traffic->meter, METRIC_SERIES_OVERFLOW, 1);
+    if (!traffic->overflow) {
+        for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
+            labels.value[i] = STR("overflow");
+        series_key(&labels, &traffic->key);
+        traffic->overflow = series_new(text_str(&traffic->key));
+    }
+    return traffic->overflow;
+}
+
+struct traffic_series *traffic_open(struct traffic *traffic, const struct traffic_labels *labels)
+{
+    struct traffic_series *series;
+
+    series_key(labels, &traffic->key);
+    series = map_find(&traffic->series, text_str(&traffic->key));
+    if (!series && traffic->series.len >= TRAFFIC_SERIES_MAX) {
+        series = overflow_of(traffic);
+    } else if (!series) {
+        series = series_new(text_str(&traffic->key));
+        (void)map_put(&traffic->series, series->labels->key, series);
+    }
+    series->n_flows++;
+    series->numbers.opened++;
+    return series;
+}
+
+struct str traffic_label(const struct traffic_series *series, enum traffic_label label)
+{
+    ensure((unsigned)label < TRAFFIC_LABELS);
+    return series->labels->value[label];
+}
+
+void traffic_bytes(struct traffic_series *series, uint64_t received, uint64_t sent)
+{
+    series->numbers.received_bytes += received;
+    series->numbers.sent_bytes += sent;
+}
+
+static bool is_failure(int err)
+{
+    int why = err < 0 ? -err : err;
+
+    return why != ERR_OK && why != ERR_RESET && why != ERR_CLIENT_RESET && why != ERR_UPSTREAM_RESET;
+}
+
+void traffic_close(struct traffic_series *series, int err)
+{
+    unsigned flag = series_flag_of(err);
+
+    ensure(series->n_flows > 0);
+    series->n_flows--;
+    series->numbers.closed[flag]++;
+    if (is_failure(err))
+        series->numbers.failed[flag]++;
+}
+
+static bool is_reported_by(const struct series_labels *labels, struct str workload_namespace,
+                           struct str workload)
+{
+    bool at_source = str_eq(labels->value[LABEL_REPORTER], STR("source"));
+    enum traffic_label ns =
+        at_source ? LABEL_SOURCE_WORKLOAD_NAMESPACE : LABEL_DESTINATION_WORKLOAD_NAMESPACE;
+    enum traffic_label name = at_source ? LABEL_SOURCE_WORKLOAD : LABEL_DESTINATION_WORKLOAD;
+
+    return str_eq(labels->value[ns], workload_namespace) && str_eq(labels->value[name], workload);
+}
+
+size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace, struct str workload)
+{
+    struct str key;
+    void *value;
+    size_t forgotten = 0;
+
+    for (size_t idx = 0; map_next(&traffic->series, &idx, &key, &value);) {
+        struct traffic_series *series = value;
+        if (series->n_flows > 0 || !is_reported_by(series->labels, workload_namespace, workload))
+            continue;
+        (void)map_remove_at(&traffic->series, idx);
+        series_free(series);
+        forgotten++;
+    }
+    return forgotten;
+}
