@@ -1,0 +1,327 @@
+#include "proxy/meter/traffic.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/err.h"
+#include "proxy/base/mem.h"
+#include "proxy/meter/meter.h"
+
+TestSuite(traffic, .timeout = 30);
+
+static struct traffic_labels labels_of(const char *source, const char *destination)
+{
+    struct traffic_labels labels = {0};
+
+    labels.value[LABEL_REPORTER] = STR("source");
+    labels.value[LABEL_SOURCE_WORKLOAD] = str_from(source);
+    labels.value[LABEL_SOURCE_WORKLOAD_NAMESPACE] = STR("ns");
+    labels.value[LABEL_DESTINATION_WORKLOAD] = str_from(destination);
+    labels.value[LABEL_DESTINATION_WORKLOAD_NAMESPACE] = STR("ns");
+    return labels;
+}
+
+/* The page of everything that the workers counted. */
+static struct text page_of(struct traffic *const *workers, size_t n)
+{
+    struct traffic_report *all = traffic_report_of(workers[0]);
+    struct text page = {0};
+
+    for (size_t i = 1; i < n; i++)
+        traffic_report_merge(all, traffic_report_of(workers[i]));
+    traffic_report_write(all, &page);
+    traffic_report_free(all);
+    return page;
+}
+
+/* The sum of the samples of a metric whose line holds part; *n counts them. */
+static unsigned long long sum_of(const struct text *page, const char *metric, const char *part, int *n)
+{
+    unsigned long long sum = 0, value;
+    struct str rest = text_str(page), line;
+
+    *n = 0;
+    while (str_split(rest, '\n', &line, &rest)) {
+        struct str head, tail;
+        if (!str_starts_with(line, str_from(metric)) || !str_contains(line, str_from(part)))
+            continue;
+        cr_assert(str_rsplit(line, ' ', &head, &tail));
+        cr_assert(str_to_u64(tail, UINT64_MAX, (uint64_t *)&value));
+        sum += value;
+        (*n)++;
+    }
+    return sum;
+}
+
+static void assert_sum(const struct text *page, const char *metric, const char *part, int n,
+                       unsigned long long sum)
+{
+    int found;
+    unsigned long long got = sum_of(page, metric, part, &found);
+
+    cr_assert(found == n && got == sum, "%s %s: %d samples with sum %llu", metric, part, found, got);
+}
+
+Test(traffic, flows_with_equal_labels_share_a_series)
+{
+    struct traffic *traffic = traffic_new();
+    struct traffic_labels a = labels_of("a", "b"), again = labels_of("a", "b"), c = labels_of("ab", "");
+
+    struct traffic_series *first = traffic_open(traffic, &a), *second = traffic_open(traffic, &again);
+    struct traffic_series *other = traffic_open(traffic, &c);
+    cr_assert_eq(first, second);
+    cr_assert_neq(first, other, "labels must not run into each other");
+    traffic_bytes(first, 10, 20);
+    traffic_bytes(second, 1, 2);
+    traffic_close(first, ERR_OK);
+    struct text page = page_of(&traffic, 1);
+
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "source_workload=\"a\"", 1, 2);
+    assert_sum(&page, "istio_tcp_connections_closed_total{", "source_workload=\"a\"", 1, 1);
+    assert_sum(&page, "istio_tcp_received_bytes_total{", "source_workload=\"a\"", 1, 11);
+    assert_sum(&page, "istio_tcp_sent_bytes_total{", "source_workload=\"a\"", 1, 22);
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "", 2, 3);
+    text_fini(&page);
+    traffic_free(traffic);
+}
+
+Test(traffic, a_sample_has_ztunnels_labels_and_unknown_for_what_is_empty)
+{
+    struct traffic *traffic = traffic_new();
+    struct traffic_labels labels = labels_of("a\"b", "c");
+
+    (void)traffic_open(traffic, &labels);
+    struct text page = page_of(&traffic, 1);
+
+    cr_assert_not_null(strstr(
+        page.ptr,
+        "istio_tcp_connections_opened_total{reporter=\"source\",source_workload=\"a\\\"b\","
+        "source_canonical_service=\"unknown\",source_canonical_revision=\"unknown\","
+        "source_workload_namespace=\"ns\",source_principal=\"unknown\",source_app=\"unknown\","
+        "source_version=\"unknown\",source_cluster=\"unknown\",destination_service=\"unknown\","
+        "destination_service_namespace=\"unknown\",destination_service_name=\"unknown\","
+        "destination_workload=\"c\",destination_canonical_service=\"unknown\","
+        "destination_canonical_revision=\"unknown\",destination_workload_namespace=\"ns\","
+        "destination_principal=\"unknown\",destination_app=\"unknown\","
+        "destination_version=\"unknown\",destination_cluster=\"unknown\","
+        "request_protocol=\"unknown\",connection_security_policy=\"unknown\","
+        "response_flags=\"-\"} 1\n"));
+    text_fini(&page);
+    traffic_free(traffic);
+}
+
+Test(traffic, a_series_keeps_its_own_labels)
+{
+    struct traffic *traffic = traffic_new();
+    char name[] = "web";
+    struct traffic_labels labels = labels_of(name, "b");
+
+    struct traffic_series *series = traffic_open(traffic, &labels);
+    name[0] = 'X';
+
+    cr_assert(str_eq(traffic_label(series, LABEL_SOURCE_WORKLOAD), STR("web")));
+    cr_assert(str_eq(traffic_label(series, LABEL_CONNECTION_SECURITY_POLICY), STR("")));
+    traffic_free(traffic);
+}
+
+Test(traffic, a_label_that_is_too_long_is_cut)
+{
+    struct traffic *traffic = traffic_new();
+    char *endless = mem_alloc(70001);
+    struct traffic_labels labels = labels_of("", "b");
+
+    memset(endless, 'x', 70001);
+    labels.value[LABEL_SOURCE_WORKLOAD] = str_of(endless, 70001);
+    struct traffic_series *series = traffic_open(traffic, &labels);
+
+    cr_assert_eq(traffic_label(series, LABEL_SOURCE_WORKLOAD).len, TRAFFIC_LABEL_BYTES_MAX);
+    cr_assert(str_eq(traffic_label(series, LABEL_DESTINATION_WORKLOAD), STR("b")));
+    mem_free(endless);
+    traffic_free(traffic);
+}
+
+Test(traffic, the_reason_decides_flag_and_failure)
+{
+    static const struct {
+        int err;
+        const char *flag;
+        bool failed;
+    } rows[] = {
+        {ERR_OK, "-", false},           {ERR_RESET, "-", false},
+        {ERR_CLIENT_RESET, "-", false}, {ERR_UPSTREAM_RESET, "-", false},
+        {-ERR_RESET, "-", false},       {ERR_REFUSED, "CONNECT", true},
+        {-ERR_REFUSED, "CONNECT", true},{ERR_DENIED, "DENY", true},
+        {ERR_IDLE_TIMEOUT, "-", true},  {ERR_TLS_CHAIN, "TLS_FAILURE", true},
+        {ERR_H2, "H2_HANDSHAKE_FAILURE", true}, {ERR_NETWORK_POLICY, "NETWORK_POLICY", true},
+        {ERR_NO_IDENTITY, "IDENTITY_ERROR", true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct traffic *traffic = traffic_new();
+        struct traffic_labels labels = labels_of("a", "b");
+        char part[64];
+        traffic_close(traffic_open(traffic, &labels), rows[i].err);
+        struct text page = page_of(&traffic, 1);
+        (void)snprintf(part, sizeof(part), "response_flags=\"%s\"} 1", rows[i].flag);
+        assert_sum(&page, "istio_tcp_connections_closed_total{", part, 1, 1);
+        assert_sum(&page, "istio_tcp_connections_failed_total{", part, rows[i].failed, rows[i].failed);
+        text_fini(&page);
+        traffic_free(traffic);
+    }
+}
+
+/* A word that errors.def has and the table of flags lacks would be counted as "-". */
+Test(traffic, every_flag_of_every_error_is_written)
+{
+    for (int err = 0; err < ERR_COUNT; err++) {
+        struct traffic *traffic = traffic_new();
+        struct traffic_labels labels = labels_of("a", "b");
+        char part[64];
+        traffic_close(traffic_open(traffic, &labels), err);
+        struct text page = page_of(&traffic, 1);
+        (void)snprintf(part, sizeof(part), "response_flags=\"%s\"", err_info(err)->flag);
+        assert_sum(&page, "istio_tcp_connections_closed_total{", part, 1, 1);
+        text_fini(&page);
+        traffic_free(traffic);
+    }
+}
+
+Test(traffic, workers_reports_add_up)
+{
+    struct traffic *workers[3];
+    struct traffic_labels shared = labels_of("a", "b");
+
+    for (int i = 0; i < 3; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof(name), "own%d", i);
+        struct traffic_labels own = labels_of(name, "b");
+        workers[i] = traffic_new();
+        traffic_bytes(traffic_open(workers[i], &shared), 1, 10);
+        traffic_close(traffic_open(workers[i], &shared), ERR_REFUSED);
+        (void)traffic_open(workers[i], &own);
+    }
+    struct text page = page_of(workers, 3);
+
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "source_workload=\"a\"", 1, 6);
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "source_workload=\"own", 3, 3);
+    assert_sum(&page, "istio_tcp_received_bytes_total{", "source_workload=\"a\"", 1, 3);
+    assert_sum(&page, "istio_tcp_sent_bytes_total{", "source_workload=\"a\"", 1, 30);
+    assert_sum(&page, "istio_tcp_connections_failed_total{", "\"CONNECT\"", 1, 3);
+    text_fini(&page);
+    for (int i = 0; i < 3; i++)
+        traffic_free(workers[i]);
+}
+
+Test(traffic, a_report_outlives_its_worker)
+{
+    struct traffic *traffic = traffic_new();
+    struct traffic_labels labels = labels_of("a", "b");
+    struct text page = {0};
+
+    (void)traffic_open(traffic, &labels);
+    struct traffic_report *report = traffic_report_of(traffic);
+    (void)traffic_open(traffic, &labels);
+    traffic_free(traffic);
+    traffic_report_write(report, &page);
+
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "source_workload=\"a\"", 1, 1);
+    traffic_report_free(report);
+    traffic_report_free(NULL);
+    text_fini(&page);
+}
+
+Test(traffic, help_stands_once_a_metric_even_without_series)
+{
+    struct traffic *traffic = traffic_new();
+    struct text page = page_of(&traffic, 1);
+    int n = 0;
+
+    for (const char *at = page.ptr; (at = strstr(at, "# HELP ")) != NULL; at++)
+        n++;
+    cr_assert_eq(n, 5);
+    cr_assert_not_null(strstr(page.ptr, "# TYPE istio_tcp_connections_failed_total counter"));
+    const char *failed = strstr(page.ptr, "# HELP istio_tcp_connections_failed_total ");
+    cr_assert_not_null(failed);
+    cr_assert_lt(strstr(failed, "unstable"), strchr(failed, '\n'));
+    text_fini(&page);
+    traffic_free(traffic);
+}
+
+Test(traffic, beyond_the_bound_flows_count_as_overflow)
+{
+    struct traffic *traffic = traffic_new();
+    const int extra = 7;
+
+    for (int i = 0; i < TRAFFIC_SERIES_MAX + extra; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "w%d", i);
+        struct traffic_labels labels = labels_of(name, "b");
+        struct traffic_series *series = traffic_open(traffic, &labels);
+        bool over = str_eq(traffic_label(series, LABEL_SOURCE_WORKLOAD), STR("overflow"));
+        cr_assert_eq(over, i >= TRAFFIC_SERIES_MAX);
+        traffic_close(series, ERR_OK);
+    }
+    cr_assert_eq(meter_total(METRIC_SERIES_OVERFLOW), extra);
+    struct traffic_labels known = labels_of("w0", "b");
+    cr_assert(str_eq(traffic_label(traffic_open(traffic, &known), LABEL_SOURCE_WORKLOAD), STR("w0")),
+              "what is known stays known");
+    traffic_free(traffic);
+    cr_assert_eq(meter_total(METRIC_SERIES_OVERFLOW), extra);
+}
+
+Test(traffic, a_page_that_is_too_long_ends_at_a_line)
+{
+    struct traffic *traffic = traffic_new();
+    struct text page = {.limit = 5000};
+
+    for (int i = 0; i < 100; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "w%d", i);
+        struct traffic_labels labels = labels_of(name, "b");
+        (void)traffic_open(traffic, &labels);
+    }
+    struct traffic_report *report = traffic_report_of(traffic);
+    traffic_report_write(report, &page);
+
+    cr_assert(page.truncated);
+    cr_assert_gt(page.len, 3000);
+    cr_assert_eq(page.ptr[page.len - 1], '\n');
+    cr_assert_eq(strlen(page.ptr), page.len);
+    traffic_report_free(report);
+    traffic_free(traffic);
+    text_fini(&page);
+}
+
+Test(traffic, what_a_workload_reported_is_forgotten_when_it_left_and_its_flows_ended)
+{
+    struct traffic *traffic = traffic_new();
+    struct traffic_labels ours = labels_of("a", "b"), other = labels_of("c", "a");
+    struct traffic_labels inbound = labels_of("c", "a");
+
+    inbound.value[LABEL_REPORTER] = STR("destination");
+    struct traffic_series *open = traffic_open(traffic, &ours);
+    traffic_close(traffic_open(traffic, &other), ERR_OK);
+    traffic_close(traffic_open(traffic, &inbound), ERR_OK);
+    cr_assert_eq(traffic_forget_idle(traffic, STR("elsewhere"), STR("a")), 0);
+    cr_assert_eq(traffic_forget_idle(traffic, STR("ns"), STR("a")), 1, "the inbound one");
+    traffic_close(open, ERR_OK);
+    cr_assert_eq(traffic_forget_idle(traffic, STR("ns"), STR("a")), 1, "now the outbound one");
+    struct text page = page_of(&traffic, 1);
+
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "", 1, 1);
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "source_workload=\"c\"", 1, 1);
+    text_fini(&page);
+    traffic_free(traffic);
+}
+
+Test(traffic, closing_twice_is_a_broken_contract, .signal = SIGABRT)
+{
+    struct traffic *traffic = traffic_new();
+    struct traffic_labels labels = labels_of("a", "b");
+    struct traffic_series *series = traffic_open(traffic, &labels);
+
+    traffic_close(series, ERR_OK);
+    traffic_close(series, ERR_OK);
+}
