@@ -7,8 +7,8 @@
 
 #include "proxy/base/err.h"
 
-#define IP4_LEN 4
-#define IP6_LEN 16
+#define IP4_LEN     4
+#define IP6_LEN     16
 #define MAPPED_BITS 96
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
@@ -73,7 +73,8 @@ bool ip_is_loopback(const struct ip *ip)
     return ip->len == IP6_LEN && memcmp(ip->bytes, loopback6, IP6_LEN) == 0;
 }
 
-/* Splits "host:port" and "[host]:port"; a bare IPv6 address is refused, its last group is no port. */
+/* Splits "host:port" and "[host]:port"; a bare IPv6 address is refused, its last group is no port.
+ */
 static bool split_port(struct str text, struct str *out_host, struct str *out_port)
 {
     struct str host, port;

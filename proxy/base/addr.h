@@ -1,8 +1,8 @@
 /*
  * addr.h - IP addresses, with and without a port, and CIDR ranges; IPv4 and IPv6 alike.
  *
- * An IPv4-mapped IPv6 address is made IPv4 wherever an address is read, so that one host has one form. {0} is "none".
- * Values, no ownership. Ports are in host order.
+ * An IPv4-mapped IPv6 address is made IPv4 wherever an address is read, so that one host has one
+ * form. {0} is "none". Values, no ownership. Ports are in host order.
  */
 #ifndef ISTHMUS_BASE_ADDR_H
 #define ISTHMUS_BASE_ADDR_H
@@ -37,10 +37,12 @@ MUST_USE int ip_from_bytes(const void *bytes, size_t len, struct ip *out_ip);
 const char *ip_text(const struct ip *ip, char *buf);
 bool ip_eq(const struct ip *a, const struct ip *b);
 bool ip_is_loopback(const struct ip *ip);
+
 static inline bool ip_is_none(const struct ip *ip)
 {
     return ip->len == 0;
 }
+
 static inline struct str ip_key(const struct ip *ip) /* the bytes, as a map key; borrowed from ip */
 {
     return (struct str){(const char *)ip->bytes, ip->len};
@@ -52,11 +54,13 @@ MUST_USE int addr_parse(struct str text, struct addr *out_addr);
 const char *addr_text(const struct addr *addr, char *buf);
 bool addr_eq(const struct addr *a, const struct addr *b);
 
-void addr_from_sockaddr(const struct sockaddr *sa, struct addr *out_addr); /* {0} for another family */
+void addr_from_sockaddr(const struct sockaddr *sa,
+                        struct addr *out_addr); /* {0} for another family */
 /* The length of what was written. A "none" address gives IPv6 any (::). */
 socklen_t addr_to_sockaddr(const struct addr *addr, struct sockaddr_storage *out_sa);
 
-/* "10.0.0.0/8", "fd00::/64", or a single address: 0 or -ERR_INVALID (also when host bits are set). */
+/* "10.0.0.0/8", "fd00::/64", or a single address: 0 or -ERR_INVALID (also when host bits are set).
+ */
 MUST_USE int cidr_parse(struct str text, struct cidr *out_cidr);
 bool cidr_contains(const struct cidr *cidr, const struct ip *ip);
 

@@ -1,8 +1,8 @@
 /*
  * arena.c - chunks that double in size, so that an arena of any size costs few calls of the heap.
  *
- * What is larger than a quarter of the next chunk gets a chunk of its own, filed behind the current one, whose rest
- * stays in use.
+ * What is larger than a quarter of the next chunk gets a chunk of its own, filed behind the current
+ * one, whose rest stays in use.
  */
 #include "proxy/base/arena.h"
 

@@ -1,8 +1,9 @@
 /*
  * arena.h - memory that is freed all at once.
  *
- * A bump allocator over chunks. {0} is an empty arena that owns nothing. Everything allocated from it lives until
- * arena_fini() or arena_reset(). Used for snapshots, parsed resources, flows' own strings.
+ * A bump allocator over chunks. {0} is an empty arena that owns nothing. Everything allocated from
+ * it lives until arena_fini() or arena_reset(). Used for snapshots, parsed resources, flows' own
+ * strings.
  *
  * Owner:  whoever embeds the struct.
  * Thread: one at a time.
@@ -30,11 +31,13 @@ void *arena_alloc_array(struct arena *arena, size_t count, size_t size)
 struct str arena_str(struct arena *arena, struct str text);
 struct str arena_printf(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Frees all but keeps nothing (the arena is as {0} again). fini and reset differ in name only: intent for the reader. */
+/* Frees all but keeps nothing (the arena is as {0} again). fini and reset differ in name only:
+ * intent for the reader. */
 void arena_reset(struct arena *arena);
 void arena_fini(struct arena *arena);
 
 #define arena_new(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
-#define arena_new_array(arena, type, count) ((type *)arena_alloc_array((arena), (count), sizeof(type)))
+#define arena_new_array(arena, type, count)                                                        \
+    ((type *)arena_alloc_array((arena), (count), sizeof(type)))
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * buf.c - the ring of slices behind a bounded queue.
  *
- * A slice below SMALL_BYTES is copied: into the free rest of the last slab if the queue alone holds it, else into a new
- * slab of SMALL_BYTES. So what is queued never pins much more memory than its bytes, and the ring stays short.
+ * A slice below SMALL_BYTES is copied: into the free rest of the last slab if the queue alone holds
+ * it, else into a new slab of SMALL_BYTES. So what is queued never pins much more memory than its
+ * bytes, and the ring stays short.
  */
 #include "proxy/base/buf.h"
 
@@ -81,7 +82,8 @@ static void append_copy(struct buf *buf, struct slice slice)
     slice_release(slice);
 }
 
-/* A small slab that came alone pins nothing: the common case of one message in an empty queue is not copied. */
+/* A small slab that came alone pins nothing: the common case of one message in an empty queue is
+ * not copied. */
 static bool may_stay_whole(const struct buf *buf, struct slice slice)
 {
     if (slice.len >= SMALL_BYTES)

@@ -16,7 +16,8 @@ static struct diag_entry *slot_for(struct diag *diag, enum diag_severity severit
     return NULL;
 }
 
-__attribute__((format(printf, 4, 0))) static void add(struct diag *diag, enum diag_severity severity,
+__attribute__((format(printf, 4, 0))) static void add(struct diag *diag,
+                                                      enum diag_severity severity,
                                                       struct place place, const char *format,
                                                       va_list args)
 {
@@ -59,7 +60,8 @@ void diag_warn(struct diag *diag, struct place place, const char *format, ...)
 static void add_printable(struct text *out, struct str part)
 {
     for (size_t i = 0; i < part.len; i++)
-        text_addc(out, (unsigned char)part.ptr[i] < 0x20 || part.ptr[i] == 0x7f ? '?' : part.ptr[i]);
+        text_addc(out,
+                  (unsigned char)part.ptr[i] < 0x20 || part.ptr[i] == 0x7f ? '?' : part.ptr[i]);
 }
 
 static void print_place(const struct place *place, struct text *out)

@@ -1,9 +1,9 @@
 /*
  * diag.h - what is wrong with a file, a field or a resource: all of it, each with its place.
  *
- * Readers of configuration never return an int: they add sentences to a diag and the caller asks diag_is_clean().
- * A sentence says what was found and what was expected: `spec.ports[0].port: 70000 is not a port (1 to 65535)`.
- * At most DIAG_MAX are kept; the rest are counted.
+ * Readers of configuration never return an int: they add sentences to a diag and the caller asks
+ * diag_is_clean(). A sentence says what was found and what was expected: `spec.ports[0].port: 70000
+ * is not a port (1 to 65535)`. At most DIAG_MAX are kept; the rest are counted.
  *
  * Owner: whoever embeds it; diag_fini() frees. {0} is clean. Thread: one at a time.
  */

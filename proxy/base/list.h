@@ -1,7 +1,9 @@
 /*
- * list.h - an intrusive doubly linked ring: the element carries its links, so filing it allocates nothing.
+ * list.h - an intrusive doubly linked ring: the element carries its links, so filing it allocates
+ * nothing.
  *
- * A head and an unfiled element are rings of one; list_init() makes them so. An element is in one list per link.
+ * A head and an unfiled element are rings of one; list_init() makes them so. An element is in one
+ * list per link.
  */
 #ifndef ISTHMUS_BASE_LIST_H
 #define ISTHMUS_BASE_LIST_H

@@ -1,13 +1,13 @@
 /*
  * log.c - rings of finished lines, one pair a thread, and one thread that drains them.
  *
- * Happy path: the producer formats a line, copies it into its ring and moves the head (release). The
- * drainer writes from the ring to the descriptor, in pieces that a descriptor which polls writable takes
- * without blocking, and moves the tail. Since only whole lines enter a ring, the end of a line that was cut
- * by a short write is still there: the output stays with that ring until the line has ended, so lines of
- * two threads never mix.
- * Failure modes: a slow reader fills the rings and lines are dropped and counted; a reader that is gone
- * (POLLERR) makes the drainer throw the lines away and count them, so that nothing waits for it.
+ * Happy path: the producer formats a line, copies it into its ring and moves the head (release).
+ * The drainer writes from the ring to the descriptor, in pieces that a descriptor which polls
+ * writable takes without blocking, and moves the tail. Since only whole lines enter a ring, the end
+ * of a line that was cut by a short write is still there: the output stays with that ring until the
+ * line has ended, so lines of two threads never mix. Failure modes: a slow reader fills the rings
+ * and lines are dropped and counted; a reader that is gone (POLLERR) makes the drainer throw the
+ * lines away and count them, so that nothing waits for it.
  */
 #include "proxy/base/log.h"
 
@@ -55,7 +55,8 @@ struct output { /* the drainer's */
 
 static _Atomic int max_level = LOG_INFO;
 static _Atomic bool started;
-static _Atomic unsigned generation; /* grows with log_stop(), which makes the threads' pointers stale */
+static _Atomic unsigned
+    generation; /* grows with log_stop(), which makes the threads' pointers stale */
 static _Atomic uint64_t dropped_total;
 static _Atomic unsigned n_threads;
 static _Atomic(struct log_thread *) threads[THREADS_MAX];
@@ -145,7 +146,8 @@ static void add_beginning(struct text *line, enum log_level level, const char *m
 {
     char now[CLOCK_TEXT_MAX];
 
-    text_addf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":", clock_text(clock_wall_ns(), now),
+    text_addf(line,
+              "{\"time\":\"%s\",\"level\":\"%s\",\"message\":", clock_text(clock_wall_ns(), now),
               level_names[level]);
     text_add_json_string(line, str_sub(str_from(message), 0, VALUE_BYTES_MAX));
 }
@@ -350,7 +352,8 @@ static size_t count_lines(const char *bytes, size_t len)
     return lines;
 }
 
-/* The next bytes of a ring that lie in one piece; up to the end of a line where the piece holds one. */
+/* The next bytes of a ring that lie in one piece; up to the end of a line where the piece holds
+ * one. */
 static struct str next_piece(struct ring *ring, size_t max)
 {
     size_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
@@ -485,7 +488,8 @@ static bool stream_is_empty(enum stream stream)
     return true;
 }
 
-/* The last lines matter most: a reader that is merely slow gets a moment, one that is stuck cannot hold the exit up. */
+/* The last lines matter most: a reader that is merely slow gets a moment, one that is stuck cannot
+ * hold the exit up. */
 static void drain_for_a_while(void)
 {
     uint64_t deadline_ns = clock_mono_ns() + STOP_WAIT_MS * NS_PER_MS;

@@ -1,13 +1,15 @@
 /*
- * log.h - what operators read: one JSON object a line on a file descriptor (standard error for events, standard output
- * for the access log).
+ * log.h - what operators read: one JSON object a line on a file descriptor (standard error for
+ * events, standard output for the access log).
  *
- * Levels error, warn, info, debug. A message is a constant sentence; what varies goes into fields (see log_warn()).
+ * Levels error, warn, info, debug. A message is a constant sentence; what varies goes into fields
+ * (see log_warn()).
  *
- * Lines never block the caller: each thread writes into its own ring (single producer, single consumer) and the log
- * thread's owner drains them to the descriptor; when a ring is full the line is dropped and counted, and the count is
- * logged. Before log_start() and in tools, lines are written directly. Each call site is limited to LOG_SITE_PER_SEC
- * lines a second; what was held back is told in the next line of that site ("suppressed").
+ * Lines never block the caller: each thread writes into its own ring (single producer, single
+ * consumer) and the log thread's owner drains them to the descriptor; when a ring is full the line
+ * is dropped and counted, and the count is logged. Before log_start() and in tools, lines are
+ * written directly. Each call site is limited to LOG_SITE_PER_SEC lines a second; what was held
+ * back is told in the next line of that site ("suppressed").
  *
  * Thread: any thread that called log_attach(), and any thread before log_start().
  */
@@ -26,6 +28,7 @@ enum log_kind { LOG_FIELD_END, LOG_FIELD_STR, LOG_FIELD_U64, LOG_FIELD_ADDR, LOG
 struct log_field {
     const char *key;
     enum log_kind kind;
+
     union {
         struct str str;
         uint64_t u64;
@@ -49,8 +52,8 @@ struct log_site { /* one static per call site: its rate limit */
 
 #define LOG_SITE_PER_SEC 20
 
-/* Writes one event line. The arguments after message are struct log_field, the last of kind LOG_FIELD_END; use the
- * macros below, which add it. */
+/* Writes one event line. The arguments after message are struct log_field, the last of kind
+ * LOG_FIELD_END; use the macros below, which add it. */
 void log_write(struct log_site *site, enum log_level level, const char *message, ...);
 
 #define LOG_LINE(level, ...)                                                                       \
@@ -71,20 +74,23 @@ void log_set_level(enum log_level level);
 /* "error", "warn", "info", "debug": true and the level, or false. */
 bool log_level_parse(struct str text, enum log_level *out_level);
 
-/* A finished line for the access log (no newline at its end); dropped and counted when the ring is full. */
+/* A finished line for the access log (no newline at its end); dropped and counted when the ring is
+ * full. */
 void log_access(struct str line);
 
-/* Switches from direct writing to rings: access lines go to access_fd (-1 discards them), events to event_fd. */
+/* Switches from direct writing to rings: access lines go to access_fd (-1 discards them), events to
+ * event_fd. */
 void log_start(int event_fd, int access_fd);
 /* Gives the calling thread its ring; every worker calls it first. name is a constant. */
 void log_attach(const char *name);
-/* Writes out what the rings hold; called by the control thread on a timer and at the end. Returns lines written. Never
- * blocks on a slow reader: descriptors that are not ready keep their lines until the rings overflow. */
+/* Writes out what the rings hold; called by the control thread on a timer and at the end. Returns
+ * lines written. Never blocks on a slow reader: descriptors that are not ready keep their lines
+ * until the rings overflow. */
 size_t log_drain(void);
 /* Lines dropped so far because a ring was full. Thread: any. */
 uint64_t log_dropped(void);
-/* Drains what is left (for half a second at most) and goes back to direct writing. The caller is the only thread left
- * that logs. */
+/* Drains what is left (for half a second at most) and goes back to direct writing. The caller is
+ * the only thread left that logs. */
 void log_stop(void);
 
 #endif

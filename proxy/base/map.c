@@ -1,8 +1,10 @@
 /*
- * map.c - linear probing; removal shifts the followers back, so there are no tombstones and lookups stay short.
+ * map.c - linear probing; removal shifts the followers back, so there are no tombstones and lookups
+ * stay short.
  *
- * A visit that may remove must not miss or repeat an entry that such a shift moves. So it starts at a free slot, which
- * no cluster crosses, and walks down: what a removal shifts comes from slots that were visited already.
+ * A visit that may remove must not miss or repeat an entry that such a shift moves. So it starts at
+ * a free slot, which no cluster crosses, and walks down: what a removal shifts comes from slots
+ * that were visited already.
  */
 #include "proxy/base/map.h"
 
@@ -12,7 +14,8 @@
 #define MAP_FIRST_CAP ((size_t)8)
 #define MAP_CAP_MAX   ((size_t)1 << 31)
 
-/* Drawn before main(), when there is one thread, so that it needs no lock and no atomic afterwards. */
+/* Drawn before main(), when there is one thread, so that it needs no lock and no atomic afterwards.
+ */
 static uint64_t map_seed;
 
 __attribute__((constructor)) static void draw_seed(void)
@@ -108,7 +111,8 @@ static size_t first_free(const struct map *map)
     return i;
 }
 
-/* idx holds the free slot where the visit began, plus one, above 32 bits, and the steps made below them. */
+/* idx holds the free slot where the visit began, plus one, above 32 bits, and the steps made below
+ * them. */
 static size_t visited_slot(const struct map *map, size_t idx)
 {
     return ((idx >> 32) - 1 - (idx & UINT32_MAX)) & (map->cap - 1);

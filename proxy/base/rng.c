@@ -42,7 +42,8 @@ uint64_t rng_next(struct rng *rng)
     return result;
 }
 
-/* Lemire, "Fast random integer generation in an interval" (2019): a division only when the draw is near a border. */
+/* Lemire, "Fast random integer generation in an interval" (2019): a division only when the draw is
+ * near a border. */
 uint32_t rng_below(struct rng *rng, uint32_t bound)
 {
     uint64_t product;

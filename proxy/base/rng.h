@@ -1,7 +1,7 @@
 /*
- * rng.h - a small, fast, seedable generator for choices that need no secrecy (which endpoint, how much jitter).
- * xoshiro256** of Blackman and Vigna, public domain algorithm. The same seed gives the same choices.
- * For keys, tokens and DNS ids use rng_secret(), which asks the kernel.
+ * rng.h - a small, fast, seedable generator for choices that need no secrecy (which endpoint, how
+ * much jitter). xoshiro256** of Blackman and Vigna, public domain algorithm. The same seed gives
+ * the same choices. For keys, tokens and DNS ids use rng_secret(), which asks the kernel.
  */
 #ifndef ISTHMUS_BASE_RNG_H
 #define ISTHMUS_BASE_RNG_H

@@ -1,12 +1,13 @@
 /*
  * slice.h - bytes in transit: reference-counted slabs and the slices that point into them.
  *
- * A slab is a block of bytes of one loop; its count is not atomic and it never leaves its thread. A slice is a window
- * into a slab that holds one reference. Passing bytes on is passing the reference, not copying the bytes.
+ * A slab is a block of bytes of one loop; its count is not atomic and it never leaves its thread. A
+ * slice is a window into a slab that holds one reference. Passing bytes on is passing the
+ * reference, not copying the bytes.
  *
- * Owner:  a slice value owns one reference: slice_release() gives it back, slice_ref() makes a second one.
- *         Functions that take a slice by value say whether they take the reference ("takes") or borrow it.
- * Thread: the pool's. Units: bytes.
+ * Owner:  a slice value owns one reference: slice_release() gives it back, slice_ref() makes a
+ * second one. Functions that take a slice by value say whether they take the reference ("takes") or
+ * borrow it. Thread: the pool's. Units: bytes.
  */
 #ifndef ISTHMUS_BASE_SLICE_H
 #define ISTHMUS_BASE_SLICE_H
@@ -22,8 +23,9 @@ struct slab_pool;
 
 struct slab {
     uint32_t refs;
-    uint32_t cap;           /* payload bytes */
-    uint32_t used;          /* bytes handed out from the front; the rest may be filled by who alone holds it */
+    uint32_t cap; /* payload bytes */
+    uint32_t
+        used; /* bytes handed out from the front; the rest may be filled by who alone holds it */
     struct slab_pool *pool; /* where it returns to */
     struct slab *next_free;
     uint8_t bytes[];
@@ -46,7 +48,8 @@ struct slice {
 void slab_pool_init(struct slab_pool *pool, uint32_t max_free);
 void slab_pool_fini(struct slab_pool *pool); /* ensures that no slab is live */
 
-/* A slab with one reference, of SLAB_BYTES or, when size says so, of a smaller or larger block off the heap. */
+/* A slab with one reference, of SLAB_BYTES or, when size says so, of a smaller or larger block off
+ * the heap. */
 struct slab *slab_new(struct slab_pool *pool, size_t size);
 void slab_ref(struct slab *slab);
 void slab_unref(struct slab *slab);
@@ -59,6 +62,7 @@ struct slice slice_ref(struct slice slice);
 /* A part of a slice, with a reference of its own. */
 struct slice slice_sub(struct slice slice, size_t offset, size_t len);
 void slice_release(struct slice slice);
+
 static inline struct str slice_str(struct slice slice)
 {
     return (struct str){(const char *)slice.ptr, slice.len};

@@ -1,8 +1,9 @@
 /*
  * sm.h - one door for state changes.
  *
- * An object with a life has one enum of states, a diagram beside it and a table of the legal moves. sm_move() is the
- * only writer of the state; a move the table does not have is a broken contract (ensure).
+ * An object with a life has one enum of states, a diagram beside it and a table of the legal moves.
+ * sm_move() is the only writer of the state; a move the table does not have is a broken contract
+ * (ensure).
  */
 #ifndef ISTHMUS_BASE_SM_H
 #define ISTHMUS_BASE_SM_H
@@ -10,8 +11,8 @@
 #include "proxy/base/ensure.h"
 
 struct sm_rule {
-    const char *name;  /* in lower case, as ctl and logs print it */
-    unsigned allowed;  /* bit mask of states one may move to: SM_TO(A) | SM_TO(B) */
+    const char *name; /* in lower case, as ctl and logs print it */
+    unsigned allowed; /* bit mask of states one may move to: SM_TO(A) | SM_TO(B) */
 };
 
 #define SM_TO(state) (1u << (state))

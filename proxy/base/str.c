@@ -1,8 +1,6 @@
 #include "proxy/base/str.h"
 
 #include <string.h>
-
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 struct str str_from(const char *text)

@@ -1,8 +1,8 @@
 /*
  * str.h - a view of bytes that somebody else owns.
  *
- * Pointer and length, passed by value. Not NUL-terminated unless its maker says so (arena_str() does). The empty string
- * is {0}. Comparison is by bytes; *_ci folds ASCII letters only.
+ * Pointer and length, passed by value. Not NUL-terminated unless its maker says so (arena_str()
+ * does). The empty string is {0}. Comparison is by bytes; *_ci folds ASCII letters only.
  */
 #ifndef ISTHMUS_BASE_STR_H
 #define ISTHMUS_BASE_STR_H
@@ -34,6 +34,7 @@ int str_cmp(struct str a, struct str b); /* like memcmp, shorter first on a tie 
 bool str_starts_with(struct str text, struct str prefix);
 bool str_ends_with(struct str text, struct str suffix);
 bool str_contains(struct str text, struct str part);
+
 static inline bool str_is_empty(struct str text)
 {
     return text.len == 0;
@@ -42,14 +43,17 @@ static inline bool str_is_empty(struct str text)
 /* The part of text from index start, len bytes at most; clamped, never out of bounds. */
 struct str str_sub(struct str text, size_t start, size_t len);
 
-/* Splits at the first / last separator: true and both parts without it, or false with the outs untouched. */
+/* Splits at the first / last separator: true and both parts without it, or false with the outs
+ * untouched. */
 bool str_split(struct str text, char separator, struct str *out_head, struct str *out_tail);
 bool str_rsplit(struct str text, char separator, struct str *out_head, struct str *out_tail);
 
-/* A decimal number in the given range, digits only, no sign, no blank: true and the value, or false. */
+/* A decimal number in the given range, digits only, no sign, no blank: true and the value, or
+ * false. */
 bool str_to_u64(struct str text, uint64_t max, uint64_t *out_value);
 
-/* The length of the well-formed UTF-8 sequence (RFC 3629) that starts at index at; 0 if none does. */
+/* The length of the well-formed UTF-8 sequence (RFC 3629) that starts at index at; 0 if none does.
+ */
 size_t str_utf8_len(struct str text, size_t at);
 
 /* xxHash64 of the bytes. Stable across processes and machines for one seed. */

@@ -1,9 +1,11 @@
 /*
- * text.h - a growing string: what log lines, metrics pages, JSON answers and error sentences are written into.
+ * text.h - a growing string: what log lines, metrics pages, JSON answers and error sentences are
+ * written into.
  *
- * {0} is empty. Always NUL-terminated once something was appended. Grows by doubling up to a limit (default 64 MiB);
- * beyond it appends are dropped, whole, and text.truncated is set, so a page never grows without bound; once it is set,
- * everything that follows is dropped too, so that what is kept is a beginning without holes.
+ * {0} is empty. Always NUL-terminated once something was appended. Grows by doubling up to a limit
+ * (default 64 MiB); beyond it appends are dropped, whole, and text.truncated is set, so a page
+ * never grows without bound; once it is set, everything that follows is dropped too, so that what
+ * is kept is a beginning without holes.
  *
  * Owner: whoever embeds it; text_fini() frees. Thread: one at a time. Not for the path of a byte.
  */
@@ -27,8 +29,9 @@ void text_addf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_addv(struct text *text, const char *format, va_list args) PRINTF_LIKE(2, 0);
 void text_addc(struct text *text, char c);
 
-/* The bytes as the inside of a JSON string (RFC 8259 section 7): control characters, quotes and backslashes escaped,
- * bytes that are not valid UTF-8 replaced by U+FFFD, so that a hostile name cannot break a log line. */
+/* The bytes as the inside of a JSON string (RFC 8259 section 7): control characters, quotes and
+ * backslashes escaped, bytes that are not valid UTF-8 replaced by U+FFFD, so that a hostile name
+ * cannot break a log line. */
 void text_add_json(struct text *text, struct str part);
 
 /* text_add_json() with the quotes around it. */

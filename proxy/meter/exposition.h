@@ -11,8 +11,8 @@
 /* The HELP and TYPE lines of a metric; kind is "counter" or "gauge". */
 void exposition_head(struct text *out, const char *name, const char *kind, const char *help);
 
-/* name="value" with backslash, quote and line break escaped and invalid UTF-8 replaced: one bad byte would make the
- * scraper refuse the whole page. */
+/* name="value" with backslash, quote and line break escaped and invalid UTF-8 replaced: one bad
+ * byte would make the scraper refuse the whole page. */
 void exposition_label(struct text *out, const char *name, struct str value);
 
 #endif

@@ -73,8 +73,7 @@ static int64_t sum(unsigned metric)
 {
     int64_t total = retired[metric];
 
-    list_foreach(it, &meters)
-        total += cell_of(list_entry(it, struct meter, link), metric);
+    list_foreach(it, &meters) total += cell_of(list_entry(it, struct meter, link), metric);
     return total;
 }
 

@@ -1,7 +1,9 @@
 /*
- * meter.h - counting without locks: one struct meter a thread, written by it alone, read by whoever scrapes.
+ * meter.h - counting without locks: one struct meter a thread, written by it alone, read by whoever
+ * scrapes.
  *
- * Cells are relaxed atomics with a single writer, so an increment is a plain add. Exposition sums over the threads.
+ * Cells are relaxed atomics with a single writer, so an increment is a plain add. Exposition sums
+ * over the threads.
  *
  * Owner:  meters live until meter_free(); their totals then stay counted.
  * Thread: meter_add()/meter_set() the owner's; meter_total(), meter_write() any.
@@ -14,7 +16,9 @@
 #include "proxy/base/text.h"
 
 #define METRIC(id, kind, name, help) METRIC_##id,
+
 enum metric {
+
 #include "proxy/meter/metrics.def"
     METRICS
 };
@@ -29,8 +33,8 @@ void meter_add(struct meter *meter, enum metric metric, int64_t delta);
 
 int64_t meter_total(enum metric metric);
 
-/* All plain metrics, istio_build{component,tag} and the process_* metrics of this process (cpu, memory, descriptors,
- * start time), in the Prometheus text format, version 0.0.4. */
+/* All plain metrics, istio_build{component,tag} and the process_* metrics of this process (cpu,
+ * memory, descriptors, start time), in the Prometheus text format, version 0.0.4. */
 void meter_write(struct text *out, const char *component, const char *version);
 
 #endif

@@ -10,8 +10,14 @@
 #include "proxy/base/clock.h"
 #include "proxy/meter/exposition.h"
 
-/* Fields of /proc/self/stat, counted from the one after the command's closing parenthesis (proc(5) numbers minus 3). */
-enum stat_field { STAT_THREADS = 17, STAT_START_TICKS = 19, STAT_VIRTUAL_BYTES = 20, STAT_PAGES = 21 };
+/* Fields of /proc/self/stat, counted from the one after the command's closing parenthesis (proc(5)
+ * numbers minus 3). */
+enum stat_field {
+    STAT_THREADS = 17,
+    STAT_START_TICKS = 19,
+    STAT_VIRTUAL_BYTES = 20,
+    STAT_PAGES = 21
+};
 
 #define STAT_FIELDS 22
 

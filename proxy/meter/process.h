@@ -1,5 +1,6 @@
 /*
- * process.h - the process_* metrics every Prometheus client library gives: what this process costs the node.
+ * process.h - the process_* metrics every Prometheus client library gives: what this process costs
+ * the node.
  *
  * Thread: any. What /proc does not tell is left out.
  */

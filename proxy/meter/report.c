@@ -1,8 +1,9 @@
 /*
- * report.c - copies of a worker's series, added up and written by the thread that answers the scraper.
+ * report.c - copies of a worker's series, added up and written by the thread that answers the
+ * scraper.
  *
- * The worker only copies numbers and counts references; the index that finds equal labels is built where reports are
- * merged, off the worker's loop.
+ * The worker only copies numbers and counts references; the index that finds equal labels is built
+ * where reports are merged, off the worker's loop.
  */
 #include "proxy/base/mem.h"
 #include "proxy/meter/exposition.h"
@@ -161,8 +162,8 @@ static void write_plain(const struct traffic_report *report, struct text *out, c
     }
 }
 
-/* One sample a flag that occurred. A scraper takes a series that it first sees at 1 for no increase, so the normal end of
- * a connection (always) is written from 0 on. */
+/* One sample a flag that occurred. A scraper takes a series that it first sees at 1 for no
+ * increase, so the normal end of a connection (always) is written from 0 on. */
 static void write_flagged(const struct traffic_report *report, struct text *out, const char *name,
                           const char *help, size_t offset, bool always)
 {

@@ -1,9 +1,11 @@
 /*
- * series.h - what traffic.c counts into and report.c copies and writes: one set of labels and its numbers.
+ * series.h - what traffic.c counts into and report.c copies and writes: one set of labels and its
+ * numbers.
  *
- * Owner:  labels are counted: the series of a worker holds one reference, every report that shows it another, so a
- *         report costs no copy of strings. The count is atomic since reports cross threads; the strings never change.
- * Thread: labels any; numbers whoever owns the struct around them.
+ * Owner:  labels are counted: the series of a worker holds one reference, every report that shows
+ * it another, so a report costs no copy of strings. The count is atomic since reports cross
+ * threads; the strings never change. Thread: labels any; numbers whoever owns the struct around
+ * them.
  */
 #ifndef ISTHMUS_METER_SERIES_H
 #define ISTHMUS_METER_SERIES_H
@@ -29,7 +31,7 @@ enum series_flag {
 
 struct series_labels {
     _Atomic uint32_t refs;
-    struct str key;                   /* the values, each behind its length: equal keys are equal labels */
+    struct str key; /* the values, each behind its length: equal keys are equal labels */
     struct str value[TRAFFIC_LABELS]; /* into key */
     char bytes[];
 };

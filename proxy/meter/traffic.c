@@ -94,7 +94,8 @@ static bool is_failure(int err)
 {
     int why = err < 0 ? -err : err;
 
-    return why != ERR_OK && why != ERR_RESET && why != ERR_CLIENT_RESET && why != ERR_UPSTREAM_RESET;
+    return why != ERR_OK && why != ERR_RESET && why != ERR_CLIENT_RESET &&
+           why != ERR_UPSTREAM_RESET;
 }
 
 void traffic_close(struct traffic_series *series, int err)
@@ -119,7 +120,8 @@ static bool is_reported_by(const struct series_labels *labels, struct str worklo
     return str_eq(labels->value[ns], workload_namespace) && str_eq(labels->value[name], workload);
 }
 
-size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace, struct str workload)
+size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace,
+                           struct str workload)
 {
     struct str key;
     void *value;

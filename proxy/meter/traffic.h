@@ -1,11 +1,13 @@
 /*
- * traffic.h - the istio_tcp_* metrics with ztunnel's names and labels, so that existing dashboards work.
+ * traffic.h - the istio_tcp_* metrics with ztunnel's names and labels, so that existing dashboards
+ * work.
  *
- * A series is one set of labels with its counters; flows of a worker that share the labels share it. A flow borrows its
- * series for its life, so its labels are also what the access log prints.
+ * A series is one set of labels with its counters; flows of a worker that share the labels share
+ * it. A flow borrows its series for its life, so its labels are also what the access log prints.
  *
- * Bound: TRAFFIC_SERIES_MAX series a worker; beyond it flows count under a series whose labels are all "overflow" and
- * SERIES_OVERFLOW grows. Series without flows are forgotten only when their workload left (traffic_forget_idle()).
+ * Bound: TRAFFIC_SERIES_MAX series a worker; beyond it flows count under a series whose labels are
+ * all "overflow" and SERIES_OVERFLOW grows. Series without flows are forgotten only when their
+ * workload left (traffic_forget_idle()).
  *
  * Owner:  the worker. Reports are copies that may cross threads.
  * Thread: the worker's; report functions: whoever holds the report.
@@ -38,7 +40,7 @@ enum traffic_label {
     LABEL_DESTINATION_APP,
     LABEL_DESTINATION_VERSION,
     LABEL_DESTINATION_CLUSTER,
-    LABEL_REQUEST_PROTOCOL, /* tcp */
+    LABEL_REQUEST_PROTOCOL,           /* tcp */
     LABEL_CONNECTION_SECURITY_POLICY, /* mutual_tls | unknown */
     TRAFFIC_LABELS
     /* response_flags is the last label; it comes from the reason at the end of each flow */
@@ -57,25 +59,31 @@ struct traffic_report;
 struct traffic *traffic_new(void);
 void traffic_free(struct traffic *traffic);
 
-/* The series of these labels, made on first use; counts one more flow on it and one more opened connection. */
+/* The series of these labels, made on first use; counts one more flow on it and one more opened
+ * connection. */
 struct traffic_series *traffic_open(struct traffic *traffic, const struct traffic_labels *labels);
 /* The value of a label, "" when it was empty; borrowed while the flow is open. */
 struct str traffic_label(const struct traffic_series *series, enum traffic_label label);
-/* Bytes so far: received are the client's (request) bytes, sent are the server's, for both reporters. */
+/* Bytes so far: received are the client's (request) bytes, sent are the server's, for both
+ * reporters. */
 void traffic_bytes(struct traffic_series *series, uint64_t received, uint64_t sent);
-/* The flow ended for the reason err (enum err): closed is counted under the reason's response flag, failed too unless it
- * is ERR_OK or a plain reset. The series must not be used by the flow any more. */
+/* The flow ended for the reason err (enum err): closed is counted under the reason's response flag,
+ * failed too unless it is ERR_OK or a plain reset. The series must not be used by the flow any
+ * more. */
 void traffic_close(struct traffic_series *series, int err);
 
-/* Forgets the series without open flows whose reporter is this workload (the source's for "source", the destination's for
- * "destination"): it left the node, and a node lives longer than its pods. Returns how many. */
-size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace, struct str workload);
+/* Forgets the series without open flows whose reporter is this workload (the source's for "source",
+ * the destination's for "destination"): it left the node, and a node lives longer than its pods.
+ * Returns how many. */
+size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace,
+                           struct str workload);
 
 /* A copy of everything, to be sent to the scraping thread. */
 struct traffic_report *traffic_report_of(const struct traffic *traffic);
 /* Adds from into into and frees from. */
 void traffic_report_merge(struct traffic_report *into, struct traffic_report *from);
-/* The Prometheus text of istio_tcp_connections_opened_total, _closed_total, _failed_total, sent and received bytes. */
+/* The Prometheus text of istio_tcp_connections_opened_total, _closed_total, _failed_total, sent and
+ * received bytes. */
 void traffic_report_write(const struct traffic_report *report, struct text *out);
 void traffic_report_free(struct traffic_report *report);
 

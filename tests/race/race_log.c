@@ -1,6 +1,7 @@
 /*
- * Threads log while another drains into a pipe that a third reads slowly. Every line must arrive whole, in the order of
- * its thread, and lines that arrived plus lines that were dropped must be the lines that were sent.
+ * Threads log while another drains into a pipe that a third reads slowly. Every line must arrive
+ * whole, in the order of its thread, and lines that arrived plus lines that were dropped must be
+ * the lines that were sent.
  */
 #include <pthread.h>
 #include <stdatomic.h>

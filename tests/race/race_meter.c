@@ -1,6 +1,6 @@
 /*
- * Threads count while another scrapes; traffic reports cross from the workers to the scraper. Totals must never run
- * backwards and must be exact in the end.
+ * Threads count while another scrapes; traffic reports cross from the workers to the scraper.
+ * Totals must never run backwards and must be exact in the end.
  */
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,10 +1,9 @@
-#include "proxy/base/addr.h"
-
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
 #include <string.h>
 
+#include "proxy/base/addr.h"
 #include "proxy/base/err.h"
 
 TestSuite(addr, .timeout = 5);
@@ -68,7 +67,7 @@ Test(addr, knows_loopback)
     static const struct {
         const char *text;
         bool loopback;
-    } rows[] = {{"127.0.0.1", true}, {"127.9.9.9", true}, {"128.0.0.1", false}, {"::1", true},
+    } rows[] = {{"127.0.0.1", true}, {"127.9.9.9", true}, {"128.0.0.1", false},      {"::1", true},
                 {"::2", false},      {"::", false},       {"::ffff:127.0.0.1", true}};
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -129,8 +128,8 @@ Test(addr, survives_the_way_through_a_sockaddr)
         struct sockaddr_storage sa;
         cr_assert_eq(addr_parse(str_from(rows[i]), &addr), 0);
         socklen_t len = addr_to_sockaddr(&addr, &sa);
-        cr_assert_eq(len, addr.ip.len == 4 ? sizeof(struct sockaddr_in)
-                                           : sizeof(struct sockaddr_in6));
+        cr_assert_eq(len,
+                     addr.ip.len == 4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
         addr_from_sockaddr((const struct sockaddr *)&sa, &back);
         cr_assert(addr_eq(&addr, &back), "%s", rows[i]);
     }
@@ -168,14 +167,17 @@ Test(addr, reads_ranges_and_refuses_host_bits)
         const char *text;
         int len, prefix_len; /* len 0: refused */
     } rows[] = {
-        {"10.0.0.0/8", 4, 8},       {"0.0.0.0/0", 4, 0},    {"10.0.0.1", 4, 32},
-        {"10.0.0.1/32", 4, 32},     {"fd00::/64", 16, 64},  {"::/0", 16, 0},
-        {"fd00::1", 16, 128},       {"10.128.0.0/9", 4, 9}, {"::ffff:10.0.0.0/104", 4, 8},
-        {"::ffff:10.0.0.1", 4, 32}, {"10.0.0.1/8", 0, 0},   {"10.192.0.0/9", 0, 0},
-        {"fd00::1/64", 0, 0},       {"10.0.0.0/33", 0, 0},  {"fd00::/129", 0, 0},
-        {"10.0.0.0/", 0, 0},        {"10.0.0.0/-1", 0, 0},  {"/8", 0, 0},
-        {"10.0.0.0/8/8", 0, 0},     {"", 0, 0},             {"::ffff:10.0.0.0/8", 0, 0},
-        {"::ffff:0.0.0.0/95", 0, 0},
+        {"10.0.0.0/8", 4, 8},          {"0.0.0.0/0", 4, 0},
+        {"10.0.0.1", 4, 32},           {"10.0.0.1/32", 4, 32},
+        {"fd00::/64", 16, 64},         {"::/0", 16, 0},
+        {"fd00::1", 16, 128},          {"10.128.0.0/9", 4, 9},
+        {"::ffff:10.0.0.0/104", 4, 8}, {"::ffff:10.0.0.1", 4, 32},
+        {"10.0.0.1/8", 0, 0},          {"10.192.0.0/9", 0, 0},
+        {"fd00::1/64", 0, 0},          {"10.0.0.0/33", 0, 0},
+        {"fd00::/129", 0, 0},          {"10.0.0.0/", 0, 0},
+        {"10.0.0.0/-1", 0, 0},         {"/8", 0, 0},
+        {"10.0.0.0/8/8", 0, 0},        {"", 0, 0},
+        {"::ffff:10.0.0.0/8", 0, 0},   {"::ffff:0.0.0.0/95", 0, 0},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -193,11 +195,16 @@ Test(addr, a_range_contains_what_shares_its_prefix)
         const char *cidr, *ip;
         bool inside;
     } rows[] = {
-        {"10.0.0.0/8", "10.255.0.1", true},      {"10.0.0.0/8", "11.0.0.0", false},
-        {"10.128.0.0/9", "10.127.255.255", false}, {"10.128.0.0/9", "10.200.0.1", true},
-        {"0.0.0.0/0", "1.2.3.4", true},          {"0.0.0.0/0", "fd00::1", false},
-        {"::/0", "1.2.3.4", false},              {"fd00::/64", "fd00::ffff", true},
-        {"fd00::/64", "fd00:0:0:1::", false},    {"10.0.0.1", "10.0.0.1", true},
+        {"10.0.0.0/8", "10.255.0.1", true},
+        {"10.0.0.0/8", "11.0.0.0", false},
+        {"10.128.0.0/9", "10.127.255.255", false},
+        {"10.128.0.0/9", "10.200.0.1", true},
+        {"0.0.0.0/0", "1.2.3.4", true},
+        {"0.0.0.0/0", "fd00::1", false},
+        {"::/0", "1.2.3.4", false},
+        {"fd00::/64", "fd00::ffff", true},
+        {"fd00::/64", "fd00:0:0:1::", false},
+        {"10.0.0.1", "10.0.0.1", true},
         {"10.0.0.1", "10.0.0.0", false},
     };
 

@@ -1,9 +1,9 @@
-#include "proxy/base/arena.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <string.h>
+
+#include "proxy/base/arena.h"
 
 TestSuite(arena, .timeout = 5);
 

@@ -1,9 +1,8 @@
-#include "proxy/base/buf.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <string.h>
 
+#include "proxy/base/buf.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/rng.h"
 
@@ -103,7 +102,8 @@ Test(buf, small_slices_do_not_hold_full_slabs)
         (void)buf_push(&buf, read_of(60, 'a' + i % 26));
 
     cr_assert_eq(buf.bytes, 60000);
-    cr_assert_leq(pool.live_bytes, 70000, "%llu bytes are held", (unsigned long long)pool.live_bytes);
+    cr_assert_leq(pool.live_bytes, 70000, "%llu bytes are held",
+                  (unsigned long long)pool.live_bytes);
     cr_assert_leq(buf.len, 20);
     cr_assert(buf_is_sane(&buf));
     for (int i = 0; i < 1000; i++) {

@@ -1,9 +1,8 @@
-#include "proxy/base/clock.h"
-
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/ensure.h"
 
 TestSuite(clock, .timeout = 5);
@@ -32,6 +31,7 @@ Test(clock, writes_rfc_3339)
         {INT64_C(4107542400000000000), "2100-03-01T00:00:00.000000Z"},
         {-1000, "1969-12-31T23:59:59.999999Z"},
     };
+
     char buf[CLOCK_TEXT_MAX];
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

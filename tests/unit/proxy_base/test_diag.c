@@ -1,6 +1,6 @@
-#include "proxy/base/diag.h"
-
 #include <criterion/criterion.h>
+
+#include "proxy/base/diag.h"
 
 TestSuite(diag, .timeout = 5);
 

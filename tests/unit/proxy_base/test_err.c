@@ -1,12 +1,11 @@
-#include "proxy/base/err.h"
-
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdint.h>
-#include <errno.h>
 #include <string.h>
 
 #include "proxy/base/ensure.h"
+#include "proxy/base/err.h"
 
 TestSuite(err, .timeout = 5);
 
@@ -45,11 +44,20 @@ Test(err, names_what_the_operating_system_meant)
     static const struct {
         int errnum, err;
     } rows[] = {
-        {ECONNREFUSED, ERR_REFUSED},   {ETIMEDOUT, ERR_CONNECT_TIMEOUT}, {EHOSTUNREACH, ERR_UNREACHABLE},
-        {ENETUNREACH, ERR_UNREACHABLE},{ECONNRESET, ERR_RESET},          {EPIPE, ERR_RESET},
-        {EAGAIN, ERR_AGAIN},           {EMFILE, ERR_LIMIT},              {ENFILE, ERR_LIMIT},
-        {ENOENT, ERR_NOT_FOUND},       {EINVAL, ERR_INVALID},            {EXDEV, ERR_SYSTEM},
-        {0, ERR_SYSTEM},               {-5, ERR_SYSTEM},
+        {ECONNREFUSED, ERR_REFUSED},
+        {ETIMEDOUT, ERR_CONNECT_TIMEOUT},
+        {EHOSTUNREACH, ERR_UNREACHABLE},
+        {ENETUNREACH, ERR_UNREACHABLE},
+        {ECONNRESET, ERR_RESET},
+        {EPIPE, ERR_RESET},
+        {EAGAIN, ERR_AGAIN},
+        {EMFILE, ERR_LIMIT},
+        {ENFILE, ERR_LIMIT},
+        {ENOENT, ERR_NOT_FOUND},
+        {EINVAL, ERR_INVALID},
+        {EXDEV, ERR_SYSTEM},
+        {0, ERR_SYSTEM},
+        {-5, ERR_SYSTEM},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

@@ -1,6 +1,6 @@
-#include "proxy/base/list.h"
-
 #include <criterion/criterion.h>
+
+#include "proxy/base/list.h"
 
 TestSuite(list, .timeout = 5);
 
@@ -51,13 +51,15 @@ Test(list, removing_is_harmless_when_unfiled_or_zeroed)
 Test(list, the_body_may_remove_the_current_element)
 {
     struct list head;
-    struct item items[5] = {{.number = 0}, {.number = 1}, {.number = 2}, {.number = 3}, {.number = 4}};
+    struct item items[5] = {
+        {.number = 0}, {.number = 1}, {.number = 2}, {.number = 3}, {.number = 4}};
     int visited = 0;
 
     list_init(&head);
     for (int i = 0; i < 5; i++)
         list_push_back(&head, &items[i].link);
-    list_foreach(it, &head) {
+    list_foreach(it, &head)
+    {
         if (list_entry(it, struct item, link)->number % 2 == 0)
             list_remove(it);
         visited++;

@@ -1,5 +1,3 @@
-#include "proxy/base/log.h"
-
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +7,7 @@
 #include <unistd.h>
 
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
 TestSuite(log, .timeout = 20);
@@ -176,7 +175,8 @@ Test(log, a_descriptor_of_minus_one_discards)
     pipe_free(events);
 }
 
-/* Fills pipe and ring with numbered lines, then reads all: what arrives is whole, in order, and the rest is counted. */
+/* Fills pipe and ring with numbered lines, then reads all: what arrives is whole, in order, and the
+ * rest is counted. */
 Test(log, a_slow_reader_costs_whole_lines_that_are_counted_and_told)
 {
     struct ends events = pipe_new(), access_log = pipe_new();

@@ -1,10 +1,9 @@
-#include "proxy/base/map.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/rng.h"
 

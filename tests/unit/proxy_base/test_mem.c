@@ -1,9 +1,9 @@
-#include "proxy/base/mem.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "proxy/base/mem.h"
 
 TestSuite(mem, .timeout = 5);
 

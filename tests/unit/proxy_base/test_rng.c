@@ -1,8 +1,8 @@
-#include "proxy/base/rng.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <string.h>
+
+#include "proxy/base/rng.h"
 
 TestSuite(rng, .timeout = 10);
 
@@ -45,7 +45,8 @@ Test(rng, draws_evenly_below_a_bound)
     cr_assert_eq(rng_below(&rng, 1), 0);
 }
 
-/* With a bound of two thirds of the range, a draw by modulo would favour the lower half two to one. */
+/* With a bound of two thirds of the range, a draw by modulo would favour the lower half two to one.
+ */
 Test(rng, has_no_modulo_bias)
 {
     const uint32_t bound = UINT32_C(0xaaaaaaaa);
@@ -66,7 +67,8 @@ Test(rng, secrets_differ)
     rng_secret(b, sizeof(b));
 
     cr_assert_neq(memcmp(a, b, sizeof(a)), 0);
-    cr_assert_neq(memcmp(a + 268, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32), 0);
+    cr_assert_neq(
+        memcmp(a + 268, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32), 0);
 }
 
 Test(rng, nothing_is_below_zero, .signal = SIGABRT)

@@ -1,8 +1,8 @@
-#include "proxy/base/slice.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <string.h>
+
+#include "proxy/base/slice.h"
 
 TestSuite(slice, .timeout = 5);
 

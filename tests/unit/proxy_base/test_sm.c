@@ -1,7 +1,7 @@
-#include "proxy/base/sm.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
+
+#include "proxy/base/sm.h"
 
 TestSuite(sm, .timeout = 5);
 

@@ -1,7 +1,7 @@
-#include "proxy/base/str.h"
-
 #include <criterion/criterion.h>
 #include <string.h>
+
+#include "proxy/base/str.h"
 
 TestSuite(str, .timeout = 5);
 
@@ -128,11 +128,26 @@ Test(str, knows_well_formed_utf8)
         const char *bytes;
         size_t len;
     } rows[] = {
-        {"a", 1},           {"\xc3\xa9", 2},     {"\xe2\x82\xac", 3},     {"\xf0\x9f\x98\x80", 4},
-        {"\xc0\x80", 0},    {"\xc1\xbf", 0},     {"\xe0\x9f\xbf", 0},     {"\xe0\xa0\x80", 3},
-        {"\xed\xa0\x80", 0},{"\xed\x9f\xbf", 3}, {"\xf0\x8f\xbf\xbf", 0}, {"\xf4\x8f\xbf\xbf", 4},
-        {"\xf4\x90\x80\x80", 0}, {"\xf5\x80\x80\x80", 0}, {"\x80", 0}, {"\xc3", 0},
-        {"\xe2\x82", 0},    {"\xe2\x28\xa1", 0}, {"\xf0\x9f\x98", 0},     {"\xff", 0},
+        {"a", 1},
+        {"\xc3\xa9", 2},
+        {"\xe2\x82\xac", 3},
+        {"\xf0\x9f\x98\x80", 4},
+        {"\xc0\x80", 0},
+        {"\xc1\xbf", 0},
+        {"\xe0\x9f\xbf", 0},
+        {"\xe0\xa0\x80", 3},
+        {"\xed\xa0\x80", 0},
+        {"\xed\x9f\xbf", 3},
+        {"\xf0\x8f\xbf\xbf", 0},
+        {"\xf4\x8f\xbf\xbf", 4},
+        {"\xf4\x90\x80\x80", 0},
+        {"\xf5\x80\x80\x80", 0},
+        {"\x80", 0},
+        {"\xc3", 0},
+        {"\xe2\x82", 0},
+        {"\xe2\x28\xa1", 0},
+        {"\xf0\x9f\x98", 0},
+        {"\xff", 0},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

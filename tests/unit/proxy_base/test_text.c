@@ -1,9 +1,8 @@
-#include "proxy/base/text.h"
-
 #include <criterion/criterion.h>
 #include <string.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/base/text.h"
 
 TestSuite(text, .timeout = 5);
 

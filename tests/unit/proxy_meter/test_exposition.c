@@ -1,6 +1,6 @@
-#include "proxy/meter/exposition.h"
-
 #include <criterion/criterion.h>
+
+#include "proxy/meter/exposition.h"
 
 TestSuite(exposition, .timeout = 5);
 
@@ -26,7 +26,10 @@ Test(exposition, label_values_cannot_break_the_page)
         {STR("\\"), "l=\"\\\\\""},
         {STR("tab\tstays"), "l=\"tab\tstays\""},
         {STR("\xc3\xa9"), "l=\"\xc3\xa9\""},
-        {STR("a\xff" "b"), "l=\"a\xef\xbf\xbd" "b\""},
+        {STR("a\xff"
+             "b"),
+         "l=\"a\xef\xbf\xbd"
+         "b\""},
         {STR("\xe2\x82"), "l=\"\xef\xbf\xbd\xef\xbf\xbd\""},
     };
 

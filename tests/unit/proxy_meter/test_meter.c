@@ -1,5 +1,3 @@
-#include "proxy/meter/meter.h"
-
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -10,6 +8,7 @@
 #include <unistd.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/meter/meter.h"
 
 TestSuite(meter, .timeout = 10);
 
@@ -60,7 +59,8 @@ Test(meter, the_page_has_every_metric_with_its_value)
     meter_add(meter, METRIC_XDS_BYTES, 10000000000);
     meter_write(&page, "isthmus", "v1\"2");
 
-    cr_assert_not_null(strstr(page.ptr, "# TYPE istio_tcp_sockets_open gauge\nistio_tcp_sockets_open 5\n"));
+    cr_assert_not_null(
+        strstr(page.ptr, "# TYPE istio_tcp_sockets_open gauge\nistio_tcp_sockets_open 5\n"));
     cr_assert_not_null(strstr(page.ptr, "# TYPE istio_xds_message_bytes_total counter\n"
                                         "istio_xds_message_bytes_total 10000000000\n"));
     cr_assert_not_null(strstr(page.ptr, "istio_build{component=\"isthmus\",tag=\"v1\\\"2\"} 1\n"));

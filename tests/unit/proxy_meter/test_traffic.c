@@ -1,5 +1,3 @@
-#include "proxy/meter/traffic.h"
-
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +6,7 @@
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 #include "proxy/meter/meter.h"
+#include "proxy/meter/traffic.h"
 
 TestSuite(traffic, .timeout = 30);
 
@@ -37,7 +36,8 @@ static struct text page_of(struct traffic *const *workers, size_t n)
 }
 
 /* The sum of the samples of a metric whose line holds part; *n counts them. */
-static unsigned long long sum_of(const struct text *page, const char *metric, const char *part, int *n)
+static unsigned long long sum_of(const struct text *page, const char *metric, const char *part,
+                                 int *n)
 {
     unsigned long long sum = 0, value;
     struct str rest = text_str(page), line;
@@ -61,15 +61,18 @@ static void assert_sum(const struct text *page, const char *metric, const char *
     int found;
     unsigned long long got = sum_of(page, metric, part, &found);
 
-    cr_assert(found == n && got == sum, "%s %s: %d samples with sum %llu", metric, part, found, got);
+    cr_assert(found == n && got == sum, "%s %s: %d samples with sum %llu", metric, part, found,
+              got);
 }
 
 Test(traffic, flows_with_equal_labels_share_a_series)
 {
     struct traffic *traffic = traffic_new();
-    struct traffic_labels a = labels_of("a", "b"), again = labels_of("a", "b"), c = labels_of("ab", "");
+    struct traffic_labels a = labels_of("a", "b"), again = labels_of("a", "b"),
+                          c = labels_of("ab", "");
 
-    struct traffic_series *first = traffic_open(traffic, &a), *second = traffic_open(traffic, &again);
+    struct traffic_series *first = traffic_open(traffic, &a),
+                          *second = traffic_open(traffic, &again);
     struct traffic_series *other = traffic_open(traffic, &c);
     cr_assert_eq(first, second);
     cr_assert_neq(first, other, "labels must not run into each other");
@@ -149,12 +152,18 @@ Test(traffic, the_reason_decides_flag_and_failure)
         const char *flag;
         bool failed;
     } rows[] = {
-        {ERR_OK, "-", false},           {ERR_RESET, "-", false},
-        {ERR_CLIENT_RESET, "-", false}, {ERR_UPSTREAM_RESET, "-", false},
-        {-ERR_RESET, "-", false},       {ERR_REFUSED, "CONNECT", true},
-        {-ERR_REFUSED, "CONNECT", true},{ERR_DENIED, "DENY", true},
-        {ERR_IDLE_TIMEOUT, "-", true},  {ERR_TLS_CHAIN, "TLS_FAILURE", true},
-        {ERR_H2, "H2_HANDSHAKE_FAILURE", true}, {ERR_NETWORK_POLICY, "NETWORK_POLICY", true},
+        {ERR_OK, "-", false},
+        {ERR_RESET, "-", false},
+        {ERR_CLIENT_RESET, "-", false},
+        {ERR_UPSTREAM_RESET, "-", false},
+        {-ERR_RESET, "-", false},
+        {ERR_REFUSED, "CONNECT", true},
+        {-ERR_REFUSED, "CONNECT", true},
+        {ERR_DENIED, "DENY", true},
+        {ERR_IDLE_TIMEOUT, "-", true},
+        {ERR_TLS_CHAIN, "TLS_FAILURE", true},
+        {ERR_H2, "H2_HANDSHAKE_FAILURE", true},
+        {ERR_NETWORK_POLICY, "NETWORK_POLICY", true},
         {ERR_NO_IDENTITY, "IDENTITY_ERROR", true},
     };
 
@@ -166,7 +175,8 @@ Test(traffic, the_reason_decides_flag_and_failure)
         struct text page = page_of(&traffic, 1);
         (void)snprintf(part, sizeof(part), "response_flags=\"%s\"} 1", rows[i].flag);
         assert_sum(&page, "istio_tcp_connections_closed_total{", part, 1, 1);
-        assert_sum(&page, "istio_tcp_connections_failed_total{", part, rows[i].failed, rows[i].failed);
+        assert_sum(&page, "istio_tcp_connections_failed_total{", part, rows[i].failed,
+                   rows[i].failed);
         text_fini(&page);
         traffic_free(traffic);
     }
@@ -265,8 +275,9 @@ Test(traffic, beyond_the_bound_flows_count_as_overflow)
     }
     cr_assert_eq(meter_total(METRIC_SERIES_OVERFLOW), extra);
     struct traffic_labels known = labels_of("w0", "b");
-    cr_assert(str_eq(traffic_label(traffic_open(traffic, &known), LABEL_SOURCE_WORKLOAD), STR("w0")),
-              "what is known stays known");
+    cr_assert(
+        str_eq(traffic_label(traffic_open(traffic, &known), LABEL_SOURCE_WORKLOAD), STR("w0")),
+        "what is known stays known");
     traffic_free(traffic);
     cr_assert_eq(meter_total(METRIC_SERIES_OVERFLOW), extra);
 }
