@@ -6,8 +6,9 @@
  * DNS_RELAY_TIMEOUT_MS -> SERVFAIL; more than DNS_RELAYS_MAX queries waiting -> SERVFAIL at once; a truncated UDP answer is
  * handed on with TC and the client comes back over TCP, which is relayed over TCP.
  *
- * Relayed UDP answers must come from the resolver's address and match id and question. TCP: DNS_TCP_CLIENTS connections,
- * DNS_TCP_IDLE_MS, pipelined queries answered in any order, at most DNS_TCP_PIPELINE waiting each.
+ * Relayed UDP answers must come from the resolver's address and match id and question. TCP: DNS_TCP_CLIENTS connections
+ * (the one that was quiet the longest makes room for a new one), DNS_TCP_IDLE_MS, pipelined queries answered in any order,
+ * at most DNS_TCP_PIPELINE waiting each. A query whose resolver is this very server is answered SERVFAIL, not relayed.
  *
  * Owner: the worker. Thread: its loop's.
  */
@@ -18,11 +19,12 @@
 #include "proxy/io/tcp.h"
 #include "proxy/meter/meter.h"
 
-#define DNS_RELAYS_MAX       512
-#define DNS_RELAY_TIMEOUT_MS 5000
-#define DNS_TCP_CLIENTS      256
-#define DNS_TCP_IDLE_MS      10000
-#define DNS_TCP_PIPELINE     32
+#define DNS_RELAYS_MAX        512 /* UDP and TCP together */
+#define DNS_RELAYS_PER_CLIENT 128 /* of them, for one client's address */
+#define DNS_RELAY_TIMEOUT_MS  5000
+#define DNS_TCP_CLIENTS       256
+#define DNS_TCP_IDLE_MS       10000
+#define DNS_TCP_PIPELINE      32
 
 struct dns_server_options {
     struct addr listen;     /* wildcard address with the port; port 0 in tests */
