@@ -1,0 +1,89 @@
+#include "config/snapshot.h"
+
+#include <string.h>
+
+#include "config/snapshot_build.h"
+#include "proxy/base/mem.h"
+
+const char *level_name(enum level level)
+{
+    switch (level) {
+    case LEVEL_NODE: return "node";
+    case LEVEL_ZONE: return "zone";
+    case LEVEL_REGION: return "region";
+    case LEVEL_CLUSTER: return "cluster";
+    case LEVEL_OTHER_CLUSTERS: return "other clusters";
+    case LEVELS: break;
+    }
+    return "unknown";
+}
+
+const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot, const struct ip *ip)
+{
+    return map_find(&snapshot->workload_by_ip, ip_key(ip));
+}
+
+const struct service *snapshot_service_by_ip(const struct snapshot *snapshot, const struct ip *ip)
+{
+    return map_find(&snapshot->service_by_ip, ip_key(ip));
+}
+
+const struct service *snapshot_service_by_host(const struct snapshot *snapshot, struct str host)
+{
+    char lower[SNAPSHOT_NAME_MAX];
+    if (host.len > 0 && host.ptr[host.len - 1] == '.')
+        host.len--;
+    if (host.len == 0 || host.len > sizeof(lower))
+        return NULL;
+    for (size_t i = 0; i < host.len; i++)
+        lower[i] = snapshot_lower(host.ptr[i]);
+    return map_find(&snapshot->service_by_host, str_of(lower, host.len));
+}
+
+/* Ports are sorted by number, TCP before UDP. */
+const struct service_port *service_find_port(const struct service *service, uint16_t port)
+{
+    size_t low = 0, high = service->n_ports;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (service->ports[middle].port < port)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == service->n_ports || service->ports[low].port != port || service->ports[low].is_udp)
+        return NULL;
+    return &service->ports[low];
+}
+
+static uint16_t target_in_set(const struct endpoint_set *set, const struct workload *workload)
+{
+    for (size_t i = 0; i < set->len; i++)
+        if (set->endpoints[i].workload == workload)
+            return set->endpoints[i].addr.port;
+    return 0;
+}
+
+uint16_t service_target_port(const struct service *service, const struct workload *workload,
+                             uint16_t port)
+{
+    const struct service_port *found = service_find_port(service, port);
+    if (!found)
+        return 0;
+    uint16_t target = target_in_set(&found->v4, workload);
+    return target != 0 ? target : target_in_set(&found->v6, workload);
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    if (!snapshot)
+        return;
+    map_fini(&snapshot->workloads);
+    map_fini(&snapshot->workload_by_ip);
+    map_fini(&snapshot->services);
+    map_fini(&snapshot->service_by_ip);
+    map_fini(&snapshot->service_by_host);
+    map_fini(&snapshot->names);
+    arena_fini(&snapshot->arena);
+    mem_free(snapshot);
+}

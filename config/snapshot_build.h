@@ -1,0 +1,75 @@
+/*
+ * snapshot_build.h - the parts in which a snapshot is made; inside the room.
+ *
+ * The steps run in this order: policies, workloads, services (their endpoints refer to the workloads), names. Each works
+ * on resources of one kind, sorted by name, so that the same resources give the same snapshot in whatever order they
+ * came. Thread: the builder's.
+ */
+#ifndef ISTHMUS_CONFIG_SNAPSHOT_BUILD_H
+#define ISTHMUS_CONFIG_SNAPSHOT_BUILD_H
+
+#include "config/policy.h"
+#include "config/snapshot.h"
+
+#define SNAPSHOT_NAME_MAX 253 /* of a DNS name */
+
+static inline char snapshot_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* A copy in lower case, in the arena. */
+struct str snapshot_lower_str(struct arena *arena, struct str text);
+
+/* One workload serving one service. */
+struct serving {
+    struct workload *workload;
+    const struct model_workload *model;
+    const struct model_membership *membership;
+};
+
+/* A service being built, with those that serve it, sorted by workload uid. */
+struct service_build {
+    struct service *service;
+    const struct model_service *model;
+    struct serving *servings;
+    size_t n_servings;
+};
+
+struct snapshot_builder {
+    struct snapshot *snapshot;
+    struct arena scratch; /* freed when the snapshot is done */
+
+    struct map policies;           /* key -> const struct policy, for workloads that name them */
+    struct map policy_namespaces;  /* namespace -> struct policy_list: the global ones and its own */
+    const struct policy **globals; /* sorted */
+    size_t n_globals;
+
+    struct workload *workloads; /* by idx of the sorted resources */
+    const struct model_workload **workload_models;
+    size_t n_workloads;
+
+    struct service_build *services;
+    size_t n_services;
+    struct map services_by_key; /* -> struct service_build */
+};
+
+/* snapshot_policies.c */
+void snapshot_add_policies(struct snapshot_builder *builder,
+                           const struct model_resource *const *resources, size_t n_resources);
+void snapshot_attach_policies(struct snapshot_builder *builder, struct workload *workload,
+                              const struct model_workload *model);
+/* snapshot_workloads.c */
+void snapshot_add_workloads(struct snapshot_builder *builder,
+                            const struct model_resource *const *resources, size_t n_resources);
+/* snapshot_services.c */
+void snapshot_add_services(struct snapshot_builder *builder,
+                           const struct model_resource *const *resources, size_t n_resources);
+/* The port under which a membership serves a port of its service; 0 when it does not. */
+uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
+                              uint16_t service_target, size_t hint);
+bool snapshot_is_ready(const struct service *service, const struct serving *serving);
+/* snapshot_names.c */
+void snapshot_add_names(struct snapshot_builder *builder);
+
+#endif

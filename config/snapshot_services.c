@@ -1,0 +1,241 @@
+/* Services with their endpoints: who serves what is gathered in two passes (count, fill), then laid out port by port. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/snapshot_build.h"
+
+static int compare_ports(const void *a, const void *b)
+{
+    const struct service_port *x = a, *y = b;
+    if (x->port != y->port)
+        return x->port < y->port ? -1 : 1;
+    return (int)x->is_udp - (int)y->is_udp;
+}
+
+static void copy_ports(struct arena *arena, struct service *to, const struct model_service *from)
+{
+    struct service_port *ports = arena_new_array(arena, struct service_port, from->n_ports);
+    for (size_t i = 0; i < from->n_ports; i++)
+        ports[i] = (struct service_port){
+            .port = from->ports[i].service_port,
+            .target_port = from->ports[i].target_port,
+            .app_protocol = from->ports[i].app_protocol,
+            .name = arena_str(arena, from->ports[i].name),
+            .is_udp = from->ports[i].is_udp,
+        };
+    if (from->n_ports > 1)
+        qsort(ports, from->n_ports, sizeof(*ports), compare_ports);
+    to->ports = ports;
+    to->n_ports = from->n_ports;
+}
+
+static void copy_sans(struct arena *arena, struct service *to, const struct model_service *from)
+{
+    struct str *sans = arena_new_array(arena, struct str, from->n_sans);
+    for (size_t i = 0; i < from->n_sans; i++)
+        sans[i] = arena_str(arena, from->sans[i]);
+    to->sans = sans;
+    to->n_sans = from->n_sans;
+}
+
+static void copy_service(struct arena *arena, struct service *to, const struct model_service *from)
+{
+    to->name = arena_str(arena, from->name);
+    to->namespace_ = arena_str(arena, from->namespace_);
+    to->hostname = snapshot_lower_str(arena, from->hostname);
+    to->key = arena_printf(arena, "%.*s/%.*s", STR_ARG(from->namespace_), STR_ARG(from->hostname));
+    to->scope = str_ends_with(to->hostname, STR(".svc.clusterset.local")) ? SERVICE_CLUSTERSET
+                                                                          : SERVICE_CLUSTER_LOCAL;
+    to->n_addresses =
+        from->n_addresses < MODEL_ADDRESSES_MAX ? from->n_addresses : MODEL_ADDRESSES_MAX;
+    memcpy(to->addresses, from->addresses, sizeof(to->addresses));
+    to->is_headless = from->is_headless;
+    to->allow_unhealthy = from->allow_unhealthy;
+    copy_ports(arena, to, from);
+    copy_sans(arena, to, from);
+}
+
+/* The first of two that claim one address or host name keeps it. */
+static void file_once(struct map *map, struct str key, struct service *service)
+{
+    if (key.len > 0 && !map_find(map, key))
+        map_put(map, key, service);
+}
+
+static void file_service(struct snapshot_builder *builder, struct service_build *build)
+{
+    struct snapshot *snapshot = builder->snapshot;
+    struct service *service = build->service;
+    map_put(&snapshot->services, service->key, service);
+    map_put(&builder->services_by_key, service->key, build);
+    file_once(&snapshot->service_by_host, service->hostname, service);
+    for (size_t i = 0; i < service->n_addresses; i++)
+        file_once(&snapshot->service_by_ip, ip_key(&service->addresses[i]), service);
+}
+
+/* Counts who serves what, and hands each workload the list of its services. */
+static void count_servings(struct snapshot_builder *builder)
+{
+    for (size_t i = 0; i < builder->n_workloads; i++) {
+        const struct model_workload *model = builder->workload_models[i];
+        struct workload *workload = &builder->workloads[i];
+        workload->services = arena_new_array(&builder->snapshot->arena, const struct service *,
+                                             model->n_services);
+        for (size_t j = 0; j < model->n_services; j++) {
+            struct service_build *build =
+                map_find(&builder->services_by_key, model->services[j].service);
+            if (!build)
+                continue;
+            build->n_servings++;
+            workload->services[workload->n_services++] = build->service;
+        }
+    }
+}
+
+static void fill_servings(struct snapshot_builder *builder)
+{
+    for (size_t i = 0; i < builder->n_services; i++) {
+        struct service_build *build = &builder->services[i];
+        build->servings = arena_new_array(&builder->scratch, struct serving, build->n_servings);
+        build->n_servings = 0;
+    }
+    for (size_t i = 0; i < builder->n_workloads; i++) {
+        const struct model_workload *model = builder->workload_models[i];
+        for (size_t j = 0; j < model->n_services; j++) {
+            struct service_build *build =
+                map_find(&builder->services_by_key, model->services[j].service);
+            if (build)
+                build->servings[build->n_servings++] =
+                    (struct serving){&builder->workloads[i], model, &model->services[j]};
+        }
+    }
+}
+
+static enum level level_of(const struct vantage *vantage, const struct model_workload *model)
+{
+    if (!str_eq(model->cluster, vantage->cluster))
+        return LEVEL_OTHER_CLUSTERS;
+    if (str_eq(model->node, vantage->node) && !str_is_empty(model->node))
+        return LEVEL_NODE;
+    if (str_is_empty(vantage->region) || !str_eq(model->region, vantage->region))
+        return LEVEL_CLUSTER;
+    if (!str_is_empty(vantage->zone) && str_eq(model->zone, vantage->zone))
+        return LEVEL_ZONE;
+    return LEVEL_REGION;
+}
+
+/* Memberships mostly list the ports in the order of the service: the hint makes the search one look. */
+uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
+                              uint16_t service_target, size_t hint)
+{
+    const struct model_port *ports = membership->ports;
+    if (membership->n_ports == 0)
+        return service_target;
+    for (size_t i = 0; i < membership->n_ports; i++) {
+        const struct model_port *candidate = &ports[(i + hint) % membership->n_ports];
+        if (candidate->service_port == port && candidate->is_udp == is_udp)
+            return candidate->target_port ? candidate->target_port : service_target;
+    }
+    return 0; /* this cluster's service has no such port (M13) */
+}
+
+bool snapshot_is_ready(const struct service *service, const struct serving *serving)
+{
+    return service->allow_unhealthy ||
+           (serving->model->is_healthy && !serving->membership->not_ready);
+}
+
+static const struct ip *address_of_family(const struct workload *workload, uint8_t ip_len)
+{
+    for (size_t i = 0; i < workload->n_addresses; i++)
+        if (workload->addresses[i].len == ip_len)
+            return &workload->addresses[i];
+    return NULL;
+}
+
+static void sort_by_level(struct arena *arena, struct endpoint_set *set,
+                          const struct endpoint *unsorted, size_t len)
+{
+    struct endpoint *sorted = arena_new_array(arena, struct endpoint, len);
+    size_t next[LEVELS];
+    for (size_t i = 0; i < len; i++)
+        set->level_start[unsorted[i].level + 1]++;
+    for (size_t level = 0; level < LEVELS; level++) {
+        next[level] = set->level_start[level];
+        set->level_start[level + 1] += set->level_start[level];
+    }
+    for (size_t i = 0; i < len; i++)
+        sorted[next[unsorted[i].level]++] = unsorted[i];
+    set->endpoints = sorted;
+    set->len = len;
+}
+
+static void build_set(const struct snapshot_builder *builder, const struct service_build *build,
+                      const struct service_port *port, size_t port_idx, uint8_t ip_len,
+                      struct endpoint *unsorted, struct endpoint_set *out_set)
+{
+    size_t len = 0;
+    uint64_t seed = str_hash(build->service->key, port->port);
+    for (size_t i = 0; i < build->n_servings; i++) {
+        const struct serving *serving = &build->servings[i];
+        const struct ip *ip = address_of_family(serving->workload, ip_len);
+        uint16_t target = snapshot_target_port(serving->membership, port->port, false,
+                                               port->target_port, port_idx);
+        if (!ip || target == 0)
+            continue;
+        unsorted[len++] = (struct endpoint){
+            .key = str_hash(serving->workload->uid, seed),
+            .workload = serving->workload,
+            .addr = {*ip, target},
+            .level = level_of(&builder->snapshot->vantage, serving->model),
+            .is_ready = snapshot_is_ready(build->service, serving),
+            .weight = serving->model->capacity ? serving->model->capacity : 1,
+        };
+    }
+    sort_by_level(&builder->snapshot->arena, out_set, unsorted, len);
+}
+
+static void build_endpoints(struct snapshot_builder *builder, struct service_build *build,
+                            struct service_port *ports, struct endpoint *unsorted)
+{
+    for (size_t i = 0; i < build->service->n_ports; i++) {
+        if (ports[i].is_udp)
+            continue;
+        build_set(builder, build, &ports[i], i, 4, unsorted, &ports[i].v4);
+        build_set(builder, build, &ports[i], i, 16, unsorted, &ports[i].v6);
+    }
+}
+
+static size_t most_servings(const struct snapshot_builder *builder)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < builder->n_services; i++)
+        if (most < builder->services[i].n_servings)
+            most = builder->services[i].n_servings;
+    return most;
+}
+
+void snapshot_add_services(struct snapshot_builder *builder,
+                           const struct model_resource *const *resources, size_t n_resources)
+{
+    struct arena *arena = &builder->snapshot->arena;
+    struct service *services = arena_new_array(arena, struct service, n_resources);
+    builder->services = arena_new_array(&builder->scratch, struct service_build, n_resources);
+    builder->n_services = n_resources;
+    for (size_t i = 0; i < n_resources; i++) {
+        struct service_build *build = &builder->services[i];
+        build->service = &services[i];
+        build->model = resources[i]->of.service;
+        copy_service(arena, build->service, build->model);
+        file_service(builder, build);
+    }
+    count_servings(builder);
+    fill_servings(builder);
+    struct endpoint *unsorted =
+        arena_new_array(&builder->scratch, struct endpoint, most_servings(builder));
+    for (size_t i = 0; i < n_resources; i++)
+        /* The ports were made in copy_ports(); they are const only to those who read the snapshot. */
+        build_endpoints(builder, &builder->services[i],
+                        (struct service_port *)(uintptr_t)builder->services[i].service->ports,
+                        unsorted);
+}

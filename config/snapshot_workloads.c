@@ -1,0 +1,72 @@
+#include <string.h>
+
+#include "certs/spiffe.h"
+#include "config/snapshot_build.h"
+
+static void copy_names(struct arena *arena, struct workload *to, const struct model_workload *from)
+{
+    to->uid = arena_str(arena, from->uid);
+    to->name = arena_str(arena, from->name);
+    to->namespace_ = arena_str(arena, from->namespace_);
+    to->service_account = arena_str(arena, from->service_account);
+    to->trust_domain = arena_str(arena, from->trust_domain);
+    to->node = arena_str(arena, from->node);
+    to->cluster = arena_str(arena, from->cluster);
+    to->network = arena_str(arena, from->network);
+    to->canonical_name = arena_str(arena, from->canonical_name);
+    to->canonical_revision = arena_str(arena, from->canonical_revision);
+    to->workload_name = arena_str(arena, from->workload_name);
+    if (from->trust_domain.len && from->namespace_.len && from->service_account.len)
+        to->identity = spiffe_for_workload(arena, from->trust_domain, from->namespace_,
+                                           from->service_account);
+}
+
+/* Of two workloads that claim one address a healthy one is believed: the other is a pod on its way out. */
+static void file_address(struct snapshot *snapshot, struct workload *workload, const struct ip *ip)
+{
+    const struct workload *before = map_find(&snapshot->workload_by_ip, ip_key(ip));
+    if (!before || (!before->is_healthy && workload->is_healthy))
+        map_put(&snapshot->workload_by_ip, ip_key(ip), workload);
+}
+
+static void add_workload(struct snapshot_builder *builder, struct workload *to,
+                         const struct model_resource *resource)
+{
+    struct snapshot *snapshot = builder->snapshot;
+    const struct model_workload *from = resource->of.workload;
+    copy_names(&snapshot->arena, to, from);
+    to->n_addresses =
+        from->n_addresses < MODEL_ADDRESSES_MAX ? from->n_addresses : MODEL_ADDRESSES_MAX;
+    memcpy(to->addresses, from->addresses, sizeof(to->addresses));
+    to->speaks_hbone = from->speaks_hbone;
+    to->is_healthy = from->is_healthy;
+    to->is_local = str_eq(from->node, snapshot->vantage.node) &&
+                   str_eq(from->cluster, snapshot->vantage.cluster);
+    snapshot_attach_policies(builder, to, from);
+    map_put(&snapshot->workloads, to->uid, to);
+    if (from->host_network || !str_eq(from->network, snapshot->vantage.network))
+        return;
+    for (size_t i = 0; i < to->n_addresses; i++)
+        file_address(snapshot, to, &to->addresses[i]);
+}
+
+void snapshot_add_workloads(struct snapshot_builder *builder,
+                            const struct model_resource *const *resources, size_t n_resources)
+{
+    struct snapshot *snapshot = builder->snapshot;
+    size_t n_local = 0;
+    builder->workloads = arena_new_array(&snapshot->arena, struct workload, n_resources);
+    builder->workload_models =
+        arena_new_array(&builder->scratch, const struct model_workload *, n_resources);
+    builder->n_workloads = n_resources;
+    for (size_t i = 0; i < n_resources; i++) {
+        struct workload *workload = &builder->workloads[i];
+        builder->workload_models[i] = resources[i]->of.workload;
+        add_workload(builder, workload, resources[i]);
+        n_local += workload->is_local && workload->speaks_hbone;
+    }
+    snapshot->local = arena_new_array(&snapshot->arena, const struct workload *, n_local);
+    for (size_t i = 0; i < n_resources; i++)
+        if (builder->workloads[i].is_local && builder->workloads[i].speaks_hbone)
+            snapshot->local[snapshot->n_local++] = &builder->workloads[i];
+}
