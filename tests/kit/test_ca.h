@@ -29,7 +29,7 @@ struct test_cert {
     const char *key_usage;          /* as in openssl.cnf; NULL: right, "": absent */
     const char *extended_key_usage; /* NULL: both for a leaf, none for a CA; "": absent */
     const char *name_constraints;
-    const char *unknown_extension; /* "critical,DER:0500" */
+    const char *unknown_extension; /* "critical" or "plain"; NULL: none */
     int64_t now_s;                 /* 0: the wall clock */
     int64_t from_s, until_s;       /* from now; 0: a minute ago, in an hour */
     const char *key;               /* "P-256" (NULL), "P-192", "RSA-1024", "RSA-2048", ... */
