@@ -55,30 +55,32 @@ static struct slice *add_entry(struct buf *buf, struct slice slice)
     return entry;
 }
 
-/* The last slice, if len bytes can be written behind it and nobody else looks into its slab. */
-static struct slice *tail_with_room(const struct buf *buf, size_t len)
+/* How much can be written behind the last slice: nothing where somebody else looks into its slab.
+ */
+static size_t room_behind(const struct slice *tail)
 {
-    struct slice *tail;
+    if (tail->slab->refs != 1)
+        return 0;
+    return (size_t)(tail->slab->bytes + tail->slab->cap - (tail->ptr + tail->len));
+}
 
-    if (buf->len == 0)
-        return NULL;
-    tail = entry_at(buf, buf->len - 1);
-    if (tail->slab->refs != 1 || tail->ptr + tail->len != tail->slab->bytes + tail->slab->used)
-        return NULL;
-    return tail->slab->cap - tail->slab->used >= len ? tail : NULL;
+static struct slice *tail_with_room(struct buf *buf, size_t len)
+{
+    struct slab *slab;
+
+    if (buf->len > 0 && room_behind(entry_at(buf, buf->len - 1)) >= len)
+        return entry_at(buf, buf->len - 1);
+    slab = slab_new(buf->pool, SMALL_BYTES);
+    return add_entry(buf, (struct slice){slab, slab->bytes, 0});
 }
 
 static void append_copy(struct buf *buf, struct slice slice)
 {
     struct slice *tail = tail_with_room(buf, slice.len);
 
-    if (!tail) {
-        struct slab *slab = slab_new(buf->pool, SMALL_BYTES);
-        tail = add_entry(buf, (struct slice){slab, slab->bytes, 0});
-    }
     memcpy(tail->ptr + tail->len, slice.ptr, slice.len);
     tail->len += slice.len;
-    tail->slab->used += (uint32_t)slice.len;
+    tail->slab->used = (uint32_t)(tail->ptr + tail->len - tail->slab->bytes);
     slice_release(slice);
 }
 

@@ -51,6 +51,7 @@ struct output { /* the drainer's */
     int fd;
     size_t piece_bytes;
     struct ring *unfinished; /* the ring whose line was cut by a short write */
+    unsigned turn; /* the thread to begin with, so that a busy one does not starve others */
 };
 
 static _Atomic int max_level = LOG_INFO;
@@ -360,7 +361,7 @@ static struct str next_piece(struct ring *ring, size_t max)
     size_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
     size_t at = tail & (RING_BYTES - 1);
     size_t len = head - tail;
-    const char *last;
+    const char *last; /* whole lines where possible: others may write to the same pipe */
 
     if (len > RING_BYTES - at)
         len = RING_BYTES - at;
@@ -391,11 +392,14 @@ static size_t throw_away(struct ring *ring)
     return lines;
 }
 
-/* Writes what one ring holds. False when the output must wait; *lines grows by what was written. */
+/* Writes what one ring holds, one ringful at most: its producer may be as fast as we are. False
+ * when the output must wait; *lines grows by what was written. */
 static bool drain_ring(struct output *output, struct log_thread *thread, struct ring *ring,
                        size_t *lines)
 {
-    for (struct str piece = next_piece(ring, output->piece_bytes); piece.len > 0;
+    size_t left = RING_BYTES;
+
+    for (struct str piece = next_piece(ring, output->piece_bytes); piece.len > 0 && left > 0;
          piece = next_piece(ring, output->piece_bytes)) {
         enum readiness ready = readiness_of(output->fd, 0);
         ssize_t written;
@@ -410,8 +414,9 @@ static bool drain_ring(struct output *output, struct log_thread *thread, struct 
         *lines += count_lines(piece.ptr, (size_t)written);
         output->unfinished = piece.ptr[written - 1] == '\n' ? NULL : ring;
         ring_take(ring, (size_t)written);
+        left -= left < (size_t)written ? left : (size_t)written;
     }
-    return true;
+    return output->unfinished == NULL;
 }
 
 static struct log_thread *thread_at(unsigned idx)
@@ -426,20 +431,26 @@ static unsigned thread_count(void)
     return n < THREADS_MAX ? n : THREADS_MAX;
 }
 
+/* The thread that must go first: the one whose line is cut, else the one whose turn it is. */
+static unsigned first_thread(const struct output *output, enum stream stream, unsigned n)
+{
+    for (unsigned i = 0; output->unfinished && i < n; i++) {
+        struct log_thread *thread = thread_at(i);
+        if (thread && &thread->rings[stream] == output->unfinished)
+            return i;
+    }
+    return output->turn % n;
+}
+
 static void drain_stream(enum stream stream, size_t *lines)
 {
     struct output *output = &outputs[stream];
-    const struct ring *first = output->unfinished;
     unsigned n = thread_count();
+    unsigned first = first_thread(output, stream, n);
 
-    for (unsigned i = 0; first && i < n; i++) {
-        struct log_thread *thread = thread_at(i);
-        if (thread && &thread->rings[stream] == first &&
-            !drain_ring(output, thread, &thread->rings[stream], lines))
-            return;
-    }
     for (unsigned i = 0; i < n; i++) {
-        struct log_thread *thread = thread_at(i);
+        struct log_thread *thread = thread_at((first + i) % n);
+        output->turn = first + i + 1;
         if (thread && !drain_ring(output, thread, &thread->rings[stream], lines))
             return;
     }
@@ -472,7 +483,7 @@ size_t log_drain(void)
         if (thread)
             tell_dropped(thread);
     }
-    for (unsigned stream = 0; stream < STREAMS; stream++)
+    for (unsigned stream = 0; stream < STREAMS && thread_count() > 0; stream++)
         if (outputs[stream].fd >= 0)
             drain_stream((enum stream)stream, &lines);
     return lines;

@@ -164,6 +164,22 @@ Test(buf, a_shared_part_of_a_slab_is_not_overwritten_after_its_owner_left)
     finish();
 }
 
+Test(buf, the_rest_of_a_slab_that_only_the_queue_holds_is_filled)
+{
+    char out[6000];
+
+    start(10, 1 << 20);
+    (void)buf_push(&buf, read_of(5000, 'x'));
+    (void)push_bytes("tail");
+
+    cr_assert_eq(buf.len, 1);
+    cr_assert_eq(pool.live_bytes, SLAB_BYTES);
+    cr_assert(buf_is_sane(&buf));
+    (void)buf_pop(&buf, 5000);
+    cr_assert(str_eq(front(out, sizeof(out)), STR("tail")));
+    finish();
+}
+
 Test(buf, shift_hands_over_the_first_slice)
 {
     bool drained = true;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -265,6 +266,101 @@ Test(log, a_long_line_is_finished_before_another_begins)
     cr_assert(str_ends_with(text_str(&text), STR("xxx\nlast\n")));
     log_stop();
     mem_free(longest);
+    text_fini(&text);
+    pipe_free(events);
+    pipe_free(access_log);
+}
+
+static void *log_a_long_line(void *arg)
+{
+    log_attach("second");
+    log_access(*(const struct str *)arg);
+    return NULL;
+}
+
+/* The long line's thread is the later one in the order, so only the memory of the cut line lets it
+ * go first. */
+Test(log, a_cut_line_is_finished_before_the_line_of_another_thread)
+{
+    struct ends events = pipe_new(), access_log = pipe_new();
+    struct text text = {0};
+    char *filler = mem_zalloc(60000), *longest = mem_alloc(50000);
+    struct str line = str_of(longest, 50000);
+    pthread_t second;
+
+    memset(longest, 'x', 50000);
+    cr_assert_eq(write(access_log.write_fd, filler, 60000), 60000);
+    log_start(events.write_fd, access_log.write_fd);
+    log_attach("first");
+    cr_assert_eq(pthread_create(&second, NULL, log_a_long_line, &line), 0);
+    cr_assert_eq(pthread_join(second, NULL), 0);
+    cr_assert_eq(log_drain(), 0, "the pipe has room for a part only");
+    log_access(STR("short"));
+    for (int i = 0; i < 40; i++) {
+        read_into(access_log, &text);
+        (void)log_drain();
+    }
+
+    cr_assert_eq(text.len, 60000 + 50001 + 6);
+    cr_assert(str_ends_with(text_str(&text), STR("xxx\nshort\n")));
+    log_stop();
+    mem_free(filler);
+    mem_free(longest);
+    text_fini(&text);
+    pipe_free(events);
+    pipe_free(access_log);
+}
+
+/* A pipe in packet mode keeps the borders of writes: what others write to the same pipe falls
+ * between them. */
+Test(log, each_write_ends_with_a_line)
+{
+    struct ends events = pipe_new();
+    char bytes[8192];
+    ssize_t got;
+    int fds[2], n = 0;
+
+    cr_assert_eq(pipe2(fds, O_CLOEXEC | O_DIRECT | O_NONBLOCK), 0);
+    log_start(events.write_fd, fds[1]);
+    log_attach("test");
+    for (int i = 0; i < 300; i++)
+        log_access(STR("0123456789012345678901234567890123456789"));
+    cr_assert_eq(log_drain(), 300);
+    while ((got = read(fds[0], bytes, sizeof(bytes))) > 0) {
+        cr_assert_eq(bytes[got - 1], '\n');
+        n++;
+    }
+
+    cr_assert_geq(n, 2);
+    log_stop();
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+    pipe_free(events);
+}
+
+Test(log, threads_take_turns_at_a_slow_reader)
+{
+    struct ends events = pipe_new(), access_log = pipe_new();
+    struct text text = {0};
+    struct str theirs = STR("theirs");
+    pthread_t second;
+
+    log_start(events.write_fd, access_log.write_fd);
+    log_attach("first");
+    cr_assert_eq(pthread_create(&second, NULL, log_a_long_line, &theirs), 0);
+    cr_assert_eq(pthread_join(second, NULL), 0);
+    for (int i = 0; i < 4000; i++) /* more than pipe and ring hold together */
+        log_access(STR("0123456789012345678901234567890123456789"));
+    (void)log_drain();
+    for (int i = 0; i < 3; i++) {
+        for (int j = 0; j < 4000; j++)
+            log_access(STR("0123456789012345678901234567890123456789"));
+        (void)log_drain();
+        read_into(access_log, &text);
+    }
+
+    assert_has(&text, "theirs\n");
+    log_stop();
     text_fini(&text);
     pipe_free(events);
     pipe_free(access_log);

@@ -45,18 +45,22 @@ Test(rng, draws_evenly_below_a_bound)
     cr_assert_eq(rng_below(&rng, 1), 0);
 }
 
-/* With a bound of two thirds of the range, a draw by modulo would favour the lower half two to one.
- */
-Test(rng, has_no_modulo_bias)
+/* With a bound of two thirds of the range, a draw by modulo favours the lower half two to one, and
+ * a multiplication without rejection the even numbers. */
+Test(rng, has_no_bias_at_an_awkward_bound)
 {
     const uint32_t bound = UINT32_C(0xaaaaaaaa);
     struct rng rng;
-    int low = 0;
+    int low = 0, even = 0;
 
     rng_seed(&rng, 3);
-    for (int i = 0; i < 20000; i++)
-        low += rng_below(&rng, bound) < bound / 2;
+    for (int i = 0; i < 20000; i++) {
+        uint32_t drawn = rng_below(&rng, bound);
+        low += drawn < bound / 2;
+        even += drawn % 2 == 0;
+    }
     cr_assert(low > 9600 && low < 10400, "%d of 20000 in the lower half", low);
+    cr_assert(even > 9600 && even < 10400, "%d of 20000 even", even);
 }
 
 Test(rng, secrets_differ)
