@@ -1,0 +1,120 @@
+#include "proxy/accept/acceptor.h"
+
+#include <string.h>
+
+#include "proxy/base/mem.h"
+#include "proxy/io/tcp.h"
+
+#define DOORS 3
+
+struct acceptor {
+    struct listener *doors[DOORS]; /* by enum arrival_kind; NULL once drained */
+    struct addr addrs[DOORS];
+    struct tunnel_server *tunnels;
+    void (*on_arrival)(void *owner, struct arrival *arrival);
+    void *owner;
+};
+
+static void arrive(struct acceptor *acceptor, enum arrival_kind kind, struct stream *stream)
+{
+    const struct addr source = tcp_remote(stream), destination = tcp_local(stream);
+    acceptor->on_arrival(acceptor->owner, arrival_new(kind, stream, &source, &destination));
+}
+
+static void on_outbound(void *owner, struct stream *stream)
+{
+    arrive(owner, ARRIVAL_OUTBOUND, stream);
+}
+
+static void on_plaintext(void *owner, struct stream *stream)
+{
+    arrive(owner, ARRIVAL_PLAINTEXT, stream);
+}
+
+static void on_tunnel(void *owner, struct stream *stream)
+{
+    struct acceptor *acceptor = owner;
+    tunnel_server_take(acceptor->tunnels, stream);
+}
+
+static int open_door(struct acceptor *acceptor, struct loop *loop, enum arrival_kind kind,
+                     const struct addr *addr, const struct acceptor_options *options,
+                     struct text *why)
+{
+    static void (*const on_accept[DOORS])(void *owner, struct stream *stream) = {
+        [ARRIVAL_OUTBOUND] = on_outbound,
+        [ARRIVAL_TUNNEL] = on_tunnel,
+        [ARRIVAL_PLAINTEXT] = on_plaintext,
+    };
+    const struct listener_options listener = {
+        .transparent = options->transparent,
+        .reuse_port = true,
+        .mark = options->mark,
+    };
+    char buf[ADDR_TEXT_MAX];
+    int errnum = 0;
+    const int err = listener_open(loop, addr, &listener, on_accept[kind], acceptor,
+                                  &acceptor->doors[kind], &errnum);
+    if (err < 0) {
+        text_addf(why, "cannot listen on %s: %s", addr_text(addr, buf), strerrordesc_np(errnum));
+        return err;
+    }
+    acceptor->addrs[kind] = listener_addr(acceptor->doors[kind]);
+    return 0;
+}
+
+int acceptor_open(struct loop *loop, const struct acceptor_options *options, struct meter *meter,
+                  void (*on_arrival)(void *owner, struct arrival *arrival), void *owner,
+                  struct acceptor **out_acceptor, struct text *why)
+{
+    const struct addr *addrs[DOORS] = {
+        [ARRIVAL_OUTBOUND] = &options->outbound,
+        [ARRIVAL_TUNNEL] = &options->tunnel,
+        [ARRIVAL_PLAINTEXT] = &options->inbound,
+    };
+    struct acceptor *acceptor = mem_new(struct acceptor);
+    acceptor->on_arrival = on_arrival;
+    acceptor->owner = owner;
+    acceptor->tunnels = tunnel_server_new(loop, &options->tunnels, meter, on_arrival, owner);
+    for (enum arrival_kind kind = 0; kind < DOORS; kind++) {
+        const int err = open_door(acceptor, loop, kind, addrs[kind], options, why);
+        if (err < 0) {
+            acceptor_close(acceptor);
+            return err;
+        }
+    }
+    *out_acceptor = acceptor;
+    return 0;
+}
+
+struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind door)
+{
+    return acceptor->addrs[door];
+}
+
+void acceptor_recheck(struct acceptor *acceptor)
+{
+    tunnel_server_recheck(acceptor->tunnels);
+}
+
+static void close_doors(struct acceptor *acceptor)
+{
+    for (int i = 0; i < DOORS; i++) {
+        if (acceptor->doors[i])
+            listener_close(acceptor->doors[i]);
+        acceptor->doors[i] = NULL;
+    }
+}
+
+void acceptor_drain(struct acceptor *acceptor)
+{
+    close_doors(acceptor);
+    tunnel_server_drain(acceptor->tunnels);
+}
+
+void acceptor_close(struct acceptor *acceptor)
+{
+    close_doors(acceptor);
+    tunnel_server_free(acceptor->tunnels);
+    mem_free(acceptor);
+}

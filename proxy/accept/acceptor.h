@@ -1,0 +1,37 @@
+/*
+ * acceptor.h - one worker's doors: captured outbound, captured inbound plaintext, inbound tunnels.
+ *
+ * Each worker has its own three listeners in SO_REUSEPORT groups, so the kernel spreads connections over workers and a
+ * connection never changes worker.
+ *
+ * Owner: the worker. Thread: its loop's.
+ */
+#ifndef ISTHMUS_ACCEPT_ACCEPTOR_H
+#define ISTHMUS_ACCEPT_ACCEPTOR_H
+
+#include "proxy/accept/tunnel_server.h"
+#include "proxy/base/text.h"
+
+struct acceptor_options {
+    struct addr outbound, inbound, tunnel; /* where to listen: wildcard addresses; port 0 in tests */
+    bool transparent;
+    uint32_t mark;
+    struct tunnel_server_options tunnels;
+};
+
+struct acceptor;
+
+/* Opens the doors. on_arrival gives each arrival away. 0, or -ERR_SYSTEM with which port and why in *why. */
+MUST_USE int acceptor_open(struct loop *loop, const struct acceptor_options *options,
+                           struct meter *meter,
+                           void (*on_arrival)(void *owner, struct arrival *arrival), void *owner,
+                           struct acceptor **out_acceptor, struct text *why);
+/* Where a door is, for tests that asked for port 0. */
+struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind door);
+/* The snapshot or the identities have changed. */
+void acceptor_recheck(struct acceptor *acceptor);
+/* Closes the listeners (their backlog is still served) and says GOAWAY on every tunnel. */
+void acceptor_drain(struct acceptor *acceptor);
+void acceptor_close(struct acceptor *acceptor);
+
+#endif

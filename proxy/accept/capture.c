@@ -1,0 +1,234 @@
+#include "proxy/accept/capture.h"
+
+#include <nftables/libnftables.h>
+
+#include "proxy/accept/routes.h"
+#include "proxy/base/mem.h"
+
+struct capture {
+    struct capture_options options;
+    struct nft_ctx *nft;
+    struct text sets; /* the commands that made the sets what they are */
+};
+
+struct family {
+    const char *nft;  /* "ip", "ip6" */
+    const char *set;  /* pods4, pods6 */
+    const char *type; /* of the set's elements */
+    char digit;
+};
+
+static const struct family families[] = {
+    {"ip", "pods4", "ipv4_addr", '4'},
+    {"ip6", "pods6", "ipv6_addr", '6'},
+};
+
+#define SYN "tcp flags syn / syn,ack"
+
+/* Sets the routing mark and leaves the other bits to whoever else uses them. */
+static void add_to_us(struct text *out)
+{
+    text_addf(out, "meta mark set meta mark and 0x%x or 0x%x accept\n", ~CAPTURE_ROUTE_MASK,
+              CAPTURE_ROUTE_MARK);
+}
+
+/* What a pod sends, before anybody's NAT. A chain a family, since tproxy and sets are of one. */
+static void add_pod_chain(struct text *out, const struct family *family,
+                          const struct capture_options *options)
+{
+    text_addf(out, " chain pod%c {\n", family->digit);
+    text_addf(out, "  udp dport 53 tproxy %s to :%u ", family->nft, options->dns);
+    add_to_us(out);
+    text_addf(out, "  udp dport 53 drop\n");
+    text_addf(out, "  meta l4proto != tcp accept\n");
+    text_addf(out, "  tcp dport 53 " SYN " tproxy %s to :%u ", family->nft, options->dns);
+    add_to_us(out);
+    text_addf(out, "  " SYN " tproxy %s to :%u ", family->nft, options->outbound);
+    add_to_us(out);
+    text_addf(out, "  " SYN " drop\n");
+    text_addf(out, "  ct direction reply accept\n");
+    text_addf(out, "  fib daddr type local accept\n");
+    text_addf(out, "  reject with tcp reset\n }\n");
+}
+
+/* What others open to a pod, after NAT, when its address is known. */
+static void add_inbound_chain(struct text *out, const struct family *family,
+                              const struct capture_options *options)
+{
+    text_addf(out, " chain to_pod%c {\n", family->digit);
+    text_addf(out, "  tcp dport %u tproxy %s to :%u ", CAPTURE_TUNNEL_PORT, family->nft,
+              options->tunnel);
+    add_to_us(out);
+    text_addf(out, "  meta l4proto tcp tproxy %s to :%u ", family->nft, options->inbound);
+    add_to_us(out);
+    text_addf(out, "  drop\n }\n");
+}
+
+/* Packets of our established sockets: they belong to us whatever else the rules would say. */
+static void add_established(struct text *out)
+{
+    text_addf(out, "  meta l4proto tcp socket transparent 1 socket wildcard 0 ");
+    add_to_us(out);
+    text_addf(out, "  iifname \"lo\" accept\n");
+}
+
+static void add_raw_chains(struct text *out, const struct capture_options *options)
+{
+    text_addf(out, " chain untracked {\n"
+                   "  udp dport 53 notrack return\n"
+                   "  meta l4proto != tcp return\n"
+                   "  socket transparent 1 socket mark 0x%x return\n"
+                   "  socket transparent 1 notrack return\n"
+                   "  " SYN " notrack\n }\n",
+              options->own_mark);
+    text_addf(out, " chain raw_in {\n"
+                   "  type filter hook prerouting priority raw; policy accept;\n"
+                   "  ip saddr @pods4 goto untracked\n"
+                   "  ip6 saddr @pods6 goto untracked\n }\n");
+    text_addf(out, " chain raw_out {\n"
+                   "  type filter hook output priority raw; policy accept;\n"
+                   "  meta mark 0x%x notrack\n }\n",
+              options->own_mark + 1);
+}
+
+void capture_rules(const struct capture_options *options, struct text *out)
+{
+    text_addf(out, "table inet isthmus {\n");
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        text_addf(out, " set %s { type %s; }\n", families[i].set, families[i].type);
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        add_pod_chain(out, &families[i], options);
+        add_inbound_chain(out, &families[i], options);
+    }
+    add_raw_chains(out, options);
+    text_addf(out, " chain outbound {\n  type filter hook prerouting priority mangle; policy "
+                   "accept;\n");
+    add_established(out);
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        text_addf(out, "  %s saddr @%s goto pod%c\n", families[i].nft, families[i].set,
+                  families[i].digit);
+    text_addf(out, " }\n chain inbound {\n  type filter hook prerouting priority -90; policy "
+                   "accept;\n");
+    text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK,
+              CAPTURE_ROUTE_MARK);
+    add_established(out);
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        text_addf(out, "  %s daddr @%s " SYN " goto to_pod%c\n", families[i].nft, families[i].set,
+                  families[i].digit);
+    text_addf(out, " }\n}\n");
+}
+
+/* One transaction; libnftables' own words go into *why. */
+static int run(struct nft_ctx *nft, const struct text *commands, struct text *why)
+{
+    if (nft_run_cmd_from_buffer(nft, commands->ptr) == 0)
+        return 0;
+    text_addf(why, "nftables: %s", nft_ctx_get_error_buffer(nft));
+    return -ERR_SYSTEM;
+}
+
+static int remove_table(struct nft_ctx *nft, struct text *why)
+{
+    struct text commands = {0};
+    /* "add" first, so that deleting what is not there is no error. */
+    text_addf(&commands, "add table inet isthmus\ndelete table inet isthmus\n");
+    const int err = run(nft, &commands, why);
+    text_fini(&commands);
+    return err;
+}
+
+static int replace_table(struct capture *capture, struct text *why)
+{
+    struct text commands = {0};
+    text_addf(&commands, "add table inet isthmus\ndelete table inet isthmus\n");
+    capture_rules(&capture->options, &commands);
+    const int err = run(capture->nft, &commands, why);
+    text_fini(&commands);
+    return err;
+}
+
+static void free_capture(struct capture *capture)
+{
+    nft_ctx_free(capture->nft);
+    text_fini(&capture->sets);
+    mem_free(capture);
+}
+
+int capture_install(const struct capture_options *options, struct capture **out_capture,
+                    struct text *why)
+{
+    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (!nft || nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0) {
+        text_addf(why, "libnftables cannot be started");
+        if (nft)
+            nft_ctx_free(nft);
+        return -ERR_SYSTEM;
+    }
+    struct capture *capture = mem_new(struct capture);
+    capture->options = *options;
+    capture->nft = nft;
+    int err = routes_add(options->route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK, why);
+    if (err < 0)
+        goto fail;
+    err = replace_table(capture, why);
+    if (err < 0)
+        goto fail_routes;
+    *out_capture = capture;
+    return 0;
+fail_routes:
+    routes_remove(options->route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK);
+fail:
+    free_capture(capture);
+    return err;
+}
+
+static void add_elements(struct text *commands, const struct family *family, uint8_t ip_len,
+                         const struct snapshot *snapshot)
+{
+    char buf[IP_TEXT_MAX];
+    bool is_first = true;
+    text_addf(commands, "flush set inet isthmus %s\n", family->set);
+    for (size_t i = 0; i < snapshot->n_local; i++) {
+        const struct workload *workload = snapshot->local[i];
+        for (size_t j = 0; j < workload->n_addresses; j++) {
+            if (workload->addresses[j].len != ip_len)
+                continue;
+            if (is_first)
+                text_addf(commands, "add element inet isthmus %s { ", family->set);
+            text_addf(commands, "%s%s", is_first ? "" : ", ", ip_text(&workload->addresses[j], buf));
+            is_first = false;
+        }
+    }
+    if (!is_first)
+        text_addf(commands, " }\n");
+}
+
+int capture_update(struct capture *capture, const struct snapshot *snapshot, struct text *why)
+{
+    struct text commands = {0};
+    add_elements(&commands, &families[0], 4, snapshot);
+    add_elements(&commands, &families[1], 16, snapshot);
+    if (str_eq(text_str(&commands), text_str(&capture->sets))) {
+        text_fini(&commands);
+        return 0;
+    }
+    const int err = run(capture->nft, &commands, why);
+    if (err < 0) {
+        text_fini(&commands);
+        return err;
+    }
+    text_fini(&capture->sets);
+    capture->sets = commands;
+    return 0;
+}
+
+void capture_close(struct capture *capture, bool hold)
+{
+    struct text ignored = {0};
+    if (!hold) {
+        (void)remove_table(capture->nft, &ignored);
+        routes_remove(capture->options.route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK);
+    }
+    text_fini(&ignored);
+    free_capture(capture);
+}

@@ -1,0 +1,207 @@
+/*
+ * Happy path: take -> handshake -> h2 server -> on_request -> arrival.
+ * Failure modes: the pod is not here (a stale route: RST, so that the caller tries another), no SVID for it yet, handshake
+ * refused, a peer that breaks HTTP/2, a peer that falls silent (h2's keepalive), too many sessions.
+ */
+#include "proxy/accept/tunnel_server.h"
+
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+#include "proxy/http/h2.h"
+#include "proxy/io/tcp.h"
+#include "proxy/tls/tls_stream.h"
+
+struct tunnel_server {
+    struct loop *loop;
+    struct tunnel_server_options options;
+    struct meter *meter;
+    void (*on_arrival)(void *owner, struct arrival *arrival);
+    void *owner;
+    struct list sessions;
+    size_t n_sessions;
+    bool is_draining;
+};
+
+struct session {
+    struct list link;
+    struct tunnel_server *server;
+    struct addr peer, dialled;
+    struct tls_handshake *handshake;
+    const struct tls_peer *tls; /* borrowed from the stream below h2 */
+    struct h2 *h2;
+};
+
+static void free_session(void *ptr)
+{
+    mem_free(ptr);
+}
+
+static void end_session(struct session *session, int err)
+{
+    struct tunnel_server *server = session->server;
+    if (session->handshake)
+        tls_handshake_cancel(session->handshake);
+    session->handshake = NULL;
+    if (session->h2)
+        h2_close(session->h2, err);
+    session->h2 = NULL;
+    list_remove(&session->link);
+    server->n_sessions--;
+    meter_add(server->meter, METRIC_TUNNEL_SESSIONS_OPEN, -1);
+    loop_bury(server->loop, session, free_session);
+}
+
+static void log_refusal(const struct addr *peer, const struct addr *dialled, int err,
+                        struct str detail)
+{
+    log_warn("connection failed", log_addr("src.addr", peer), log_addr("dst.addr", dialled),
+             log_cstr("direction", "inbound"), log_err("why", err), log_str("error", detail));
+}
+
+static void on_request(void *owner, struct stream *stream, const struct h2_head *head)
+{
+    struct session *session = owner;
+    struct tunnel_server *server = session->server;
+    struct arrival *arrival =
+        arrival_new(ARRIVAL_TUNNEL, stream, &session->peer, &session->dialled);
+    struct arena *arena = &arrival->arena;
+    arrival->peer_id = arena_str(arena, session->tls->id);
+    arrival->tls_version = session->tls->version;
+    arrival->cipher = session->tls->cipher;
+    arrival->method = arena_str(arena, h2_find(head, ":method"));
+    arrival->authority = arena_str(arena, h2_find(head, ":authority"));
+    arrival->baggage = arena_str(arena, h2_find(head, "baggage"));
+    arrival->forwarded = arena_str(arena, h2_find(head, "forwarded"));
+    arrival->traceparent = arena_str(arena, h2_find(head, "traceparent"));
+    server->on_arrival(server->owner, arrival);
+}
+
+static void on_dead(void *owner, int err, struct str why)
+{
+    struct session *session = owner;
+    if (err != -ERR_EOF && err != -ERR_RESET)
+        log_refusal(&session->peer, &session->dialled, err, why);
+    end_session(session, err);
+}
+
+static const struct h2_events session_events = {
+    .on_request = on_request,
+    .on_dead = on_dead,
+};
+
+static void on_secured(void *owner, int err, struct stream *stream, struct str why)
+{
+    struct session *session = owner;
+    struct tunnel_server *server = session->server;
+    session->handshake = NULL;
+    if (err < 0) {
+        meter_add(server->meter, METRIC_HANDSHAKES_FAILED, 1);
+        log_refusal(&session->peer, &session->dialled, err, why);
+        end_session(session, err);
+        return;
+    }
+    static const struct h2_options options = {.max_concurrent_streams = SESSION_STREAMS_MAX};
+    session->tls = tls_peer(stream);
+    session->h2 = h2_server_new(server->loop, stream, &options, &session_events, session);
+    if (server->is_draining)
+        h2_drain(session->h2);
+}
+
+/* The identity of the pod that was dialled, or why there is none. */
+static int find_identity(const struct tunnel_server *server, const struct ip *dialled,
+                         struct tls_identity **out_identity)
+{
+    const struct snapshot *snapshot = *server->options.snapshot;
+    const struct tls_set *tls = *server->options.tls;
+    const struct workload *workload =
+        snapshot ? snapshot_workload_by_ip(snapshot, dialled) : NULL;
+    if (!workload || !workload->is_local || !workload->speaks_hbone)
+        return -ERR_UNKNOWN_DESTINATION;
+    struct tls_identity *identity = tls ? tls_set_find(tls, workload->identity) : NULL;
+    if (!identity)
+        return -ERR_NO_IDENTITY;
+    *out_identity = identity;
+    return 0;
+}
+
+static void start_session(struct tunnel_server *server, struct stream *tcp,
+                          struct tls_identity *identity)
+{
+    struct session *session = mem_new(struct session);
+    session->server = server;
+    session->peer = tcp_remote(tcp);
+    session->dialled = tcp_local(tcp);
+    list_push_back(&server->sessions, &session->link);
+    server->n_sessions++;
+    meter_add(server->meter, METRIC_TUNNEL_SESSIONS_OPEN, 1);
+    const struct tls_options options = {
+        .role = TLS_SERVER,
+        .identity = identity,
+        .trust = server->options.trust,
+        .timeout_ns = server->options.handshake_ns,
+    };
+    session->handshake = tls_handshake(server->loop, tcp, &options, on_secured, session);
+}
+
+void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
+{
+    const struct addr peer = tcp_remote(tcp), dialled = tcp_local(tcp);
+    struct tls_identity *identity;
+    int err = find_identity(server, &dialled.ip, &identity);
+    if (err == 0 && server->n_sessions >= SESSIONS_MAX)
+        err = -ERR_OVERLOAD;
+    if (err < 0) {
+        log_refusal(&peer, &dialled, err, (struct str){0});
+        stream_close(tcp, err);
+        return;
+    }
+    start_session(server, tcp, identity);
+}
+
+void tunnel_server_recheck(struct tunnel_server *server)
+{
+    struct tls_identity *identity;
+    list_foreach(it, &server->sessions) {
+        struct session *session = list_entry(it, struct session, link);
+        if (find_identity(server, &session->dialled.ip, &identity) == -ERR_UNKNOWN_DESTINATION)
+            end_session(session, -ERR_WORKLOAD_GONE);
+    }
+}
+
+void tunnel_server_drain(struct tunnel_server *server)
+{
+    server->is_draining = true;
+    list_foreach(it, &server->sessions) {
+        struct session *session = list_entry(it, struct session, link);
+        if (session->h2)
+            h2_drain(session->h2);
+    }
+}
+
+size_t tunnel_server_sessions(const struct tunnel_server *server)
+{
+    return server->n_sessions;
+}
+
+struct tunnel_server *tunnel_server_new(struct loop *loop,
+                                        const struct tunnel_server_options *options,
+                                        struct meter *meter,
+                                        void (*on_arrival)(void *owner, struct arrival *arrival),
+                                        void *owner)
+{
+    struct tunnel_server *server = mem_new(struct tunnel_server);
+    server->loop = loop;
+    server->options = *options;
+    server->meter = meter;
+    server->on_arrival = on_arrival;
+    server->owner = owner;
+    list_init(&server->sessions);
+    return server;
+}
+
+void tunnel_server_free(struct tunnel_server *server)
+{
+    list_foreach(it, &server->sessions)
+        end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
+    mem_free(server);
+}

@@ -1,0 +1,50 @@
+/*
+ * tunnel_server.h - inbound HBONE: from a TCP connection on the tunnel port to one arrival a CONNECT.
+ *
+ * The address that was dialled (kept by TPROXY) names the pod, the pod its identity, and that identity is shown in the
+ * handshake; the client must show one that verifies against the bundle of its own trust domain.
+ *
+ *   accepted ──no such pod here, no certificate──► refused (RST)
+ *      └──► handshake ──fails──► refused, logged, counted
+ *               └──► HTTP/2 session ──CONNECT──► arrival, ...  ──GOAWAY, silence, error──► gone
+ *
+ * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each.
+ * Owner: the acceptor. Thread: the worker's loop.
+ */
+#ifndef ISTHMUS_ACCEPT_TUNNEL_SERVER_H
+#define ISTHMUS_ACCEPT_TUNNEL_SERVER_H
+
+#include "config/snapshot.h"
+#include "proxy/accept/arrival.h"
+#include "proxy/io/loop.h"
+#include "proxy/meter/meter.h"
+#include "proxy/tls/tls_identity.h"
+
+#define SESSIONS_MAX        20000
+#define SESSION_STREAMS_MAX 1000
+
+struct tunnel_server;
+
+struct tunnel_server_options {
+    uint64_t handshake_ns;
+    const struct snapshot *const *snapshot; /* where the worker keeps its current ones; read at each connection */
+    const struct tls_set *const *tls;
+    const struct trust *const *trust;
+};
+
+struct tunnel_server *tunnel_server_new(struct loop *loop,
+                                        const struct tunnel_server_options *options,
+                                        struct meter *meter,
+                                        void (*on_arrival)(void *owner, struct arrival *arrival),
+                                        void *owner);
+/* A connection to the tunnel port; takes the stream. */
+void tunnel_server_take(struct tunnel_server *server, struct stream *tcp);
+/* The snapshot has changed: sessions of pods that left this node end. */
+void tunnel_server_recheck(struct tunnel_server *server);
+/* Takes no new streams: GOAWAY to every session. */
+void tunnel_server_drain(struct tunnel_server *server);
+size_t tunnel_server_sessions(const struct tunnel_server *server);
+/* Ends every session; flows on them were cut before. */
+void tunnel_server_free(struct tunnel_server *server);
+
+#endif
