@@ -154,7 +154,7 @@ static void set_head(X509 *cert, const struct test_cert *spec)
 
 X509 *test_ca_mint(const struct test_ca *issuer, const struct test_cert *spec, EVP_PKEY **out_key)
 {
-    EVP_PKEY *key = test_key_new(spec->key);
+    EVP_PKEY *key = spec->public_key ? spec->public_key : test_key_new(spec->key);
     X509 *cert = X509_new();
     X509 *signer = issuer ? issuer->cert : cert;
 
@@ -176,9 +176,9 @@ X509 *test_ca_mint(const struct test_ca *issuer, const struct test_cert *spec, E
         ensure(X509_set_version(cert, X509_VERSION_1) == 1);
     const EVP_MD *digest = EVP_get_digestbyname(spec->digest ? spec->digest : "SHA256");
     ensure(X509_sign(cert, issuer ? issuer->key : key, digest) > 0);
-    if (out_key)
+    if (out_key && !spec->public_key)
         *out_key = key;
-    else
+    else if (!spec->public_key)
         EVP_PKEY_free(key);
     return cert;
 }
@@ -210,7 +210,7 @@ void test_ca_free(struct test_ca *ca)
     mem_free(ca);
 }
 
-static void add_pem(X509 *cert, struct text *out)
+void test_cert_pem(X509 *cert, struct text *out)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     char *ptr = NULL;
@@ -223,7 +223,7 @@ static void add_pem(X509 *cert, struct text *out)
 
 void test_ca_pem(const struct test_ca *ca, struct text *out)
 {
-    add_pem(ca->cert, out);
+    test_cert_pem(ca->cert, out);
 }
 
 static struct svid *svid_of(const struct test_ca *issuer, const char *id, bool has_intermediate)
@@ -234,9 +234,9 @@ static struct svid *svid_of(const struct test_ca *issuer, const char *id, bool h
     struct text chain = {0}, why = {0};
     struct svid *svid = NULL;
 
-    add_pem(leaf, &chain);
+    test_cert_pem(leaf, &chain);
     if (has_intermediate)
-        add_pem(issuer->cert, &chain);
+        test_cert_pem(issuer->cert, &chain);
     ensure(svid_from_chain(text_str(&chain), key, &svid, &why) == 0);
     text_fini(&chain);
     X509_free(leaf);

@@ -32,6 +32,7 @@ struct test_cert {
     const char *unknown_extension; /* "critical" or "plain"; NULL: none */
     int64_t now_s;                 /* 0: the wall clock */
     int64_t from_s, until_s;       /* from now; 0: a minute ago, in an hour */
+    EVP_PKEY *public_key;          /* certifies this one and makes no key; borrowed */
     const char *key;               /* "P-256" (NULL), "P-192", "RSA-1024", "RSA-2048", ... */
     const char *digest;            /* "SHA256" (NULL), "SHA1" */
     bool is_version_1;             /* keeps its extensions all the same */
@@ -49,6 +50,7 @@ struct test_ca *test_ca_new(const char *trust_domain);
 struct test_ca *test_ca_under(const struct test_ca *issuer, const struct test_cert *cert);
 void test_ca_free(struct test_ca *ca);
 void test_ca_pem(const struct test_ca *ca, struct text *out);
+void test_cert_pem(X509 *cert, struct text *out);
 
 /* A certificate; its key goes to *out_key unless that is NULL. */
 X509 *test_ca_mint(const struct test_ca *issuer, const struct test_cert *cert, EVP_PKEY **out_key);

@@ -13,13 +13,6 @@ TestSuite(svid, .timeout = 60);
 
 #define ID "spiffe://td/ns/shop/sa/cart"
 
-static void add_pem(X509 *cert, struct text *out)
-{
-    struct test_ca holder = {.cert = cert};
-
-    test_ca_pem(&holder, out);
-}
-
 /* The key in one of the forms that files have. */
 static void key_pem(EVP_PKEY *key, const char *form, struct text *out)
 {
@@ -46,7 +39,7 @@ Test(svid, reads_a_leaf_with_its_key)
     struct text chain = {0}, secret = {0}, why = {0};
     struct svid *svid = NULL;
 
-    add_pem(leaf, &chain);
+    test_cert_pem(leaf, &chain);
     key_pem(key, "pkcs8", &secret);
     cr_assert_eq(svid_from_pem(text_str(&chain), text_str(&secret), &svid, &why), 0, "%s", why.ptr);
     cr_assert(str_eq(svid->id.text, STR(ID)));
@@ -72,7 +65,7 @@ Test(svid, refuses_a_key_that_is_not_plain_pkcs8_or_not_the_leafs) /* X42 */
     struct text chain = {0}, whole = {0};
     static const char *forms[] = {"encrypted", "traditional", "other", "none", "twice", "cut"};
 
-    add_pem(leaf, &chain);
+    test_cert_pem(leaf, &chain);
     key_pem(key, "pkcs8", &whole);
     for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
         struct text secret = {0}, why = {0};
@@ -136,9 +129,9 @@ Test(svid, refuses_bad_chains)
         struct svid *svid = NULL;
 
         if (rows[i].first)
-            add_pem(rows[i].first, &chain);
+            test_cert_pem(rows[i].first, &chain);
         if (rows[i].second)
-            add_pem(rows[i].second, &chain);
+            test_cert_pem(rows[i].second, &chain);
         cr_assert_eq(svid_from_chain(text_str(&chain), rows[i].key, &svid, &why), rows[i].err,
                      "%s: %s", rows[i].item, why.ptr);
         cr_assert_eq(svid != NULL, rows[i].err == 0, "%s", rows[i].item);
