@@ -1,6 +1,7 @@
 /*
- * bundle.c - each domain's roots in an X509_STORE of their own. A new generation shares the stores of the domains that
- * did not change (OpenSSL counts them) and copies only the small structs around them.
+ * bundle.c - each domain's roots in an X509_STORE of their own. A new generation shares the stores
+ * of the domains that did not change (OpenSSL counts them) and copies only the small structs around
+ * them.
  */
 #include "certs/bundle.h"
 
@@ -17,7 +18,7 @@ static int fail(struct text *why, int err, const char *sentence)
     return err;
 }
 
-static int roots_from_pem(struct str pem, STACK_OF(X509) **out_roots, struct text *why)
+static int roots_from_pem(struct str pem, STACK_OF(X509) * *out_roots, struct text *why)
 {
     STACK_OF(X509) *roots = NULL;
     const char *fault = NULL;
@@ -80,7 +81,7 @@ void trust_unref(struct trust *trust)
 
 /* Files a bundle with copies of the texts; store and roots pass to it. */
 static void add_bundle(struct trust *trust, const struct bundle *from, X509_STORE *store,
-                       STACK_OF(X509) *roots)
+                       STACK_OF(X509) * roots)
 {
     struct bundle *bundle = arena_new(&trust->arena, struct bundle);
 
@@ -111,7 +112,7 @@ static struct trust *copy_without(const struct trust *trust, struct str trust_do
     return copy;
 }
 
-static void add_roots(struct trust *trust, struct str trust_domain, STACK_OF(X509) *roots)
+static void add_roots(struct trust *trust, struct str trust_domain, STACK_OF(X509) * roots)
 {
     struct bundle bundle = {.trust_domain = trust_domain, .not_after_ns = INT64_MIN};
     struct text pem = {0};

@@ -1,8 +1,8 @@
 /*
  * ca.c - the root on disk and the leaves it signs.
  *
- * First start: the key is written before the certificate. A crash between the two leaves a key that no certificate was
- * ever published for; the next start makes the certificate for it.
+ * First start: the key is written before the certificate. A crash between the two leaves a key that
+ * no certificate was ever published for; the next start makes the certificate for it.
  */
 #include "certs/ca.h"
 
@@ -111,7 +111,8 @@ static bool sign(X509 *cert, EVP_PKEY *key)
     return X509_sign(cert, key, own_digest ? NULL : EVP_sha256()) > 0;
 }
 
-/* The name tells this root from others of ours: two roots of one name in a bundle make path building guess. */
+/* The name tells this root from others of ours: two roots of one name in a bundle make path
+ * building guess. */
 static bool set_root_name(X509 *root)
 {
     X509_NAME *name = X509_NAME_new();
@@ -205,8 +206,9 @@ static int make_key(const struct ca_paths *paths, EVP_PKEY **out_key, struct tex
     return err;
 }
 
-/* The certificate of the key among those in the file: during a change of roots the file holds the old one too. */
-static X509 *own_root(const STACK_OF(X509) *roots, const EVP_PKEY *key)
+/* The certificate of the key among those in the file: during a change of roots the file holds the
+ * old one too. */
+static X509 *own_root(const STACK_OF(X509) * roots, const EVP_PKEY *key)
 {
     for (int i = 0; i < sk_X509_num(roots); i++) {
         X509 *root = sk_X509_value(roots, i);
@@ -276,7 +278,8 @@ static int load_or_make_roots(struct ca *ca, const struct ca_paths *paths, struc
     return err;
 }
 
-/* A root whose key is lost must be noticed by a person: a new root in its place would cut the mesh in two. */
+/* A root whose key is lost must be noticed by a person: a new root in its place would cut the mesh
+ * in two. */
 static int load_or_make_key(struct ca *ca, const struct ca_paths *paths, struct text *why)
 {
     struct text pem = {0};
@@ -287,7 +290,8 @@ static int load_or_make_key(struct ca *ca, const struct ca_paths *paths, struct 
     err = file_read_all(text_str(&paths->pem), CERT_PEM_MAX_BYTES, &pem);
     text_fini(&pem);
     if (err != -ERR_NOT_FOUND)
-        return fail(why, -ERR_INVALID, &paths->key, "there is a root.pem but no root.key beside it");
+        return fail(why, -ERR_INVALID, &paths->key,
+                    "there is a root.pem but no root.key beside it");
     return make_key(paths, &ca->key, why);
 }
 
@@ -330,8 +334,8 @@ struct str ca_root_pem(const struct ca *ca)
     return ca->root_pem;
 }
 
-static bool fill_leaf(const struct ca *ca, X509 *leaf, struct str id, EVP_PKEY *key,
-                      int64_t now_ns, int64_t not_after_ns)
+static bool fill_leaf(const struct ca *ca, X509 *leaf, struct str id, EVP_PKEY *key, int64_t now_ns,
+                      int64_t not_after_ns)
 {
     int64_t second = (int64_t)NS_PER_SEC;
 

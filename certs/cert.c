@@ -1,6 +1,7 @@
 /*
- * cert.c - OpenSSL's parsers behind bounds and whole-input checks: they skip what they do not know and stop at the end of
- * the first value, and a reader of certificates from strangers may do neither.
+ * cert.c - OpenSSL's parsers behind bounds and whole-input checks: they skip what they do not know
+ * and stop at the end of the first value, and a reader of certificates from strangers may do
+ * neither.
  */
 #include "certs/cert.h"
 
@@ -21,7 +22,8 @@ static int invalid(const char *why, const char **out_why)
     return -ERR_INVALID;
 }
 
-/* OpenSSL skips a malformed BEGIN line as if it were a comment, so the blocks are counted by us as well. */
+/* OpenSSL skips a malformed BEGIN line as if it were a comment, so the blocks are counted by us as
+ * well. */
 static int count_blocks(struct str pem)
 {
     static const struct str begin = {"-----BEGIN", 10};
@@ -51,7 +53,8 @@ static BIO *open_pem(struct str pem, const char **out_why)
     return bio;
 }
 
-/* The next block's DER if it has the name, no headers and is whole; NULL with *out_why, which is NULL at the end. */
+/* The next block's DER if it has the name, no headers and is whole; NULL with *out_why, which is
+ * NULL at the end. */
 static unsigned char *next_block(BIO *bio, const char *wanted, long *out_len, const char **out_why)
 {
     char *name = NULL, *header = NULL;
@@ -91,7 +94,7 @@ static X509 *cert_from_der(const unsigned char *der, long len)
     return cert;
 }
 
-static const char *read_certs(BIO *bio, int max, STACK_OF(X509) *certs)
+static const char *read_certs(BIO *bio, int max, STACK_OF(X509) * certs)
 {
     const char *why;
     unsigned char *der;
@@ -110,7 +113,7 @@ static const char *read_certs(BIO *bio, int max, STACK_OF(X509) *certs)
     return why;
 }
 
-int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) **out_certs, const char **out_why)
+int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) * *out_certs, const char **out_why)
 {
     const char *why = NULL;
     BIO *bio = open_pem(pem, &why);
@@ -133,7 +136,7 @@ int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) **out_certs, cons
     return 0;
 }
 
-void cert_list_free(STACK_OF(X509) *certs)
+void cert_list_free(STACK_OF(X509) * certs)
 {
     sk_X509_pop_free(certs, X509_free);
 }
@@ -204,7 +207,7 @@ void cert_serial_hex(const X509 *cert, char *out_hex, size_t cap)
     ERR_clear_error();
 }
 
-static X509_EXTENSION *only_extension(const STACK_OF(X509_EXTENSION) *extensions, int nid,
+static X509_EXTENSION *only_extension(const STACK_OF(X509_EXTENSION) * extensions, int nid,
                                       const char **out_why)
 {
     int idx = X509v3_get_ext_by_NID(extensions, nid, -1);
@@ -234,7 +237,7 @@ static GENERAL_NAMES *names_of(X509_EXTENSION *extension)
     return names;
 }
 
-int cert_san_read(const STACK_OF(X509_EXTENSION) *extensions, struct cert_san *out_san,
+int cert_san_read(const STACK_OF(X509_EXTENSION) * extensions, struct cert_san *out_san,
                   const char **out_why)
 {
     const char *why = NULL;
@@ -285,7 +288,8 @@ X509_EXTENSION *cert_san_make(struct str uri)
     ASN1_IA5STRING *value = ASN1_IA5STRING_new();
 
     ensure(names && name && value && uri.len <= SPIFFE_ID_MAX);
-    /* By bytes and not through the text form of OpenSSL's configuration, in which a comma starts another name. */
+    /* By bytes and not through the text form of OpenSSL's configuration, in which a comma starts
+     * another name. */
     ensure(ASN1_STRING_set(value, uri.ptr, (int)uri.len) == 1);
     GENERAL_NAME_set0_value(name, GEN_URI, value);
     ensure(sk_GENERAL_NAME_push(names, name) > 0);
@@ -294,7 +298,8 @@ X509_EXTENSION *cert_san_make(struct str uri)
     return extension;
 }
 
-/* A CA may have other URIs (it need not be an SVID at all), but what looks like a SPIFFE ID must be a right one. */
+/* A CA may have other URIs (it need not be an SVID at all), but what looks like a SPIFFE ID must be
+ * a right one. */
 static const char *signer_id_fault(const struct cert_san *san)
 {
     int idx = 0;

@@ -1,11 +1,12 @@
 /*
- * cert.h - what this room reads out of a certificate and writes as PEM, by bytes with explicit lengths.
+ * cert.h - what this room reads out of a certificate and writes as PEM, by bytes with explicit
+ * lengths.
  *
- * Shared by the other files of certs; other rooms have no use for it. Nothing here leaves an entry in OpenSSL's error
- * queue.
+ * Shared by the other files of certs; other rooms have no use for it. Nothing here leaves an entry
+ * in OpenSSL's error queue.
  *
- * Thread: any. Units: wall clock in ns since 1970, cut to the range of int64_t (the years 1677 to 2262).
- * Errors: 0 or -ERR_INVALID with *out_why constant.
+ * Thread: any. Units: wall clock in ns since 1970, cut to the range of int64_t (the years 1677 to
+ * 2262). Errors: 0 or -ERR_INVALID with *out_why constant.
  */
 #ifndef ISTHMUS_CERTS_CERT_H
 #define ISTHMUS_CERTS_CERT_H
@@ -16,13 +17,15 @@
 
 #define CERT_PEM_MAX_BYTES (1024 * 1024)
 
-/* The certificates of a PEM text in order: 1 to max, and no other PEM block. Free with cert_list_free(). */
-MUST_USE int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) **out_certs,
+/* The certificates of a PEM text in order: 1 to max, and no other PEM block. Free with
+ * cert_list_free(). */
+MUST_USE int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) * *out_certs,
                                 const char **out_why);
-void cert_list_free(STACK_OF(X509) *certs);
+void cert_list_free(STACK_OF(X509) * certs);
 void cert_add_pem(X509 *cert, struct text *out);
 
-/* The only PEM block of a text, which must have this name and no headers: its DER, free with OPENSSL_clear_free(). */
+/* The only PEM block of a text, which must have this name and no headers: its DER, free with
+ * OPENSSL_clear_free(). */
 MUST_USE int cert_block_from_pem(struct str pem, const char *name, unsigned char **out_der,
                                  long *out_len, const char **out_why);
 /* Takes what a memory BIO holds into text and frees the BIO, which overwrites it. */
@@ -40,7 +43,7 @@ struct cert_san {
 };
 
 /* Reads the extension: it may be there once, and must be whole DER without bytes behind it. */
-MUST_USE int cert_san_read(const STACK_OF(X509_EXTENSION) *extensions, struct cert_san *out_san,
+MUST_USE int cert_san_read(const STACK_OF(X509_EXTENSION) * extensions, struct cert_san *out_san,
                            const char **out_why);
 /* Visits the URIs; start with *idx 0. The bytes are borrowed from san and may hold anything. */
 bool cert_san_next_uri(const struct cert_san *san, int *idx, struct str *out_uri);
@@ -48,8 +51,8 @@ void cert_san_fini(struct cert_san *san);
 /* A critical extension with this one URI. NULL when OpenSSL fails. */
 X509_EXTENSION *cert_san_make(struct str uri);
 
-/* The rules for a certificate that signs (X.509-SVID sections 3.2 and 4): a CA with keyCertSign; if it has a SPIFFE ID,
- * then one, well-formed, without a path. */
+/* The rules for a certificate that signs (X.509-SVID sections 3.2 and 4): a CA with keyCertSign; if
+ * it has a SPIFFE ID, then one, well-formed, without a path. */
 MUST_USE int cert_check_signer(X509 *cert, const char **out_why);
 
 #endif

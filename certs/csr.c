@@ -1,5 +1,6 @@
 /*
- * csr.c - a request is a key that proves itself and one name; the rest of what it may carry is not read.
+ * csr.c - a request is a key that proves itself and one name; the rest of what it may carry is not
+ * read.
  */
 #include "certs/csr.h"
 
@@ -71,8 +72,7 @@ static const char *key_fault(const EVP_PKEY *key)
                    ? NULL
                    : "the request's RSA key does not have 2048 to 8192 bits";
     }
-    if (EVP_PKEY_is_a(key, "EC") &&
-        EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) == 1 &&
+    if (EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) == 1 &&
         (strcmp(group, SN_X9_62_prime256v1) == 0 || strcmp(group, SN_secp384r1) == 0))
         return NULL;
     return "the request's key is neither P-256 nor P-384 nor RSA";

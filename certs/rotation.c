@@ -1,16 +1,15 @@
 /*
- * rotation.c - one table of identities, looked at as a whole: when something changed (at the end of that turn) and when
- * the timer fires.
+ * rotation.c - one table of identities, looked at as a whole: when something changed (at the end of
+ * that turn) and when the timer fires.
  *
- * Happy path: want -> check sends the request -> answer -> HELD, the event -> half-life -> check sends again -> ...
- * Failure modes:
- *   the source fails            WAITING with backoff; an SVID in hand stays in use
- *   the answer is no good       the same: wrong name, wrong key, expired, not an SVID
- *   unwanted while in flight    the entry stays, unseen, until the answer comes, so that the bound on requests holds
- *                               and a new want for the same name cannot meet the old answer
- *   the SVID runs out           it is dropped with an event: the identity fails closed
- *   the wall clock jumps        the timer never sleeps longer than CHECK_MAX_NS, so a jump is seen within that time
- *   a CA hands out old SVIDs    (already past half of their life) RENEW_MIN_NS between two requests
+ * Happy path: want -> check sends the request -> answer -> HELD, the event -> half-life -> check
+ * sends again -> ... Failure modes: the source fails            WAITING with backoff; an SVID in
+ * hand stays in use the answer is no good       the same: wrong name, wrong key, expired, not an
+ * SVID unwanted while in flight    the entry stays, unseen, until the answer comes, so that the
+ * bound on requests holds and a new want for the same name cannot meet the old answer the SVID runs
+ * out           it is dropped with an event: the identity fails closed the wall clock jumps the
+ * timer never sleeps longer than CHECK_MAX_NS, so a jump is seen within that time a CA hands out
+ * old SVIDs    (already past half of their life) RENEW_MIN_NS between two requests
  */
 #include "certs/rotation.h"
 
@@ -24,21 +23,20 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
 
-#define BACKOFF_FIRST_NS   NS_PER_SEC
-#define BACKOFF_MAX_NS     (150 * NS_PER_SEC)
-#define BACKOFF_SHIFT_MAX  8
-#define RENEW_MIN_NS       (5 * NS_PER_SEC)
-#define CHECK_MAX_NS       (60 * NS_PER_SEC)
-#define CHECK_MIN_NS       NS_PER_MS
-#define JITTER_PERMILLE    1000
-#define ERROR_TEXT_MAX     256
+#define BACKOFF_FIRST_NS  NS_PER_SEC
+#define BACKOFF_MAX_NS    (150 * NS_PER_SEC)
+#define BACKOFF_SHIFT_MAX 8
+#define RENEW_MIN_NS      (5 * NS_PER_SEC)
+#define CHECK_MAX_NS      (60 * NS_PER_SEC)
+#define CHECK_MIN_NS      NS_PER_MS
+#define JITTER_PERMILLE   1000
+#define ERROR_TEXT_MAX    256
 
 enum entry_state { ENTRY_ABSENT, ENTRY_WAITING, ENTRY_REQUESTED, ENTRY_HELD, ENTRY_STATES };
 
 static const struct sm_rule rules[ENTRY_STATES] = {
     [ENTRY_ABSENT] = {"absent", SM_TO(ENTRY_WAITING)},
-    [ENTRY_WAITING] = {"waiting",
-                       SM_TO(ENTRY_REQUESTED) | SM_TO(ENTRY_HELD) | SM_TO(ENTRY_ABSENT)},
+    [ENTRY_WAITING] = {"waiting", SM_TO(ENTRY_REQUESTED) | SM_TO(ENTRY_HELD) | SM_TO(ENTRY_ABSENT)},
     [ENTRY_REQUESTED] = {"requested",
                          SM_TO(ENTRY_HELD) | SM_TO(ENTRY_WAITING) | SM_TO(ENTRY_ABSENT)},
     [ENTRY_HELD] = {"held", SM_TO(ENTRY_WAITING) | SM_TO(ENTRY_ABSENT)},
@@ -136,7 +134,8 @@ static struct entry *find_wanted(const struct rotation *rotation, struct str id)
     return entry && entry->wants > 0 ? entry : NULL;
 }
 
-/* 1 s and more, doubled by every failure, jittered downwards by up to a half; sooner when the SVID in hand runs out. */
+/* 1 s and more, doubled by every failure, jittered downwards by up to a half; sooner when the SVID
+ * in hand runs out. */
 static uint64_t backoff_ns(const struct rotation *rotation, const struct entry *entry)
 {
     unsigned shift = entry->n_failures < BACKOFF_SHIFT_MAX ? entry->n_failures : BACKOFF_SHIFT_MAX;
@@ -198,7 +197,8 @@ static void send_due(struct rotation *rotation, bool has_svid)
 {
     uint64_t now_ns = mono_now_ns(rotation);
 
-    list_foreach(link, &rotation->entries) {
+    list_foreach(link, &rotation->entries)
+    {
         struct entry *entry = list_entry(link, struct entry, link);
 
         if (rotation->n_in_flight >= ROTATION_IN_FLIGHT)
@@ -212,7 +212,8 @@ static void send_due(struct rotation *rotation, bool has_svid)
 /* An event may want and unwant identities; it cannot free an entry, that happens here only. */
 static void tell_and_forget(struct rotation *rotation)
 {
-    list_foreach(link, &rotation->entries) {
+    list_foreach(link, &rotation->entries)
+    {
         struct entry *entry = list_entry(link, struct entry, link);
 
         if (entry->has_news) {
@@ -220,7 +221,8 @@ static void tell_and_forget(struct rotation *rotation)
             rotation->events.on_svid(rotation->owner, entry->id, entry->svid);
         }
     }
-    list_foreach(link, &rotation->entries) {
+    list_foreach(link, &rotation->entries)
+    {
         struct entry *entry = list_entry(link, struct entry, link);
 
         if (entry->wants > 0 || entry->state == ENTRY_REQUESTED || entry->svid)
@@ -265,13 +267,14 @@ static void arm(struct rotation *rotation)
     timer_stop(&rotation->timer);
     if (list_is_empty(&rotation->entries))
         return;
-    list_foreach(link, &rotation->entries) {
+    list_foreach(link, &rotation->entries)
+    {
         uint64_t entry_ns = entry_quiet_ns(rotation, list_entry(link, struct entry, link));
 
         quiet_ns = entry_ns < quiet_ns ? entry_ns : quiet_ns;
     }
-    timer_start(rotation->loop, &rotation->timer,
-                quiet_ns > CHECK_MIN_NS ? quiet_ns : CHECK_MIN_NS, on_timer);
+    timer_start(rotation->loop, &rotation->timer, quiet_ns > CHECK_MIN_NS ? quiet_ns : CHECK_MIN_NS,
+                on_timer);
 }
 
 static void on_task(struct task *task)
@@ -279,8 +282,7 @@ static void on_task(struct task *task)
     struct rotation *rotation = container_of(task, struct rotation, task);
     int64_t wall_ns = wall_now_ns(rotation);
 
-    list_foreach(link, &rotation->entries)
-        entry_age(list_entry(link, struct entry, link), wall_ns);
+    list_foreach(link, &rotation->entries) entry_age(list_entry(link, struct entry, link), wall_ns);
     send_due(rotation, false);
     send_due(rotation, true);
     tell_and_forget(rotation);
@@ -352,7 +354,8 @@ void rotation_unwant(struct rotation *rotation, struct str id)
 
 void rotation_retry_now(struct rotation *rotation)
 {
-    list_foreach(link, &rotation->entries) {
+    list_foreach(link, &rotation->entries)
+    {
         struct entry *entry = list_entry(link, struct entry, link);
 
         if (entry->state == ENTRY_WAITING && entry->n_failures > 0)
@@ -429,7 +432,8 @@ struct svid *rotation_find(const struct rotation *rotation, struct str id)
 
 bool rotation_is_complete(const struct rotation *rotation)
 {
-    list_foreach(link, &rotation->entries) {
+    list_foreach(link, &rotation->entries)
+    {
         const struct entry *entry = list_entry(link, struct entry, link);
 
         if (entry->wants > 0 && !entry->svid)

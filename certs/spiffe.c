@@ -1,6 +1,7 @@
 /*
- * spiffe.c - one pass over the bytes with two tables of allowed characters; nothing is decoded, folded or normalised, so
- * there is exactly one spelling of every ID and comparing bytes is comparing identities.
+ * spiffe.c - one pass over the bytes with two tables of allowed characters; nothing is decoded,
+ * folded or normalised, so there is exactly one spelling of every ID and comparing bytes is
+ * comparing identities.
  */
 #include "certs/spiffe.h"
 

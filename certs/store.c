@@ -1,6 +1,7 @@
 /*
- * store.c - the name of a file is the hash of what it is about, so a SPIFFE ID or a trust domain (which may be "..") never
- * becomes part of a path; the content says again what it is about, and the two must agree.
+ * store.c - the name of a file is the hash of what it is about, so a SPIFFE ID or a trust domain
+ * (which may be "..") never becomes part of a path; the content says again what it is about, and
+ * the two must agree.
  */
 #include "certs/store.h"
 
@@ -65,7 +66,8 @@ static void remove_one(struct str dir, const char *kind, struct str subject)
     text_fini(&path);
 }
 
-/* One walk over a folder: read() gets every whole file and answers with a sentence if it is of no use. */
+/* One walk over a folder: read() gets every whole file and answers with a sentence if it is of no
+ * use. */
 struct walk {
     struct text dir;
     size_t max_bytes;
@@ -92,8 +94,8 @@ static void visit(void *owner, struct str name)
             skip(text_str(&path), "a leftover cannot be removed");
     } else {
         int err = file_read_all(text_str(&path), walk->max_bytes, &content);
-        const char *fault = err < 0 ? err_text(err)
-                                    : walk->use(walk, name, text_str(&content), &why);
+        const char *fault =
+            err < 0 ? err_text(err) : walk->use(walk, name, text_str(&content), &why);
         if (fault)
             skip(text_str(&path), fault);
     }

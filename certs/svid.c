@@ -1,6 +1,6 @@
 /*
- * svid.c - reads an SVID with the same leaf rules that peers will apply to it, so a bad one is refused when it arrives
- * and not when the first connection fails.
+ * svid.c - reads an SVID with the same leaf rules that peers will apply to it, so a bad one is
+ * refused when it arrives and not when the first connection fails.
  */
 #include "certs/svid.h"
 
@@ -23,9 +23,9 @@ static int fail(struct text *why, int err, const char *sentence)
     return err;
 }
 
-/* Takes the intermediates out of certs into a list of their own. A self-signed one is the root that some CAs add: the
- * peer trusts its own copy or none, so it is not sent. */
-static int take_intermediates(STACK_OF(X509) *certs, STACK_OF(X509) **out_chain,
+/* Takes the intermediates out of certs into a list of their own. A self-signed one is the root that
+ * some CAs add: the peer trusts its own copy or none, so it is not sent. */
+static int take_intermediates(STACK_OF(X509) * certs, STACK_OF(X509) * *out_chain,
                               const char **out_why)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
@@ -48,7 +48,8 @@ static int take_intermediates(STACK_OF(X509) *certs, STACK_OF(X509) **out_chain,
     return 0;
 }
 
-static struct svid *make(STACK_OF(X509) *certs, STACK_OF(X509) *chain, EVP_PKEY *key, struct str id)
+static struct svid *make(STACK_OF(X509) * certs, STACK_OF(X509) * chain, EVP_PKEY *key,
+                         struct str id)
 {
     struct svid *svid = mem_new(struct svid);
     char serial[SERIAL_HEX_MAX];
@@ -66,8 +67,9 @@ static struct svid *make(STACK_OF(X509) *certs, STACK_OF(X509) *chain, EVP_PKEY 
     return svid;
 }
 
-/* Checks certs, of which the first is the leaf, and makes the SVID of them; certs is emptied in part. */
-static int from_certs(STACK_OF(X509) *certs, EVP_PKEY *key, struct svid **out_svid,
+/* Checks certs, of which the first is the leaf, and makes the SVID of them; certs is emptied in
+ * part. */
+static int from_certs(STACK_OF(X509) * certs, EVP_PKEY *key, struct svid **out_svid,
                       struct text *why)
 {
     X509 *leaf = sk_X509_value(certs, 0);
@@ -159,8 +161,7 @@ void svid_key_pem(const struct svid *svid, struct text *out)
 {
     BIO *bio = BIO_new(BIO_s_mem());
 
-    ensure(bio &&
-           PEM_write_bio_PKCS8PrivateKey(bio, svid->key, NULL, NULL, 0, NULL, NULL) == 1);
+    ensure(bio && PEM_write_bio_PKCS8PrivateKey(bio, svid->key, NULL, NULL, 0, NULL, NULL) == 1);
     cert_take_bio(bio, out);
 }
 

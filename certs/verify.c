@@ -1,13 +1,14 @@
 /*
  * verify.c - our rules first, OpenSSL's chain check second, the expectation of the caller last.
  *
- * OpenSSL is asked with: the one bundle of the ID's trust domain as the only anchors (each of its certificates is one,
- * self-signed or not, as in SPIFFE: X509_V_FLAG_PARTIAL_CHAIN), the purpose of the peer's role, security level 2 (no
- * SHA-1, 112 bits at least), at most CHAIN_DEPTH_MAX intermediates, and the caller's clock.
+ * OpenSSL is asked with: the one bundle of the ID's trust domain as the only anchors (each of its
+ * certificates is one, self-signed or not, as in SPIFFE: X509_V_FLAG_PARTIAL_CHAIN), the purpose of
+ * the peer's role, security level 2 (no SHA-1, 112 bits at least), at most CHAIN_DEPTH_MAX
+ * intermediates, and the caller's clock.
  *
- * A certificate may be NOT_YET_VALID_SKEW_NS away from its first second: a node whose clock is slightly behind its CA's
- * would otherwise refuse every fresh SVID, and a certificate that is used a minute early harms nobody. Expiry has no such
- * allowance.
+ * A certificate may be NOT_YET_VALID_SKEW_NS away from its first second: a node whose clock is
+ * slightly behind its CA's would otherwise refuse every fresh SVID, and a certificate that is used
+ * a minute early harms nobody. Expiry has no such allowance.
  */
 #include "certs/verify.h"
 
@@ -159,7 +160,7 @@ static void set_parameters(X509_STORE_CTX *ctx, const struct verify_request *req
 }
 
 /* NULL if the leaf chains to the bundle; else why not, constant. */
-static const char *chain_fault(X509 *leaf, STACK_OF(X509) *chain, const struct bundle *bundle,
+static const char *chain_fault(X509 *leaf, STACK_OF(X509) * chain, const struct bundle *bundle,
                                const struct verify_request *request)
 {
     const char *why = NULL;
@@ -192,7 +193,7 @@ static int fail(struct verify_result *result, int err, const char *sentence)
     return err;
 }
 
-int verify_peer(X509 *leaf, STACK_OF(X509) *chain, const struct verify_request *request,
+int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request *request,
                 struct verify_result *result)
 {
     struct spiffe_id id;

@@ -31,8 +31,7 @@ static int from_errno(void)
 /* path + suffix as a C string in buf of PATH_MAX bytes. */
 static int to_c(struct str path, const char *suffix, char *buf)
 {
-    if (path.len == 0 || memchr(path.ptr, '\0', path.len) ||
-        path.len + strlen(suffix) >= PATH_MAX)
+    if (path.len == 0 || memchr(path.ptr, '\0', path.len) || path.len + strlen(suffix) >= PATH_MAX)
         return fail(-ERR_INVALID);
     (void)snprintf(buf, PATH_MAX, "%.*s%s", STR_ARG(path), suffix);
     return 0;
@@ -136,7 +135,8 @@ static int write_all(int fd, struct str content)
 
 static int write_new(const char *name, struct str content, unsigned mode)
 {
-    /* A leftover of a crash is replaced and not followed, should it be a link; O_EXCL gives the mode for sure. */
+    /* A leftover of a crash is replaced and not followed, should it be a link; O_EXCL gives the
+     * mode for sure. */
     if (unlink(name) < 0 && errno != ENOENT)
         return -ERR_SYSTEM;
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
@@ -228,20 +228,23 @@ int file_each_name(struct str dir, size_t max, void (*each)(void *owner, struct 
     char name[PATH_MAX];
     size_t n_seen = 0;
     const struct dirent *entry;
+    int err = 0;
 
     if (to_c(dir, "", name) < 0)
         return -ERR_INVALID;
     DIR *handle = opendir(name);
     if (!handle)
         return from_errno();
-    while (n_seen < max && (entry = readdir(handle))) {
+    while (err == 0 && (entry = readdir(handle))) {
         struct str found = str_from(entry->d_name);
 
         if (str_eq(found, STR(".")) || str_eq(found, STR("..")))
             continue;
-        n_seen++;
-        each(owner, found);
+        if (n_seen++ == max)
+            err = fail(-ERR_LIMIT);
+        else
+            each(owner, found);
     }
     (void)closedir(handle);
-    return n_seen < max ? 0 : fail(-ERR_LIMIT);
+    return err;
 }

@@ -1,11 +1,13 @@
 /*
- * file.h - whole files: read with a bound, written so that a crash leaves the old one or the new one and never a half.
+ * file.h - whole files: read with a bound, written so that a crash leaves the old one or the new
+ * one and never a half.
  *
- * Paths are bytes without a NUL, shorter than PATH_MAX. Blocking calls: start-up and the control thread only.
+ * Paths are bytes without a NUL, shorter than PATH_MAX. Blocking calls: start-up and the control
+ * thread only.
  *
  * Thread: any; one writer a path at a time.
- * Errors: -ERR_NOT_FOUND, -ERR_LIMIT (longer than allowed), -ERR_INVALID (not a path, not a regular file), -ERR_SYSTEM;
- *         errno then says more (0 if it cannot).
+ * Errors: -ERR_NOT_FOUND, -ERR_LIMIT (longer than allowed), -ERR_INVALID (not a path, not a regular
+ * file), -ERR_SYSTEM; errno then says more (0 if it cannot).
  */
 #ifndef ISTHMUS_BASE_FILE_H
 #define ISTHMUS_BASE_FILE_H
@@ -14,13 +16,15 @@
 
 #define FILE_TEMPORARY_SUFFIX ".tmp"
 
-/* Reads the file into out, which is empty ({0}). No copy of the bytes stays behind elsewhere in memory, so a key may be
- * read with it; give such a text to file_wipe(). On failure out stays empty. */
+/* Reads the file into out, which is empty ({0}). No copy of the bytes stays behind elsewhere in
+ * memory, so a key may be read with it; give such a text to file_wipe(). On failure out stays
+ * empty. */
 MUST_USE int file_read_all(struct str path, size_t max_bytes, struct text *out_text);
 /* Overwrites what a text held and frees it. */
 void file_wipe(struct text *text);
 
-/* Writes path.tmp with the mode, syncs it, renames it over path and syncs the folder. On failure path is as it was. */
+/* Writes path.tmp with the mode, syncs it, renames it over path and syncs the folder. On failure
+ * path is as it was. */
 MUST_USE int file_write_atomic(struct str path, struct str content, unsigned mode);
 
 /* Makes the folder if it is not there (its parent must be). */
@@ -29,8 +33,8 @@ MUST_USE int file_make_dir(struct str path, unsigned mode);
 /* Deletes the file; one that is not there is fine. */
 MUST_USE int file_remove(struct str path);
 
-/* Calls each(owner, name) for every entry of a folder, "." and ".." left out, at most max of them. The name is borrowed
- * for the call; each may remove entries. */
+/* Calls each(owner, name) for every entry of a folder, "." and ".." left out, at most max of them.
+ * The name is borrowed for the call; each may remove entries. */
 MUST_USE int file_each_name(struct str dir, size_t max, void (*each)(void *owner, struct str name),
                             void *owner);
 

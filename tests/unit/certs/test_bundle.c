@@ -1,16 +1,18 @@
-#include "certs/bundle.h"
-
 #include <criterion/criterion.h>
 #include <openssl/err.h>
 #include <stdio.h>
 
+#include "certs/bundle.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "tests/kit/test_ca.h"
 
 TestSuite(bundle, .timeout = 60);
 
-#define TEXT(literal) {literal, sizeof(literal) - 1}
+#define TEXT(literal)                                                                              \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
 
 static int check_spec(const struct test_cert *spec, struct text *why)
 {
@@ -36,11 +38,16 @@ Test(bundle, takes_signing_certificates_only)
         {"X29 no SPIFFE ID", 0, {.is_ca = true, .subject = "r"}},
         {"B18 expired", 0, {.is_ca = true, .subject = "r", .from_s = -7200, .until_s = -3600}},
         {"a leaf", -ERR_INVALID, {.subject = "r", .uris = {TEXT("spiffe://td/x")}}},
-        {"no keyCertSign", -ERR_INVALID, {.is_ca = true, .subject = "r", .key_usage = "critical,cRLSign"}},
+        {"no keyCertSign",
+         -ERR_INVALID,
+         {.is_ca = true, .subject = "r", .key_usage = "critical,cRLSign"}},
         {"no key usage", -ERR_INVALID, {.is_ca = true, .subject = "r", .key_usage = ""}},
-        {"no basicConstraints", -ERR_INVALID,
+        {"no basicConstraints",
+         -ERR_INVALID,
          {.is_ca = true, .subject = "r", .no_basic_constraints = true}},
-        {"X28 a path", -ERR_INVALID, {.is_ca = true, .subject = "r", .uris = {TEXT("spiffe://td/ca")}}},
+        {"X28 a path",
+         -ERR_INVALID,
+         {.is_ca = true, .subject = "r", .uris = {TEXT("spiffe://td/ca")}}},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -1,4 +1,4 @@
-#include "certs/ca.h"
+#include "tests/kit/test_ca.h"
 
 #include <criterion/criterion.h>
 #include <openssl/err.h>
@@ -6,13 +6,13 @@
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
 
+#include "certs/ca.h"
 #include "certs/svid.h"
 #include "certs/verify.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
 #include "tests/kit/temp_dir.h"
-#include "tests/kit/test_ca.h"
 
 TestSuite(ca, .timeout = 60);
 
@@ -156,10 +156,14 @@ Test(ca, signs_only_for_workloads_of_its_trust_domain)
         const char *id;
         int64_t ttl_ns;
     } rows[] = {
-        {"spiffe://other/ns/shop/sa/cart", HOUR_NS}, {"spiffe://td", HOUR_NS},
-        {"spiffe://td.evil/x", HOUR_NS},             {"spiffe://TD/x", HOUR_NS},
-        {"", HOUR_NS},                               {"td/x", HOUR_NS},
-        {ID, 0},                                     {ID, -1},
+        {"spiffe://other/ns/shop/sa/cart", HOUR_NS},
+        {"spiffe://td", HOUR_NS},
+        {"spiffe://td.evil/x", HOUR_NS},
+        {"spiffe://TD/x", HOUR_NS},
+        {"", HOUR_NS},
+        {"td/x", HOUR_NS},
+        {ID, 0},
+        {ID, -1},
     };
     struct temp_dir dir = temp_dir_new();
     struct ca *ca = open_ca(&dir);
@@ -223,7 +227,8 @@ Test(ca, refuses_a_folder_that_does_not_fit_together_and_leaves_it_as_it_is)
     struct test_cert old_spec = {.is_ca = true, .subject = "o", .from_s = -7200, .until_s = -1};
     struct test_cert leaf_spec = {.subject = "l", .uris = {STR("spiffe://td/x")}};
     struct test_ca *old = test_ca_under(NULL, &old_spec), *leaf = test_ca_under(NULL, &leaf_spec);
-    static const char *cases[] = {"no key", "other key", "junk key", "junk pem", "expired", "a leaf"};
+    static const char *cases[] = {"no key",   "other key", "junk key",
+                                  "junk pem", "expired",   "a leaf"};
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct temp_dir dir = temp_dir_new();

@@ -1,11 +1,10 @@
-#include "certs/csr.h"
-
 #include <criterion/criterion.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
+#include "certs/csr.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 #include "tests/kit/test_ca.h"
@@ -15,8 +14,8 @@ TestSuite(csr, .timeout = 60);
 #define ID "spiffe://td/ns/shop/sa/cart"
 
 struct csr_spec {
-    const char *key;         /* kind, NULL: P-256 */
-    struct str names[2];     /* URIs */
+    const char *key;     /* kind, NULL: P-256 */
+    struct str names[2]; /* URIs */
     bool has_san_twice;
     bool is_signed_by_other; /* the signature is of another key */
 };
@@ -128,11 +127,11 @@ Test(csr, takes_strong_keys_and_one_good_name)
         {"Ed25519", -ERR_INVALID, {.key = "ED25519", .names = {{ID, sizeof(ID) - 1}}}},
         {"no name", -ERR_INVALID, {0}},
         {"two names", -ERR_INVALID, {.names = {{ID, sizeof(ID) - 1}, {ID, sizeof(ID) - 1}}}},
-        {"two extensions", -ERR_INVALID,
-         {.names = {{ID, sizeof(ID) - 1}}, .has_san_twice = true}},
+        {"two extensions", -ERR_INVALID, {.names = {{ID, sizeof(ID) - 1}}, .has_san_twice = true}},
         {"no SPIFFE ID", -ERR_INVALID, {.names = {{"https://td/x", 12}}}},
         {"NUL inside", -ERR_INVALID, {.names = {{"spiffe://td/x\0y", 15}}}},
-        {"wrong signature", -ERR_INVALID,
+        {"wrong signature",
+         -ERR_INVALID,
          {.names = {{ID, sizeof(ID) - 1}}, .is_signed_by_other = true}},
     };
 
@@ -167,7 +166,8 @@ Test(csr, refuses_what_is_not_one_request)
     text_fini(&big);
 }
 
-/* Every byte of a request changed and every prefix of it: never accepted with another meaning, never a crash. */
+/* Every byte of a request changed and every prefix of it: never accepted with another meaning,
+ * never a crash. */
 Test(csr, survives_every_cut_and_every_changed_byte)
 {
     struct csr_spec spec = {.names = {STR(ID)}};

@@ -1,9 +1,9 @@
-/* The S numbers are rows of a table of the SPIFFE-ID grammar, section 2 of that standard; many come from go-spiffe. */
-#include "certs/spiffe.h"
-
+/* The S numbers are rows of a table of the SPIFFE-ID grammar, section 2 of that standard; many come
+ * from go-spiffe. */
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "certs/spiffe.h"
 #include "proxy/base/err.h"
 #include "proxy/base/text.h"
 
@@ -185,9 +185,12 @@ Test(spiffe, makes_and_reads_the_ids_of_workloads)
 
 Test(spiffe, a_workload_path_has_exactly_four_segments)
 {
-    static const char *rows[] = {"spiffe://td",           "spiffe://td/ns/a",
-                                 "spiffe://td/ns/a/sa",   "spiffe://td/ns/a/sa/b/c",
-                                 "spiffe://td/ns/a/xx/b", "spiffe://td/sa/b/ns/a",
+    static const char *rows[] = {"spiffe://td",
+                                 "spiffe://td/ns/a",
+                                 "spiffe://td/ns/a/sa",
+                                 "spiffe://td/ns/a/sa/b/c",
+                                 "spiffe://td/ns/a/xx/b",
+                                 "spiffe://td/sa/b/ns/a",
                                  "spiffe://td/x/ns/a/sa/b"};
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

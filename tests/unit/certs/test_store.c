@@ -1,9 +1,8 @@
-#include "certs/store.h"
-
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "certs/store.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"

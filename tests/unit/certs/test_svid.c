@@ -1,10 +1,9 @@
-#include "certs/svid.h"
-
 #include <criterion/criterion.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
 
+#include "certs/svid.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "tests/kit/test_ca.h"
@@ -109,6 +108,7 @@ Test(svid, refuses_bad_chains)
     X509 *leaf = test_ca_mint(middle, &spec, &keys[0]);
     X509 *expired = test_ca_mint(middle, &expired_spec, &keys[1]);
     X509 *two = test_ca_mint(middle, &two_spec, &keys[2]);
+
     const struct {
         const char *item;
         X509 *first, *second;

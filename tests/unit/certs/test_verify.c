@@ -1,11 +1,11 @@
-/* The X numbers are rows of a table of what the X.509-SVID standard (sections 2 to 5) and RFC 5280 ask of a verifier. */
-#include "certs/verify.h"
-
+/* The X numbers are rows of a table of what the X.509-SVID standard (sections 2 to 5) and RFC 5280
+ * ask of a verifier. */
 #include <criterion/criterion.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "certs/verify.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "tests/kit/test_ca.h"
@@ -39,7 +39,7 @@ static void world_free(struct world *world)
     trust_unref(world->trust);
 }
 
-static int verify(const struct world *world, X509 *leaf, STACK_OF(X509) *chain,
+static int verify(const struct world *world, X509 *leaf, STACK_OF(X509) * chain,
                   enum verify_role role, struct verify_result *result)
 {
     struct verify_request request = {
@@ -72,9 +72,11 @@ Test(verify, accepts_good_leaves_in_both_roles)
         {"X17", {GOOD, .extended_key_usage = ""}},
         {"X34", {GOOD, .unknown_extension = "plain"}},
         {"X35", {GOOD, .subject = NULL}},
-        {"subject and a SAN that is not critical", {GOOD, .subject = "cart", .san_not_critical = true}},
+        {"subject and a SAN that is not critical",
+         {GOOD, .subject = "cart", .san_not_critical = true}},
         {"4.3 other usages", {GOOD, .key_usage = "critical,digitalSignature,keyAgreement"}},
-        {"more extended usages", {GOOD, .extended_key_usage = "serverAuth,clientAuth,emailProtection"}},
+        {"more extended usages",
+         {GOOD, .extended_key_usage = "serverAuth,clientAuth,emailProtection"}},
         {"RSA-2048", {GOOD, .key = "RSA-2048"}},
         {"P-384", {GOOD, .key = "P-384"}},
     };
@@ -95,7 +97,10 @@ Test(verify, accepts_good_leaves_in_both_roles)
     world_free(&world);
 }
 
-#define TEXT(literal) {literal, sizeof(literal) - 1}
+#define TEXT(literal)                                                                              \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
 
 Test(verify, refuses_leaves_that_break_a_rule_of_the_standard_in_both_roles)
 {
@@ -151,7 +156,8 @@ Test(verify, refuses_leaves_that_break_a_rule_of_the_standard_in_both_roles)
             struct verify_result result;
             int err = verify_spec(&world, &rows[i].spec, (enum verify_role)role, &result);
 
-            cr_assert_eq(err, -ERR_TLS_SVID, "%s, row %zu, role %d: %d", rows[i].item, i, role, err);
+            cr_assert_eq(err, -ERR_TLS_SVID, "%s, row %zu, role %d: %d", rows[i].item, i, role,
+                         err);
             cr_assert(strlen(result.reason) > 10, "%s", rows[i].item);
             cr_assert_str_empty(result.id, "%s", rows[i].item);
         }
@@ -197,8 +203,10 @@ Test(verify, refuses_what_does_not_chain_for_the_role)
         int client = verify_spec(&world, &rows[i].spec, CLIENT, &result);
         int server = verify_spec(&world, &rows[i].spec, SERVER, &result);
 
-        cr_assert_eq(client, rows[i].as_client ? 0 : -ERR_TLS_CHAIN, "%s: %d", rows[i].item, client);
-        cr_assert_eq(server, rows[i].as_server ? 0 : -ERR_TLS_CHAIN, "%s: %d", rows[i].item, server);
+        cr_assert_eq(client, rows[i].as_client ? 0 : -ERR_TLS_CHAIN, "%s: %d", rows[i].item,
+                     client);
+        cr_assert_eq(server, rows[i].as_server ? 0 : -ERR_TLS_CHAIN, "%s: %d", rows[i].item,
+                     server);
         cr_assert_str_eq(result.id, ID, "%s", rows[i].item);
     }
     world_free(&world);
@@ -211,6 +219,7 @@ Test(verify, allows_a_minute_before_the_first_second_and_none_after_the_last) /*
     int64_t now_s = clock_wall_ns() / second;
     struct test_cert spec = {GOOD, .now_s = now_s, .from_s = 1000, .until_s = 2000};
     X509 *leaf = test_ca_mint(world.west, &spec, NULL);
+
     static const struct {
         int64_t at_s;
         int err;
@@ -286,27 +295,39 @@ Test(verify, checks_every_certificate_that_signs)
         struct test_cert intermediate;
     } rows[] = {
         {"good", 0, {.is_ca = true, NAMED("spiffe://west.example")}},
-        {"X25", -ERR_TLS_CHAIN, {NAMED("spiffe://west.example"), .key_usage = "critical,keyCertSign"}},
-        {"X26", -ERR_TLS_CHAIN,
+        {"X25",
+         -ERR_TLS_CHAIN,
+         {NAMED("spiffe://west.example"), .key_usage = "critical,keyCertSign"}},
+        {"X26",
+         -ERR_TLS_CHAIN,
          {.is_ca = true, NAMED("spiffe://west.example"), .key_usage = "critical,cRLSign"}},
-        {"X26 absent", -ERR_TLS_CHAIN,
+        {"X26 absent",
+         -ERR_TLS_CHAIN,
          {.is_ca = true, NAMED("spiffe://west.example"), .key_usage = ""}},
         {"X28", -ERR_TLS_CHAIN, {.is_ca = true, NAMED("spiffe://west.example/ca")}},
         {"X28 malformed", -ERR_TLS_CHAIN, {.is_ca = true, NAMED("spiffe://west.example\0/ca")}},
-        {"X28 two", -ERR_TLS_CHAIN,
-         {.is_ca = true, .subject = "intermediate",
+        {"X28 two",
+         -ERR_TLS_CHAIN,
+         {.is_ca = true,
+          .subject = "intermediate",
           .uris = {TEXT("spiffe://west.example"), TEXT("spiffe://west.example")}}},
         {"X29", 0, {.is_ca = true, .subject = "intermediate"}},
         {"other URI", 0, {.is_ca = true, NAMED("https://ca.example/about")}},
-        {"X30", -ERR_TLS_CHAIN,
-         {.is_ca = true, .subject = "intermediate",
+        {"X30",
+         -ERR_TLS_CHAIN,
+         {.is_ca = true,
+          .subject = "intermediate",
           .name_constraints = "critical,permitted;URI:east.example"}},
-        {"X31", 0,
-         {.is_ca = true, .subject = "intermediate",
+        {"X31",
+         0,
+         {.is_ca = true,
+          .subject = "intermediate",
           .name_constraints = "critical,permitted;URI:west.example"}},
-        {"X32", -ERR_TLS_CHAIN,
+        {"X32",
+         -ERR_TLS_CHAIN,
          {.is_ca = true, .subject = "intermediate", .extended_key_usage = "codeSigning"}},
-        {"expired", -ERR_TLS_CHAIN,
+        {"expired",
+         -ERR_TLS_CHAIN,
          {.is_ca = true, .subject = "intermediate", .from_s = -7200, .until_s = -1}},
         {"weak", -ERR_TLS_CHAIN, {.is_ca = true, .subject = "intermediate", .key = "RSA-1024"}},
     };
@@ -486,8 +507,8 @@ Test(verify, a_bundle_may_anchor_on_a_ca_that_is_not_self_signed)
 Test(verify, an_expired_root_in_a_bundle_does_not_harm_the_others) /* B18 */
 {
     struct world world = world_new();
-    struct test_cert old_spec = {.is_ca = true, NAMED("spiffe://west.example"),
-                                 .from_s = -7200, .until_s = -3600};
+    struct test_cert old_spec = {
+        .is_ca = true, NAMED("spiffe://west.example"), .from_s = -7200, .until_s = -3600};
     struct test_ca *old = test_ca_under(NULL, &old_spec);
     struct text pem = {0}, why = {0};
     struct trust *next = NULL;
