@@ -59,9 +59,13 @@ void diag_warn(struct diag *diag, struct place place, const char *format, ...)
 /* Quoted input may hold line breaks or terminal escapes; one entry stays one line. */
 static void add_printable(struct text *out, struct str part)
 {
-    for (size_t i = 0; i < part.len; i++)
-        text_addc(out,
-                  (unsigned char)part.ptr[i] < 0x20 || part.ptr[i] == 0x7f ? '?' : part.ptr[i]);
+    for (size_t i = 0; i < part.len; i++) {
+        unsigned char c = (unsigned char)part.ptr[i];
+        if (c < 0x20 || c == 0x7f)
+            text_addc(out, '?');
+        else
+            text_addc(out, part.ptr[i]);
+    }
 }
 
 static void print_place(const struct place *place, struct text *out)

@@ -446,7 +446,7 @@ static void drain_stream(enum stream stream, size_t *lines)
 {
     struct output *output = &outputs[stream];
     unsigned n = thread_count();
-    unsigned first = first_thread(output, stream, n);
+    unsigned first = n ? first_thread(output, stream, n) : 0;
 
     for (unsigned i = 0; i < n; i++) {
         struct log_thread *thread = thread_at((first + i) % n);
@@ -483,7 +483,7 @@ size_t log_drain(void)
         if (thread)
             tell_dropped(thread);
     }
-    for (unsigned stream = 0; stream < STREAMS && thread_count() > 0; stream++)
+    for (unsigned stream = 0; stream < STREAMS; stream++)
         if (outputs[stream].fd >= 0)
             drain_stream((enum stream)stream, &lines);
     return lines;

@@ -24,9 +24,9 @@ bool str_eq(struct str a, struct str b)
     return a.len == b.len && compare(a.ptr, b.ptr, a.len) == 0;
 }
 
-static char fold(char c)
+static int fold(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
 }
 
 bool str_eq_ci(struct str a, struct str b)

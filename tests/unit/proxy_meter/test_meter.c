@@ -107,12 +107,16 @@ Test(meter, tells_what_this_process_costs)
 Test(meter, counts_open_descriptors)
 {
     struct text before = {0}, after = {0};
+    int n_open = 0;
 
+    for (int fd = 0; fd < 4096; fd++)
+        n_open += fcntl(fd, F_GETFD) >= 0;
     meter_write(&before, "isthmus", "0");
     int fd = open("/dev/null", O_RDONLY);
     meter_write(&after, "isthmus", "0");
     (void)close(fd);
 
+    cr_assert_eq(sample(&before, "process_open_fds"), n_open);
     cr_assert_eq(sample(&after, "process_open_fds"), sample(&before, "process_open_fds") + 1);
     text_fini(&before);
     text_fini(&after);
