@@ -43,6 +43,9 @@ static void take_notice(struct folder_watch *watch)
     if (watch->burst_ns == 0)
         watch->burst_ns = now_ns;
     uint64_t latest_ns = watch->burst_ns + LONGEST_BURST * watch->quiet_ns;
+    if (timer_is_running(&watch->quiet) && now_ns >= latest_ns)
+        return; /* it is about to fire; starting it anew would put it off for as long as notices
+                   come */
     uint64_t left_ns = latest_ns > now_ns ? latest_ns - now_ns : 0;
     uint64_t after_ns = left_ns < watch->quiet_ns ? left_ns : watch->quiet_ns;
     timer_start(watch->loop, &watch->quiet, after_ns, on_quiet);

@@ -62,10 +62,27 @@ static void stop_reading(struct tcp *tcp)
     tcp->reading = false;
 }
 
+static void start_reading(struct tcp *tcp);
+
+/*
+ * libuv 1.44 says EOF when a read was short and the poll had seen a hang-up, without asking the
+ * socket again. But a reset hangs up, too, and then bytes are missing: the socket has the last
+ * word.
+ */
 static void peer_ended(struct tcp *tcp)
 {
-    tcp->ended = true;
+    uint8_t byte;
+    ssize_t n_left = recv(tcp->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
     stop_reading(tcp);
+    if (n_left < 0) {
+        tcp_fail(tcp, err_from_socket(-errno));
+        return;
+    }
+    if (n_left > 0) {
+        start_reading(tcp);
+        return;
+    }
+    tcp->ended = true;
     if (tcp->lingering)
         finish_linger(tcp);
     else

@@ -1,0 +1,231 @@
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "peers.h"
+#include "proxy/base/clock.h"
+#include "proxy/io/tcp.h"
+#include "tests/kit/loop_kit.h"
+
+TestSuite(listener, .timeout = 20);
+
+#define PATIENCE_MS 5000
+#define N_ENDS      200
+
+static struct loop *loop;
+static struct end ends[N_ENDS];
+static struct door door;
+
+static void close_ends(void)
+{
+    for (unsigned idx = 0; idx < N_ENDS; idx++) {
+        if (ends[idx].stream)
+            end_close(&ends[idx], 0);
+        end_free(&ends[idx]);
+    }
+}
+
+Test(listener, takes_both_families_on_the_any_address_and_names_ipv4_callers_plainly)
+{
+    loop = loop_new();
+    struct addr any = {0};
+    int errnum = 0;
+    door.ends = ends;
+    door.n_ends = N_ENDS;
+    cr_assert_eq(listener_open(loop, &any, NULL, door_on_accept, &door, &door.listener, &errnum),
+                 0);
+    struct addr v4 = loopback("127.0.0.1:0"), v6 = loopback("[::1]:0");
+    v4.port = v6.port = listener_addr(door.listener).port;
+    int fds[] = {plain_connect(&v4), plain_connect(&v6)};
+    cr_assert(run_until_count(loop, &door.n_accepted, 2, PATIENCE_MS));
+
+    for (unsigned idx = 0; idx < 2; idx++) {
+        struct addr local = tcp_local(ends[idx].stream), remote = tcp_remote(ends[idx].stream);
+        cr_expect(addr_eq(&local, &v4) || addr_eq(&local, &v6));
+        cr_expect_eq(local.ip.len, remote.ip.len);
+        close(fds[idx]);
+    }
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+Test(listener, v6_only_leaves_ipv4_alone)
+{
+    loop = loop_new();
+    struct addr any = {0};
+    const struct listener_options options = {.v6_only = true};
+    int errnum = 0;
+    cr_assert_eq(
+        listener_open(loop, &any, &options, door_on_accept, &door, &door.listener, &errnum), 0);
+    struct addr v4 = loopback("127.0.0.1:0");
+    v4.port = listener_addr(door.listener).port;
+    int fd = plain_connect(&v4), err = 0;
+    socklen_t len = sizeof(err);
+    cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+    cr_expect_eq(err, ECONNREFUSED);
+    close(fd);
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+Test(listener, an_address_in_use_is_an_error_with_its_errno_and_changes_nothing)
+{
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    struct listener *second = NULL;
+    int errnum = 0;
+    cr_expect_eq(listener_open(loop, &door.addr, NULL, door_on_accept, &door, &second, &errnum),
+                 -ERR_SYSTEM);
+    cr_expect_eq(errnum, EADDRINUSE);
+    cr_expect_null(second);
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+Test(listener, listeners_that_reuse_the_port_share_it)
+{
+    loop = loop_new();
+    struct addr any = loopback("127.0.0.1:0");
+    const struct listener_options options = {.reuse_port = true};
+    struct listener *listeners[2];
+    int errnum = 0;
+    for (unsigned idx = 0; idx < 2; idx++) {
+        cr_assert_eq(
+            listener_open(loop, &any, &options, door_on_accept, &door, &listeners[idx], &errnum),
+            0);
+        any = listener_addr(listeners[idx]);
+    }
+    listener_close(listeners[0]);
+    listener_close(listeners[1]);
+    loop_finish(loop);
+}
+
+Test(listener, more_connections_than_one_turn_takes_all_arrive)
+{
+    int fds[150];
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        fds[idx] = plain_connect(&door.addr);
+    cr_assert(run_until_count(loop, &door.n_accepted, ARRAY_LEN(fds), PATIENCE_MS));
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        close(fds[idx]);
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+Test(listener, what_is_in_the_backlog_at_the_close_is_still_delivered)
+{
+    int fds[5];
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        fds[idx] = plain_connect(&door.addr);
+    listener_close(door.listener);
+    cr_expect_eq(door.n_accepted, 0, "not from inside the call");
+    loop_turn(loop, false);
+    cr_expect_eq(door.n_accepted, ARRAY_LEN(fds));
+
+    int late = plain_connect(&door.addr), err = 0;
+    socklen_t len = sizeof(err);
+    cr_assert_eq(getsockopt(late, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+    cr_expect_eq(err, ECONNREFUSED);
+    close(late);
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        close(fds[idx]);
+    close_ends();
+    loop_finish(loop);
+}
+
+Test(listener, may_be_closed_while_it_delivers)
+{
+    int fds[5];
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    door.closes_itself = true;
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        fds[idx] = plain_connect(&door.addr);
+    loop_turn(loop, true);
+    cr_expect_eq(door.n_accepted, ARRAY_LEN(fds));
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        close(fds[idx]);
+    close_ends();
+    loop_finish(loop);
+}
+
+/* Makes the next descriptor the first that the limit refuses. */
+static struct rlimit forbid_descriptors(void)
+{
+    struct rlimit before, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(STDERR_FILENO);
+    close(next);
+    none = (struct rlimit){(rlim_t)next, before.rlim_max};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    return before;
+}
+
+Test(listener, rests_when_descriptors_run_out_and_accepts_again_later)
+{
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    int fd = plain_connect(&door.addr);
+    struct rlimit before = forbid_descriptors();
+
+    struct timer guard = {0};
+    unsigned n_turns = 0;
+    uint64_t start_ns = clock_mono_ns();
+    while (clock_mono_ns() - start_ns < 250 * NS_PER_MS) {
+        loop_turn(loop, true);
+        n_turns++;
+    }
+    cr_expect_eq(door.n_accepted, 0);
+    cr_expect_lt(n_turns, 50, "it rests instead of spinning");
+    timer_stop(&guard);
+
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    cr_assert(run_until_count(loop, &door.n_accepted, 1, 1000));
+    close(fd);
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+Test(listener, may_be_closed_while_it_rests)
+{
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    int fd = plain_connect(&door.addr);
+    struct rlimit before = forbid_descriptors();
+    loop_turn(loop, true);
+    listener_close(door.listener);
+    loop_turn(loop, true);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    cr_expect_eq(door.n_accepted, 0);
+    close(fd);
+    loop_finish(loop);
+}
+
+Test(listener, a_caller_that_gave_up_in_the_backlog_does_no_harm)
+{
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", ends, N_ENDS);
+    const struct linger at_once = {1, 0};
+    int gone = plain_connect(&door.addr), stays = plain_connect(&door.addr);
+    cr_assert_eq(setsockopt(gone, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(gone);
+    cr_assert(run_until_count(loop, &door.n_accepted, 2, PATIENCE_MS));
+    cr_assert(run_until_set(loop, &ends[0].failed, PATIENCE_MS));
+    cr_expect_eq(ends[0].err, -ERR_RESET);
+    cr_expect_not(ends[1].failed);
+    close(stays);
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
