@@ -1,14 +1,15 @@
 """Calls a URL a number of times, each on a connection of its own, and prints one JSON object a call as it ends.
 
-usage: http_calls.py [--count N] [--workers N] [--timeout S] [--body TEXT] [--until CLUSTER] URL
+usage: http_calls.py [--count N] [--workers N] [--timeout S] [--body TEXT] [--until CLUSTER] [--wait] URL
 
 An object has at_s (CLOCK_MONOTONIC when the call ended), took_ms, and either cluster or error. --until stops at the
-first answer of that cluster, after N calls at most.
+first answer of that cluster, after N calls at most. --wait starts at the first line on standard input.
 """
 
 import argparse
 import http.client
 import json
+import sys
 import threading
 import time
 import urllib.parse
@@ -62,8 +63,11 @@ def main():
     parser.add_argument("--timeout", type=float, default=10)
     parser.add_argument("--body")
     parser.add_argument("--until")
+    parser.add_argument("--wait", action="store_true")
     parser.add_argument("url")
     caller = Caller(parser.parse_args())
+    if caller.options.wait:
+        sys.stdin.readline()
     threads = [threading.Thread(target=caller.work) for _ in range(caller.options.workers)]
     for thread in threads:
         thread.start()

@@ -30,6 +30,11 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
 
 RUN_DIR = "/run"
+STAYING = b"stay"
+
+has_entered = False
+outer_pid = None  # our process ID outside of the namespaces
+_to_parent = -1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,24 +81,42 @@ def enter(tied=False):
 
     Call it before any thread was started. tied: the outer process dies with *its* parent too, as a test should.
     """
+    global has_entered, outer_pid, _to_parent
     if tied:
         _tie_to(os.getppid())
     _unshare_all()
     alive_read, alive_write = os.pipe()
+    stay_read, _to_parent = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child != 0:
         os.close(alive_read)
-        _stand_by(child)
+        os.close(_to_parent)
+        _stand_by(child, stay_read)
     os.close(alive_write)
+    os.close(stay_read)
     die_with_parent()
     if select.select([alive_read], [], [], 0)[0]:
         os._exit(1)  # the parent was gone before we asked to die with it
     os.close(alive_read)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
+    outer_pid = int(os.readlink("/proc/self"))  # while /proc is still the outer one
     _make_home()
+    has_entered = True
+
+
+def stay():
+    """The outer process ends with status 0; this one lives on without a terminal, until it is sent a signal."""
+    die_with_parent(False)
+    os.setsid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    os.write(_to_parent, STAYING)
 
 
 def is_in_user_namespace():
@@ -154,11 +177,13 @@ def _write(path, text):
         file.write(text)
 
 
-def _stand_by(child):
+def _stand_by(child, stay_read):
     """The outer process: passes signals on, ends as the child ends. Ctrl-C reaches the child by itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: os.kill(child, number))
+    if os.read(stay_read, len(STAYING)) == STAYING:
+        os._exit(0)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)

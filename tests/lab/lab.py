@@ -25,6 +25,14 @@ FOLDER = os.path.join(isolate.RUN_DIR, "lab")
 CLUSTER_NAMES = ("west", "east", "north", "south")
 EXIT_SKIPPED = 77  # what ctest takes for "skipped"
 
+# For people: runs a command in any namespace of the lab by its name.
+IN_SCRIPT = """#!/bin/sh
+# in NAMESPACE COMMAND...
+name=$1
+shift
+exec nsenter --net=/run/netns/"$name" -- {folder}/enter {folder}/"${{name%%-*}}"/resolv.conf "$@"
+"""
+
 # Runs a command in a pod: with the resolv.conf of its cluster, and without the host's opinion about names.
 ENTER_SCRIPT = """#!/bin/sh
 # enter RESOLV_CONF COMMAND... (called in the pod's network namespace)
@@ -54,7 +62,7 @@ class Lab:
 
     def __init__(self, n_clusters=2, n_nodes=2, delay_ms=20.0, wrapper=()):
         """delay_ms: of one way. wrapper: a command in front of isthmus, such as valgrind."""
-        if os.getpid() != 1:
+        if not isolate.has_entered:
             raise LabError("a lab is raised only after enter(), in namespaces of its own")
         self.folder = FOLDER
         self.isthmus_wrapper = list(wrapper)
@@ -69,7 +77,7 @@ class Lab:
         n_clusters, n_nodes, delay_ms = self._shape
         os.makedirs(self.folder)
         try:
-            self._write_enter_script()
+            self._write_scripts()
             for number, name in enumerate(CLUSTER_NAMES[:n_clusters], 1):
                 self.clusters[name] = Cluster(self, name, number, n_nodes)
             for link, (left, right) in enumerate(itertools.combinations(self.clusters.values(), 2)):
@@ -86,16 +94,26 @@ class Lab:
     def __exit__(self, kind, value, trace):
         try:
             self.stop_mesh()
+        except LabError:
+            if value is None:
+                raise  # else what went wrong first is what is worth telling
         finally:
             self.close()
 
-    def _write_enter_script(self):
+    def _write_scripts(self):
         nsswitch = os.path.join(self.folder, "nsswitch.conf")
         with open(nsswitch, "w", encoding="ascii") as file:
             file.write("passwd: files\ngroup: files\nhosts: files dns\n")
-        with open(self.enter_script, "w", encoding="ascii") as file:
-            file.write(ENTER_SCRIPT.format(nsswitch=nsswitch))
-        os.chmod(self.enter_script, 0o755)
+        for path, text in ((self.enter_script, ENTER_SCRIPT.format(nsswitch=nsswitch)),
+                           (os.path.join(self.folder, "in"), IN_SCRIPT.format(folder=self.folder))):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+            os.chmod(path, 0o755)
+
+    def how_to_enter(self, namespace):
+        """The command line by which a person outside runs something in a namespace of this lab."""
+        kinds = "-U --preserve-credentials -m -n -p" if isolate.is_in_user_namespace() else "-m -n -p"
+        return f"nsenter -t {isolate.outer_pid} {kinds} {self.folder}/in {namespace.name}"
 
     def close(self):
         """Removes everything. ISTHMUS_LAB_LOGS names a folder that gets a copy of the logs first."""
@@ -190,11 +208,10 @@ def hold():
     parser.add_argument("--clusters", type=int, default=2)
     parser.add_argument("--nodes", type=int, default=2)
     options = parser.parse_args()
-    outer_pid = os.getpid()
     try:
         enter()
         with Lab(options.clusters, options.nodes):
-            print(f"the lab is up, held by process {outer_pid}", flush=True)
+            print(f"the lab is up, held by process {isolate.outer_pid}", flush=True)
             signal.pause()
     except (IsolationError, LabError) as error:
         sys.exit(f"lab.py: {error}")

@@ -63,6 +63,7 @@ class Server(http.server.ThreadingHTTPServer):
     def server_bind(self):
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         socket.socket.bind(self.socket, self.server_address)
+        self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = self.cluster, self.server_address[1]
 
 

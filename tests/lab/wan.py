@@ -82,6 +82,7 @@ class Wan:
         return Capture(self.namespace, path, side or self.left.name)
 
     def close(self):
+        self._relay.popen.stdin.close()
         self.namespace.close()
 
 
