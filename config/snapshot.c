@@ -18,6 +18,14 @@ const char *level_name(enum level level)
     return "unknown";
 }
 
+struct str snapshot_lower_str(struct arena *arena, struct str text)
+{
+    char *lower = arena_alloc(arena, text.len + 1);
+    for (size_t i = 0; i < text.len; i++)
+        lower[i] = snapshot_lower(text.ptr[i]);
+    return str_of(lower, text.len);
+}
+
 const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot, const struct ip *ip)
 {
     return map_find(&snapshot->workload_by_ip, ip_key(ip));

@@ -5,14 +5,6 @@
 
 #include "proxy/base/mem.h"
 
-struct str snapshot_lower_str(struct arena *arena, struct str text)
-{
-    char *lower = arena_alloc(arena, text.len + 1);
-    for (size_t i = 0; i < text.len; i++)
-        lower[i] = snapshot_lower(text.ptr[i]);
-    return str_of(lower, text.len);
-}
-
 static int compare_resources(const void *a, const void *b)
 {
     const struct model_resource *x = *(const struct model_resource *const *)a;

@@ -18,7 +18,7 @@ static inline char snapshot_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-/* A copy in lower case, in the arena. */
+/* A copy in lower case, in the arena; snapshot.c. */
 struct str snapshot_lower_str(struct arena *arena, struct str text);
 
 /* One workload serving one service. */

@@ -1,0 +1,133 @@
+/* What needs more than one object to see. */
+#include "config/manifests.h"
+#include "proxy/base/map.h"
+
+struct index {
+    struct arena arena; /* the keys */
+    struct map services, nodes; /* -> the object */
+    struct map namespaces;      /* of pods -> the first pod in it, see next_in_namespace */
+    size_t *next_in_namespace;  /* by pod: the next one of its namespace plus one, 0 at the end */
+};
+
+static struct str key_of(struct index *index, const struct object *meta)
+{
+    return arena_printf(&index->arena, "%.*s/%.*s", STR_ARG(meta->namespace_), STR_ARG(meta->name));
+}
+
+static void build_index(struct index *index, const struct manifests *set)
+{
+    for (size_t i = 0; i < set->n_services; i++)
+        map_put(&index->services, key_of(index, &set->services[i].meta), &set->services[i]);
+    for (size_t i = 0; i < set->n_nodes; i++)
+        map_put(&index->nodes, set->nodes[i].meta.name, &set->nodes[i]);
+    index->next_in_namespace = arena_new_array(&index->arena, size_t, set->n_pods);
+    for (size_t i = 0; i < set->n_pods; i++) {
+        struct str namespace_ = set->pods[i].meta.namespace_;
+        const struct k8s_pod *before = map_put(&index->namespaces, namespace_, &set->pods[i]);
+        index->next_in_namespace[i] = before ? (size_t)(before - set->pods) + 1 : 0;
+    }
+}
+
+static void tell_export(struct diag *diag, bool strict, const struct object *meta, const char *why)
+{
+    if (strict)
+        diag_error(diag, meta->place, "ServiceExport %.*s/%.*s: %s", STR_ARG(meta->namespace_),
+                   STR_ARG(meta->name), why);
+    else
+        diag_warn(diag, meta->place, "ServiceExport %.*s/%.*s: %s", STR_ARG(meta->namespace_),
+                  STR_ARG(meta->name), why);
+}
+
+static void check_exports(struct index *index, const struct manifests *set, bool strict,
+                          struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_exports; i++) {
+        const struct object *meta = &set->exports[i].meta;
+        const struct k8s_service *service = map_find(&index->services, key_of(index, meta));
+        if (!service)
+            tell_export(diag, strict, meta, "there is no Service of that name to export");
+        else if (service->type == SERVICE_EXTERNAL_NAME)
+            tell_export(diag, strict, meta, "an ExternalName Service cannot be exported");
+    }
+}
+
+static void check_slices(struct index *index, const struct manifests *set, struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_slices; i++) {
+        const struct k8s_endpoint_slice *slice = &set->slices[i];
+        const struct object wanted = {.namespace_ = slice->meta.namespace_, .name = slice->service};
+        struct str imported = label_find(slice->meta.labels, slice->meta.n_labels,
+                                         "multicluster.kubernetes.io/service-name");
+        if (!str_is_empty(imported))
+            continue; /* another implementation's, of a service that lives elsewhere */
+        if (str_is_empty(slice->service))
+            diag_warn(diag, slice->meta.place,
+                      "EndpointSlice %.*s/%.*s: has no label kubernetes.io/service-name, so it "
+                      "belongs to no Service",
+                      STR_ARG(slice->meta.namespace_), STR_ARG(slice->meta.name));
+        else if (!map_find(&index->services, key_of(index, &wanted)))
+            diag_warn(diag, slice->meta.place,
+                      "EndpointSlice %.*s/%.*s: there is no Service \"%.*s\"",
+                      STR_ARG(slice->meta.namespace_), STR_ARG(slice->meta.name),
+                      STR_ARG(slice->service));
+    }
+}
+
+/* A set without any Node says nothing about nodes. */
+static void check_pods(const struct index *index, const struct manifests *set, struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_pods && set->n_nodes > 0; i++) {
+        const struct k8s_pod *pod = &set->pods[i];
+        if (!str_is_empty(pod->node) && !pod->is_finished && !map_find(&index->nodes, pod->node))
+            diag_warn(diag, pod->meta.place, "Pod %.*s/%.*s: there is no Node \"%.*s\"",
+                      STR_ARG(pod->meta.namespace_), STR_ARG(pod->meta.name), STR_ARG(pod->node));
+    }
+}
+
+static bool selects(const struct k8s_policy *policy, const struct k8s_pod *pod)
+{
+    return label_select(policy->selector, policy->n_selector, pod->meta.labels, pod->meta.n_labels);
+}
+
+/* In its own namespace; one of a namespace without pods may be the root namespace, whose policies select everywhere. */
+static bool selects_any(const struct index *index, const struct manifests *set,
+                        const struct k8s_policy *policy)
+{
+    const struct k8s_pod *pod = map_find(&index->namespaces, policy->meta.namespace_);
+    for (size_t i = 0; !pod && i < set->n_pods; i++)
+        if (selects(policy, &set->pods[i]))
+            return true;
+    while (pod) {
+        if (selects(policy, pod))
+            return true;
+        size_t next = index->next_in_namespace[pod - set->pods];
+        pod = next ? &set->pods[next - 1] : NULL;
+    }
+    return false;
+}
+
+static void check_policies(const struct index *index, const struct manifests *set,
+                           struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_policies; i++) {
+        const struct k8s_policy *policy = &set->policies[i];
+        if (policy->has_selector && !selects_any(index, set, policy))
+            diag_warn(diag, policy->meta.place,
+                      "AuthorizationPolicy %.*s/%.*s: its selector selects no pod",
+                      STR_ARG(policy->meta.namespace_), STR_ARG(policy->meta.name));
+    }
+}
+
+void manifests_cross_check(const struct manifests *manifests, bool strict, struct diag *diag)
+{
+    struct index index = {0};
+    build_index(&index, manifests);
+    check_exports(&index, manifests, strict, diag);
+    check_slices(&index, manifests, diag);
+    check_pods(&index, manifests, diag);
+    check_policies(&index, manifests, diag);
+    map_fini(&index.services);
+    map_fini(&index.nodes);
+    map_fini(&index.namespaces);
+    arena_fini(&index.arena);
+}

@@ -1,0 +1,99 @@
+/*
+ * k8s.h - how the kinds of manifests.h are read out of YAML trees; inside the room.
+ *
+ * One reader a kind: it gets a document of its group, kind and version and adds an object to the set. Strings are copied
+ * into the set; the trees are freed file by file. What is wrong goes to the diag and the object is added all the same,
+ * as far as it could be read: the set is thrown away then, but what refers to the object is not told to be missing too.
+ */
+#ifndef ISTHMUS_CONFIG_K8S_H
+#define ISTHMUS_CONFIG_K8S_H
+
+#include "config/manifests.h"
+#include "proxy/base/map.h"
+
+struct vec { /* grows on the heap while the files are read */
+    void *items;
+    size_t len, cap, item_size;
+};
+
+/* A new zeroed item at the end; the pointer is good until the next call. */
+void *vec_add(struct vec *vec);
+
+enum k8s_kind {
+    K8S_NAMESPACE,
+    K8S_NODE,
+    K8S_POD,
+    K8S_SERVICE,
+    K8S_ENDPOINT_SLICE,
+    K8S_EXPORT,
+    K8S_IMPORT,
+    K8S_POLICY,
+    K8S_KINDS
+};
+
+struct k8s_reader {
+    struct manifests *set;
+    struct arena *arena; /* of the set */
+    struct diag *diag;
+    struct str file;     /* the current one, in the arena */
+    struct vec objects[K8S_KINDS];
+    struct map seen;     /* "kind/namespace/name" -> struct place */
+    size_t n_errors_before; /* in the diag when the reading began */
+};
+
+#define WHAT_MAX 160
+
+/* "spec.ports[3].port" into buf of WHAT_MAX bytes, which is returned. */
+const char *what_at(char *buf, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* A place that outlives the tree. */
+struct place k8s_place(const struct k8s_reader *reader, const struct yaml *node);
+/* Text in the arena of the set; "" when absent. */
+struct str k8s_text(const struct k8s_reader *reader, const struct yaml *node, const char *what);
+/* The same, checked; expected says what is wanted. */
+struct str k8s_name(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                    bool (*is_valid)(struct str), const char *expected);
+/* A port from 1 to 65535; an error and 0 when the node is absent. parent gives the place then. */
+uint16_t k8s_port(const struct k8s_reader *reader, const struct yaml *node,
+                  const struct yaml *parent, const char *what);
+/* TCP or UDP ("TCP" when absent); anything else is an error. */
+bool k8s_is_udp(const struct k8s_reader *reader, const struct yaml *node, const char *what);
+bool k8s_ip(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+            struct ip *out_ip);
+/* A mapping of texts. */
+struct label *k8s_labels(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                         size_t *out_n);
+/* The sequence's length, 0 when it is none (which is an error unless absent). At most max, else an error and 0. */
+size_t k8s_list(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                size_t max);
+/* A mapping inside a sequence; an error and false otherwise. */
+bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const char *what);
+
+/* RFC 3339 ("2026-01-31T12:00:00Z") as nanoseconds since 1970. */
+bool k8s_parse_time(struct str text, int64_t *out_ns);
+
+/* The readers; doc is a mapping, meta is read already. */
+void k8s_read_namespace(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_node(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_pod(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_slice(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_export(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_import(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+
+/* Ports of a Service or ServiceImport: numbers, names and protocols checked against each other. */
+struct k8s_service_port *k8s_service_ports(const struct k8s_reader *reader, const struct yaml *node,
+                                           size_t *out_n);
+
+/* manifests.c, for check.c: a set under way. */
+void manifests_begin(struct k8s_reader *reader, struct diag *diag);
+/* Reads and parses a file; its trees go into scratch, errors into the diag. Returns the number of documents. */
+size_t manifests_open_file(struct k8s_reader *reader, const char *path, struct arena *scratch,
+                           struct yaml ***out_docs);
+/* Reads a document that is a Kubernetes object or a List of them. */
+void manifests_add_doc(struct k8s_reader *reader, const struct yaml *doc);
+/* The set, or NULL when the diag has errors. Frees what the reader holds. */
+struct manifests *manifests_end(struct k8s_reader *reader);
+
+#endif

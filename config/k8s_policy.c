@@ -1,0 +1,393 @@
+/*
+ * AuthorizationPolicy (security.istio.io), the part of it that a connection can be judged by. What Istio knows and this
+ * version does not evaluate is an error that says so: a policy must not silently not apply. A key without a value is an
+ * error as well; "from:" with its lines commented out would otherwise match everybody.
+ */
+#include <string.h>
+
+#include "config/k8s.h"
+#include "config/names.h"
+
+#define RULES_MAX            512
+#define VALUES_MAX           512
+#define SERVICE_ACCOUNTS_MAX 16
+
+static bool is_one_of(struct str key, const char *const *words)
+{
+    for (size_t i = 0; words[i]; i++)
+        if (str_eq(key, str_from(words[i])))
+            return true;
+    return false;
+}
+
+/* known: NULL-terminated, the keys of Istio; later: those of them that are not supported. */
+static void check_keys(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                       const char *const *known, const char *const *later)
+{
+    yaml_only_keys(node, what, known, reader->diag);
+    for (size_t i = 0; node && i < node->len; i++) {
+        struct str key = node->keys[i]->text;
+        if (later && is_one_of(key, later))
+            diag_error(reader->diag, node->keys[i]->place, "%s.%.*s: is not supported yet", what,
+                       STR_ARG(key));
+        else if (node->items[i]->kind == YAML_NULL && is_one_of(key, known))
+            diag_error(reader->diag, node->keys[i]->place,
+                       "%s.%.*s: is empty; give it a value or leave it out", what, STR_ARG(key));
+    }
+}
+
+/* The values of a field: at least one, each of them a text that is not empty. */
+static size_t values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                     size_t max)
+{
+    size_t n = k8s_list(reader, node, what, max);
+    if (node && node->kind == YAML_SEQUENCE && node->len == 0)
+        diag_error(reader->diag, node->place, "%s: is empty, expected at least one value", what);
+    return n;
+}
+
+static struct str value(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                        size_t idx)
+{
+    char buf[WHAT_MAX];
+    struct str text = yaml_text(node, what_at(buf, "%s[%zu]", what, idx), (struct str){0},
+                                reader->diag);
+    if (str_is_empty(text) && (node->kind == YAML_TEXT || node->kind == YAML_NULL))
+        diag_error(reader->diag, node->place, "%s: is empty, expected a value", buf);
+    return text;
+}
+
+/* Istio's wildcards: one star, at either end. */
+static struct string_match parse_match(struct arena *arena, struct str text)
+{
+    struct string_match match = {MATCH_EXACT, text};
+    if (str_eq(text, STR("*")))
+        return (struct string_match){MATCH_PRESENCE, {0}};
+    if (str_starts_with(text, STR("*")))
+        match = (struct string_match){MATCH_SUFFIX, str_sub(text, 1, text.len)};
+    else if (str_ends_with(text, STR("*")))
+        match = (struct string_match){MATCH_PREFIX, str_sub(text, 0, text.len - 1)};
+    match.value = arena_str(arena, match.value);
+    return match;
+}
+
+static void warn_literal_star(const struct k8s_reader *reader, const struct yaml *node,
+                              const char *what, size_t idx, struct str matched)
+{
+    if (str_contains(matched, STR("*")))
+        diag_warn(reader->diag, node->place,
+                  "%s[%zu]: a star that is not the first or the only last letter is compared as a "
+                  "star",
+                  what, idx);
+}
+
+static struct string_match *read_strings(const struct k8s_reader *reader, const struct yaml *node,
+                                         const char *what, bool are_principals, size_t *out_n)
+{
+    size_t n = values(reader, node, what, VALUES_MAX);
+    struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
+    for (size_t i = 0; i < n; i++) {
+        struct str text = value(reader, node->items[i], what, i);
+        if (are_principals && str_starts_with(text, STR("spiffe://")))
+            text = str_sub(text, sizeof("spiffe://") - 1, text.len);
+        matches[i] = parse_match(reader->arena, text);
+        warn_literal_star(reader, node->items[i], what, i, matches[i].value);
+    }
+    *out_n = n;
+    return matches;
+}
+
+static void mask_host_bits(struct cidr *cidr)
+{
+    for (unsigned bit = cidr->prefix_len; bit < cidr->ip.len * 8u; bit++)
+        cidr->ip.bytes[bit / 8] &= (uint8_t) ~(0x80u >> (bit % 8));
+}
+
+/* Istio takes "10.1.2.3/8" for "10.0.0.0/8". */
+static bool parse_block(struct str text, struct cidr *out_cidr)
+{
+    struct str host, length;
+    struct cidr cidr;
+    uint64_t bits;
+    if (cidr_parse(text, out_cidr) == 0)
+        return true;
+    if (!str_split(text, '/', &host, &length) || cidr_parse(host, &cidr) != 0 ||
+        str_contains(host, STR("/")) || !str_to_u64(length, cidr.prefix_len, &bits))
+        return false;
+    cidr.prefix_len = (uint8_t)bits;
+    mask_host_bits(&cidr);
+    *out_cidr = cidr;
+    return true;
+}
+
+static struct cidr *read_blocks(const struct k8s_reader *reader, const struct yaml *node,
+                                const char *what, size_t *out_n)
+{
+    size_t n = values(reader, node, what, VALUES_MAX);
+    struct cidr *cidrs = arena_new_array(reader->arena, struct cidr, n);
+    for (size_t i = 0; i < n; i++) {
+        struct str text = value(reader, node->items[i], what, i);
+        if (!str_is_empty(text) && !parse_block(text, &cidrs[i]))
+            diag_error(reader->diag, node->items[i]->place,
+                       "%s[%zu]: \"%.*s\" is not an IP address or a range such as 10.0.0.0/8", what,
+                       i, STR_ARG(str_sub(text, 0, 80)));
+    }
+    *out_n = n;
+    return cidrs;
+}
+
+static uint16_t *read_ports(const struct k8s_reader *reader, const struct yaml *node,
+                            const char *what, size_t *out_n)
+{
+    size_t n = values(reader, node, what, VALUES_MAX);
+    uint16_t *ports = arena_new_array(reader->arena, uint16_t, n);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t port = 0;
+        struct str text = value(reader, node->items[i], what, i);
+        if (!str_is_empty(text) && !str_to_u64(text, UINT16_MAX, &port))
+            diag_error(reader->diag, node->items[i]->place,
+                       "%s[%zu]: \"%.*s\" is not a port (0 to 65535)", what, i,
+                       STR_ARG(str_sub(text, 0, 80)));
+        ports[i] = (uint16_t)port;
+    }
+    *out_n = n;
+    return ports;
+}
+
+/* "<namespace>/<name>" or "<name>" of the policy's own namespace, in any trust domain. */
+static bool split_account(struct str text, struct str own_namespace, struct str *out_namespace,
+                          struct str *out_name)
+{
+    *out_namespace = own_namespace;
+    *out_name = text;
+    (void)str_split(text, '/', out_namespace, out_name);
+    return name_is_label(*out_namespace) && name_is_subdomain(*out_name);
+}
+
+static struct string_match *read_accounts(const struct k8s_reader *reader, const struct yaml *node,
+                                          const char *what, struct str own_namespace,
+                                          struct string_match **out_namespaces, size_t *out_n)
+{
+    size_t n = values(reader, node, what, SERVICE_ACCOUNTS_MAX);
+    struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
+    *out_namespaces = arena_new_array(reader->arena, struct string_match, n);
+    for (size_t i = 0; i < n; i++) {
+        struct str namespace_, name, text = value(reader, node->items[i], what, i);
+        if (!split_account(text, own_namespace, &namespace_, &name)) {
+            if (!str_is_empty(text))
+                diag_error(reader->diag, node->items[i]->place,
+                           "%s[%zu]: \"%.*s\" is not <namespace>/<service account>", what, i,
+                           STR_ARG(str_sub(text, 0, 80)));
+            continue;
+        }
+        struct str suffix = arena_printf(reader->arena, "/ns/%.*s/sa/%.*s", STR_ARG(namespace_),
+                                         STR_ARG(name));
+        matches[i] = (struct string_match){MATCH_SUFFIX, suffix};
+        (*out_namespaces)[i] =
+            (struct string_match){MATCH_EXACT, arena_str(reader->arena, namespace_)};
+    }
+    *out_n = n;
+    return matches;
+}
+
+/* As principals. The namespace is asked for too: it is known only of an identity that is a workload's to the letter, so
+ * that "td/x/ns/a/sa/b" does not pass for "td/ns/a/sa/b". */
+static void read_service_accounts(const struct k8s_reader *reader, const struct yaml *source,
+                                  const char *what, struct str own_namespace,
+                                  struct model_match *match)
+{
+    char buf[WHAT_MAX];
+    struct string_match *unused;
+    const struct yaml *node = yaml_get(source, "serviceAccounts");
+    const struct yaml *not_node = yaml_get(source, "notServiceAccounts");
+    if ((node || not_node) && match->n_principals + match->n_not_principals +
+                                      match->n_namespaces + match->n_not_namespaces >
+                                  0) {
+        diag_error(reader->diag, (node ? node : not_node)->place,
+                   "%s.serviceAccounts: cannot stand beside principals or namespaces", what);
+        return;
+    }
+    if (node) {
+        match->principals =
+            read_accounts(reader, node, what_at(buf, "%s.serviceAccounts", what), own_namespace,
+                          &match->namespaces, &match->n_principals);
+        match->n_namespaces = match->n_principals;
+    }
+    if (not_node)
+        match->not_principals =
+            read_accounts(reader, not_node, what_at(buf, "%s.notServiceAccounts", what),
+                          own_namespace, &unused, &match->n_not_principals);
+}
+
+static void read_source(const struct k8s_reader *reader, const struct yaml *source,
+                        const char *what, struct str own_namespace, struct model_match *match)
+{
+    static const char *const known[] = {
+        "principals", "notPrincipals", "namespaces", "notNamespaces", "ipBlocks", "notIpBlocks",
+        "serviceAccounts", "notServiceAccounts", "requestPrincipals", "notRequestPrincipals",
+        "remoteIpBlocks", "notRemoteIpBlocks", "trustDomains", "notTrustDomains", NULL};
+    static const char *const later[] = {"requestPrincipals", "notRequestPrincipals",
+                                        "remoteIpBlocks",    "notRemoteIpBlocks",
+                                        "trustDomains",      "notTrustDomains",
+                                        NULL};
+    char buf[WHAT_MAX];
+    check_keys(reader, source, what, known, later);
+    match->principals =
+        read_strings(reader, yaml_get(source, "principals"), what_at(buf, "%s.principals", what),
+                     true, &match->n_principals);
+    match->not_principals = read_strings(reader, yaml_get(source, "notPrincipals"),
+                                         what_at(buf, "%s.notPrincipals", what), true,
+                                         &match->n_not_principals);
+    match->namespaces =
+        read_strings(reader, yaml_get(source, "namespaces"), what_at(buf, "%s.namespaces", what),
+                     false, &match->n_namespaces);
+    match->not_namespaces = read_strings(reader, yaml_get(source, "notNamespaces"),
+                                         what_at(buf, "%s.notNamespaces", what), false,
+                                         &match->n_not_namespaces);
+    match->source_ips = read_blocks(reader, yaml_get(source, "ipBlocks"),
+                                    what_at(buf, "%s.ipBlocks", what), &match->n_source_ips);
+    match->not_source_ips =
+        read_blocks(reader, yaml_get(source, "notIpBlocks"), what_at(buf, "%s.notIpBlocks", what),
+                    &match->n_not_source_ips);
+    read_service_accounts(reader, source, what, own_namespace, match);
+}
+
+static void read_operation(const struct k8s_reader *reader, const struct yaml *operation,
+                           const char *what, struct str own_namespace, struct model_match *match)
+{
+    static const char *const known[] = {"ports", "notPorts",   "hosts", "notHosts", "methods",
+                                        "notMethods", "paths", "notPaths", NULL};
+    static const char *const later[] = {"hosts",      "notHosts", "methods",
+                                        "notMethods", "paths",    "notPaths", NULL};
+    char buf[WHAT_MAX];
+    (void)own_namespace;
+    check_keys(reader, operation, what, known, later);
+    match->ports = read_ports(reader, yaml_get(operation, "ports"), what_at(buf, "%s.ports", what),
+                              &match->n_ports);
+    match->not_ports = read_ports(reader, yaml_get(operation, "notPorts"),
+                                  what_at(buf, "%s.notPorts", what), &match->n_not_ports);
+}
+
+typedef void match_reader(const struct k8s_reader *reader, const struct yaml *node,
+                          const char *what, struct str own_namespace, struct model_match *match);
+
+/* "from" with "source" below each item, or "to" with "operation". */
+static void read_clause(const struct k8s_reader *reader, const struct yaml *list, const char *what,
+                        const char *key, match_reader *read, struct str own_namespace,
+                        struct model_clause *clause)
+{
+    const char *const known[] = {key, NULL};
+    char buf[WHAT_MAX];
+    size_t n = values(reader, list, what, VALUES_MAX);
+    clause->matches = arena_new_array(reader->arena, struct model_match, n);
+    clause->n_matches = n;
+    for (size_t i = 0; i < n; i++) {
+        if (!k8s_item(reader, list->items[i], what_at(buf, "%s[%zu]", what, i)))
+            continue;
+        yaml_only_keys(list->items[i], buf, known, reader->diag);
+        const struct yaml *inner = yaml_get(list->items[i], key);
+        (void)what_at(buf, "%s[%zu].%s", what, i, key);
+        if (!inner || (inner->kind == YAML_MAPPING && inner->len == 0))
+            diag_error(reader->diag, list->items[i]->place, "%s: is empty, expected a field", buf);
+        else if (yaml_is_mapping(inner, buf, reader->diag))
+            read(reader, inner, buf, own_namespace, &clause->matches[i]);
+    }
+}
+
+static void read_rule(const struct k8s_reader *reader, const struct yaml *item, size_t idx,
+                      struct str own_namespace, struct model_rule *rule)
+{
+    static const char *const known[] = {"from", "to", "when", NULL};
+    static const char *const later[] = {"when", NULL};
+    char buf[WHAT_MAX];
+    if (!k8s_item(reader, item, what_at(buf, "spec.rules[%zu]", idx)))
+        return;
+    check_keys(reader, item, buf, known, later);
+    const struct yaml *from = yaml_get(item, "from"), *to = yaml_get(item, "to");
+    rule->clauses = arena_new_array(reader->arena, struct model_clause, 2);
+    if (from)
+        read_clause(reader, from, what_at(buf, "spec.rules[%zu].from", idx), "source", read_source,
+                    own_namespace, &rule->clauses[rule->n_clauses++]);
+    if (to)
+        read_clause(reader, to, what_at(buf, "spec.rules[%zu].to", idx), "operation",
+                    read_operation, own_namespace, &rule->clauses[rule->n_clauses++]);
+}
+
+static enum policy_action read_action(const struct k8s_reader *reader, const struct yaml *spec)
+{
+    const struct yaml *node = yaml_get(spec, "action");
+    struct str text = yaml_text(node, "spec.action", STR("ALLOW"), reader->diag);
+    if (str_eq(text, STR("DENY")))
+        return POLICY_DENY;
+    if (str_eq(text, STR("AUDIT")) || str_eq(text, STR("CUSTOM")))
+        diag_error(reader->diag, node->place, "spec.action: %.*s is not supported yet",
+                   STR_ARG(text));
+    else if (!str_eq(text, STR("ALLOW")))
+        diag_error(reader->diag, node->place, "spec.action: \"%.*s\" is not ALLOW or DENY",
+                   STR_ARG(str_sub(text, 0, 40)));
+    return POLICY_ALLOW;
+}
+
+static void read_selector(const struct k8s_reader *reader, const struct yaml *spec,
+                          struct k8s_policy *policy)
+{
+    static const char *const known[] = {"matchLabels", NULL};
+    const struct yaml *node = yaml_get(spec, "selector");
+    if (!yaml_is_mapping(node, "spec.selector", reader->diag))
+        return;
+    check_keys(reader, node, "spec.selector", known, NULL);
+    policy->selector = k8s_labels(reader, yaml_get(node, "matchLabels"),
+                                  "spec.selector.matchLabels", &policy->n_selector);
+    policy->has_selector = policy->n_selector > 0;
+}
+
+static void read_dry_run(const struct k8s_reader *reader, const struct yaml *doc,
+                         struct k8s_policy *policy)
+{
+    const struct yaml *annotations = yaml_path(doc, "metadata.annotations");
+    const struct yaml *node = yaml_get(annotations, "istio.io/dry-run");
+    struct str text = yaml_text(node, "metadata.annotations.istio.io/dry-run", STR("false"),
+                                reader->diag);
+    policy->policy.dry_run = str_eq_ci(text, STR("true"));
+    if (!policy->policy.dry_run && !str_eq_ci(text, STR("false")))
+        diag_error(reader->diag, node->place,
+                   "metadata.annotations.istio.io/dry-run: \"%.*s\" is not true or false",
+                   STR_ARG(str_sub(text, 0, 40)));
+}
+
+static void check_top(const struct k8s_reader *reader, const struct yaml *doc)
+{
+    static const char *const top[] = {"apiVersion", "kind", "metadata", "spec", "status", NULL};
+    static const char *const metadata[] = {
+        "name", "namespace", "labels", "annotations", "uid", "resourceVersion", "generation",
+        "generateName", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+        "ownerReferences", "finalizers", "managedFields", "selfLink", NULL};
+    yaml_only_keys(doc, "", top, reader->diag);
+    yaml_only_keys(yaml_get(doc, "metadata"), "metadata", metadata, reader->diag);
+}
+
+void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
+{
+    static const char *const known[] = {"selector", "rules", "action", "targetRef",
+                                        "targetRefs", "provider", NULL};
+    static const char *const later[] = {"targetRef", "targetRefs", "provider", NULL};
+    char buf[WHAT_MAX];
+    struct k8s_policy *policy = vec_add(&reader->objects[K8S_POLICY]);
+    const struct yaml *spec = yaml_get(doc, "spec");
+    policy->meta = *meta;
+    policy->policy.name = meta->name;
+    policy->policy.namespace_ = meta->namespace_;
+    check_top(reader, doc);
+    if (yaml_is_mapping(spec, "spec", reader->diag))
+        check_keys(reader, spec, "spec", known, later);
+    policy->policy.action = read_action(reader, spec);
+    read_selector(reader, spec, policy);
+    policy->policy.scope = policy->has_selector ? POLICY_WORKLOAD : POLICY_NAMESPACE;
+    read_dry_run(reader, doc, policy);
+    const struct yaml *rules = yaml_get(spec, "rules");
+    size_t n = k8s_list(reader, rules, what_at(buf, "spec.rules"), RULES_MAX);
+    policy->policy.rules = arena_new_array(reader->arena, struct model_rule, n);
+    policy->policy.n_rules = n;
+    for (size_t i = 0; i < n; i++)
+        read_rule(reader, rules->items[i], i, meta->namespace_, &policy->policy.rules[i]);
+}
