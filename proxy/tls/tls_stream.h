@@ -58,5 +58,7 @@ void tls_handshake_cancel(struct tls_handshake *handshake);
 const struct tls_peer *tls_peer(const struct stream *stream);
 /* The stream below, borrowed: for tcp_local() and tcp_remote(). */
 const struct stream *tls_lower(const struct stream *stream);
+/* Changes the key we write with after the next record. It happens on its own every 4 million records; tests ask. */
+void tls_rekey(struct stream *stream);
 
 #endif

@@ -1,0 +1,420 @@
+/*
+ * h2_codec.c - nghttp2's callbacks: what it reads becomes calls to streams and owners, what it is about to write comes
+ * out of the streams' queues.
+ *
+ * Every receive callback first asks whether the owner closed the connection in an earlier one; the failure it returns
+ * then ends nghttp2_session_mem_recv() at once.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/http/h2_internal.h"
+
+#define RAPID_NS NS_PER_SEC /* a reset is rapid when the stream is younger and was not answered yet */
+#define STOP     NGHTTP2_ERR_CALLBACK_FAILURE
+
+#define FRAME_HEAD_BYTES 9
+
+bool h2_rate_is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max)
+{
+    if (now_ns - rate->window_start_ns >= NS_PER_SEC)
+        *rate = (struct h2_rate){.window_start_ns = now_ns};
+    return ++rate->n > max;
+}
+
+static bool must_stop(const struct h2 *h2)
+{
+    return h2->is_closed || h2->is_dead || h2->doom_err;
+}
+
+static int doom(struct h2 *h2, uint32_t code, const char *why)
+{
+    size_t len = strlen(why);
+
+    if (!h2->doom_err) {
+        h2->doom_err = -ERR_H2;
+        h2->doom_code = code;
+        memcpy(h2->why, why, len + 1 < sizeof(h2->why) ? len + 1 : sizeof(h2->why));
+        h2->why[sizeof(h2->why) - 1] = '\0';
+    }
+    return STOP;
+}
+
+static int count_control(struct h2 *h2)
+{
+    if (h2_rate_is_over(&h2->controls, loop_now_ns(h2->loop), H2_CONTROL_PER_SEC))
+        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "the peer sent too many control frames in a second");
+    return 0;
+}
+
+static int count_reset(struct h2 *h2)
+{
+    if (h2_rate_is_over(&h2->resets, loop_now_ns(h2->loop), H2_RESETS_PER_SEC))
+        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "the peer reset too many streams in a second");
+    return 0;
+}
+
+/* ------------------------------------------------------------------ receiving */
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
+{
+    struct h2 *h2 = user_data;
+    bool is_empty_data = hd->type == NGHTTP2_DATA && hd->length == 0 &&
+                         (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
+
+    (void)session;
+    if (must_stop(h2))
+        return STOP;
+    if (is_empty_data)
+        return count_control(h2);
+    if (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_WINDOW_UPDATE ||
+        hd->type == NGHTTP2_RST_STREAM)
+        return 0;
+    return count_control(h2);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct h2 *h2 = user_data;
+
+    (void)session, (void)frame;
+    if (must_stop(h2))
+        return STOP;
+    h2_scratch_reset(&h2->scratch);
+    return 0;
+}
+
+/* Ends one stream for a fault of the peer. */
+static int refuse_block(nghttp2_session *session, int32_t stream_id, uint32_t code)
+{
+    (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, code);
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                     nghttp2_rcbuf *value, uint8_t flags, void *user_data)
+{
+    struct h2 *h2 = user_data;
+    struct h2_stream *s;
+
+    (void)flags;
+    if (must_stop(h2))
+        return STOP;
+    if (h2_scratch_add(&h2->scratch, name, value, h2->options.max_header_list_size))
+        return 0;
+    s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (s)
+        s->fail_err = -ERR_LIMIT;
+    return refuse_block(session, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
+                             nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags,
+                             void *user_data)
+{
+    (void)name, (void)value, (void)flags;
+    if (must_stop(user_data))
+        return STOP;
+    return refuse_block(session, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
+}
+
+static struct h2_head head_of(const struct h2 *h2, const nghttp2_frame *frame)
+{
+    return (struct h2_head){h2->scratch.fields, h2->scratch.len,
+                            (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0};
+}
+
+static void on_request(struct h2 *h2, const nghttp2_frame *frame)
+{
+    struct h2_head head = head_of(h2, frame);
+    struct h2_stream *s = h2_stream_new(h2, frame->hd.stream_id);
+
+    (void)nghttp2_session_set_stream_user_data(h2->session, s->id, s);
+    h2->events->on_request(h2->owner, &s->base, &head);
+}
+
+static bool is_interim(struct str status)
+{
+    return status.len == 3 && status.ptr[0] == '1';
+}
+
+static int on_response_or_trailers(struct h2 *h2, struct h2_stream *s, const nghttp2_frame *frame)
+{
+    struct h2_head head = head_of(h2, frame);
+    struct str status = h2_find(&head, ":status");
+
+    if (is_interim(status))
+        return count_control(h2);
+    if (str_is_empty(status))
+        h2_stream_on_trailers(s, &head);
+    else if (s->head_events && s->head_events->on_head && !s->is_closed)
+        s->head_events->on_head(s->base.owner, &head);
+    return 0;
+}
+
+static int on_headers(struct h2 *h2, const nghttp2_frame *frame)
+{
+    struct h2_stream *s;
+
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        on_request(h2, frame);
+        return 0;
+    }
+    s = nghttp2_session_get_stream_user_data(h2->session, frame->hd.stream_id);
+    return s ? on_response_or_trailers(h2, s, frame) : 0;
+}
+
+static int on_settings(struct h2 *h2, const nghttp2_frame *frame)
+{
+    if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+        return 0;
+    h2->capacity_changed = true;
+    if (h2->is_ready)
+        return 0;
+    h2->is_ready = true;
+    timer_stop(&h2->settings_timer);
+    if (h2->events->on_ready)
+        h2->events->on_ready(h2->owner);
+    return 0;
+}
+
+static int on_ping(struct h2 *h2, const nghttp2_frame *frame)
+{
+    bool is_of_drain = memcmp(frame->ping.opaque_data, H2_DRAIN_PING, 8) == 0;
+
+    if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && is_of_drain && h2->is_draining)
+        (void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+                                    nghttp2_session_get_last_proc_stream_id(h2->session),
+                                    NGHTTP2_NO_ERROR, NULL, 0);
+    return 0;
+}
+
+static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
+{
+    const struct h2_stream *s =
+        nghttp2_session_get_stream_user_data(h2->session, frame->hd.stream_id);
+    bool is_rapid = h2->is_server && s && !s->head_is_sent &&
+                    loop_now_ns(h2->loop) - s->opened_ns < RAPID_NS;
+
+    return is_rapid ? count_reset(h2) : 0;
+}
+
+static int on_goaway(struct h2 *h2, const nghttp2_frame *frame)
+{
+    if (frame->goaway.error_code != NGHTTP2_NO_ERROR)
+        snprintf(h2->why, sizeof(h2->why), "the peer sent GOAWAY with %s",
+                 nghttp2_http2_strerror(frame->goaway.error_code));
+    h2->peer_is_leaving = true;
+    h2->capacity_changed = true;
+    return 0;
+}
+
+static int on_frame_by_type(struct h2 *h2, const nghttp2_frame *frame)
+{
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        return on_headers(h2, frame);
+    case NGHTTP2_SETTINGS:
+        return on_settings(h2, frame);
+    case NGHTTP2_PING:
+        return on_ping(h2, frame);
+    case NGHTTP2_RST_STREAM:
+        return on_reset(h2, frame);
+    case NGHTTP2_GOAWAY:
+        return on_goaway(h2, frame);
+    default:
+        return 0;
+    }
+}
+
+static bool ends_stream(const nghttp2_frame *frame)
+{
+    return (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
+           (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct h2 *h2 = user_data;
+    int rv = must_stop(h2) ? STOP : on_frame_by_type(h2, frame);
+
+    if (rv == 0 && must_stop(h2))
+        rv = STOP;
+    if (rv == 0 && ends_stream(frame)) {
+        struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        if (s)
+            h2_stream_on_end(s);
+    }
+    return rv == 0 && must_stop(h2) ? STOP : rv;
+}
+
+/* The window into the slab that is being received; a copy should nghttp2 ever hand out bytes of its own. */
+static struct slice input_part(const struct h2 *h2, const uint8_t *data, size_t len)
+{
+    const struct slice *in = &h2->input;
+
+    if (data >= in->ptr && data <= in->ptr + in->len && len <= (size_t)(in->ptr + in->len - data))
+        return slice_sub(*in, (size_t)(data - in->ptr), len);
+    return slice_copy(loop_slabs(h2->loop), data, len);
+}
+
+static int on_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data,
+                    size_t len, void *user_data)
+{
+    struct h2 *h2 = user_data;
+    struct h2_stream *s;
+    struct slice bytes;
+
+    (void)flags;
+    if (must_stop(h2))
+        return STOP;
+    s = nghttp2_session_get_stream_user_data(session, stream_id);
+    if (!s) {
+        h2_window_pay(h2, len);
+        return 0;
+    }
+    bytes = input_part(h2, data, len);
+    h2_stream_on_chunk(s, bytes);
+    slice_release(bytes);
+    return must_stop(h2) ? STOP : 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+                           void *user_data)
+{
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, stream_id);
+
+    (void)user_data;
+    if (s && s->h2)
+        h2_stream_codec_closed(s, error_code);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ sending; owners are not called here */
+
+static ssize_t frame_payload(nghttp2_session *session, uint8_t frame_type, int32_t stream_id,
+                             int32_t session_window, int32_t stream_window, uint32_t max_frame_size,
+                             void *user_data)
+{
+    (void)session, (void)frame_type, (void)stream_id, (void)session_window, (void)stream_window;
+    (void)user_data;
+    return max_frame_size < H2_FRAME_PAYLOAD ? (ssize_t)max_frame_size : (ssize_t)H2_FRAME_PAYLOAD;
+}
+
+static int send_body(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
+                     size_t length, nghttp2_data_source *source, void *user_data)
+{
+    struct h2 *h2 = user_data;
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    (void)source;
+    if (!s || s->out.bytes < length)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    stage_add(&h2->stage, framehd, FRAME_HEAD_BYTES);
+    h2_stream_send(s, &h2->stage, length);
+    return 0;
+}
+
+static bool is_fault_of_peer(uint32_t code)
+{
+    return code != NGHTTP2_NO_ERROR && code != NGHTTP2_CANCEL && code != NGHTTP2_REFUSED_STREAM &&
+           code != NGHTTP2_INTERNAL_ERROR;
+}
+
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+{
+    struct h2 *h2 = user_data;
+
+    if (ends_stream(frame)) {
+        struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        if (s)
+            h2_stream_end_sent(s);
+    }
+    if (frame->hd.type == NGHTTP2_RST_STREAM && is_fault_of_peer(frame->rst_stream.error_code))
+        (void)count_reset(h2);
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+        (void)doom(h2, frame->goaway.error_code,
+                   h2->why[0] ? h2->why : nghttp2_http2_strerror(frame->goaway.error_code));
+    return 0;
+}
+
+static int on_message(nghttp2_session *session, int lib_error_code, const char *msg, size_t len,
+                      void *user_data)
+{
+    struct h2 *h2 = user_data;
+    size_t kept = len < sizeof(h2->why) ? len : sizeof(h2->why) - 1;
+
+    (void)session, (void)lib_error_code;
+    if (!h2->doom_err) {
+        memcpy(h2->why, msg, kept);
+        h2->why[kept] = '\0';
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ the session */
+
+static nghttp2_session_callbacks *make_callbacks(void)
+{
+    nghttp2_session_callbacks *cbs;
+
+    ensure(nghttp2_session_callbacks_new(&cbs) == 0);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cbs, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cbs, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback2(cbs, on_header);
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(cbs, on_invalid_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cbs, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cbs, on_chunk);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cbs, on_stream_close);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(cbs, frame_payload);
+    nghttp2_session_callbacks_set_send_data_callback(cbs, send_body);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cbs, on_frame_sent);
+    nghttp2_session_callbacks_set_error_callback2(cbs, on_message);
+    return cbs;
+}
+
+static nghttp2_option *make_options(void)
+{
+    nghttp2_option *option;
+
+    ensure(nghttp2_option_new(&option) == 0);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    /* Its own limit counts every reset, also those of a busy tunnel's honest clients; ours counts the rapid ones. */
+    nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
+    return option;
+}
+
+static void submit_settings(struct h2 *h2)
+{
+    const struct h2_options *o = &h2->options;
+    nghttp2_settings_entry own = {NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
+
+    if (h2->is_server)
+        own = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+                                       o->max_concurrent_streams};
+    nghttp2_settings_entry entries[] = {
+        own,
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, o->stream_window},
+        {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, o->max_frame_size},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, o->max_header_list_size},
+    };
+    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries)) == 0);
+    ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+                                                 (int32_t)o->connection_window) == 0);
+}
+
+void h2_codec_new(struct h2 *h2)
+{
+    nghttp2_session_callbacks *cbs = make_callbacks();
+    nghttp2_option *option = make_options();
+
+    if (h2->is_server)
+        ensure(nghttp2_session_server_new2(&h2->session, cbs, h2, option) == 0);
+    else
+        ensure(nghttp2_session_client_new2(&h2->session, cbs, h2, option) == 0);
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(cbs);
+    submit_settings(h2);
+}

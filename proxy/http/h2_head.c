@@ -1,0 +1,120 @@
+#include <string.h>
+
+#include "proxy/base/mem.h"
+#include "proxy/http/h2_internal.h"
+
+#define FIELD_OVERHEAD 32 /* RFC 9113 section 6.5.2 */
+
+struct str h2_find(const struct h2_head *head, const char *name)
+{
+    struct str wanted = str_from(name);
+
+    for (size_t i = 0; i < head->len; i++) {
+        if (str_eq(head->fields[i].name, wanted))
+            return head->fields[i].value;
+    }
+    return (struct str){0};
+}
+
+void h2_scratch_reset(struct h2_scratch *scratch)
+{
+    for (size_t i = 0; i < scratch->len * 2; i++)
+        nghttp2_rcbuf_decref(scratch->bufs[i]);
+    scratch->len = 0;
+    scratch->size = 0;
+}
+
+void h2_scratch_fini(struct h2_scratch *scratch)
+{
+    h2_scratch_reset(scratch);
+    mem_free(scratch->fields);
+    mem_free(scratch->bufs);
+    *scratch = (struct h2_scratch){0};
+}
+
+static void scratch_grow(struct h2_scratch *scratch)
+{
+    size_t cap = scratch->cap ? scratch->cap * 2 : 16;
+
+    scratch->fields = mem_realloc(scratch->fields, cap * sizeof(*scratch->fields));
+    scratch->bufs = mem_realloc(scratch->bufs, cap * 2 * sizeof(*scratch->bufs));
+    scratch->cap = cap;
+}
+
+static struct str from_rcbuf(nghttp2_rcbuf *rcbuf)
+{
+    nghttp2_vec vec = nghttp2_rcbuf_get_buf(rcbuf);
+
+    return str_of(vec.base, vec.len);
+}
+
+bool h2_scratch_add(struct h2_scratch *scratch, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                    size_t limit)
+{
+    struct h2_field field = {from_rcbuf(name), from_rcbuf(value)};
+    size_t size = field.name.len + field.value.len + FIELD_OVERHEAD;
+
+    if (size > limit || scratch->size > limit - size)
+        return false;
+    if (scratch->len == scratch->cap)
+        scratch_grow(scratch);
+    nghttp2_rcbuf_incref(name);
+    nghttp2_rcbuf_incref(value);
+    scratch->bufs[scratch->len * 2] = name;
+    scratch->bufs[scratch->len * 2 + 1] = value;
+    scratch->fields[scratch->len++] = field;
+    scratch->size += size;
+    return true;
+}
+
+void h2_saved_put(struct h2_saved *saved, const struct h2_field *fields, size_t n_fields)
+{
+    saved->fields = arena_new_array(&saved->arena, struct h2_field, n_fields ? n_fields : 1);
+    for (size_t i = 0; i < n_fields; i++) {
+        saved->fields[i].name = arena_str(&saved->arena, fields[i].name);
+        saved->fields[i].value = arena_str(&saved->arena, fields[i].value);
+    }
+    saved->len = n_fields;
+    saved->is_set = true;
+}
+
+void h2_saved_fini(struct h2_saved *saved)
+{
+    arena_fini(&saved->arena);
+    *saved = (struct h2_saved){0};
+}
+
+/* nghttp2 takes bytes to be changed nowhere through pointers that are not const. */
+static uint8_t *unconst(const char *ptr)
+{
+    union {
+        const char *from;
+        uint8_t *to;
+    } cast = {.from = ptr};
+
+    return cast.to;
+}
+
+nghttp2_nv *h2_nv_make(const struct h2_field *fields, size_t n_fields, nghttp2_nv *room,
+                       size_t n_room)
+{
+    nghttp2_nv *nv = n_fields <= n_room ? room : mem_new_array(nghttp2_nv, n_fields);
+
+    for (size_t i = 0; i < n_fields; i++) {
+        bool is_secret = str_eq(fields[i].name, STR("authorization"));
+        nv[i] = (nghttp2_nv){
+            .name = unconst(fields[i].name.ptr ? fields[i].name.ptr : ""),
+            .value = unconst(fields[i].value.ptr ? fields[i].value.ptr : ""),
+            .namelen = fields[i].name.len,
+            .valuelen = fields[i].value.len,
+            .flags = is_secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE,
+        };
+    }
+    return nv;
+}
+
+void h2_nv_free(nghttp2_nv *nv, const nghttp2_nv *room)
+{
+    if (nv != room)
+        mem_free(nv);
+}

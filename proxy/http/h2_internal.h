@@ -1,0 +1,155 @@
+/*
+ * h2_internal.h - what the files of h2 share: the connection, its streams, and who calls whom.
+ *
+ * h2_head.c (fields) <- h2_stream.c (one stream) <- h2_codec.c (nghttp2's callbacks) <- h2.c (the connection). A lower file
+ * never calls a higher one: it marks what happened and asks for the connection's task or the stream's task, which run
+ * at the end of the turn.
+ *
+ * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is allowed there. So owners
+ * are called from its receive callbacks directly, and never from its send callbacks: what happens while sending (queue
+ * drained, stream closed) is told by the stream's task.
+ */
+#ifndef ISTHMUS_HTTP_H2_INTERNAL_H
+#define ISTHMUS_HTTP_H2_INTERNAL_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/base/arena.h"
+#include "proxy/base/buf.h"
+#include "proxy/http/h2.h"
+#include "proxy/tls/stage.h"
+
+#define H2_QUEUE_HIGH    ((size_t)262144) /* write queue of a stream */
+#define H2_QUEUE_LOW     ((size_t)65536)
+#define H2_FRAME_PAYLOAD ((size_t)32768) /* a DATA frame of ours at most: between overhead and fairness */
+#define H2_WHY_MAX       256
+#define H2_DRAIN_PING    "drain..." /* its answer says that the peer knows of the first GOAWAY */
+
+struct h2_rate { /* events in the current second */
+    uint64_t window_start_ns;
+    uint32_t n;
+};
+
+/* A header block while it is read. Blocks are never interleaved on a connection, so there is one a connection. */
+struct h2_scratch {
+    struct h2_field *fields;
+    nghttp2_rcbuf **bufs; /* two a field: name and value, a reference each */
+    size_t len, cap;
+    size_t size; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts it */
+};
+
+/* A copy of fields that outlives the call that brought them. */
+struct h2_saved {
+    struct arena arena;
+    struct h2_field *fields;
+    size_t len;
+    bool is_set;
+};
+
+struct h2 {
+    struct loop *loop;
+    nghttp2_session *session;
+    struct stage stage; /* stage.lower is NULL once the connection is dead */
+    struct h2_options options;
+    const struct h2_events *events;
+    void *owner;
+    struct list streams; /* every h2_stream whose h2 is this */
+    struct task task;    /* flushes at the end of the turn */
+    struct timer settings_timer, keepalive_timer;
+    struct slice input; /* what is being received; slab NULL outside of it */
+    struct h2_scratch scratch;
+    struct h2_rate resets, controls;
+    uint64_t last_read_ns;
+    uint64_t ping_sent_ns; /* 0: none is under way */
+    size_t held_bytes;     /* in paused streams */
+    size_t owed_bytes;     /* of the connection's window, not given back yet */
+    unsigned n_open;       /* streams that nghttp2 knows */
+    int doom_err;          /* set inside nghttp2's callbacks: the connection must end */
+    uint32_t doom_code;    /* with this error code in the GOAWAY */
+    bool is_server;
+    bool is_ready;        /* the peer's first SETTINGS came */
+    bool in_codec;        /* inside nghttp2_session_mem_recv() */
+    bool is_draining;     /* we said GOAWAY */
+    bool peer_is_leaving; /* the peer said GOAWAY */
+    bool capacity_changed;
+    bool is_dead;   /* streams have failed, the lower stream is gone */
+    bool is_closed; /* the owner gave up the pointer */
+    char why[H2_WHY_MAX]; /* what nghttp2 said last */
+};
+
+/* Each direction of a stream: OPEN --(end asked for / seen)--> ENDING --(sent / told)--> ENDED. */
+enum h2_half { H2_HALF_OPEN, H2_HALF_ENDING, H2_HALF_ENDED };
+
+struct h2_stream {
+    struct stream base;
+    struct list link;
+    struct loop *loop;
+    struct h2 *h2; /* NULL once the connection is dead */
+    int32_t id;
+    enum h2_half in_half, out_half;
+    const struct h2_stream_events *head_events;
+    struct buf in;  /* came while paused; bounded by the stream's window */
+    struct buf out; /* waits for the peer's window */
+    struct h2_saved trailers_in, trailers_out;
+    struct task deliver;
+    struct timer linger;
+    uint64_t opened_ns;
+    size_t window;      /* what we let the peer send ahead */
+    size_t taken_bytes; /* since the window last grew or the owner paused */
+    int fail_err;       /* to be told */
+    bool fail_after_end; /* the peer's bytes are whole: tell them first */
+    bool is_paused;
+    bool head_is_sent; /* a request's or a response's head: the body may follow */
+    bool is_drained;   /* on_drain is due */
+    bool is_failed;    /* on_fail was told */
+    bool codec_closed; /* nghttp2 has forgotten the stream */
+    bool is_lingering; /* the owner is gone, queued bytes still go out */
+    bool is_closed;    /* the owner gave up the pointer */
+};
+
+/* Asks for a flush at the end of the turn. */
+static inline void h2_schedule(struct h2 *h2)
+{
+    if (!h2->is_dead)
+        loop_defer(h2->loop, &h2->task);
+}
+
+/* h2_head.c */
+void h2_scratch_reset(struct h2_scratch *scratch);
+void h2_scratch_fini(struct h2_scratch *scratch);
+/* Adds a field; takes references. False when the block grows beyond limit bytes. */
+bool h2_scratch_add(struct h2_scratch *scratch, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                    size_t limit);
+void h2_saved_put(struct h2_saved *saved, const struct h2_field *fields, size_t n_fields);
+void h2_saved_fini(struct h2_saved *saved);
+/* Fields as nghttp2 wants them, borrowed; into room if they fit in n_room, else off the heap. */
+nghttp2_nv *h2_nv_make(const struct h2_field *fields, size_t n_fields, nghttp2_nv *room,
+                       size_t n_room);
+void h2_nv_free(nghttp2_nv *nv, const nghttp2_nv *room);
+
+/* h2_stream.c */
+extern const struct stream_ops h2_stream_ops;
+
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
+/* What a request or a response with a body is submitted with. */
+nghttp2_data_provider h2_stream_body(void);
+/* Moves len bytes of the write queue into the stage; returns how many there were. */
+size_t h2_stream_send(struct h2_stream *s, struct stage *stage, size_t len);
+void h2_stream_on_chunk(struct h2_stream *s, struct slice bytes); /* borrows */
+void h2_stream_on_trailers(struct h2_stream *s, const struct h2_head *trailers);
+void h2_stream_on_end(struct h2_stream *s);
+/* END_STREAM of ours went out. */
+void h2_stream_end_sent(struct h2_stream *s);
+/* nghttp2 closed the stream with that error code. */
+void h2_stream_codec_closed(struct h2_stream *s, uint32_t code);
+/* The connection died: tells the owner at once, unless the stream was complete. */
+void h2_stream_orphan(struct h2_stream *s, int err);
+/* Gives back window to the connection for bytes that do not wait any more. */
+void h2_window_pay(struct h2 *h2, size_t n_bytes);
+
+/* h2_codec.c */
+void h2_codec_new(struct h2 *h2);
+/* True when n events came in this second of which max are allowed. */
+bool h2_rate_is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max);
+
+#endif

@@ -1,0 +1,568 @@
+/*
+ * h2_stream.c - one HTTP/2 stream as a struct stream.
+ *
+ * Happy path: chunks come from nghttp2 and go to the owner at once (or wait in `in` while paused); what the owner writes
+ * waits in `out` until nghttp2 has window for it. Failure modes: RST_STREAM of the peer, a fault nghttp2 found in the
+ * peer's frames, the death of the connection; each is on_fail once.
+ *
+ * A reset after the peer's END_STREAM, with NO_ERROR or CANCEL, means that it wants no more of us: what it sent is told
+ * first, then -ERR_RESET if the owner was still writing.
+ */
+#include <string.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/http/h2_internal.h"
+
+/* A kept slice that is a small part of its slab is copied, so that paused streams pin at most so many times their bytes. */
+#define PIN_FACTOR 4
+
+static void deliver(struct h2_stream *s);
+
+static struct h2_stream *from_stream(struct stream *stream)
+{
+    ensure(stream->ops == &h2_stream_ops);
+    return container_of(stream, struct h2_stream, base);
+}
+
+static const struct h2_stream *peek_stream(const struct stream *stream) /* base is the first member */
+{
+    ensure(stream->ops == &h2_stream_ops);
+    return (const struct h2_stream *)(const void *)stream;
+}
+
+static bool is_live(const struct h2_stream *s) /* frames of it may still be sent */
+{
+    return s->h2 && !s->codec_closed;
+}
+
+static bool is_deaf(const struct h2_stream *s) /* nobody is to be told anything */
+{
+    return s->is_closed || s->is_failed || !s->base.events;
+}
+
+/* ------------------------------------------------------------------ windows */
+
+static void pay_connection(struct h2 *h2, size_t n_bytes)
+{
+    if (n_bytes > 0 && !h2->is_dead)
+        (void)nghttp2_session_consume_connection(h2->session, n_bytes);
+}
+
+void h2_window_pay(struct h2 *h2, size_t n_bytes)
+{
+    pay_connection(h2, n_bytes);
+    h2_schedule(h2);
+}
+
+/* The owner keeps up: bytes went straight through for a whole window. */
+static void maybe_grow_window(struct h2_stream *s)
+{
+    size_t max = s->h2->options.stream_window_max;
+
+    if (s->taken_bytes < s->window || s->window >= max)
+        return;
+    s->window = s->window > max / 2 ? max : s->window * 2;
+    s->taken_bytes = 0;
+    (void)nghttp2_session_set_local_window_size(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
+                                                (int32_t)s->window);
+}
+
+static void pay_stream(struct h2_stream *s, size_t n_bytes)
+{
+    if (!is_live(s))
+        return;
+    (void)nghttp2_session_consume_stream(s->h2->session, s->id, n_bytes);
+    if (s->in_half == H2_HALF_OPEN)
+        maybe_grow_window(s);
+    h2_schedule(s->h2);
+}
+
+static void note_held(struct h2 *h2, size_t n_bytes)
+{
+    h2->held_bytes += n_bytes;
+    if (h2->held_bytes <= h2->options.connection_window)
+        pay_connection(h2, n_bytes);
+    else
+        h2->owed_bytes += n_bytes;
+}
+
+static void note_not_held(struct h2_stream *s, size_t n_bytes)
+{
+    struct h2 *h2 = s->h2;
+    size_t owed;
+
+    if (!h2)
+        return;
+    h2->held_bytes -= n_bytes;
+    owed = h2->owed_bytes < n_bytes ? h2->owed_bytes : n_bytes;
+    h2->owed_bytes -= owed;
+    if (owed > 0)
+        h2_window_pay(h2, owed);
+}
+
+static void drop_held(struct h2_stream *s)
+{
+    note_not_held(s, s->in.bytes);
+    buf_fini(&s->in);
+}
+
+/* ------------------------------------------------------------------ towards the owner */
+
+static void hold(struct h2_stream *s, struct slice bytes)
+{
+    bool is_sparse = bytes.len * PIN_FACTOR < bytes.slab->cap;
+
+    s->taken_bytes = 0;
+    note_held(s->h2, bytes.len);
+    (void)buf_push(&s->in, is_sparse ? slice_copy(s->base.slabs, bytes.ptr, bytes.len)
+                                     : slice_ref(bytes));
+}
+
+void h2_stream_on_chunk(struct h2_stream *s, struct slice bytes)
+{
+    if (is_deaf(s)) {
+        h2_window_pay(s->h2, bytes.len);
+        return;
+    }
+    if (s->is_paused || s->in.bytes > 0) {
+        hold(s, bytes);
+        return;
+    }
+    s->taken_bytes += bytes.len;
+    h2_window_pay(s->h2, bytes.len);
+    pay_stream(s, bytes.len);
+    s->base.events->on_data(s->base.owner, bytes);
+}
+
+static void deliver_held(struct h2_stream *s)
+{
+    while (!is_deaf(s) && !s->is_paused && s->in.bytes > 0) {
+        bool drained;
+        struct slice bytes = buf_shift(&s->in, &drained);
+
+        note_not_held(s, bytes.len);
+        pay_stream(s, bytes.len);
+        s->base.events->on_data(s->base.owner, bytes);
+        slice_release(bytes);
+    }
+}
+
+static void tell_trailers(struct h2_stream *s)
+{
+    struct h2_head trailers = {s->trailers_in.fields, s->trailers_in.len, true};
+
+    if (!s->trailers_in.is_set)
+        return;
+    s->trailers_in.is_set = false;
+    if (s->head_events && s->head_events->on_trailers)
+        s->head_events->on_trailers(s->base.owner, &trailers);
+}
+
+static bool may_tell_end(const struct h2_stream *s)
+{
+    return !is_deaf(s) && !s->is_paused && s->in.bytes == 0 && s->in_half == H2_HALF_ENDING;
+}
+
+static void deliver_end(struct h2_stream *s)
+{
+    if (may_tell_end(s))
+        tell_trailers(s);
+    if (!may_tell_end(s))
+        return;
+    s->in_half = H2_HALF_ENDED;
+    s->base.events->on_end(s->base.owner);
+}
+
+static void deliver_drain(struct h2_stream *s)
+{
+    if (!s->is_drained || is_deaf(s) || s->fail_err)
+        return;
+    s->is_drained = false;
+    s->base.events->on_drain(s->base.owner);
+}
+
+static void deliver_fail(struct h2_stream *s)
+{
+    if (!s->fail_err || is_deaf(s) || (s->fail_after_end && s->in_half != H2_HALF_ENDED))
+        return;
+    drop_held(s);
+    s->is_failed = true;
+    s->base.events->on_fail(s->base.owner, s->fail_err);
+}
+
+/* All that the owner may hear now; each step looks again, since the owner may close the stream in any of them. */
+static void deliver(struct h2_stream *s)
+{
+    if (s->fail_err && !s->fail_after_end) {
+        deliver_fail(s);
+        return;
+    }
+    deliver_drain(s);
+    deliver_held(s);
+    deliver_end(s);
+    deliver_fail(s);
+}
+
+static void run_deliver(struct task *task)
+{
+    deliver(container_of(task, struct h2_stream, deliver));
+}
+
+void h2_stream_on_trailers(struct h2_stream *s, const struct h2_head *trailers)
+{
+    if (!is_deaf(s) && !s->trailers_in.is_set)
+        h2_saved_put(&s->trailers_in, trailers->fields, trailers->len);
+}
+
+void h2_stream_on_end(struct h2_stream *s)
+{
+    if (s->in_half != H2_HALF_OPEN)
+        return;
+    s->in_half = H2_HALF_ENDING;
+    deliver(s);
+}
+
+/* ------------------------------------------------------------------ towards the peer */
+
+/* nghttp2 asks how much of the body goes into the next DATA frame; send_body() then copies it. */
+static ssize_t body_length(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
+                           uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
+{
+    struct h2_stream *s = nghttp2_session_get_stream_user_data(session, stream_id);
+    struct h2 *h2 = user_data;
+    size_t n_bytes;
+
+    (void)buf, (void)source;
+    if (!s)
+        return NGHTTP2_ERR_DEFERRED; /* closed by its owner: the RST_STREAM is on its way */
+    if (stage_is_full(&h2->stage))
+        return NGHTTP2_ERR_PAUSE;
+    n_bytes = s->out.bytes < length ? s->out.bytes : length;
+    if (n_bytes == 0 && s->out_half == H2_HALF_OPEN)
+        return NGHTTP2_ERR_DEFERRED;
+    if (n_bytes == s->out.bytes && s->out_half != H2_HALF_OPEN) {
+        *data_flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (s->trailers_out.is_set) {
+            nghttp2_nv *nv = h2_nv_make(s->trailers_out.fields, s->trailers_out.len, NULL, 0);
+            *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            (void)nghttp2_submit_trailer(session, stream_id, nv, s->trailers_out.len);
+            h2_nv_free(nv, NULL);
+        }
+    }
+    if (n_bytes > 0)
+        *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    return (ssize_t)n_bytes;
+}
+
+nghttp2_data_provider h2_stream_body(void)
+{
+    return (nghttp2_data_provider){.read_callback = body_length};
+}
+
+size_t h2_stream_send(struct h2_stream *s, struct stage *stage, size_t len)
+{
+    size_t left = len;
+
+    while (left > 0) {
+        struct iovec front;
+        size_t part;
+
+        if (buf_peek(&s->out, &front, 1) == 0)
+            break;
+        part = front.iov_len < left ? front.iov_len : left;
+        stage_add(stage, front.iov_base, part);
+        left -= part;
+        if (buf_pop(&s->out, part))
+            s->is_drained = true;
+    }
+    if (s->is_drained)
+        loop_defer(s->loop, &s->deliver);
+    return len - left;
+}
+
+static void wake_body(struct h2_stream *s)
+{
+    if (!s->head_is_sent || !is_live(s))
+        return;
+    (void)nghttp2_session_resume_data(s->h2->session, s->id); /* fails if it was not deferred */
+    h2_schedule(s->h2);
+}
+
+static bool write_op(struct stream *stream, struct slice bytes)
+{
+    struct h2_stream *s = from_stream(stream);
+    bool was_empty = s->out.bytes == 0;
+    bool go_on;
+
+    if (s->out_half != H2_HALF_OPEN || !is_live(s)) {
+        slice_release(bytes);
+        return true;
+    }
+    go_on = buf_push(&s->out, bytes);
+    if (was_empty)
+        wake_body(s);
+    return go_on;
+}
+
+static void shutdown_op(struct stream *stream)
+{
+    struct h2_stream *s = from_stream(stream);
+
+    if (s->out_half != H2_HALF_OPEN)
+        return;
+    s->out_half = H2_HALF_ENDING;
+    wake_body(s);
+}
+
+void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size_t n_fields)
+{
+    struct h2_stream *s = from_stream(stream);
+
+    if (s->out_half == H2_HALF_OPEN)
+        h2_saved_put(&s->trailers_out, fields, n_fields);
+    shutdown_op(stream);
+}
+
+void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_fields,
+                bool end_stream)
+{
+    struct h2_stream *s = from_stream(stream);
+    nghttp2_data_provider body = h2_stream_body();
+    nghttp2_nv room[16];
+    nghttp2_nv *nv;
+
+    if (!is_live(s) || s->head_is_sent)
+        return;
+    s->head_is_sent = true;
+    if (end_stream)
+        s->out_half = H2_HALF_ENDING;
+    nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
+    ensure(nghttp2_submit_response(s->h2->session, s->id, nv, n_fields, end_stream ? NULL : &body) ==
+           0);
+    h2_nv_free(nv, room);
+    h2_schedule(s->h2);
+}
+
+void h2_stream_set_events(struct stream *stream, const struct h2_stream_events *head_events)
+{
+    from_stream(stream)->head_events = head_events;
+}
+
+struct h2 *h2_of(const struct stream *stream)
+{
+    return peek_stream(stream)->h2;
+}
+
+static size_t queued_op(const struct stream *stream)
+{
+    return peek_stream(stream)->out.bytes;
+}
+
+static void pause_op(struct stream *stream)
+{
+    from_stream(stream)->is_paused = true;
+}
+
+static void resume_op(struct stream *stream)
+{
+    struct h2_stream *s = from_stream(stream);
+
+    s->is_paused = false;
+    if (s->in.bytes > 0 || s->in_half == H2_HALF_ENDING || s->fail_err)
+        loop_defer(s->loop, &s->deliver);
+}
+
+/* ------------------------------------------------------------------ the end */
+
+static void free_stream(void *ptr)
+{
+    mem_free(ptr);
+}
+
+static void note_ended(struct h2 *h2)
+{
+    h2->n_open--;
+    h2->capacity_changed = true;
+}
+
+/* Unlinks from everything; the memory goes at the end of the turn. */
+static void detach(struct h2_stream *s)
+{
+    s->is_closed = true;
+    drop_held(s);
+    buf_fini(&s->out);
+    if (is_live(s))
+        note_ended(s->h2);
+    h2_saved_fini(&s->trailers_in);
+    h2_saved_fini(&s->trailers_out);
+    task_cancel(&s->deliver);
+    timer_stop(&s->linger);
+    list_remove(&s->link);
+    if (is_live(s))
+        (void)nghttp2_session_set_stream_user_data(s->h2->session, s->id, NULL);
+    s->h2 = NULL;
+    loop_bury(s->loop, s, free_stream);
+}
+
+static void reset(struct h2_stream *s, uint32_t code)
+{
+    if (!is_live(s))
+        return;
+    (void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
+    h2_schedule(s->h2);
+}
+
+static void on_linger_timeout(struct timer *timer)
+{
+    struct h2_stream *s = container_of(timer, struct h2_stream, linger);
+
+    reset(s, NGHTTP2_CANCEL);
+    detach(s);
+}
+
+/* The owner is gone, but what it wrote before shutdown (or nothing at all) is to be followed by END_STREAM. */
+static bool may_linger(const struct h2_stream *s)
+{
+    if (!is_live(s) || !s->head_is_sent)
+        return false;
+    return s->out_half == H2_HALF_ENDING || (s->out_half == H2_HALF_OPEN && s->out.bytes == 0);
+}
+
+static void to_lingering(struct h2_stream *s)
+{
+    shutdown_op(&s->base);
+    s->is_lingering = true;
+    s->base.events = NULL;
+    s->head_events = NULL;
+    drop_held(s);
+    timer_start(s->loop, &s->linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_timeout);
+}
+
+static uint32_t reset_code(const struct h2_stream *s, int err)
+{
+    if (err == 0)
+        return s->out_half == H2_HALF_ENDED ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL;
+    if (err == -ERR_H2)
+        return NGHTTP2_INTERNAL_ERROR;
+    if (err == -ERR_H2_REFUSED || err == -ERR_OVERLOAD)
+        return NGHTTP2_REFUSED_STREAM;
+    return NGHTTP2_CANCEL;
+}
+
+static void close_op(struct stream *stream, int err)
+{
+    struct h2_stream *s = from_stream(stream);
+
+    if (err == 0 && may_linger(s)) {
+        to_lingering(s);
+        return;
+    }
+    reset(s, reset_code(s, err));
+    detach(s);
+}
+
+const struct stream_ops h2_stream_ops = {
+    .write = write_op,
+    .shutdown = shutdown_op,
+    .pause = pause_op,
+    .resume = resume_op,
+    .close = close_op,
+    .queued = queued_op,
+};
+
+void h2_stream_end_sent(struct h2_stream *s)
+{
+    s->out_half = H2_HALF_ENDED;
+    if (s->is_lingering && s->in_half == H2_HALF_OPEN)
+        reset(s, NGHTTP2_NO_ERROR);
+}
+
+static int err_from_code(uint32_t code)
+{
+    switch (code) {
+    case NGHTTP2_REFUSED_STREAM:
+        return -ERR_H2_REFUSED;
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+    case NGHTTP2_STREAM_CLOSED:
+    case NGHTTP2_FRAME_SIZE_ERROR:
+    case NGHTTP2_COMPRESSION_ERROR:
+        return -ERR_H2;
+    default:
+        return -ERR_RESET;
+    }
+}
+
+/* What the owner must hear of a stream that ended with that code; 0 for nothing. */
+static int closing_err(struct h2_stream *s, uint32_t code)
+{
+    bool peer_is_done = s->in_half != H2_HALF_OPEN;
+
+    if (s->fail_err)
+        return s->fail_err;
+    if (peer_is_done && (s->out_half == H2_HALF_ENDED && code == NGHTTP2_NO_ERROR))
+        return 0;
+    if (peer_is_done && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL)) {
+        s->fail_after_end = true;
+        return s->out_half == H2_HALF_OPEN ? -ERR_RESET : 0;
+    }
+    return err_from_code(code);
+}
+
+void h2_stream_codec_closed(struct h2_stream *s, uint32_t code)
+{
+    s->codec_closed = true;
+    note_ended(s->h2);
+    if (s->is_lingering) {
+        detach(s);
+        return;
+    }
+    s->fail_err = closing_err(s, code);
+    buf_fini(&s->out);
+    s->is_drained = false;
+    if (s->fail_err)
+        loop_defer(s->loop, &s->deliver);
+}
+
+void h2_stream_orphan(struct h2_stream *s, int err)
+{
+    bool was_live = !s->codec_closed;
+
+    if (was_live)
+        (void)nghttp2_session_set_stream_user_data(s->h2->session, s->id, NULL);
+    list_remove(&s->link);
+    s->codec_closed = true;
+    s->h2 = NULL;
+    if (s->is_lingering) {
+        detach(s);
+        return;
+    }
+    if (!was_live && !s->fail_err)
+        return; /* whole: what waits in it can still be read */
+    if (was_live)
+        s->fail_err = err;
+    s->fail_after_end = s->fail_after_end && !was_live;
+    deliver(s);
+}
+
+struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
+{
+    struct h2_stream *s = mem_new(struct h2_stream);
+    size_t max = h2->options.stream_window_max;
+
+    s->base.ops = &h2_stream_ops;
+    s->base.slabs = loop_slabs(h2->loop);
+    s->loop = h2->loop;
+    s->h2 = h2;
+    s->id = id;
+    s->is_paused = true;
+    s->window = h2->options.stream_window;
+    s->opened_ns = loop_now_ns(h2->loop);
+    s->deliver.run = run_deliver;
+    buf_init(&s->in, s->base.slabs, 0, max);
+    buf_init(&s->out, s->base.slabs, H2_QUEUE_LOW, H2_QUEUE_HIGH);
+    list_push_back(&h2->streams, &s->link);
+    h2->n_open++;
+    return s;
+}

@@ -1,0 +1,157 @@
+#include "proxy/tls/tls_identity.h"
+
+#include <openssl/err.h>
+
+#include "proxy/base/mem.h"
+#include "proxy/tls/tls_internal.h"
+
+#define SUITES         "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+#define GROUPS         "X25519:P-256"
+#define CERT_LIST_MAX  65536 /* bytes of a peer's chain */
+
+/* The SSL_CTX counts; this hangs off it and goes with it. */
+struct tls_identity {
+    SSL_CTX *ctx;
+    struct arena arena;
+    struct str id;
+    int64_t not_after_ns;
+};
+
+static int identity_slot; /* OpenSSL's index of ours in an SSL_CTX */
+static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+
+static void free_identity(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
+                          void *argp)
+{
+    struct tls_identity *identity = ptr;
+
+    (void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+    if (!identity)
+        return;
+    arena_fini(&identity->arena);
+    mem_free(identity);
+}
+
+static void make_slot(void)
+{
+    identity_slot = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_identity);
+    ensure(identity_slot >= 0);
+}
+
+/* Everything that does not depend on whose identity it is. None of it can fail on the OpenSSL we build against. */
+static SSL_CTX *new_context(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+
+    ensure(ctx);
+    ensure(SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1);
+    ensure(SSL_CTX_set_ciphersuites(ctx, SUITES) == 1);
+    ensure(SSL_CTX_set1_groups_list(ctx, GROUPS) == 1);
+    ensure(SSL_CTX_set_num_tickets(ctx, 0) == 1);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
+    tls_check_install(ctx);
+    return ctx;
+}
+
+struct tls_identity *tls_identity_anonymous(void)
+{
+    struct tls_identity *identity = mem_new(struct tls_identity);
+
+    ensure(CRYPTO_THREAD_run_once(&once, make_slot) == 1);
+    identity->ctx = new_context();
+    ensure(SSL_CTX_set_ex_data(identity->ctx, identity_slot, identity) == 1);
+    return identity;
+}
+
+static bool use_svid(SSL_CTX *ctx, const struct svid *svid)
+{
+    if (SSL_CTX_use_certificate(ctx, svid->leaf) != 1)
+        return false;
+    if (svid->chain && SSL_CTX_set1_chain(ctx, svid->chain) != 1)
+        return false;
+    return SSL_CTX_use_PrivateKey(ctx, svid->key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+}
+
+int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity)
+{
+    struct tls_identity *identity = tls_identity_anonymous();
+
+    ERR_clear_error();
+    if (!use_svid(identity->ctx, svid)) {
+        ERR_clear_error();
+        tls_identity_unref(identity);
+        return -ERR_TLS;
+    }
+    identity->id = arena_str(&identity->arena, svid->id.text);
+    identity->not_after_ns = svid->not_after_ns;
+    *out_identity = identity;
+    return 0;
+}
+
+struct tls_identity *tls_identity_ref(struct tls_identity *identity)
+{
+    ensure(SSL_CTX_up_ref(identity->ctx) == 1);
+    return identity;
+}
+
+void tls_identity_unref(struct tls_identity *identity)
+{
+    if (identity)
+        SSL_CTX_free(identity->ctx);
+}
+
+struct str tls_identity_id(const struct tls_identity *identity)
+{
+    return identity->id;
+}
+
+int64_t tls_identity_not_after_ns(const struct tls_identity *identity)
+{
+    return identity->not_after_ns;
+}
+
+SSL *tls_identity_ssl(struct tls_identity *identity)
+{
+    return SSL_new(identity->ctx);
+}
+
+struct tls_set *tls_set_new(uint64_t generation, struct trust *trust)
+{
+    struct tls_set *set = mem_new(struct tls_set);
+
+    set->generation = generation;
+    set->trust = trust_ref(trust);
+    return set;
+}
+
+void tls_set_add(struct tls_set *set, struct tls_identity *identity)
+{
+    struct str key = arena_str(&set->arena, identity->id);
+    struct tls_identity *before = map_put(&set->identities, key, tls_identity_ref(identity));
+
+    tls_identity_unref(before);
+}
+
+struct tls_identity *tls_set_find(const struct tls_set *set, struct str id)
+{
+    return map_find(&set->identities, id);
+}
+
+void tls_set_free(struct tls_set *set)
+{
+    size_t idx = 0;
+    struct str key;
+    void *identity;
+
+    while (map_next(&set->identities, &idx, &key, &identity))
+        tls_identity_unref(identity);
+    map_fini(&set->identities);
+    trust_unref(set->trust);
+    arena_fini(&set->arena);
+    mem_free(set);
+}
