@@ -1,0 +1,62 @@
+/*
+ * flow.h - the walk of one connection through the rooms, in the order that the design fixes.
+ *
+ *              identify, authorize, resolve, pick         connected
+ *  ACCEPTED ────────────────────────────────────► CONNECTING ────────► PUMPING ────► CLOSED
+ *      │                                            │  ▲ failed before a byte was sent: another endpoint
+ *      │                                            └──┘
+ *      └── refused ──► CLOSED                       └── no endpoint left, denied ──► CLOSED
+ *
+ * A flow holds nothing of a snapshot: what it needs later it copied. It ends with exactly one reason.
+ *
+ * Bounds: walk_options.max_flows flows a worker; beyond it new ones are refused with -ERR_OVERLOAD.
+ * Owner: flows own themselves; the walk's roster knows them all. Thread: the worker's.
+ */
+#ifndef ISTHMUS_FLOW_FLOW_H
+#define ISTHMUS_FLOW_FLOW_H
+
+#include "proxy/accept/arrival.h"
+#include "proxy/connect/connect.h"
+#include "proxy/pick/lease.h"
+#include "proxy/resolve/resolve.h"
+
+struct traffic;
+
+struct walk_options {
+    struct own_ports own;
+    uint64_t attempt_ns;  /* the first attempt's time while another endpoint is left; doubles */
+    uint64_t connect_ns;  /* all attempts together */
+    uint64_t idle_ns, half_close_ns;
+    unsigned max_flows, max_attempts;
+    bool log_access;
+};
+
+/* What the walk of a worker works with; all borrowed, all of the same loop. */
+struct walk_tools {
+    struct loop *loop;
+    const struct snapshot *const *snapshot;
+    struct connector *connector;
+    struct memory *memory;
+    struct traffic *traffic;
+    struct meter *meter;
+};
+
+struct walk;
+
+struct walk *walk_new(const struct walk_tools *tools, const struct walk_options *options);
+/* Cuts what is left for the reason -ERR_SHUTDOWN and frees. */
+void walk_free(struct walk *walk);
+
+/* Starts the walk of an arrival; takes it. */
+void walk_start(struct walk *walk, struct arrival *arrival);
+
+/* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut. */
+void walk_recheck(struct walk *walk);
+/* Cuts every flow. */
+void walk_cut_all(struct walk *walk, int err);
+size_t walk_flows(const struct walk *walk);
+
+/* One JSON object a flow, separated by commas, at most max of them; state "" shows all. */
+void walk_json(const struct walk *walk, struct str state, size_t max, struct text *out);
+
+#endif

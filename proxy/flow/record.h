@@ -1,0 +1,57 @@
+/*
+ * record.h - what is written about a flow: its traffic series and its one line in the access log.
+ *
+ * Gathered while the walk learns it, written once at the end. A connection between two pods of this node is reported by
+ * both sides, as it would be if they were on two nodes.
+ *
+ * Owner: embedded in the flow. Strings live in the arena given. Thread: the worker's.
+ * Source: ztunnel's access log and metrics (names and their order).
+ */
+#ifndef ISTHMUS_FLOW_RECORD_H
+#define ISTHMUS_FLOW_RECORD_H
+
+#include "proxy/accept/arrival.h"
+#include "proxy/authorize/authorize.h"
+#include "proxy/meter/traffic.h"
+#include "proxy/pump/pump.h"
+
+struct party { /* one end, copied out of the snapshot */
+    struct addr addr;
+    struct str workload, namespace_, identity, cluster;
+    struct str canonical_service, canonical_revision;
+};
+
+struct record {
+    enum arrival_kind kind;
+    bool is_same_node;
+    bool is_mutual_tls;
+    struct party source, destination;
+    struct addr hbone_addr;                 /* the real target behind port 15008 */
+    struct str service_host, service_name, service_namespace;
+    const char *tls_version, *cipher;       /* constants, NULL without TLS */
+    struct str policy;                      /* that decided */
+    struct str dry_run_policy;              /* that would have denied */
+    struct str detail;                      /* the sentence behind the reason */
+    unsigned attempts;
+    struct traffic_series *series[2];       /* by reporter; NULL until opened */
+    uint64_t reported_received, reported_sent;
+};
+
+void record_party(struct party *party, struct arena *arena, const struct workload *workload,
+                  const struct addr *addr);
+void record_service(struct record *record, struct arena *arena, const struct service *service);
+/* What is known of a peer we have no workload for: its verified ID and what its baggage says. */
+void record_peer(struct party *party, struct arena *arena, struct str id, struct str baggage);
+
+/* Opens the series; call when both ends are as known as they will be, at the latest before record_close(). */
+void record_open(struct record *record, struct traffic *traffic);
+/* Adds what moved since the last report. */
+void record_bytes(struct record *record, const struct totals *totals);
+/* Closes the series and writes the line(s). */
+void record_close(struct record *record, const struct totals *totals, uint64_t duration_ns,
+                  bool log_access);
+
+/* The record as JSON members (without braces), for the log and for `ctl connections`. */
+void record_json(const struct record *record, bool inbound_view, struct text *out);
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * The flows of a worker as a whole: counting, rechecking, cutting, showing.
+ */
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/flow/walk.h"
+#include "proxy/meter/meter.h"
+
+#define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
+
+static void on_report(struct timer *timer)
+{
+    struct walk *walk = container_of(timer, struct walk, report);
+    list_foreach(it, &walk->flows[FLOW_PUMPING]) {
+        struct flow *flow = list_entry(it, struct flow, by_state);
+        const struct totals totals = pump_totals(&flow->pump);
+        record_bytes(&flow->record, &totals);
+    }
+    timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
+}
+
+struct walk *walk_new(const struct walk_tools *tools, const struct walk_options *options)
+{
+    struct walk *walk = mem_new(struct walk);
+    walk->tools = *tools;
+    walk->options = *options;
+    walk->next_id = 1;
+    for (int i = 0; i < FLOW_STATES; i++)
+        list_init(&walk->flows[i]);
+    timer_start(tools->loop, &walk->report, REPORT_NS, on_report);
+    return walk;
+}
+
+void walk_free(struct walk *walk)
+{
+    walk_cut_all(walk, -ERR_SHUTDOWN);
+    timer_stop(&walk->report);
+    mem_free(walk);
+}
+
+void walk_cut_all(struct walk *walk, int err)
+{
+    for (int i = 0; i < FLOW_CLOSED; i++) {
+        list_foreach(it, &walk->flows[i])
+            flow_end(list_entry(it, struct flow, by_state), err, (struct str){0});
+    }
+}
+
+size_t walk_flows(const struct walk *walk)
+{
+    return walk->n_flows;
+}
+
+/* What the present snapshot says of a flow that an earlier one allowed. */
+static int recheck_flow(const struct flow *flow, const struct snapshot *snapshot)
+{
+    struct principal source;
+    const struct record *record = &flow->record;
+    if (record->kind == ARRIVAL_OUTBOUND &&
+        identify_pod(snapshot, &record->source.addr.ip, &source) < 0)
+        return -ERR_WORKLOAD_GONE;
+    if (!flow->judged.is_judged)
+        return 0;
+    const struct workload *destination =
+        snapshot_workload_by_ip(snapshot, &flow->judged.destination.ip);
+    if (!destination || !destination->is_local)
+        return -ERR_WORKLOAD_GONE;
+    if (str_is_empty(flow->judged.principal_id))
+        identify_plaintext(snapshot, &flow->judged.source, &source);
+    else if (identify_svid(snapshot, flow->judged.principal_id, &flow->judged.source,
+                           &flow->judged.source, &source) < 0)
+        return -ERR_DENIED_LATE;
+    const struct verdict verdict = authorize(destination, &source, &flow->judged.destination);
+    return verdict.err < 0 ? -ERR_DENIED_LATE : 0;
+}
+
+void walk_recheck(struct walk *walk)
+{
+    const struct snapshot *snapshot = *walk->tools.snapshot;
+    for (int i = FLOW_CONNECTING; i <= FLOW_PUMPING; i++) {
+        list_foreach(it, &walk->flows[i]) {
+            struct flow *flow = list_entry(it, struct flow, by_state);
+            const int err = recheck_flow(flow, snapshot);
+            if (err < 0)
+                flow_end(flow, err, (struct str){0});
+        }
+    }
+}
+
+static void add_flow(const struct flow *flow, struct text *out)
+{
+    const struct totals totals = pump_totals(&flow->pump);
+    const uint64_t age_ns = loop_now_ns(flow->walk->tools.loop) - flow->started_ns;
+    text_addf(out, "{\"id\":%llu,\"state\":\"%s\",\"age_ms\":%llu,\"bytes_received\":%llu,\"bytes_sent\":%llu,",
+              (unsigned long long)flow->id, flow_state_name((enum flow_state)flow->state),
+              (unsigned long long)(age_ns / NS_PER_MS), (unsigned long long)totals.received,
+              (unsigned long long)totals.sent);
+    record_json(&flow->record, flow->record.kind != ARRIVAL_OUTBOUND, out);
+    text_addc(out, '}');
+}
+
+void walk_json(const struct walk *walk, struct str state, size_t max, struct text *out)
+{
+    size_t n = 0;
+    for (enum flow_state i = 0; i < FLOW_CLOSED; i++) {
+        if (!str_is_empty(state) && !str_eq(state, str_from(flow_state_name(i))))
+            continue;
+        for (const struct list *it = walk->flows[i].next; it != &walk->flows[i] && n < max;
+             it = it->next, n++) {
+            if (n > 0)
+                text_addc(out, ',');
+            const struct flow *flow =
+                (const struct flow *)(const void *)((const char *)it -
+                                                    offsetof(struct flow, by_state));
+            add_flow(flow, out);
+        }
+    }
+}
