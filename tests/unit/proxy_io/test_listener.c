@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "captured_net.h"
 #include "peers.h"
 #include "proxy/base/clock.h"
 #include "proxy/io/tcp.h"
@@ -225,6 +226,71 @@ Test(listener, a_caller_that_gave_up_in_the_backlog_does_no_harm)
     cr_expect_eq(ends[0].err, -ERR_RESET);
     cr_expect_not(ends[1].failed);
     close(stays);
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+/* ------------------------------------------------------------------ behind TPROXY */
+
+static struct stream *upstream;
+
+static void on_upstream(void *owner, int err, struct stream *stream)
+{
+    (void)owner;
+    cr_assert_eq(err, 0, "%s", err_text(err));
+    upstream = stream;
+}
+
+static bool has_upstream(void *ctx)
+{
+    (void)ctx;
+    return upstream != NULL;
+}
+
+Test(listener, behind_tproxy_the_local_address_is_the_one_that_was_called)
+{
+    static const char *const called[] = {"10.96.0.10:80", "[fd96::10]:80"};
+    if (!captured_net_enter())
+        cr_skip_test("needs CAP_NET_ADMIN, CAP_SYS_ADMIN and nft");
+    loop = loop_new();
+    const struct listener_options options = {.transparent = true, .mark = CAPTURED_NET_MARK};
+    struct addr any = {.port = 15001};
+    int errnum = 0;
+    door.ends = ends;
+    door.n_ends = N_ENDS;
+    cr_assert_eq(
+        listener_open(loop, &any, &options, door_on_accept, &door, &door.listener, &errnum), 0);
+    for (unsigned row = 0; row < 2; row++) {
+        struct addr service = loopback(called[row]);
+        int fd = plain_connect(&service);
+        cr_assert(run_until_count(loop, &door.n_accepted, row + 1, PATIENCE_MS), "%s", called[row]);
+        struct addr local = tcp_local(ends[row].stream);
+        cr_expect(addr_eq(&local, &service), "%s", called[row]);
+
+        cr_assert_eq(send(fd, "ping", 4, MSG_NOSIGNAL), 4);
+        cr_assert(run_until_count(loop, &ends[row].n_reads, 1, PATIENCE_MS));
+        close(fd);
+    }
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
+Test(listener, a_transparent_connection_comes_from_an_address_that_is_not_ours)
+{
+    if (!captured_net_enter())
+        cr_skip_test("needs CAP_NET_ADMIN, CAP_SYS_ADMIN and nft");
+    loop = loop_new();
+    door_open(&door, loop, "10.97.0.1:0", ends, N_ENDS);
+    const struct tcp_options options = {
+        .transparent = true, .mark = CAPTURED_NET_MARK, .source = loopback("10.96.0.77:0")};
+    tcp_connect(loop, &door.addr, &options, on_upstream, NULL);
+    cr_assert(run_until(loop, has_upstream, NULL, PATIENCE_MS));
+    cr_assert(run_until_count(loop, &door.n_accepted, 1, PATIENCE_MS));
+    struct addr remote = tcp_remote(ends[0].stream);
+    cr_expect(ip_eq(&remote.ip, &options.source.ip));
+    stream_close(upstream, 0);
     close_ends();
     listener_close(door.listener);
     loop_finish(loop);

@@ -1,11 +1,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "captured_net.h"
 #include "proxy/base/text.h"
 #include "proxy/io/udp.h"
 #include "tests/kit/loop_kit.h"
@@ -245,40 +244,12 @@ Test(udp, an_address_in_use_is_an_error_with_its_errno)
     loop_finish(loop);
 }
 
-/* A network of its own in which the range of cluster addresses is local and DNS is redirected, as
- * on a node. */
-static bool enter_captured_network(void)
-{
-    static const char *const commands[] = {
-        "ip link set lo up",
-        "ip rule add fwmark 1 lookup 100",
-        "ip route add local 0.0.0.0/0 dev lo table 100",
-        "ip -6 rule add fwmark 1 lookup 100",
-        "ip -6 route add local ::/0 dev lo table 100",
-        "ip route add 10.96.0.0/16 dev lo src 127.0.0.1",
-        "ip -6 route add fd96::/64 dev lo src ::1",
-        "nft add table inet t",
-        "nft add chain inet t out '{ type route hook output priority mangle; }'",
-        "nft add rule inet t out meta mark 7 accept",
-        "nft add rule inet t out udp dport 53 meta mark set 1",
-        "nft add chain inet t pre '{ type filter hook prerouting priority mangle; }'",
-        "nft add rule inet t pre meta nfproto ipv4 udp dport 53 tproxy ip to :15053",
-        "nft add rule inet t pre meta nfproto ipv6 udp dport 53 tproxy ip6 to :15053",
-    };
-    if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0)
-        return false;
-    for (size_t idx = 0; idx < ARRAY_LEN(commands); idx++)
-        if (system(commands[idx]) != 0)
-            return false;
-    return true;
-}
-
 Test(udp, behind_tproxy_sees_the_original_destination_and_answers_from_it)
 {
     static const char *const asked[] = {"10.96.0.10:53", "[fd96::10]:53", "10.96.0.11:53"};
-    if (!enter_captured_network())
+    if (!captured_net_enter())
         cr_skip_test("needs CAP_NET_ADMIN, CAP_SYS_ADMIN and nft");
-    const struct udp_options options = {.transparent = true, .mark = 7};
+    const struct udp_options options = {.transparent = true, .mark = CAPTURED_NET_MARK};
     struct addr any = {.port = 15053};
     struct inbox server = {0};
     loop = loop_new();
