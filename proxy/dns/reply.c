@@ -79,6 +79,7 @@ bool reply_begin(struct reply *reply, struct str query, bool tcp, uint8_t *out_p
     ensure(reply->packet && knot_pkt_init_response(reply->packet, reply->query) == KNOT_EOK);
     if (reply->has_edns)
         ensure(knot_pkt_reserve(reply->packet, OPT_BYTES) == KNOT_EOK);
+    knot_wire_set_rcode(out_packet, KNOT_RCODE_NOERROR); /* a query may have anything there */
     /* Names outside the zone are relayed to where recursion may be had, so a client that wants it is not turned away. */
     if (knot_wire_get_rd(out_packet))
         knot_wire_set_ra(out_packet);
