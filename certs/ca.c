@@ -305,7 +305,7 @@ int ca_open(struct str dir, struct str trust_domain, struct ca **out_ca, struct 
     int err = 0;
     if (spiffe_check_trust_domain(trust_domain) < 0)
         err = fail(why, -ERR_INVALID, &paths.dir, "the name of the trust domain is malformed");
-    if (err == 0 && (err = file_make_dir(text_str(&paths.dir), 0700)) < 0)
+    if (err == 0 && (file_make_dir(dir, 0700) < 0 || file_make_dir(text_str(&paths.dir), 0700) < 0))
         err = fail_file(why, -ERR_SYSTEM, &paths.dir);
     if (err == 0)
         err = load_or_make_key(ca, &paths, why);
@@ -334,6 +334,13 @@ struct str ca_root_pem(const struct ca *ca)
     return ca->root_pem;
 }
 
+/* A root of the user's own may have no key identifier to point at. */
+static bool add_authority_key(X509 *leaf, X509 *root)
+{
+    return !X509_get0_subject_key_id(root) ||
+           add_extension(leaf, root, NID_authority_key_identifier, "keyid");
+}
+
 static bool fill_leaf(const struct ca *ca, X509 *leaf, struct str id, EVP_PKEY *key, int64_t now_ns,
                       int64_t not_after_ns)
 {
@@ -346,8 +353,7 @@ static bool fill_leaf(const struct ca *ca, X509 *leaf, struct str id, EVP_PKEY *
            add_extension(leaf, ca->root, NID_basic_constraints, "critical,CA:FALSE") &&
            add_extension(leaf, ca->root, NID_key_usage, "critical,digitalSignature") &&
            add_extension(leaf, ca->root, NID_ext_key_usage, "serverAuth,clientAuth") &&
-           add_extension(leaf, ca->root, NID_authority_key_identifier, "keyid") &&
-           add_san(leaf, id) && sign(leaf, ca->key);
+           add_authority_key(leaf, ca->root) && add_san(leaf, id) && sign(leaf, ca->key);
 }
 
 int ca_sign(struct ca *ca, struct str id, EVP_PKEY *key, int64_t ttl_ns, struct text *out_chain_pem)

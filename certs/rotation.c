@@ -2,14 +2,17 @@
  * rotation.c - one table of identities, looked at as a whole: when something changed (at the end of
  * that turn) and when the timer fires.
  *
- * Happy path: want -> check sends the request -> answer -> HELD, the event -> half-life -> check
- * sends again -> ... Failure modes: the source fails            WAITING with backoff; an SVID in
- * hand stays in use the answer is no good       the same: wrong name, wrong key, expired, not an
- * SVID unwanted while in flight    the entry stays, unseen, until the answer comes, so that the
- * bound on requests holds and a new want for the same name cannot meet the old answer the SVID runs
- * out           it is dropped with an event: the identity fails closed the wall clock jumps the
- * timer never sleeps longer than CHECK_MAX_NS, so a jump is seen within that time a CA hands out
- * old SVIDs    (already past half of their life) RENEW_MIN_NS between two requests
+ * Happy path:
+ *   want -> check sends the request -> answer -> HELD, the event -> half-life -> check sends again
+ *
+ * Failure modes:
+ *   - the source fails: WAITING with backoff; an SVID in hand stays in use
+ *   - the answer is no good (wrong name or key, expired, not an SVID): the same
+ *   - unwanted while in flight: the entry stays, unseen, until the answer comes, so that the bound
+ *     on requests holds and a new want for the same name cannot meet the old answer
+ *   - the SVID runs out: it is dropped with an event, the identity fails closed
+ *   - the wall clock jumps: the timer never sleeps longer than CHECK_MAX_NS, so it is seen soon
+ *   - a CA hands out SVIDs past half of their life: RENEW_MIN_NS between two requests
  */
 #include "certs/rotation.h"
 

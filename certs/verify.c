@@ -22,7 +22,7 @@
 #include "proxy/base/err.h"
 
 #define CHAIN_DEPTH_MAX       8
-#define CHAIN_SENT_MAX        16 /* certificates a peer may send: building a path is quadratic in them */
+#define CHAIN_SENT_MAX        16 /* from a peer: building a path is quadratic in them */
 #define AUTH_LEVEL            2
 #define NOT_YET_VALID_SKEW_NS (60 * (int64_t)NS_PER_SEC)
 

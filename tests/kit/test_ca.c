@@ -104,6 +104,8 @@ static void add_basic_constraints(X509 *cert, const struct test_cert *spec)
     else if (spec->is_ca)
         (void)snprintf(value, sizeof(value), "critical,CA:TRUE");
     add_extension(cert, cert, NID_basic_constraints, value);
+    if (spec->basic_constraints_twice)
+        add_extension(cert, cert, NID_basic_constraints, value);
 }
 
 static void add_usages(X509 *cert, const struct test_cert *spec)
@@ -164,8 +166,9 @@ X509 *test_ca_mint(const struct test_ca *issuer, const struct test_cert *spec, E
     ensure(X509_set_pubkey(cert, key) == 1);
     add_basic_constraints(cert, spec);
     add_usages(cert, spec);
-    add_extension(cert, signer, NID_subject_key_identifier, "hash");
-    if (issuer)
+    if (!spec->no_key_ids)
+        add_extension(cert, signer, NID_subject_key_identifier, "hash");
+    if (issuer && !spec->no_key_ids)
         add_extension(cert, signer, NID_authority_key_identifier, "keyid");
     add_san(cert, spec);
     if (spec->name_constraints)

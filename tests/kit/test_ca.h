@@ -25,6 +25,8 @@ struct test_cert {
     const char *subject; /* common name; NULL: empty subject */
     bool is_ca;          /* CA:true, keyCertSign and cRLSign, no extended key usage */
     bool no_basic_constraints;
+    bool basic_constraints_twice;
+    bool no_key_ids;                /* neither subject nor authority key identifier */
     unsigned path_len_plus_one;     /* 0: no pathlen */
     const char *key_usage;          /* as in openssl.cnf; NULL: right, "": absent */
     const char *extended_key_usage; /* NULL: both for a leaf, none for a CA; "": absent */

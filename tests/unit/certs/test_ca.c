@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "certs/ca.h"
@@ -200,7 +201,8 @@ static void put_root(const struct temp_dir *dir, const struct test_ca *root, boo
 Test(ca, uses_the_root_that_was_put_there_and_never_outlives_it)
 {
     struct temp_dir dir = temp_dir_new();
-    struct test_cert spec = {.is_ca = true, .subject = "own", .key = "RSA-2048", .until_s = 600};
+    struct test_cert spec = {
+        .is_ca = true, .subject = "own", .key = "RSA-2048", .until_s = 600, .no_key_ids = true};
     struct test_ca *own = test_ca_under(NULL, &spec);
     EVP_PKEY *key = test_key_new(NULL);
     struct text chain = {0}, why = {0};
@@ -211,6 +213,7 @@ Test(ca, uses_the_root_that_was_put_there_and_never_outlives_it)
     cr_assert_eq(ca_sign(ca, STR(ID), key, HOUR_NS, &chain), 0);
     cr_assert_eq(svid_from_chain(text_str(&chain), key, &svid, &why), 0, "%s", why.ptr);
     cr_assert_eq(X509_verify(svid->leaf, own->key), 1);
+    cr_assert_lt(X509_get_ext_by_NID(svid->leaf, NID_authority_key_identifier, -1), 0);
     cr_assert_eq(ASN1_TIME_compare(X509_get0_notAfter(svid->leaf), X509_get0_notAfter(own->cert)),
                  0);
     svid_unref(svid);
@@ -280,6 +283,7 @@ Test(ca, refuses_a_folder_or_a_trust_domain_that_cannot_be)
     struct temp_dir dir = temp_dir_new(), gone = temp_dir_new();
 
     temp_dir_remove(&gone);
+    strcat(gone.path, "/sub");
     cr_assert_eq(open_fails(&gone, "td"), -ERR_SYSTEM);
     cr_assert_eq(open_fails(&dir, "Not A Domain"), -ERR_INVALID);
     temp_dir_remove(&dir);

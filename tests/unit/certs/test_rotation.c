@@ -326,6 +326,12 @@ Test(rotation, backs_off_from_1_s_to_150_s_with_jitter)
     cr_assert(longest_s > 75);
     answer(bench, 12);
     cr_assert_eq(status_of(bench, ID_A).last_error.len, 0);
+
+    /* A success starts it over. */
+    pass(bench, LIFE_S * 0.56);
+    refuse(bench, 13);
+    pass(bench, 2.25);
+    cr_assert_eq(bench->n_asked, 15);
     bench_free(bench);
 }
 

@@ -138,6 +138,7 @@ Test(verify, refuses_leaves_that_break_a_rule_of_the_standard_in_both_roles)
         {"X39 bytes behind", {.san_der = TEXT("\x30\x12\x86\x10spiffe://west/ab\x05\x00")}},
         {"X39 empty", {.san_der = TEXT("\x30\x00")}},
         {"SAN twice", {GOOD, .san_twice = true}},
+        {"basicConstraints twice", {GOOD, .basic_constraints_twice = true}},
         {"S13", {.uris = {TEXT("SPIFFE://west.example/x")}}},
         {"S16", {.uris = {TEXT("spiffe://West.example/x")}}},
         {"S18", {.uris = {TEXT("spiffe://root@west.example/x")}}},
@@ -390,6 +391,33 @@ Test(verify, refuses_a_ca_presented_as_the_peer) /* X41, X44 */
     world_free(&world);
 }
 
+Test(verify, refuses_a_certificate_with_any_byte_changed)
+{
+    struct world world = world_new();
+    struct test_cert spec = {GOOD, .other_names = true};
+    X509 *leaf = test_ca_mint(world.west, &spec, NULL);
+    unsigned char *der = NULL;
+    int len = i2d_X509(leaf, &der);
+    struct verify_result result;
+
+    cr_assert_eq(verify(&world, leaf, NULL, CLIENT, &result), 0, "%s", result.reason);
+    for (int i = 0; i < 2 * len; i++) {
+        unsigned char flip = i % 2 ? 0x01 : 0x80;
+        const unsigned char *at = der;
+
+        der[i / 2] ^= flip;
+        X509 *changed = d2i_X509(NULL, &at, len);
+        ERR_clear_error();
+        if (changed)
+            cr_assert_lt(verify(&world, changed, NULL, CLIENT, &result), 0, "byte %d", i / 2);
+        X509_free(changed);
+        der[i / 2] ^= flip;
+    }
+    OPENSSL_free(der);
+    X509_free(leaf);
+    world_free(&world);
+}
+
 Test(verify, refuses_a_self_signed_leaf)
 {
     struct world world = world_new();
@@ -399,6 +427,59 @@ Test(verify, refuses_a_self_signed_leaf)
 
     cr_assert_eq(verify(&world, leaf, NULL, CLIENT, &result), -ERR_TLS_CHAIN);
     X509_free(leaf);
+    world_free(&world);
+}
+
+/* bundle_check() lets no leaf into a bundle; should one get there all the same, it is no peer. */
+Test(verify, refuses_a_leaf_that_is_itself_an_anchor) /* X44 */
+{
+    struct world world = world_new();
+    struct test_cert spec = {GOOD, .subject = "self"};
+    X509 *leaf = test_ca_mint(NULL, &spec, NULL);
+    struct verify_result result;
+
+    X509_STORE_add_cert(trust_find(world.trust, STR("west.example"))->store, leaf);
+    cr_assert_eq(verify(&world, leaf, NULL, CLIENT, &result), -ERR_TLS_CHAIN);
+    X509_free(leaf);
+    world_free(&world);
+}
+
+Test(verify, follows_the_bundle_through_a_change_of_roots) /* R3, R4 */
+{
+    struct world world = world_new();
+    struct test_ca *new = test_ca_new("west.example");
+    struct test_cert spec = {GOOD};
+    X509 *by_old = test_ca_mint(world.west, &spec, NULL), *by_new = test_ca_mint(new, &spec, NULL);
+    struct text old_pem = {0}, new_pem = {0}, both = {0}, why = {0};
+
+    test_ca_pem(world.west, &old_pem);
+    test_ca_pem(new, &new_pem);
+    text_addf(&both, "%s%s", old_pem.ptr, new_pem.ptr);
+
+    const struct {
+        struct str pem;
+        int err_old, err_new;
+    } rows[] = {{text_str(&old_pem), 0, -ERR_TLS_CHAIN},
+                {text_str(&both), 0, 0},
+                {text_str(&new_pem), -ERR_TLS_CHAIN, 0},
+                {STR(""), -ERR_TLS_TRUST_DOMAIN, -ERR_TLS_TRUST_DOMAIN}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct trust *next = NULL;
+        struct verify_result result;
+
+        cr_assert_eq(trust_with(world.trust, STR("west.example"), rows[i].pem, &next, &why), 0);
+        trust_unref(world.trust);
+        world.trust = next;
+        cr_assert_eq(verify(&world, by_old, NULL, CLIENT, &result), rows[i].err_old, "row %zu", i);
+        cr_assert_eq(verify(&world, by_new, NULL, CLIENT, &result), rows[i].err_new, "row %zu", i);
+    }
+    text_fini(&old_pem);
+    text_fini(&new_pem);
+    text_fini(&both);
+    X509_free(by_old);
+    X509_free(by_new);
+    test_ca_free(new);
     world_free(&world);
 }
 
