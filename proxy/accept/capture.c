@@ -137,51 +137,6 @@ static int remove_table(struct nft_ctx *nft, struct text *why)
     return err;
 }
 
-static int replace_table(struct capture *capture, struct text *why)
-{
-    struct text commands = {0};
-    text_addf(&commands, "add table inet isthmus\ndelete table inet isthmus\n");
-    capture_rules(&capture->options, &commands);
-    const int err = run(capture->nft, &commands, why);
-    text_fini(&commands);
-    return err;
-}
-
-static void free_capture(struct capture *capture)
-{
-    nft_ctx_free(capture->nft);
-    text_fini(&capture->sets);
-    mem_free(capture);
-}
-
-int capture_install(const struct capture_options *options, struct capture **out_capture,
-                    struct text *why)
-{
-    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-    if (!nft || nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0) {
-        text_addf(why, "libnftables cannot be started");
-        if (nft)
-            nft_ctx_free(nft);
-        return -ERR_SYSTEM;
-    }
-    struct capture *capture = mem_new(struct capture);
-    capture->options = *options;
-    capture->nft = nft;
-    int err = routes_add(options->route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK, why);
-    if (err < 0)
-        goto fail;
-    err = replace_table(capture, why);
-    if (err < 0)
-        goto fail_routes;
-    *out_capture = capture;
-    return 0;
-fail_routes:
-    routes_remove(options->route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK);
-fail:
-    free_capture(capture);
-    return err;
-}
-
 static void add_elements(struct text *commands, const struct family *family, uint8_t ip_len,
                          const struct snapshot *snapshot)
 {
@@ -203,11 +158,63 @@ static void add_elements(struct text *commands, const struct family *family, uin
         text_addf(commands, " }\n");
 }
 
+/* The commands that make the sets hold the snapshot's pods. */
+static void add_sets(struct text *commands, const struct snapshot *snapshot)
+{
+    add_elements(commands, &families[0], 4, snapshot);
+    add_elements(commands, &families[1], 16, snapshot);
+}
+
+static int replace_table(struct capture *capture, const struct snapshot *snapshot,
+                         struct text *why)
+{
+    struct text commands = {0};
+    add_sets(&capture->sets, snapshot);
+    text_addf(&commands, "add table inet isthmus\ndelete table inet isthmus\n");
+    capture_rules(&capture->options, &commands);
+    text_add(&commands, text_str(&capture->sets));
+    const int err = run(capture->nft, &commands, why);
+    text_fini(&commands);
+    return err;
+}
+
+static void free_capture(struct capture *capture)
+{
+    nft_ctx_free(capture->nft);
+    text_fini(&capture->sets);
+    mem_free(capture);
+}
+
+int capture_install(const struct capture_options *options, const struct snapshot *snapshot,
+                    struct capture **out_capture, struct text *why)
+{
+    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+    if (!nft || nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0) {
+        text_addf(why, "libnftables cannot be started");
+        if (nft)
+            nft_ctx_free(nft);
+        return -ERR_SYSTEM;
+    }
+    struct capture *capture = mem_new(struct capture);
+    capture->options = *options;
+    capture->nft = nft;
+    int err = routes_add(options->route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK, why);
+    if (err < 0)
+        goto fail;
+    err = replace_table(capture, snapshot, why);
+    if (err < 0)
+        goto fail;
+    *out_capture = capture;
+    return 0;
+fail:
+    free_capture(capture);
+    return err;
+}
+
 int capture_update(struct capture *capture, const struct snapshot *snapshot, struct text *why)
 {
     struct text commands = {0};
-    add_elements(&commands, &families[0], 4, snapshot);
-    add_elements(&commands, &families[1], 16, snapshot);
+    add_sets(&commands, snapshot);
     if (str_eq(text_str(&commands), text_str(&capture->sets))) {
         text_fini(&commands);
         return 0;

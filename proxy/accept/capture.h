@@ -37,9 +37,11 @@ struct capture_options {
 
 struct capture;
 
-/* Installs the table (with no pods yet) and the routes. 0, or -ERR_SYSTEM with what failed in *why and nothing left. */
-MUST_USE int capture_install(const struct capture_options *options, struct capture **out_capture,
-                             struct text *why);
+/* Installs the routes and the table, with the snapshot's local mesh workloads in it, in one transaction: pods that an
+ * earlier table held back are never let through in between. 0, or -ERR_SYSTEM with what failed in *why; an earlier table
+ * is then still there. */
+MUST_USE int capture_install(const struct capture_options *options, const struct snapshot *snapshot,
+                             struct capture **out_capture, struct text *why);
 /* Makes the sets hold exactly the addresses of the snapshot's local mesh workloads. Does nothing when they already do.
  * 0, or -ERR_SYSTEM with the sets as they were. */
 MUST_USE int capture_update(struct capture *capture, const struct snapshot *snapshot,

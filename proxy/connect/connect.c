@@ -6,7 +6,10 @@
 #include "proxy/connect/connect.h"
 
 #include "proxy/base/arena.h"
+#include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+
+#define IDENTITY_POLL_NS (UINT64_C(50) * NS_PER_MS)
 
 struct connector {
     struct loop *loop;
@@ -23,8 +26,7 @@ struct connect {
     void (*on_done)(void *owner, int err, const struct upstream *upstream, struct str why);
     void *owner;
     struct timer timer;
-    struct task fail_later;
-    int fail_err;
+    struct timer identity; /* running while the identity's certificate is awaited */
     struct tcp_connect *dial;
     struct pool_waiter waiter;
     struct tunnel *tunnel; /* while the stream waits for its head */
@@ -42,7 +44,7 @@ static void free_connect(void *ptr)
 static void dismantle(struct connect *connect, int err)
 {
     timer_stop(&connect->timer);
-    task_cancel(&connect->fail_later);
+    timer_stop(&connect->identity);
     pool_forget(&connect->waiter);
     if (connect->dial)
         tcp_connect_cancel(connect->dial);
@@ -185,20 +187,19 @@ static void on_tunnel(struct pool_waiter *waiter, int err, struct tunnel *tunnel
         ask_pool(connect); /* it filled up meanwhile */
 }
 
-static void on_fail_later(struct task *task)
+static void on_identity_timer(struct timer *timer)
 {
-    struct connect *connect = container_of(task, struct connect, fail_later);
-    fail(connect, connect->fail_err, (struct str){0});
+    ask_pool(container_of(timer, struct connect, identity));
 }
 
+/* A pod that has just come to the node has no certificate for a moment: worth waiting for, within the time there is. */
 static void ask_pool(struct connect *connect)
 {
     const struct connector *connector = connect->connector;
     const struct tls_set *set = *connector->tls;
     struct tls_identity *identity = set ? tls_set_find(set, connect->request.identity) : NULL;
     if (!identity) {
-        connect->fail_err = -ERR_NO_IDENTITY;
-        loop_defer(connector->loop, &connect->fail_later);
+        timer_start(connector->loop, &connect->identity, IDENTITY_POLL_NS, on_identity_timer);
         return;
     }
     const struct tunnel_options options = {
@@ -221,7 +222,8 @@ static void on_timeout(struct timer *timer)
     struct connect *connect = container_of(timer, struct connect, timer);
     if (connect->stream)
         tunnel_retire(connect->tunnel);
-    fail(connect, -ERR_CONNECT_TIMEOUT, (struct str){0});
+    const bool awaits_identity = timer_is_running(&connect->identity);
+    fail(connect, awaits_identity ? -ERR_NO_IDENTITY : -ERR_CONNECT_TIMEOUT, (struct str){0});
 }
 
 static void keep_request(struct connect *connect, const struct connect_request *request)
@@ -248,9 +250,7 @@ struct connect *connect_start(struct connector *connector, const struct connect_
     connect->on_done = on_done;
     connect->owner = owner;
     connect->waiter.on_tunnel = on_tunnel;
-    connect->fail_later.run = on_fail_later;
     list_init(&connect->waiter.link);
-    list_init(&connect->fail_later.link);
     keep_request(connect, request);
     timer_start(connector->loop, &connect->timer, request->timeout_ns, on_timeout);
     if (request->through_tunnel)
