@@ -19,6 +19,9 @@
 #include "config/model.h"
 #include "proxy/base/text.h"
 
+#define XDS_RESOURCE_MAX_BYTES ((size_t)1 << 20) /* of one resource; a larger one is refused */
+#define XDS_NAME_MAX_BYTES     2100              /* of its name: spiffe:// and the longest trust domain fit */
+
 enum xds_type { XDS_ADDRESS, XDS_AUTHORIZATION, XDS_SECRET, XDS_TYPES };
 
 const char *xds_type_url(enum xds_type type);

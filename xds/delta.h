@@ -89,7 +89,9 @@ void delta_server_free(struct delta_server *server);
 struct str delta_server_node(const struct delta_server *server);
 
 /* One DeltaDiscoveryRequest. May append responses through send. 0, or -ERR_INVALID with *why when the bytes are no such
- * message or break the protocol: the stream should be ended with INVALID_ARGUMENT. A NACK is logged and counted. */
+ * message or break the protocol: the stream should be ended with INVALID_ARGUMENT; or -ERR_LIMIT when it was so slow that
+ * removals it has not seen are forgotten: it should be ended with RESOURCE_EXHAUSTED, and the client begins anew. A NACK
+ * is logged and counted. */
 MUST_USE int delta_server_receive(struct delta_server *server, struct str message,
                                   void (*send)(void *owner, struct str message), void *owner,
                                   struct text *why);

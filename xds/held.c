@@ -1,0 +1,80 @@
+#include "xds/held.h"
+
+#include "proxy/base/mem.h"
+
+#define FIRST_CAP ((size_t)64)
+
+struct held_item *held_find(const struct held *held, enum xds_type type, struct str name)
+{
+    return map_find(&held->by_name[type], name);
+}
+
+struct held_item *held_item_new(const struct held_source *source, struct text *why)
+{
+    struct held_item *item = mem_new(struct held_item);
+    struct delta_resource *resource = &item->resource;
+
+    item->type = source->type;
+    if (xds_decode(source->type, source->name, source->bytes, &resource->arena, &resource->model,
+                   why)) {
+        held_item_free(item);
+        return NULL;
+    }
+    resource->name = resource->model.name;
+    resource->version = arena_str(&resource->arena, source->version);
+    resource->bytes = arena_str(&resource->arena, source->bytes);
+    return item;
+}
+
+void held_item_free(struct held_item *item)
+{
+    arena_fini(&item->resource.arena);
+    mem_free(item);
+}
+
+static void append(struct held *held, struct held_item *item)
+{
+    if (held->len == held->cap) {
+        held->cap = held->cap ? held->cap * 2 : FIRST_CAP;
+        held->items = mem_realloc(held->items, held->cap * sizeof(struct held_item *));
+    }
+    item->idx = held->len;
+    held->items[held->len++] = item;
+}
+
+void held_put(struct held *held, struct held_item *item)
+{
+    struct held_item *before = map_put(&held->by_name[item->type], item->resource.name, item);
+
+    if (before) {
+        item->idx = before->idx;
+        held->items[item->idx] = item;
+        held_item_free(before);
+    } else {
+        append(held, item);
+    }
+}
+
+bool held_remove(struct held *held, enum xds_type type, struct str name)
+{
+    struct held_item *item = map_remove(&held->by_name[type], name);
+    struct held_item *last;
+
+    if (!item)
+        return false;
+    last = held->items[--held->len];
+    last->idx = item->idx;
+    held->items[item->idx] = last;
+    held_item_free(item);
+    return true;
+}
+
+void held_fini(struct held *held)
+{
+    for (size_t i = 0; i < held->len; i++)
+        held_item_free(held->items[i]);
+    for (unsigned type = 0; type < XDS_TYPES; type++)
+        map_fini(&held->by_name[type]);
+    mem_free(held->items);
+    *held = (struct held){0};
+}
