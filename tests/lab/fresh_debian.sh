@@ -68,7 +68,7 @@ if [ ! -e "$base/.complete" ]; then
     debootstrap --variant=minbase --include=git,ca-certificates $suite "$base.new" "$mirror"
     echo "deb $mirror $suite main" >"$base.new/etc/apt/sources.list"
     for more in $suite-updates $suite-security; do
-        from=$(mirror_of $more)
+        from=$(mirror_of "$more")
         [ -z "$from" ] || echo "deb $from $more main" >>"$base.new/etc/apt/sources.list"
     done
     apt-config dump | grep -E '^Acquire::https?::Proxy ' >"$base.new/etc/apt/apt.conf.d/90proxy" || true
