@@ -273,7 +273,7 @@ static void start_own_handles(struct loop *loop)
 struct loop *loop_new(void)
 {
     /* A write to a connection that the peer reset must be an error of that connection. */
-    signal(SIGPIPE, SIG_IGN);
+    ensure(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
 
     struct loop *loop = mem_new(struct loop);
     ensure(uv_loop_init(&loop->uv) == 0);

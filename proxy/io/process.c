@@ -21,7 +21,7 @@ static void on_uv_signal(uv_signal_t *uv, int signum)
 struct signal_watch *signal_watch_open(struct loop *loop, int signum,
                                        void (*on_signal)(void *owner, int signum), void *owner)
 {
-    signal(SIGPIPE, SIG_IGN);
+    ensure(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     struct signal_watch *watch = mem_new(struct signal_watch);
     *watch = (struct signal_watch){.loop = loop, .on_signal = on_signal, .owner = owner};
     ensure(uv_signal_init(loop_uv(loop), &watch->uv) == 0);

@@ -64,14 +64,14 @@ static inline void stream_set_owner(struct stream *stream, const struct stream_e
     stream->owner = owner;
 }
 
-/* Queues bytes for writing; takes the reference. True: go on. False: the bytes are queued, but stop until on_drain.
+/* Queues bytes for writing, at most SLAB_BYTES a call; takes the reference. True: go on. False: the bytes are queued, but stop until on_drain.
  * After a failure or stream_shutdown() the bytes are dropped (true). */
 static inline bool stream_write(struct stream *stream, struct slice bytes)
 {
     return stream->ops->write(stream, bytes);
 }
 
-/* The same from memory that is copied. */
+/* The same from memory that is copied; also at most SLAB_BYTES a call. */
 bool stream_write_copy(struct stream *stream, const void *bytes, size_t len);
 
 /* Ends our direction after what is queued. At most once. */
@@ -94,7 +94,9 @@ static inline void stream_resume(struct stream *stream)
  * Ends the stream and gives up the pointer. err 0: politely; both directions are at their end, or what is left is not
  * wanted. err < 0: abortively, so that the peer learns that bytes are missing: RST on TCP, RST_STREAM on HTTP/2.
  * Queued bytes are dropped unless stream_shutdown() was called before and err is 0, in which case the layer keeps
- * flushing them in the background for at most STREAM_LINGER_MS (TCP, TLS and HTTP/2 streams alike).
+ * flushing them in the background for at most STREAM_LINGER_MS (TCP, TLS and HTTP/2 streams alike). If the
+ * peer has not ended its direction by then, TCP meanwhile reads and drops what still comes: left unread, it would make
+ * the kernel answer our last bytes with a reset.
  */
 #define STREAM_LINGER_MS 5000
 static inline void stream_close(struct stream *stream, int err)

@@ -223,7 +223,12 @@ static int send_to(struct udp *udp, int fd, struct str packet, const struct addr
                    struct control *control, size_t control_len)
 {
     struct sockaddr_storage sa;
-    struct iovec iov = {(void *)(uintptr_t)packet.ptr, packet.len};
+
+    const union { /* an iovec is not const, since it also receives */
+        const char *given;
+        char *taken;
+    } bytes = {packet.ptr};
+    struct iovec iov = {bytes.taken, packet.len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     if (remote) {
         message.msg_name = &sa;
