@@ -101,8 +101,7 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
         struct slab *slab =
             loop_read_slab(tcp->loop); /* the one of on_alloc(): nothing ran since */
         assume((uint8_t *)room->base == slab->bytes + slab->used);
-        struct slice bytes = slice_of(slab, slab->used, (size_t)n_read);
-        slab->used += (uint32_t)n_read;
+        struct slice bytes = slice_of(slab, slab->used, (size_t)n_read); /* counts them as used */
         tcp->stream.events->on_data(tcp->stream.owner, bytes);
         slice_release(bytes);
     }

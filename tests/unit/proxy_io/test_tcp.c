@@ -389,6 +389,21 @@ Test(tcp, small_reads_share_a_slab_and_idle_connections_hold_none)
     finish();
 }
 
+Test(tcp, reads_that_are_kept_fill_slab_after_slab)
+{
+    static const struct stream_events keeping = {keep, ignore, ignore, ignore_err};
+    static const char bytes[40000];
+    start();
+    stream_set_owner(b.stream, &keeping, &b);
+    for (unsigned idx = 0; idx < 8; idx++) {
+        stream_write_copy(a.stream, bytes, sizeof(bytes));
+        cr_assert(run_until_count(loop, &n_kept, idx + 1, PATIENCE_MS));
+    }
+    for (unsigned idx = 0; idx < n_kept; idx++)
+        slice_release(kept[idx]);
+    finish();
+}
+
 Test(tcp, knows_both_addresses_on_both_sides)
 {
     start();
