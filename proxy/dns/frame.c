@@ -80,3 +80,13 @@ void dns_framer_fini(struct dns_framer *framer)
     text_fini(&framer->held);
     *framer = (struct dns_framer){0};
 }
+
+bool dns_frame_write(struct stream *stream, uint8_t *frame, size_t message_len)
+{
+    size_t len = DNS_FRAME_HEAD_BYTES + message_len;
+    size_t first = len < SLAB_BYTES ? len : SLAB_BYTES; /* the longest frame is one byte longer */
+    frame[0] = (uint8_t)(message_len >> 8);
+    frame[1] = (uint8_t)message_len;
+    bool go_on = stream_write_copy(stream, frame, first);
+    return (len == first || stream_write_copy(stream, frame + first, len - first)) && go_on;
+}

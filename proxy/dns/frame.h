@@ -10,8 +10,8 @@
 #ifndef ISTHMUS_DNS_FRAME_H
 #define ISTHMUS_DNS_FRAME_H
 
-#include "proxy/base/slice.h"
 #include "proxy/base/text.h"
+#include "proxy/io/stream.h"
 
 struct dns_framer {
     struct slice rest; /* came and was not looked at yet */
@@ -26,5 +26,9 @@ void dns_framer_feed(struct dns_framer *framer, struct slice bytes);
 bool dns_framer_next(struct dns_framer *framer, struct str *out_message);
 bool dns_framer_is_drained(const struct dns_framer *framer);
 void dns_framer_fini(struct dns_framer *framer);
+
+/* Writes the length and then the message that stands behind DNS_FRAME_HEAD_BYTES of room for it. False: stop until
+ * on_drain, as with stream_write(). */
+bool dns_frame_write(struct stream *stream, uint8_t *frame, size_t message_len);
 
 #endif

@@ -72,9 +72,7 @@ static void close_if_done(struct session *session)
 static void send_packet(struct session *session, size_t len)
 {
     uint8_t *frame = session->sessions->context->frame;
-    frame[0] = (uint8_t)(len >> 8);
-    frame[1] = (uint8_t)len;
-    session->is_full = !stream_write_copy(session->stream, frame, DNS_FRAME_HEAD_BYTES + len);
+    session->is_full = !dns_frame_write(session->stream, frame, len);
 }
 
 static void send_servfail(struct session *session, struct str query)

@@ -25,8 +25,8 @@ struct ask {
     uint64_t deadline_ns;
     uint16_t client_id;
     bool is_sent, is_transfer, is_answered;
-    size_t len;      /* of the frame */
-    uint8_t frame[]; /* the query with our id, its length before it */
+    size_t query_len;
+    uint8_t frame[]; /* room for the length, then the query with our id */
 };
 
 struct dns_upstream {
@@ -48,7 +48,7 @@ struct dns_upstream {
 
 static struct str ask_query(const struct ask *ask)
 {
-    return str_of(ask->frame + DNS_FRAME_HEAD_BYTES, ask->len - DNS_FRAME_HEAD_BYTES);
+    return str_of(ask->frame + DNS_FRAME_HEAD_BYTES, ask->query_len);
 }
 
 static void on_deadline(struct timer *timer);
@@ -276,7 +276,7 @@ static void flush(struct dns_upstream *upstream)
         if (ask->is_sent)
             continue;
         ask->is_sent = true;
-        upstream->is_full = !stream_write_copy(upstream->stream, ask->frame, ask->len);
+        upstream->is_full = !dns_frame_write(upstream->stream, ask->frame, ask->query_len);
     }
 }
 
@@ -311,9 +311,7 @@ static struct ask *ask_new(struct dns_upstream *upstream, struct str query)
     ask->client_id = dns_id(query);
     ask->is_transfer = is_transfer(query);
     ask->deadline_ns = loop_now_ns(upstream->context->loop) + TIMEOUT_NS;
-    ask->len = DNS_FRAME_HEAD_BYTES + query.len;
-    ask->frame[0] = (uint8_t)(query.len >> 8);
-    ask->frame[1] = (uint8_t)query.len;
+    ask->query_len = query.len;
     memcpy(ask->frame + DNS_FRAME_HEAD_BYTES, query.ptr, query.len);
     dns_set_id(ask->frame + DNS_FRAME_HEAD_BYTES, free_id(upstream));
     return ask;
