@@ -92,6 +92,11 @@ struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind doo
     return acceptor->addrs[door];
 }
 
+size_t acceptor_sessions(const struct acceptor *acceptor)
+{
+    return tunnel_server_sessions(acceptor->tunnels);
+}
+
 void acceptor_recheck(struct acceptor *acceptor)
 {
     tunnel_server_recheck(acceptor->tunnels);

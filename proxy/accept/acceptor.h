@@ -28,6 +28,8 @@ MUST_USE int acceptor_open(struct loop *loop, const struct acceptor_options *opt
                            struct acceptor **out_acceptor, struct text *why);
 /* Where a door is, for tests that asked for port 0. */
 struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind door);
+/* Inbound tunnels that are open. */
+size_t acceptor_sessions(const struct acceptor *acceptor);
 /* The snapshot or the identities have changed. */
 void acceptor_recheck(struct acceptor *acceptor);
 /* Closes the listeners (their backlog is still served) and says GOAWAY on every tunnel. */

@@ -15,6 +15,8 @@
 
 #include "proxy/connect/pool.h"
 
+#define CONNECT_TUNNEL_PORT 15008 /* where the nodes of all peers listen, as ztunnel's do */
+
 struct connector_options {
     uint32_t mark;
     bool transparent; /* may bind to addresses that are not ours */

@@ -151,16 +151,15 @@ static bool may_try_again(int err)
     case ERR_TUNNEL_DENIED:
     case ERR_TUNNEL_BAD_REQUEST:
     case ERR_TUNNEL_STATUS:
-    case ERR_NO_IDENTITY:
     case ERR_SYSTEM: return false;
     default: return true;
     }
 }
 
-/* These say nothing about the endpoint: the tunnel to it was about to end anyway. */
+/* These say nothing about the endpoint: the tunnel to it was about to end anyway, or our own certificate is awaited. */
 static bool is_blameless(int err)
 {
-    return err == -ERR_H2_GOAWAY || err == -ERR_H2_REFUSED;
+    return err == -ERR_H2_GOAWAY || err == -ERR_H2_REFUSED || err == -ERR_NO_IDENTITY;
 }
 
 static uint64_t time_left_ns(const struct flow *flow)

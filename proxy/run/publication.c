@@ -1,0 +1,51 @@
+#include "proxy/run/publication.h"
+
+#include "proxy/base/mem.h"
+
+struct publication {
+    void *object;
+    void (*free_fn)(void *object);
+    struct mailbox *control;
+    size_t n_out;
+};
+
+static void on_returned(struct letter *letter, void *receiver)
+{
+    struct delivery *delivery = container_of(letter, struct delivery, letter);
+    struct publication *publication = delivery->publication;
+    (void)receiver;
+    mem_free(delivery);
+    if (--publication->n_out > 0)
+        return;
+    publication->free_fn(publication->object);
+    mem_free(publication);
+}
+
+void publish(void *object, void (*free_fn)(void *object), struct mailbox *const *workers, size_t n,
+             struct mailbox *control, void (*deliver)(struct letter *letter, void *worker))
+{
+    if (n == 0) {
+        free_fn(object);
+        return;
+    }
+    struct publication *publication = mem_new(struct publication);
+    publication->object = object;
+    publication->free_fn = free_fn;
+    publication->control = control;
+    publication->n_out = n;
+    for (size_t i = 0; i < n; i++) {
+        struct delivery *delivery = mem_new(struct delivery);
+        delivery->publication = publication;
+        delivery->object = object;
+        delivery->letter.deliver = deliver;
+        mailbox_post(workers[i], &delivery->letter);
+    }
+}
+
+void delivery_return(struct delivery *delivery)
+{
+    if (!delivery)
+        return;
+    delivery->letter.deliver = on_returned;
+    mailbox_post(delivery->publication->control, &delivery->letter);
+}

@@ -1,0 +1,369 @@
+/*
+ * Happy path: worker_start -> setup (in the thread) -> deliveries -> doors open -> flows.
+ * Failure modes: a port is taken (told to control, which ends the process with that sentence).
+ */
+#include "proxy/run/worker.h"
+
+#include <stdio.h>
+
+#include "proxy/accept/acceptor.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+#include "proxy/base/sm.h"
+#include "proxy/dns/server.h"
+#include "proxy/flow/flow.h"
+#include "proxy/run/publication.h"
+
+enum worker_state { WORKER_WAITING, WORKER_SERVING, WORKER_DRAINING, WORKER_FAILED, WORKER_STATES };
+
+struct worker {
+    /* the control thread's */
+    unsigned idx;
+    char name[16];
+    struct thread *thread;
+    /* constant */
+    const struct proxy_config *config;
+    struct mailbox *control;
+    const struct worker_events *events;
+    /* the worker's */
+    int state;
+    struct loop *loop;
+    struct mailbox *inbox;
+    struct delivery *snapshot_delivery, *tls_delivery;
+    const struct snapshot *snapshot;
+    const struct tls_set *tls;
+    const struct trust *trust;
+    struct meter *meter;
+    struct traffic *traffic;
+    struct memory *memory;
+    struct connector *connector;
+    struct walk *walk;
+    struct acceptor *acceptor;
+    struct dns_server *dns;
+    struct timer drain_check;
+};
+
+static const struct sm_rule worker_rules[WORKER_STATES] = {
+    [WORKER_WAITING] = {"waiting", SM_TO(WORKER_SERVING) | SM_TO(WORKER_DRAINING) |
+                                       SM_TO(WORKER_FAILED)},
+    [WORKER_SERVING] = {"serving", SM_TO(WORKER_DRAINING)},
+    [WORKER_DRAINING] = {"draining", 0},
+    [WORKER_FAILED] = {"failed", SM_TO(WORKER_DRAINING)},
+};
+
+#define DRAIN_CHECK_NS UINT64_C(20000000)
+
+/* ---- what control hears ----------------------------------------------------------------------------------------- */
+
+enum notice_kind { NOTICE_SERVING, NOTICE_FAILED, NOTICE_DRAINED };
+
+struct notice {
+    struct letter letter;
+    enum notice_kind kind;
+    struct worker *worker;
+    struct text why;
+};
+
+static void on_notice(struct letter *letter, void *owner)
+{
+    struct notice *notice = container_of(letter, struct notice, letter);
+    struct worker *worker = notice->worker;
+    switch (notice->kind) {
+    case NOTICE_SERVING: worker->events->on_serving(owner, worker); break;
+    case NOTICE_FAILED: worker->events->on_failed(owner, worker, text_str(&notice->why)); break;
+    case NOTICE_DRAINED: worker->events->on_drained(owner, worker); break;
+    }
+    text_fini(&notice->why);
+    mem_free(notice);
+}
+
+/* Takes the text. */
+static void tell(struct worker *worker, enum notice_kind kind, struct text why)
+{
+    struct notice *notice = mem_new(struct notice);
+    notice->letter.deliver = on_notice;
+    notice->kind = kind;
+    notice->worker = worker;
+    notice->why = why;
+    mailbox_post(worker->control, &notice->letter);
+}
+
+/* ---- doors ------------------------------------------------------------------------------------------------------ */
+
+static void on_arrival(void *owner, struct arrival *arrival)
+{
+    struct worker *worker = owner;
+    walk_start(worker->walk, arrival);
+}
+
+static int open_dns(struct worker *worker, struct text *why)
+{
+    const struct proxy_config *config = worker->config;
+    int errnum = 0;
+    const struct dns_server_options options = {
+        .listen = {.port = config->ports.dns},
+        .transparent = config->capture == CAPTURE_TPROXY,
+        .reuse_port = true,
+        .mark = config->mark,
+    };
+    const int err = dns_server_open(worker->loop, &options, &worker->snapshot, worker->meter,
+                                    &worker->dns, &errnum);
+    if (err < 0)
+        text_addf(why, "cannot listen on port %u for DNS: errno %d", config->ports.dns, errnum);
+    return err;
+}
+
+static int open_doors(struct worker *worker, struct text *why)
+{
+    const struct proxy_config *config = worker->config;
+    const struct acceptor_options options = {
+        .outbound = {.port = config->ports.outbound},
+        .inbound = {.port = config->ports.inbound},
+        .tunnel = {.port = config->ports.tunnel},
+        .transparent = config->capture == CAPTURE_TPROXY,
+        .mark = config->mark + 1,
+        .tunnels = {.handshake_ns = config->handshake_ns,
+                    .snapshot = &worker->snapshot,
+                    .tls = &worker->tls,
+                    .trust = &worker->trust},
+    };
+    const int err = acceptor_open(worker->loop, &options, worker->meter, on_arrival, worker,
+                                  &worker->acceptor, why);
+    return err < 0 ? err : open_dns(worker, why);
+}
+
+/* New connections are held back by the capture rules until everything needed to serve them is here. */
+static void open_when_ready(struct worker *worker)
+{
+    struct text why = {0};
+    if (worker->state != WORKER_WAITING || !worker->tls || !worker->snapshot ||
+        !worker->snapshot->is_synced)
+        return;
+    if (open_doors(worker, &why) < 0) {
+        sm_move(worker_rules, &worker->state, WORKER_FAILED);
+        tell(worker, NOTICE_FAILED, why);
+        return;
+    }
+    sm_move(worker_rules, &worker->state, WORKER_SERVING);
+    tell(worker, NOTICE_SERVING, why);
+}
+
+/* ---- deliveries ------------------------------------------------------------------------------------------------- */
+
+/* Counters of workloads that left the node are not shown for ever. */
+static void forget_left_workloads(struct worker *worker, const struct snapshot *before)
+{
+    for (size_t i = 0; i < before->n_local; i++) {
+        const struct workload *workload = before->local[i];
+        if (!map_find(&worker->snapshot->workloads, workload->uid))
+            (void)traffic_forget_idle(worker->traffic, workload->namespace_, workload->name);
+    }
+}
+
+void worker_deliver_snapshot(struct letter *letter, void *receiver)
+{
+    struct worker *worker = receiver;
+    struct delivery *old = worker->snapshot_delivery;
+    const struct snapshot *before = worker->snapshot;
+    worker->snapshot_delivery = container_of(letter, struct delivery, letter);
+    worker->snapshot = worker->snapshot_delivery->object;
+    if (before && before->local_hash != worker->snapshot->local_hash) {
+        if (worker->acceptor)
+            acceptor_recheck(worker->acceptor);
+        walk_recheck(worker->walk);
+        forget_left_workloads(worker, before);
+    }
+    delivery_return(old);
+    open_when_ready(worker);
+}
+
+/* Tunnels under an identity that is gone are not used for new flows. */
+static void retire_lost_identities(struct worker *worker, const struct tls_set *before)
+{
+    size_t idx = 0;
+    struct str id;
+    void *value;
+    while (before && map_next(&before->identities, &idx, &id, &value)) {
+        if (!tls_set_find(worker->tls, id))
+            pool_retire_identity(connector_pool(worker->connector), id);
+    }
+}
+
+void worker_deliver_tls(struct letter *letter, void *receiver)
+{
+    struct worker *worker = receiver;
+    struct delivery *old = worker->tls_delivery;
+    const struct tls_set *before = worker->tls;
+    worker->tls_delivery = container_of(letter, struct delivery, letter);
+    worker->tls = worker->tls_delivery->object;
+    worker->trust = worker->tls->trust;
+    retire_lost_identities(worker, before);
+    delivery_return(old);
+    open_when_ready(worker);
+}
+
+/* ---- questions -------------------------------------------------------------------------------------------------- */
+
+struct inquiry {
+    struct letter letter;
+    struct worker *worker;
+    struct worker_question question;
+    struct worker_report report;
+    void (*on_report)(void *owner, struct worker_report *report);
+    void *owner;
+};
+
+static void on_inquiry_answered(struct letter *letter, void *receiver)
+{
+    struct inquiry *inquiry = container_of(letter, struct inquiry, letter);
+    (void)receiver;
+    inquiry->on_report(inquiry->owner, &inquiry->report);
+    mem_free(inquiry);
+}
+
+static void on_inquiry(struct letter *letter, void *receiver)
+{
+    struct inquiry *inquiry = container_of(letter, struct inquiry, letter);
+    struct worker *worker = receiver;
+    const struct worker_question *question = &inquiry->question;
+    inquiry->report.n_flows = walk_flows(worker->walk);
+    inquiry->report.n_tunnels = pool_tunnels(connector_pool(worker->connector));
+    inquiry->report.n_sessions = worker->acceptor ? acceptor_sessions(worker->acceptor) : 0;
+    if (question->wants_traffic)
+        inquiry->report.traffic = traffic_report_of(worker->traffic);
+    if (question->wants_flows)
+        walk_json(worker->walk, question->flow_state, question->max_flows, &inquiry->report.flows);
+    letter->deliver = on_inquiry_answered;
+    mailbox_post(worker->control, letter);
+}
+
+void worker_ask(struct worker *worker, const struct worker_question *question,
+                void (*on_report)(void *owner, struct worker_report *report), void *owner)
+{
+    struct inquiry *inquiry = mem_new(struct inquiry);
+    inquiry->letter.deliver = on_inquiry;
+    inquiry->worker = worker;
+    inquiry->question = *question;
+    inquiry->on_report = on_report;
+    inquiry->owner = owner;
+    mailbox_post(worker_mailbox(worker), &inquiry->letter);
+}
+
+/* ---- drain ------------------------------------------------------------------------------------------------------ */
+
+static void on_drain_check(struct timer *timer)
+{
+    struct worker *worker = container_of(timer, struct worker, drain_check);
+    if (walk_flows(worker->walk) > 0) {
+        timer_start(worker->loop, timer, DRAIN_CHECK_NS, on_drain_check);
+        return;
+    }
+    tell(worker, NOTICE_DRAINED, (struct text){0});
+}
+
+static void on_drain(struct letter *letter, void *receiver)
+{
+    struct worker *worker = receiver;
+    mem_free(letter);
+    if (worker->state == WORKER_DRAINING)
+        return;
+    sm_move(worker_rules, &worker->state, WORKER_DRAINING);
+    if (worker->acceptor)
+        acceptor_drain(worker->acceptor);
+    timer_start(worker->loop, &worker->drain_check, 1, on_drain_check);
+}
+
+void worker_drain(struct worker *worker)
+{
+    struct letter *letter = mem_new(struct letter);
+    letter->deliver = on_drain;
+    mailbox_post(worker_mailbox(worker), letter);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
+{
+    struct worker *worker = receiver;
+    const struct proxy_config *config = worker->config;
+    worker->loop = loop;
+    worker->inbox = mailbox;
+    worker->meter = meter_new();
+    worker->traffic = traffic_new();
+    worker->memory = memory_new();
+    const struct connector_options connector = {
+        .mark = config->mark,
+        .transparent = config->capture == CAPTURE_TPROXY,
+        .tunnel_port = CONNECT_TUNNEL_PORT,
+        .connect_ns = config->connect_ns,
+        .handshake_ns = config->handshake_ns,
+    };
+    worker->connector =
+        connector_new(loop, &connector, &worker->tls, &worker->trust, worker->meter);
+    const struct walk_tools tools = {
+        .loop = loop,
+        .snapshot = &worker->snapshot,
+        .connector = worker->connector,
+        .memory = worker->memory,
+        .traffic = worker->traffic,
+        .meter = worker->meter,
+    };
+    const struct walk_options options = {
+        .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
+        .attempt_ns = config->attempt_ns,
+        .connect_ns = config->connect_ns,
+        .idle_ns = config->idle_ns,
+        .half_close_ns = config->half_close_ns,
+        .max_flows = config->max_connections,
+        .max_attempts = config->max_connect_attempts,
+        .log_access = config->log_access,
+    };
+    worker->walk = walk_new(&tools, &options);
+}
+
+static void teardown(void *receiver)
+{
+    struct worker *worker = receiver;
+    timer_stop(&worker->drain_check);
+    if (worker->dns)
+        dns_server_close(worker->dns);
+    walk_free(worker->walk);
+    if (worker->acceptor)
+        acceptor_close(worker->acceptor);
+    connector_free(worker->connector);
+    memory_free(worker->memory);
+    traffic_free(worker->traffic);
+    meter_free(worker->meter);
+    delivery_return(worker->snapshot_delivery);
+    delivery_return(worker->tls_delivery);
+}
+
+struct worker *worker_start(unsigned idx, const struct proxy_config *config,
+                            struct mailbox *control, const struct worker_events *events)
+{
+    struct worker *worker = mem_new(struct worker);
+    worker->idx = idx;
+    worker->config = config;
+    worker->control = control;
+    worker->events = events;
+    (void)snprintf(worker->name, sizeof worker->name, "worker-%u", idx % 1000);
+    const struct thread_job job = {
+        .name = worker->name,
+        .setup = setup,
+        .teardown = teardown,
+        .receiver = worker,
+    };
+    worker->thread = thread_start(&job);
+    return worker;
+}
+
+struct mailbox *worker_mailbox(struct worker *worker)
+{
+    return thread_mailbox(worker->thread);
+}
+
+void worker_stop(struct worker *worker)
+{
+    thread_stop(worker->thread);
+    mem_free(worker);
+}

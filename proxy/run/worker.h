@@ -1,0 +1,57 @@
+/*
+ * worker.h - one worker thread: a loop with its own doors, tunnels, flows, memory and counters.
+ *
+ * Life: born without anything; the first snapshot and identities open its doors; each later one replaces what it had;
+ * drain closes the doors and waits for the flows; stop ends them.
+ *
+ *   WAITING ──snapshot and identities──► SERVING ──drain──► DRAINING ──no flow left──► (drained, told to control)
+ *      └── a door cannot be opened ──► FAILED (told to control)
+ *
+ * Owner: the proxy process. Thread: worker_start/stop and the posts the control thread's; everything inside the worker's.
+ */
+#ifndef ISTHMUS_RUN_WORKER_H
+#define ISTHMUS_RUN_WORKER_H
+
+#include "config/bootstrap.h"
+#include "proxy/base/text.h"
+#include "proxy/io/thread.h"
+#include "proxy/meter/traffic.h"
+
+struct worker;
+
+struct worker_events { /* on the control thread */
+    void (*on_serving)(void *owner, struct worker *worker);
+    void (*on_failed)(void *owner, struct worker *worker, struct str why);
+    void (*on_drained)(void *owner, struct worker *worker);
+};
+
+/* config outlives the worker. control is the control thread's mailbox, whose receiver is the owner of the events. */
+struct worker *worker_start(unsigned idx, const struct proxy_config *config,
+                            struct mailbox *control, const struct worker_events *events);
+struct mailbox *worker_mailbox(struct worker *worker);
+/* For publish(): the letter's delivery holds a struct snapshot / a struct tls_set. */
+void worker_deliver_snapshot(struct letter *letter, void *worker);
+void worker_deliver_tls(struct letter *letter, void *worker);
+/* No new flows; tells when the last one ended. */
+void worker_drain(struct worker *worker);
+/* Ends what is left and joins the thread; deliveries are returned before. Frees. */
+void worker_stop(struct worker *worker);
+
+/* What a worker says of itself when asked. */
+struct worker_report {
+    size_t n_flows, n_tunnels, n_sessions;
+    struct traffic_report *traffic;
+    struct text flows; /* JSON objects, when they were asked for */
+};
+
+struct worker_question {
+    bool wants_traffic, wants_flows;
+    struct str flow_state; /* borrowed until every answer is there */
+    size_t max_flows;
+};
+
+/* Asks; on_report runs on the control thread and frees nothing: the report is the callee's to take apart. */
+void worker_ask(struct worker *worker, const struct worker_question *question,
+                void (*on_report)(void *owner, struct worker_report *report), void *owner);
+
+#endif
