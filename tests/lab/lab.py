@@ -60,8 +60,8 @@ class Lab:
     Leaving the with statement ends all processes, isthmus ones gently, and removes all namespaces and files.
     """
 
-    def __init__(self, n_clusters=2, n_nodes=2, delay_ms=20.0, wrapper=()):
-        """delay_ms: of one way. wrapper: a command in front of isthmus, such as valgrind."""
+    def __init__(self, n_clusters=2, n_nodes=2, delay_ms=20.0, queue_bytes=64 << 20, wrapper=()):
+        """delay_ms: of one way. queue_bytes: what a link holds a way. wrapper: a command in front of isthmus."""
         if not isolate.has_entered:
             raise LabError("a lab is raised only after enter(), in namespaces of its own")
         self.folder = FOLDER
@@ -69,12 +69,12 @@ class Lab:
         self.daemon_env = None
         self.clusters, self.wans = {}, {}
         self.enter_script = os.path.join(FOLDER, "enter")
-        self._shape = (n_clusters, n_nodes, delay_ms)
+        self._shape = (n_clusters, n_nodes, delay_ms, queue_bytes)
 
     # ---- birth and death ----
 
     def __enter__(self):
-        n_clusters, n_nodes, delay_ms = self._shape
+        n_clusters, n_nodes, delay_ms, queue_bytes = self._shape
         os.makedirs(self.folder)
         try:
             self._write_scripts()
@@ -82,7 +82,7 @@ class Lab:
                 self.clusters[name] = Cluster(self, name, number, n_nodes)
             for link, (left, right) in enumerate(itertools.combinations(self.clusters.values(), 2)):
                 relay = find_program("ISTHMUS_LAB_WAN", "release/tests/lab/lab_wan", "dev/tests/lab/lab_wan")
-                self.wans[left.name, right.name] = Wan(link, left, right, relay, delay_ms,
+                self.wans[left.name, right.name] = Wan(link, left, right, relay, delay_ms, queue_bytes,
                                                        os.path.join(self.folder, "wan"))
                 left.peer_with(right)
                 right.peer_with(left)

@@ -174,11 +174,10 @@ static bool lane_read_one(struct wan *wan, struct lane *lane, uint64_t due_ns)
     ssize_t len = recv(lane->in_fd, into, FRAME_MAX_BYTES, MSG_DONTWAIT | MSG_TRUNC);
 
     if (len < 0) {
-        /* A frame whose offload has no virtio word (or an interface that went down) is one frame
-         * lost. */
         if (errno == EAGAIN || errno == EINTR)
             return false;
-        lane->n_refused++;
+        lane->n_refused++; /* a frame whose offload has no virtio word; any other error would come
+                              again */
         return errno == EINVAL;
     }
     if (lane->down)
@@ -197,15 +196,14 @@ static bool lane_read_one(struct wan *wan, struct lane *lane, uint64_t due_ns)
     return true;
 }
 
-static bool lane_read(struct wan *wan, struct lane *lane)
+static void lane_read(struct wan *wan, struct lane *lane)
 {
     uint64_t due_ns = now_ns() + wan->delay_ns;
 
     for (unsigned i = 0; i < BATCH_FRAMES; i++) {
         if (!lane_read_one(wan, lane, due_ns))
-            return false;
+            return;
     }
-    return true;
 }
 
 /* Writes what is due. Returns when to come back: the next due time, UINT64_MAX when nothing waits.
@@ -437,7 +435,7 @@ static bool wan_turn(struct wan *wan, const struct epoll_event *events, int n_ev
             (void)!read(fd, &expirations, sizeof(expirations));
         for (unsigned lane = 0; lane < 2; lane++) {
             if (fd == wan->lanes[lane].in_fd)
-                (void)lane_read(wan, &wan->lanes[lane]);
+                lane_read(wan, &wan->lanes[lane]);
         }
     }
     return true;

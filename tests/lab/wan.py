@@ -20,14 +20,14 @@ class Wan:
     shows on the far end 20 ms later.
     """
 
-    def __init__(self, link, left, right, relay, delay_ms, log_dir):
+    def __init__(self, link, left, right, relay, delay_ms, queue_bytes, log_dir):
         self.left, self.right = left, right
         self.namespace = Namespace(f"wan-{left.name}-{right.name}", log_dir, DEAF)
         for near, far, host in ((left, right, 1), (right, left, 2)):
             self._join(link, near, far, host)
         self._relay = self.namespace.start(
-            [relay, "--delay-us", str(int(delay_ms * 1000)), left.name, right.name], name="relay",
-            stdin=subprocess.PIPE)
+            [relay, "--delay-us", str(int(delay_ms * 1000)), "--queue-bytes", str(queue_bytes), left.name, right.name],
+            name="relay", stdin=subprocess.PIPE)
         self._n_answers = 0
         self._await_answer("the WAN relay to be ready")
 
