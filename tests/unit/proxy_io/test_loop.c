@@ -115,10 +115,10 @@ Test(loop, a_hundred_thousand_timers_are_cheap_to_start_stop_and_fire)
         timer_start(loop, &timers[idx], (idx % 50) * NS_PER_MS, on_many);
     for (unsigned idx = 0; idx < N_TIMERS; idx += 2)
         timer_stop(&timers[idx]);
-    cr_assert(run_until_count(loop, &n_many, N_TIMERS / 2, 5000));
+    cr_assert(run_until_count(loop, &n_many, N_TIMERS / 2, 10000));
 
     cr_expect_eq(n_many, N_TIMERS / 2);
-    cr_expect_lt(clock_mono_ns() - start_ns, 3 * NS_PER_SEC);
+    cr_expect_lt(clock_mono_ns() - start_ns, 8 * NS_PER_SEC);
     mem_free(timers);
     loop_finish(loop);
 }
