@@ -65,6 +65,7 @@ struct model_service {
     size_t n_sans;
     bool is_headless;
     bool allow_unhealthy; /* publishNotReadyAddresses */
+    int64_t created_ns;   /* of the ServiceExport behind it, between clusters: the oldest one decides; else 0 */
 };
 
 enum policy_action { POLICY_ALLOW, POLICY_DENY };
