@@ -9,6 +9,8 @@
 #include "proxy/base/err.h"
 #include "proxy/tls/tls_internal.h"
 
+#define ID_SHOWN_MAX 200 /* bytes of an ID in a sentence */
+
 static const unsigned char alpn_h2[] = {2, 'h', '2'};
 
 static int check_slot; /* OpenSSL's index of the check in an SSL */
@@ -31,6 +33,21 @@ static void refuse(struct tls_check *check, int err, const char *reason)
         return;
     check->err = err;
     snprintf(check->reason, sizeof(check->reason), "%s", reason[0] ? reason : err_text(err));
+}
+
+/* Says also who it was and who was expected, as far as that is known. */
+static void refuse_peer(struct tls_check *check, int err, const struct verify_result *result)
+{
+    char sentence[sizeof(check->reason)];
+    int len = snprintf(sentence, sizeof(sentence), "%s", result->reason);
+
+    if (result->id_len > 0)
+        len += snprintf(sentence + len, sizeof(sentence) - (size_t)len, "; it is %.*s",
+                        ID_SHOWN_MAX, result->id);
+    if (err == -ERR_TLS_IDENTITY && check->n_expected > 0)
+        snprintf(sentence + len, sizeof(sentence) - (size_t)len, ", expected was %.*s%s",
+                 ID_SHOWN_MAX, check->expected[0].ptr, check->n_expected > 1 ? " or others" : "");
+    refuse(check, err, sentence);
 }
 
 /* The X.509 error decides which alert the peer gets. */
@@ -68,7 +85,7 @@ static int verify_certificate(X509_STORE_CTX *store_ctx, void *arg)
     };
     err = verify_peer(leaf, X509_STORE_CTX_get0_untrusted(store_ctx), &request, &result);
     if (err) {
-        refuse(check, err, result.reason);
+        refuse_peer(check, err, &result);
         X509_STORE_CTX_set_error(store_ctx, x509_error(err));
         return 0;
     }

@@ -18,7 +18,7 @@ struct tls_check {
     size_t n_expected;
     enum tls_role role;
     int err;          /* why it was refused, or 0 */
-    char reason[320]; /* as a sentence */
+    char reason[768]; /* as a sentence */
     /* Of the verified peer: */
     char id[SPIFFE_ID_MAX + 1];
     char serial[64];

@@ -354,9 +354,13 @@ static void read_all(struct tls_stream *s)
         s->in_half = HALF_ENDING;
     else if (status == READ_FAIL)
         fail(s, -ERR_TLS);
-    if (!s->is_closed && stage_bytes(&s->stage) > 0)
-        loop_defer(s->loop, &s->task); /* what OpenSSL answered on its own */
     tell_end(s);
+}
+
+static bool has_waiting_input(const struct tls_stream *s)
+{
+    return s->input.len > 0 || s->in_half == HALF_ENDING ||
+           SSL_pending(s->ssl) > 0;
 }
 
 static void pause_op(struct stream *stream)
@@ -372,7 +376,10 @@ static void resume_op(struct stream *stream)
     struct tls_stream *s = from_stream(stream);
 
     s->is_paused = false;
-    loop_defer(s->loop, &s->task);
+    if (has_waiting_input(s))
+        loop_defer(s->loop, &s->task);
+    else
+        stream_resume(s->lower);
 }
 
 /* What waited while the owner paused comes before the lower stream goes on. */
@@ -389,7 +396,7 @@ static void run_task(struct task *task)
 {
     struct tls_stream *s = container_of(task, struct tls_stream, task);
 
-    if (!s->is_lingering && !s->is_paused)
+    if (!s->is_lingering && !s->is_paused && has_waiting_input(s))
         read_on(s);
     if (!s->is_closed || s->is_lingering)
         flush(s);
@@ -516,6 +523,8 @@ static void on_lower_data(void *owner, struct slice bytes)
         step_handshake(s->handshake);
     else
         read_all(s);
+    if (!s->is_closed && stage_bytes(&s->stage) > 0)
+        loop_defer(s->loop, &s->task); /* what OpenSSL answered on its own */
     if (s->is_closed || s->input.len == 0) {
         s->input = (struct slice){0};
         return;
