@@ -309,8 +309,8 @@ class Demo:
     def received_markers(self):
         """What arrived, asked in the pods themselves and not through the mesh."""
         value = self.east.redis.check(["redis-cli", "get", "marker"]).stdout.strip()
-        counts = [json.loads(pod.check(["curl", "-sS", f"http://127.0.0.1:{MODEL_POD_PORT}/received?marker={self.marker}"
-                                        ]).stdout)["count"] for pod in self.east.models]
+        url = f"http://127.0.0.1:{MODEL_POD_PORT}/received?marker={self.marker}"
+        counts = [json.loads(pod.check(["curl", "-sS", url]).stdout)["count"] for pod in self.east.models]
         return {"redis": int(value == self.marker), "predict": sum(counts)}
 
     def send_in_clear(self):

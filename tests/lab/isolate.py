@@ -156,6 +156,8 @@ def _unshare_all():
 
 def _why_no_user_namespace():
     """The settings known to forbid user namespaces, named when they do."""
+    if os.geteuid() == 0:
+        return " (a container without the right to make namespaces? give it CAP_SYS_ADMIN)"
     reasons = [
         ("/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces is 0"),
         ("/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone is 0"),
@@ -169,7 +171,7 @@ def _why_no_user_namespace():
                     return f" ({sentence}; run as root instead)"
         except OSError:
             pass
-    return " (run as root instead, or allow namespaces in this container)"
+    return " (run as root instead)"
 
 
 def _write(path, text):

@@ -21,6 +21,7 @@
  *
  * Thread: one. Bound: each lane holds at most queue_bytes.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -366,7 +367,7 @@ static void grow_buffer(int fd, int force_option, int option)
 
 static int open_interface(const char *name)
 {
-    struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = __builtin_bswap16(ETH_P_ALL)};
+    struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
     int on = 1;
 

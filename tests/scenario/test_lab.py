@@ -21,7 +21,7 @@ def listen(namespace, address, port=9000):
 
 @contextlib.contextmanager
 def connected(source, target, address):
-    """A connection between two pods: (the client's socket, the server's, the client's address as the server sees it)."""
+    """A connection between two pods: the client's socket, the server's, and the address that the server sees."""
     with listen(target, address) as listener, source.connect(address, 9000, timeout_s=10) as client:
         server, peer = listener.accept()
         with server:
@@ -140,8 +140,10 @@ class TwoClusters(unittest.TestCase):
         cluster = self.lab.west
         cluster.add_service("web", "apps", [manifests.port(80, target=8080)], {"app": "web"}, export="v1beta1")
 
+        path = os.path.join(cluster.manifests_dir, "endpointslice-apps-web-ipv4.yaml")
+
         def slice_text():
-            with open(os.path.join(cluster.manifests_dir, "endpointslice-apps-web-ipv4.yaml"), encoding="ascii") as file:
+            with open(path, encoding="ascii") as file:
                 return file.read()
 
         self.assertIn(f'"{self.here.v4}"', slice_text())
