@@ -3,7 +3,8 @@
  *
  * The root is made at the first start (P-256, self-signed, the trust domain's ID as its URI SAN, CA:true, keyCertSign and
  * cRLSign, critical) and kept in dir: ca/root.key (mode 0600), ca/root.pem. Files are written atomically (temporary file,
- * fsync, rename). A root of the user's own may be put there beforehand.
+ * fsync, rename). A root of the user's own may be put there beforehand, its key unencrypted. root.pem may hold
+ * further roots (during a change of roots): all are handed out as trust, the one that fits root.key signs.
  *
  * Owner: control. Thread: one.
  */
@@ -25,7 +26,7 @@ void ca_close(struct ca *ca);
 struct str ca_root_pem(const struct ca *ca);
 
 /* Signs a leaf for id with the given public key: URI SAN critical with an empty subject, digitalSignature, both EKUs,
- * CA:false, a random 127-bit serial, valid from one minute ago for ttl_ns but never beyond the root. The chain (leaf, then
+ * CA:false, a random 127-bit serial, valid from one minute ago until ttl_ns from now but never beyond the root. The chain (leaf, then
  * intermediates, without the root) as PEM. 0, or -ERR_INVALID when id is not of this trust domain. */
 MUST_USE int ca_sign(struct ca *ca, struct str id, EVP_PKEY *key, int64_t ttl_ns,
                      struct text *out_chain_pem);

@@ -15,7 +15,7 @@
 
 #include "proxy/base/text.h"
 
-#define CERT_PEM_MAX_BYTES (1024 * 1024)
+#define CERT_PEM_MAX_BYTES ((size_t)1024 * 1024)
 
 /* The certificates of a PEM text in order: 1 to max, and no other PEM block. Free with
  * cert_list_free(). */

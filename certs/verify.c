@@ -119,12 +119,12 @@ int verify_leaf(X509 *leaf, char *out_id, size_t *out_id_len, const char **out_w
 
 static int on_verify(int ok, X509_STORE_CTX *ctx)
 {
-    const struct verify_request *request = X509_STORE_CTX_get_app_data(ctx);
+    const int64_t *now_ns = X509_STORE_CTX_get_app_data(ctx);
 
     if (ok || X509_STORE_CTX_get_error(ctx) != X509_V_ERR_CERT_NOT_YET_VALID)
         return ok;
     int64_t from_ns = cert_time_ns(X509_get0_notBefore(X509_STORE_CTX_get_current_cert(ctx)));
-    if (from_ns - NOT_YET_VALID_SKEW_NS > request->now_ns)
+    if (from_ns - NOT_YET_VALID_SKEW_NS > *now_ns)
         return 0;
     X509_STORE_CTX_set_error(ctx, X509_V_OK);
     return 1;
@@ -154,8 +154,6 @@ static void set_parameters(X509_STORE_CTX *ctx, const struct verify_request *req
     X509_VERIFY_PARAM_set_auth_level(param, AUTH_LEVEL);
     X509_VERIFY_PARAM_set_depth(param, CHAIN_DEPTH_MAX);
     X509_VERIFY_PARAM_set_time(param, (time_t)(request->now_ns / (int64_t)NS_PER_SEC));
-    /* The callback only reads; OpenSSL's slot is not const. */
-    X509_STORE_CTX_set_app_data(ctx, (void *)(uintptr_t)request);
     X509_STORE_CTX_set_verify_cb(ctx, on_verify);
 }
 
@@ -164,12 +162,14 @@ static const char *chain_fault(X509 *leaf, STACK_OF(X509) * chain, const struct 
                                const struct verify_request *request)
 {
     const char *why = NULL;
+    int64_t now_ns = request->now_ns; /* what on_verify() reads */
 
     if (chain && sk_X509_num(chain) > CHAIN_SENT_MAX)
         return "the peer sent too many certificates";
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     ensure(ctx && X509_STORE_CTX_init(ctx, bundle->store, leaf, chain) == 1);
     set_parameters(ctx, request);
+    X509_STORE_CTX_set_app_data(ctx, &now_ns);
     if (X509_verify_cert(ctx) == 1)
         why = signers_fault(ctx);
     else

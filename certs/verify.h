@@ -38,8 +38,9 @@ struct verify_result {
  * (NUL-terminated, SPIFFE_ID_MAX + 1 bytes), or -ERR_TLS_SVID with *out_why constant. */
 MUST_USE int verify_leaf(X509 *leaf, char *out_id, size_t *out_id_len, const char **out_why);
 
-/* The whole of it. chain is what the peer sent, leaf included or not (untrusted). 0, or -ERR_TLS_SVID,
- * -ERR_TLS_TRUST_DOMAIN, -ERR_TLS_CHAIN, -ERR_TLS_IDENTITY; result->reason says why, result->id is set as far as known. */
+/* The whole of it. chain is what the peer sent, leaf included or not (untrusted). 0, or
+ * -ERR_TLS_NO_CERTIFICATE (leaf is NULL), -ERR_TLS_SVID, -ERR_TLS_TRUST_DOMAIN, -ERR_TLS_CHAIN, -ERR_TLS_IDENTITY;
+ * OpenSSL's error queue is empty afterwards. result->reason says why, result->id is set as far as known. */
 MUST_USE int verify_peer(X509 *leaf, STACK_OF(X509) *chain, const struct verify_request *request,
                          struct verify_result *result);
 

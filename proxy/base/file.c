@@ -235,6 +235,7 @@ int file_each_name(struct str dir, size_t max, void (*each)(void *owner, struct 
     DIR *handle = opendir(name);
     if (!handle)
         return from_errno();
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is our own, which is safe in glibc */
     while (err == 0 && (entry = readdir(handle))) {
         struct str found = str_from(entry->d_name);
 

@@ -15,13 +15,13 @@
 
 EVP_PKEY *test_key_new(const char *kind)
 {
-    unsigned bits = 0;
+    uint64_t bits = 0;
     EVP_PKEY *key = NULL;
 
     if (!kind)
         kind = "P-256";
-    if (sscanf(kind, "RSA-%u", &bits) == 1)
-        key = EVP_RSA_gen(bits);
+    if (strncmp(kind, "RSA-", 4) == 0 && str_to_u64(str_from(kind + 4), 16384, &bits))
+        key = EVP_RSA_gen((unsigned)bits);
     else if (strcmp(kind, "ED25519") == 0)
         key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     else

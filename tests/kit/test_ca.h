@@ -49,13 +49,13 @@ struct test_ca {
 struct test_ca *test_ca_new(const char *trust_domain);
 /* A CA (is_ca is set unless key_usage or no_basic_constraints say otherwise) under issuer, or
  * self-signed if NULL. */
-struct test_ca *test_ca_under(const struct test_ca *issuer, const struct test_cert *cert);
+struct test_ca *test_ca_under(const struct test_ca *issuer, const struct test_cert *spec);
 void test_ca_free(struct test_ca *ca);
 void test_ca_pem(const struct test_ca *ca, struct text *out);
 void test_cert_pem(X509 *cert, struct text *out);
 
 /* A certificate; its key goes to *out_key unless that is NULL. */
-X509 *test_ca_mint(const struct test_ca *issuer, const struct test_cert *cert, EVP_PKEY **out_key);
+X509 *test_ca_mint(const struct test_ca *issuer, const struct test_cert *spec, EVP_PKEY **out_key);
 EVP_PKEY *test_key_new(const char *kind);
 
 /* A good SVID for an hour, signed by the CA; intermediate may be NULL, else it signs and is in the
