@@ -5,9 +5,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/tls/tls_internal.h"
 
-#define SUITES         "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
-#define GROUPS         "X25519:P-256"
-#define CERT_LIST_MAX  65536 /* bytes of a peer's chain */
+#define SUITES        "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+#define CERT_LIST_MAX 65536 /* bytes of a peer's chain */
 
 /* The SSL_CTX counts; this hangs off it and goes with it. */
 struct tls_identity {
@@ -41,12 +40,13 @@ static void make_slot(void)
 /* Everything that does not depend on whose identity it is. None of it can fail on the OpenSSL we build against. */
 static SSL_CTX *new_context(void)
 {
+    int groups[] = {NID_X25519, NID_X9_62_prime256v1};
     SSL_CTX *ctx = SSL_CTX_new(TLS_method());
 
     ensure(ctx);
     ensure(SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1);
     ensure(SSL_CTX_set_ciphersuites(ctx, SUITES) == 1);
-    ensure(SSL_CTX_set1_groups_list(ctx, GROUPS) == 1);
+    ensure(SSL_CTX_set1_groups(ctx, groups, ARRAY_LEN(groups)) == 1);
     ensure(SSL_CTX_set_num_tickets(ctx, 0) == 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
