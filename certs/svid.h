@@ -27,9 +27,9 @@ struct svid {
     struct str serial; /* hex */
 };
 
-/* From PEM: the leaf first, then intermediates (a self-signed root among them is left out: no peer needs it); the key as unencrypted PKCS#8. Checks every rule of the X.509-SVID
- * standard for a leaf (verify.h), that the key fits, that it is not expired. 0, or -ERR_TLS_SVID / -ERR_INVALID with the
- * reason appended to *why. */
+/* From PEM: the leaf first, then intermediates (a self-signed root among them is left out: no peer needs it); the key as
+ * unencrypted PKCS#8. Checks every rule of the X.509-SVID standard for a leaf (verify.h), that the key fits, that it is
+ * not expired. 0, or -ERR_TLS_SVID / -ERR_INVALID with the reason appended to *why. */
 MUST_USE int svid_from_pem(struct str chain_pem, struct str key_pem, struct svid **out_svid,
                            struct text *why);
 /* The same for a key that is in hand; takes a reference of it. */
