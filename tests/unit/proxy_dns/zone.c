@@ -154,7 +154,8 @@ struct str message_str(const struct message *message)
 void message_add(struct message *message, const void *bytes, size_t len)
 {
     ensure(message->len + len <= sizeof(message->bytes));
-    memcpy(message->bytes + message->len, bytes, len);
+    if (len > 0)
+        memcpy(message->bytes + message->len, bytes, len);
     message->len += len;
 }
 
