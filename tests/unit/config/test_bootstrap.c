@@ -1,0 +1,269 @@
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config/bootstrap.h"
+#include "fixture.h"
+#include "proxy/base/clock.h"
+
+#define PROXY                                                                                      \
+    "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnode: n1\ncluster: west\n"                \
+    "trustDomain: west.example\nstateDir: state\n"                                                 \
+    "control: {address: \"10.0.0.1:15012\", trustBundle: r.pem, tokenFile: /t}\n"
+#define CONTROL                                                                                    \
+    "apiVersion: isthmus.io/v1alpha1\nkind: ControlConfig\ncluster: west\n"                        \
+    "trustDomain: west.example\nmanifests: m\nstateDir: s\ntokensDir: t\n"
+#define RANGES "clusterSetIPs: [10.201.0.0/16]\n"
+
+static struct folder folder;
+static struct diag diag;
+
+static void begin(void)
+{
+    folder_begin(&folder);
+    diag = (struct diag){0};
+}
+
+static void end(void)
+{
+    diag_fini(&diag);
+    folder_end(&folder);
+}
+
+TestSuite(bootstrap, .init = begin, .fini = end, .timeout = 20);
+
+static bool read_proxy(const char *text, struct proxy_config *config)
+{
+    bootstrap_read_proxy(folder_write(&folder, "c.yaml", text), config, &diag);
+    return diag_is_clean(&diag);
+}
+
+static bool read_control(const char *text, struct control_config *config)
+{
+    bootstrap_read_control(folder_write(&folder, "c.yaml", text), config, &diag);
+    return diag_is_clean(&diag);
+}
+
+static void expect_str(struct str found, const char *expected)
+{
+    cr_expect(str_eq(found, str_from(expected)), "found \"%.*s\", expected \"%s\"", STR_ARG(found),
+              expected);
+}
+
+Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
+{
+    struct proxy_config example = {0}, plain = {0};
+    bootstrap_read_proxy(EXAMPLES "/proxy.yaml", &example, &diag);
+    cr_assert(diag_is_clean(&diag), "%s", said(&diag));
+    cr_assert(read_proxy(PROXY, &plain), "%s", said(&diag));
+    cr_expect_eq(memcmp(&example.ports, &plain.ports, sizeof(plain.ports)), 0);
+    cr_expect_eq(example.capture, plain.capture);
+    cr_expect_eq(example.capture_on_exit, plain.capture_on_exit);
+    cr_expect_eq(example.mark, plain.mark);
+    cr_expect_eq(example.route_table, plain.route_table);
+    cr_expect_eq(example.workers, plain.workers);
+    cr_expect_eq(example.handshake_ns, plain.handshake_ns);
+    cr_expect_eq(example.connect_ns, plain.connect_ns);
+    cr_expect_eq(example.attempt_ns, plain.attempt_ns);
+    cr_expect_eq(example.idle_ns, plain.idle_ns);
+    cr_expect_eq(example.half_close_ns, plain.half_close_ns);
+    cr_expect_eq(example.drain_ns, plain.drain_ns);
+    cr_expect_eq(example.max_connections, plain.max_connections);
+    cr_expect_eq(example.max_connect_attempts, plain.max_connect_attempts);
+    cr_expect_eq(example.log_level, plain.log_level);
+    cr_expect_eq(example.log_access, plain.log_access);
+    cr_expect(str_eq(example.cluster_domain, plain.cluster_domain));
+    cr_expect_eq(plain.ports.tunnel, 15008);
+    cr_expect_eq(plain.attempt_ns, 400 * NS_PER_MS);
+    cr_expect_eq(plain.half_close_ns, 300 * NS_PER_SEC);
+    bootstrap_fini_proxy(&example);
+    bootstrap_fini_proxy(&plain);
+}
+
+Test(bootstrap, the_control_example_is_valid_and_says_the_defaults)
+{
+    struct control_config example = {0}, plain = {0};
+    bootstrap_read_control(EXAMPLES "/control.yaml", &example, &diag);
+    cr_assert(diag_is_clean(&diag), "%s", said(&diag));
+    cr_assert(read_control(CONTROL RANGES, &plain), "%s", said(&diag));
+    cr_expect_eq(example.n_peers, 1);
+    expect_str(example.peers[0].name, "east");
+    expect_str(example.peers[0].address.host, "10.2.0.10");
+    cr_expect_eq(example.peers[0].address.port, 15012);
+    expect_str(example.peers[0].trust_bundle, "/etc/isthmus/east.pem");
+    cr_expect_eq(example.n_ranges, 2);
+    cr_expect_eq(example.ranges[1].prefix_len, 112);
+    cr_expect(addr_eq(&example.listen, &plain.listen));
+    cr_expect_eq(plain.listen.port, 15012);
+    cr_expect_eq(plain.listen.ip.len, 16);
+    cr_expect_eq(example.workload_ttl_ns, plain.workload_ttl_ns);
+    cr_expect_eq(example.peer_lease_ns, plain.peer_lease_ns);
+    cr_expect_eq(plain.peer_lease_ns, 30 * NS_PER_SEC);
+    cr_expect_eq(memcmp(&example.ports, &plain.ports, sizeof(plain.ports)), 0);
+    cr_expect(str_eq(example.root_namespace, plain.root_namespace));
+    expect_str(plain.root_namespace, "isthmus-system");
+    cr_expect_eq(plain.n_peers, 0);
+    bootstrap_fini_control(&example);
+    bootstrap_fini_control(&plain);
+}
+
+Test(bootstrap, paths_are_relative_to_the_file)
+{
+    struct proxy_config config = {0};
+    char expected[128];
+    cr_assert(read_proxy(PROXY, &config), "%s", said(&diag));
+    snprintf(expected, sizeof(expected), "%s/state", folder.path);
+    expect_str(config.state_dir, expected);
+    snprintf(expected, sizeof(expected), "%s/r.pem", folder.path);
+    expect_str(config.control_trust_bundle, expected);
+    expect_str(config.control_token_file, "/t");
+    bootstrap_fini_proxy(&config);
+}
+
+Test(bootstrap, reads_every_key_of_a_proxy)
+{
+    struct proxy_config config = {0};
+    cr_assert(read_proxy("apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnode: n1\n"
+                         "cluster: a.b\nnetwork: flat\ntrustDomain: td\nclusterDomain: c.local\n"
+                         "workers: 3\nstateDir: /s\n"
+                         "control: {address: \"[fd00::1]:99\", trustBundle: /r, tokenFile: /t}\n"
+                         "capture: {mode: none, onExit: hold, mark: 7, routeTable: 8}\n"
+                         "ports: {outbound: 1, inbound: 2, tunnel: 3, dns: 4, metrics: 5, ready: 6,"
+                         " admin: 7}\n"
+                         "timeouts: {handshake: 1s, connect: 2s, attempt: 3s, idle: 4s,"
+                         " halfClose: 5s, drain: 6s}\n"
+                         "limits: {connections: 10, connectAttempts: 2}\n"
+                         "log: {level: debug, access: false}\n",
+                         &config),
+              "%s", said(&diag));
+    expect_str(config.control.host, "fd00::1");
+    expect_str(config.network, "flat");
+    expect_str(config.cluster_domain, "c.local");
+    cr_expect_eq(config.control.port, 99);
+    cr_expect_eq(config.workers, 3);
+    cr_expect_eq(config.capture, CAPTURE_NONE);
+    cr_expect_eq(config.capture_on_exit, CAPTURE_EXIT_HOLD);
+    cr_expect_eq(config.mark, 7);
+    cr_expect_eq(config.route_table, 8);
+    cr_expect_eq(config.ports.outbound, 1);
+    cr_expect_eq(config.ports.inbound, 2);
+    cr_expect_eq(config.ports.dns, 4);
+    cr_expect_eq(config.ports.admin, 7);
+    cr_expect_eq(config.handshake_ns, 1 * NS_PER_SEC);
+    cr_expect_eq(config.connect_ns, 2 * NS_PER_SEC);
+    cr_expect_eq(config.idle_ns, 4 * NS_PER_SEC);
+    cr_expect_eq(config.drain_ns, 6 * NS_PER_SEC);
+    cr_expect_eq(config.max_connections, 10);
+    cr_expect_eq(config.max_connect_attempts, 2);
+    cr_expect_eq(config.log_level, LOG_DEBUG);
+    cr_expect_not(config.log_access);
+    bootstrap_fini_proxy(&config);
+}
+
+struct row {
+    const char *name, *text, *said;
+};
+
+Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
+{
+    static const struct row rows[] = {
+        {"unknown key", PROXY "worker: 3\n",
+         "c.yaml:8:1: error: worker: there is no such key; did you mean \"workers\"?"},
+        {"unknown key below", PROXY "timeouts: {conect: 1s}\n",
+         "c.yaml:8:12: error: timeouts.conect: there is no such key; did you mean \"connect\"?"},
+        {"missing", "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\n", "error: node: is required"},
+        {"missing below", "kind: ProxyConfig\ncontrol: {address: \"a:1\"}\n",
+         "c.yaml:2:10: error: control.trustBundle: is required"},
+        {"no control", "kind: ProxyConfig\n", "error: control: is required"},
+        {"version", "apiVersion: isthmus.io/v2\nkind: ProxyConfig\n",
+         "c.yaml:1:13: error: apiVersion: \"isthmus.io/v2\" is not isthmus.io/v1alpha1"},
+        {"kind", "kind: ControlConfig\n", "error: kind: \"ControlConfig\" is not ProxyConfig"},
+        {"no document", "# nothing\n", "error: the file has no document"},
+        {"two documents", PROXY "---\n" PROXY, "c.yaml:9:1: error: the file has a second document"},
+        {"empty file", "", "error: the file is empty"},
+        {"node", "kind: ProxyConfig\nnode: N_1\n", "c.yaml:2:7: error: node: \"N_1\" is not a node"},
+        {"trust domain", "kind: ProxyConfig\ntrustDomain: West.Example\n",
+         "c.yaml:2:14: error: trustDomain: \"West.Example\" is not a trust domain"},
+        {"address", "kind: ProxyConfig\ncontrol: {address: 10.0.0.1}\n",
+         "c.yaml:2:20: error: control.address: \"10.0.0.1\" is not host:port"},
+        {"address range", "kind: ProxyConfig\ncontrol: {address: \"10.0.0.300:1\"}\n",
+         "\"10.0.0.300:1\" is not host:port"},
+        {"port", PROXY "ports: {dns: 70000}\n",
+         "c.yaml:8:14: error: ports.dns: \"70000\" is not a whole number from 1 to 65535"},
+        {"port zero", PROXY "ports: {metrics: 0}\n", "ports.metrics: \"0\" is not"},
+        {"port twice", PROXY "ports: {dns: 15001}\n",
+         "c.yaml:8:14: error: ports.dns: port 15001 is the port of ports.outbound already"},
+        {"mode", PROXY "capture: {mode: iptables}\n",
+         "c.yaml:8:17: error: capture.mode: \"iptables\" is not one of none, tproxy"},
+        {"system table", PROXY "capture: {routeTable: 254}\n",
+         "c.yaml:8:23: error: capture.routeTable: 254 is a table of the system"},
+        {"mark", PROXY "capture: {mark: 0}\n", "capture.mark: \"0\" is not a whole number from 1"},
+        {"duration", PROXY "timeouts: {idle: 10}\n",
+         "c.yaml:8:18: error: timeouts.idle: \"10\" is not a duration such as"},
+        {"log level", PROXY "log: {level: loud}\n", "log.level: \"loud\" is not one of error, warn"},
+        {"access", PROXY "log: {access: \"true\"}\n", "log.access: \"true\" is not true or false"},
+        {"not a mapping", PROXY "limits: [1]\n", "limits: expected a mapping, found a list"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct proxy_config config = {.workers = 77};
+        diag = (struct diag){0};
+        cr_expect_not(read_proxy(rows[i].text, &config), "%s", rows[i].name);
+        expect_said(&diag, rows[i].name, rows[i].said);
+        cr_expect_eq(config.workers, 77, "%s", rows[i].name);
+        diag_fini(&diag);
+    }
+}
+
+#define PEER(name) "  - {name: " name ", address: \"p:1\", trustDomain: td, trustBundle: b}\n"
+
+Test(bootstrap, refuses_wrong_control_files)
+{
+    static const struct row rows[] = {
+        {"no ranges", CONTROL, "error: clusterSetIPs: is required"},
+        {"empty ranges", CONTROL "clusterSetIPs: []\n", "clusterSetIPs: is empty"},
+        {"one family twice", CONTROL "clusterSetIPs: [10.201.0.0/16, 10.202.0.0/16]\n",
+         "c.yaml:8:32: error: clusterSetIPs[1]: \"10.202.0.0/16\" is a second range of IPv4"},
+        {"host bits", CONTROL "clusterSetIPs: [10.201.0.1/16]\n",
+         "c.yaml:8:17: error: clusterSetIPs[0]: \"10.201.0.1/16\" has bits set behind its length"},
+        {"no range", CONTROL "clusterSetIPs: [west]\n", "clusterSetIPs[0]: \"west\" is not a range"},
+        {"range too small", CONTROL "clusterSetIPs: [10.201.0.0/31]\n", "holds too few addresses"},
+        {"listen", CONTROL RANGES "listen: 15012\n", "listen: \"15012\" is not address:port"},
+        {"listen port 0", CONTROL RANGES "listen: 0.0.0.0:0\n", "listen: \"0.0.0.0:0\" is not"},
+        {"peer twice", CONTROL RANGES "peers:\n" PEER("east") PEER("south") PEER("east"),
+         "c.yaml:12:12: error: peers[2].name: \"east\" is there twice, first at 10:12"},
+        {"peer is us", CONTROL RANGES "peers:\n" PEER("west"),
+         "c.yaml:10:12: error: peers[0].name: \"west\" is this cluster itself"},
+        {"peer key", CONTROL RANGES "peers: [{nmae: x}]\n",
+         "peers[0].nmae: there is no such key; did you mean \"name\"?"},
+        {"peer incomplete", CONTROL RANGES "peers: [{name: east}]\n",
+         "error: peers[0].address: is required"},
+        {"peer empty", CONTROL RANGES "peers:\n  -\n", "peers[0]: expected a mapping"},
+        {"port of listen", CONTROL RANGES "ports: {admin: 15012}\n",
+         "ports.admin: port 15012 is the port of listen already"},
+        {"cluster", "kind: ControlConfig\ncluster: West\n", "cluster: \"West\" is not a cluster's name"},
+        {"root namespace", CONTROL RANGES "rootNamespace: a.b\n", "rootNamespace: \"a.b\" is not"},
+        {"lease", CONTROL RANGES "peerLease: 0s\n", "peerLease: \"0s\" is not a duration from 1s"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct control_config config = {.n_peers = 77};
+        diag = (struct diag){0};
+        cr_expect_not(read_control(rows[i].text, &config), "%s", rows[i].name);
+        expect_said(&diag, rows[i].name, rows[i].said);
+        cr_expect_eq(config.n_peers, 77, "%s", rows[i].name);
+        diag_fini(&diag);
+    }
+}
+
+Test(bootstrap, says_that_a_file_is_not_there)
+{
+    struct proxy_config config = {0};
+    bootstrap_read_proxy("/nonexistent/proxy.yaml", &config, &diag);
+    expect_said(&diag, "absent", "/nonexistent/proxy.yaml: error: cannot be opened: No such file");
+}
+
+Test(bootstrap, tells_all_errors_at_once)
+{
+    struct proxy_config config = {0};
+    cr_expect_not(read_proxy(PROXY "workers: x\nlog: {level: y}\nfoo: 1\n", &config));
+    cr_expect_eq(diag.n_errors, 3, "%s", said(&diag));
+}

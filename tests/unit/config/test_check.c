@@ -1,0 +1,76 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "config/check.h"
+#include "fixture.h"
+
+static struct folder folder;
+static struct text out;
+
+static void begin(void)
+{
+    folder_begin(&folder);
+    out = (struct text){0};
+}
+
+static void end(void)
+{
+    text_fini(&out);
+    folder_end(&folder);
+}
+
+TestSuite(check, .init = begin, .fini = end, .timeout = 20);
+
+#define SERVICE                                                                                    \
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n"
+#define EXPORT                                                                                     \
+    "apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceExport\nmetadata: {name: web}\n"
+
+Test(check, the_examples_are_clean)
+{
+    const char *paths[] = {EXAMPLES};
+    cr_expect(check_files(paths, 1, &out), "%s", out.ptr);
+    cr_expect_str_eq(out.ptr, "2 objects in 2 files: no errors\n");
+}
+
+Test(check, objects_of_several_files_are_one_set)
+{
+    const char *paths[] = {folder_write(&folder, "s.yaml", SERVICE),
+                           folder_write(&folder, "e.yaml", EXPORT)};
+    cr_expect(check_files(paths, 2, &out), "%s", out.ptr);
+    cr_expect_str_eq(out.ptr, "2 objects in 2 files: no errors\n");
+    text_clear(&out);
+    cr_expect_not(check_files(paths + 1, 1, &out));
+    cr_expect(strstr(out.ptr, "e.yaml:1:1: error: ServiceExport default/web: there is no Service"));
+    cr_expect(strstr(out.ptr, "1 object in 1 file: 1 error\n"));
+}
+
+Test(check, one_file_may_hold_both_sorts)
+{
+    const char *paths[] = {folder_write(
+        &folder, "both.yaml",
+        SERVICE "---\napiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnodes: x\n")};
+    cr_expect_not(check_files(paths, 1, &out));
+    cr_expect(strstr(out.ptr, "both.yaml:8:1: error: nodes: there is no such key; did you mean "
+                              "\"node\"?"),
+              "%s", out.ptr);
+    cr_expect(strstr(out.ptr, "both.yaml:6:1: error: stateDir: is required"), "%s", out.ptr);
+}
+
+Test(check, counts_warnings_and_is_still_clean)
+{
+    folder_write(&folder, "sub/s.yaml",
+                 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\n"
+                 "addressType: IPv6\nendpoints: []\n");
+    const char *paths[] = {folder.path};
+    cr_expect(check_files(paths, 1, &out));
+    cr_expect(strstr(out.ptr, "1 object in 1 file: no errors, 1 warning\n"), "%s", out.ptr);
+}
+
+Test(check, says_that_there_is_nothing_to_check)
+{
+    const char *paths[] = {folder.path, "/nonexistent.yaml"};
+    cr_expect_not(check_files(paths, 2, &out));
+    cr_expect(strstr(out.ptr, "warning: the folder holds no manifests"), "%s", out.ptr);
+    cr_expect(strstr(out.ptr, "/nonexistent.yaml: error: cannot be opened"), "%s", out.ptr);
+}

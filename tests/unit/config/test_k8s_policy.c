@@ -1,0 +1,202 @@
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "config/policy.h"
+#include "fixture.h"
+
+static struct diag diag;
+
+static void begin(void)
+{
+    diag = (struct diag){0};
+}
+
+static void end(void)
+{
+    diag_fini(&diag);
+}
+
+TestSuite(k8s_policy, .init = begin, .fini = end, .timeout = 20);
+
+#define HEAD                                                                                       \
+    "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"                                \
+    "metadata: {name: p, namespace: shop}\n"
+
+static void expect_match(const struct string_match *match, enum match_kind kind, const char *value)
+{
+    cr_expect_eq(match->kind, kind, "%s", value);
+    cr_expect(str_eq(match->value, str_from(value)), "found \"%.*s\", expected \"%s\"",
+              STR_ARG(match->value), value);
+}
+
+Test(k8s_policy, reads_every_supported_field)
+{
+    struct manifests *set = read_text(
+        "apiVersion: security.istio.io/v1beta1\nkind: AuthorizationPolicy\n"
+        "metadata: {name: p, namespace: shop, annotations: {istio.io/dry-run: \"true\"}}\n"
+        "spec:\n  action: DENY\n  selector: {matchLabels: {app: web}}\n  rules:\n"
+        "  - from:\n"
+        "    - source:\n"
+        "        principals: [\"td/ns/a/sa/b\", \"spiffe://td/ns/c/sa/d\", \"td/*\", \"*/sa/x\", \"*\"]\n"
+        "        notPrincipals: [\"e\"]\n"
+        "        namespaces: [n1, n2]\n        notNamespaces: [\"n3*\"]\n"
+        "        ipBlocks: [10.0.0.0/8, 10.1.2.3, \"fd00::/8\", 192.168.7.9/16]\n"
+        "        notIpBlocks: [10.1.0.0/16]\n"
+        "    - source: {namespaces: [other]}\n"
+        "    to:\n"
+        "    - operation: {ports: [\"80\", 443], notPorts: [\"81\"]}\n"
+        "  - {}\n",
+        &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    cr_expect_eq(diag.len, 0, "%s", said(&diag));
+    const struct k8s_policy *policy = &set->policies[0];
+    const struct model_policy *model = &policy->policy;
+    cr_expect(policy->has_selector);
+    cr_expect_eq(policy->n_selector, 1);
+    cr_expect_eq(model->action, POLICY_DENY);
+    cr_expect(model->dry_run);
+    cr_expect(str_eq(model->name, STR("p")) && str_eq(model->namespace_, STR("shop")));
+    cr_assert_eq(model->n_rules, 2);
+    cr_expect_eq(model->rules[1].n_clauses, 0);
+    cr_assert_eq(model->rules[0].n_clauses, 2);
+    cr_assert_eq(model->rules[0].clauses[0].n_matches, 2);
+    const struct model_match *from = &model->rules[0].clauses[0].matches[0];
+    cr_assert_eq(from->n_principals, 5);
+    expect_match(&from->principals[0], MATCH_EXACT, "td/ns/a/sa/b");
+    expect_match(&from->principals[1], MATCH_EXACT, "td/ns/c/sa/d");
+    expect_match(&from->principals[2], MATCH_PREFIX, "td/");
+    expect_match(&from->principals[3], MATCH_SUFFIX, "/sa/x");
+    expect_match(&from->principals[4], MATCH_PRESENCE, "");
+    expect_match(&from->not_principals[0], MATCH_EXACT, "e");
+    expect_match(&from->not_namespaces[0], MATCH_PREFIX, "n3");
+    cr_assert_eq(from->n_source_ips, 4);
+    cr_expect_eq(from->source_ips[1].prefix_len, 32);
+    cr_expect_eq(from->source_ips[3].ip.bytes[2], 0);
+    cr_expect_eq(from->source_ips[3].prefix_len, 16);
+    cr_expect_eq(from->n_not_source_ips, 1);
+    const struct model_match *to = &model->rules[0].clauses[1].matches[0];
+    cr_assert_eq(to->n_ports, 2);
+    cr_expect_eq(to->ports[1], 443);
+    cr_expect_eq(to->not_ports[0], 81);
+    manifests_free(set);
+}
+
+Test(k8s_policy, tells_allow_nothing_from_match_all)
+{
+    static const struct {
+        const char *text;
+        size_t n_rules;
+    } rows[] = {{HEAD "spec: {}\n", 0}, {HEAD, 0}, {HEAD "spec: {rules: [{}]}\n", 1}};
+    for (size_t i = 0; i < 3; i++) {
+        struct manifests *set = read_text(rows[i].text, &diag);
+        cr_assert_not_null(set, "%s", said(&diag));
+        cr_expect_eq(set->policies[0].policy.n_rules, rows[i].n_rules);
+        cr_expect_eq(set->policies[0].policy.action, POLICY_ALLOW);
+        cr_expect_not(set->policies[0].has_selector);
+        manifests_free(set);
+    }
+}
+
+Test(k8s_policy, service_accounts_are_principals_of_any_trust_domain)
+{
+    struct manifests *set =
+        read_text(HEAD "spec: {rules: [{from: [{source: {serviceAccounts: [web, ops/admin]}}]}]}\n",
+                  &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    struct arena arena = {0};
+    const struct policy *policy = policy_compile(&arena, &set->policies[0].policy);
+    static const struct {
+        const char *principal, *namespace_;
+        bool allowed;
+    } rows[] = {
+        {"td/ns/shop/sa/web", "shop", true},     {"far/ns/ops/sa/admin", "ops", true},
+        {"td/ns/ops/sa/web", "ops", false},      {"td/x/ns/shop/sa/web", "", false},
+        {"td/ns/shop/sa/web2", "shop", false},   {"", "", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct policy_question question = {.principal = str_from(rows[i].principal),
+                                           .namespace_ = str_from(rows[i].namespace_)};
+        cr_expect_eq(policy_ask(&policy, 1, false, &question).allowed, rows[i].allowed, "%s",
+                     rows[i].principal);
+    }
+    arena_fini(&arena);
+    manifests_free(set);
+}
+
+#define RULE(text) HEAD "spec:\n  rules:\n  - " text "\n"
+
+Test(k8s_policy, refuses_what_it_cannot_enforce)
+{
+    static const struct {
+        const char *name, *text, *said;
+    } rows[] = {
+        {"when", RULE("when: [{key: source.ip, values: [a]}]"),
+         "m.yaml:6:5: error: spec.rules[0].when: is not supported yet"},
+        {"methods", RULE("to: [{operation: {methods: [GET]}}]"),
+         "m.yaml:6:23: error: spec.rules[0].to[0].operation.methods: is not supported yet"},
+        {"notPaths", RULE("to: [{operation: {notPaths: [/a]}}]"), "notPaths: is not supported yet"},
+        {"hosts", RULE("to: [{operation: {ports: [\"1\"], hosts: [a]}}]"), "hosts: is not supported yet"},
+        {"requestPrincipals", RULE("from: [{source: {requestPrincipals: [\"*\"]}}]"),
+         "spec.rules[0].from[0].source.requestPrincipals: is not supported yet"},
+        {"remoteIpBlocks", RULE("from: [{source: {remoteIpBlocks: [1.2.3.4]}}]"),
+         "remoteIpBlocks: is not supported yet"},
+        {"targetRefs", HEAD "spec: {targetRefs: [{kind: Gateway}]}\n",
+         "m.yaml:4:8: error: spec.targetRefs: is not supported yet"},
+        {"AUDIT", HEAD "spec: {action: AUDIT}\n", "m.yaml:4:16: error: spec.action: AUDIT is not supported"},
+        {"CUSTOM", HEAD "spec: {action: CUSTOM}\n", "spec.action: CUSTOM is not supported yet"},
+        {"action", HEAD "spec: {action: deny}\n", "spec.action: \"deny\" is not ALLOW or DENY"},
+        {"unknown field", RULE("from: [{source: {principal: [a]}}]"),
+         "m.yaml:6:22: error: spec.rules[0].from[0].source.principal: there is no such key; did you "
+         "mean \"principals\"?"},
+        {"unknown rule key", RULE("form: []"), "spec.rules[0].form: there is no such key; did you mean "
+                                               "\"from\"?"},
+        {"rules beside spec", HEAD "rules: [{}]\n", "m.yaml:4:1: error: rules: there is no such key"},
+        {"metadata", "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+                     "metadata: {name: p, anotations: {}}\n",
+         "metadata.anotations: there is no such key; did you mean \"annotations\"?"},
+        {"from without value", RULE("from:"), "m.yaml:6:5: error: spec.rules[0].from: is empty"},
+        {"empty from", RULE("from: []"), "spec.rules[0].from: is empty"},
+        {"empty source", RULE("from: [{source: {}}]"), "spec.rules[0].from[0].source: is empty"},
+        {"no source", RULE("from: [{}]"), "spec.rules[0].from[0].source: is empty"},
+        {"empty values", RULE("from: [{source: {principals: []}}]"), "principals: is empty"},
+        {"empty value", RULE("from: [{source: {principals: [\"\"]}}]"), "principals[0]: is empty"},
+        {"null value", RULE("from: [{source: {namespaces: [a, ~]}}]"), "namespaces[1]: is empty"},
+        {"null rule", HEAD "spec: {rules: [~]}\n", "spec.rules[0]: is empty"},
+        {"rules without value", HEAD "spec: {rules: }\n", "spec.rules: is empty"},
+        {"ipBlocks", RULE("from: [{source: {ipBlocks: [web]}}]"),
+         "ipBlocks[0]: \"web\" is not an IP address or a range"},
+        {"ipBlocks length", RULE("from: [{source: {ipBlocks: [10.0.0.0/33]}}]"), "is not an IP address"},
+        {"ports", RULE("to: [{operation: {ports: [\"http\"]}}]"), "ports[0]: \"http\" is not a port"},
+        {"ports range", RULE("to: [{operation: {ports: [\"65536\"]}}]"), "\"65536\" is not a port"},
+        {"accounts beside namespaces",
+         RULE("from: [{source: {serviceAccounts: [a], namespaces: [b]}}]"),
+         "serviceAccounts: cannot stand beside principals or namespaces"},
+        {"account", RULE("from: [{source: {serviceAccounts: [\"a/b/c\"]}}]"),
+         "\"a/b/c\" is not <namespace>/<service account>"},
+        {"selector", HEAD "spec: {selector: {matchLables: {a: b}}}\n", "did you mean \"matchLabels\"?"},
+        {"dry run", "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+                    "metadata: {name: p, annotations: {istio.io/dry-run: maybe}}\n",
+         "istio.io/dry-run: \"maybe\" is not true or false"},
+        {"version", "apiVersion: security.istio.io/v2\nkind: AuthorizationPolicy\n",
+         "version \"v2\" of AuthorizationPolicy is not supported, expected v1 or v1beta1"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        diag = (struct diag){0};
+        cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
+        cr_expect_eq(diag.n_errors, 1, "%s: %s", rows[i].name, said(&diag));
+        expect_said(&diag, rows[i].name, rows[i].said);
+        diag_fini(&diag);
+    }
+}
+
+Test(k8s_policy, warns_of_a_star_in_the_middle)
+{
+    struct manifests *set =
+        read_text(RULE("from: [{source: {principals: [\"*/ns/x/*\"]}}]"), &diag);
+    cr_assert_not_null(set);
+    expect_said(&diag, "star", "m.yaml:6:35: warning: spec.rules[0].from[0].source.principals[0]: a star");
+    expect_match(&set->policies[0].policy.rules[0].clauses[0].matches[0].principals[0],
+                 MATCH_SUFFIX, "/ns/x/*");
+    manifests_free(set);
+}
