@@ -6,8 +6,16 @@ struct publication {
     void *object;
     void (*free_fn)(void *object);
     struct mailbox *control;
-    size_t n_out;
+    size_t n_out; /* deliveries that are out, and one for the publisher */
 };
+
+void publication_release(struct publication *publication)
+{
+    if (!publication || --publication->n_out > 0)
+        return;
+    publication->free_fn(publication->object);
+    mem_free(publication);
+}
 
 static void on_returned(struct letter *letter, void *receiver)
 {
@@ -15,24 +23,18 @@ static void on_returned(struct letter *letter, void *receiver)
     struct publication *publication = delivery->publication;
     (void)receiver;
     mem_free(delivery);
-    if (--publication->n_out > 0)
-        return;
-    publication->free_fn(publication->object);
-    mem_free(publication);
+    publication_release(publication);
 }
 
-void publish(void *object, void (*free_fn)(void *object), struct mailbox *const *workers, size_t n,
-             struct mailbox *control, void (*deliver)(struct letter *letter, void *worker))
+struct publication *publish(void *object, void (*free_fn)(void *object),
+                            struct mailbox *const *workers, size_t n, struct mailbox *control,
+                            void (*deliver)(struct letter *letter, void *worker))
 {
-    if (n == 0) {
-        free_fn(object);
-        return;
-    }
     struct publication *publication = mem_new(struct publication);
     publication->object = object;
     publication->free_fn = free_fn;
     publication->control = control;
-    publication->n_out = n;
+    publication->n_out = n + 1;
     for (size_t i = 0; i < n; i++) {
         struct delivery *delivery = mem_new(struct delivery);
         delivery->publication = publication;
@@ -40,6 +42,7 @@ void publish(void *object, void (*free_fn)(void *object), struct mailbox *const 
         delivery->letter.deliver = deliver;
         mailbox_post(workers[i], &delivery->letter);
     }
+    return publication;
 }
 
 void delivery_return(struct delivery *delivery)

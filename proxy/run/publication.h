@@ -24,9 +24,13 @@ struct delivery { /* in the mailbox of a worker, held by it, or on the way back 
 };
 
 /* Posts the object to n mailboxes; deliver runs in each worker's loop with the letter of a struct delivery. When all
- * deliveries are back, free_fn(object) runs on the control thread. n 0 frees at once. */
-void publish(void *object, void (*free_fn)(void *object), struct mailbox *const *workers, size_t n,
-             struct mailbox *control, void (*deliver)(struct letter *letter, void *worker));
+ * deliveries are back and the publisher let go too (publication_release), free_fn(object) runs on the control thread. */
+struct publication *publish(void *object, void (*free_fn)(void *object), struct mailbox *const *workers,
+                            size_t n, struct mailbox *control,
+                            void (*deliver)(struct letter *letter, void *worker));
+
+/* The publisher no longer uses the object itself. NULL is fine. Thread: the control thread's. */
+void publication_release(struct publication *publication);
 
 /* The worker no longer uses the object: sends the delivery back. NULL is fine. */
 void delivery_return(struct delivery *delivery);

@@ -1,0 +1,134 @@
+/*
+ * main.c - the one binary: `isthmus proxy|control|check|ctl`.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "config/check.h"
+#include "proxy/base/text.h"
+#include "proxy/ctl/ctl.h"
+#include "proxy/run/control_process.h"
+#include "proxy/run/node.h"
+#include "proxy/run/privileges.h"
+#include "proxy/run/version.h"
+
+#define EXIT_USAGE 2
+
+static const char usage[] =
+    "isthmus " ISTHMUS_VERSION " - a service mesh across clusters, without sidecars\n"
+    "\n"
+    "Usage:\n"
+    "  isthmus proxy --config FILE      the data plane of one node (DaemonSet, host network)\n"
+    "  isthmus control --config FILE    the control process of one cluster\n"
+    "  isthmus check FILE|FOLDER...     validates configuration and manifests, offline\n"
+    "  isthmus ctl COMMAND              asks a running process: status, services, endpoints,\n"
+    "                                   connections, certs (isthmus ctl --help)\n"
+    "  isthmus version\n"
+    "\n"
+    "FILE is YAML: kind ProxyConfig or ControlConfig of isthmus.io/v1alpha1; config/examples/ has\n"
+    "one of each with every key explained. check also reads Kubernetes manifests: Namespace, Node,\n"
+    "Pod, Service, EndpointSlice, ServiceExport, ServiceImport, AuthorizationPolicy.\n"
+    "\n"
+    "Exit status: 0; 1 when something is wrong (said on standard error); 2 for wrong usage.\n";
+
+/* --config FILE, and nothing else. */
+static const char *config_path(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[0], "--config") == 0)
+        return argv[1];
+    if (argc == 1 && strncmp(argv[0], "--config=", 9) == 0)
+        return argv[0] + 9;
+    (void)fputs("isthmus: expected --config FILE and nothing else; see isthmus --help\n", stderr);
+    return NULL;
+}
+
+/* Prints what is wrong, if anything is. */
+static bool report(struct diag *diag)
+{
+    struct text out = {0};
+    const bool is_clean = diag_is_clean(diag);
+    diag_print(diag, &out);
+    if (out.len > 0)
+        (void)fwrite(out.ptr, 1, out.len, stderr);
+    text_fini(&out);
+    diag_fini(diag);
+    return is_clean;
+}
+
+static int run_proxy(int argc, char **argv)
+{
+    struct proxy_config config;
+    struct diag diag = {0};
+    const char *path = config_path(argc, argv);
+    if (!path)
+        return EXIT_USAGE;
+    bootstrap_read_proxy(path, &config, &diag);
+    if (!report(&diag))
+        return 1;
+    log_set_level(config.log_level);
+    privileges_keep_network();
+    const int status = node_run(&config);
+    bootstrap_fini_proxy(&config);
+    return status;
+}
+
+static int run_control(int argc, char **argv)
+{
+    struct control_config config;
+    struct diag diag = {0};
+    const char *path = config_path(argc, argv);
+    if (!path)
+        return EXIT_USAGE;
+    bootstrap_read_control(path, &config, &diag);
+    if (!report(&diag))
+        return 1;
+    log_set_level(config.log_level);
+    privileges_drop_all();
+    const int status = control_process_run(&config);
+    bootstrap_fini_control(&config);
+    return status;
+}
+
+static int run_check(int argc, char **argv)
+{
+    struct text out = {0};
+    if (argc == 0 || argv[0][0] == '-') {
+        (void)fputs("Usage: isthmus check FILE|FOLDER...\n"
+                    "Reads configuration and manifests as the processes would and says what is wrong,\n"
+                    "each with file:line:column. Exit status 0 when there are no errors, else 1.\n",
+                    argc > 0 && strcmp(argv[0], "--help") == 0 ? stdout : stderr);
+        return argc > 0 && strcmp(argv[0], "--help") == 0 ? 0 : EXIT_USAGE;
+    }
+    const bool is_clean = check_files((const char *const *)argv, (size_t)argc, &out);
+    (void)fwrite(out.ptr, 1, out.len, is_clean ? stdout : stderr);
+    text_fini(&out);
+    return is_clean ? 0 : 1;
+}
+
+static int print(const char *text)
+{
+    return fputs(text, stdout) < 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "";
+    const int rest = argc - 2;
+    if (strcmp(command, "proxy") == 0)
+        return run_proxy(rest, argv + 2);
+    if (strcmp(command, "control") == 0)
+        return run_control(rest, argv + 2);
+    if (strcmp(command, "check") == 0)
+        return run_check(rest, argv + 2);
+    if (strcmp(command, "ctl") == 0)
+        return ctl_main(rest, argv + 2);
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
+        return print("isthmus " ISTHMUS_VERSION "\n");
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
+        strcmp(command, "-h") == 0)
+        return print(usage);
+    if (argc > 1)
+        (void)fprintf(stderr, "isthmus: there is no command \"%s\"\n\n", command);
+    (void)fputs(usage, stderr);
+    return EXIT_USAGE;
+}

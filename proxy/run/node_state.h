@@ -1,0 +1,51 @@
+/*
+ * node_state.h - what the files of the proxy process share.
+ */
+#ifndef ISTHMUS_RUN_NODE_STATE_H
+#define ISTHMUS_RUN_NODE_STATE_H
+
+#include "proxy/accept/capture.h"
+#include "proxy/admin/admin.h"
+#include "proxy/io/process.h"
+#include "proxy/meter/meter.h"
+#include "proxy/run/identities.h"
+#include "proxy/run/publication.h"
+#include "proxy/run/worker.h"
+#include "xds/client.h"
+
+struct node {
+    const struct proxy_config *config;
+    struct loop *loop;
+    struct mailbox *mailbox;
+    struct meter *meter;
+    struct arena arena;
+    struct identities *identities;
+    struct channel *channel;
+    bool is_anonymous; /* the channel was dialled without a certificate */
+    struct xds_client *xds;
+    const struct snapshot *snapshot; /* the newest, held through its publication */
+    struct publication *snapshot_publication;
+    const struct tls_set *tls;       /* the same */
+    struct publication *tls_publication;
+    uint64_t generation;
+    struct timer rebuild;
+    uint64_t rebuilt_ns;
+    struct capture *capture;
+    struct worker **workers;
+    struct mailbox **inboxes;
+    unsigned n_workers, n_serving, n_drained;
+    struct admin *admin;
+    struct signal_watch *on_term, *on_int;
+    struct timer log_timer, drain_timer;
+    uint64_t log_dropped;
+    uint64_t started_ns, connected_ns;
+    struct text last_error; /* of the control channel */
+    bool is_draining, has_failed;
+};
+
+/* pages.c: the admin port's pages and the metrics, whose answers gather from the workers. */
+extern const struct admin_page node_pages[];
+extern const size_t node_n_pages;
+void node_answer_metrics(void *owner, struct h1_exchange *exchange);
+
+#endif

@@ -1,0 +1,232 @@
+/*
+ * The admin port's pages of a proxy, and its metrics. What only the workers know is asked of all of them; the last answer
+ * completes the page.
+ */
+#include "proxy/admin/views.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/run/node_state.h"
+#include "proxy/run/version.h"
+
+#define CONNECTIONS_SHOWN_MAX 10000
+
+struct gathering { /* one question to all workers */
+    struct node *node;
+    struct h1_exchange *exchange;
+    void (*complete)(struct gathering *gathering);
+    struct arena arena; /* what the question borrows */
+    unsigned n_waiting;
+    struct traffic_report *traffic;
+    struct text flows, workers;
+};
+
+static void finish(struct gathering *gathering)
+{
+    gathering->complete(gathering);
+    if (gathering->traffic)
+        traffic_report_free(gathering->traffic);
+    text_fini(&gathering->flows);
+    text_fini(&gathering->workers);
+    arena_fini(&gathering->arena);
+    mem_free(gathering);
+}
+
+static void on_report(void *owner, struct worker_report *report)
+{
+    struct gathering *gathering = owner;
+    text_addf(&gathering->workers, "%s{\"flows\":%zu,\"tunnels\":%zu,\"sessions\":%zu}",
+              gathering->workers.len > 0 ? "," : "", report->n_flows, report->n_tunnels,
+              report->n_sessions);
+    if (report->flows.len > 0) {
+        if (gathering->flows.len > 0)
+            text_addc(&gathering->flows, ',');
+        text_add(&gathering->flows, text_str(&report->flows));
+    }
+    if (report->traffic && gathering->traffic)
+        traffic_report_merge(gathering->traffic, report->traffic);
+    else if (report->traffic)
+        gathering->traffic = report->traffic;
+    text_fini(&report->flows);
+    if (--gathering->n_waiting == 0)
+        finish(gathering);
+}
+
+static struct gathering *gather_new(struct node *node, struct h1_exchange *exchange,
+                                    void (*complete)(struct gathering *gathering))
+{
+    struct gathering *gathering = mem_new(struct gathering);
+    gathering->node = node;
+    gathering->exchange = exchange;
+    gathering->complete = complete;
+    gathering->n_waiting = node->n_workers;
+    return gathering;
+}
+
+static void gather_start(struct gathering *gathering, const struct worker_question *question)
+{
+    struct node *node = gathering->node;
+    for (unsigned i = 0; i < node->n_workers; i++)
+        worker_ask(node->workers[i], question, on_report, gathering);
+}
+
+/* ---- metrics ---------------------------------------------------------------------------------------------------- */
+
+static void complete_metrics(struct gathering *gathering)
+{
+    struct text page = {0};
+    meter_write(&page, "isthmus-proxy", ISTHMUS_VERSION);
+    if (gathering->traffic)
+        traffic_report_write(gathering->traffic, &page);
+    admin_answer_metrics(gathering->exchange, text_str(&page));
+    text_fini(&page);
+}
+
+void node_answer_metrics(void *owner, struct h1_exchange *exchange)
+{
+    const struct worker_question question = {.wants_traffic = true};
+    gather_start(gather_new(owner, exchange, complete_metrics), &question);
+}
+
+/* ---- connections ------------------------------------------------------------------------------------------------ */
+
+static void complete_connections(struct gathering *gathering)
+{
+    struct text page = {0};
+    text_addf(&page, "{\"connections\":[");
+    text_add(&page, text_str(&gathering->flows));
+    text_addf(&page, "]}\n");
+    admin_answer_json(gathering->exchange, text_str(&page));
+    text_fini(&page);
+}
+
+static void answer_connections(void *owner, struct h1_exchange *exchange,
+                               const struct h1_request *request)
+{
+    struct gathering *gathering = gather_new(owner, exchange, complete_connections);
+    const struct worker_question question = {
+        .wants_flows = true,
+        .flow_state = h1_query(&gathering->arena, request->query, "state"),
+        .max_flows = CONNECTIONS_SHOWN_MAX,
+    };
+    gather_start(gathering, &question);
+}
+
+/* ---- status ----------------------------------------------------------------------------------------------------- */
+
+static void add_member(struct text *out, const char *key, struct str value)
+{
+    text_addf(out, "\"%s\":", key);
+    text_add_json_string(out, value);
+    text_addc(out, ',');
+}
+
+static const char *json_bool(bool value)
+{
+    return value ? "true" : "false";
+}
+
+static void add_control(const struct node *node, struct text *out)
+{
+    const uint64_t now_ns = loop_now_ns(node->loop);
+    const bool is_up = xds_client_is_connected(node->xds);
+    text_addf(out, "\"control\":{\"address\":\"%.*s:%u\",\"connected\":%s,\"since_s\":%llu,",
+              STR_ARG(node->config->control.host), node->config->control.port, json_bool(is_up),
+              is_up ? (unsigned long long)((now_ns - node->connected_ns) / NS_PER_SEC) : 0);
+    text_addf(out, "\"nacks\":%lld,\"last_error\":", (long long)meter_total(METRIC_XDS_NACKS));
+    text_add_json_string(out, text_str(&node->last_error));
+    text_addf(out, "},");
+}
+
+static void add_certificates(const struct node *node, struct text *out)
+{
+    struct rotation_status status;
+    size_t idx = 0, held = 0, wanted = 0;
+    while (rotation_next(identities_rotation(node->identities), &idx, &status)) {
+        wanted++;
+        held += status.not_after_ns != 0;
+    }
+    text_addf(out, "\"certificates\":{\"held\":%zu,\"wanted\":%zu},", held, wanted);
+}
+
+static void complete_status(struct gathering *gathering)
+{
+    const struct node *node = gathering->node;
+    const struct snapshot *snapshot = node->snapshot;
+    struct text page = {0};
+    text_addf(&page, "{\"version\":\"%s\",\"role\":\"proxy\",", ISTHMUS_VERSION);
+    add_member(&page, "node", node->config->node);
+    add_member(&page, "cluster", node->config->cluster);
+    add_member(&page, "trust_domain", node->config->trust_domain);
+    text_addf(&page, "\"uptime_s\":%llu,",
+              (unsigned long long)((clock_mono_ns() - node->started_ns) / NS_PER_SEC));
+    text_addf(&page, "\"snapshot\":{\"generation\":%llu,\"synced\":%s,\"workloads\":%zu,\"services\":%zu},",
+              (unsigned long long)node->generation, json_bool(snapshot && snapshot->is_synced),
+              snapshot ? snapshot->workloads.len : 0, snapshot ? snapshot->services.len : 0);
+    add_control(node, &page);
+    add_certificates(node, &page);
+    text_addf(&page, "\"workers\":[%s],\"draining\":%s}\n",
+              gathering->workers.ptr ? gathering->workers.ptr : "", json_bool(node->is_draining));
+    admin_answer_json(gathering->exchange, text_str(&page));
+    text_fini(&page);
+}
+
+static void answer_status(void *owner, struct h1_exchange *exchange,
+                          const struct h1_request *request)
+{
+    const struct worker_question question = {0};
+    (void)request;
+    gather_start(gather_new(owner, exchange, complete_status), &question);
+}
+
+/* ---- what the control thread knows by itself -------------------------------------------------------------------- */
+
+static void answer_view(const struct node *node, struct h1_exchange *exchange,
+                        const struct h1_request *request,
+                        void (*view)(const struct snapshot *snapshot, struct str host,
+                                     struct text *out))
+{
+    if (!node->snapshot) {
+        h1_answer(exchange, 503, "text/plain", STR("the first snapshot is not built yet\n"));
+        return;
+    }
+    struct arena arena = {0};
+    struct text page = {0};
+    view(node->snapshot, h1_query(&arena, request->query, "host"), &page);
+    admin_answer_json(exchange, text_str(&page));
+    text_fini(&page);
+    arena_fini(&arena);
+}
+
+static void answer_services(void *owner, struct h1_exchange *exchange,
+                            const struct h1_request *request)
+{
+    answer_view(owner, exchange, request, view_services);
+}
+
+static void answer_endpoints(void *owner, struct h1_exchange *exchange,
+                             const struct h1_request *request)
+{
+    answer_view(owner, exchange, request, view_endpoints);
+}
+
+static void answer_certificates(void *owner, struct h1_exchange *exchange,
+                                const struct h1_request *request)
+{
+    const struct node *node = owner;
+    struct text page = {0};
+    (void)request;
+    view_certificates(identities_rotation(node->identities), *identities_trust(node->identities),
+                      &page);
+    admin_answer_json(exchange, text_str(&page));
+    text_fini(&page);
+}
+
+const struct admin_page node_pages[] = {
+    {"/status", "this process, its control stream, its workers", answer_status},
+    {"/services", "services by host name; ?host=PART", answer_services},
+    {"/endpoints", "endpoints with their distance from this node; ?host=PART", answer_endpoints},
+    {"/connections", "live connections; ?state=accepted|connecting|pumping", answer_connections},
+    {"/certs", "certificates and trust bundles", answer_certificates},
+};
+
+const size_t node_n_pages = ARRAY_LEN(node_pages);

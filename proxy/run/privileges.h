@@ -1,0 +1,15 @@
+/*
+ * privileges.h - the process keeps the capabilities it needs and no others.
+ *
+ * Source: capabilities(7); libcap-ng. Thread: the main one, before any other is started.
+ */
+#ifndef ISTHMUS_RUN_PRIVILEGES_H
+#define ISTHMUS_RUN_PRIVILEGES_H
+
+/* proxy: CAP_NET_ADMIN (nftables, marks, transparent sockets), CAP_NET_RAW (the same on some kernels),
+ * CAP_NET_BIND_SERVICE (DNS answers come from port 53). Those of them that we do not have are not gained. */
+void privileges_keep_network(void);
+/* control: none. */
+void privileges_drop_all(void);
+
+#endif
