@@ -275,11 +275,11 @@ static void on_end(struct builder *b)
     node->items = arena_new_array(b->arena, struct yaml *, node->len);
     if (node->kind == YAML_MAPPING)
         node->keys = arena_new_array(b->arena, struct yaml *, node->len);
-    struct yaml **children = b->pending + frame->first_child;
     for (size_t i = 0; i < node->len; i++) {
+        size_t child = frame->first_child + i * step;
         if (node->keys)
-            node->keys[i] = children[i * step];
-        node->items[i] = children[i * step + step - 1];
+            node->keys[i] = b->pending[child];
+        node->items[i] = b->pending[child + step - 1];
     }
     b->n_pending = frame->first_child;
     if (node->kind == YAML_MAPPING && !check_keys(b, node))

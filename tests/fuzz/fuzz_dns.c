@@ -1,6 +1,7 @@
 /*
- * Any bytes as a DNS message to a node that knows the mesh of tests/unit/proxy_dns/zone.h: what is answered can be read
- * again, fits and has the id that was sent. The first byte says whether it came over TCP and where a rotation stands.
+ * Any bytes as a DNS message to a node that knows the mesh of tests/unit/proxy_dns/zone.h: what is
+ * answered can be read again, fits and has the id that was sent. The first byte says whether it
+ * came over TCP and where a rotation stands.
  */
 #include <string.h>
 
