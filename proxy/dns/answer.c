@@ -1,6 +1,7 @@
 /*
- * Every name of ours is in one of four places: fixed by the schema (the table below), laid out in the snapshot, or
- * absent; and what is absent is said so only once the snapshot is complete (SERVFAIL before).
+ * Every name of ours is in one of four places: fixed by the schema (the table below), laid out in
+ * the snapshot, or absent; and what is absent is said so only once the snapshot is complete
+ * (SERVFAIL before).
  */
 #include "proxy/dns/answer.h"
 
@@ -22,7 +23,8 @@ static bool is_in_zone(const struct dns_question *question)
 
 enum place_in_zone { PLACE_APEX, PLACE_VERSION, PLACE_EMPTY, PLACE_LAID_OUT, PLACE_ABSENT };
 
-/* What exists whatever is in the mesh. The name server of the SOA has no address: nobody needs to call it. */
+/* What exists whatever is in the mesh. The name server of the SOA has no address: nobody needs to
+ * call it. */
 static const struct {
     struct str name;
     enum place_in_zone place;
@@ -67,8 +69,8 @@ static bool asks_for(const struct asking *asking, uint16_t type)
     return asking->question->type == type || asking->question->type == KNOT_RRTYPE_ANY;
 }
 
-/* Each answer_ function puts the records of the type that was asked for, or for ANY those of the first type that there is
- * (RFC 8482 section 4.1), and says whether there were any. */
+/* Each answer_ function puts the records of the type that was asked for, or for ANY those of the
+ * first type that there is (RFC 8482 section 4.1), and says whether there were any. */
 
 static bool answer_apex(const struct asking *asking)
 {
@@ -189,9 +191,11 @@ enum dns_verdict dns_answer(const struct snapshot *snapshot, struct str query, b
 
     struct reply reply;
     if (dns_opcode(query) != KNOT_OPCODE_QUERY) {
-        *out_len = reply_bare(query, is_readable ? &question : NULL, KNOT_RCODE_NOTIMPL, out_packet);
+        *out_len =
+            reply_bare(query, is_readable ? &question : NULL, KNOT_RCODE_NOTIMPL, out_packet);
     } else if (!is_readable || !reply_begin(&reply, query, tcp, out_packet)) {
-        *out_len = reply_bare(query, is_readable ? &question : NULL, KNOT_RCODE_FORMERR, out_packet);
+        *out_len =
+            reply_bare(query, is_readable ? &question : NULL, KNOT_RCODE_FORMERR, out_packet);
     } else {
         answer_parsed(&(struct asking){snapshot, &question, rotation, &reply});
         *out_len = reply_end(&reply);

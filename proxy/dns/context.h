@@ -1,8 +1,10 @@
 /*
- * context.h - what the parts of one DNS server share: where they are, what they may use, how many queries wait.
+ * context.h - what the parts of one DNS server share: where they are, what they may use, how many
+ * queries wait.
  *
- * A query that waits for a resolver costs memory and often a socket, so their number is bounded: DNS_RELAYS_MAX a server,
- * and DNS_RELAYS_PER_CLIENT of one address, so that a pod whose resolver is dead does not take the others' share.
+ * A query that waits for a resolver costs memory and often a socket, so their number is bounded:
+ * DNS_RELAYS_MAX a server, and DNS_RELAYS_PER_CLIENT of one address, so that a pod whose resolver
+ * is dead does not take the others' share.
  *
  * Owner: the server. Thread: its loop's.
  */
@@ -38,7 +40,8 @@ static inline uint8_t *dns_context_packet(struct dns_context *context)
     return context->frame + DNS_FRAME_HEAD_BYTES;
 }
 
-/* Answers a query from the snapshot into dns_context_packet(), counting it and what is wrong with it. */
+/* Answers a query from the snapshot into dns_context_packet(), counting it and what is wrong with
+ * it. */
 enum dns_verdict dns_context_answer(struct dns_context *context, struct str query, bool tcp,
                                     size_t *out_len);
 
@@ -50,8 +53,9 @@ void dns_context_leave(struct dns_context *context, struct dns_waiting *waiting)
 /* The resolver for a query that was sent to asked: "none" when there is none. */
 struct addr dns_context_resolver(const struct dns_context *context, const struct addr *asked);
 
-/* Would a query to this address come back to our own listener on own_port? local is the address that our socket to the
- * resolver got: the kernel gives the very same one to whoever calls an address of this host. */
+/* Would a query to this address come back to our own listener on own_port? local is the address
+ * that our socket to the resolver got: the kernel gives the very same one to whoever calls an
+ * address of this host. */
 bool dns_is_ourselves(const struct addr *resolver, const struct ip *local, uint16_t own_port);
 
 /* A message id that nobody can guess. */

@@ -41,7 +41,8 @@ static size_t held_wants(const struct dns_framer *framer)
     return DNS_FRAME_HEAD_BYTES + claimed_len(framer->held.ptr) - framer->held.len;
 }
 
-/* Gathers what is held up to the end of its message; twice, since the length must be there before the rest is known. */
+/* Gathers what is held up to the end of its message; twice, since the length must be there before
+ * the rest is known. */
 static bool next_gathered(struct dns_framer *framer, struct str *out_message)
 {
     for (unsigned step = 0; step < 2; step++) {

@@ -1,6 +1,7 @@
 /*
- * Happy path: dns_relay() -> the resolver's packet -> on_relayed. Failure modes: packets that are no answer to the query
- * are passed over and the wait goes on; the deadline gives SERVFAIL; dns_relays_fini() forgets.
+ * Happy path: dns_relay() -> the resolver's packet -> on_relayed. Failure modes: packets that are
+ * no answer to the query are passed over and the wait goes on; the deadline gives SERVFAIL;
+ * dns_relays_fini() forgets.
  */
 #include "proxy/dns/relay.h"
 

@@ -1,9 +1,10 @@
 /*
  * relay.h - queries that came over UDP and wait for a resolver.
  *
- * Each is sent as it came, but for the message id, from a socket of its own (random port, random id), and its first
- * answer that comes from the resolver and fits the question is handed back under the client's id, byte for byte.
- * Nothing is retried: the client does that. Without an answer in DNS_RELAY_TIMEOUT_MS it is SERVFAIL.
+ * Each is sent as it came, but for the message id, from a socket of its own (random port, random
+ * id), and its first answer that comes from the resolver and fits the question is handed back under
+ * the client's id, byte for byte. Nothing is retried: the client does that. Without an answer in
+ * DNS_RELAY_TIMEOUT_MS it is SERVFAIL.
  *
  * Owner: the server. Thread: its loop's.
  */

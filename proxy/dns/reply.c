@@ -1,6 +1,7 @@
 /*
- * Every allocation that libknot makes goes into the reply's arena and is freed with it. Record sets are laid out here in
- * one piece, since knot_rrset_add_rdata() sorts and copies at each step: quadratic for a service of a thousand pods.
+ * Every allocation that libknot makes goes into the reply's arena and is freed with it. Record sets
+ * are laid out here in one piece, since knot_rrset_add_rdata() sorts and copies at each step:
+ * quadratic for a service of a thousand pods.
  */
 #include "proxy/dns/reply.h"
 
@@ -12,14 +13,14 @@
 
 #include "proxy/dns/answer.h"
 
-#define RR_HEAD_BYTES     12 /* owner as a pointer, type, class, TTL, length */
-#define OPT_BYTES         11
-#define SRV_HEAD_BYTES    6  /* priority, weight, port */
-#define SOA_REFRESH_SEC   7200
-#define SOA_RETRY_SEC     1800
-#define SOA_EXPIRE_SEC    86400
-#define NAME_SERVER       "ns.dns." DNS_ZONE
-#define HOSTMASTER        "hostmaster." DNS_ZONE
+#define RR_HEAD_BYTES   12 /* owner as a pointer, type, class, TTL, length */
+#define OPT_BYTES       11
+#define SRV_HEAD_BYTES  6 /* priority, weight, port */
+#define SOA_REFRESH_SEC 7200
+#define SOA_RETRY_SEC   1800
+#define SOA_EXPIRE_SEC  86400
+#define NAME_SERVER     "ns.dns." DNS_ZONE
+#define HOSTMASTER      "hostmaster." DNS_ZONE
 
 static void *mm_alloc(void *arena, size_t len)
 {
@@ -46,8 +47,8 @@ static uint16_t room(const struct reply *reply, bool tcp)
 static bool has_too_many_records(struct str query)
 {
     const uint8_t *head = (const uint8_t *)query.ptr;
-    return knot_wire_get_ancount(head) + knot_wire_get_nscount(head) +
-               knot_wire_get_arcount(head) > REPLY_RECORDS_MAX;
+    return knot_wire_get_ancount(head) + knot_wire_get_nscount(head) + knot_wire_get_arcount(head) >
+           REPLY_RECORDS_MAX;
 }
 
 /* On a copy: libknot takes a TSIG record out of the message that it parses. */
@@ -80,7 +81,8 @@ bool reply_begin(struct reply *reply, struct str query, bool tcp, uint8_t *out_p
     if (reply->has_edns)
         ensure(knot_pkt_reserve(reply->packet, OPT_BYTES) == KNOT_EOK);
     knot_wire_set_rcode(out_packet, KNOT_RCODE_NOERROR); /* a query may have anything there */
-    /* Names outside the zone are relayed to where recursion may be had, so a client that wants it is not turned away. */
+    /* Names outside the zone are relayed to where recursion may be had, so a client that wants it
+     * is not turned away. */
     if (knot_wire_get_rd(out_packet))
         knot_wire_set_ra(out_packet);
     knot_pkt_begin(reply->packet, KNOT_ANSWER);
@@ -151,8 +153,8 @@ static size_t count_family(const struct reply_addresses *addresses)
     return n;
 }
 
-/* Of n records of the given size in the answer section, as many as there is room for; TC tells about the others. A client
- * that cannot come back over TCP still has something to call. */
+/* Of n records of the given size in the answer section, as many as there is room for; TC tells
+ * about the others. A client that cannot come back over TCP still has something to call. */
 static size_t clamp_to_room(struct reply *reply, size_t n, size_t record_bytes)
 {
     size_t fitting = room_left(reply) / record_bytes;
@@ -187,7 +189,8 @@ bool reply_put_addresses(struct reply *reply, const uint8_t *owner,
     return put(reply, &set.rrset, owner == NULL) || is_answering(reply);
 }
 
-/* The record's data, or 0 when its target is no name. RFC 2782: priority, weight, port, target, not compressed. */
+/* The record's data, or 0 when its target is no name. RFC 2782: priority, weight, port, target, not
+ * compressed. */
 static size_t srv_rdata(const struct dns_srv *srv, uint8_t *rdata)
 {
     size_t target_len = dns_name_from_text(srv->target, rdata + SRV_HEAD_BYTES);

@@ -1,9 +1,10 @@
 /*
- * Happy path: packet -> answer or relay -> packet. Failure modes: no port to listen on is the caller's to handle; all
- * else is answered SERVFAIL or, where no answer can be given, dropped and counted.
+ * Happy path: packet -> answer or relay -> packet. Failure modes: no port to listen on is the
+ * caller's to handle; all else is answered SERVFAIL or, where no answer can be given, dropped and
+ * counted.
  *
- * Close: relays and sessions are forgotten; what the listener's backlog still holds comes in later in the same turn
- * (listener_close()) and is reset.
+ * Close: relays and sessions are forgotten; what the listener's backlog still holds comes in later
+ * in the same turn (listener_close()) and is reset.
  */
 #include "proxy/dns/server.h"
 
@@ -32,8 +33,7 @@ static void send_packet(void *owner, struct str packet, const struct addr *clien
         (void)udp_send(server->udp, packet, client);
 }
 
-static void on_packet(void *owner, struct str query, const struct addr *from,
-                      const struct addr *to)
+static void on_packet(void *owner, struct str query, const struct addr *from, const struct addr *to)
 {
     struct dns_server *server = owner;
     uint8_t *packet = dns_context_packet(&server->context);

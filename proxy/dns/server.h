@@ -1,14 +1,16 @@
 /*
  * server.h - DNS for the pods of this node, on UDP and TCP, one server a worker.
  *
- * Happy path: packet -> dns_answer() -> answer from the address that was asked; or relay to that address and the answer
- * back, verbatim but for the message id, which is ours on the way out. Failure modes: no answer from the resolver within
- * DNS_RELAY_TIMEOUT_MS -> SERVFAIL; more than DNS_RELAYS_MAX queries waiting -> SERVFAIL at once; a truncated UDP answer is
- * handed on with TC and the client comes back over TCP, which is relayed over TCP.
+ * Happy path: packet -> dns_answer() -> answer from the address that was asked; or relay to that
+ * address and the answer back, verbatim but for the message id, which is ours on the way out.
+ * Failure modes: no answer from the resolver within DNS_RELAY_TIMEOUT_MS -> SERVFAIL; more than
+ * DNS_RELAYS_MAX queries waiting -> SERVFAIL at once; a truncated UDP answer is handed on with TC
+ * and the client comes back over TCP, which is relayed over TCP.
  *
- * Relayed UDP answers must come from the resolver's address and match id and question. TCP: DNS_TCP_CLIENTS connections
- * (the one that was quiet the longest makes room for a new one), DNS_TCP_IDLE_MS, pipelined queries answered in any order,
- * at most DNS_TCP_PIPELINE waiting each. A query whose resolver is this very server is answered SERVFAIL, not relayed.
+ * Relayed UDP answers must come from the resolver's address and match id and question. TCP:
+ * DNS_TCP_CLIENTS connections (the one that was quiet the longest makes room for a new one),
+ * DNS_TCP_IDLE_MS, pipelined queries answered in any order, at most DNS_TCP_PIPELINE waiting each.
+ * A query whose resolver is this very server is answered SERVFAIL, not relayed.
  *
  * Owner: the worker. Thread: its loop's.
  */
@@ -27,17 +29,17 @@
 #define DNS_TCP_PIPELINE      32
 
 struct dns_server_options {
-    struct addr listen;     /* wildcard address with the port; port 0 in tests */
-    bool transparent;       /* behind TPROXY: queries keep their original destination, answers come from it */
+    struct addr listen; /* wildcard address with the port; port 0 in tests */
+    bool transparent; /* behind TPROXY: queries keep their destination, answers come from it */
     bool reuse_port;
     uint32_t mark;
-    struct addr resolver;   /* where to relay to when not transparent ("none": SERVFAIL) */
+    struct addr resolver; /* where to relay to when not transparent ("none": SERVFAIL) */
 };
 
 struct dns_server;
 
-/* snapshot: the worker's current one, read at each query; *snapshot may be NULL before the first sync.
- * 0, or -ERR_SYSTEM with errno in *out_errno. */
+/* snapshot: the worker's current one, read at each query; *snapshot may be NULL before the first
+ * sync. 0, or -ERR_SYSTEM with errno in *out_errno. */
 MUST_USE int dns_server_open(struct loop *loop, const struct dns_server_options *options,
                              const struct snapshot *const *snapshot, struct meter *meter,
                              struct dns_server **out_server, int *out_errno);

@@ -1,7 +1,7 @@
 /*
- * Happy path: on_data -> pump: query after query -> answers, at once or from the upstream -> the client's end -> what
- * waits is answered -> close. Failure modes: the client resets, is silent, does not read, sends what is no DNS: closed,
- * and what waits is forgotten.
+ * Happy path: on_data -> pump: query after query -> answers, at once or from the upstream -> the
+ * client's end -> what waits is answered -> close. Failure modes: the client resets, is silent,
+ * does not read, sends what is no DNS: closed, and what waits is forgotten.
  */
 #include "proxy/dns/session.h"
 
@@ -121,8 +121,8 @@ static void relay(struct session *session, struct str query)
     struct dns_context *context = session->sessions->context;
     if (!session->upstream) {
         struct addr resolver = dns_context_resolver(context, &session->asked);
-        session->upstream = dns_upstream_open(context, &resolver, &session->client.ip,
-                                              &upstream_events, session);
+        session->upstream =
+            dns_upstream_open(context, &resolver, &session->client.ip, &upstream_events, session);
     }
     if (!dns_upstream_ask(session->upstream, query))
         send_servfail(session, query);

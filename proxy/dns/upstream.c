@@ -1,9 +1,9 @@
 /*
- * Happy path: ask -> connect -> flush -> answers -> pump -> on_answer. Failure modes: as the header says; every query
- * leaves by forget(), answered, failed or with the session.
+ * Happy path: ask -> connect -> flush -> answers -> pump -> on_answer. Failure modes: as the header
+ * says; every query leaves by forget(), answered, failed or with the session.
  *
- * Queries wait in the order in which their time ends. A zone transfer is one query with many answers: each moves it to
- * the end of the line, and it leaves in silence when no more come.
+ * Queries wait in the order in which their time ends. A zone transfer is one query with many
+ * answers: each moves it to the end of the line, and it leaves in silence when no more come.
  */
 #include "proxy/dns/upstream.h"
 
@@ -257,8 +257,8 @@ static void start_connect(struct dns_upstream *upstream)
 {
     const struct tcp_options options = {.mark = upstream->context->options.mark,
                                         .timeout_ns = TIMEOUT_NS};
-    upstream->connect = tcp_connect(upstream->context->loop, &upstream->resolver, &options,
-                                    on_connected, upstream);
+    upstream->connect =
+        tcp_connect(upstream->context->loop, &upstream->resolver, &options, on_connected, upstream);
 }
 
 static void flush(struct dns_upstream *upstream)

@@ -1,11 +1,13 @@
 /*
  * upstream.h - the TCP connection to a resolver behind one client's TCP connection.
  *
- * Made with the first query and made again when the resolver had closed it. Queries go out with ids of ours, answers come
- * back in any order under the client's. A query that was under way when a connection ended that had answered before (a
- * resolver that closes idle ones, or gives one answer a connection) is sent once more on the next connection.
+ * Made with the first query and made again when the resolver had closed it. Queries go out with ids
+ * of ours, answers come back in any order under the client's. A query that was under way when a
+ * connection ended that had answered before (a resolver that closes idle ones, or gives one answer
+ * a connection) is sent once more on the next connection.
  *
- * Failure modes: no connection, its end, DNS_RELAY_TIMEOUT_MS without an answer: on_failure for each query concerned.
+ * Failure modes: no connection, its end, DNS_RELAY_TIMEOUT_MS without an answer: on_failure for
+ * each query concerned.
  *
  * Owner: the session. Thread: its loop's. Events come from the loop and out of dns_upstream_pump().
  */

@@ -5,8 +5,8 @@
 
 #include "proxy/dns/answer.h"
 
-#define OPCODE_QUERY 0
-#define QDCOUNT_AT   4
+#define OPCODE_QUERY        0
+#define QDCOUNT_AT          4
 #define QUESTION_TAIL_BYTES ((size_t)4) /* type and class */
 
 static uint8_t byte_at(struct str packet, size_t idx)
@@ -51,7 +51,8 @@ bool dns_question_read(struct str packet, struct dns_question *out_question)
         return false;
     const uint8_t *name = (const uint8_t *)packet.ptr + DNS_HEADER_BYTES;
     const uint8_t *end = (const uint8_t *)packet.ptr + packet.len;
-    /* Without the packet's start, a compression pointer is an error: a question has nothing to point back to. */
+    /* Without the packet's start, a compression pointer is an error: a question has nothing to
+     * point back to. */
     int name_len = knot_dname_wire_check(name, end, NULL);
     if (name_len <= 0 || (size_t)(end - name) < (size_t)name_len + QUESTION_TAIL_BYTES)
         return false;
@@ -100,10 +101,12 @@ size_t dns_name_from_text(struct str text, uint8_t *name)
     return text.len + 2;
 }
 
-/* Servers that refuse a message before they read it may send back its header alone; an UPDATE's answer may always. */
+/* Servers that refuse a message before they read it may send back its header alone; an UPDATE's
+ * answer may always. */
 static bool may_lack_question(struct str packet, struct str query)
 {
     enum { FORMERR = 1, SERVFAIL = 2, NOTIMP = 4, REFUSED = 5 };
+
     unsigned rcode = dns_rcode(packet);
     if (u16_at(packet, QDCOUNT_AT) != 0)
         return false;

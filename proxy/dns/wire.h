@@ -1,9 +1,10 @@
 /*
- * wire.h - the few things about a DNS message that must be read without parsing all of it: header, question, names.
+ * wire.h - the few things about a DNS message that must be read without parsing all of it: header,
+ * question, names.
  *
- * A relayed query is handed on untouched, so nothing behind its question may matter here. Whole messages are parsed by
- * libknot (reply.c). Names are "wire" (length-prefixed labels, at most 255 bytes, no compression) or "text" (labels with
- * dots between, no last dot, at most 253 bytes).
+ * A relayed query is handed on untouched, so nothing behind its question may matter here. Whole
+ * messages are parsed by libknot (reply.c). Names are "wire" (length-prefixed labels, at most 255
+ * bytes, no compression) or "text" (labels with dots between, no last dot, at most 253 bytes).
  *
  * Source: RFC 1035 section 4.1. Thread: any. Values, no ownership.
  */
@@ -30,15 +31,16 @@ unsigned dns_opcode(struct str packet);
 unsigned dns_rcode(struct str packet);
 void dns_set_id(uint8_t *packet, uint16_t id);
 
-/* True and the question of a message that has exactly one, with an uncompressed, well-formed name. */
+/* True and the question of a message that has exactly one, with an uncompressed, well-formed name.
+ */
 bool dns_question_read(struct str packet, struct dns_question *out_question);
 
-/* Wire to text, into text (DNS_NAME_TEXT_MAX bytes). False when a label has a dot or a NUL in it: such a name has no text
- * of its own, and none of ours is like that. */
+/* Wire to text, into text (DNS_NAME_TEXT_MAX bytes). False when a label has a dot or a NUL in it:
+ * such a name has no text of its own, and none of ours is like that. */
 bool dns_name_to_text(const uint8_t *name, char *text, struct str *out_text);
 
-/* Text to wire, into name (DNS_NAME_BYTES_MAX bytes). The length, or 0 when it is no name: an empty or long label, too
- * long a whole. */
+/* Text to wire, into name (DNS_NAME_BYTES_MAX bytes). The length, or 0 when it is no name: an empty
+ * or long label, too long a whole. */
 size_t dns_name_from_text(struct str text, uint8_t *name);
 
 #endif

@@ -213,10 +213,11 @@ void resolver_open(struct resolver *resolver, struct loop *loop)
     *resolver = (struct resolver){.loop = loop};
     for (unsigned tries = 0; tries < 20; tries++) {
         struct addr any = localhost();
-        ensure(udp_open(loop, &any, &udp, on_resolver_packet, resolver, &resolver->udp, &errnum) == 0);
+        ensure(udp_open(loop, &any, &udp, on_resolver_packet, resolver, &resolver->udp, &errnum) ==
+               0);
         resolver->addr = udp_addr(resolver->udp);
-        if (listener_open(loop, &resolver->addr, &tcp, on_line_accept, resolver, &resolver->listener,
-                          &errnum) == 0)
+        if (listener_open(loop, &resolver->addr, &tcp, on_line_accept, resolver,
+                          &resolver->listener, &errnum) == 0)
             return;
         udp_close(resolver->udp);
     }

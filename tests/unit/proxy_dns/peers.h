@@ -1,5 +1,6 @@
 /*
- * peers.h - who a DNS server talks to: clients over UDP and TCP, and a resolver that does what a test tells it.
+ * peers.h - who a DNS server talks to: clients over UDP and TCP, and a resolver that does what a
+ * test tells it.
  *
  * Everything is on 127.0.0.1 with ports of the kernel's choice. Thread: the loop's.
  */

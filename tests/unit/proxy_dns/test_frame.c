@@ -54,8 +54,9 @@ Test(dns_frame, messages_come_out_however_the_bytes_were_cut, .init = set_up, .f
             len = len < wire.len - at ? len : wire.len - at;
             dns_framer_feed(&framer, slice_copy(&pool, wire.ptr + at, len));
             while (dns_framer_next(&framer, &message)) {
-                cr_assert(is_message(message, lens[(n_out + seed) % (seed % 8 + 1)], (char)('a' + n_out)),
-                          "seed %u: message %u", seed, n_out);
+                cr_assert(
+                    is_message(message, lens[(n_out + seed) % (seed % 8 + 1)], (char)('a' + n_out)),
+                    "seed %u: message %u", seed, n_out);
                 n_out++;
             }
             cr_assert(dns_framer_is_drained(&framer));

@@ -1,4 +1,5 @@
-/* The rules D23, D24 and D28, and what else is to be said about messages: room, EDNS, what is malformed, what is hostile. */
+/* The rules D23, D24 and D28, and what else is to be said about messages: room, EDNS, what is
+ * malformed, what is hostile. */
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -50,7 +51,9 @@ Test(dns_messages, what_does_not_fit_is_truncated_and_says_so, .init = set_up, .
     static const struct {
         uint16_t offered; /* 0: no EDNS */
         size_t room;
-    } rows[] = {{0, 512}, {100, 512}, {512, 512}, {800, 800}, {1232, 1232}, {4096, 1232}, {65535, 1232}};
+    } rows[] = {{0, 512},     {100, 512},   {512, 512},   {800, 800},
+                {1232, 1232}, {4096, 1232}, {65535, 1232}};
+
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) { /* D23 D28 */
         query_make(&query, SVC("big.data"), TYPE_A);
         if (rows[i].offered)
@@ -66,7 +69,8 @@ Test(dns_messages, what_does_not_fit_is_truncated_and_says_so, .init = set_up, .
     }
 }
 
-Test(dns_messages, a_long_row_of_srv_records_is_truncated_and_whole_over_tcp, .init = set_up, .fini = tear_down)
+Test(dns_messages, a_long_row_of_srv_records_is_truncated_and_whole_over_tcp, .init = set_up,
+     .fini = tear_down)
 {
     query_make(&query, SVC("_sql._tcp.big.data"), TYPE_SRV);
     send_query(false);
@@ -95,17 +99,21 @@ Test(dns_messages, edns_is_answered_with_edns, .init = set_up, .fini = tear_down
     static const char options[] = "\0\12\0\10abcdefgh\0\14\0\2\0\0\376\355\0\1x";
     query_make(&query, SVC("web.shop"), TYPE_A);
     query_add_opt(&query, 1400, 0, (struct str){0});
-    cr_expect_str_eq(send_query(false), "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232");
+    cr_expect_str_eq(send_query(false),
+                     "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232");
     query_make(&query, SVC("web.shop"), TYPE_A);
     query_add_opt(&query, 1400, 0, (struct str){options, sizeof(options) - 1});
-    cr_expect_str_eq(send_query(false), "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232",
+    cr_expect_str_eq(send_query(false),
+                     "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232",
                      "unknown options are ignored and not sent back");
     query_make(&query, SVC("web.shop"), TYPE_A);
     query_add_opt(&query, 1400, 0, (struct str){0});
     query.bytes[query.len - 4] = 0x80; /* DO */
-    cr_expect_str_eq(send_query(false), "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232 do");
+    cr_expect_str_eq(send_query(false),
+                     "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232 do");
     query.bytes[query.len - 6] = 0xff; /* the extended RCODE of a query means nothing */
-    cr_expect_str_eq(send_query(false), "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232 do");
+    cr_expect_str_eq(send_query(false),
+                     "NOERROR aa ra\n" WEB_A "\nadditional OPT version 0 payload 1232 do");
     query_make(&query, SVC("none.shop"), TYPE_A);
     query_add_opt(&query, 1400, 0, (struct str){0});
     cr_expect_str_eq(send_query(false), NXDOMAIN("7") "\nadditional OPT version 0 payload 1232");
@@ -116,18 +124,21 @@ Test(dns_messages, another_version_of_edns_is_badvers, .init = set_up, .fini = t
     for (unsigned version = 1; version < 256; version += 127) {
         query_make(&query, SVC("web.shop"), TYPE_A);
         query_add_opt(&query, 1400, (uint8_t)version, (struct str){0});
-        cr_expect_str_eq(send_query(false), "BADVERS ra\nadditional OPT version 0 payload 1232"); /* D28 */
+        cr_expect_str_eq(send_query(false),
+                         "BADVERS ra\nadditional OPT version 0 payload 1232"); /* D28 */
     }
 }
 
-Test(dns_messages, flags_of_the_query_are_kept_or_dropped_as_they_should, .init = set_up, .fini = tear_down)
+Test(dns_messages, flags_of_the_query_are_kept_or_dropped_as_they_should, .init = set_up,
+     .fini = tear_down)
 {
     query_make(&query, SVC("web.shop"), TYPE_A);
-    query.bytes[2] = 0x06; /* AA and TC, no RD */
-    query.bytes[3] = 0xf5; /* RA, Z, AD, CD, an RCODE */
+    query.bytes[2] = 0x06;                                     /* AA and TC, no RD */
+    query.bytes[3] = 0xf5;                                     /* RA, Z, AD, CD, an RCODE */
     cr_expect_str_eq(send_query(false), "NOERROR aa\n" WEB_A); /* D23 */
     cr_expect_eq(answer.bytes[2], 0x84, "QR and AA");
-    cr_expect_eq(answer.bytes[3] & 0xef, 0x00, "%02x: only CD may be kept (RFC 4035)", answer.bytes[3]);
+    cr_expect_eq(answer.bytes[3] & 0xef, 0x00, "%02x: only CD may be kept (RFC 4035)",
+                 answer.bytes[3]);
     cr_expect_eq(count(0), 0x1234, "the id is the client's");
 }
 
@@ -150,14 +161,17 @@ Test(dns_messages, names_at_and_beyond_the_limits_are_answered, .init = set_up, 
     static const struct {
         unsigned n_labels, len;
         const char *expected;
-    } rows[] = { /* D24; the zone takes 18 bytes of the 255 */
+    } rows[] = {
+        /* D24; the zone takes 18 bytes of the 255 */
         {1, 63, NXDOMAIN("7")}, {1, 64, "FORMERR"}, {118, 1, NXDOMAIN("7")}, {119, 1, "FORMERR"},
-        {3, 63, NXDOMAIN("7")}, {4, 63, "FORMERR"}, {1, 0xc0, "FORMERR"}, {2000, 1, "FORMERR"},
+        {3, 63, NXDOMAIN("7")}, {4, 63, "FORMERR"}, {1, 0xc0, "FORMERR"},    {2000, 1, "FORMERR"},
     };
+
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         make_labels(rows[i].n_labels, rows[i].len);
         const char *got = send_query(false);
-        cr_expect_str_eq(got, rows[i].expected, "%u labels of %u: %s", rows[i].n_labels, rows[i].len, got);
+        cr_expect_str_eq(got, rows[i].expected, "%u labels of %u: %s", rows[i].n_labels,
+                         rows[i].len, got);
     }
 }
 
@@ -173,7 +187,8 @@ Test(dns_messages, a_question_may_not_point, .init = set_up, .fini = tear_down)
     }
 }
 
-Test(dns_messages, a_loop_of_pointers_behind_the_question_is_an_error, .init = set_up, .fini = tear_down)
+Test(dns_messages, a_loop_of_pointers_behind_the_question_is_an_error, .init = set_up,
+     .fini = tear_down)
 {
     query_make(&query, SVC("web.shop"), TYPE_A);
     uint8_t to_itself[2] = {0xc0, (uint8_t)query.len};
@@ -191,7 +206,8 @@ Test(dns_messages, what_is_malformed_with_a_header_is_formerr, .init = set_up, .
         query = good;
         message_set_u16(&query, 4, qdcount);
         const char *got = send_query(false);
-        cr_expect_str_eq(got, qdcount == 1 ? "NOERROR aa ra\n" WEB_A : "FORMERR", "QDCOUNT %u: %s", qdcount, got);
+        cr_expect_str_eq(got, qdcount == 1 ? "NOERROR aa ra\n" WEB_A : "FORMERR", "QDCOUNT %u: %s",
+                         qdcount, got);
     }
     query = good;
     message_add(&query, "x", 1);
@@ -217,7 +233,8 @@ Test(dns_messages, a_query_full_of_records_is_not_even_parsed, .init = set_up, .
     cr_expect_str_eq(send_query(true), "FORMERR");
 }
 
-Test(dns_messages, other_opcodes_and_classes_are_declined_in_the_zone_alone, .init = set_up, .fini = tear_down)
+Test(dns_messages, other_opcodes_and_classes_are_declined_in_the_zone_alone, .init = set_up,
+     .fini = tear_down)
 {
     for (unsigned opcode = 1; opcode < 16; opcode++) {
         query_make(&query, SVC("web.shop"), TYPE_A);
@@ -248,7 +265,8 @@ Test(dns_messages, what_has_no_header_or_is_an_answer_is_dropped, .init = set_up
     cr_expect_str_eq(ask_message(snapshot, &query, false), "drop");
 }
 
-Test(dns_messages, whatever_stands_behind_a_foreign_question_is_the_resolvers_affair, .init = set_up, .fini = tear_down)
+Test(dns_messages, whatever_stands_behind_a_foreign_question_is_the_resolvers_affair,
+     .init = set_up, .fini = tear_down)
 {
     query_make(&query, "example.com", TYPE_PRIVATE);
     query_add_opt(&query, 4096, 1, STR("\0\12\0\10ab"));
@@ -267,7 +285,8 @@ static void expect_sane(const struct message *sent, bool tcp)
     cr_assert_str_neq(message_text(message_str(&answer)), "unreadable");
 }
 
-Test(dns_messages, every_beginning_and_every_flipped_byte_is_survived, .init = set_up, .fini = tear_down)
+Test(dns_messages, every_beginning_and_every_flipped_byte_is_survived, .init = set_up,
+     .fini = tear_down)
 {
     query_make(&query, SVC("_sql._tcp.db.data"), TYPE_SRV);
     query_add_opt(&query, 1232, 0, STR("\0\12\0\10abcdefgh"));
@@ -312,7 +331,8 @@ Test(dns_messages, servfail_is_given_for_what_was_relayed_in_vain)
     cr_expect(dns_is_answer_to(message_str(&answer), message_str(&query)));
     query_add_opt(&query, 4096, 0, (struct str){0});
     cr_assert(dns_servfail(message_str(&query), answer.bytes, &answer.len));
-    cr_expect_str_eq(message_text(message_str(&answer)), "SERVFAIL ra\nadditional OPT version 0 payload 1232");
+    cr_expect_str_eq(message_text(message_str(&answer)),
+                     "SERVFAIL ra\nadditional OPT version 0 payload 1232");
     message_add(&query, "garbage", 7);
     cr_assert(dns_servfail(message_str(&query), answer.bytes, &answer.len));
     cr_expect_str_eq(message_text(message_str(&answer)), "SERVFAIL");
@@ -361,6 +381,7 @@ Test(dns_messages, an_answer_may_be_a_bare_header_only_where_servers_do_that)
         unsigned rcode;
         bool expected;
     } rows[] = {{0, false}, {1, true}, {2, true}, {3, false}, {4, true}, {5, true}, {9, false}};
+
     query_make(&query, "example.com", TYPE_A);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct message bare = query;

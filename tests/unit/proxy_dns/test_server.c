@@ -88,7 +88,8 @@ Test(dns_server, the_snapshot_is_read_at_each_query, .init = set_up_udp, .fini =
     cr_expect_str_eq(client_text(&client, 1), WEB_ANSWER);
 }
 
-/* An answer with everything that a proxy could be tempted to rewrite: odd flags, odd records, bytes behind the end. */
+/* An answer with everything that a proxy could be tempted to rewrite: odd flags, odd records, bytes
+ * behind the end. */
 static struct message odd_answer;
 
 static void answer_oddly(struct resolver *from, struct asked *asked)
@@ -106,7 +107,8 @@ static void expect_same_but_id(struct str a, struct str b)
     cr_expect(str_eq(str_sub(a, 2, a.len), str_sub(b, 2, b.len)));
 }
 
-Test(dns_server, a_foreign_query_is_relayed_and_answered_byte_for_byte, .init = set_up_udp, .fini = tear_down)
+Test(dns_server, a_foreign_query_is_relayed_and_answered_byte_for_byte, .init = set_up_udp,
+     .fini = tear_down)
 {
     static struct message query;
     resolver.on_asked = answer_oddly;
@@ -122,14 +124,16 @@ Test(dns_server, a_foreign_query_is_relayed_and_answered_byte_for_byte, .init = 
     cr_expect_eq(meter_total(METRIC_DNS_UPSTREAM_FAILURES), 0);
 }
 
-Test(dns_server, each_relayed_query_has_an_id_and_a_port_of_its_own, .init = set_up_udp, .fini = tear_down)
+Test(dns_server, each_relayed_query_has_an_id_and_a_port_of_its_own, .init = set_up_udp,
+     .fini = tear_down)
 {
     unsigned same_ids = 0, same_ports = 0;
     for (unsigned i = 0; i < 20; i++)
         client_ask(&client, "example.com", TYPE_A, 5);
     cr_assert(resolver_wait(&resolver, 20));
     for (unsigned i = 1; i < 20; i++) {
-        same_ids += dns_id(message_str(&resolver.last[i].query)) == dns_id(message_str(&resolver.last[i - 1].query));
+        same_ids += dns_id(message_str(&resolver.last[i].query)) ==
+                    dns_id(message_str(&resolver.last[i - 1].query));
         same_ports += resolver.last[i].from.port == resolver.last[i - 1].from.port;
     }
     cr_expect(same_ids < 3 && same_ports == 0, "%u ids, %u ports", same_ids, same_ports);
@@ -143,7 +147,7 @@ static void answer_wrongly_first(struct resolver *from, struct asked *asked)
     resolver_send(from, asked, message_str(&answer)); /* another id */
     answer.bytes[1] ^= 1;
     answer.bytes[13] ^= 1;
-    resolver_send(from, asked, message_str(&answer)); /* another question */
+    resolver_send(from, asked, message_str(&answer));       /* another question */
     resolver_send(from, asked, message_str(&asked->query)); /* no answer */
     resolver_send(from, asked, STR("x"));
     resolver_answer(from, asked);
@@ -161,7 +165,8 @@ Test(dns_server, packets_that_are_no_answer_are_passed_over, .init = set_up_udp,
     cr_expect_eq(client_id(&client, 0), 9);
 }
 
-static void ignore_packet(void *owner, struct str packet, const struct addr *from, const struct addr *to)
+static void ignore_packet(void *owner, struct str packet, const struct addr *from,
+                          const struct addr *to)
 {
     (void)owner, (void)packet, (void)from, (void)to;
 }
@@ -290,7 +295,8 @@ Test(dns_server, a_silent_resolver_is_servfail_in_the_end, .init = set_up_tcp, .
     client_close(&other);
 }
 
-Test(dns_server, pipelined_queries_are_answered_as_answers_come, .init = set_up_tcp, .fini = tear_down)
+Test(dns_server, pipelined_queries_are_answered_as_answers_come, .init = set_up_tcp,
+     .fini = tear_down)
 {
     client_ask(&client, "example.com", TYPE_A, 1);
     client_ask(&client, WEB, TYPE_A, 2);
@@ -307,7 +313,8 @@ Test(dns_server, pipelined_queries_are_answered_as_answers_come, .init = set_up_
     cr_expect_eq(resolver.n_streams, 1, "one connection for all of them");
 }
 
-Test(dns_server, a_relayed_answer_of_tcp_is_the_same_byte_for_byte, .init = set_up_tcp, .fini = tear_down)
+Test(dns_server, a_relayed_answer_of_tcp_is_the_same_byte_for_byte, .init = set_up_tcp,
+     .fini = tear_down)
 {
     static struct message query;
     resolver.on_asked = answer_oddly;
@@ -342,7 +349,8 @@ static void answer_and_hang_up(struct resolver *from, struct asked *asked)
     resolver_hang_up(from, stream);
 }
 
-Test(dns_server, a_resolver_with_one_answer_a_connection_is_called_again, .init = set_up_tcp, .fini = tear_down)
+Test(dns_server, a_resolver_with_one_answer_a_connection_is_called_again, .init = set_up_tcp,
+     .fini = tear_down)
 {
     resolver.on_asked = answer_and_hang_up;
     for (unsigned i = 0; i < 5; i++)
@@ -359,7 +367,8 @@ static void only_hang_up(struct resolver *from, struct asked *asked)
     resolver_hang_up(from, asked->stream);
 }
 
-Test(dns_server, a_resolver_that_hangs_up_without_an_answer_is_servfail, .init = set_up_tcp, .fini = tear_down)
+Test(dns_server, a_resolver_that_hangs_up_without_an_answer_is_servfail, .init = set_up_tcp,
+     .fini = tear_down)
 {
     resolver.on_asked = only_hang_up;
     client_ask(&client, "example.com", TYPE_A, 8);
@@ -403,7 +412,8 @@ Test(dns_server, every_message_of_a_transfer_is_handed_on, .init = set_up_tcp, .
         cr_expect_eq(client_id(&client, i), 8);
 }
 
-Test(dns_server, a_client_that_ends_its_direction_still_gets_its_answers, .init = set_up_tcp, .fini = tear_down)
+Test(dns_server, a_client_that_ends_its_direction_still_gets_its_answers, .init = set_up_tcp,
+     .fini = tear_down)
 {
     client_ask(&client, "example.com", TYPE_A, 1);
     client_ask(&client, WEB, TYPE_A, 2);
@@ -427,7 +437,8 @@ static bool has_everything_been_sent(void *ctx)
     return stream_queued(ctx) == 0;
 }
 
-Test(dns_server, a_client_that_does_not_read_is_not_read_from, .init = set_up_tcp, .fini = tear_down)
+Test(dns_server, a_client_that_does_not_read_is_not_read_from, .init = set_up_tcp,
+     .fini = tear_down)
 {
     enum { N_QUERIES = 4000 }; /* 13 MB of answers */
     struct client other;
@@ -450,7 +461,8 @@ Test(dns_server, a_client_that_does_not_read_is_not_read_from, .init = set_up_tc
     client_close(&other);
 }
 
-Test(dns_server, the_quietest_connection_makes_room_for_a_new_one, .init = set_up, .fini = tear_down)
+Test(dns_server, the_quietest_connection_makes_room_for_a_new_one, .init = set_up,
+     .fini = tear_down)
 {
     struct client *clients = mem_new_array(struct client, DNS_TCP_CLIENTS + 1);
     resolver.on_asked = NULL;
@@ -508,7 +520,8 @@ Test(dns_server, closing_forgets_what_waits, .init = set_up_tcp, .fini = tear_do
     cr_expect(run_until_set(loop, &client.is_failed, PATIENCE_MS));
     cr_expect_eq(client.n_got + other.n_got, 0);
     client_close(&other);
-    open_server(localhost(), resolver.addr); /* for tear_down(), which proves that nothing is left */
+    open_server(localhost(),
+                resolver.addr); /* for tear_down(), which proves that nothing is left */
 }
 
 Test(dns_server, a_taken_port_is_told, .init = set_up, .fini = tear_down)

@@ -49,7 +49,8 @@ static struct model_service *add_service(struct builder *builder, const char *na
     service->n_addresses = parse_ips(ips, service->addresses);
     service->is_headless = service->n_addresses == 0;
     service->ports = arena_new_array(&builder->arena, struct model_port, 4);
-    struct str key = arena_printf(&builder->arena, "%s/%.*s", namespace_, STR_ARG(service->hostname));
+    struct str key =
+        arena_printf(&builder->arena, "%s/%.*s", namespace_, STR_ARG(service->hostname));
     add_resource(builder, (struct model_resource){MODEL_SERVICE, key, {.service = service}});
     return service;
 }
@@ -80,7 +81,8 @@ static struct model_membership *add_endpoint(struct builder *builder,
     workload->services->service =
         arena_printf(arena, "%.*s/%.*s", STR_ARG(service->namespace_), STR_ARG(service->hostname));
     workload->services->dns_hostname = arena_str(arena, str_from(hostname));
-    add_resource(builder, (struct model_resource){MODEL_WORKLOAD, workload->uid, {.workload = workload}});
+    add_resource(builder,
+                 (struct model_resource){MODEL_WORKLOAD, workload->uid, {.workload = workload}});
     return workload->services;
 }
 
@@ -91,11 +93,13 @@ static void add_vips(struct builder *builder)
     add_port(web, "http", 80, false);
     add_port(web, "", 9090, false);
     add_endpoint(builder, web, "west", "", "10.1.0.5");
-    struct model_service *hello = add_service(builder, "hello", "test", "clusterset.local", "10.201.0.2");
+    struct model_service *hello =
+        add_service(builder, "hello", "test", "clusterset.local", "10.201.0.2");
     add_port(hello, "tcp", 42, false);
     add_port(hello, "udp", 42, true);
     add_endpoint(builder, hello, "west", "", "10.1.0.6");
-    add_port(add_service(builder, "empty", "shop", "clusterset.local", "10.201.0.3"), "http", 80, false);
+    add_port(add_service(builder, "empty", "shop", "clusterset.local", "10.201.0.3"), "http", 80,
+             false);
     struct model_service *cart = add_service(builder, "cart", "shop", "cluster.local", "10.96.0.9");
     add_port(cart, "http", 80, false);
     add_endpoint(builder, cart, "west", "", "10.1.0.7");
@@ -132,14 +136,15 @@ static void add_headless(struct builder *builder)
 
 struct snapshot *zone_snapshot(uint64_t generation, bool is_synced)
 {
-    const struct vantage vantage = {.node = STR("west-1"), .cluster = STR("west"),
+    const struct vantage vantage = {.node = STR("west-1"),
+                                    .cluster = STR("west"),
                                     .trust_domain = STR("west.example"),
                                     .cluster_domain = STR("cluster.local")};
     struct builder builder = {0};
     add_vips(&builder);
     add_headless(&builder);
-    struct snapshot *snapshot = snapshot_build(builder.resources, builder.n_resources, &vantage,
-                                               generation, is_synced);
+    struct snapshot *snapshot =
+        snapshot_build(builder.resources, builder.n_resources, &vantage, generation, is_synced);
     arena_fini(&builder.arena);
     return snapshot;
 }
@@ -205,7 +210,8 @@ void query_add_opt(struct message *message, uint16_t payload, uint8_t version, s
 
 static const char *rcode_name(unsigned rcode)
 {
-    static const char *const names[] = {"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"};
+    static const char *const names[] = {"NOERROR",  "FORMERR", "SERVFAIL",
+                                        "NXDOMAIN", "NOTIMP",  "REFUSED"};
     return rcode == 16 ? "BADVERS" : rcode < ARRAY_LEN(names) ? names[rcode] : "?";
 }
 
@@ -234,7 +240,8 @@ static void add_packet(struct text *text, const knot_pkt_t *packet)
 {
     static const char *const names[] = {"answer", "authority", "additional"};
     text_addf(text, "%s%s%s%s", rcode_name(knot_pkt_ext_rcode(packet)),
-              knot_wire_get_aa(packet->wire) ? " aa" : "", knot_wire_get_tc(packet->wire) ? " tc" : "",
+              knot_wire_get_aa(packet->wire) ? " aa" : "",
+              knot_wire_get_tc(packet->wire) ? " tc" : "",
               knot_wire_get_ra(packet->wire) ? " ra" : "");
     for (unsigned section = 0; section < 3; section++) {
         const knot_pktsection_t *records = knot_pkt_section(packet, (knot_section_t)section);
