@@ -219,7 +219,18 @@ static int load_roots(struct identities *identities, const struct proxy_config *
     return err;
 }
 
-static const struct rotation_events rotation_events = {.on_svid = on_svid};
+static void on_failed(void *owner, struct str id, int err, struct str why)
+{
+    struct identities *identities = owner;
+    meter_add(identities->meter, METRIC_CERTIFICATES_FAILED, 1);
+    log_warn("a certificate could not be obtained", log_str("identity", id), log_err("why", err),
+             log_str("error", why));
+}
+
+static const struct rotation_events rotation_events = {
+    .on_svid = on_svid,
+    .on_failed = on_failed,
+};
 
 int identities_open(struct loop *loop, const struct proxy_config *config, struct meter *meter,
                     const struct identities_events *events, void *owner,
