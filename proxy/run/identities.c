@@ -219,11 +219,11 @@ static int load_roots(struct identities *identities, const struct proxy_config *
     return err;
 }
 
-static void on_failed(void *owner, struct str id, int err, struct str why)
+static void on_failed(void *owner, struct str id, struct str why)
 {
     struct identities *identities = owner;
     meter_add(identities->meter, METRIC_CERTIFICATES_FAILED, 1);
-    log_warn("a certificate could not be obtained", log_str("identity", id), log_err("why", err),
+    log_warn("a certificate could not be obtained", log_str("identity", id),
              log_str("error", why));
 }
 
