@@ -25,11 +25,12 @@ static const struct yaml *read_doc(const char *path, const char *kind, struct ar
     struct str bytes;
     struct yaml **docs;
     struct place place = {.file = str_from(path)};
+    size_t n_errors = diag->n_errors;
     if (!file_read(path, BOOTSTRAP_BYTES_MAX, &bytes, diag))
         return NULL;
     size_t n_docs = yaml_parse(arena, place.file, bytes, &docs, diag);
     mem_free((void *)(uintptr_t)bytes.ptr);
-    if (!diag_is_clean(diag))
+    if (diag->n_errors > n_errors)
         return NULL;
     if (n_docs == 0) {
         diag_error(diag, place, "the file has no document, expected one of kind %s", kind);
@@ -39,8 +40,7 @@ static const struct yaml *read_doc(const char *path, const char *kind, struct ar
         diag_error(diag, docs[1]->place, "the file has a second document, expected one");
         return NULL;
     }
-    struct str found =
-        yaml_text(yaml_get(docs[0], "kind"), "kind", (struct str){0}, diag);
+    struct str found = yaml_text(yaml_get(docs[0], "kind"), "kind", (struct str){0}, diag);
     if (!str_eq(found, str_from(kind))) {
         diag_error(diag, docs[0]->place, "kind: \"%.*s\" is not %s", STR_ARG(found), kind);
         return NULL;
@@ -63,8 +63,7 @@ void bootstrap_read_proxy(const char *path, struct proxy_config *out_config, str
     arena_fini(&scratch);
 }
 
-void bootstrap_read_control(const char *path, struct control_config *out_config,
-                            struct diag *diag)
+void bootstrap_read_control(const char *path, struct control_config *out_config, struct diag *diag)
 {
     struct arena scratch = {0};
     struct control_config config = {0};

@@ -149,13 +149,26 @@ static void read_names(const struct fields *top, struct control_config *config)
                                         name_is_label, "a namespace (RFC 1123 label)");
 }
 
-void bootstrap_doc_control(const struct yaml *doc, struct control_config *config,
-                           struct diag *diag)
+void bootstrap_doc_control(const struct yaml *doc, struct control_config *config, struct diag *diag)
 {
-    static const char *const keys[] = {
-        "apiVersion", "kind",     "cluster",   "network",       "trustDomain", "clusterDomain",
-        "rootNamespace", "manifests", "stateDir", "listen",     "clusterSetIPs", "tokensDir",
-        "workloadCertificateTTL", "peerLease", "peers", "ports", "log", NULL};
+    static const char *const keys[] = {"apiVersion",
+                                       "kind",
+                                       "cluster",
+                                       "network",
+                                       "trustDomain",
+                                       "clusterDomain",
+                                       "rootNamespace",
+                                       "manifests",
+                                       "stateDir",
+                                       "listen",
+                                       "clusterSetIPs",
+                                       "tokensDir",
+                                       "workloadCertificateTTL",
+                                       "peerLease",
+                                       "peers",
+                                       "ports",
+                                       "log",
+                                       NULL};
     static const char *const log_keys[] = {"level", NULL};
     struct fields top = {&config->arena, diag, doc, ""};
     if (!yaml_is_mapping(doc, "the document", diag))

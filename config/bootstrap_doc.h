@@ -1,8 +1,8 @@
 /*
  * bootstrap_doc.h - a configuration out of a YAML document that was read already; inside the room.
  *
- * The configuration is filled as far as it can be, errors or not; the caller asks the diag and calls
- * bootstrap_fini_*() either way.
+ * The configuration is filled as far as it can be, errors or not; the caller asks the diag and
+ * calls bootstrap_fini_*() either way.
  */
 #ifndef ISTHMUS_CONFIG_BOOTSTRAP_DOC_H
 #define ISTHMUS_CONFIG_BOOTSTRAP_DOC_H

@@ -64,8 +64,7 @@ struct str field_name(const struct fields *fields, const char *key, enum field_n
 {
     char buf[WHAT_MAX];
     const struct yaml *node = field(fields, key, need);
-    struct str text =
-        yaml_text(node, what(fields, key, buf), str_from(fallback), fields->diag);
+    struct str text = yaml_text(node, what(fields, key, buf), str_from(fallback), fields->diag);
     if (node && node->kind == YAML_TEXT && !is_valid(text))
         diag_error(fields->diag, node->place, "%s: \"%.*s\" is not %s", buf, STR_ARG(text),
                    expected);
@@ -129,8 +128,8 @@ enum log_level field_log_level(const struct fields *fields, const char *key)
     const struct yaml *node = yaml_get(fields->node, key);
     struct str text = yaml_text(node, what(fields, key, buf), STR("info"), fields->diag);
     if (!log_level_parse(text, &level))
-        diag_error(fields->diag, node->place,
-                   "%s: \"%.*s\" is not one of error, warn, info, debug", buf, STR_ARG(text));
+        diag_error(fields->diag, node->place, "%s: \"%.*s\" is not one of error, warn, info, debug",
+                   buf, STR_ARG(text));
     return level;
 }
 
@@ -175,8 +174,8 @@ void field_ports(const struct fields *fields, const struct port_field *ports, si
         *port->out_port = value;
         if (taken != 0 && value == taken)
             diag_error(fields->diag, port_place(fields, port->key),
-                       "%s%s: port %u is the port of %s already", fields->prefix, port->key,
-                       value, taken_by);
+                       "%s%s: port %u is the port of %s already", fields->prefix, port->key, value,
+                       taken_by);
         for (size_t j = 0; j < i; j++)
             if (*ports[j].out_port == value)
                 diag_error(fields->diag, port_place(fields, port->key),

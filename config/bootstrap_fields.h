@@ -1,8 +1,10 @@
 /*
- * bootstrap_fields.h - what the two configuration kinds of bootstrap.h have in common: their fields, read and checked.
+ * bootstrap_fields.h - what the two configuration kinds of bootstrap.h have in common: their
+ * fields, read and checked.
  *
- * Inside the room. Every reader adds an error with the field's place when the value is wrong or a required one is absent,
- * and gives the fallback. Strings are copied into the arena of the configuration.
+ * Inside the room. Every reader adds an error with the field's place when the value is wrong or a
+ * required one is absent, and gives the fallback. Strings are copied into the arena of the
+ * configuration.
  */
 #ifndef ISTHMUS_CONFIG_BOOTSTRAP_FIELDS_H
 #define ISTHMUS_CONFIG_BOOTSTRAP_FIELDS_H
@@ -14,13 +16,14 @@
 #define ISTHMUS_API_VERSION "isthmus.io/v1alpha1"
 
 struct fields {
-    struct arena *arena;     /* of the configuration */
+    struct arena *arena; /* of the configuration */
     struct diag *diag;
     const struct yaml *node; /* the mapping that the keys are looked up in */
     const char *prefix;      /* its path with a dot behind it, "" at the top */
 };
 
-/* The fields of a mapping below a key; its node is NULL when it is absent, and a wrong one is an error. */
+/* The fields of a mapping below a key; its node is NULL when it is absent, and a wrong one is an
+ * error. */
 struct fields fields_below(const struct fields *fields, const char *key, const char *prefix);
 
 enum field_need { FIELD_OPTIONAL, FIELD_REQUIRED };
@@ -56,7 +59,8 @@ struct port_field {
     uint16_t *out_port;
 };
 
-/* Ports of a mapping, 1 to 65535, each used once. taken is one that is in use already (0: none) and by what. */
+/* Ports of a mapping, 1 to 65535, each used once. taken is one that is in use already (0: none) and
+ * by what. */
 void field_ports(const struct fields *fields, const struct port_field *ports, size_t n_ports,
                  uint16_t taken, const char *taken_by);
 

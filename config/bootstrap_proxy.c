@@ -23,7 +23,8 @@ static void read_control(const struct fields *top, struct proxy_config *config)
     config->control_token_file = field_path(&fields, "tokenFile", FIELD_REQUIRED);
 }
 
-/* Tables 253 to 255 are the kernel's own (default, main, local); a route in them would not be ours to remove. */
+/* Tables 253 to 255 are the kernel's own (default, main, local); a route in them would not be ours
+ * to remove. */
 static void check_route_table(const struct fields *fields, const struct proxy_config *config)
 {
     if (config->route_table >= 253 && config->route_table <= 255)
@@ -84,8 +85,7 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
     struct fields log = fields_below(top, "log", "log.");
     yaml_only_keys(limits.node, "limits", limit_keys, limits.diag);
     yaml_only_keys(log.node, "log", log_keys, log.diag);
-    config->max_connections =
-        (unsigned)field_u64(&limits, "connections", 1, 10000000, 20000);
+    config->max_connections = (unsigned)field_u64(&limits, "connections", 1, 10000000, 20000);
     config->max_connect_attempts = (unsigned)field_u64(&limits, "connectAttempts", 1, 100, 5);
     config->log_level = field_log_level(&log, "level");
     config->log_access = field_bool(&log, "access", true);
@@ -93,10 +93,10 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
 
 void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, struct diag *diag)
 {
-    static const char *const keys[] = {
-        "apiVersion", "kind",    "node",  "cluster",  "network", "trustDomain", "clusterDomain",
-        "workers",    "stateDir", "control", "capture", "ports",  "timeouts",    "limits",
-        "log",        NULL};
+    static const char *const keys[] = {"apiVersion", "kind",        "node",          "cluster",
+                                       "network",    "trustDomain", "clusterDomain", "workers",
+                                       "stateDir",   "control",     "capture",       "ports",
+                                       "timeouts",   "limits",      "log",           NULL};
     struct fields top = {&config->arena, diag, doc, ""};
     if (!yaml_is_mapping(doc, "the document", diag))
         return;

@@ -3,7 +3,7 @@
 #include "proxy/base/map.h"
 
 struct index {
-    struct arena arena; /* the keys */
+    struct arena arena;         /* the keys */
     struct map services, nodes; /* -> the object */
     struct map namespaces;      /* of pods -> the first pod in it, see next_in_namespace */
     size_t *next_in_namespace;  /* by pod: the next one of its namespace plus one, 0 at the end */
@@ -89,7 +89,8 @@ static bool selects(const struct k8s_policy *policy, const struct k8s_pod *pod)
     return label_select(policy->selector, policy->n_selector, pod->meta.labels, pod->meta.n_labels);
 }
 
-/* In its own namespace; one of a namespace without pods may be the root namespace, whose policies select everywhere. */
+/* In its own namespace; one of a namespace without pods may be the root namespace, whose policies
+ * select everywhere. */
 static bool selects_any(const struct index *index, const struct manifests *set,
                         const struct k8s_policy *policy)
 {

@@ -139,8 +139,7 @@ static bool on_entry(struct finder *finder, const struct todo *dir, const char *
     if (!S_ISDIR(info.st_mode))
         return true;
     if (dir->depth == FILES_DEPTH_MAX)
-        return refused(path.ptr, "folders are nested too deeply (16 levels at most)",
-                       finder->diag);
+        return refused(path.ptr, "folders are nested too deeply (16 levels at most)", finder->diag);
     struct todo *sub = arena_new(finder->arena, struct todo);
     *sub = (struct todo){path, dir->depth + 1, *todo};
     *todo = sub;

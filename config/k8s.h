@@ -1,9 +1,10 @@
 /*
  * k8s.h - how the kinds of manifests.h are read out of YAML trees; inside the room.
  *
- * One reader a kind: it gets a document of its group, kind and version and adds an object to the set. Strings are copied
- * into the set; the trees are freed file by file. What is wrong goes to the diag and the object is added all the same,
- * as far as it could be read: the set is thrown away then, but what refers to the object is not told to be missing too.
+ * One reader a kind: it gets a document of its group, kind and version and adds an object to the
+ * set. Strings are copied into the set; the trees are freed file by file. What is wrong goes to the
+ * diag and the object is added all the same, as far as it could be read: the set is thrown away
+ * then, but what refers to the object is not told to be missing too.
  */
 #ifndef ISTHMUS_CONFIG_K8S_H
 #define ISTHMUS_CONFIG_K8S_H
@@ -35,9 +36,9 @@ struct k8s_reader {
     struct manifests *set;
     struct arena *arena; /* of the set */
     struct diag *diag;
-    struct str file;     /* the current one, in the arena */
+    struct str file; /* the current one, in the arena */
     struct vec objects[K8S_KINDS];
-    struct map seen;     /* "kind/namespace/name" -> struct place */
+    struct map seen;        /* "kind/namespace/name" -> struct place */
     size_t n_errors_before; /* in the diag when the reading began */
 };
 
@@ -63,7 +64,8 @@ bool k8s_ip(const struct k8s_reader *reader, const struct yaml *node, const char
 /* A mapping of texts. */
 struct label *k8s_labels(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                          size_t *out_n);
-/* The sequence's length, 0 when it is none (which is an error unless absent). At most max, else an error and 0. */
+/* The sequence's length, 0 when it is none (which is an error unless absent). At most max, else an
+ * error and 0. */
 size_t k8s_list(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                 size_t max);
 /* A mapping inside a sequence; an error and false otherwise. */
@@ -73,7 +75,8 @@ bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const ch
 bool k8s_parse_time(struct str text, int64_t *out_ns);
 
 /* The readers; doc is a mapping, meta is read already. */
-void k8s_read_namespace(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_namespace(struct k8s_reader *reader, const struct yaml *doc,
+                        const struct object *meta);
 void k8s_read_node(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_pod(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
@@ -88,7 +91,8 @@ struct k8s_service_port *k8s_service_ports(const struct k8s_reader *reader, cons
 
 /* manifests.c, for check.c: a set under way. */
 void manifests_begin(struct k8s_reader *reader, struct diag *diag);
-/* Reads and parses a file; its trees go into scratch, errors into the diag. Returns the number of documents. */
+/* Reads and parses a file; its trees go into scratch, errors into the diag. Returns the number of
+ * documents. */
 size_t manifests_open_file(struct k8s_reader *reader, const char *path, struct arena *scratch,
                            struct yaml ***out_docs);
 /* Reads a document that is a Kubernetes object or a List of them. */

@@ -5,7 +5,8 @@
 #define CONTAINERS_MAX 1024
 #define PORTS_MAX      1024
 
-void k8s_read_namespace(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
+void k8s_read_namespace(struct k8s_reader *reader, const struct yaml *doc,
+                        const struct object *meta)
 {
     struct k8s_namespace *namespace_ = vec_add(&reader->objects[K8S_NAMESPACE]);
     (void)doc;
@@ -25,8 +26,8 @@ void k8s_read_node(struct k8s_reader *reader, const struct yaml *doc, const stru
     node->meta = *meta;
     node->region = either_label(meta, "topology.kubernetes.io/region",
                                 "failure-domain.beta.kubernetes.io/region");
-    node->zone = either_label(meta, "topology.kubernetes.io/zone",
-                              "failure-domain.beta.kubernetes.io/zone");
+    node->zone =
+        either_label(meta, "topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone");
 }
 
 static void read_container_ports(const struct k8s_reader *reader, const struct yaml *container,

@@ -132,7 +132,8 @@ bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const ch
     return yaml_is_mapping(item, what, reader->diag);
 }
 
-/* Days from 1970-01-01 in the Gregorian calendar, years counted from March so that leap days come last. */
+/* Days from 1970-01-01 in the Gregorian calendar, years counted from March so that leap days come
+ * last. */
 static int64_t days_since_epoch(int64_t year, int64_t month, int64_t day)
 {
     int64_t y = month > 2 ? year : year - 1;

@@ -1,4 +1,4 @@
-/* ServiceExport, ServiceImport (KEP-1645). The versions v1alpha1 and v1beta1 have the same fields. */
+/* ServiceExport, ServiceImport (KEP-1645); v1alpha1 and v1beta1 have the same fields. */
 #include "config/k8s.h"
 
 void k8s_read_export(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
@@ -35,8 +35,7 @@ static void read_import_type(const struct k8s_reader *reader, const struct yaml 
     struct str text = yaml_text(type, "spec.type", (struct str){0}, reader->diag);
     import->is_headless = str_eq(text, STR("Headless"));
     if (!type)
-        diag_error(reader->diag, spec->place,
-                   "spec.type: is required (ClusterSetIP or Headless)");
+        diag_error(reader->diag, spec->place, "spec.type: is required (ClusterSetIP or Headless)");
     else if (!import->is_headless && !str_eq(text, STR("ClusterSetIP")))
         diag_error(reader->diag, type->place, "spec.type: \"%.*s\" is not ClusterSetIP or Headless",
                    STR_ARG(str_sub(text, 0, 40)));

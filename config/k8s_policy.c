@@ -1,7 +1,8 @@
 /*
- * AuthorizationPolicy (security.istio.io), the part of it that a connection can be judged by. What Istio knows and this
- * version does not evaluate is an error that says so: a policy must not silently not apply. A key without a value is an
- * error as well; "from:" with its lines commented out would otherwise match everybody.
+ * AuthorizationPolicy (security.istio.io), the part of it that a connection can be judged by. What
+ * Istio knows and this version does not evaluate is an error that says so: a policy must not
+ * silently not apply. A key without a value is an error as well; "from:" with its lines commented
+ * out would otherwise match everybody.
  */
 #include <string.h>
 
@@ -50,8 +51,8 @@ static struct str value(const struct k8s_reader *reader, const struct yaml *node
                         size_t idx)
 {
     char buf[WHAT_MAX];
-    struct str text = yaml_text(node, what_at(buf, "%s[%zu]", what, idx), (struct str){0},
-                                reader->diag);
+    struct str text =
+        yaml_text(node, what_at(buf, "%s[%zu]", what, idx), (struct str){0}, reader->diag);
     if (str_is_empty(text) && (node->kind == YAML_TEXT || node->kind == YAML_NULL))
         diag_error(reader->diag, node->place, "%s: is empty, expected a value", buf);
     return text;
@@ -180,8 +181,8 @@ static struct string_match *read_accounts(const struct k8s_reader *reader, const
                            STR_ARG(str_sub(text, 0, 80)));
             continue;
         }
-        struct str suffix = arena_printf(reader->arena, "/ns/%.*s/sa/%.*s", STR_ARG(namespace_),
-                                         STR_ARG(name));
+        struct str suffix =
+            arena_printf(reader->arena, "/ns/%.*s/sa/%.*s", STR_ARG(namespace_), STR_ARG(name));
         matches[i] = (struct string_match){MATCH_SUFFIX, suffix};
         (*out_namespaces)[i] =
             (struct string_match){MATCH_EXACT, arena_str(reader->arena, namespace_)};
@@ -190,8 +191,8 @@ static struct string_match *read_accounts(const struct k8s_reader *reader, const
     return matches;
 }
 
-/* As principals. The namespace is asked for too: it is known only of an identity that is a workload's to the letter, so
- * that "td/x/ns/a/sa/b" does not pass for "td/ns/a/sa/b". */
+/* As principals. The namespace is asked for too: it is known only of an identity that is a
+ * workload's to the letter, so that "td/x/ns/a/sa/b" does not pass for "td/ns/a/sa/b". */
 static void read_service_accounts(const struct k8s_reader *reader, const struct yaml *source,
                                   const char *what, struct str own_namespace,
                                   struct model_match *match)
@@ -200,17 +201,16 @@ static void read_service_accounts(const struct k8s_reader *reader, const struct 
     struct string_match *unused;
     const struct yaml *node = yaml_get(source, "serviceAccounts");
     const struct yaml *not_node = yaml_get(source, "notServiceAccounts");
-    if ((node || not_node) && match->n_principals + match->n_not_principals +
-                                      match->n_namespaces + match->n_not_namespaces >
+    if ((node || not_node) && match->n_principals + match->n_not_principals + match->n_namespaces +
+                                      match->n_not_namespaces >
                                   0) {
         diag_error(reader->diag, (node ? node : not_node)->place,
                    "%s.serviceAccounts: cannot stand beside principals or namespaces", what);
         return;
     }
     if (node) {
-        match->principals =
-            read_accounts(reader, node, what_at(buf, "%s.serviceAccounts", what), own_namespace,
-                          &match->namespaces, &match->n_principals);
+        match->principals = read_accounts(reader, node, what_at(buf, "%s.serviceAccounts", what),
+                                          own_namespace, &match->namespaces, &match->n_principals);
         match->n_namespaces = match->n_principals;
     }
     if (not_node)
@@ -223,27 +223,32 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
                         const char *what, struct str own_namespace, struct model_match *match)
 {
     static const char *const known[] = {
-        "principals", "notPrincipals", "namespaces", "notNamespaces", "ipBlocks", "notIpBlocks",
-        "serviceAccounts", "notServiceAccounts", "requestPrincipals", "notRequestPrincipals",
-        "remoteIpBlocks", "notRemoteIpBlocks", "trustDomains", "notTrustDomains", NULL};
-    static const char *const later[] = {"requestPrincipals", "notRequestPrincipals",
-                                        "remoteIpBlocks",    "notRemoteIpBlocks",
-                                        "trustDomains",      "notTrustDomains",
+        "principals",           "notPrincipals",      "namespaces",
+        "notNamespaces",        "ipBlocks",           "notIpBlocks",
+        "serviceAccounts",      "notServiceAccounts", "requestPrincipals",
+        "notRequestPrincipals", "remoteIpBlocks",     "notRemoteIpBlocks",
+        "trustDomains",         "notTrustDomains",    NULL};
+    static const char *const later[] = {"requestPrincipals",
+                                        "notRequestPrincipals",
+                                        "remoteIpBlocks",
+                                        "notRemoteIpBlocks",
+                                        "trustDomains",
+                                        "notTrustDomains",
                                         NULL};
     char buf[WHAT_MAX];
     check_keys(reader, source, what, known, later);
     match->principals =
         read_strings(reader, yaml_get(source, "principals"), what_at(buf, "%s.principals", what),
                      true, &match->n_principals);
-    match->not_principals = read_strings(reader, yaml_get(source, "notPrincipals"),
-                                         what_at(buf, "%s.notPrincipals", what), true,
-                                         &match->n_not_principals);
+    match->not_principals =
+        read_strings(reader, yaml_get(source, "notPrincipals"),
+                     what_at(buf, "%s.notPrincipals", what), true, &match->n_not_principals);
     match->namespaces =
         read_strings(reader, yaml_get(source, "namespaces"), what_at(buf, "%s.namespaces", what),
                      false, &match->n_namespaces);
-    match->not_namespaces = read_strings(reader, yaml_get(source, "notNamespaces"),
-                                         what_at(buf, "%s.notNamespaces", what), false,
-                                         &match->n_not_namespaces);
+    match->not_namespaces =
+        read_strings(reader, yaml_get(source, "notNamespaces"),
+                     what_at(buf, "%s.notNamespaces", what), false, &match->n_not_namespaces);
     match->source_ips = read_blocks(reader, yaml_get(source, "ipBlocks"),
                                     what_at(buf, "%s.ipBlocks", what), &match->n_source_ips);
     match->not_source_ips =
@@ -255,10 +260,10 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
 static void read_operation(const struct k8s_reader *reader, const struct yaml *operation,
                            const char *what, struct str own_namespace, struct model_match *match)
 {
-    static const char *const known[] = {"ports", "notPorts",   "hosts", "notHosts", "methods",
-                                        "notMethods", "paths", "notPaths", NULL};
-    static const char *const later[] = {"hosts",      "notHosts", "methods",
+    static const char *const known[] = {"ports",      "notPorts", "hosts",    "notHosts", "methods",
                                         "notMethods", "paths",    "notPaths", NULL};
+    static const char *const later[] = {"hosts", "notHosts", "methods", "notMethods",
+                                        "paths", "notPaths", NULL};
     char buf[WHAT_MAX];
     (void)own_namespace;
     check_keys(reader, operation, what, known, later);
@@ -346,8 +351,8 @@ static void read_dry_run(const struct k8s_reader *reader, const struct yaml *doc
 {
     const struct yaml *annotations = yaml_path(doc, "metadata.annotations");
     const struct yaml *node = yaml_get(annotations, "istio.io/dry-run");
-    struct str text = yaml_text(node, "metadata.annotations.istio.io/dry-run", STR("false"),
-                                reader->diag);
+    struct str text =
+        yaml_text(node, "metadata.annotations.istio.io/dry-run", STR("false"), reader->diag);
     policy->policy.dry_run = str_eq_ci(text, STR("true"));
     if (!policy->policy.dry_run && !str_eq_ci(text, STR("false")))
         diag_error(reader->diag, node->place,
@@ -358,17 +363,29 @@ static void read_dry_run(const struct k8s_reader *reader, const struct yaml *doc
 static void check_top(const struct k8s_reader *reader, const struct yaml *doc)
 {
     static const char *const top[] = {"apiVersion", "kind", "metadata", "spec", "status", NULL};
-    static const char *const metadata[] = {
-        "name", "namespace", "labels", "annotations", "uid", "resourceVersion", "generation",
-        "generateName", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-        "ownerReferences", "finalizers", "managedFields", "selfLink", NULL};
+    static const char *const metadata[] = {"name",
+                                           "namespace",
+                                           "labels",
+                                           "annotations",
+                                           "uid",
+                                           "resourceVersion",
+                                           "generation",
+                                           "generateName",
+                                           "creationTimestamp",
+                                           "deletionTimestamp",
+                                           "deletionGracePeriodSeconds",
+                                           "ownerReferences",
+                                           "finalizers",
+                                           "managedFields",
+                                           "selfLink",
+                                           NULL};
     yaml_only_keys(doc, "", top, reader->diag);
     yaml_only_keys(yaml_get(doc, "metadata"), "metadata", metadata, reader->diag);
 }
 
 void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
 {
-    static const char *const known[] = {"selector", "rules", "action", "targetRef",
+    static const char *const known[] = {"selector",   "rules",    "action", "targetRef",
                                         "targetRefs", "provider", NULL};
     static const char *const later[] = {"targetRef", "targetRefs", "provider", NULL};
     char buf[WHAT_MAX];

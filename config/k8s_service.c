@@ -4,8 +4,8 @@
 #include "config/k8s.h"
 #include "config/names.h"
 
-#define ENDPOINTS_MAX 1000 /* of one slice, as Kubernetes bounds it */
-#define ADDRESSES_MAX 100  /* of one endpoint, the same */
+#define ENDPOINTS_MAX   1000 /* of one slice, as Kubernetes bounds it */
+#define ADDRESSES_MAX   100  /* of one endpoint, the same */
 #define SLICE_PORTS_MAX 100
 
 /* A number, or the name of a container port; the service's own port when absent. */
@@ -36,8 +36,8 @@ static void read_port(const struct k8s_reader *reader, const struct yaml *item, 
         return;
     port->name = k8s_name(reader, yaml_get(item, "name"), what_at(buf, "spec.ports[%zu].name", idx),
                           name_is_label, "a port's name (RFC 1123 label)");
-    port->port = k8s_port(reader, yaml_get(item, "port"), item,
-                          what_at(buf, "spec.ports[%zu].port", idx));
+    port->port =
+        k8s_port(reader, yaml_get(item, "port"), item, what_at(buf, "spec.ports[%zu].port", idx));
     port->is_udp = k8s_is_udp(reader, yaml_get(item, "protocol"),
                               what_at(buf, "spec.ports[%zu].protocol", idx));
     port->app_protocol = k8s_text(reader, yaml_get(item, "appProtocol"),
@@ -143,17 +143,16 @@ void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const s
     read_type(reader, spec, service);
     const struct yaml *ports = yaml_get(spec, "ports");
     service->ports = k8s_service_ports(reader, ports, &service->n_ports);
-    if (service->type == SERVICE_CLUSTER_IP && (!ports || (ports->kind == YAML_SEQUENCE &&
-                                                           ports->len == 0)))
+    if (service->type == SERVICE_CLUSTER_IP &&
+        (!ports || (ports->kind == YAML_SEQUENCE && ports->len == 0)))
         diag_error(reader->diag, ports ? ports->place : spec->place,
                    "Service %.*s: spec.ports: a Service needs at least one port unless it is "
                    "headless or an ExternalName",
                    STR_ARG(meta->name));
     service->selector =
         k8s_labels(reader, yaml_get(spec, "selector"), "spec.selector", &service->n_selector);
-    service->publish_not_ready =
-        yaml_bool(yaml_get(spec, "publishNotReadyAddresses"), "spec.publishNotReadyAddresses",
-                  false, reader->diag);
+    service->publish_not_ready = yaml_bool(yaml_get(spec, "publishNotReadyAddresses"),
+                                           "spec.publishNotReadyAddresses", false, reader->diag);
 }
 
 /* 4 or 16; 0 with an error. */
@@ -179,8 +178,7 @@ static void read_endpoint_addresses(const struct k8s_reader *reader, const struc
     char buf[WHAT_MAX];
     struct ip ip;
     const struct yaml *list = yaml_get(item, "addresses");
-    size_t n =
-        k8s_list(reader, list, what_at(buf, "endpoints[%zu].addresses", idx), ADDRESSES_MAX);
+    size_t n = k8s_list(reader, list, what_at(buf, "endpoints[%zu].addresses", idx), ADDRESSES_MAX);
     if (!list || (list->kind == YAML_SEQUENCE && list->len == 0))
         diag_error(reader->diag, item->place, "endpoints[%zu].addresses: is required", idx);
     for (size_t i = 0; i < n; i++) {
@@ -191,7 +189,8 @@ static void read_endpoint_addresses(const struct k8s_reader *reader, const struc
             diag_error(reader->diag, list->items[i]->place,
                        "%s: \"%.*s\" is not an IPv%c address, as addressType says", buf,
                        STR_ARG(list->items[i]->text), ip_len == 4 ? '4' : '6');
-        /* Kubernetes: all of them are the same endpoint, and consumers may choose to use the first ones only. */
+        /* Kubernetes: all of them are the same endpoint, and consumers may choose to use the first
+         * ones only. */
         else if (endpoint->n_addresses < MODEL_ADDRESSES_MAX)
             endpoint->addresses[endpoint->n_addresses++] = ip;
     }
@@ -205,14 +204,14 @@ static void read_conditions(const struct k8s_reader *reader, const struct yaml *
     (void)yaml_is_mapping(conditions, what_at(buf, "endpoints[%zu].conditions", idx), reader->diag);
     /* Absent means unknown, which the API tells consumers to read as ready. */
     endpoint->is_ready =
-        yaml_bool(yaml_get(conditions, "ready"), what_at(buf, "endpoints[%zu].conditions.ready", idx),
-                  true, reader->diag);
+        yaml_bool(yaml_get(conditions, "ready"),
+                  what_at(buf, "endpoints[%zu].conditions.ready", idx), true, reader->diag);
     endpoint->is_serving = yaml_bool(yaml_get(conditions, "serving"),
                                      what_at(buf, "endpoints[%zu].conditions.serving", idx),
                                      endpoint->is_ready, reader->diag);
-    endpoint->is_terminating = yaml_bool(yaml_get(conditions, "terminating"),
-                                         what_at(buf, "endpoints[%zu].conditions.terminating", idx),
-                                         false, reader->diag);
+    endpoint->is_terminating =
+        yaml_bool(yaml_get(conditions, "terminating"),
+                  what_at(buf, "endpoints[%zu].conditions.terminating", idx), false, reader->diag);
 }
 
 static void read_endpoint(const struct k8s_reader *reader, const struct yaml *item, size_t idx,
@@ -256,10 +255,10 @@ static void read_slice_ports(const struct k8s_reader *reader, const struct yaml 
         slice->ports[i].name =
             k8s_name(reader, yaml_get(item, "name"), what_at(buf, "ports[%zu].name", i),
                      name_is_label, "a port's name (RFC 1123 label)");
-        slice->ports[i].port = k8s_port(reader, yaml_get(item, "port"), item,
-                                        what_at(buf, "ports[%zu].port", i));
-        slice->ports[i].is_udp = k8s_is_udp(reader, yaml_get(item, "protocol"),
-                                            what_at(buf, "ports[%zu].protocol", i));
+        slice->ports[i].port =
+            k8s_port(reader, yaml_get(item, "port"), item, what_at(buf, "ports[%zu].port", i));
+        slice->ports[i].is_udp =
+            k8s_is_udp(reader, yaml_get(item, "protocol"), what_at(buf, "ports[%zu].protocol", i));
     }
 }
 

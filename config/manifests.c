@@ -31,7 +31,11 @@ static const struct kind_row kind_rows[] = {
     {MCS2, "ServiceExport", {"v1alpha1", "v1beta1"}, true, name_is_label, k8s_read_export},
     {MCS, "ServiceImport", {"v1alpha1", "v1beta1"}, true, name_is_label, k8s_read_import},
     {MCS2, "ServiceImport", {"v1alpha1", "v1beta1"}, true, name_is_label, k8s_read_import},
-    {"security.istio.io", "AuthorizationPolicy", {"v1", "v1beta1"}, true, name_is_subdomain,
+    {"security.istio.io",
+     "AuthorizationPolicy",
+     {"v1", "v1beta1"},
+     true,
+     name_is_subdomain,
      k8s_read_policy},
 };
 
@@ -95,8 +99,7 @@ static void read_created(struct k8s_reader *reader, const struct yaml *metadata,
                          struct object *meta)
 {
     const struct yaml *node = yaml_get(metadata, "creationTimestamp");
-    struct str text =
-        yaml_text(node, "metadata.creationTimestamp", (struct str){0}, reader->diag);
+    struct str text = yaml_text(node, "metadata.creationTimestamp", (struct str){0}, reader->diag);
     if (node && node->kind == YAML_TEXT && !k8s_parse_time(text, &meta->created_ns))
         diag_error(reader->diag, node->place,
                    "metadata.creationTimestamp: \"%.*s\" is not a time such as "
@@ -104,8 +107,8 @@ static void read_created(struct k8s_reader *reader, const struct yaml *metadata,
                    STR_ARG(str_sub(text, 0, 40)));
 }
 
-static bool read_meta(struct k8s_reader *reader, const struct yaml *doc,
-                      const struct kind_row *row, struct object *meta)
+static bool read_meta(struct k8s_reader *reader, const struct yaml *doc, const struct kind_row *row,
+                      struct object *meta)
 {
     const struct yaml *metadata = yaml_get(doc, "metadata");
     meta->place = k8s_place(reader, doc);
@@ -114,8 +117,8 @@ static bool read_meta(struct k8s_reader *reader, const struct yaml *doc,
     if (!yaml_is_mapping(metadata, "metadata", reader->diag))
         return false;
     read_names(reader, metadata, row, meta);
-    meta->labels = k8s_labels(reader, yaml_get(metadata, "labels"), "metadata.labels",
-                              &meta->n_labels);
+    meta->labels =
+        k8s_labels(reader, yaml_get(metadata, "labels"), "metadata.labels", &meta->n_labels);
     meta->annotations = k8s_labels(reader, yaml_get(metadata, "annotations"),
                                    "metadata.annotations", &meta->n_annotations);
     meta->uid = k8s_text(reader, yaml_get(metadata, "uid"), "metadata.uid");
@@ -149,8 +152,9 @@ static void read_object(struct k8s_reader *reader, const struct yaml *doc,
     row->read(reader, doc, &meta);
 }
 
-/* A kind that nothing here reads. Others of the groups that decide who may talk to whom are not passed over in silence;
- * a kind that is read, but from another group, most likely has a typing mistake in it. */
+/* A kind that nothing here reads. Others of the groups that decide who may talk to whom are not
+ * passed over in silence; a kind that is read, but from another group, most likely has a typing
+ * mistake in it. */
 static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, struct str group,
                           struct str kind)
 {
@@ -168,8 +172,9 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
     for (size_t i = 0; i < ARRAY_LEN(kind_rows); i++) {
         const struct kind_row *row = &kind_rows[i];
         if (*row->group && str_eq(kind, str_from(row->kind))) {
-            diag_warn(reader->diag, place, "kind: %s of \"%.*s\" is passed over; it is read from %s",
-                      row->kind, STR_ARG(group), row->group);
+            diag_warn(reader->diag, place,
+                      "kind: %s of \"%.*s\" is passed over; it is read from %s", row->kind,
+                      STR_ARG(group), row->group);
             return;
         }
     }

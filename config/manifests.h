@@ -4,7 +4,8 @@
  * Every *.yaml, *.yml and *.json file of the folder and its subfolders (not hidden ones; symlinks are followed, as
  * mounted ConfigMaps need), each with any number of documents, `kind: List` unwrapped. Kinds without a use here are
  * passed over; fields without a use too, since real objects carry many, except in our own kinds and in policies, where
- * an unknown field is an error: a policy must not silently not apply.
+ * an unknown field is an error: a policy must not silently not apply. For the same reason other kinds of
+ * security.istio.io (PeerAuthentication, RequestAuthentication) are errors as long as nothing here enforces them.
  *
  * All or nothing: with any error the caller keeps the set it had.
  * Checked: names (RFC 1123), namespaces, ports, addresses, that two objects of one kind do not share a name (both places
@@ -51,7 +52,7 @@ struct k8s_pod {
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool host_network;
-    bool is_ready;    /* phase Running and condition Ready is not False; absent conditions count as ready */
+    bool is_ready;    /* phase Running (or absent, as in manifests written by hand) and condition Ready is not False */
     bool is_finished; /* phase Succeeded or Failed */
     struct { struct str name; uint16_t port; bool is_udp; } *ports; /* named container ports */
     size_t n_ports;

@@ -22,7 +22,8 @@ bool name_is_label(struct str text)
     return true;
 }
 
-/* Kubernetes bounds a subdomain as a whole, not its labels, at 63; DNS does, and these names go into DNS. */
+/* Kubernetes bounds a subdomain as a whole, not its labels, at 63; DNS does, and these names go
+ * into DNS. */
 bool name_is_subdomain(struct str text)
 {
     struct str head, tail;
@@ -72,8 +73,8 @@ bool name_split_host_port(struct str text, struct str *out_host, uint16_t *out_p
 {
     struct str host, port_text;
     uint64_t port;
-    if (!str_rsplit(text, ':', &host, &port_text) ||
-        !str_to_u64(port_text, UINT16_MAX, &port) || port == 0)
+    if (!str_rsplit(text, ':', &host, &port_text) || !str_to_u64(port_text, UINT16_MAX, &port) ||
+        port == 0)
         return false;
     bool in_brackets = host.len >= 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
     if (in_brackets)

@@ -1,8 +1,8 @@
 /*
  * names.h - the forms of names that Kubernetes and DNS allow.
  *
- * Source: RFC 1123 section 2.1 (as Kubernetes reads it: lower case only), RFC 6335 section 5.1, KEP-2149 (cluster ids).
- * Thread: any.
+ * Source: RFC 1123 section 2.1 (as Kubernetes reads it: lower case only), RFC 6335 section 5.1,
+ * KEP-2149 (cluster ids). Thread: any.
  */
 #ifndef ISTHMUS_CONFIG_NAMES_H
 #define ISTHMUS_CONFIG_NAMES_H
@@ -23,8 +23,8 @@ bool name_is_port(struct str text);
 /* A subdomain short enough for a cluster id. */
 bool name_is_cluster(struct str text);
 
-/* Splits "10.1.0.10:15012", "[fd00::1]:15012" or "control.example:15012", port 1 to 65535. The host comes without
- * brackets, borrowed. */
+/* Splits "10.1.0.10:15012", "[fd00::1]:15012" or "control.example:15012", port 1 to 65535. The host
+ * comes without brackets, borrowed. */
 bool name_split_host_port(struct str text, struct str *out_host, uint16_t *out_port);
 
 #endif

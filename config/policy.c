@@ -74,7 +74,8 @@ const struct policy *policy_compile(struct arena *arena, const struct model_poli
     struct model_rule *rules = arena_new_array(arena, struct model_rule, model->n_rules);
     for (size_t i = 0; i < model->n_rules; i++)
         rules[i] = copy_rule(arena, &model->rules[i]);
-    policy->key = arena_printf(arena, "%.*s/%.*s", STR_ARG(model->namespace_), STR_ARG(model->name));
+    policy->key =
+        arena_printf(arena, "%.*s/%.*s", STR_ARG(model->namespace_), STR_ARG(model->name));
     policy->action = model->action;
     policy->dry_run = model->dry_run;
     policy->rules = rules;
@@ -149,7 +150,8 @@ static bool where_matches(const struct model_match *m, const struct policy_quest
            !any_port(m->not_ports, m->n_not_ports, q->port);
 }
 
-/* What this version cannot evaluate is held against the connection: it never allows and never keeps from denying. */
+/* What this version cannot evaluate is held against the connection: it never allows and never keeps
+ * from denying. */
 static bool match_matches(const struct model_match *m, enum policy_action action,
                           const struct policy_question *q)
 {

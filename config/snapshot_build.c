@@ -15,11 +15,11 @@ static int compare_resources(const void *a, const void *b)
 }
 
 /* Sorted by kind and name; of two with one name the first that was given stays. Scratch memory. */
-static const struct model_resource **sort_resources(struct arena *scratch,
-                                                    const struct model_resource *const *resources,
-                                                    size_t *n)
+static const struct model_resource **
+sort_resources(struct arena *scratch, const struct model_resource *const *resources, size_t *n)
 {
-    const struct model_resource **sorted = arena_new_array(scratch, const struct model_resource *, *n);
+    const struct model_resource **sorted =
+        arena_new_array(scratch, const struct model_resource *, *n);
     size_t len = 0;
     if (*n == 0)
         return sorted;

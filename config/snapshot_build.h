@@ -1,9 +1,9 @@
 /*
  * snapshot_build.h - the parts in which a snapshot is made; inside the room.
  *
- * The steps run in this order: policies, workloads, services (their endpoints refer to the workloads), names. Each works
- * on resources of one kind, sorted by name, so that the same resources give the same snapshot in whatever order they
- * came. Thread: the builder's.
+ * The steps run in this order: policies, workloads, services (their endpoints refer to the
+ * workloads), names. Each works on resources of one kind, sorted by name, so that the same
+ * resources give the same snapshot in whatever order they came. Thread: the builder's.
  */
 #ifndef ISTHMUS_CONFIG_SNAPSHOT_BUILD_H
 #define ISTHMUS_CONFIG_SNAPSHOT_BUILD_H
@@ -40,8 +40,8 @@ struct snapshot_builder {
     struct snapshot *snapshot;
     struct arena scratch; /* freed when the snapshot is done */
 
-    struct map policies;           /* key -> const struct policy, for workloads that name them */
-    struct map policy_namespaces;  /* namespace -> struct policy_list: the global ones and its own */
+    struct map policies;          /* key -> const struct policy, for workloads that name them */
+    struct map policy_namespaces; /* namespace -> struct policy_list: the global ones and its own */
     const struct policy **globals; /* sorted */
     size_t n_globals;
 

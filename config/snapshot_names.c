@@ -1,7 +1,8 @@
 /*
- * The names below clusterset.local, as the Multicluster DNS specification lays them out: a name is in the map exactly
- * when it exists, with or without records. "<cluster>.<service>..." is reserved by the specification and never exists,
- * although names of headless endpoints lie below it; so those are filed without their parents.
+ * The names below clusterset.local, as the Multicluster DNS specification lays them out: a name is
+ * in the map exactly when it exists, with or without records. "<cluster>.<service>..." is reserved
+ * by the specification and never exists, although names of headless endpoints lie below it; so
+ * those are filed without their parents.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -158,9 +159,8 @@ static struct str pod_name(struct snapshot *snapshot, const struct service *serv
             if (*c == '.' || *c == ':')
                 *c = '-';
     }
-    struct str name =
-        arena_printf(&snapshot->arena, "%.*s.%.*s.%.*s", STR_ARG(hostname),
-                     STR_ARG(serving->model->cluster), STR_ARG(service->hostname));
+    struct str name = arena_printf(&snapshot->arena, "%.*s.%.*s.%.*s", STR_ARG(hostname),
+                                   STR_ARG(serving->model->cluster), STR_ARG(service->hostname));
     return snapshot_lower_str(&snapshot->arena, name);
 }
 
@@ -211,8 +211,8 @@ static void add_pod_names(struct snapshot_builder *builder, const struct pod_add
     }
 }
 
-/* The records of one port: one for each endpoint that serves it. Their port is the endpoint's own, since a client that
- * follows them calls the pod's address. */
+/* The records of one port: one for each endpoint that serves it. Their port is the endpoint's own,
+ * since a client that follows them calls the pod's address. */
 static size_t collect_srvs(const struct service *service, size_t port_idx,
                            const struct pod_address *pods, size_t n_pods, struct dns_srv *out_srvs)
 {
@@ -250,7 +250,8 @@ static void add_headless_srvs(struct snapshot_builder *builder, const struct ser
     set_srvs(builder->snapshot, bare, all, n_all);
 }
 
-/* A headless service exists by its ready endpoints alone; without them only its namespace is there. */
+/* A headless service exists by its ready endpoints alone; without them only its namespace is there.
+ */
 static void add_headless_names(struct snapshot_builder *builder, const struct service_build *build)
 {
     struct snapshot *snapshot = builder->snapshot;

@@ -1,8 +1,9 @@
-/* Which policies apply to whom: gathered once a namespace, since most workloads have none of their own. */
-#include "config/snapshot_build.h"
-
+/* Which policies apply to whom: gathered once a namespace, since most workloads have none of their
+ * own. */
 #include <stdlib.h>
 #include <string.h>
+
+#include "config/snapshot_build.h"
 
 struct policy_list {
     struct str namespace_;
@@ -10,7 +11,8 @@ struct policy_list {
     size_t len, cap;
 };
 
-/* DENY before ALLOW, as they are asked; then by name, so that the one that is named in a log is always the same. */
+/* DENY before ALLOW, as they are asked; then by name, so that the one that is named in a log is
+ * always the same. */
 static int compare_policies(const void *a, const void *b)
 {
     const struct policy *x = *(const struct policy *const *)a;

@@ -1,4 +1,5 @@
-/* Services with their endpoints: who serves what is gathered in two passes (count, fill), then laid out port by port. */
+/* Services with their endpoints: who serves what is gathered in two passes (count, fill), then laid
+ * out port by port. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,8 +80,8 @@ static void count_servings(struct snapshot_builder *builder)
     for (size_t i = 0; i < builder->n_workloads; i++) {
         const struct model_workload *model = builder->workload_models[i];
         struct workload *workload = &builder->workloads[i];
-        workload->services = arena_new_array(&builder->snapshot->arena, const struct service *,
-                                             model->n_services);
+        workload->services =
+            arena_new_array(&builder->snapshot->arena, const struct service *, model->n_services);
         for (size_t j = 0; j < model->n_services; j++) {
             struct service_build *build =
                 map_find(&builder->services_by_key, model->services[j].service);
@@ -124,7 +125,8 @@ static enum level level_of(const struct vantage *vantage, const struct model_wor
     return LEVEL_REGION;
 }
 
-/* Memberships mostly list the ports in the order of the service: the hint makes the search one look. */
+/* Memberships mostly list the ports in the order of the service: the hint makes the search one
+ * look. */
 uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
                               uint16_t service_target, size_t hint)
 {
@@ -234,7 +236,8 @@ void snapshot_add_services(struct snapshot_builder *builder,
     struct endpoint *unsorted =
         arena_new_array(&builder->scratch, struct endpoint, most_servings(builder));
     for (size_t i = 0; i < n_resources; i++)
-        /* The ports were made in copy_ports(); they are const only to those who read the snapshot. */
+        /* The ports were made in copy_ports(); they are const only to those who read the snapshot.
+         */
         build_endpoints(builder, &builder->services[i],
                         (struct service_port *)(uintptr_t)builder->services[i].service->ports,
                         unsorted);

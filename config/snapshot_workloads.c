@@ -17,11 +17,12 @@ static void copy_names(struct arena *arena, struct workload *to, const struct mo
     to->canonical_revision = arena_str(arena, from->canonical_revision);
     to->workload_name = arena_str(arena, from->workload_name);
     if (from->trust_domain.len && from->namespace_.len && from->service_account.len)
-        to->identity = spiffe_for_workload(arena, from->trust_domain, from->namespace_,
-                                           from->service_account);
+        to->identity =
+            spiffe_for_workload(arena, from->trust_domain, from->namespace_, from->service_account);
 }
 
-/* Of two workloads that claim one address a healthy one is believed: the other is a pod on its way out. */
+/* Of two workloads that claim one address a healthy one is believed: the other is a pod on its way
+ * out. */
 static void file_address(struct snapshot *snapshot, struct workload *workload, const struct ip *ip)
 {
     const struct workload *before = map_find(&snapshot->workload_by_ip, ip_key(ip));

@@ -60,7 +60,8 @@ static struct place place_at(const struct builder *b, size_t offset)
     return place;
 }
 
-/* Is there a tab at the place (or in the blanks right before it)? libyaml's own words do not say so. */
+/* Is there a tab at the place (or in the blanks right before it)? libyaml's own words do not say
+ * so. */
 static bool tab_near(const struct builder *b, struct place place)
 {
     const char *ptr = b->bytes.ptr, *end = ptr + b->bytes.len;
@@ -70,7 +71,8 @@ static bool tab_near(const struct builder *b, struct place place)
             return false;
         ptr = newline + 1;
     }
-    for (unsigned column = 1; ptr < end && *ptr != '\n' && column <= place.column; column++, ptr++) {
+    for (unsigned column = 1; ptr < end && *ptr != '\n' && column <= place.column;
+         column++, ptr++) {
         if (*ptr == '\t')
             return true;
         if (*ptr != ' ' && *ptr != '-')
@@ -170,7 +172,8 @@ static struct str event_text(struct builder *b, const yaml_char_t *text)
 
 #define TAG_CORE "tag:yaml.org,2002:"
 
-/* The tags of YAML's own types say nothing that the readers do not know; others would be lost silently. */
+/* The tags of YAML's own types say nothing that the readers do not know; others would be lost
+ * silently. */
 static bool check_tag(struct builder *b, const yaml_char_t *tag, yaml_mark_t mark)
 {
     struct str text = str_from((const char *)tag);
@@ -192,11 +195,9 @@ static void on_scalar(struct builder *b, const yaml_event_t *event)
 {
     struct yaml *node = node_new(b, YAML_TEXT, event->start_mark);
     struct str tag = str_from((const char *)event->data.scalar.tag);
-    if (!count_nodes(b, node->place, 1) ||
-        !check_tag(b, event->data.scalar.tag, event->start_mark))
+    if (!count_nodes(b, node->place, 1) || !check_tag(b, event->data.scalar.tag, event->start_mark))
         return;
-    node->text = arena_str(
-        b->arena, str_of(event->data.scalar.value, event->data.scalar.length));
+    node->text = arena_str(b->arena, str_of(event->data.scalar.value, event->data.scalar.length));
     node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE ||
                    str_eq(tag, STR(TAG_CORE "str")) || str_eq(tag, STR("!"));
     if (!node->quoted && is_null_text(node->text))
@@ -354,8 +355,8 @@ size_t yaml_parse(struct arena *arena, struct str file, struct str bytes, struct
         (void)fail(b, (struct place){b->file, 0, 0}, "the file is too large (64 MiB at most)");
     } else {
         ensure(yaml_parser_initialize(&b->parser));
-        yaml_parser_set_input_string(&b->parser, (const unsigned char *)(bytes.ptr ? bytes.ptr : ""),
-                                     bytes.len);
+        yaml_parser_set_input_string(
+            &b->parser, (const unsigned char *)(bytes.ptr ? bytes.ptr : ""), bytes.len);
         run(b);
         yaml_parser_delete(&b->parser);
     }

@@ -3,9 +3,11 @@
  *
  * On libyaml. Refused, each with its place: tabs as indentation, duplicate keys, keys that are not scalars, aliases that
  * make a cycle, more than YAML_DEPTH_MAX levels, more than YAML_NODES_MAX nodes, a file over YAML_BYTES_MAX, text that is
- * not UTF-8. Multi-document streams and `kind: List` are for the caller to walk.
+ * not UTF-8; merge keys (<<) and tags that are not YAML's own, since they would be lost silently. Multi-document streams
+ * and `kind: List` are for the caller to walk.
  *
- * Scalars are text; typed readers below say what they expected. "null", "~" and "" as plain scalars are absent values.
+ * Scalars are text; typed readers below say what they expected. "null" (Null, NULL), "~" and "" as plain scalars
+ * are absent values.
  * Owner: the tree lives in the arena it was read into, file name included. Thread: any.
  */
 #ifndef ISTHMUS_CONFIG_YAML_H

@@ -1,9 +1,8 @@
 /* The typed readers of yaml.h. */
-#include "config/yaml.h"
-
 #include <stdio.h>
 #include <string.h>
 
+#include "config/yaml.h"
 #include "proxy/base/clock.h"
 
 struct yaml *yaml_get(const struct yaml *node, const char *key)
@@ -57,8 +56,7 @@ static void wrong(const struct yaml *node, const char *what, const char *expecte
         struct str shown = str_sub(node->text, 0, SHOWN_MAX);
         diag_error(diag, node->place, "%s: \"%.*s\" is not %s", what, STR_ARG(shown), expected);
     } else {
-        diag_error(diag, node->place, "%s: expected %s, found %s", what, expected,
-                   kind_word(node));
+        diag_error(diag, node->place, "%s: expected %s, found %s", what, expected, kind_word(node));
     }
 }
 
@@ -110,9 +108,10 @@ static bool unit_ns(struct str unit, uint64_t *out_ns)
         const char *name;
         uint64_t ns;
     } units[] = {
-        {"ns", 1},          {"us", 1000},           {"ms", NS_PER_MS},
-        {"s", NS_PER_SEC},  {"m", 60 * NS_PER_SEC}, {"h", 3600 * NS_PER_SEC},
+        {"ns", 1},         {"us", 1000},           {"ms", NS_PER_MS},
+        {"s", NS_PER_SEC}, {"m", 60 * NS_PER_SEC}, {"h", 3600 * NS_PER_SEC},
     };
+
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         if (str_eq(unit, str_from(units[i].name))) {
             *out_ns = units[i].ns;

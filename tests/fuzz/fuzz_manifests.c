@@ -1,6 +1,7 @@
 /*
- * fuzz_manifests.c - any bytes as a file that `isthmus check` and the control process read: YAML, Kubernetes objects, our
- * own configuration kinds. Whatever is accepted is walked on: cross checks, compiled policies.
+ * fuzz_manifests.c - any bytes as a file that `isthmus check` and the control process read: YAML,
+ * Kubernetes objects, our own configuration kinds. Whatever is accepted is walked on: cross checks,
+ * compiled policies.
  */
 #include "config/bootstrap_doc.h"
 #include "config/k8s.h"

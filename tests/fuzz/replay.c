@@ -1,5 +1,6 @@
 /*
- * replay.c - the main of a fuzz target in builds without libFuzzer: feeds it every file of the folders given.
+ * replay.c - the main of a fuzz target in builds without libFuzzer: feeds it every file of the
+ * folders given.
  *
  * A corpus that is not there or is empty fails: a replay of nothing would prove nothing.
  */

@@ -30,9 +30,9 @@ const char *folder_write(struct folder *folder, const char *name, const char *te
 {
     struct str path = arena_printf(&folder->arena, "%s/%s", folder->path, name);
     for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/'))
-        (void)mkdir(arena_printf(&folder->arena, "%s/%.*s", folder->path, (int)(slash - name), name)
-                        .ptr,
-                    0700);
+        (void)mkdir(
+            arena_printf(&folder->arena, "%s/%.*s", folder->path, (int)(slash - name), name).ptr,
+            0700);
     FILE *file = fopen(path.ptr, "wb");
     cr_assert_not_null(file);
     cr_assert_eq(fwrite(text, 1, strlen(text), file), strlen(text));

@@ -55,16 +55,17 @@ struct model_workload *mesh_workload(struct mesh *mesh, const char *cluster, con
     struct arena *arena = &mesh->arena;
     struct model_workload *workload = arena_new(arena, struct model_workload);
     struct str parts[16];
-    *workload = (struct model_workload){.uid = arena_printf(arena, "%s//v1/Pod/shop/%s", cluster, name),
-                                        .name = arena_str(arena, str_from(name)),
-                                        .namespace_ = STR("shop"),
-                                        .service_account = STR("web"),
-                                        .trust_domain = STR("td"),
-                                        .node = arena_str(arena, str_from(node)),
-                                        .cluster = arena_str(arena, str_from(cluster)),
-                                        .speaks_hbone = true,
-                                        .is_healthy = true,
-                                        .capacity = 1};
+    *workload =
+        (struct model_workload){.uid = arena_printf(arena, "%s//v1/Pod/shop/%s", cluster, name),
+                                .name = arena_str(arena, str_from(name)),
+                                .namespace_ = STR("shop"),
+                                .service_account = STR("web"),
+                                .trust_domain = STR("td"),
+                                .node = arena_str(arena, str_from(node)),
+                                .cluster = arena_str(arena, str_from(cluster)),
+                                .speaks_hbone = true,
+                                .is_healthy = true,
+                                .capacity = 1};
     workload->n_addresses = read_ips(arena, addresses, workload->addresses);
     workload->n_services = words(arena, services, parts);
     workload->services = arena_new_array(arena, struct model_membership, workload->n_services);

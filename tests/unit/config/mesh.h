@@ -14,10 +14,12 @@ struct mesh {
 void mesh_begin(struct mesh *mesh);
 void mesh_end(struct mesh *mesh);
 
-/* A healthy workload that is enrolled; addresses and services separated by blanks. The caller changes what differs. */
+/* A healthy workload that is enrolled; addresses and services separated by blanks. The caller
+ * changes what differs. */
 struct model_workload *mesh_workload(struct mesh *mesh, const char *cluster, const char *name,
                                      const char *node, const char *addresses, const char *services);
-/* "ns/host"; ports are "name:port:target" or "name:port:target/udp", addresses as above; no address: headless. */
+/* "ns/host"; ports are "name:port:target" or "name:port:target/udp", addresses as above; no
+ * address: headless. */
 struct model_service *mesh_service(struct mesh *mesh, const char *key, const char *addresses,
                                    const char *ports);
 struct model_policy *mesh_policy(struct mesh *mesh, const char *key, enum policy_action action,

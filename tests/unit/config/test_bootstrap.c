@@ -171,7 +171,8 @@ Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
          "c.yaml:8:1: error: worker: there is no such key; did you mean \"workers\"?"},
         {"unknown key below", PROXY "timeouts: {conect: 1s}\n",
          "c.yaml:8:12: error: timeouts.conect: there is no such key; did you mean \"connect\"?"},
-        {"missing", "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\n", "error: node: is required"},
+        {"missing", "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\n",
+         "error: node: is required"},
         {"missing below", "kind: ProxyConfig\ncontrol: {address: \"a:1\"}\n",
          "c.yaml:2:10: error: control.trustBundle: is required"},
         {"no control", "kind: ProxyConfig\n", "error: control: is required"},
@@ -181,7 +182,8 @@ Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
         {"no document", "# nothing\n", "error: the file has no document"},
         {"two documents", PROXY "---\n" PROXY, "c.yaml:9:1: error: the file has a second document"},
         {"empty file", "", "error: the file is empty"},
-        {"node", "kind: ProxyConfig\nnode: N_1\n", "c.yaml:2:7: error: node: \"N_1\" is not a node"},
+        {"node", "kind: ProxyConfig\nnode: N_1\n",
+         "c.yaml:2:7: error: node: \"N_1\" is not a node"},
         {"trust domain", "kind: ProxyConfig\ntrustDomain: West.Example\n",
          "c.yaml:2:14: error: trustDomain: \"West.Example\" is not a trust domain"},
         {"address", "kind: ProxyConfig\ncontrol: {address: 10.0.0.1}\n",
@@ -200,7 +202,8 @@ Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
         {"mark", PROXY "capture: {mark: 0}\n", "capture.mark: \"0\" is not a whole number from 1"},
         {"duration", PROXY "timeouts: {idle: 10}\n",
          "c.yaml:8:18: error: timeouts.idle: \"10\" is not a duration such as"},
-        {"log level", PROXY "log: {level: loud}\n", "log.level: \"loud\" is not one of error, warn"},
+        {"log level", PROXY "log: {level: loud}\n",
+         "log.level: \"loud\" is not one of error, warn"},
         {"access", PROXY "log: {access: \"true\"}\n", "log.access: \"true\" is not true or false"},
         {"not a mapping", PROXY "limits: [1]\n", "limits: expected a mapping, found a list"},
     };
@@ -225,7 +228,8 @@ Test(bootstrap, refuses_wrong_control_files)
          "c.yaml:8:32: error: clusterSetIPs[1]: \"10.202.0.0/16\" is a second range of IPv4"},
         {"host bits", CONTROL "clusterSetIPs: [10.201.0.1/16]\n",
          "c.yaml:8:17: error: clusterSetIPs[0]: \"10.201.0.1/16\" has bits set behind its length"},
-        {"no range", CONTROL "clusterSetIPs: [west]\n", "clusterSetIPs[0]: \"west\" is not a range"},
+        {"no range", CONTROL "clusterSetIPs: [west]\n",
+         "clusterSetIPs[0]: \"west\" is not a range"},
         {"range too small", CONTROL "clusterSetIPs: [10.201.0.0/31]\n", "holds too few addresses"},
         {"listen", CONTROL RANGES "listen: 15012\n", "listen: \"15012\" is not address:port"},
         {"listen port 0", CONTROL RANGES "listen: 0.0.0.0:0\n", "listen: \"0.0.0.0:0\" is not"},
@@ -240,7 +244,8 @@ Test(bootstrap, refuses_wrong_control_files)
         {"peer empty", CONTROL RANGES "peers:\n  -\n", "peers[0]: expected a mapping"},
         {"port of listen", CONTROL RANGES "ports: {admin: 15012}\n",
          "ports.admin: port 15012 is the port of listen already"},
-        {"cluster", "kind: ControlConfig\ncluster: West\n", "cluster: \"West\" is not a cluster's name"},
+        {"cluster", "kind: ControlConfig\ncluster: West\n",
+         "cluster: \"West\" is not a cluster's name"},
         {"root namespace", CONTROL RANGES "rootNamespace: a.b\n", "rootNamespace: \"a.b\" is not"},
         {"lease", CONTROL RANGES "peerLease: 0s\n", "peerLease: \"0s\" is not a duration from 1s"},
     };
@@ -266,4 +271,14 @@ Test(bootstrap, tells_all_errors_at_once)
     struct proxy_config config = {0};
     cr_expect_not(read_proxy(PROXY "workers: x\nlog: {level: y}\nfoo: 1\n", &config));
     cr_expect_eq(diag.n_errors, 3, "%s", said(&diag));
+}
+
+Test(bootstrap, reads_on_when_the_diag_had_errors_before)
+{
+    struct proxy_config config = {0};
+    diag_error(&diag, (struct place){0}, "something else");
+    (void)read_proxy(PROXY, &config);
+    cr_expect_eq(diag.n_errors, 1, "%s", said(&diag));
+    expect_str(config.node, "n1");
+    bootstrap_fini_proxy(&config);
 }

@@ -1,5 +1,7 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "config/check.h"
 #include "fixture.h"
@@ -73,4 +75,24 @@ Test(check, says_that_there_is_nothing_to_check)
     cr_expect_not(check_files(paths, 2, &out));
     cr_expect(strstr(out.ptr, "warning: the folder holds no manifests"), "%s", out.ptr);
     cr_expect(strstr(out.ptr, "/nonexistent.yaml: error: cannot be opened"), "%s", out.ptr);
+}
+
+Test(check, does_not_wait_for_a_fifo)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/pipe.yaml", folder.path);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    const char *paths[] = {path};
+    cr_expect_not(check_files(paths, 1, &out));
+    cr_expect(strstr(out.ptr, "pipe.yaml: error: is not a regular file"), "%s", out.ptr);
+}
+
+Test(check, a_bad_file_does_not_hide_what_is_wrong_with_the_others)
+{
+    const char *paths[] = {folder_write(&folder, "a.yaml", "a: {\n"),
+                           folder_write(&folder, "b.yaml", "kind: Service\n")};
+    cr_expect_not(check_files(paths, 2, &out));
+    cr_expect(strstr(out.ptr, "a.yaml:2:1: error: not valid YAML"), "%s", out.ptr);
+    cr_expect(strstr(out.ptr, "b.yaml:1:1: error: apiVersion: is required"), "%s", out.ptr);
+    cr_expect(strstr(out.ptr, "0 objects in 2 files: 2 errors\n"), "%s", out.ptr);
 }

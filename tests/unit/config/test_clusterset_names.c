@@ -26,7 +26,8 @@ TestSuite(clusterset_names, .init = begin, .fini = end, .timeout = 20);
 #define VIP "shop/web.shop.svc.clusterset.local"
 #define DB  "shop/db.shop.svc.clusterset.local"
 
-/* What a name answers: "A:10.0.0.1 SRV:80:target", "" when it has no records, "NXDOMAIN" when it does not exist. */
+/* What a name answers: "A:10.0.0.1 SRV:80:target", "" when it has no records, "NXDOMAIN" when it
+ * does not exist. */
 static const char *answer(const char *text)
 {
     static char buf[2048];
@@ -159,7 +160,8 @@ Test(clusterset_names, endpoints_that_share_a_host_name_share_its_addresses)
     mesh_workload(&mesh, "west", "b", "n1", "10.1.0.1", DB)->services[0].dns_hostname = STR("Dup");
     snapshot = mesh_build(&mesh);
     expect("dup.west.db.shop.svc.clusterset.local", "A:10.1.0.1 A:10.1.0.2");
-    expect("_db._tcp.db.shop.svc.clusterset.local", "SRV:5432:dup.west.db.shop.svc.clusterset.local");
+    expect("_db._tcp.db.shop.svc.clusterset.local",
+           "SRV:5432:dup.west.db.shop.svc.clusterset.local");
 }
 
 Test(clusterset_names, headless_ports_are_those_that_the_endpoint_serves)

@@ -38,7 +38,8 @@ Test(k8s_policy, reads_every_supported_field)
         "spec:\n  action: DENY\n  selector: {matchLabels: {app: web}}\n  rules:\n"
         "  - from:\n"
         "    - source:\n"
-        "        principals: [\"td/ns/a/sa/b\", \"spiffe://td/ns/c/sa/d\", \"td/*\", \"*/sa/x\", \"*\"]\n"
+        "        principals: [\"td/ns/a/sa/b\", \"spiffe://td/ns/c/sa/d\", \"td/*\", \"*/sa/x\", "
+        "\"*\"]\n"
         "        notPrincipals: [\"e\"]\n"
         "        namespaces: [n1, n2]\n        notNamespaces: [\"n3*\"]\n"
         "        ipBlocks: [10.0.0.0/8, 10.1.2.3, \"fd00::/8\", 192.168.7.9/16]\n"
@@ -88,6 +89,7 @@ Test(k8s_policy, tells_allow_nothing_from_match_all)
         const char *text;
         size_t n_rules;
     } rows[] = {{HEAD "spec: {}\n", 0}, {HEAD, 0}, {HEAD "spec: {rules: [{}]}\n", 1}};
+
     for (size_t i = 0; i < 3; i++) {
         struct manifests *set = read_text(rows[i].text, &diag);
         cr_assert_not_null(set, "%s", said(&diag));
@@ -100,20 +102,21 @@ Test(k8s_policy, tells_allow_nothing_from_match_all)
 
 Test(k8s_policy, service_accounts_are_principals_of_any_trust_domain)
 {
-    struct manifests *set =
-        read_text(HEAD "spec: {rules: [{from: [{source: {serviceAccounts: [web, ops/admin]}}]}]}\n",
-                  &diag);
+    struct manifests *set = read_text(
+        HEAD "spec: {rules: [{from: [{source: {serviceAccounts: [web, ops/admin]}}]}]}\n", &diag);
     cr_assert_not_null(set, "%s", said(&diag));
     struct arena arena = {0};
     const struct policy *policy = policy_compile(&arena, &set->policies[0].policy);
+
     static const struct {
         const char *principal, *namespace_;
         bool allowed;
     } rows[] = {
-        {"td/ns/shop/sa/web", "shop", true},     {"far/ns/ops/sa/admin", "ops", true},
-        {"td/ns/ops/sa/web", "ops", false},      {"td/x/ns/shop/sa/web", "", false},
-        {"td/ns/shop/sa/web2", "shop", false},   {"", "", false},
+        {"td/ns/shop/sa/web", "shop", true},   {"far/ns/ops/sa/admin", "ops", true},
+        {"td/ns/ops/sa/web", "ops", false},    {"td/x/ns/shop/sa/web", "", false},
+        {"td/ns/shop/sa/web2", "shop", false}, {"", "", false},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct policy_question question = {.principal = str_from(rows[i].principal),
                                            .namespace_ = str_from(rows[i].namespace_)};
@@ -136,24 +139,30 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
         {"methods", RULE("to: [{operation: {methods: [GET]}}]"),
          "m.yaml:6:23: error: spec.rules[0].to[0].operation.methods: is not supported yet"},
         {"notPaths", RULE("to: [{operation: {notPaths: [/a]}}]"), "notPaths: is not supported yet"},
-        {"hosts", RULE("to: [{operation: {ports: [\"1\"], hosts: [a]}}]"), "hosts: is not supported yet"},
+        {"hosts", RULE("to: [{operation: {ports: [\"1\"], hosts: [a]}}]"),
+         "hosts: is not supported yet"},
         {"requestPrincipals", RULE("from: [{source: {requestPrincipals: [\"*\"]}}]"),
          "spec.rules[0].from[0].source.requestPrincipals: is not supported yet"},
         {"remoteIpBlocks", RULE("from: [{source: {remoteIpBlocks: [1.2.3.4]}}]"),
          "remoteIpBlocks: is not supported yet"},
         {"targetRefs", HEAD "spec: {targetRefs: [{kind: Gateway}]}\n",
          "m.yaml:4:8: error: spec.targetRefs: is not supported yet"},
-        {"AUDIT", HEAD "spec: {action: AUDIT}\n", "m.yaml:4:16: error: spec.action: AUDIT is not supported"},
+        {"AUDIT", HEAD "spec: {action: AUDIT}\n",
+         "m.yaml:4:16: error: spec.action: AUDIT is not supported"},
         {"CUSTOM", HEAD "spec: {action: CUSTOM}\n", "spec.action: CUSTOM is not supported yet"},
         {"action", HEAD "spec: {action: deny}\n", "spec.action: \"deny\" is not ALLOW or DENY"},
         {"unknown field", RULE("from: [{source: {principal: [a]}}]"),
-         "m.yaml:6:22: error: spec.rules[0].from[0].source.principal: there is no such key; did you "
+         "m.yaml:6:22: error: spec.rules[0].from[0].source.principal: there is no such key; did "
+         "you "
          "mean \"principals\"?"},
-        {"unknown rule key", RULE("form: []"), "spec.rules[0].form: there is no such key; did you mean "
-                                               "\"from\"?"},
-        {"rules beside spec", HEAD "rules: [{}]\n", "m.yaml:4:1: error: rules: there is no such key"},
-        {"metadata", "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
-                     "metadata: {name: p, anotations: {}}\n",
+        {"unknown rule key", RULE("form: []"),
+         "spec.rules[0].form: there is no such key; did you mean "
+         "\"from\"?"},
+        {"rules beside spec", HEAD "rules: [{}]\n",
+         "m.yaml:4:1: error: rules: there is no such key"},
+        {"metadata",
+         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+         "metadata: {name: p, anotations: {}}\n",
          "metadata.anotations: there is no such key; did you mean \"annotations\"?"},
         {"from without value", RULE("from:"), "m.yaml:6:5: error: spec.rules[0].from: is empty"},
         {"empty from", RULE("from: []"), "spec.rules[0].from: is empty"},
@@ -166,21 +175,26 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
         {"rules without value", HEAD "spec: {rules: }\n", "spec.rules: is empty"},
         {"ipBlocks", RULE("from: [{source: {ipBlocks: [web]}}]"),
          "ipBlocks[0]: \"web\" is not an IP address or a range"},
-        {"ipBlocks length", RULE("from: [{source: {ipBlocks: [10.0.0.0/33]}}]"), "is not an IP address"},
-        {"ports", RULE("to: [{operation: {ports: [\"http\"]}}]"), "ports[0]: \"http\" is not a port"},
+        {"ipBlocks length", RULE("from: [{source: {ipBlocks: [10.0.0.0/33]}}]"),
+         "is not an IP address"},
+        {"ports", RULE("to: [{operation: {ports: [\"http\"]}}]"),
+         "ports[0]: \"http\" is not a port"},
         {"ports range", RULE("to: [{operation: {ports: [\"65536\"]}}]"), "\"65536\" is not a port"},
         {"accounts beside namespaces",
          RULE("from: [{source: {serviceAccounts: [a], namespaces: [b]}}]"),
          "serviceAccounts: cannot stand beside principals or namespaces"},
         {"account", RULE("from: [{source: {serviceAccounts: [\"a/b/c\"]}}]"),
          "\"a/b/c\" is not <namespace>/<service account>"},
-        {"selector", HEAD "spec: {selector: {matchLables: {a: b}}}\n", "did you mean \"matchLabels\"?"},
-        {"dry run", "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
-                    "metadata: {name: p, annotations: {istio.io/dry-run: maybe}}\n",
+        {"selector", HEAD "spec: {selector: {matchLables: {a: b}}}\n",
+         "did you mean \"matchLabels\"?"},
+        {"dry run",
+         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+         "metadata: {name: p, annotations: {istio.io/dry-run: maybe}}\n",
          "istio.io/dry-run: \"maybe\" is not true or false"},
         {"version", "apiVersion: security.istio.io/v2\nkind: AuthorizationPolicy\n",
          "version \"v2\" of AuthorizationPolicy is not supported, expected v1 or v1beta1"},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         diag = (struct diag){0};
         cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
@@ -195,7 +209,8 @@ Test(k8s_policy, warns_of_a_star_in_the_middle)
     struct manifests *set =
         read_text(RULE("from: [{source: {principals: [\"*/ns/x/*\"]}}]"), &diag);
     cr_assert_not_null(set);
-    expect_said(&diag, "star", "m.yaml:6:35: warning: spec.rules[0].from[0].source.principals[0]: a star");
+    expect_said(&diag, "star",
+                "m.yaml:6:35: warning: spec.rules[0].from[0].source.principals[0]: a star");
     expect_match(&set->policies[0].policy.rules[0].clauses[0].matches[0].principals[0],
                  MATCH_SUFFIX, "/ns/x/*");
     manifests_free(set);

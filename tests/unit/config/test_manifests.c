@@ -140,7 +140,8 @@ Test(manifests, reads_a_service_with_its_slice_and_an_import)
 
 #define SERVICE "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
 #define SLICE                                                                                      \
-    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: IPv4\n"
+    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: "     \
+    "IPv4\n"
 #define POD "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
 #define IMPORT                                                                                     \
     "apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceImport\nmetadata: {name: i}\n"
@@ -164,17 +165,20 @@ Test(manifests, refuses_wrong_objects_with_their_place)
          "m.yaml:6:15: error: endpoints[0].addresses[0]: \"fd00::1\" is not an IPv4 address"},
         {"no addresses", SLICE "endpoints:\n- nodeName: w1\n",
          "m.yaml:6:3: error: endpoints[0].addresses: is required"},
-        {"addressType", "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\n"
-                        "addressType: FQDN\n",
+        {"addressType",
+         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\n"
+         "addressType: FQDN\n",
          "m.yaml:4:14: error: addressType: \"FQDN\" is not IPv4 or IPv6"},
         {"a port out of range", SERVICE "spec:\n  ports:\n  - port: 70000\n",
          "m.yaml:6:11: error: spec.ports[0].port: 70000 is not a port (1 to 65535)"},
         {"no port", SERVICE "spec:\n  ports: [{name: a}]\n", "spec.ports[0].port: is required"},
         {"SCTP", SERVICE "spec:\n  ports: [{port: 1, protocol: SCTP}]\n",
          "spec.ports[0].protocol: SCTP is not supported"},
-        {"two ports of one number", SERVICE "spec:\n  ports: [{name: a, port: 1}, {name: b, port: 1}]\n",
+        {"two ports of one number",
+         SERVICE "spec:\n  ports: [{name: a, port: 1}, {name: b, port: 1}]\n",
          "m.yaml:5:31: error: spec.ports[1].port: 1 is the port of spec.ports[0] already"},
-        {"two ports of one name", SERVICE "spec:\n  ports: [{name: a, port: 1}, {name: a, port: 2}]\n",
+        {"two ports of one name",
+         SERVICE "spec:\n  ports: [{name: a, port: 1}, {name: a, port: 2}]\n",
          "spec.ports[1].name: \"a\" is the name of spec.ports[0] already"},
         {"unnamed ports", SERVICE "spec:\n  ports: [{name: a, port: 1}, {port: 2}]\n",
          "spec.ports[1].name: is required when there are several ports"},
@@ -186,7 +190,8 @@ Test(manifests, refuses_wrong_objects_with_their_place)
          "spec.type: \"Balancer\" is not one of ClusterIP"},
         {"clusterIP", SERVICE "spec:\n  clusterIP: none\n  ports: [{port: 1}]\n",
          "spec.clusterIP: \"none\" is not an IP address"},
-        {"name", "apiVersion: v1\nkind: Service\nmetadata: {name: Web_1}\nspec: {ports: [{port: 1}]}\n",
+        {"name",
+         "apiVersion: v1\nkind: Service\nmetadata: {name: Web_1}\nspec: {ports: [{port: 1}]}\n",
          "m.yaml:3:18: error: metadata.name: \"Web_1\" is not a name"},
         {"no name", "apiVersion: v1\nkind: Service\nmetadata: {}\nspec: {ports: [{port: 1}]}\n",
          "m.yaml:3:11: error: metadata.name: is required"},
@@ -199,11 +204,13 @@ Test(manifests, refuses_wrong_objects_with_their_place)
          "m.yaml:1:13: error: apiVersion: version \"v1beta1\" of EndpointSlice is not supported, "
          "expected v1"},
         {"no object", "- 1\n", "m.yaml:1:1: error: expected an object with apiVersion, kind"},
-        {"twice", SERVICE "spec: {ports: [{port: 1}]}\n---\n" SERVICE "spec: {ports: [{port: 1}]}\n",
+        {"twice",
+         SERVICE "spec: {ports: [{port: 1}]}\n---\n" SERVICE "spec: {ports: [{port: 1}]}\n",
          "error: Service default/web is there twice, first at "},
         {"a time", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, creationTimestamp: yesterday}\n",
          "\"yesterday\" is not a time such as 2026-01-31T12:00:00Z (RFC 3339)"},
-        {"a pod's address", POD "status: {podIP: 10.0.0}\n", "status.podIP: \"10.0.0\" is not an IP"},
+        {"a pod's address", POD "status: {podIP: 10.0.0}\n",
+         "status.podIP: \"10.0.0\" is not an IP"},
         {"a phase", POD "status: {phase: Runing}\n", "status.phase: \"Runing\" is not one of"},
         {"labels", "apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: [a]}\n",
          "metadata.labels: expected a mapping, found a list"},
@@ -214,13 +221,15 @@ Test(manifests, refuses_wrong_objects_with_their_place)
          "spec.ips[1]: is a second address of one family"},
         {"headless import with an address", IMPORT "spec: {type: Headless, ips: [10.0.0.1]}\n",
          "spec.ips: a Headless import has no addresses"},
-        {"our own kind", "apiVersion: isthmus.io/v1alpha1\nkind: TrafficPlan\nmetadata: {name: a}\n",
+        {"our own kind",
+         "apiVersion: isthmus.io/v1alpha1\nkind: TrafficPlan\nmetadata: {name: a}\n",
          "m.yaml:2:7: error: kind: there is no TrafficPlan in isthmus.io"},
         {"PeerAuthentication", "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n",
          "m.yaml:2:7: error: kind: PeerAuthentication is not supported yet"},
         {"an empty file", "", "m.yaml: error: the file is empty"},
         {"a file cut off", SERVICE "spec: {ports: [{port: 80}", "error: not valid YAML"},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         diag = (struct diag){0};
         cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
@@ -237,7 +246,8 @@ Test(manifests, tells_both_places_of_two_objects_of_one_name)
     folder_write(&folder, "b.yaml", "\n" SERVICE "spec: {ports: [{port: 1}]}\n");
     folder_write(&folder, "a.yaml", SERVICE "spec: {ports: [{port: 1}]}\n");
     cr_expect_null(manifests_read(folder.path, &diag));
-    expect_said(&diag, "second", "b.yaml:2:1: error: Service default/web is there twice, first at /");
+    expect_said(&diag, "second",
+                "b.yaml:2:1: error: Service default/web is there twice, first at /");
     expect_said(&diag, "first", "a.yaml:1:1\n");
     folder_end(&folder);
 }
@@ -250,16 +260,20 @@ Test(manifests, accepts_what_kubernetes_accepts)
         {"headless without ports", SERVICE "spec: {clusterIP: None}\n"},
         {"ExternalName without ports", SERVICE "spec: {type: ExternalName, externalName: a.b}\n"},
         {"no clusterIP yet", SERVICE "spec: {clusterIP: \"\", ports: [{port: 1}]}\n"},
-        {"targetPort in quotes is a name", SERVICE "spec: {ports: [{port: 1, targetPort: \"web\"}]}\n"},
+        {"targetPort in quotes is a name",
+         SERVICE "spec: {ports: [{port: 1, targetPort: \"web\"}]}\n"},
         {"a slice without endpoints", SLICE "endpoints: []\nports: []\n"},
         {"a slice with null endpoints", SLICE "endpoints: null\nports: null\n"},
-        {"SCTP in a pod", POD "spec: {containers: [{ports: [{containerPort: 1, protocol: SCTP}]}]}\n"},
+        {"SCTP in a pod",
+         POD "spec: {containers: [{ports: [{containerPort: 1, protocol: SCTP}]}]}\n"},
         {"another kind", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: A_B}\n"},
         {"a kind of another group", "apiVersion: serving.knative.dev/v1\nkind: Service\n"},
-        {"unknown fields", SERVICE "spec: {ports: [{port: 1, nodePort: 3}], foo: bar}\nstatus: {}\n"},
+        {"unknown fields",
+         SERVICE "spec: {ports: [{port: 1, nodePort: 3}], foo: bar}\nstatus: {}\n"},
         {"one port over TCP and UDP",
          SERVICE "spec: {ports: [{name: a, port: 53}, {name: b, port: 53, protocol: UDP}]}\n"},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct manifests *set = read_text(rows[i].text, &diag);
         cr_expect_not_null(set, "%s: %s", rows[i].name, said(&diag));
@@ -273,8 +287,9 @@ Test(manifests, says_that_a_kind_is_read_from_another_group)
     struct manifests *set =
         read_text("apiVersion: multicluster.xk8s.io/v1alpha1\nkind: ServiceExport\n", &diag);
     cr_expect_not_null(set);
-    expect_said(&diag, "group", "m.yaml:2:7: warning: kind: ServiceExport of \"multicluster.xk8s.io\" "
-                                "is passed over; it is read from multicluster.x-k8s.io");
+    expect_said(&diag, "group",
+                "m.yaml:2:7: warning: kind: ServiceExport of \"multicluster.xk8s.io\" "
+                "is passed over; it is read from multicluster.x-k8s.io");
     manifests_free(set);
 }
 
@@ -297,12 +312,14 @@ Test(manifests, walks_folders_in_a_fixed_order_without_hidden_files)
     struct folder folder;
     char from[128], to[128];
     folder_begin(&folder);
-    folder_write(&folder, "z.json", "{\"apiVersion\": \"v1\", \"kind\": \"Node\", \"metadata\": {\"name\": \"z\"}}");
+    folder_write(&folder, "z.json",
+                 "{\"apiVersion\": \"v1\", \"kind\": \"Node\", \"metadata\": {\"name\": \"z\"}}");
     folder_write(&folder, "sub/deep/m.yml", "apiVersion: v1\nkind: Node\nmetadata: {name: m}\n");
     folder_write(&folder, "a.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n");
     folder_write(&folder, "README.md", "\tnot a manifest\n");
     folder_write(&folder, ".hidden.yaml", "\tno\n");
-    folder_write(&folder, "..2026/linked.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: l}\n");
+    folder_write(&folder, "..2026/linked.yaml",
+                 "apiVersion: v1\nkind: Node\nmetadata: {name: l}\n");
     snprintf(from, sizeof(from), "%s/..data", folder.path);
     cr_assert_eq(symlink("..2026", from), 0);
     snprintf(to, sizeof(to), "%s/linked.yaml", folder.path);
@@ -358,7 +375,8 @@ Test(manifests, cross_check_sees_what_takes_two_objects)
         "apiVersion: v1\nkind: Service\nmetadata: {name: ext}\nspec: {type: ExternalName}\n---\n"
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
         "metadata: {name: s, labels: {kubernetes.io/service-name: gone}}\n---\n"
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {app: a}}\nspec: {nodeName: w9}\n---\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {app: a}}\nspec: {nodeName: "
+        "w9}\n---\n"
         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: none}\n"
         "spec: {selector: {matchLabels: {app: b}}}\n---\n"
         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: some}\n"
@@ -368,7 +386,8 @@ Test(manifests, cross_check_sees_what_takes_two_objects)
     manifests_cross_check(set, false, &diag);
     cr_expect_eq(diag.n_errors, 0);
     cr_expect_eq(diag.len, 5, "%s", said(&diag));
-    expect_said(&diag, "export", "m.yaml:5:1: warning: ServiceExport default/ghost: there is no Service");
+    expect_said(&diag, "export",
+                "m.yaml:5:1: warning: ServiceExport default/ghost: there is no Service");
     expect_said(&diag, "external", "ServiceExport default/ext: an ExternalName Service cannot");
     expect_said(&diag, "slice", "EndpointSlice default/s: there is no Service \"gone\"");
     expect_said(&diag, "pod", "Pod default/p: there is no Node \"w9\"");
@@ -385,6 +404,7 @@ Test(manifests, enrols_by_pod_then_namespace_never_the_host_network)
     struct label ambient = {STR("istio.io/dataplane-mode"), STR("ambient")};
     struct label none = {STR("istio.io/dataplane-mode"), STR("none")};
     struct label other = {STR("app"), STR("web")};
+
     const struct {
         const char *name;
         struct label *pod, *namespace_;
@@ -399,12 +419,14 @@ Test(manifests, enrols_by_pod_then_namespace_never_the_host_network)
         {"none over ambient", &none, &ambient, false, false},
         {"host network", &in, &in, true, false},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct k8s_pod pod = {.meta = {.labels = rows[i].pod, .n_labels = 1},
                               .host_network = rows[i].host_network};
         struct k8s_namespace namespace_ = {
             .meta = {.labels = rows[i].namespace_, .n_labels = rows[i].namespace_ ? 1 : 0}};
-        cr_expect_eq(manifests_is_enrolled(&pod, &namespace_), rows[i].enrolled, "%s", rows[i].name);
+        cr_expect_eq(manifests_is_enrolled(&pod, &namespace_), rows[i].enrolled, "%s",
+                     rows[i].name);
     }
 }
 
@@ -441,6 +463,7 @@ Test(manifests, parses_times)
         {"2026-01-31T12:00:00Zx", -1},
         {"", -1},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         int64_t ns = -1;
         cr_expect_eq(k8s_parse_time(str_from(rows[i].text), &ns), rows[i].ns >= 0, "%s",

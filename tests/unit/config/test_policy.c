@@ -110,6 +110,7 @@ Test(policy, matches_principals_by_kind)
         {MATCH_PREFIX, "", "", false},
         {MATCH_SUFFIX, "", "", false},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct string_match match = {rows[i].kind, str_from(rows[i].value)};
         struct model_match in = {.principals = &match, .n_principals = 1};
@@ -136,16 +137,15 @@ Test(policy, fields_must_all_match_and_values_are_alternatives)
 {
     struct string_match principals[] = {exact("p1"), exact("p2")}, namespaces[] = {exact("a")};
     uint16_t ports[] = {80, 81}, not_ports[] = {81};
-    const struct policy *policy =
-        compile_match("p", POLICY_ALLOW,
-                      (struct model_match){.principals = principals,
-                                           .n_principals = 2,
-                                           .namespaces = namespaces,
-                                           .n_namespaces = 1,
-                                           .ports = ports,
-                                           .n_ports = 2,
-                                           .not_ports = not_ports,
-                                           .n_not_ports = 1});
+    const struct policy *policy = compile_match("p", POLICY_ALLOW,
+                                                (struct model_match){.principals = principals,
+                                                                     .n_principals = 2,
+                                                                     .namespaces = namespaces,
+                                                                     .n_namespaces = 1,
+                                                                     .ports = ports,
+                                                                     .n_ports = 2,
+                                                                     .not_ports = not_ports,
+                                                                     .n_not_ports = 1});
     cr_expect(allows(policy, from("p1", "a", "10.0.0.1", 80)));
     cr_expect(allows(policy, from("p2", "a", "10.0.0.1", 80)));
     cr_expect_not(allows(policy, from("p3", "a", "10.0.0.1", 80)));

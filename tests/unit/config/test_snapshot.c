@@ -152,9 +152,12 @@ Test(snapshot, readiness_takes_health_the_slice_and_the_service_into_account)
     static const struct {
         bool healthy, not_ready, allow, ready;
     } rows[] = {
-        {true, false, false, true}, {false, false, false, false}, {true, true, false, false},
+        {true, false, false, true},
+        {false, false, false, false},
+        {true, true, false, false},
         {false, true, true, true},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct mesh m;
         mesh_begin(&m);
@@ -343,7 +346,7 @@ Test(snapshot, builds_a_large_mesh)
     enum { SERVICES = 1000, EACH = 10 };
     struct arena arena = {0};
     const struct model_resource **all =
-        arena_new_array(&arena, const struct model_resource *, SERVICES * (EACH + 1));
+        arena_new_array(&arena, const struct model_resource *, SERVICES *(EACH + 1));
     size_t n = 0;
     for (unsigned i = 0; i < SERVICES; i++) {
         char key[64];

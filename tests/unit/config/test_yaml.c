@@ -46,8 +46,8 @@ Test(yaml, remembers_where_everything_stood)
 Test(yaml, reads_many_documents_and_leaves_out_empty_ones)
 {
     struct yaml **docs;
-    size_t n = yaml_parse(&arena, STR("f"), STR("---\n# none\n---\na: 1\n---\n---\nb: 2\n"), &docs,
-                          &diag);
+    size_t n =
+        yaml_parse(&arena, STR("f"), STR("---\n# none\n---\na: 1\n---\n---\nb: 2\n"), &docs, &diag);
     cr_assert_eq(n, 2);
     cr_expect_not_null(yaml_get(docs[0], "a"));
     cr_expect_not_null(yaml_get(docs[1], "b"));
@@ -89,8 +89,10 @@ Test(yaml, refuses_what_the_header_says_with_its_place)
         {"duplicate key below", "x:\n  a: 1\n  a: 1\n", "f.yaml:3:3: error: the key \"a\""},
         {"list as key", "? [a]\n: 1\n", "f.yaml:1:3: error: a key must be a plain word"},
         {"alias of nothing", "a: *b\n", "f.yaml:1:4: error: the alias \"*b\" has no anchor"},
-        {"alias in itself", "a: &b\n  c: *b\n", "f.yaml:2:6: error: the alias \"*b\" stands inside"},
-        {"anchors end with their document", "a: &b 1\n---\na: *b\n", "f.yaml:3:4: error: the alias"},
+        {"alias in itself", "a: &b\n  c: *b\n",
+         "f.yaml:2:6: error: the alias \"*b\" stands inside"},
+        {"anchors end with their document", "a: &b 1\n---\na: *b\n",
+         "f.yaml:3:4: error: the alias"},
         {"merge key", "a: &b {c: 1}\nd:\n  <<: *b\n", "f.yaml:3:3: error: merge keys"},
         {"foreign tag", "a: !ruby/object 1\n", "f.yaml:1:4: error: the tag"},
         {"cut off", "a: {b: 1,\n", "f.yaml:2:1: error: not valid YAML"},
@@ -100,6 +102,7 @@ Test(yaml, refuses_what_the_header_says_with_its_place)
         {"control character", "a: 1\nb: \x01\n", "f.yaml:2:4: error: the text has a character"},
         {"colon in a value", "a: b: c\n", "f.yaml:1:5: error: not valid YAML"},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         diag = (struct diag){0};
         (void)one(rows[i].text);
@@ -168,11 +171,11 @@ Test(yaml, reads_durations)
         const char *text;
         uint64_t ns;
     } rows[] = {
-        {"400ms", 400 * NS_PER_MS},         {"10s", 10 * NS_PER_SEC},
-        {"5m", 300 * NS_PER_SEC},           {"1h", 3600 * NS_PER_SEC},
-        {"1h30m", 5400 * NS_PER_SEC},       {"0", 0},
-        {"1s500ms", 1500 * NS_PER_MS},      {"\"2s\"", 2 * NS_PER_SEC},
+        {"400ms", 400 * NS_PER_MS},    {"10s", 10 * NS_PER_SEC},     {"5m", 300 * NS_PER_SEC},
+        {"1h", 3600 * NS_PER_SEC},     {"1h30m", 5400 * NS_PER_SEC}, {"0", 0},
+        {"1s500ms", 1500 * NS_PER_MS}, {"\"2s\"", 2 * NS_PER_SEC},
     };
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char text[64];
         snprintf(text, sizeof(text), "d: %s\n", rows[i].text);
@@ -184,8 +187,17 @@ Test(yaml, reads_durations)
 
 Test(yaml, says_what_a_duration_looks_like)
 {
-    static const char *const rows[] = {"10",  "s",   "-1s", "1.5s", "1 s", "10sec", "[1s]",
-                                       "\"\"", "99999999999999999999s", "9999999999999h", "1s1"};
+    static const char *const rows[] = {"10",
+                                       "s",
+                                       "-1s",
+                                       "1.5s",
+                                       "1 s",
+                                       "10sec",
+                                       "[1s]",
+                                       "\"\"",
+                                       "99999999999999999999s",
+                                       "9999999999999h",
+                                       "1s1"};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char text[64];
         diag = (struct diag){0};
@@ -195,8 +207,8 @@ Test(yaml, says_what_a_duration_looks_like)
         expect_said(&diag, rows[i], "a duration such as 400ms, 10s, 5m or 1h");
         diag_fini(&diag);
     }
-    (void)yaml_duration_ns(yaml_get(one("d: 2h\n"), "d"), "timeouts.d", NS_PER_MS, 3600 * NS_PER_SEC,
-                           7, &diag);
+    (void)yaml_duration_ns(yaml_get(one("d: 2h\n"), "d"), "timeouts.d", NS_PER_MS,
+                           3600 * NS_PER_SEC, 7, &diag);
     expect_said(&diag, "range",
                 "f.yaml:1:4: error: timeouts.d: \"2h\" is not a duration from 1ms to 1h");
 }
@@ -226,7 +238,8 @@ Test(yaml, names_the_nearest_known_key)
     static const char *const known[] = {"principals", "namespaces", "ports", NULL};
     yaml_only_keys(one("principal: 1\nports: 2\nfoo: 3\n"), "source", known, &diag);
     cr_expect_eq(diag.n_errors, 2);
-    expect_said(&diag, "near", "f.yaml:1:1: error: source.principal: there is no such key; did you "
-                               "mean \"principals\"?");
+    expect_said(&diag, "near",
+                "f.yaml:1:1: error: source.principal: there is no such key; did you "
+                "mean \"principals\"?");
     expect_said(&diag, "far", "f.yaml:3:1: error: source.foo: there is no such key\n");
 }
