@@ -6,11 +6,17 @@
  *
  * Windows: a stream starts with stream_window and grows, doubling, up to stream_window_max while its owner keeps up; the
  * connection's window is given back on receipt as long as what waits in paused streams is under connection_window, so one
- * stalled reader does not stall the others, and a tunnel never holds more than connection_window + its streams' last reads.
+ * stalled reader does not stall the others, and a tunnel never holds more than twice connection_window.
  *
- * Strictness beyond nghttp2: frames on idle streams, more than H2_RESETS_PER_SEC rapid resets, more than
- * H2_CONTROL_PER_SEC PING/SETTINGS/empty frames a second, more than H2_OUTBOUND_MAX of unsent control frames end the
+ * Strictness beyond nghttp2: malformed fields, more than H2_RESETS_PER_SEC rapid resets (of a stream that is younger than
+ * a second and was not answered; or resets that the peer's faults make us send), more than H2_CONTROL_PER_SEC
+ * PING/SETTINGS/PRIORITY/empty frames a second, more than H2_OUTBOUND_MAX of unsent control frames end the
  * connection with ENHANCE_YOUR_CALM or PROTOCOL_ERROR and -ERR_H2.
+ *
+ * Resets: REFUSED_STREAM is -ERR_H2_REFUSED, PROTOCOL_ERROR and its like -ERR_H2, all else -ERR_RESET; NO_ERROR or CANCEL after
+ * the peer's END_STREAM lets what it sent be read first. stream_close(0) sends END_STREAM after what is queued, then
+ * RST_STREAM(NO_ERROR) if the peer's half is still open; bytes that are dropped make it CANCEL. stream_close(err) sends CANCEL,
+ * REFUSED_STREAM for -ERR_H2_REFUSED and -ERR_OVERLOAD, INTERNAL_ERROR for -ERR_H2.
  *
  * Keepalive: a PING when nothing was read for keepalive_ns; no answer within keepalive_timeout_ns is
  * -ERR_KEEPALIVE_TIMEOUT. The first SETTINGS must come within 10 s.
@@ -102,9 +108,10 @@ void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size
 
 /* Graceful end: GOAWAY; open streams go on. A server sends it twice (the last-stream-id dance of RFC 9113 6.8). */
 void h2_drain(struct h2 *h2);
-/* Ends the connection and frees it; open streams fail with err (or -ERR_SHUTDOWN when err is 0). Safe inside events. */
+/* Ends the connection and frees it; open streams fail with err (or -ERR_SHUTDOWN when err is 0), their on_fail comes before
+ * this returns. A stream whose both halves have ended stays readable. Safe inside events. */
 void h2_close(struct h2 *h2, int err);
-/* The lower stream, borrowed: for tls_peer(). */
+/* The lower stream, borrowed: for tls_peer(). NULL once the connection is dead. */
 const struct stream *h2_lower(const struct h2 *h2);
 /* The connection a stream belongs to; NULL once that is dead. */
 struct h2 *h2_of(const struct stream *stream);

@@ -270,7 +270,6 @@ static void wire_open(struct wire *wire)
     }
     cr_assert(wire->side.is_done && wire->side.err == 0, "%s", wire->side.why);
     wire_carry(wire);
-    wire->side.tap.keeps = true;
     stream_resume(wire->side.tap.stream);
 }
 

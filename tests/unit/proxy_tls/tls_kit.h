@@ -26,16 +26,17 @@ void world_open(struct world *world);
 void world_close(struct world *world);
 struct tls_identity *world_identity(const struct test_ca *ca, const char *id);
 
+#define TAP_KEEPS ((size_t)4096)
+
 /* What a stream told its owner. */
 struct tap {
     struct stream *stream; /* NULL: not yet, or closed */
-    struct text got;
+    struct text got; /* the beginning of it */
     size_t n_got;
     size_t n_wrong; /* bytes that differ from tap_write_pattern()'s */
     size_t n_wrote;
     size_t largest_queue;
     unsigned n_reads, n_drains;
-    bool keeps; /* got is filled; else bytes are only counted and compared */
     bool ended;
     int err;
     /* Which event closes the stream from inside: 'd'ata, 'e'nd, 'r' drain, 'f'ail; and with what. */
