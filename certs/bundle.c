@@ -159,3 +159,8 @@ const struct bundle *trust_find(const struct trust *trust, struct str trust_doma
 {
     return map_find(&trust->bundles, trust_domain);
 }
+
+size_t bundle_n_roots(const struct bundle *bundle)
+{
+    return (size_t)sk_X509_num(bundle->roots);
+}

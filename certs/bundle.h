@@ -46,5 +46,6 @@ MUST_USE int trust_with(const struct trust *trust, struct str trust_domain, stru
                         struct trust **out_trust, struct text *why);
 /* The bundle of a trust domain, or NULL. */
 const struct bundle *trust_find(const struct trust *trust, struct str trust_domain);
+size_t bundle_n_roots(const struct bundle *bundle);
 
 #endif

@@ -13,6 +13,7 @@
 #include "proxy/base/text.h"
 #include "proxy/io/tcp.h"
 
+struct arena;
 struct h1_server;
 struct h1_exchange;
 
