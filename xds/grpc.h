@@ -39,6 +39,8 @@ struct grpc_events {
      * (status GRPC_OK), the call is still to be finished; or it was cancelled (GRPC_CANCELLED) and is gone. */
     void (*on_end)(void *owner, int status, struct str message);
     void (*on_writable)(void *owner); /* may be NULL */
+    /* Client: the server took the call (its head arrived), whatever comes of it. May be NULL. */
+    void (*on_accepted)(void *owner);
 };
 
 /* Client: starts a call. path is "/package.Service/Method"; metadata are extra header fields; timeout_ns 0 is none.
@@ -49,6 +51,10 @@ struct grpc_call *grpc_start(struct loop *loop, struct h2 *h2, struct str path,
 /* Server: takes a request's stream as a call. The head was checked by grpc_check_request(). */
 struct grpc_call *grpc_serve(struct loop *loop, struct stream *stream,
                              const struct grpc_events *events, void *owner);
+/* Server: sends the response's head now instead of with the first message, so that the client learns that it is served. */
+void grpc_accept(struct grpc_call *call);
+/* Messages of the peer may be no longer than that; GRPC_MESSAGE_MAX by default. */
+void grpc_limit_messages(struct grpc_call *call, size_t max_bytes);
 /* POST, content-type application/grpc, te trailers: 0, else the HTTP status to answer with (404, 405, 415). */
 unsigned grpc_check_request(const struct h2_head *head);
 

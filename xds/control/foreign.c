@@ -1,0 +1,260 @@
+/*
+ * What a peer may say: the services it exports, and the workloads that serve these. Its cluster and trust domain are the
+ * ones that it is configured with; nothing it sends can name, replace or shadow what belongs to somebody else.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "certs/spiffe.h"
+#include "config/names.h"
+#include "xds/control/build.h"
+
+void registry_refuse(struct registry_builder *builder, size_t peer_idx, const char *format, ...)
+{
+    struct registry_peer_row *row = &builder->registry->peers[peer_idx];
+    struct text sentence = {0};
+    va_list args;
+    if (row->n_refused++ > 0)
+        return;
+    va_start(args, format);
+    text_addv(&sentence, format, args);
+    va_end(args);
+    row->refusal = arena_str(&builder->registry->arena, text_str(&sentence));
+    text_fini(&sentence);
+}
+
+static bool is_clusterset_host(const struct model_service *service)
+{
+    struct text expected = {0};
+    text_addf(&expected, "%.*s.%.*s." CLUSTERSET_DOMAIN, STR_ARG(service->name),
+              STR_ARG(service->namespace_));
+    const bool is = str_eq(service->hostname, text_str(&expected));
+    text_fini(&expected);
+    return is;
+}
+
+bool foreign_service_is_good(const struct registry_peer *peer, const struct model_service *service,
+                             struct text *why)
+{
+    if (!name_is_label(service->name) || !name_is_label(service->namespace_)) {
+        text_addf(why, "service %.*s/%.*s of %.*s: these are no Kubernetes names",
+                  STR_ARG(str_sub(service->namespace_, 0, 80)),
+                  STR_ARG(str_sub(service->name, 0, 80)), STR_ARG(peer->cluster));
+        return false;
+    }
+    if (!is_clusterset_host(service)) {
+        text_addf(why, "service %.*s/%.*s of %.*s: %.*s is not its name in the clusterset",
+                  STR_ARG(service->namespace_), STR_ARG(service->name), STR_ARG(peer->cluster),
+                  STR_ARG(str_sub(service->hostname, 0, 253)));
+        return false;
+    }
+    return true;
+}
+
+/* One peer's workloads being taken over. */
+struct taking {
+    struct registry_builder *builder;
+    const struct registry_peer *peer;
+    size_t peer_idx;
+    struct map exported; /* "<namespace>/<host name>" of what it exports and we import */
+    struct str uid_prefix;
+};
+
+static void index_exported(struct taking *taking)
+{
+    struct text why = {0};
+    for (size_t i = 0; i < taking->peer->n_resources; i++) {
+        const struct model_resource *resource = taking->peer->resources[i];
+        if (resource->kind != MODEL_SERVICE ||
+            !foreign_service_is_good(taking->peer, resource->of.service, &why) ||
+            !registry_has_namespace(taking->builder, resource->of.service->namespace_))
+            continue;
+        struct str key = key_make(&taking->builder->scratch, resource->of.service->namespace_,
+                                  resource->of.service->hostname);
+        map_put(&taking->exported, key, resource->of.service);
+    }
+    text_fini(&why);
+}
+
+/* Who has an address already, in the network that it counts in. NULL: it is free. */
+static const char *address_taken_by(const struct registry_builder *builder, const struct ip *ip)
+{
+    const struct control_config *config = builder->config;
+    if (map_find(&builder->workload_by_ip, ip_key(ip)))
+        return "a pod of this cluster";
+    if (map_find(&builder->foreign_by_ip, ip_key(ip)))
+        return "another peer's workload";
+    for (size_t i = 0; i < config->n_ranges; i++)
+        if (cidr_contains(&config->ranges[i], ip))
+            return "the ClusterSetIPs of this cluster";
+    return NULL;
+}
+
+/* What would reach the caller's own machine, its links or a group when it is dialled. */
+static bool is_special(const struct ip *ip)
+{
+    static const struct cidr special[] = {
+        {{4, {0}}, 8},           {{4, {127}}, 8},          {{4, {169, 254}}, 16}, {{4, {224}}, 3},
+        {{16, {0}}, 127},        {{16, {0xfe, 0x80}}, 10}, {{16, {0xff}}, 8},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(special); i++)
+        if (cidr_contains(&special[i], ip))
+            return true;
+    return false;
+}
+
+static bool addresses_are_good(const struct taking *taking, const struct model_workload *from)
+{
+    char buf[IP_TEXT_MAX];
+    /* In another network the same addresses mean other machines. */
+    const bool is_near = str_eq(from->network, taking->builder->config->network);
+    for (size_t i = 0; i < from->n_addresses; i++) {
+        const char *by = is_near ? address_taken_by(taking->builder, &from->addresses[i]) : NULL;
+        if (is_special(&from->addresses[i]))
+            by = "no machine of a network";
+        if (!by)
+            continue;
+        registry_refuse(taking->builder, taking->peer_idx,
+                        "workload %.*s: its address %s belongs to %s",
+                        STR_ARG(str_sub(from->uid, 0, 300)), ip_text(&from->addresses[i], buf), by);
+        return false;
+    }
+    return true;
+}
+
+static bool is_good(const struct taking *taking, const struct model_workload *from)
+{
+    struct registry_builder *builder = taking->builder;
+    if (!str_starts_with(from->uid, taking->uid_prefix)) {
+        registry_refuse(builder, taking->peer_idx, "workload %.*s: %.*s may only send its own",
+                        STR_ARG(str_sub(from->uid, 0, 300)), STR_ARG(taking->peer->cluster));
+        return false;
+    }
+    if (!str_eq(from->trust_domain, taking->peer->trust_domain)) {
+        registry_refuse(builder, taking->peer_idx,
+                        "workload %.*s: its trust domain is \"%.*s\", and that of %.*s is \"%.*s\"",
+                        STR_ARG(str_sub(from->uid, 0, 300)),
+                        STR_ARG(str_sub(from->trust_domain, 0, 255)),
+                        STR_ARG(taking->peer->cluster), STR_ARG(taking->peer->trust_domain));
+        return false;
+    }
+    if (!name_is_label(from->namespace_) || !name_is_subdomain(from->service_account)) {
+        registry_refuse(builder, taking->peer_idx,
+                        "workload %.*s: its namespace or service account is no Kubernetes name",
+                        STR_ARG(str_sub(from->uid, 0, 300)));
+        return false;
+    }
+    return addresses_are_good(taking, from);
+}
+
+static void copy_membership(struct arena *arena, struct model_membership *to,
+                            const struct model_membership *from)
+{
+    *to = *from;
+    to->service = arena_str(arena, from->service);
+    to->dns_hostname = arena_str(arena, from->dns_hostname);
+    to->ports = arena_new_array(arena, struct model_port, from->n_ports);
+    for (size_t i = 0; i < from->n_ports; i++) {
+        to->ports[i] = from->ports[i];
+        to->ports[i].name = arena_str(arena, from->ports[i].name);
+    }
+}
+
+static void copy_memberships(struct taking *taking, struct model_workload *to,
+                             const struct model_workload *from)
+{
+    struct arena *arena = &taking->builder->registry->arena;
+    to->services = arena_new_array(arena, struct model_membership, from->n_services);
+    to->n_services = 0;
+    for (size_t i = 0; i < from->n_services; i++) {
+        const struct model_membership *membership = &from->services[i];
+        const struct str host = str_sub(membership->service, 0, 300);
+        if (map_find(&taking->exported, membership->service))
+            copy_membership(arena, &to->services[to->n_services++], membership);
+        else if (!str_ends_with(host, STR("." CLUSTERSET_DOMAIN)))
+            registry_refuse(taking->builder, taking->peer_idx,
+                            "workload %.*s: it claims to serve %.*s, which %.*s does not export",
+                            STR_ARG(str_sub(from->uid, 0, 300)), STR_ARG(host),
+                            STR_ARG(taking->peer->cluster));
+    }
+}
+
+static struct model_workload *copy_workload(struct taking *taking, const struct model_workload *from)
+{
+    struct arena *arena = &taking->builder->registry->arena;
+    struct model_workload *to = arena_new(arena, struct model_workload);
+    *to = *from;
+    to->uid = arena_str(arena, from->uid);
+    to->name = arena_str(arena, from->name);
+    to->namespace_ = arena_str(arena, from->namespace_);
+    to->service_account = arena_str(arena, from->service_account);
+    to->trust_domain = taking->peer->trust_domain;
+    to->node = arena_str(arena, from->node);
+    to->cluster = taking->peer->cluster;
+    to->network = arena_str(arena, from->network);
+    to->canonical_name = arena_str(arena, from->canonical_name);
+    to->canonical_revision = arena_str(arena, from->canonical_revision);
+    to->workload_name = arena_str(arena, from->workload_name);
+    to->region = arena_str(arena, from->region);
+    to->zone = arena_str(arena, from->zone);
+    to->subzone = arena_str(arena, from->subzone);
+    to->policies = NULL; /* its own cluster enforces them */
+    to->n_policies = 0;
+    copy_memberships(taking, to, from);
+    return to;
+}
+
+static void take(struct taking *taking, const struct model_workload *from)
+{
+    struct registry *registry = taking->builder->registry;
+    if (!is_good(taking, from))
+        return;
+    struct model_workload *workload = copy_workload(taking, from);
+    if (workload->n_services == 0)
+        return; /* of no service that is imported here */
+    registry->foreign[registry->n_foreign++] = (struct model_resource){
+        .kind = MODEL_WORKLOAD, .name = workload->uid, .of.workload = workload};
+    registry->peers[taking->peer_idx].n_workloads++;
+    if (!str_eq(workload->network, taking->builder->config->network) || workload->host_network)
+        return;
+    for (size_t i = 0; i < workload->n_addresses; i++)
+        map_put(&taking->builder->foreign_by_ip, ip_key(&workload->addresses[i]), workload);
+}
+
+static void take_all(struct registry_builder *builder, size_t peer_idx)
+{
+    struct taking taking = {
+        .builder = builder,
+        .peer = &builder->input->peers[peer_idx],
+        .peer_idx = peer_idx,
+        .uid_prefix = arena_printf(&builder->scratch, "%.*s//",
+                                   STR_ARG(builder->input->peers[peer_idx].cluster)),
+    };
+    index_exported(&taking);
+    for (size_t i = 0; i < taking.peer->n_resources; i++) {
+        const struct model_resource *resource = taking.peer->resources[i];
+        if (resource->kind == MODEL_WORKLOAD && !taking.peer->is_expired)
+            take(&taking, resource->of.workload);
+        else if (resource->kind == MODEL_POLICY)
+            registry_refuse(builder, peer_idx, "policy %.*s: a peer has no say in policies",
+                            STR_ARG(str_sub(resource->name, 0, 300)));
+        else if (resource->kind == MODEL_BUNDLE &&
+                 !str_eq(resource->of.bundle->trust_domain, taking.peer->trust_domain))
+            registry_refuse(builder, peer_idx,
+                            "bundle of \"%.*s\": %.*s may only send that of \"%.*s\"",
+                            STR_ARG(str_sub(resource->of.bundle->trust_domain, 0, 255)),
+                            STR_ARG(taking.peer->cluster), STR_ARG(taking.peer->trust_domain));
+    }
+    map_fini(&taking.exported);
+}
+
+void registry_add_foreign(struct registry_builder *builder)
+{
+    struct registry *registry = builder->registry;
+    size_t most = 0;
+    for (size_t i = 0; i < builder->input->n_peers; i++)
+        most += builder->input->peers[i].n_resources;
+    registry->foreign = arena_new_array(&registry->arena, struct model_resource, most);
+    for (size_t i = 0; i < builder->input->n_peers; i++)
+        take_all(builder, i);
+}

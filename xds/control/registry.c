@@ -1,0 +1,128 @@
+#include "xds/control/registry.h"
+
+#include "proxy/base/mem.h"
+#include "xds/control/build.h"
+
+struct str key_make(struct arena *arena, struct str a, struct str b)
+{
+    return arena_printf(arena, "%.*s/%.*s", STR_ARG(a), STR_ARG(b));
+}
+
+void *key_find(const struct map *map, struct str a, struct str b)
+{
+    struct text key = {0};
+    text_addf(&key, "%.*s/%.*s", STR_ARG(a), STR_ARG(b));
+    void *found = map_find(map, text_str(&key));
+    text_fini(&key);
+    return found;
+}
+
+static void builder_fini(struct registry_builder *builder)
+{
+    map_fini(&builder->namespaces);
+    map_fini(&builder->workload_by_pod);
+    map_fini(&builder->workload_by_ip);
+    map_fini(&builder->selector_keys);
+    map_fini(&builder->by_label);
+    map_fini(&builder->service_by_name);
+    map_fini(&builder->imports);
+    map_fini(&builder->foreign_by_ip);
+    arena_fini(&builder->scratch);
+}
+
+struct registry *registry_build(const struct registry_input *input)
+{
+    struct registry *registry = mem_new(struct registry);
+    struct registry_builder builder = {
+        .input = input,
+        .config = input->config,
+        .manifests = input->manifests,
+        .registry = registry,
+    };
+    registry->n_peers = input->n_peers;
+    registry->peers =
+        arena_new_array(&registry->arena, struct registry_peer_row, input->n_peers);
+    registry_add_workloads(&builder);
+    registry_add_services(&builder);
+    registry_need_policy_labels(&builder);
+    selection_index(&builder);
+    registry_back_services(&builder);
+    registry_add_policies(&builder);
+    registry_add_exports(&builder);
+    registry_add_foreign(&builder);
+    registry_write_own(&builder);
+    builder_fini(&builder);
+    return registry;
+}
+
+void registry_emit(struct registry *registry)
+{
+    struct arena *arena = &registry->arena;
+    const size_t n = registry->n_own + registry->n_foreign + registry->n_imports;
+    struct model_resource *imports =
+        arena_new_array(arena, struct model_resource, registry->n_imports);
+    registry->for_nodes = arena_new_array(arena, const struct model_resource *, n);
+    registry->n_for_nodes = 0;
+    for (size_t i = 0; i < registry->n_own; i++)
+        registry->for_nodes[registry->n_for_nodes++] = &registry->own[i];
+    for (size_t i = 0; i < registry->n_foreign; i++)
+        registry->for_nodes[registry->n_for_nodes++] = &registry->foreign[i];
+    for (size_t i = 0; i < registry->n_imports; i++) {
+        struct model_service *service = &registry->imports[i].service;
+        imports[i] = (struct model_resource){
+            .kind = MODEL_SERVICE,
+            .name = key_make(arena, service->namespace_, service->hostname),
+            .of.service = service,
+        };
+        registry->for_nodes[registry->n_for_nodes++] = &imports[i];
+    }
+    registry->for_peers = arena_new_array(arena, const struct model_resource *, registry->n_shared);
+    registry->n_for_peers = registry->n_shared;
+    for (size_t i = 0; i < registry->n_shared; i++)
+        registry->for_peers[i] = &registry->shared[i];
+}
+
+void registry_free(struct registry *registry)
+{
+    if (!registry)
+        return;
+    map_fini(&registry->nodes);
+    map_fini(&registry->placements);
+    arena_fini(&registry->arena);
+    mem_free(registry);
+}
+
+bool registry_has_node(const struct registry *registry, struct str node)
+{
+    return map_find(&registry->nodes, node) != NULL;
+}
+
+bool registry_places(const struct registry *registry, struct str node, struct str namespace_,
+                     struct str service_account)
+{
+    struct text key = {0};
+    text_addf(&key, "%.*s/%.*s/%.*s", STR_ARG(node), STR_ARG(namespace_), STR_ARG(service_account));
+    const bool places = map_find(&registry->placements, text_str(&key)) != NULL;
+    text_fini(&key);
+    return places;
+}
+
+const char *export_validity_reason(enum export_validity validity)
+{
+    switch (validity) {
+    case EXPORT_VALID: return "Valid";
+    case EXPORT_NO_SERVICE: return "NoService";
+    case EXPORT_INVALID_TYPE: return "InvalidServiceType";
+    }
+    ensure_failed("a validity of an export", __FILE__, __LINE__);
+}
+
+const char *conflict_reason(unsigned conflicts)
+{
+    switch (conflicts) {
+    case CONFLICT_PORT: return "PortConflict";
+    case CONFLICT_TYPE: return "TypeConflict";
+    case CONFLICT_PORT | CONFLICT_TYPE: return "PortConflict,TypeConflict";
+    default: return "NoConflicts";
+    }
+}

@@ -1,0 +1,102 @@
+/*
+ * registry.h - what the manifests of this cluster and the exports of its peers come to: one immutable generation of
+ * resources for the nodes, resources for the peers, and who may have which certificate.
+ *
+ * Pure: no I/O, no clock. registry_build() derives everything but the ClusterSetIPs; the caller has those assigned to
+ * registry->imports (vips.h) and then calls registry_emit(), which lays out the two lists of resources.
+ *
+ * A peer speaks for itself only. What it sends is taken over after its cluster and trust domain were forced or checked;
+ * workloads may serve nothing but the clusterset services that the same peer exports; an address that is ours or another
+ * peer's is refused. What was refused is counted and told in the peer's row.
+ *
+ * Owner: registry_free(). Manifests are borrowed for the registry's life, the peers' resources for the call only.
+ * Thread: one. Source: KEP-1645 for exports, imports and their conflicts.
+ */
+#ifndef ISTHMUS_XDS_CONTROL_REGISTRY_H
+#define ISTHMUS_XDS_CONTROL_REGISTRY_H
+
+#include "config/bootstrap.h"
+#include "config/manifests.h"
+#include "proxy/base/map.h"
+
+#define CLUSTERSET_DOMAIN "svc.clusterset.local"
+
+struct registry_peer { /* what one peer exports, as last received */
+    struct str cluster, trust_domain;
+    const struct model_resource *const *resources;
+    size_t n_resources;
+    bool is_expired; /* its lease ran out: its services stay known, without its endpoints */
+};
+
+struct registry_input {
+    const struct control_config *config;
+    const struct manifests *manifests;
+    const struct registry_peer *peers;
+    size_t n_peers;
+    const struct model_bundle *bundles; /* of every trust domain, for the nodes */
+    size_t n_bundles;
+    struct str own_roots_pem; /* for the peers */
+};
+
+enum export_validity { EXPORT_VALID, EXPORT_NO_SERVICE, EXPORT_INVALID_TYPE };
+
+#define CONFLICT_PORT 1U
+#define CONFLICT_TYPE 2U
+
+struct registry_export { /* a ServiceExport of this cluster */
+    struct str namespace_, name;
+    enum export_validity validity;
+    unsigned conflicts; /* of the service with its namesakes in other clusters */
+};
+
+struct registry_import { /* a clusterset service as this cluster sees it */
+    struct str key;      /* "<namespace>/<name>" */
+    struct model_service service;
+    const struct str *clusters; /* that export it, the oldest export first */
+    size_t n_clusters;
+    unsigned conflicts;
+    struct ip wanted[CLUSTERSET_RANGES_MAX]; /* what a ServiceImport manifest asks for */
+    size_t n_wanted;
+    struct str problem; /* why an address is missing, "" when none is; set by whoever assigns them */
+};
+
+struct registry_peer_row { /* what became of a peer's resources */
+    size_t n_services, n_workloads, n_refused;
+    struct str refusal; /* the first, as a sentence */
+};
+
+struct registry {
+    struct arena arena;
+    struct registry_export *exports; /* sorted by namespace and name */
+    size_t n_exports;
+    struct registry_import *imports; /* sorted by key */
+    size_t n_imports;
+    struct registry_peer_row *peers; /* as the input's */
+    size_t n_peers;
+    size_t n_pods, n_services, n_policies; /* of this cluster, that became resources */
+    size_t n_stray_endpoints;              /* of EndpointSlices, without a pod in the manifests */
+    struct map nodes;                      /* name -> struct k8s_node */
+    struct map placements;                 /* "<node>/<namespace>/<service account>" -> its struct str */
+    struct model_resource *own, *foreign, *shared; /* this cluster's, the peers', for the peers */
+    size_t n_own, n_foreign, n_shared;
+    const struct model_resource **for_nodes; /* registry_emit() */
+    size_t n_for_nodes;
+    const struct model_resource **for_peers;
+    size_t n_for_peers;
+};
+
+struct registry *registry_build(const struct registry_input *input);
+void registry_emit(struct registry *registry);
+void registry_free(struct registry *registry);
+
+bool registry_has_node(const struct registry *registry, struct str node);
+/* Does the node hold a pod in the mesh with that service account? */
+bool registry_places(const struct registry *registry, struct str node, struct str namespace_,
+                     struct str service_account);
+
+/* "Valid", "NoService", "InvalidServiceType". */
+const char *export_validity_reason(enum export_validity validity);
+/* "NoConflicts", or the reasons joined by commas as the MCS API writes them. */
+const char *conflict_reason(unsigned conflicts);
+
+#endif

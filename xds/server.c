@@ -1,0 +1,222 @@
+/*
+ * server.c - connections to the control port.
+ *
+ * Happy path: accept -> handshake -> HTTP/2 -> calls. A connection ends when its peer goes, when its certificate runs out
+ * (the peer comes back with a new one), and an anonymous one after ANONYMOUS_LIFE_NS.
+ * Failure modes: too many connections, no identity of ours yet, a handshake that fails or takes too long: closed.
+ */
+#include "xds/server.h"
+
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+#include "proxy/io/tcp.h"
+#include "xds/server_call.h"
+
+#define ANONYMOUS_LIFE_NS (60 * NS_PER_SEC)
+#define ANONYMOUS_STREAMS 4
+#define LIFE_MAX_NS       (7 * 24 * 3600 * NS_PER_SEC) /* of any connection */
+
+struct connection {
+    struct list link;
+    struct xds_server *server;
+    struct arena arena;
+    struct server_context context;
+    struct tls_handshake *handshake; /* then h2 */
+    struct h2 *h2;
+    struct timer life;
+};
+
+struct xds_server {
+    struct loop *loop;
+    struct xds_server_options options;
+    const struct xds_server_events *events;
+    void *owner;
+    struct listener *listener;
+    struct list connections;
+    unsigned n_connections;
+    bool is_closing;
+};
+
+static void connection_free(void *ptr)
+{
+    struct connection *connection = ptr;
+
+    arena_fini(&connection->arena);
+    mem_free(connection);
+}
+
+/* The end of every path. Its calls end with the HTTP/2 connection. */
+static void connection_close(struct connection *connection)
+{
+    struct xds_server *server = connection->server;
+    struct h2 *h2 = connection->h2;
+
+    timer_stop(&connection->life);
+    list_remove(&connection->link);
+    server->n_connections--;
+    if (connection->handshake)
+        tls_handshake_cancel(connection->handshake);
+    connection->handshake = NULL;
+    connection->h2 = NULL;
+    if (h2)
+        h2_close(h2, -ERR_SHUTDOWN);
+    loop_bury(server->loop, connection, connection_free);
+}
+
+static void on_life_end(struct timer *timer)
+{
+    connection_close(container_of(timer, struct connection, life));
+}
+
+static void on_request(void *owner, struct stream *stream, const struct h2_head *head)
+{
+    struct connection *connection = owner;
+
+    server_call_begin(&connection->context, stream, head);
+}
+
+static void on_dead(void *owner, int err, struct str why)
+{
+    struct connection *connection = owner;
+
+    log_debug("a control connection ended", log_str("peer", connection->context.peer.id),
+              log_err("error", err), log_str("why", why));
+    connection_close(connection);
+}
+
+static const struct h2_events h2_events = {.on_request = on_request, .on_dead = on_dead};
+
+static uint64_t life_ns(const struct tls_peer *peer)
+{
+    int64_t now_ns = clock_wall_ns();
+    uint64_t left_ns;
+
+    if (str_is_empty(peer->id))
+        return ANONYMOUS_LIFE_NS;
+    left_ns = peer->not_after_ns > now_ns ? (uint64_t)(peer->not_after_ns - now_ns) : 0;
+    return left_ns < LIFE_MAX_NS ? left_ns : LIFE_MAX_NS;
+}
+
+static void on_handshake(void *owner, int err, struct stream *stream, struct str why)
+{
+    struct connection *connection = owner;
+    struct xds_server *server = connection->server;
+    struct h2_options options = {.max_concurrent_streams = SERVER_STREAMS};
+    const struct tls_peer *peer;
+
+    connection->handshake = NULL;
+    if (err) {
+        log_info("a handshake at the control port failed",
+                 log_addr("remote", &connection->context.peer.remote), log_err("error", err),
+                 log_str("why", why));
+        connection_close(connection);
+        return;
+    }
+    peer = tls_peer(stream);
+    connection->context.peer.id = arena_str(&connection->arena, peer->id);
+    if (str_is_empty(peer->id))
+        options.max_concurrent_streams = ANONYMOUS_STREAMS;
+    timer_start(server->loop, &connection->life, life_ns(peer), on_life_end);
+    connection->h2 = h2_server_new(server->loop, stream, &options, &h2_events, connection);
+}
+
+static struct connection *connection_new(struct xds_server *server, const struct stream *tcp)
+{
+    struct connection *connection = mem_new(struct connection);
+
+    connection->server = server;
+    connection->context = (struct server_context){
+        .loop = server->loop,
+        .events = server->events,
+        .owner = server->owner,
+        .peer.remote = tcp_remote(tcp),
+    };
+    list_init(&connection->context.calls);
+    list_push_back(&server->connections, &connection->link);
+    server->n_connections++;
+    return connection;
+}
+
+static void on_accept(void *owner, struct stream *tcp)
+{
+    struct xds_server *server = owner;
+    struct tls_options tls = {
+        .role = TLS_SERVER,
+        .identity = *server->options.identity,
+        .trust = server->options.trust,
+        .peer_certificate_optional = true,
+    };
+    struct connection *connection;
+
+    if (server->is_closing) {
+        stream_close(tcp, -ERR_SHUTDOWN);
+        return;
+    }
+    if (!tls.identity || server->n_connections >= SERVER_CONNECTIONS) {
+        log_warn("a connection to the control port was refused",
+                 log_cstr("why", tls.identity ? "too many connections" : "no certificate yet"));
+        stream_close(tcp, -ERR_OVERLOAD);
+        return;
+    }
+    connection = connection_new(server, tcp);
+    connection->handshake = tls_handshake(server->loop, tcp, &tls, on_handshake, connection);
+}
+
+/* ---- the owner's calls ------------------------------------------------------------------------------------------ */
+
+int xds_server_open(struct loop *loop, const struct xds_server_options *options,
+                    const struct xds_server_events *events, void *owner,
+                    struct xds_server **out_server, int *out_errno)
+{
+    struct xds_server *server = mem_new(struct xds_server);
+    int err;
+
+    server->loop = loop;
+    server->options = *options;
+    server->events = events;
+    server->owner = owner;
+    list_init(&server->connections);
+    err = listener_open(loop, &options->listen, &(struct listener_options){0}, on_accept, server,
+                        &server->listener, out_errno);
+    if (err) {
+        mem_free(server);
+        return err;
+    }
+    *out_server = server;
+    return 0;
+}
+
+struct addr xds_server_addr(const struct xds_server *server)
+{
+    return listener_addr(server->listener);
+}
+
+void xds_server_notify(struct xds_server *server, struct resource_set *set)
+{
+    list_foreach (link, &server->connections)
+        server_call_notify(&list_entry(link, struct connection, link)->context, set);
+}
+
+void xds_server_disconnect(struct xds_server *server, struct str peer_id)
+{
+    list_foreach (link, &server->connections) {
+        struct connection *connection = list_entry(link, struct connection, link);
+
+        if (connection->h2 && str_eq(connection->context.peer.id, peer_id))
+            connection_close(connection);
+    }
+}
+
+void xds_server_close(struct xds_server *server)
+{
+    server->is_closing = true; /* what the listener's backlog still holds is turned away */
+    listener_close(server->listener);
+    list_foreach (link, &server->connections) {
+        struct connection *connection = list_entry(link, struct connection, link);
+
+        connection->context.is_silent = true;
+        connection_close(connection);
+    }
+    loop_bury(server->loop, server, mem_free);
+}
