@@ -323,10 +323,11 @@ static void send_rapid_reset(unsigned i)
     raw_frame(&raw, NGHTTP2_RST_STREAM, 0, (int32_t)(i * 2 + 1), "\0\0\0\x8", 4);
 }
 
-static void send_fault(unsigned i) /* makes us reset: a window update of nothing */
+static void send_fault(unsigned i) /* makes us reset: a request without a path */
 {
-    raw_headers(&raw, 0, (int32_t)(i * 2 + 1), connect_fields);
-    raw_frame(&raw, NGHTTP2_WINDOW_UPDATE, 0, (int32_t)(i * 2 + 1), "\0\0\0\0", 4);
+    static const char *const fields[] = {":method", "GET", ":scheme", "https", NULL};
+
+    raw_headers(&raw, 0, (int32_t)(i * 2 + 1), fields);
 }
 
 static const struct {
