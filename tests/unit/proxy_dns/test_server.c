@@ -143,6 +143,7 @@ static void answer_wrongly_first(struct resolver *from, struct asked *asked)
 {
     static struct message answer;
     resolver_make_answer(asked, &answer);
+    answer.bytes[answer.len - 1] = 66; /* not the address that is expected */
     answer.bytes[1] ^= 1;
     resolver_send(from, asked, message_str(&answer)); /* another id */
     answer.bytes[1] ^= 1;
@@ -340,6 +341,38 @@ Test(dns_server, more_queries_than_may_wait_wait_their_turn, .init = set_up_tcp,
         resolver_answer(&resolver, &resolver.last[i]);
     cr_assert(client_wait(&client, n));
     cr_expect_eq(resolver.n_asked, n);
+}
+
+/* A query with so many bytes behind its question that a few of them fill a connection. */
+static void ask_at_length(uint16_t id)
+{
+    static struct message query;
+    query_make(&query, "example.com", TYPE_A);
+    dns_set_id(query.bytes, id);
+    query.len = 65000;
+    client_send(&client, message_str(&query));
+}
+
+static bool is_all_sent(void *ctx)
+{
+    return stream_queued(ctx) == 0;
+}
+
+Test(dns_server, a_resolver_that_reads_late_gets_every_query, .init = set_up_tcp, .fini = tear_down)
+{
+    resolver.on_asked = resolver_answer;
+    client_ask(&client, "example.com", TYPE_A, 999);
+    cr_assert(client_wait(&client, 1));
+    stream_pause(resolver.streams[0]);
+    for (uint16_t i = 0; i < DNS_TCP_PIPELINE; i++) {
+        ask_at_length(i);
+        cr_assert(run_until(loop, is_all_sent, client.stream, PATIENCE_MS));
+    }
+    run_turns(loop, 50);
+    stream_resume(resolver.streams[0]);
+    cr_assert(client_wait(&client, 1 + DNS_TCP_PIPELINE));
+    for (unsigned i = 0; i <= DNS_TCP_PIPELINE; i++)
+        cr_expect_str_eq(client_text(&client, i), EXAMPLE);
 }
 
 static void answer_and_hang_up(struct resolver *from, struct asked *asked)
