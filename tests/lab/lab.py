@@ -172,16 +172,17 @@ class Lab:
         self.start_controls()
         self.start_proxies()
 
-    def stop_mesh(self, timeout_s=20.0):
+    def stop_mesh(self, timeout_s=30.0):
         """Stops all isthmus processes gently. LabError when one had ended by itself, or ends with an error."""
         running = [daemon for cluster in self.clusters.values() for daemon in cluster.daemons()
                    if daemon.process is not None and not daemon.process.stopped]
-        for daemon in running:
+        for daemon in running:  # one signal each: a second one would cut the draining short
+            daemon.process.stopped = True
             daemon.process.signal(signal.SIGTERM)
         bad = []
         for daemon in running:
             try:
-                status = daemon.stop(timeout_s)
+                status = daemon.process.wait(timeout_s)
             except LabTimeout as error:
                 bad.append(str(error))
                 continue
