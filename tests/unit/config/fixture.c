@@ -1,37 +1,28 @@
 #include "fixture.h"
 
 #include <criterion/criterion.h>
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 void folder_begin(struct folder *folder)
 {
-    *folder = (struct folder){.path = "/tmp/isthmus-config-XXXXXX"};
-    cr_assert_not_null(mkdtemp(folder->path));
-}
-
-static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk)
-{
-    (void)info, (void)type, (void)walk;
-    return remove(path);
+    *folder = (struct folder){.dir = temp_dir_new()};
 }
 
 void folder_end(struct folder *folder)
 {
-    cr_assert_eq(nftw(folder->path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    temp_dir_remove(&folder->dir);
     arena_fini(&folder->arena);
 }
 
 const char *folder_write(struct folder *folder, const char *name, const char *text)
 {
-    struct str path = arena_printf(&folder->arena, "%s/%s", folder->path, name);
+    struct str path = arena_printf(&folder->arena, "%s/%s", folder->dir.path, name);
     for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/'))
         (void)mkdir(
-            arena_printf(&folder->arena, "%s/%.*s", folder->path, (int)(slash - name), name).ptr,
+            arena_printf(&folder->arena, "%s/%.*s", folder->dir.path, (int)(slash - name), name)
+                .ptr,
             0700);
     FILE *file = fopen(path.ptr, "wb");
     cr_assert_not_null(file);
@@ -61,7 +52,7 @@ struct manifests *read_text(const char *text, struct diag *diag)
     struct folder folder;
     folder_begin(&folder);
     folder_write(&folder, "m.yaml", text);
-    struct manifests *set = manifests_read(folder.path, diag);
+    struct manifests *set = manifests_read(folder.dir.path, diag);
     folder_end(&folder);
     return set;
 }

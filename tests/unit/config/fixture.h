@@ -3,11 +3,12 @@
 #define TESTS_UNIT_CONFIG_FIXTURE_H
 
 #include "config/manifests.h"
+#include "tests/kit/temp_dir.h"
 
 /* A new folder; folder_end() removes it with all that is in it. */
 struct folder {
-    char path[64];
-    struct arena arena;
+    struct temp_dir dir;
+    struct arena arena; /* of the paths */
 };
 
 void folder_begin(struct folder *folder);

@@ -112,9 +112,9 @@ Test(bootstrap, paths_are_relative_to_the_file)
     struct proxy_config config = {0};
     char expected[128];
     cr_assert(read_proxy(PROXY, &config), "%s", said(&diag));
-    snprintf(expected, sizeof(expected), "%s/state", folder.path);
+    snprintf(expected, sizeof(expected), "%s/state", folder.dir.path);
     expect_str(config.state_dir, expected);
-    snprintf(expected, sizeof(expected), "%s/r.pem", folder.path);
+    snprintf(expected, sizeof(expected), "%s/r.pem", folder.dir.path);
     expect_str(config.control_trust_bundle, expected);
     expect_str(config.control_token_file, "/t");
     bootstrap_fini_proxy(&config);

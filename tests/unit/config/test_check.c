@@ -64,14 +64,14 @@ Test(check, counts_warnings_and_is_still_clean)
     folder_write(&folder, "sub/s.yaml",
                  "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\n"
                  "addressType: IPv6\nendpoints: []\n");
-    const char *paths[] = {folder.path};
+    const char *paths[] = {folder.dir.path};
     cr_expect(check_files(paths, 1, &out));
     cr_expect(strstr(out.ptr, "1 object in 1 file: no errors, 1 warning\n"), "%s", out.ptr);
 }
 
 Test(check, says_that_there_is_nothing_to_check)
 {
-    const char *paths[] = {folder.path, "/nonexistent.yaml"};
+    const char *paths[] = {folder.dir.path, "/nonexistent.yaml"};
     cr_expect_not(check_files(paths, 2, &out));
     cr_expect(strstr(out.ptr, "warning: the folder holds no manifests"), "%s", out.ptr);
     cr_expect(strstr(out.ptr, "/nonexistent.yaml: error: cannot be opened"), "%s", out.ptr);
@@ -80,7 +80,7 @@ Test(check, says_that_there_is_nothing_to_check)
 Test(check, does_not_wait_for_a_fifo)
 {
     char path[128];
-    snprintf(path, sizeof(path), "%s/pipe.yaml", folder.path);
+    snprintf(path, sizeof(path), "%s/pipe.yaml", folder.dir.path);
     cr_assert_eq(mkfifo(path, 0600), 0);
     const char *paths[] = {path};
     cr_expect_not(check_files(paths, 1, &out));

@@ -245,7 +245,7 @@ Test(manifests, tells_both_places_of_two_objects_of_one_name)
     folder_begin(&folder);
     folder_write(&folder, "b.yaml", "\n" SERVICE "spec: {ports: [{port: 1}]}\n");
     folder_write(&folder, "a.yaml", SERVICE "spec: {ports: [{port: 1}]}\n");
-    cr_expect_null(manifests_read(folder.path, &diag));
+    cr_expect_null(manifests_read(folder.dir.path, &diag));
     expect_said(&diag, "second",
                 "b.yaml:2:1: error: Service default/web is there twice, first at /");
     expect_said(&diag, "first", "a.yaml:1:1\n");
@@ -320,12 +320,12 @@ Test(manifests, walks_folders_in_a_fixed_order_without_hidden_files)
     folder_write(&folder, ".hidden.yaml", "\tno\n");
     folder_write(&folder, "..2026/linked.yaml",
                  "apiVersion: v1\nkind: Node\nmetadata: {name: l}\n");
-    snprintf(from, sizeof(from), "%s/..data", folder.path);
+    snprintf(from, sizeof(from), "%s/..data", folder.dir.path);
     cr_assert_eq(symlink("..2026", from), 0);
-    snprintf(to, sizeof(to), "%s/linked.yaml", folder.path);
+    snprintf(to, sizeof(to), "%s/linked.yaml", folder.dir.path);
     cr_assert_eq(symlink("..data/linked.yaml", to), 0);
 
-    struct manifests *set = manifests_read(folder.path, &diag);
+    struct manifests *set = manifests_read(folder.dir.path, &diag);
 
     cr_assert_not_null(set, "%s", said(&diag));
     cr_expect_eq(set->n_files, 4);
@@ -343,9 +343,9 @@ Test(manifests, ends_a_ring_of_symlinks_with_an_error)
     struct folder folder;
     char ring[128];
     folder_begin(&folder);
-    snprintf(ring, sizeof(ring), "%s/again", folder.path);
+    snprintf(ring, sizeof(ring), "%s/again", folder.dir.path);
     cr_assert_eq(symlink(".", ring), 0);
-    cr_expect_null(manifests_read(folder.path, &diag));
+    cr_expect_null(manifests_read(folder.dir.path, &diag));
     expect_said(&diag, "ring", "error: folders are nested too deeply");
     folder_end(&folder);
 }
@@ -357,9 +357,9 @@ Test(manifests, says_that_a_folder_or_file_is_not_there)
     cr_expect_null(manifests_read("/nonexistent", &diag));
     expect_said(&diag, "folder", "/nonexistent: error: the folder cannot be opened");
     folder_begin(&folder);
-    snprintf(dangling, sizeof(dangling), "%s/a.yaml", folder.path);
+    snprintf(dangling, sizeof(dangling), "%s/a.yaml", folder.dir.path);
     cr_assert_eq(symlink("nowhere.yaml", dangling), 0);
-    cr_expect_null(manifests_read(folder.path, &diag));
+    cr_expect_null(manifests_read(folder.dir.path, &diag));
     expect_said(&diag, "dangling", "a.yaml: error: cannot be read: No such file");
     folder_end(&folder);
 }
