@@ -224,7 +224,7 @@ void grpc_finish(struct grpc_call *call, enum grpc_status status, struct str mes
         return;
     call->events = NULL;
     call->has_status = true;
-    call->status = status;
+    call->status = (int)status;
     text_add(&call->message, str_sub(message, 0, MESSAGE_MAX_CHARS));
     if (!call->has_head) {
         respond_trailers_only(call);

@@ -203,7 +203,7 @@ static int load_roots(struct identities *identities, const struct proxy_config *
                       struct text *why)
 {
     struct text pem = {0}, reason = {0};
-    struct trust *next;
+    struct trust *next = NULL;
     int err = file_read_all(config->control_trust_bundle, ROOT_FILE_MAX, &pem);
     if (err == 0)
         err = trust_with(identities->trust, config->trust_domain, text_str(&pem), &next, &reason);
