@@ -1,0 +1,130 @@
+"""Wrong input: a sentence that says where and what, and nothing changed."""
+
+import os
+
+import lab
+import manifests
+from process import wait_until
+from town import Story, TILL, await_address, served_by
+
+SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x", "namespace": "shop"}}
+
+
+class WrongInput(Story):
+    n_nodes = 1
+
+    @classmethod
+    def build(cls, town):
+        cls.client = town.add_client(town.west.nodes[0])
+        town.add_till(town.west.nodes[0])
+        town.add_service(town.west)
+        town.west.control.config["clusterSetIPs"] = ["10.201.0.0/30", "fd00:201::/112"]
+        town.lab.start_mesh()
+        cls.vip = await_address(cls.client)
+        town.await_endpoints(town.west.nodes[0], 1)
+
+    # ---- manifests, while control runs ----
+
+    def refused(self, text, *words):
+        """The file is refused with these words, by check and by the running control; taken away, all is well again."""
+        control = self.town.west.control
+        path = os.path.join(self.town.west.manifests_dir, "wrong.yaml")
+        before = control.metrics()["isthmus_manifests_refused_total"]
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        try:
+            done = self.town.west.nodes[0].run([self.raised.isthmus, "check", self.town.west.manifests_dir])
+            self.assertEqual(done.returncode, 1, done.stdout)
+            for word in (path, *words):
+                self.assertIn(word, done.stderr)
+            wait_until("control to refuse it",
+                       lambda: control.metrics()["isthmus_manifests_refused_total"] > before, timeout_s=10)
+            for word in words:
+                self.assertIn(word, control.process.err())
+            self.assertEqual(served_by(self.client, self.vip), "west")
+        finally:
+            loaded = control.metrics()["isthmus_manifests_loaded_total"]
+            os.unlink(path)
+        wait_until("control to be well again",
+                   lambda: control.metrics()["isthmus_manifests_loaded_total"] > loaded, timeout_s=10)
+
+    def test_a_tab(self):
+        self.refused("apiVersion: v1\nkind: Service\nmetadata:\n\tname: x\n", ":4:", "tab")
+
+    def test_a_duplicate_key(self):
+        self.refused("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n  name: b\n", ":5:", "name")
+
+    def test_a_service_without_ports(self):
+        self.refused(manifests.to_yaml({**SERVICE, "spec": {"clusterIP": "10.101.9.9"}}), "ports")
+
+    def test_a_host_name_where_an_address_belongs(self):
+        self.refused(manifests.to_yaml({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "x-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "till"}},
+            "addressType": "IPv4", "ports": [{"name": "till", "port": 1, "protocol": "TCP"}],
+            "endpoints": [{"addresses": ["till.example.com"]}]}), "till.example.com")
+
+    def test_half_a_file(self):
+        self.refused("apiVersion: v1\nkind: Service\nmetadata: {name: x, names", ":3:")
+
+    def test_an_unknown_field_of_a_policy(self):
+        self.refused(manifests.to_yaml(manifests.authorization_policy(
+            "typo", "shop", {"action": "DENY", "rulez": [{}]})), "rulez")
+
+    # ---- exports and addresses ----
+
+    def test_an_export_of_nothing_is_an_error_of_check_and_a_condition_in_control(self):
+        self.town.west.apply(manifests.service_export("ghost", "shop"))
+        try:
+            done = self.town.west.nodes[0].run([self.raised.isthmus, "check", self.town.west.manifests_dir])
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("ghost", done.stderr)
+            wait_until("the condition", lambda: "NoService" in str(self.town.west.control.ctl("services"))
+                       or "NoService" in str(self.town.west.control.ctl("status")))
+            self.assertEqual(served_by(self.client, self.vip), "west")
+        finally:
+            self.town.west.remove("ServiceExport", "ghost", "shop")
+
+    def test_a_range_that_is_full_is_said_and_takes_nothing_from_those_who_have(self):
+        west = self.town.west
+        for i in range(4):
+            west.add_service(f"more-{i}", "shop", [manifests.port(7000, "till", 7070)], {"app": "till"}, export="v1beta1")
+        said = wait_until("the sentence", lambda: next(
+            (line for line in west.control.process.err().splitlines() if "10.201.0.0/30" in line), None), timeout_s=10)
+        self.assertIn("full", said)
+        self.assertEqual(served_by(self.client, self.vip), "west")
+
+    # ---- configuration files ----
+
+    def wrong_config(self, verb, config, *words):
+        path = os.path.join(self.raised.folder, "wrong-config.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(manifests.to_yaml(config))
+        node = self.town.west.nodes[0]
+        for argv in ([self.raised.isthmus, verb, "--config", path], [self.raised.isthmus, "check", path]):
+            done = node.run(argv)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            for word in (path, *words):
+                self.assertIn(word, done.stderr)
+
+    def test_a_key_that_does_not_exist(self):
+        self.wrong_config("proxy", {**self.town.west.nodes[0].proxy.config, "wrokers": 2}, "wrokers", "workers")
+
+    def test_two_peers_of_one_name(self):
+        config = dict(self.town.west.control.config)
+        config["peers"] = config["peers"] * 2
+        self.wrong_config("control", config, "east", "twice")
+
+    def test_a_port_that_is_taken(self):
+        node = self.town.west.nodes[0]
+        path = os.path.join(self.raised.folder, "second.yaml")
+        config = {**node.proxy.config, "stateDir": os.path.join(self.raised.folder, "second-state")}
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(manifests.to_yaml(config))
+        done = node.run([self.raised.isthmus, "proxy", "--config", path])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("15020", done.stderr)
+
+
+if __name__ == "__main__":
+    lab.main()
