@@ -282,7 +282,7 @@ static void begin_certificate(struct server_context *context, struct stream *str
 /* Something that is no gRPC gets the HTTP status alone. */
 static void respond_plain(struct stream *stream, unsigned status)
 {
-    char text[8];
+    char text[12];
     struct h2_field field = {.name = STR(":status")};
 
     (void)snprintf(text, sizeof(text), "%u", status);
