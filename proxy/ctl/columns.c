@@ -1,0 +1,214 @@
+#include "proxy/ctl/columns.h"
+
+#include "proxy/ctl/values.h"
+
+static struct str member_str(const json_t *row, const char *key)
+{
+    return value_str(json_object_get(row, key));
+}
+
+/* ---- cells made of several members
+ * ------------------------------------------------------------------------------ */
+
+static void write_vips(const json_t *row, struct text *out)
+{
+    if (json_is_true(json_object_get(row, "headless")))
+        text_add(out, STR("headless"));
+    else
+        value_add(out, "vips", json_object_get(row, "vips"));
+}
+
+/* "redis:6379 2/3": the name, the port, how many of its endpoints are ready. */
+static void write_port(const json_t *port, struct text *out)
+{
+    const json_t *ready = json_object_get(port, "ready");
+    const json_t *endpoints = json_object_get(port, "endpoints");
+    const struct str name = member_str(port, "name"), protocol = member_str(port, "protocol");
+    if (!str_is_empty(name))
+        text_addf(out, "%.*s:", STR_ARG(name));
+    value_add(out, "port", json_object_get(port, "port"));
+    if (!str_is_empty(protocol) && !str_eq(protocol, STR("TCP")))
+        text_addf(out, "/%.*s", STR_ARG(protocol));
+    else if (json_is_integer(ready) && json_is_integer(endpoints))
+        text_addf(out, " %lld/%lld", (long long)json_integer_value(ready),
+                  (long long)json_integer_value(endpoints));
+}
+
+static void write_ports(const json_t *row, struct text *out)
+{
+    const json_t *ports = json_object_get(row, "ports");
+    for (size_t i = 0; i < json_array_size(ports); i++) {
+        if (i > 0)
+            text_add(out, STR(", "));
+        write_port(json_array_get(ports, i), out);
+    }
+}
+
+static void write_named(struct text *out, struct str namespace_, struct str name)
+{
+    if (!str_is_empty(namespace_))
+        text_addf(out, "%.*s/", STR_ARG(namespace_));
+    text_add(out, name);
+}
+
+static void write_workload(const json_t *row, struct text *out)
+{
+    write_named(out, member_str(row, "namespace"), member_str(row, "workload"));
+}
+
+/* A workload by its name, anyone else by the address. */
+static void write_party(struct text *out, struct str namespace_, struct str workload,
+                        struct str addr)
+{
+    if (str_is_empty(workload))
+        text_add(out, addr);
+    else
+        write_named(out, namespace_, workload);
+}
+
+static void write_source(const json_t *row, struct text *out)
+{
+    write_party(out, member_str(row, "src.namespace"), member_str(row, "src.workload"),
+                member_str(row, "src.addr"));
+}
+
+static void write_destination(const json_t *row, struct text *out)
+{
+    write_party(out, member_str(row, "dst.namespace"), member_str(row, "dst.workload"),
+                member_str(row, "dst.addr"));
+}
+
+static void write_tls(const json_t *row, struct text *out)
+{
+    const struct str version = member_str(row, "tls.version");
+    if (json_is_true(json_object_get(row, "mtls")) && !str_is_empty(version))
+        text_add(out, version);
+    else
+        value_add(out, "mtls", json_object_get(row, "mtls"));
+}
+
+/* A time to the second. */
+static void write_second(const json_t *row, const char *key, struct text *out)
+{
+    struct str date, fraction;
+    const struct str time = member_str(row, key);
+    if (str_split(time, '.', &date, &fraction))
+        text_addf(out, "%.*sZ", STR_ARG(date));
+    else
+        text_add(out, time);
+}
+
+static void write_not_before(const json_t *row, struct text *out)
+{
+    write_second(row, "not_before", out);
+}
+
+static void write_not_after(const json_t *row, struct text *out)
+{
+    write_second(row, "not_after", out);
+}
+
+/* ---- tables
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static const struct column services[] = {
+    {"HOST", "host", NULL},
+    {"NAMESPACE", "namespace", NULL},
+    {"SCOPE", "scope", NULL},
+    {"VIPS", "vips headless", write_vips},
+    {"PORTS (READY)", "ports", write_ports},
+    {"CLUSTERS", "clusters", NULL},
+};
+
+static const struct column endpoints[] = {
+    {"SERVICE", "service", NULL},
+    {"PORT", "port", NULL},
+    {"READY", "ready", NULL},
+    {"LEVEL", "level", NULL},
+    {"CLUSTER", "cluster", NULL},
+    {"NODE", "node", NULL},
+    {"WORKLOAD", "workload namespace", write_workload},
+    {"ADDRESS", "address", NULL},
+    {"IDENTITY", "identity", NULL},
+};
+
+static const struct column connections[] = {
+    {"ID", "id", NULL},
+    {"STATE", "state", NULL},
+    {"AGE", "age_ms", NULL},
+    {"DIRECTION", "direction", NULL},
+    {"SOURCE", "src.workload src.namespace src.addr", write_source},
+    {"SERVICE", "dst.service", NULL},
+    {"DESTINATION", "dst.workload dst.namespace dst.addr", write_destination},
+    {"CLUSTER", "dst.cluster", NULL},
+    {"MTLS", "mtls tls.version", write_tls},
+    {"RECEIVED", "bytes_received", NULL},
+    {"SENT", "bytes_sent", NULL},
+    {NULL, "src.identity src.cluster dst.identity dst.hbone_addr tls.cipher policy", NULL},
+};
+
+static const struct column certificates[] = {
+    {"IDENTITY", "identity", NULL},
+    {"STATE", "state", NULL},
+    {"SERIAL", "serial", NULL},
+    {"FROM", "not_before", write_not_before},
+    {"UNTIL", "not_after", write_not_after},
+    {"ERROR", "error", NULL},
+};
+
+static const struct column bundles[] = {
+    {"TRUST DOMAIN", "trust_domain", NULL},
+    {"ROOTS", "roots", NULL},
+    {"UNTIL", "not_after", write_not_after},
+};
+
+static const struct columns known[] = {
+    {"services", services, ARRAY_LEN(services)},
+    {"endpoints", endpoints, ARRAY_LEN(endpoints)},
+    {"connections", connections, ARRAY_LEN(connections)},
+    {"certificates", certificates, ARRAY_LEN(certificates)},
+    {"bundles", bundles, ARRAY_LEN(bundles)},
+};
+
+const struct columns *columns_find(const char *list)
+{
+    for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+        if (str_eq(str_from(known[i].list), str_from(list)))
+            return &known[i];
+    }
+    return NULL;
+}
+
+bool column_uses(const struct column *column, const char *key)
+{
+    struct str rest = str_from(column->uses), word;
+    while (str_split(rest, ' ', &word, &rest)) {
+        if (str_eq(word, str_from(key)))
+            return true;
+    }
+    return str_eq(rest, str_from(key));
+}
+
+/* The first word of what it uses, as the C string that jansson wants. */
+static const json_t *first_used(const struct column *column, const json_t *row)
+{
+    const char *key;
+    json_t *value;
+    struct str first = str_from(column->uses), rest;
+    (void)str_split(first, ' ', &first, &rest);
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+    {
+        if (str_eq(str_from(key), first))
+            return value;
+    }
+    return NULL;
+}
+
+void column_write(const struct column *column, const json_t *row, struct text *out)
+{
+    if (column->write)
+        column->write(row, out);
+    else
+        value_add(out, column->uses, first_used(column, row));
+}

@@ -1,0 +1,271 @@
+/*
+ * ctl.c - the command line: what is wanted is read first and whole, so that a wrong word asks
+ * nobody anything.
+ */
+#include "proxy/ctl/ctl.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/ctl/ask.h"
+#include "proxy/ctl/page.h"
+#include "proxy/ctl/table.h"
+
+#define EXIT_FAILED     1
+#define EXIT_USAGE      2
+#define ADDRESS_DEFAULT "127.0.0.1:15000"
+#define PAGE_BYTES_MAX  ((size_t)1 << 30)
+
+static const char usage[] =
+    "Usage: isthmus ctl [OPTION...] COMMAND [FILTER]\n"
+    "\n"
+    "Asks the admin port of a running `isthmus proxy` or `isthmus control`.\n"
+    "\n"
+    "  status                  the process, its control stream or peers, its workers\n"
+    "  services [PART]         services whose host contains PART\n"
+    "  endpoints [PART]        endpoints of these services, nearest first\n"
+    "  connections [FILTER]    live connections: those in a state (accepted, connecting, "
+    "pumping),\n"
+    "                          or those with FILTER in an address, a name or an identity\n"
+    "  certs [PART]            certificates and trust bundles with PART in an identity\n"
+    "\n"
+    "  --address HOST:PORT     the admin port; " ADDRESS_DEFAULT " if not said\n"
+    "  --json                  the answer as it came, for programs (connections and certs "
+    "unfiltered,\n"
+    "                          unless FILTER is a state)\n"
+    "  --wide                  all that is known of every row\n"
+    "  -h, --help              this text\n"
+    "\n"
+    "Examples:\n"
+    "  isthmus ctl status\n"
+    "  isthmus ctl endpoints feature-store.ml-services\n"
+    "  isthmus ctl connections connecting\n"
+    "  isthmus ctl --json services | jq '.services[].host'\n"
+    "  kubectl -n isthmus-system exec ds/isthmus-proxy -- isthmus ctl certs\n"
+    "\n"
+    "Exit status: 0; 1 when the process cannot be reached or refuses; 2 for wrong usage.\n";
+
+struct command {
+    const char *name;
+    const char *path;
+    const char *parameter; /* of the query, for the filter; NULL: the rows are filtered here only */
+};
+
+static const struct command commands[] = {
+    {"status", "/status", NULL},         {"services", "/services", "host"},
+    {"endpoints", "/endpoints", "host"}, {"connections", "/connections", "state"},
+    {"certs", "/certs", NULL},
+};
+
+struct wish { /* the command line, understood */
+    const struct command *command;
+    struct str address, filter;
+    bool is_json, is_wide, is_help;
+};
+
+/* ---- the command line
+ * ------------------------------------------------------------------------------------------- */
+
+static bool refuse(const char *what, const char *word)
+{
+    struct text line = {0};
+    text_addf(&line, "isthmus ctl: %s \"", what);
+    plain_add(&line, str_from(word));
+    text_addf(&line, "\"; see isthmus ctl --help\n");
+    (void)fwrite(line.ptr, 1, line.len, stderr);
+    text_fini(&line);
+    return false;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+static bool take_word(struct wish *wish, const char *word)
+{
+    if (!wish->command) {
+        wish->command = find_command(word);
+        return wish->command || refuse("there is no command", word);
+    }
+    if (!str_is_empty(wish->filter))
+        return refuse("one filter is enough, what is", word);
+    wish->filter = str_from(word);
+    return true;
+}
+
+static bool take_option(struct wish *wish, const char *option)
+{
+    static const char address[] = "--address=";
+    if (strncmp(option, address, sizeof(address) - 1) == 0)
+        wish->address = str_from(option + sizeof(address) - 1);
+    else if (strcmp(option, "--json") == 0)
+        wish->is_json = true;
+    else if (strcmp(option, "--wide") == 0)
+        wish->is_wide = true;
+    else if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0)
+        wish->is_help = true;
+    else
+        return refuse("there is no option", option);
+    return true;
+}
+
+static bool read_wish(int argc, char **argv, struct wish *wish)
+{
+    bool are_options_over = false;
+    for (int i = 0; i < argc; i++) {
+        bool is_fine = true;
+        if (are_options_over || argv[i][0] != '-')
+            is_fine = take_word(wish, argv[i]);
+        else if (strcmp(argv[i], "--") == 0)
+            are_options_over = true;
+        else if (strcmp(argv[i], "--address") != 0)
+            is_fine = take_option(wish, argv[i]);
+        else if (i + 1 < argc)
+            wish->address = str_from(argv[++i]);
+        else
+            is_fine = refuse("HOST:PORT is missing behind", argv[i]);
+        if (!is_fine)
+            return false;
+    }
+    return true;
+}
+
+/* ---- the question
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static bool is_unreserved(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+static bool is_state(struct str word)
+{
+    return str_eq(word, STR("accepted")) || str_eq(word, STR("connecting")) ||
+           str_eq(word, STR("pumping"));
+}
+
+/* Whether the server is to filter: connections it can only by their state. */
+static bool is_for_server(const struct wish *wish)
+{
+    const char *parameter = wish->command->parameter;
+    if (!parameter || str_is_empty(wish->filter))
+        return false;
+    return strcmp(parameter, "state") != 0 || is_state(wish->filter);
+}
+
+static void add_path(const struct wish *wish, struct text *path)
+{
+    text_addf(path, "%s", wish->command->path);
+    if (!is_for_server(wish))
+        return;
+    text_addf(path, "?%s=", wish->command->parameter);
+    for (size_t i = 0; i < wish->filter.len; i++) {
+        const char c = wish->filter.ptr[i];
+        if (is_unreserved(c))
+            text_addc(path, c);
+        else
+            text_addf(path, "%%%02X", (unsigned)(unsigned char)c);
+    }
+}
+
+/* ---- the answer
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static int fail(struct str why)
+{
+    struct text line = {0};
+    text_addf(&line, "isthmus ctl: ");
+    plain_add_lines(&line, why);
+    if (!str_ends_with(why, STR("\n")))
+        text_addc(&line, '\n');
+    (void)fwrite(line.ptr, 1, line.len, stderr);
+    text_fini(&line);
+    return EXIT_FAILED;
+}
+
+static int print(struct str text)
+{
+    /* A reader that has seen enough (head, less) is no failure worth a word. */
+    if ((fwrite(text.ptr, 1, text.len, stdout) != text.len || fflush(stdout) != 0) &&
+        errno != EPIPE)
+        return fail(STR("standard output cannot be written to"));
+    return 0;
+}
+
+static int print_page(const struct wish *wish, struct str body)
+{
+    json_error_t error;
+    struct text page = {.limit = PAGE_BYTES_MAX}, why = {0};
+    const struct page_options options = {.filter = wish->filter, .is_wide = wish->is_wide};
+    int status;
+    json_t *json = json_loadb(body.ptr ? body.ptr : "", body.len, JSON_ALLOW_NUL, &error);
+    if (json_is_object(json)) {
+        page_print(json, &options, &page);
+        status = print(text_str(&page));
+    } else {
+        text_addf(&why, "the answer of %.*s is no page: %s; is it the admin port of isthmus?",
+                  STR_ARG(wish->address), json ? "no JSON object" : error.text);
+        status = fail(text_str(&why));
+    }
+    json_decref(json);
+    text_fini(&page);
+    text_fini(&why);
+    return status;
+}
+
+static int refused(const struct wish *wish, unsigned status, struct str body)
+{
+    struct text why = {0};
+    text_addf(&why, "%.*s answered %u to %s", STR_ARG(wish->address), status, wish->command->path);
+    if (status == 404)
+        text_addf(&why, ", which only some processes have (certs and connections: a proxy)");
+    if (!str_is_empty(body))
+        text_addf(&why, ":\n%.*s", STR_ARG(body));
+    const int exit_status = fail(text_str(&why));
+    text_fini(&why);
+    return exit_status;
+}
+
+static int run(const struct wish *wish)
+{
+    struct text path = {0}, body = {0}, why = {0};
+    unsigned http_status = 0;
+    int status;
+    add_path(wish, &path);
+    if (ask(wish->address, text_str(&path), &http_status, &body, &why) < 0)
+        status = fail(text_str(&why));
+    else if (http_status != 200)
+        status = refused(wish, http_status, text_str(&body));
+    else if (wish->is_json)
+        status = print(text_str(&body));
+    else
+        status = print_page(wish, text_str(&body));
+    text_fini(&path);
+    text_fini(&body);
+    text_fini(&why);
+    return status;
+}
+
+int ctl_main(int argc, char **argv)
+{
+    struct wish wish = {.address = STR(ADDRESS_DEFAULT)};
+    if (!read_wish(argc, argv, &wish))
+        return EXIT_USAGE;
+    if (wish.is_help)
+        return print(str_from(usage));
+    if (!wish.command) {
+        (void)fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    return run(&wish);
+}
