@@ -160,8 +160,12 @@ static void sort_by_level(struct arena *arena, struct endpoint_set *set,
 {
     struct endpoint *sorted = arena_new_array(arena, struct endpoint, len);
     size_t next[LEVELS];
-    for (size_t i = 0; i < len; i++)
-        set->level_start[unsorted[i].level + 1]++;
+    for (size_t i = 0; i < len; i++) {
+        const struct endpoint *endpoint = &unsorted[i];
+        set->level_start[endpoint->level + 1]++;
+        if (set->max_weight[endpoint->level] < endpoint->weight)
+            set->max_weight[endpoint->level] = endpoint->weight;
+    }
     for (size_t level = 0; level < LEVELS; level++) {
         next[level] = set->level_start[level];
         set->level_start[level + 1] += set->level_start[level];

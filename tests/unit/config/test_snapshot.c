@@ -93,6 +93,19 @@ Test(snapshot, sorts_endpoints_by_how_near_they_are)
     cr_expect(str_eq(snapshot->vantage.zone, STR("a")));
 }
 
+Test(snapshot, knows_the_largest_weight_of_each_level)
+{
+    mesh_service(&mesh, WEB, "10.96.0.1", "http:80:8080");
+    mesh_workload(&mesh, "west", "here", "n1", "10.1.0.1", WEB)->capacity = 3;
+    mesh_workload(&mesh, "west", "heavy", "n1", "10.1.0.2", WEB)->capacity = 7;
+    mesh_workload(&mesh, "east", "other", "n9", "10.2.0.1", WEB)->capacity = 0;
+    snapshot = mesh_build(&mesh);
+    const struct endpoint_set *set = &service_of(WEB)->ports[0].v4;
+    cr_expect_eq(set->max_weight[LEVEL_NODE], 7);
+    cr_expect_eq(set->max_weight[LEVEL_ZONE], 0);
+    cr_expect_eq(set->max_weight[LEVEL_OTHER_CLUSTERS], 1);
+}
+
 Test(snapshot, without_a_locality_of_its_own_all_are_of_the_cluster)
 {
     mesh_service(&mesh, WEB, "10.96.0.1", "http:80:8080");
