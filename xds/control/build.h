@@ -1,9 +1,10 @@
 /*
  * build.h - the parts in which a registry is made; inside the room.
  *
- * The steps run in this order: workloads (from pods), services (who backs what), policies (who is selected), exports and
- * imports (the merge over clusters), peers' workloads, then everything is written out. Objects of this step are linked by
- * pointers and live in the scratch arena; what registry.h shows lives in the registry's own.
+ * The steps run in this order: workloads (from pods), services (who backs what), policies (who is
+ * selected), exports and imports (the merge over clusters), peers' workloads, then everything is
+ * written out. Objects of this step are linked by pointers and live in the scratch arena; what
+ * registry.h shows lives in the registry's own.
  */
 #ifndef ISTHMUS_XDS_CONTROL_BUILD_H
 #define ISTHMUS_XDS_CONTROL_BUILD_H
@@ -87,7 +88,8 @@ bool registry_has_namespace(const struct registry_builder *builder, struct str n
 /* selection.c: pods by label. The keys are told first, then the index is made. */
 void selection_need(struct registry_builder *builder, const struct label *selector, size_t n);
 void selection_index(struct registry_builder *builder);
-/* Calls each(owner, workload) for all that the selector (not empty) selects in the namespace, "" for all of them. */
+/* Calls each(owner, workload) for all that the selector (not empty) selects in the namespace, ""
+ * for all of them. */
 void selection_each(const struct registry_builder *builder, struct str namespace_,
                     const struct label *selector, size_t n,
                     void (*each)(void *owner, struct own_workload *workload), void *owner);
@@ -95,7 +97,8 @@ void selection_each(const struct registry_builder *builder, struct str namespace
 /* services.c: the index of services; and, once labels are indexed, who backs them. */
 void registry_add_services(struct registry_builder *builder);
 void registry_back_services(struct registry_builder *builder);
-enum app_protocol app_protocol_of(const struct k8s_service_port *port);
+/* A service's ports without targets: 0 means that the memberships say. */
+struct model_port *registry_service_ports(struct arena *arena, const struct k8s_service *service);
 
 /* policies.c: the policies, and whom they select. */
 void registry_need_policy_labels(struct registry_builder *builder);

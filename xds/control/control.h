@@ -1,19 +1,19 @@
 /*
  * control.h - the control process of one cluster: manifests in, resources out; certificates; peers.
  *
- *   manifests ──► registry ──► resources of this cluster ──┬──► set of the nodes  ──► delta xDS to every node
- *   peers' exports (delta xDS, each with a lease) ─────────┘
- *                 registry ──► this cluster's exports ─────────► set of the peers ──► delta xDS to every peer
- *   CSR + who asks ──► registry: does that node hold a pod of that identity? ──► embedded CA
+ *   manifests ──► registry ──► resources of this cluster ──┬──► set of the nodes  ──► delta xDS to
+ * every node peers' exports (delta xDS, each with a lease) ─────────┘ registry ──► this cluster's
+ * exports ─────────► set of the peers ──► delta xDS to every peer CSR + who asks ──► registry: does
+ * that node hold a pod of that identity? ──► embedded CA
  *
- * Everything is derived anew from its inputs when one changes (gathered over CONTROL_SETTLE_MS), so there is no state that
- * could drift; the resource sets send only what differs. Kept on disk: the CA's key, the ClusterSetIPs, each peer's last
- * bundle.
+ * Everything is derived anew from its inputs when one changes (gathered over CONTROL_SETTLE_MS), so
+ * there is no state that could drift; the resource sets send only what differs. Kept on disk: the
+ * CA's key, the ClusterSetIPs, each peer's last bundle.
  *
- * Failure modes: a manifest is broken (the last good set stays, the error is logged with its place and shown by status); a
- * peer is silent (its endpoints go unhealthy when the lease runs out, and come back with it); the disk is full (logged;
- * a new ClusterSetIP is not handed out before it is safely written); the VIP range is full (the service has no VIP, said in
- * status and log).
+ * Failure modes: a manifest is broken (the last good set stays, the error is logged with its place
+ * and shown by status); a peer is silent (its endpoints go unhealthy when the lease runs out, and
+ * come back with it); the disk is full (logged; a new ClusterSetIP is not handed out before it is
+ * safely written); the VIP range is full (the service has no VIP, said in status and log).
  *
  * Owner: proxy/run. Thread: the loop's.
  */
@@ -28,21 +28,26 @@
 
 struct control;
 
-/* Opens everything; the first read of the manifests must succeed. 0, or a negative enum err with what is wrong in *why
- * (several lines when manifests are). config is borrowed for the life of the control. */
+/* Opens everything; the first read of the manifests must succeed. 0, or a negative enum err with
+ * what is wrong in *why (several lines when manifests are). config is borrowed for the life of the
+ * control. */
 MUST_USE int control_open(struct loop *loop, const struct control_config *config,
                           struct meter *meter, struct control **out_control, struct text *why);
 /* Where xDS is served, for tests that asked for port 0. */
 struct addr control_addr(const struct control *control);
-/* True once manifests are read and the port is open. What is pending otherwise, as a sentence, in *why. */
+/* True once manifests are read and the port is open. What is pending otherwise, as a sentence, in
+ * *why. */
 bool control_is_ready(const struct control *control, struct text *why);
 void control_close(struct control *control);
 
-/* JSON for the admin port: {"cluster":...,"trust_domain":...,"manifests":{...,"error":...},"peers":[...],"nodes":[...],...}. */
+/* JSON for the admin port:
+ * {"cluster":...,"trust_domain":...,"manifests":{...,"error":...},"peers":[...],"nodes":[...],...}.
+ */
 void control_status_json(const struct control *control, struct text *out);
 /* {"services":[{"host":...,"vips":[...],"clusters":[...],"ports":[...],"conditions":[...]}...]} */
 void control_services_json(const struct control *control, struct text *out);
-/* {"endpoints":[{"service":...,"cluster":...,"workload":...,"address":...,"port":...,"ready":...}...]} */
+/* {"endpoints":[{"service":...,"cluster":...,"workload":...,"address":...,"port":...,"ready":...}...]}
+ */
 void control_endpoints_json(const struct control *control, struct text *out);
 
 #endif

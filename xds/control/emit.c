@@ -1,5 +1,5 @@
-/* This cluster's workloads, services, policies and bundles as resources: all of it for the nodes, what is exported for the
- * peers. */
+/* This cluster's workloads, services, policies and bundles as resources: all of it for the nodes,
+ * what is exported for the peers. */
 #include <string.h>
 
 #include "xds/control/build.h"
@@ -24,8 +24,7 @@ static bool is_exported(const struct backing *backing)
 static void write_memberships(struct arena *arena, struct own_workload *workload)
 {
     struct model_workload *model = &workload->model;
-    model->services =
-        arena_new_array(arena, struct model_membership, 2 * workload->n_backings);
+    model->services = arena_new_array(arena, struct model_membership, 2 * workload->n_backings);
     for (const struct backing *it = workload->backings; it; it = it->next_of_workload) {
         model->services[model->n_services++] = membership_of(it, it->service->local_name);
         if (!is_exported(it))
@@ -48,7 +47,8 @@ static void push(struct model_resource *list, size_t *n, struct model_resource r
     list[(*n)++] = resource;
 }
 
-/* Peers see what reaches the workload and who it is; not its node, its policies or what else it serves. */
+/* Peers see what reaches the workload and who it is; not its node, its policies or what else it
+ * serves. */
 static void share_workload(struct registry *registry, const struct own_workload *workload)
 {
     struct model_workload *model = arena_new(&registry->arena, struct model_workload);
@@ -63,24 +63,10 @@ static void share_workload(struct registry *registry, const struct own_workload 
         if (is_exported(it))
             model->services[model->n_services++] = membership_of(it, it->service->exported_name);
     push(registry->shared, &registry->n_shared,
-         (struct model_resource){
-             .kind = MODEL_WORKLOAD, .name = model->uid, .of.workload = model});
+         (struct model_resource){.kind = MODEL_WORKLOAD, .name = model->uid, .of.workload = model});
 }
 
-static struct model_port *service_ports(struct arena *arena, const struct k8s_service *service)
-{
-    struct model_port *ports = arena_new_array(arena, struct model_port, service->n_ports);
-    for (size_t i = 0; i < service->n_ports; i++)
-        ports[i] = (struct model_port){
-            .service_port = service->ports[i].port,
-            .app_protocol = app_protocol_of(&service->ports[i]),
-            .name = service->ports[i].name,
-            .is_udp = service->ports[i].is_udp,
-        };
-    return ports;
-}
-
-/* name is the resource's: "<namespace>/<host name>". Target ports stay 0: the memberships say. */
+/* name is the resource's: "<namespace>/<host name>". */
 static struct model_service *new_service(struct arena *arena, const struct own_service *from,
                                          struct str name)
 {
@@ -90,7 +76,7 @@ static struct model_service *new_service(struct arena *arena, const struct own_s
         .name = k8s->meta.name,
         .namespace_ = k8s->meta.namespace_,
         .hostname = str_sub(name, k8s->meta.namespace_.len + 1, name.len),
-        .ports = service_ports(arena, k8s),
+        .ports = registry_service_ports(arena, k8s),
         .n_ports = k8s->n_ports,
         .is_headless = k8s->type == SERVICE_HEADLESS,
         .allow_unhealthy = k8s->publish_not_ready,

@@ -1,10 +1,11 @@
 /*
- * The merge of the Multi-Cluster Services API: what all clusters export under one name is one service.
+ * The merge of the Multi-Cluster Services API: what all clusters export under one name is one
+ * service.
  *
- * The oldest export (by creation, then by the cluster's name, so that all clusters come to the same) decides what cannot
- * be both: the type, a port's number where a name is claimed twice, its name where a number is. Other ports are added.
- * An endpoint serves those ports of the result that its own cluster exports; that follows from the memberships, which
- * list just these.
+ * The oldest export (by creation, then by the cluster's name, so that all clusters come to the
+ * same) decides what cannot be both: the type, a port's number where a name is claimed twice, its
+ * name where a number is. Other ports are added. An endpoint serves those ports of the result that
+ * its own cluster exports; that follows from the memberships, which list just these.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,8 @@ struct merge {
     size_t n_constituents;
 };
 
-static void add_constituent(struct registry_builder *builder, struct str namespace_, struct str name,
-                            const struct constituent *with)
+static void add_constituent(struct registry_builder *builder, struct str namespace_,
+                            struct str name, const struct constituent *with)
 {
     struct merge *merge = key_find(&builder->imports, namespace_, name);
     if (!merge) {
@@ -46,28 +47,16 @@ static void add_constituent(struct registry_builder *builder, struct str namespa
     merge->n_constituents++;
 }
 
-/* ---- our own ---------------------------------------------------------------------------------------------------- */
-
-static struct model_port *export_ports(struct arena *arena, const struct k8s_service *service)
-{
-    struct model_port *ports = arena_new_array(arena, struct model_port, service->n_ports);
-    for (size_t i = 0; i < service->n_ports; i++)
-        ports[i] = (struct model_port){
-            .service_port = service->ports[i].port,
-            .app_protocol = app_protocol_of(&service->ports[i]),
-            .name = service->ports[i].name,
-            .is_udp = service->ports[i].is_udp,
-        };
-    return ports;
-}
+/* ---- our own
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void add_own(struct registry_builder *builder, const struct k8s_export *export_,
                     struct registry_export *row)
 {
     struct arena *arena = &builder->registry->arena;
     const struct object *meta = &export_->meta;
-    struct own_service *service =
-        key_find(&builder->service_by_name, meta->namespace_, meta->name);
+    struct own_service *service = key_find(&builder->service_by_name, meta->namespace_, meta->name);
     row->namespace_ = meta->namespace_;
     row->name = meta->name;
     if (!service) {
@@ -86,7 +75,7 @@ static void add_own(struct registry_builder *builder, const struct k8s_export *e
                     &(struct constituent){
                         .cluster = builder->config->cluster,
                         .created_ns = meta->created_ns,
-                        .ports = export_ports(arena, service->k8s),
+                        .ports = registry_service_ports(arena, service->k8s),
                         .n_ports = service->k8s->n_ports,
                         .is_headless = service->k8s->type == SERVICE_HEADLESS,
                         .allow_unhealthy = service->k8s->publish_not_ready,
@@ -112,7 +101,9 @@ static void add_own_exports(struct registry_builder *builder)
         qsort(registry->exports, set->n_exports, sizeof(*registry->exports), compare_exports);
 }
 
-/* ---- the peers' ------------------------------------------------------------------------------------------------- */
+/* ---- the peers'
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static struct model_port *copy_ports(struct arena *arena, const struct model_service *service)
 {
@@ -162,7 +153,9 @@ static void add_foreign_exports(struct registry_builder *builder, size_t peer_id
     text_fini(&why);
 }
 
-/* ---- the merge -------------------------------------------------------------------------------------------------- */
+/* ---- the merge
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int compare_constituents(const void *a, const void *b)
 {
@@ -251,7 +244,8 @@ static int compare_imports(const void *a, const void *b)
     return str_cmp(x->key, y->key);
 }
 
-/* What a ServiceImport manifest asks for; and the conflicts, which every export of the service is told. */
+/* What a ServiceImport manifest asks for; and the conflicts, which every export of the service is
+ * told. */
 static void annotate(struct registry_builder *builder)
 {
     struct registry *registry = builder->registry;
@@ -261,8 +255,7 @@ static void annotate(struct registry_builder *builder)
         map_put(&by_key, registry->imports[i].key, &registry->imports[i]);
     for (size_t i = 0; i < set->n_imports; i++) {
         const struct k8s_import *from = &set->imports[i];
-        struct registry_import *import =
-            key_find(&by_key, from->meta.namespace_, from->meta.name);
+        struct registry_import *import = key_find(&by_key, from->meta.namespace_, from->meta.name);
         for (size_t j = 0; import && j < from->n_addresses; j++)
             import->wanted[import->n_wanted++] = from->addresses[j];
     }
@@ -285,7 +278,8 @@ void registry_add_exports(struct registry_builder *builder)
     add_own_exports(builder);
     for (size_t i = 0; i < builder->input->n_peers; i++)
         add_foreign_exports(builder, i);
-    registry->imports = arena_new_array(&registry->arena, struct registry_import, builder->n_merges);
+    registry->imports =
+        arena_new_array(&registry->arena, struct registry_import, builder->n_merges);
     registry->n_imports = builder->n_merges;
     for (size_t i = 0; i < builder->n_merges; i++)
         import_one(builder, &builder->merges[i], &registry->imports[i]);

@@ -1,6 +1,7 @@
 /*
- * What a peer may say: the services it exports, and the workloads that serve these. Its cluster and trust domain are the
- * ones that it is configured with; nothing it sends can name, replace or shadow what belongs to somebody else.
+ * What a peer may say: the services it exports, and the workloads that serve these. Its cluster and
+ * trust domain are the ones that it is configured with; nothing it sends can name, replace or
+ * shadow what belongs to somebody else.
  */
 #include <stdarg.h>
 #include <string.h>
@@ -94,8 +95,8 @@ static const char *address_taken_by(const struct registry_builder *builder, cons
 static bool is_special(const struct ip *ip)
 {
     static const struct cidr special[] = {
-        {{4, {0}}, 8},           {{4, {127}}, 8},          {{4, {169, 254}}, 16}, {{4, {224}}, 3},
-        {{16, {0}}, 127},        {{16, {0xfe, 0x80}}, 10}, {{16, {0xff}}, 8},
+        {{4, {0}}, 8},    {{4, {127}}, 8},          {{4, {169, 254}}, 16}, {{4, {224}}, 3},
+        {{16, {0}}, 127}, {{16, {0xfe, 0x80}}, 10}, {{16, {0xff}}, 8},
     };
     for (size_t i = 0; i < ARRAY_LEN(special); i++)
         if (cidr_contains(&special[i], ip))
@@ -179,7 +180,8 @@ static void copy_memberships(struct taking *taking, struct model_workload *to,
     }
 }
 
-static struct model_workload *copy_workload(struct taking *taking, const struct model_workload *from)
+static struct model_workload *copy_workload(struct taking *taking,
+                                            const struct model_workload *from)
 {
     struct arena *arena = &taking->builder->registry->arena;
     struct model_workload *to = arena_new(arena, struct model_workload);

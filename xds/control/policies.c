@@ -1,9 +1,11 @@
-/* Policies get their scope: the root namespace's without a selector hold everywhere, those with one name their workloads. */
+/* Policies get their scope: the root namespace's without a selector hold everywhere, those with one
+ * name their workloads. */
 #include "xds/control/build.h"
 
 static bool has_selector(const struct k8s_policy *policy)
 {
-    return policy->has_selector && policy->n_selector > 0; /* an empty one selects all, as without */
+    return policy->has_selector &&
+           policy->n_selector > 0; /* an empty one selects all, as without */
 }
 
 void registry_need_policy_labels(struct registry_builder *builder)

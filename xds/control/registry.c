@@ -40,8 +40,7 @@ struct registry *registry_build(const struct registry_input *input)
         .registry = registry,
     };
     registry->n_peers = input->n_peers;
-    registry->peers =
-        arena_new_array(&registry->arena, struct registry_peer_row, input->n_peers);
+    registry->peers = arena_new_array(&registry->arena, struct registry_peer_row, input->n_peers);
     registry_add_workloads(&builder);
     registry_add_services(&builder);
     registry_need_policy_labels(&builder);

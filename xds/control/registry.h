@@ -1,16 +1,19 @@
 /*
- * registry.h - what the manifests of this cluster and the exports of its peers come to: one immutable generation of
- * resources for the nodes, resources for the peers, and who may have which certificate.
+ * registry.h - what the manifests of this cluster and the exports of its peers come to: one
+ * immutable generation of resources for the nodes, resources for the peers, and who may have which
+ * certificate.
  *
- * Pure: no I/O, no clock. registry_build() derives everything but the ClusterSetIPs; the caller has those assigned to
- * registry->imports (vips.h) and then calls registry_emit(), which lays out the two lists of resources.
+ * Pure: no I/O, no clock. registry_build() derives everything but the ClusterSetIPs; the caller has
+ * those assigned to registry->imports (vips.h) and then calls registry_emit(), which lays out the
+ * two lists of resources.
  *
- * A peer speaks for itself only. What it sends is taken over after its cluster and trust domain were forced or checked;
- * workloads may serve nothing but the clusterset services that the same peer exports; an address that is ours or another
- * peer's is refused. What was refused is counted and told in the peer's row.
+ * A peer speaks for itself only. What it sends is taken over after its cluster and trust domain
+ * were forced or checked; workloads may serve nothing but the clusterset services that the same
+ * peer exports; an address that is ours or another peer's is refused. What was refused is counted
+ * and told in the peer's row.
  *
- * Owner: registry_free(). Manifests are borrowed for the registry's life, the peers' resources for the call only.
- * Thread: one. Source: KEP-1645 for exports, imports and their conflicts.
+ * Owner: registry_free(). Manifests are borrowed for the registry's life, the peers' resources for
+ * the call only. Thread: one. Source: KEP-1645 for exports, imports and their conflicts.
  */
 #ifndef ISTHMUS_XDS_CONTROL_REGISTRY_H
 #define ISTHMUS_XDS_CONTROL_REGISTRY_H
@@ -57,7 +60,8 @@ struct registry_import { /* a clusterset service as this cluster sees it */
     unsigned conflicts;
     struct ip wanted[CLUSTERSET_RANGES_MAX]; /* what a ServiceImport manifest asks for */
     size_t n_wanted;
-    struct str problem; /* why an address is missing, "" when none is; set by whoever assigns them */
+    struct str
+        problem; /* why an address is missing, "" when none is; set by whoever assigns them */
 };
 
 struct registry_peer_row { /* what became of a peer's resources */
@@ -76,7 +80,7 @@ struct registry {
     size_t n_pods, n_services, n_policies; /* of this cluster, that became resources */
     size_t n_stray_endpoints;              /* of EndpointSlices, without a pod in the manifests */
     struct map nodes;                      /* name -> struct k8s_node */
-    struct map placements;                 /* "<node>/<namespace>/<service account>" -> its struct str */
+    struct map placements; /* "<node>/<namespace>/<service account>" -> its struct str */
     struct model_resource *own, *foreign, *shared; /* this cluster's, the peers', for the peers */
     size_t n_own, n_foreign, n_shared;
     const struct model_resource **for_nodes; /* registry_emit() */

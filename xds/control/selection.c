@@ -1,6 +1,7 @@
 /*
- * Pods by label. A selector's rarest label is looked up and only the pods that have it are compared, so that ten thousand
- * selectors over a hundred thousand pods stay cheap; only labels that some selector asks for are filed.
+ * Pods by label. A selector's rarest label is looked up and only the pods that have it are
+ * compared, so that ten thousand selectors over a hundred thousand pods stay cheap; only labels
+ * that some selector asks for are filed.
  */
 #include "xds/control/build.h"
 
@@ -59,8 +60,8 @@ void selection_index(struct registry_builder *builder)
 }
 
 static const struct label_bucket *rarest_bucket(const struct registry_builder *builder,
-                                                struct str namespace_,
-                                                const struct label *selector, size_t n)
+                                                struct str namespace_, const struct label *selector,
+                                                size_t n)
 {
     static const struct label_bucket none;
     const struct label_bucket *rarest = NULL;

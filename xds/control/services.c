@@ -1,22 +1,22 @@
 /*
  * Services and who backs them: from EndpointSlices where there are any, else from the selector.
  *
- * Slices name ports and pods; what they list beside the pods of the manifests (an address outside of the cluster) is no
- * workload and is counted. One pod may stand in several slices of a service (one a family; while it is moved between
- * them): it is one backing, ready if one of them says so.
+ * Slices name ports and pods; what they list beside the pods of the manifests (an address outside
+ * of the cluster) is no workload and is counted. One pod may stand in several slices of a service
+ * (one a family; while it is moved between them): it is one backing, ready if one of them says so.
  */
 #include <string.h>
 
 #include "xds/control/build.h"
 
-enum app_protocol app_protocol_of(const struct k8s_service_port *port)
+static enum app_protocol app_protocol_of(const struct k8s_service_port *port)
 {
     static const struct {
         const char *word;
         enum app_protocol protocol;
     } words[] = {
-        {"http", APP_HTTP11},  {"http2", APP_HTTP2}, {"kubernetes.io/h2c", APP_HTTP2},
-        {"grpc", APP_GRPC},    {"tcp", APP_TCP},     {"tls", APP_TLS},
+        {"http", APP_HTTP11}, {"http2", APP_HTTP2}, {"kubernetes.io/h2c", APP_HTTP2},
+        {"grpc", APP_GRPC},   {"tcp", APP_TCP},     {"tls", APP_TLS},
         {"https", APP_TLS},
     };
     struct str word = port->app_protocol, head, tail;
@@ -31,6 +31,19 @@ enum app_protocol app_protocol_of(const struct k8s_service_port *port)
     return APP_UNKNOWN;
 }
 
+struct model_port *registry_service_ports(struct arena *arena, const struct k8s_service *service)
+{
+    struct model_port *ports = arena_new_array(arena, struct model_port, service->n_ports);
+    for (size_t i = 0; i < service->n_ports; i++)
+        ports[i] = (struct model_port){
+            .service_port = service->ports[i].port,
+            .app_protocol = app_protocol_of(&service->ports[i]),
+            .name = service->ports[i].name,
+            .is_udp = service->ports[i].is_udp,
+        };
+    return ports;
+}
+
 static struct str host_name(struct arena *arena, const struct object *meta, struct str domain)
 {
     return arena_printf(arena, "%.*s/%.*s.%.*s.%.*s", STR_ARG(meta->namespace_),
@@ -41,9 +54,8 @@ static void mark_slices(struct registry_builder *builder)
 {
     const struct manifests *set = builder->manifests;
     for (size_t i = 0; i < set->n_slices; i++) {
-        struct own_service *service = key_find(&builder->service_by_name,
-                                               set->slices[i].meta.namespace_,
-                                               set->slices[i].service);
+        struct own_service *service = key_find(
+            &builder->service_by_name, set->slices[i].meta.namespace_, set->slices[i].service);
         if (service)
             service->has_slices = true;
     }
@@ -53,8 +65,8 @@ void registry_add_services(struct registry_builder *builder)
 {
     const struct manifests *set = builder->manifests;
     struct arena *arena = &builder->registry->arena;
-    struct str domain = arena_printf(&builder->scratch, "svc.%.*s",
-                                     STR_ARG(builder->config->cluster_domain));
+    struct str domain =
+        arena_printf(&builder->scratch, "svc.%.*s", STR_ARG(builder->config->cluster_domain));
     builder->services = arena_new_array(&builder->scratch, struct own_service, set->n_services);
     for (size_t i = 0; i < set->n_services; i++) {
         struct own_service *service = &builder->services[builder->n_services++];
@@ -128,7 +140,9 @@ static void back(struct registry_builder *builder, const struct backing *with)
     workload->n_backings++;
 }
 
-/* ---- from slices ------------------------------------------------------------------------------------------------ */
+/* ---- from slices
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static uint16_t slice_port(const struct k8s_endpoint_slice *slice,
                            const struct k8s_service_port *port)
@@ -139,7 +153,8 @@ static uint16_t slice_port(const struct k8s_endpoint_slice *slice,
     return 0;
 }
 
-/* The service's ports with where the slice's endpoints serve them; those it does not name are left out. */
+/* The service's ports with where the slice's endpoints serve them; those it does not name are left
+ * out. */
 static struct model_port *slice_ports(struct arena *arena, const struct k8s_service *service,
                                       const struct k8s_endpoint_slice *slice, size_t *out_n)
 {
@@ -203,7 +218,8 @@ static void back_from_slices(struct registry_builder *builder)
     }
 }
 
-/* Kubernetes' rule: as long as nobody is ready, those that still serve while they go are better than none. */
+/* Kubernetes' rule: as long as nobody is ready, those that still serve while they go are better
+ * than none. */
 static void use_draining(struct own_service *service)
 {
     for (struct backing *it = service->backings; it; it = it->next_of_service)
@@ -213,7 +229,8 @@ static void use_draining(struct own_service *service)
         it->is_ready = it->is_draining;
 }
 
-/* ---- from selectors --------------------------------------------------------------------------------------------- */
+/* ---- from selectors
+ * --------------------------------------------------------------------------------------------- */
 
 struct selecting {
     struct registry_builder *builder;

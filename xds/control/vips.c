@@ -21,9 +21,9 @@ struct vips {
     struct text path, written; /* written: what is in the file */
     struct range ranges[CLUSTERSET_RANGES_MAX];
     size_t n_ranges;
-    struct map by_name;   /* "<range><name>" -> struct vip */
-    struct map by_ip;     /* -> struct vip, or &asked_for for one that a manifest claims */
-    struct map told;      /* names that were told to have no address -> their heap copies */
+    struct map by_name; /* "<range><name>" -> struct vip */
+    struct map by_ip;   /* -> struct vip, or &asked_for for one that a manifest claims */
+    struct map told;    /* names that were told to have no address -> their heap copies */
     uint64_t turn;
 };
 
@@ -71,7 +71,9 @@ static size_t range_size(const struct range *range)
     return range->last < range->first ? 0 : (size_t)(range->last - range->first) + 1;
 }
 
-/* ---- allocations ------------------------------------------------------------------------------------------------ */
+/* ---- allocations
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static struct vip *find(const struct vips *vips, size_t range_idx, struct str name)
 {
@@ -155,9 +157,11 @@ static struct vip *allocate(struct vips *vips, size_t range_idx, struct str name
     return put(vips, range_idx, name, ip);
 }
 
-/* ---- addresses that manifests ask for --------------------------------------------------------------------------- */
+/* ---- addresses that manifests ask for
+ * --------------------------------------------------------------------------- */
 
-/* In the way: another service that has the address now, in this turn. One that is gone makes room. */
+/* In the way: another service that has the address now, in this turn. One that is gone makes room.
+ */
 static bool is_in_the_way(struct vips *vips, const struct vip_request *request, const struct ip *ip)
 {
     void *holder = map_find(&vips->by_ip, ip_key(ip));
@@ -189,7 +193,8 @@ static void take_wanted(struct vips *vips, struct vip_request *request)
     for (size_t i = 0; i < request->n_wanted; i++) {
         const struct ip *ip = &request->wanted[i];
         if (is_in_the_way(vips, request, ip)) {
-            text_addf(&request->problem, "%s that its ServiceImport asks for belongs to another service",
+            text_addf(&request->problem,
+                      "%s that its ServiceImport asks for belongs to another service",
                       ip_text(ip, buf));
             continue;
         }
@@ -228,7 +233,9 @@ static bool has_family(const struct vip_request *request, uint8_t ip_len)
     return false;
 }
 
-/* ---- a turn ----------------------------------------------------------------------------------------------------- */
+/* ---- a turn
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void mark_present(struct vips *vips, const struct vip_request *requests, size_t n_requests)
 {
@@ -262,7 +269,7 @@ static void bound_gone(struct vips *vips, struct gone *gone)
         drop(vips, gone->vips[gone->next++]);
 }
 
-static void tell_full(struct vips *vips, const struct range *range, struct vip_request *request)
+static void tell_full(const struct range *range, struct vip_request *request)
 {
     char buf[IP_TEXT_MAX];
     text_addf(&request->problem, "%sthe ClusterSetIP range %s/%u is full: %.*s gets no address",
@@ -286,7 +293,7 @@ static void assign_range(struct vips *vips, size_t range_idx, struct vip_request
         if (vip)
             vip->turn = vips->turn;
         else
-            tell_full(vips, range, &requests[i]);
+            tell_full(range, &requests[i]);
     }
     mem_free(gone.vips);
 }
@@ -359,15 +366,17 @@ int vips_assign(struct vips *vips, struct vip_request *requests, size_t n_reques
     give_back_wanted(vips, requests, n_requests);
     int err = save(vips);
     if (err < 0)
-        log_error("the ClusterSetIPs could not be written",
-                  log_str("path", text_str(&vips->path)), log_err("error", err));
+        log_error("the ClusterSetIPs could not be written", log_str("path", text_str(&vips->path)),
+                  log_err("error", err));
     for (size_t i = 0; i < n_requests; i++)
         hand_out(vips, &requests[i], err == 0);
     tell_new_problems(vips, requests, n_requests);
     return err;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static bool load_one(void *owner, struct str name, const struct ip *ip, int64_t gone_since_ns)
 {

@@ -83,8 +83,8 @@ int vips_file_read(struct str content,
                    void *owner, struct text *why)
 {
     json_error_t error;
-    json_t *root = json_loadb(content.ptr ? content.ptr : "", content.len, JSON_REJECT_DUPLICATES,
-                              &error);
+    json_t *root =
+        json_loadb(content.ptr ? content.ptr : "", content.len, JSON_REJECT_DUPLICATES, &error);
     int err = 0;
     if (!root) {
         text_addf(why, "line %d: %s", error.line, error.text);

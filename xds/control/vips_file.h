@@ -1,6 +1,7 @@
 /*
- * vips_file.h - the ClusterSetIPs as JSON: {"version": 1, "addresses": [{"service": "ns/name", "address": "10.201.0.7",
- * "goneSince": 0}, ...]}, sorted by service, goneSince in ns since 1970 (0: the service exists).
+ * vips_file.h - the ClusterSetIPs as JSON: {"version": 1, "addresses": [{"service": "ns/name",
+ * "address": "10.201.0.7", "goneSince": 0}, ...]}, sorted by service, goneSince in ns since 1970
+ * (0: the service exists).
  *
  * Thread: one. Errors: -ERR_INVALID with a sentence appended to *why.
  */

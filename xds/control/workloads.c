@@ -13,7 +13,8 @@ static struct str first_of(struct str a, struct str b)
     return str_is_empty(a) ? b : a;
 }
 
-/* An object cannot be in a namespace that does not exist, so sets written by hand may leave the Namespace out. */
+/* An object cannot be in a namespace that does not exist, so sets written by hand may leave the
+ * Namespace out. */
 static void imply_namespace(struct registry_builder *builder, const struct object *meta)
 {
     static struct k8s_namespace implied;
@@ -41,7 +42,8 @@ bool registry_has_namespace(const struct registry_builder *builder, struct str n
     return map_find(&builder->namespaces, namespace_) != NULL;
 }
 
-/* What made the pod: a Deployment's ReplicaSet is called after it, with the hash of the pod's template behind. */
+/* What made the pod: a Deployment's ReplicaSet is called after it, with the hash of the pod's
+ * template behind. */
 static struct str workload_name(const struct k8s_pod *pod)
 {
     struct str name = pod->owner_name, hash = label_of(&pod->meta, "pod-template-hash");
@@ -104,12 +106,13 @@ static void fill_workload(const struct registry_builder *builder, struct own_wor
         manifests_is_enrolled(pod, map_find(&builder->namespaces, pod->meta.namespace_));
 }
 
-/* Pods of the host's network share its addresses, so a pod with an address of its own is the better match. */
+/* Pods of the host's network share its addresses, so a pod with an address of its own is the better
+ * match. */
 static void file_workload(struct registry_builder *builder, struct own_workload *workload)
 {
     const struct model_workload *model = &workload->model;
-    map_put(&builder->workload_by_pod,
-            key_make(&builder->scratch, model->namespace_, model->name), workload);
+    map_put(&builder->workload_by_pod, key_make(&builder->scratch, model->namespace_, model->name),
+            workload);
     for (size_t i = 0; i < model->n_addresses; i++) {
         struct str key = ip_key(&model->addresses[i]);
         const struct own_workload *before = map_find(&builder->workload_by_ip, key);

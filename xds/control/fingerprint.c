@@ -1,0 +1,41 @@
+#include "xds/control/fingerprint.h"
+
+#include <sys/stat.h>
+
+#include "config/files.h"
+
+struct file_print { /* hashed as bytes: no padding between equal types */
+    int64_t size, mtime_s, mtime_ns, ctime_s, ctime_ns;
+    uint64_t inode;
+};
+
+static uint64_t add_file(uint64_t hash, struct str path)
+{
+    struct stat info;
+    struct file_print print = {0};
+    if (stat(path.ptr, &info) == 0)
+        print = (struct file_print){
+            .size = info.st_size,
+            .mtime_s = info.st_mtim.tv_sec,
+            .mtime_ns = info.st_mtim.tv_nsec,
+            .ctime_s = info.st_ctim.tv_sec,
+            .ctime_ns = info.st_ctim.tv_nsec,
+            .inode = info.st_ino,
+        };
+    return str_hash(str_of(&print, sizeof(print)), str_hash(path, hash));
+}
+
+uint64_t folder_fingerprint(const char *path)
+{
+    struct arena arena = {0};
+    struct diag diag = {0};
+    struct str *paths = NULL;
+    size_t n = 0;
+    uint64_t hash = 0;
+    if (files_find(path, &arena, &paths, &n, &diag))
+        for (size_t i = 0; i < n; i++)
+            hash = add_file(hash, paths[i]);
+    diag_fini(&diag);
+    arena_fini(&arena);
+    return hash;
+}

@@ -1,0 +1,74 @@
+#include "certs/bundle.h"
+#include "proxy/base/log.h"
+#include "xds/control/inside.h"
+
+/* The roots of one trust domain, from everyone who speaks for it, each text once. */
+static void gather(const struct control *control, struct str trust_domain, struct text *out)
+{
+    if (str_eq(trust_domain, control->config->trust_domain))
+        text_add(out, ca_root_pem(control->ca));
+    for (size_t i = 0; i < control->n_peers; i++) {
+        struct str roots = control->peers[i] ? peer_roots(control->peers[i]) : (struct str){0};
+        if (!str_eq(control->config->peers[i].trust_domain, trust_domain) || str_is_empty(roots) ||
+            str_contains(text_str(out), roots))
+            continue;
+        if (out->len > 0 && !str_ends_with(text_str(out), STR("\n")))
+            text_addc(out, '\n');
+        text_add(out, roots);
+    }
+}
+
+static bool is_known(const struct model_bundle *bundles, size_t n, struct str trust_domain)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq(bundles[i].trust_domain, trust_domain))
+            return true;
+    return false;
+}
+
+struct model_bundle *control_bundles(const struct control *control, struct arena *arena,
+                                     size_t *out_n)
+{
+    struct model_bundle *bundles =
+        arena_new_array(arena, struct model_bundle, control->n_peers + 1);
+    size_t n = 0;
+    for (size_t i = 0; i <= control->n_peers; i++) {
+        struct str trust_domain =
+            i ? control->config->peers[i - 1].trust_domain : control->config->trust_domain;
+        struct text roots = {0};
+        if (is_known(bundles, n, trust_domain))
+            continue;
+        gather(control, trust_domain, &roots);
+        if (roots.len > 0)
+            bundles[n++] = (struct model_bundle){trust_domain, arena_str(arena, text_str(&roots))};
+        text_fini(&roots);
+    }
+    *out_n = n;
+    return bundles;
+}
+
+void control_rebuild_trust(struct control *control)
+{
+    struct arena arena = {0};
+    struct text why = {0};
+    size_t n;
+    const struct model_bundle *bundles = control_bundles(control, &arena, &n);
+    struct trust *trust = trust_new();
+    for (size_t i = 0; i < n; i++) {
+        struct trust *next;
+        text_clear(&why);
+        if (trust_with(trust, bundles[i].trust_domain, bundles[i].pem, &next, &why) < 0) {
+            log_error("roots were refused", log_str("trust_domain", bundles[i].trust_domain),
+                      log_str("why", text_str(&why)));
+            continue;
+        }
+        trust_unref(trust);
+        trust = next;
+    }
+    if (control->trust)
+        trust_unref(control->trust);
+    control->trust = trust;
+    control->trust_view = trust;
+    text_fini(&why);
+    arena_fini(&arena);
+}
