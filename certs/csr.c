@@ -148,3 +148,8 @@ int csr_read(struct str pem, char *out_id, EVP_PKEY **out_key, const char **out_
     *out_why = why;
     return -ERR_INVALID;
 }
+
+void csr_key_free(EVP_PKEY *key)
+{
+    EVP_PKEY_free(key);
+}

@@ -19,4 +19,7 @@ MUST_USE int csr_make(struct str id, EVP_PKEY **out_key, struct text *out_pem);
  * -ERR_INVALID with *out_why constant. */
 MUST_USE int csr_read(struct str pem, char *out_id, EVP_PKEY **out_key, const char **out_why);
 
+/* Frees a key of either, for rooms that do not speak OpenSSL themselves. Accepts NULL. */
+void csr_key_free(EVP_PKEY *key);
+
 #endif

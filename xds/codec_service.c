@@ -25,9 +25,11 @@ static void add_details(const struct model_service *service, const struct codec_
 {
     Isthmus__V1alpha1__ServiceDetails details = ISTHMUS__V1ALPHA1__SERVICE_DETAILS__INIT;
 
-    if (ports->n_details == 0 && service->is_headless == (service->n_addresses == 0))
+    if (ports->n_details == 0 && service->is_headless == (service->n_addresses == 0) &&
+        service->created_ns == 0)
         return;
     details.is_headless = service->is_headless;
+    details.created_ns = service->created_ns;
     details.ports = ports->details;
     details.n_ports = ports->n_details;
     message->extensions = arena_new(arena, Istio__Workload__Extension *);
@@ -96,6 +98,7 @@ static int read_details(const Istio__Workload__Service *message, struct model_se
     if (!details)
         return -ERR_INVALID;
     service->is_headless = details->is_headless;
+    service->created_ns = details->created_ns;
     ports->details = details->ports;
     ports->n_details = details->n_ports;
     return 0;
