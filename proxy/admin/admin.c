@@ -176,13 +176,17 @@ static const struct admin_page *find_page(const struct admin *admin, struct str 
     return NULL;
 }
 
-/* The name of a Host field, with the port taken off. */
+/* The name of a Host field, with the port taken off; as it is when it is malformed, which is then
+ * no name of ours. */
 static struct str host_name(struct str host)
 {
     struct str name, rest;
-    if (str_starts_with(host, STR("[")) && str_rsplit(host, ']', &name, &rest))
+    if (str_starts_with(host, STR("[")) && str_rsplit(host, ']', &name, &rest) &&
+        (str_is_empty(rest) || str_starts_with(rest, STR(":"))))
         return str_sub(name, 1, name.len - 1);
-    return str_rsplit(host, ':', &name, &rest) ? name : host;
+    if (!str_starts_with(host, STR("[")) && str_split(host, ':', &name, &rest))
+        return name;
+    return host;
 }
 
 /* A page of a foreign origin can point its own name at 127.0.0.1 and then read what it likes: it
