@@ -10,6 +10,7 @@
 #ifndef ISTHMUS_HTTP_H1_SERVER_H
 #define ISTHMUS_HTTP_H1_SERVER_H
 
+#include "proxy/base/arena.h"
 #include "proxy/base/text.h"
 #include "proxy/io/tcp.h"
 

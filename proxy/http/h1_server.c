@@ -1,0 +1,540 @@
+/*
+ * h1_server.c - connections of the admin ports, one request at a time.
+ *
+ *            whole request        h1_answer()             keep-alive
+ *  READING ───────────────► HANDLING ─────────► ANSWERING ──────────► READING
+ *     │ malformed, too large, too slow               │ else
+ *     └──────────────► ANSWERING (its status) ──────►┴► closed
+ *
+ * While a request is handled or answered the connection is paused, and what came with the same read waits; so a client
+ * that sends ahead makes us keep one read. The answer goes out in pieces as the client takes them.
+ */
+#include "proxy/http/h1_server.h"
+
+#include <llhttp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/base/sm.h"
+
+#define HEAD_MAX        ((size_t)16384)
+#define BODY_MAX        ((size_t)65536)
+#define CONNECTIONS_MAX 64u
+#define REQUEST_NS      (10 * NS_PER_SEC)
+#define IDLE_NS         (60 * NS_PER_SEC)
+#define PIECE_BYTES     ((size_t)32768)
+#define FIELD_OVERHEAD  4 /* ": " and the line's end */
+
+enum conn_state { CONN_READING, CONN_HANDLING, CONN_ANSWERING, CONN_STATES };
+
+static const struct sm_rule conn_rules[CONN_STATES] = {
+    [CONN_READING] = {"reading", SM_TO(CONN_HANDLING) | SM_TO(CONN_ANSWERING)},
+    [CONN_HANDLING] = {"handling", SM_TO(CONN_ANSWERING)},
+    [CONN_ANSWERING] = {"answering", SM_TO(CONN_READING)},
+};
+
+struct h1_server {
+    struct loop *loop;
+    struct listener *listener;
+    void (*handle)(void *owner, struct h1_exchange *exchange, const struct h1_request *request);
+    void *owner;
+    struct list conns;
+    unsigned n_conns;
+    struct addr addr;
+    bool is_closed;
+};
+
+struct h1_exchange {
+    struct h1_conn *conn; /* NULL: the client is gone */
+    struct arena arena;   /* what the request points into */
+    struct h1_request request;
+};
+
+enum h1_header { HEADER_OTHER, HEADER_HOST, HEADER_ACCEPT_ENCODING, HEADER_TRANSFER_ENCODING };
+
+struct h1_conn {
+    struct list link;
+    struct h1_server *server;
+    struct stream *stream;
+    int state;
+    llhttp_t parser;
+    struct timer timer;
+    struct task task; /* goes on with what came early */
+    struct slice early;
+    struct h1_exchange *exchange; /* while HANDLING */
+    /* The request being read. */
+    size_t head_bytes;
+    struct text url, name, value, body, host, accept_encoding;
+    unsigned n_hosts;
+    enum h1_header header;
+    unsigned refusal; /* the status it is refused with, 0 for none */
+    bool is_begun;
+    bool is_whole;
+    /* The answer being written. */
+    struct text answer;
+    size_t answer_at;
+    bool is_head; /* HEAD: no body */
+    bool keeps_alive;
+    bool is_closed;
+};
+
+/* ------------------------------------------------------------------ the parser's callbacks */
+
+static int refuse(struct h1_conn *conn, unsigned status)
+{
+    if (!conn->refusal)
+        conn->refusal = status;
+    return -1;
+}
+
+static int take_head(struct h1_conn *conn, struct text *text, const char *at, size_t len,
+                     unsigned status)
+{
+    conn->head_bytes += len;
+    if (conn->head_bytes > HEAD_MAX)
+        return refuse(conn, status);
+    text_add(text, str_of(at, len));
+    return 0;
+}
+
+static int on_url(llhttp_t *parser, const char *at, size_t len)
+{
+    struct h1_conn *conn = parser->data;
+
+    return take_head(conn, &conn->url, at, len, 414);
+}
+
+static int on_name(llhttp_t *parser, const char *at, size_t len)
+{
+    struct h1_conn *conn = parser->data;
+
+    return take_head(conn, &conn->name, at, len, 431);
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t len)
+{
+    struct h1_conn *conn = parser->data;
+
+    return take_head(conn, &conn->value, at, len, 431);
+}
+
+static int keep_field(struct h1_conn *conn)
+{
+    struct str name = text_str(&conn->name);
+    struct str value = text_str(&conn->value);
+
+    if (str_eq_ci(name, STR("host"))) {
+        if (conn->n_hosts++ > 0)
+            return refuse(conn, 400);
+        text_add(&conn->host, value);
+    } else if (str_eq_ci(name, STR("accept-encoding"))) {
+        if (conn->accept_encoding.len > 0)
+            text_add(&conn->accept_encoding, STR(", "));
+        text_add(&conn->accept_encoding, value);
+    } else if (str_eq_ci(name, STR("transfer-encoding")) && !str_eq_ci(value, STR("chunked"))) {
+        return refuse(conn, 501);
+    }
+    return 0;
+}
+
+static int on_value_complete(llhttp_t *parser)
+{
+    struct h1_conn *conn = parser->data;
+    int rv = keep_field(conn);
+
+    conn->head_bytes += FIELD_OVERHEAD;
+    text_clear(&conn->name);
+    text_clear(&conn->value);
+    if (conn->head_bytes > HEAD_MAX)
+        return refuse(conn, 431);
+    return rv;
+}
+
+/* The target in origin form, of visible characters only. */
+static bool is_good_target(struct str url)
+{
+    if (url.len == 0 || url.ptr[0] != '/')
+        return false;
+    for (size_t i = 0; i < url.len; i++) {
+        if (url.ptr[i] <= 0x20 || url.ptr[i] == 0x7f || url.ptr[i] == '#')
+            return false;
+    }
+    return true;
+}
+
+static int on_headers_complete(llhttp_t *parser)
+{
+    struct h1_conn *conn = parser->data;
+    bool is_1_1 = parser->http_major == 1 && parser->http_minor == 1;
+    bool is_1_0 = parser->http_major == 1 && parser->http_minor == 0;
+
+    if (!is_1_1 && !is_1_0)
+        return refuse(conn, 505);
+    if (parser->method == HTTP_CONNECT || parser->upgrade)
+        return refuse(conn, 501);
+    if (!is_good_target(text_str(&conn->url)) || (is_1_1 && conn->n_hosts != 1))
+        return refuse(conn, 400);
+    if (is_1_0 && (parser->flags & F_TRANSFER_ENCODING))
+        return refuse(conn, 400);
+    if ((parser->flags & F_CONTENT_LENGTH) && parser->content_length > BODY_MAX)
+        return refuse(conn, 413);
+    return 0;
+}
+
+static int on_body(llhttp_t *parser, const char *at, size_t len)
+{
+    struct h1_conn *conn = parser->data;
+
+    if (conn->body.len + len > BODY_MAX)
+        return refuse(conn, 413);
+    text_add(&conn->body, str_of(at, len));
+    return 0;
+}
+
+static int on_message_complete(llhttp_t *parser)
+{
+    struct h1_conn *conn = parser->data;
+
+    conn->is_whole = true;
+    conn->is_head = parser->method == HTTP_HEAD;
+    conn->keeps_alive = llhttp_should_keep_alive(parser) != 0;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t parser_settings = {
+    .on_url = on_url,
+    .on_header_field = on_name,
+    .on_header_value = on_value,
+    .on_header_value_complete = on_value_complete,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+};
+
+/* ------------------------------------------------------------------ a connection's end */
+
+static void free_conn(void *ptr)
+{
+    struct h1_conn *conn = ptr;
+    struct text *texts[] = {&conn->url,  &conn->name,            &conn->value, &conn->body,
+                            &conn->host, &conn->accept_encoding, &conn->answer};
+
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        text_fini(texts[i]);
+    mem_free(conn);
+}
+
+static void close_conn(struct h1_conn *conn, int err)
+{
+    if (conn->is_closed)
+        return;
+    conn->is_closed = true;
+    if (conn->exchange)
+        conn->exchange->conn = NULL;
+    timer_stop(&conn->timer);
+    task_cancel(&conn->task);
+    list_remove(&conn->link);
+    conn->server->n_conns--;
+    slice_release(conn->early);
+    if (err == 0)
+        stream_shutdown(conn->stream);
+    stream_close(conn->stream, err);
+    loop_bury(conn->server->loop, conn, free_conn);
+}
+
+static void on_timeout(struct timer *timer);
+
+static void wait_at_most(struct h1_conn *conn, uint64_t after_ns)
+{
+    timer_start(conn->server->loop, &conn->timer, after_ns, on_timeout);
+}
+
+/* ------------------------------------------------------------------ answering */
+
+static const char *reason_of(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *reason;
+    } rows[] = {
+        {200, "OK"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {304, "Not Modified"},
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].status == status)
+            return rows[i].reason;
+    }
+    return "Status"; /* a reason phrase means nothing, RFC 9112 section 4 */
+}
+
+static void to_reading(struct h1_conn *conn)
+{
+    struct text *texts[] = {&conn->url,  &conn->name,            &conn->value, &conn->body,
+                            &conn->host, &conn->accept_encoding, &conn->answer};
+
+    sm_move(conn_rules, &conn->state, CONN_READING);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        text_fini(texts[i]);
+    conn->head_bytes = 0;
+    conn->n_hosts = 0;
+    conn->is_begun = false;
+    conn->is_whole = false;
+    conn->answer_at = 0;
+    wait_at_most(conn, IDLE_NS);
+    llhttp_resume(&conn->parser);
+    loop_defer(conn->server->loop, &conn->task);
+}
+
+static void pump_answer(struct h1_conn *conn)
+{
+    bool go_on = true;
+
+    while (go_on && conn->answer_at < conn->answer.len) {
+        size_t left = conn->answer.len - conn->answer_at;
+        size_t len = left < PIECE_BYTES ? left : PIECE_BYTES;
+
+        go_on = stream_write_copy(conn->stream, conn->answer.ptr + conn->answer_at, len);
+        conn->answer_at += len;
+    }
+    if (conn->answer_at < conn->answer.len)
+        wait_at_most(conn, IDLE_NS);
+    else if (conn->keeps_alive)
+        to_reading(conn);
+    else
+        close_conn(conn, 0);
+}
+
+static void to_answering(struct h1_conn *conn, unsigned status, const char *content_type,
+                         struct str body)
+{
+    bool has_length = status >= 200 && status != 204 && status != 304;
+
+    sm_move(conn_rules, &conn->state, CONN_ANSWERING);
+    conn->answer.limit = SIZE_MAX; /* whoever made the body has bounded it */
+    text_addf(&conn->answer, "HTTP/1.1 %u %s\r\n", status, reason_of(status));
+    if (has_length)
+        text_addf(&conn->answer, "Content-Type: %s\r\nContent-Length: %zu\r\n", content_type,
+                  body.len);
+    text_addf(&conn->answer, "Connection: %s\r\n\r\n", conn->keeps_alive ? "keep-alive" : "close");
+    if (has_length && !conn->is_head)
+        text_add(&conn->answer, body);
+    pump_answer(conn);
+}
+
+static void answer_refusal(struct h1_conn *conn, unsigned status)
+{
+    char body[64];
+    int len = snprintf(body, sizeof(body), "%s\n", reason_of(status));
+
+    stream_pause(conn->stream);
+    conn->keeps_alive = false;
+    to_answering(conn, status, "text/plain", str_of(body, (size_t)len));
+}
+
+void h1_answer(struct h1_exchange *exchange, unsigned status, const char *content_type,
+               struct str body)
+{
+    struct h1_conn *conn = exchange->conn;
+
+    ensure(status >= 100 && status <= 599);
+    if (conn) {
+        conn->exchange = NULL;
+        to_answering(conn, status, content_type, body);
+    }
+    arena_fini(&exchange->arena);
+    mem_free(exchange);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+static struct h1_exchange *new_exchange(struct h1_conn *conn)
+{
+    struct h1_exchange *exchange = mem_new(struct h1_exchange);
+    struct h1_request *request = &exchange->request;
+    struct arena *arena = &exchange->arena;
+    struct str url = arena_str(arena, text_str(&conn->url));
+
+    exchange->conn = conn;
+    request->method =
+        arena_str(arena, str_from(llhttp_method_name((llhttp_method_t)conn->parser.method)));
+    request->path = url;
+    (void)str_split(url, '?', &request->path, &request->query);
+    request->body = arena_str(arena, text_str(&conn->body));
+    request->host = arena_str(arena, text_str(&conn->host));
+    request->accept_encoding = arena_str(arena, text_str(&conn->accept_encoding));
+    return exchange;
+}
+
+static void to_handling(struct h1_conn *conn)
+{
+    struct h1_exchange *exchange = new_exchange(conn);
+
+    sm_move(conn_rules, &conn->state, CONN_HANDLING);
+    timer_stop(&conn->timer);
+    stream_pause(conn->stream);
+    conn->exchange = exchange;
+    conn->server->handle(conn->server->owner, exchange, &exchange->request);
+}
+
+/* Takes from the bytes what belongs to the request; what follows it waits. */
+static void read_request(struct h1_conn *conn, struct slice bytes)
+{
+    enum llhttp_errno code = llhttp_execute(&conn->parser, (const char *)bytes.ptr, bytes.len);
+
+    if (conn->is_whole) {
+        const char *end = llhttp_get_error_pos(&conn->parser);
+        size_t used = (size_t)(end - (const char *)bytes.ptr);
+
+        conn->early = slice_sub(bytes, used, bytes.len - used);
+        to_handling(conn);
+    } else if (code != HPE_OK) {
+        answer_refusal(conn, conn->refusal ? conn->refusal : 400);
+    }
+}
+
+static void on_data(void *owner, struct slice bytes)
+{
+    struct h1_conn *conn = owner;
+
+    if (conn->state != CONN_READING)
+        return;
+    if (!conn->is_begun)
+        wait_at_most(conn, REQUEST_NS); /* for all of it, however it drips */
+    conn->is_begun = true;
+    read_request(conn, bytes);
+}
+
+static void go_on(struct task *task)
+{
+    struct h1_conn *conn = container_of(task, struct h1_conn, task);
+    struct slice early = conn->early;
+
+    conn->early = (struct slice){0};
+    if (early.len > 0) {
+        on_data(conn, early);
+        slice_release(early);
+    }
+    if (!conn->is_closed && conn->state == CONN_READING)
+        stream_resume(conn->stream);
+}
+
+static void on_end(void *owner)
+{
+    struct h1_conn *conn = owner;
+
+    if (conn->state == CONN_READING)
+        close_conn(conn, 0);
+}
+
+static void on_drain(void *owner)
+{
+    struct h1_conn *conn = owner;
+
+    if (conn->state == CONN_ANSWERING)
+        pump_answer(conn);
+}
+
+static void on_fail(void *owner, int err)
+{
+    close_conn(owner, err);
+}
+
+static const struct stream_events conn_events = {on_data, on_end, on_drain, on_fail};
+
+static void on_timeout(struct timer *timer)
+{
+    struct h1_conn *conn = container_of(timer, struct h1_conn, timer);
+
+    if (conn->state == CONN_READING && conn->is_begun)
+        answer_refusal(conn, 408);
+    else
+        close_conn(conn, conn->state == CONN_READING ? 0 : -ERR_IDLE_TIMEOUT);
+}
+
+/* ------------------------------------------------------------------ the server */
+
+static void on_accept(void *owner, struct stream *stream)
+{
+    struct h1_server *server = owner;
+    struct h1_conn *conn;
+
+    if (server->is_closed) { /* from the backlog */
+        stream_close(stream, 0);
+        return;
+    }
+    conn = mem_new(struct h1_conn);
+    conn->server = server;
+    conn->stream = stream;
+    conn->task.run = go_on;
+    llhttp_init(&conn->parser, HTTP_REQUEST, &parser_settings);
+    conn->parser.data = conn;
+    list_push_back(&server->conns, &conn->link);
+    server->n_conns++;
+    stream_set_owner(stream, &conn_events, conn);
+    if (server->n_conns > CONNECTIONS_MAX) {
+        answer_refusal(conn, 503);
+        return;
+    }
+    wait_at_most(conn, IDLE_NS);
+    stream_resume(stream);
+}
+
+int h1_server_open(struct loop *loop, const struct addr *local,
+                   void (*handle)(void *owner, struct h1_exchange *exchange,
+                                  const struct h1_request *request),
+                   void *owner, struct h1_server **out_server, int *out_errno)
+{
+    struct listener_options options = {0};
+    struct h1_server *server = mem_new(struct h1_server);
+    int err;
+
+    server->loop = loop;
+    server->handle = handle;
+    server->owner = owner;
+    list_init(&server->conns);
+    err = listener_open(loop, local, &options, on_accept, server, &server->listener, out_errno);
+    if (err) {
+        mem_free(server);
+        return err;
+    }
+    server->addr = listener_addr(server->listener);
+    *out_server = server;
+    return 0;
+}
+
+struct addr h1_server_addr(const struct h1_server *server)
+{
+    return server->addr;
+}
+
+static void free_server(void *ptr)
+{
+    mem_free(ptr);
+}
+
+void h1_server_close(struct h1_server *server)
+{
+    server->is_closed = true;
+    listener_close(server->listener);
+    while (!list_is_empty(&server->conns))
+        close_conn(list_entry(server->conns.next, struct h1_conn, link), 0);
+    loop_bury(server->loop, server, free_server);
+}
