@@ -1,20 +1,21 @@
 /*
- * Happy path: on_data of one stream writes the same slice to the other; on_end passes the end on; when both ended, both
- * streams are closed politely, and what is still queued is flushed by the layer below.
+ * Happy path: on_data of one stream writes the same slice to the other; on_end passes the end on; when both ended and
+ * what is queued has left, both streams are closed politely.
  * Failure modes: a stream dies (the other is cut, so that its peer does not take a broken transfer for a whole one); time
  * runs out (both are cut).
  *
  * The timer is lazy: it is started once and, when it fires, looks at when a byte last moved. A byte costs no timer call.
+ * Bytes that leave a queue are seen only then, since a stream tells when its queue has drained, not each step on the way:
+ * a reader that is slow but reads is not idle. For the same reason the last bytes are waited for by looking: a stream
+ * lingers for a few seconds only, which a slow reader may need more than.
  */
 #include "proxy/pump/pump.h"
 
-static void finish(struct pump *pump, int err);
+#include "proxy/base/clock.h"
 
-static struct pipe *other_pipe(struct pipe *pipe)
-{
-    struct pump *pump = pipe->pump;
-    return pipe == &pump->up ? &pump->down : &pump->up;
-}
+#define LAST_LOOK_NS (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left */
+
+static void finish(struct pump *pump, int err);
 
 static uint64_t limit_ns(const struct pump *pump)
 {
@@ -22,13 +23,48 @@ static uint64_t limit_ns(const struct pump *pump)
                                               : pump->options.idle_ns;
 }
 
+static size_t queued_bytes(const struct pump *pump)
+{
+    return stream_queued(pump->up.to) + stream_queued(pump->down.to);
+}
+
+static bool has_ended(const struct pump *pump)
+{
+    return pump->up.ended && pump->down.ended;
+}
+
+/* What left a queue since the last look has moved just as what came. */
+static void look_at_queues(struct pump *pump, uint64_t now_ns)
+{
+    const uint64_t queued = queued_bytes(pump);
+    const uint64_t left = pump->up.bytes + pump->down.bytes - queued;
+    if (queued > 0 && left != pump->left_bytes)
+        pump->last_moved_ns = now_ns;
+    pump->left_bytes = left;
+}
+
+static void on_timer(struct timer *timer);
+
+static void sleep_until(struct pump *pump, uint64_t now_ns, uint64_t due_ns)
+{
+    uint64_t span_ns = due_ns - now_ns;
+    if (has_ended(pump) && span_ns > LAST_LOOK_NS)
+        span_ns = LAST_LOOK_NS;
+    timer_start(pump->loop, &pump->timer, span_ns, on_timer);
+}
+
 static void on_timer(struct timer *timer)
 {
     struct pump *pump = container_of(timer, struct pump, timer);
     const uint64_t now_ns = loop_now_ns(pump->loop);
+    look_at_queues(pump, now_ns);
+    if (has_ended(pump) && queued_bytes(pump) == 0) {
+        finish(pump, 0);
+        return;
+    }
     const uint64_t due_ns = pump->last_moved_ns + limit_ns(pump);
     if (now_ns < due_ns) {
-        timer_start(pump->loop, timer, due_ns - now_ns, on_timer);
+        sleep_until(pump, now_ns, due_ns);
         return;
     }
     const bool half_closed = pump->up.ended || pump->down.ended;
@@ -51,11 +87,11 @@ static void pipe_end(struct pipe *pipe)
     pipe->ended = true;
     pump->last_moved_ns = loop_now_ns(pump->loop);
     stream_shutdown(pipe->to);
-    if (other_pipe(pipe)->ended) {
+    if (has_ended(pump) && queued_bytes(pump) == 0) {
         finish(pump, 0);
         return;
     }
-    timer_start(pump->loop, &pump->timer, limit_ns(pump), on_timer);
+    sleep_until(pump, pump->last_moved_ns, pump->last_moved_ns + limit_ns(pump));
 }
 
 /* The stream whose queue drained is the destination of the pipe that was paused. */

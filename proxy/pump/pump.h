@@ -4,11 +4,11 @@
  * Two directions, each a pipe of its own: data, end and back pressure of one never wait for the other, so a half-closed
  * connection keeps flowing the other way.
  *
- *   pipe:  OPEN ──end of the source──► ENDED (shutdown passed on)      both ENDED: done, ERR_OK
+ *   pipe:  OPEN ──end of the source──► ENDED (shutdown passed on)      both ENDED, queues empty: done, ERR_OK
  *   either stream fails, or time runs out: both are cut, done with the reason
  *
  * What a pipe holds is bounded by the write queue of its destination: when that is full the source is paused.
- * Time: nothing moved for idle_ns; or one direction ended and nothing moved for half_close_ns.
+ * Time: nothing moved (came or left) for idle_ns; or a direction ended and nothing moved for half_close_ns.
  *
  * Owner:  embedded in the flow; it owns both streams from pump_start() until done. on_done comes once, from the loop,
  *         with both streams closed; pump_cut() closes them without on_done.
@@ -45,6 +45,7 @@ struct pump {
     struct pipe up, down; /* client to server, server to client */
     struct timer timer;
     uint64_t last_moved_ns;
+    uint64_t left_bytes; /* what had left the queues at the last look */
     void (*on_done)(void *owner, const struct totals *totals);
     void *owner;
     bool is_running;
