@@ -64,10 +64,12 @@ static void add_inbound_chain(struct text *out, const struct family *family,
     text_addf(out, "  drop\n }\n");
 }
 
-/* Packets of our established sockets: they belong to us whatever else the rules would say. */
+/* Packets of our connections belong to us whatever else the rules would say. A first SYN is never one of them, although
+ * the socket it finds may be one of our listeners; "socket wildcard 0" would say the same, but it also passes over
+ * connections that are still in their handshake. */
 static void add_established(struct text *out)
 {
-    text_addf(out, "  meta l4proto tcp socket transparent 1 socket wildcard 0 ");
+    text_addf(out, "  tcp flags != syn / syn,ack socket transparent 1 ");
     add_to_us(out);
     text_addf(out, "  iifname \"lo\" accept\n");
 }
