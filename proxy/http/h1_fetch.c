@@ -1,8 +1,9 @@
 /*
  * h1_fetch.c - connect, ask, collect.
  *
- * Happy path: connected -> request written -> head and body parsed -> on_done(0). Failure modes: no connection, no answer in
- * time, an answer that is malformed, cut short or too large; each is on_done once.
+ * Happy path: connected -> request written -> head and body parsed -> on_done(0). Failure modes: no
+ * connection, no answer in time, an answer that is malformed, cut short or too large; each is
+ * on_done once.
  */
 #include "proxy/http/h1_fetch.h"
 

@@ -6,8 +6,9 @@
  *     │ malformed, too large, too slow               │ else
  *     └──────────────► ANSWERING (its status) ──────►┴► closed
  *
- * While a request is handled or answered the connection is paused, and what came with the same read waits; so a client
- * that sends ahead makes us keep one read. The answer goes out in pieces as the client takes them.
+ * While a request is handled or answered the connection is paused, and what came with the same read
+ * waits; so a client that sends ahead makes us keep one read. The answer goes out in pieces as the
+ * client takes them.
  */
 #include "proxy/http/h1_server.h"
 
@@ -218,8 +219,9 @@ static const llhttp_settings_t parser_settings = {
 static void free_conn(void *ptr)
 {
     struct h1_conn *conn = ptr;
-    struct text *texts[] = {&conn->url,  &conn->name,            &conn->value, &conn->body,
-                            &conn->host, &conn->accept_encoding, &conn->answer};
+    struct text *texts[] = {&conn->url,   &conn->name, &conn->value,
+                            &conn->body,  &conn->host, &conn->accept_encoding,
+                            &conn->answer};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         text_fini(texts[i]);
@@ -287,8 +289,9 @@ static const char *reason_of(unsigned status)
 
 static void to_reading(struct h1_conn *conn)
 {
-    struct text *texts[] = {&conn->url,  &conn->name,            &conn->value, &conn->body,
-                            &conn->host, &conn->accept_encoding, &conn->answer};
+    struct text *texts[] = {&conn->url,   &conn->name, &conn->value,
+                            &conn->body,  &conn->host, &conn->accept_encoding,
+                            &conn->answer};
 
     sm_move(conn_rules, &conn->state, CONN_READING);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)

@@ -1,9 +1,9 @@
 /*
  * h1_server.h - the small HTTP/1.1 server behind the admin, metrics and readiness ports.
  *
- * llhttp is the codec. One request at a time a connection, keep-alive, no pipelining depth beyond one, head up to
- * 16 KiB, body up to 64 KiB, 10 s for a request and 60 s of idling, 64 connections. Anything else is answered with its
- * status and closed.
+ * llhttp is the codec. One request at a time a connection, keep-alive, no pipelining depth beyond
+ * one, head up to 16 KiB, body up to 64 KiB, 10 s for a request and 60 s of idling, 64 connections.
+ * Anything else is answered with its status and closed.
  *
  * Owner: the control thread. Thread: the loop's.
  */
@@ -18,16 +18,16 @@ struct arena;
 struct h1_server;
 struct h1_exchange;
 
-struct h1_request { /* borrowed until the answer */
+struct h1_request {                 /* borrowed until the answer */
     struct str method, path, query; /* path before the '?', percent-encoding left as it is */
     struct str body;
     struct str host;
     struct str accept_encoding;
 };
 
-/* Listens. handle() is called for each request and must later call h1_answer() exactly once for its exchange (at once is
- * fine). If the client goes away meanwhile, on_gone semantics do not exist: h1_answer() on a gone client does nothing.
- * 0, or -ERR_SYSTEM with errno in *out_errno. */
+/* Listens. handle() is called for each request and must later call h1_answer() exactly once for its
+ * exchange (at once is fine). If the client goes away meanwhile, on_gone semantics do not exist:
+ * h1_answer() on a gone client does nothing. 0, or -ERR_SYSTEM with errno in *out_errno. */
 MUST_USE int h1_server_open(struct loop *loop, const struct addr *local,
                             void (*handle)(void *owner, struct h1_exchange *exchange,
                                            const struct h1_request *request),
@@ -39,7 +39,8 @@ void h1_answer(struct h1_exchange *exchange, unsigned status, const char *conten
 /* Closes the listener and every connection. Open exchanges may still be answered. */
 void h1_server_close(struct h1_server *server);
 
-/* The value of a query parameter ("state" in "a=1&state=open"), percent-decoded into the arena; {0} when absent. */
+/* The value of a query parameter ("state" in "a=1&state=open"), percent-decoded into the arena; {0}
+ * when absent. */
 struct str h1_query(struct arena *arena, struct str query, const char *name);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * h2.c - the connection: birth, reading, flushing, timers, death.
  *
- * Happy path: lower on_data -> nghttp2 -> owners; at the end of the turn what they produced is pulled out of nghttp2 and
- * handed down in slabs, until the lower stream is full. Failure modes: the peer breaks the protocol, floods, goes silent, the
- * lower stream ends or fails; each ends in die(), once.
+ * Happy path: lower on_data -> nghttp2 -> owners; at the end of the turn what they produced is
+ * pulled out of nghttp2 and handed down in slabs, until the lower stream is full. Failure modes:
+ * the peer breaks the protocol, floods, goes silent, the lower stream ends or fails; each ends in
+ * die(), once.
  */
 #include "proxy/http/h2.h"
 
@@ -72,7 +73,8 @@ static void fail_streams(struct h2 *h2, int err)
         h2_stream_orphan(list_entry(h2->streams.next, struct h2_stream, link), err);
 }
 
-/* GOAWAY, as far as the lower stream takes it, and a polite end; abortive when the lower stream itself is the matter. */
+/* GOAWAY, as far as the lower stream takes it, and a polite end; abortive when the lower stream
+ * itself is the matter. */
 static void close_lower(struct h2 *h2, int err)
 {
     struct stream *lower = h2->stage.lower;

@@ -1,28 +1,33 @@
 /*
- * h2.h - one HTTP/2 connection over any stream, as client or server; each HTTP/2 stream is a struct stream.
+ * h2.h - one HTTP/2 connection over any stream, as client or server; each HTTP/2 stream is a struct
+ * stream.
  *
- * nghttp2 is the codec; bytes go down once a turn, coalesced. The body of an HTTP/2 stream has all of struct stream:
- * back pressure (the window is given back as the owner takes bytes), half-close (END_STREAM), abort (RST_STREAM).
+ * nghttp2 is the codec; bytes go down once a turn, coalesced. The body of an HTTP/2 stream has all
+ * of struct stream: back pressure (the window is given back as the owner takes bytes), half-close
+ * (END_STREAM), abort (RST_STREAM).
  *
- * Windows: a stream starts with stream_window and grows, doubling, up to stream_window_max while its owner keeps up; the
- * connection's window is given back on receipt as long as what waits in paused streams is under connection_window, so one
- * stalled reader does not stall the others, and a tunnel never holds more than twice connection_window.
+ * Windows: a stream starts with stream_window and grows, doubling, up to stream_window_max while
+ * its owner keeps up; the connection's window is given back on receipt as long as what waits in
+ * paused streams is under connection_window, so one stalled reader does not stall the others, and a
+ * tunnel never holds more than twice connection_window.
  *
- * Strictness beyond nghttp2: malformed fields, more than H2_RESETS_PER_SEC rapid resets (of a stream that is younger than
- * a second and was not answered; or resets that the peer's faults make us send), more than H2_CONTROL_PER_SEC
- * PING/SETTINGS/PRIORITY/empty frames a second, more than H2_OUTBOUND_MAX of unsent control frames end the
- * connection with ENHANCE_YOUR_CALM or PROTOCOL_ERROR and -ERR_H2.
+ * Strictness beyond nghttp2: malformed fields, more than H2_RESETS_PER_SEC rapid resets (of a
+ * stream that is younger than a second and was not answered; or resets that the peer's faults make
+ * us send), more than H2_CONTROL_PER_SEC PING/SETTINGS/PRIORITY/empty frames a second, more than
+ * H2_OUTBOUND_MAX of unsent control frames end the connection with ENHANCE_YOUR_CALM or
+ * PROTOCOL_ERROR and -ERR_H2.
  *
- * Resets: REFUSED_STREAM is -ERR_H2_REFUSED, PROTOCOL_ERROR and its like -ERR_H2, all else -ERR_RESET; NO_ERROR or CANCEL after
- * the peer's END_STREAM lets what it sent be read first. stream_close(0) sends END_STREAM after what is queued, then
- * RST_STREAM(NO_ERROR) if the peer's half is still open; bytes that are dropped make it CANCEL. stream_close(err) sends CANCEL,
+ * Resets: REFUSED_STREAM is -ERR_H2_REFUSED, PROTOCOL_ERROR and its like -ERR_H2, all else
+ * -ERR_RESET; NO_ERROR or CANCEL after the peer's END_STREAM lets what it sent be read first.
+ * stream_close(0) sends END_STREAM after what is queued, then RST_STREAM(NO_ERROR) if the peer's
+ * half is still open; bytes that are dropped make it CANCEL. stream_close(err) sends CANCEL,
  * REFUSED_STREAM for -ERR_H2_REFUSED and -ERR_OVERLOAD, INTERNAL_ERROR for -ERR_H2.
  *
- * Keepalive: a PING when nothing was read for keepalive_ns; no answer within keepalive_timeout_ns is
- * -ERR_KEEPALIVE_TIMEOUT. The first SETTINGS must come within 10 s.
+ * Keepalive: a PING when nothing was read for keepalive_ns; no answer within keepalive_timeout_ns
+ * is -ERR_KEEPALIVE_TIMEOUT. The first SETTINGS must come within 10 s.
  *
- * Owner:  h2_client_new()/h2_server_new() take the lower stream. h2_close() gives up the pointer; all its streams fail
- *         first. Thread: the loop's. Source: RFC 9113.
+ * Owner:  h2_client_new()/h2_server_new() take the lower stream. h2_close() gives up the pointer;
+ * all its streams fail first. Thread: the loop's. Source: RFC 9113.
  */
 #ifndef ISTHMUS_HTTP_H2_H
 #define ISTHMUS_HTTP_H2_H
@@ -38,7 +43,7 @@ struct h2_field {
     struct str name, value;
 };
 
-struct h2_head { /* borrowed for the call that shows it */
+struct h2_head {                   /* borrowed for the call that shows it */
     const struct h2_field *fields; /* pseudo-header fields first, as received */
     size_t len;
     bool end_stream; /* no body follows */
@@ -48,28 +53,31 @@ struct h2_head { /* borrowed for the call that shows it */
 struct str h2_find(const struct h2_head *head, const char *name);
 
 struct h2_options {
-    uint32_t stream_window;        /* 0 is 256 KiB */
-    uint32_t stream_window_max;    /* 0 is 4 MiB */
-    uint32_t connection_window;    /* 0 is 16 MiB */
-    uint32_t max_frame_size;       /* 0 is 64 KiB: what we accept */
+    uint32_t stream_window;          /* 0 is 256 KiB */
+    uint32_t stream_window_max;      /* 0 is 4 MiB */
+    uint32_t connection_window;      /* 0 is 16 MiB */
+    uint32_t max_frame_size;         /* 0 is 64 KiB: what we accept */
     uint32_t max_concurrent_streams; /* 0 is 1000: what we let the peer open */
-    uint32_t max_header_list_size; /* 0 is 16 KiB */
-    uint64_t keepalive_ns;         /* 0 is 10 s */
-    uint64_t keepalive_timeout_ns; /* 0 is 20 s */
+    uint32_t max_header_list_size;   /* 0 is 16 KiB */
+    uint64_t keepalive_ns;           /* 0 is 10 s */
+    uint64_t keepalive_timeout_ns;   /* 0 is 20 s */
 };
 
 struct h2;
 
 struct h2_events {
-    /* Server: a request's head arrived. The owner calls stream_set_owner() with its own events (and h2_stream_events if it
-     * wants trailers), answers with h2_respond() now or later, or closes the stream. */
+    /* Server: a request's head arrived. The owner calls stream_set_owner() with its own events (and
+     * h2_stream_events if it wants trailers), answers with h2_respond() now or later, or closes the
+     * stream. */
     void (*on_request)(void *owner, struct stream *stream, const struct h2_head *head);
-    /* The peer's first SETTINGS arrived: h2_can_open() is true to its word from here on. May be NULL. */
+    /* The peer's first SETTINGS arrived: h2_can_open() is true to its word from here on. May be
+     * NULL. */
     void (*on_ready)(void *owner);
-    /* The peer takes no new streams (GOAWAY), or its limit changed, or a stream ended: ask h2_can_open() again. May be NULL. */
+    /* The peer takes no new streams (GOAWAY), or its limit changed, or a stream ended: ask
+     * h2_can_open() again. May be NULL. */
     void (*on_capacity)(void *owner);
-    /* The connection is dead; every stream of it got its on_fail before. err is -ERR_EOF when the peer closed. why is a
-     * sentence. The owner still calls h2_close(). */
+    /* The connection is dead; every stream of it got its on_fail before. err is -ERR_EOF when the
+     * peer closed. why is a sentence. The owner still calls h2_close(). */
     void (*on_dead)(void *owner, int err, struct str why);
 };
 
@@ -91,8 +99,9 @@ struct h2_stream_events {
     void (*on_trailers)(void *owner, const struct h2_head *trailers);
 };
 
-/* Sends a request head; end_stream when no body follows. The stream comes paused for its body; on_head comes all the same.
- * NULL when h2_can_open() is false. owner and events as in stream_set_owner(). */
+/* Sends a request head; end_stream when no body follows. The stream comes paused for its body;
+ * on_head comes all the same. NULL when h2_can_open() is false. owner and events as in
+ * stream_set_owner(). */
 struct stream *h2_request(struct h2 *h2, const struct h2_field *fields, size_t n_fields,
                           bool end_stream, const struct h2_stream_events *head_events,
                           const struct stream_events *events, void *owner);
@@ -106,10 +115,12 @@ void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_f
 /* Sends trailers after what is queued, in place of stream_shutdown(). */
 void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size_t n_fields);
 
-/* Graceful end: GOAWAY; open streams go on. A server sends it twice (the last-stream-id dance of RFC 9113 6.8). */
+/* Graceful end: GOAWAY; open streams go on. A server sends it twice (the last-stream-id dance of
+ * RFC 9113 6.8). */
 void h2_drain(struct h2 *h2);
-/* Ends the connection and frees it; open streams fail with err (or -ERR_SHUTDOWN when err is 0), their on_fail comes before
- * this returns. A stream whose both halves have ended stays readable. Safe inside events. */
+/* Ends the connection and frees it; open streams fail with err (or -ERR_SHUTDOWN when err is 0),
+ * their on_fail comes before this returns. A stream whose both halves have ended stays readable.
+ * Safe inside events. */
 void h2_close(struct h2 *h2, int err);
 /* The lower stream, borrowed: for tls_peer(). NULL once the connection is dead. */
 const struct stream *h2_lower(const struct h2 *h2);

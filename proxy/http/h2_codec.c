@@ -1,9 +1,9 @@
 /*
- * h2_codec.c - nghttp2's callbacks: what it reads becomes calls to streams and owners, what it is about to write comes
- * out of the streams' queues.
+ * h2_codec.c - nghttp2's callbacks: what it reads becomes calls to streams and owners, what it is
+ * about to write comes out of the streams' queues.
  *
- * Every receive callback first asks whether the owner closed the connection in an earlier one; the failure it returns
- * then ends nghttp2_session_mem_recv() at once.
+ * Every receive callback first asks whether the owner closed the connection in an earlier one; the
+ * failure it returns then ends nghttp2_session_mem_recv() at once.
  */
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +11,9 @@
 #include "proxy/base/clock.h"
 #include "proxy/http/h2_internal.h"
 
-#define RAPID_NS NS_PER_SEC /* a reset is rapid when the stream is younger and was not answered yet */
-#define STOP     NGHTTP2_ERR_CALLBACK_FAILURE
+#define RAPID_NS                                                                                   \
+    NS_PER_SEC /* a reset is rapid when the stream is younger and was not answered yet */
+#define STOP NGHTTP2_ERR_CALLBACK_FAILURE
 
 #define FRAME_HEAD_BYTES 9
 
@@ -44,7 +45,8 @@ static int doom(struct h2 *h2, uint32_t code, const char *why)
 static int count_control(struct h2 *h2)
 {
     if (h2_rate_is_over(&h2->controls, loop_now_ns(h2->loop), H2_CONTROL_PER_SEC))
-        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "the peer sent too many control frames in a second");
+        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM,
+                    "the peer sent too many control frames in a second");
     return 0;
 }
 
@@ -60,16 +62,16 @@ static int count_reset(struct h2 *h2)
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
     struct h2 *h2 = user_data;
-    bool is_empty_data = hd->type == NGHTTP2_DATA && hd->length == 0 &&
-                         (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
+    bool is_empty_data =
+        hd->type == NGHTTP2_DATA && hd->length == 0 && (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
 
     (void)session;
     if (must_stop(h2))
         return STOP;
     if (is_empty_data)
         return count_control(h2);
-    if (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS || hd->type == NGHTTP2_WINDOW_UPDATE ||
-        hd->type == NGHTTP2_RST_STREAM)
+    if (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS ||
+        hd->type == NGHTTP2_WINDOW_UPDATE || hd->type == NGHTTP2_RST_STREAM)
         return 0;
     return count_control(h2);
 }
@@ -194,8 +196,8 @@ static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
 {
     const struct h2_stream *s =
         nghttp2_session_get_stream_user_data(h2->session, frame->hd.stream_id);
-    bool is_rapid = h2->is_server && s && !s->head_is_sent &&
-                    loop_now_ns(h2->loop) - s->opened_ns < RAPID_NS;
+    bool is_rapid =
+        h2->is_server && s && !s->head_is_sent && loop_now_ns(h2->loop) - s->opened_ns < RAPID_NS;
 
     return is_rapid ? count_reset(h2) : 0;
 }
@@ -213,18 +215,12 @@ static int on_goaway(struct h2 *h2, const nghttp2_frame *frame)
 static int on_frame_by_type(struct h2 *h2, const nghttp2_frame *frame)
 {
     switch (frame->hd.type) {
-    case NGHTTP2_HEADERS:
-        return on_headers(h2, frame);
-    case NGHTTP2_SETTINGS:
-        return on_settings(h2, frame);
-    case NGHTTP2_PING:
-        return on_ping(h2, frame);
-    case NGHTTP2_RST_STREAM:
-        return on_reset(h2, frame);
-    case NGHTTP2_GOAWAY:
-        return on_goaway(h2, frame);
-    default:
-        return 0;
+    case NGHTTP2_HEADERS: return on_headers(h2, frame);
+    case NGHTTP2_SETTINGS: return on_settings(h2, frame);
+    case NGHTTP2_PING: return on_ping(h2, frame);
+    case NGHTTP2_RST_STREAM: return on_reset(h2, frame);
+    case NGHTTP2_GOAWAY: return on_goaway(h2, frame);
+    default: return 0;
     }
 }
 
@@ -249,7 +245,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return rv == 0 && must_stop(h2) ? STOP : rv;
 }
 
-/* The window into the slab that is being received; a copy should nghttp2 ever hand out bytes of its own. */
+/* The window into the slab that is being received; a copy should nghttp2 ever hand out bytes of its
+ * own. */
 static struct slice input_part(const struct h2 *h2, const uint8_t *data, size_t len)
 {
     const struct slice *in = &h2->input;
@@ -291,7 +288,8 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
-/* ------------------------------------------------------------------ sending; owners are not called here */
+/* ------------------------------------------------------------------ sending; owners are not called
+ * here */
 
 static ssize_t frame_payload(nghttp2_session *session, uint8_t frame_type, int32_t stream_id,
                              int32_t session_window, int32_t stream_window, uint32_t max_frame_size,
@@ -381,7 +379,8 @@ static nghttp2_option *make_options(void)
     ensure(nghttp2_option_new(&option) == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    /* Its own limit counts every reset, also those of a busy tunnel's honest clients; ours counts the rapid ones. */
+    /* Its own limit counts every reset, also those of a busy tunnel's honest clients; ours counts
+     * the rapid ones. */
     nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
     return option;
 }
@@ -400,7 +399,8 @@ static void submit_settings(struct h2 *h2)
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, o->max_frame_size},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, o->max_header_list_size},
     };
-    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries)) == 0);
+    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries)) ==
+           0);
     ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
                                                  (int32_t)o->connection_window) == 0);
 }

@@ -1,13 +1,14 @@
 /*
  * h2_internal.h - what the files of h2 share: the connection, its streams, and who calls whom.
  *
- * h2_head.c (fields) <- h2_stream.c (one stream) <- h2_codec.c (nghttp2's callbacks) <- h2.c (the connection). A lower file
- * never calls a higher one: it marks what happened and asks for the connection's task or the stream's task, which run
- * at the end of the turn.
+ * h2_head.c (fields) <- h2_stream.c (one stream) <- h2_codec.c (nghttp2's callbacks) <- h2.c (the
+ * connection). A lower file never calls a higher one: it marks what happened and asks for the
+ * connection's task or the stream's task, which run at the end of the turn.
  *
- * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is allowed there. So owners
- * are called from its receive callbacks directly, and never from its send callbacks: what happens while sending (queue
- * drained, stream closed) is told by the stream's task.
+ * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is
+ * allowed there. So owners are called from its receive callbacks directly, and never from its send
+ * callbacks: what happens while sending (queue drained, stream closed) is told by the stream's
+ * task.
  */
 #ifndef ISTHMUS_HTTP_H2_INTERNAL_H
 #define ISTHMUS_HTTP_H2_INTERNAL_H
@@ -19,18 +20,20 @@
 #include "proxy/http/h2.h"
 #include "proxy/tls/stage.h"
 
-#define H2_QUEUE_HIGH    ((size_t)262144) /* write queue of a stream */
-#define H2_QUEUE_LOW     ((size_t)65536)
-#define H2_FRAME_PAYLOAD ((size_t)32768) /* a DATA frame of ours at most: between overhead and fairness */
-#define H2_WHY_MAX       256
-#define H2_DRAIN_PING    "drain..." /* its answer says that the peer knows of the first GOAWAY */
+#define H2_QUEUE_HIGH ((size_t)262144) /* write queue of a stream */
+#define H2_QUEUE_LOW  ((size_t)65536)
+#define H2_FRAME_PAYLOAD                                                                           \
+    ((size_t)32768) /* a DATA frame of ours at most: between overhead and fairness */
+#define H2_WHY_MAX    256
+#define H2_DRAIN_PING "drain..." /* its answer says that the peer knows of the first GOAWAY */
 
 struct h2_rate { /* events in the current second */
     uint64_t window_start_ns;
     uint32_t n;
 };
 
-/* A header block while it is read. Blocks are never interleaved on a connection, so there is one a connection. */
+/* A header block while it is read. Blocks are never interleaved on a connection, so there is one a
+ * connection. */
 struct h2_scratch {
     struct h2_field *fields;
     nghttp2_rcbuf **bufs; /* two a field: name and value, a reference each */
@@ -72,8 +75,8 @@ struct h2 {
     bool is_draining;     /* we said GOAWAY */
     bool peer_is_leaving; /* the peer said GOAWAY */
     bool capacity_changed;
-    bool is_dead;   /* streams have failed, the lower stream is gone */
-    bool is_closed; /* the owner gave up the pointer */
+    bool is_dead;         /* streams have failed, the lower stream is gone */
+    bool is_closed;       /* the owner gave up the pointer */
     char why[H2_WHY_MAX]; /* what nghttp2 said last */
 };
 
@@ -94,9 +97,9 @@ struct h2_stream {
     struct task deliver;
     struct timer linger;
     uint64_t opened_ns;
-    size_t window;      /* what we let the peer send ahead */
-    size_t taken_bytes; /* since the window last grew or the owner paused */
-    int fail_err;       /* to be told */
+    size_t window;       /* what we let the peer send ahead */
+    size_t taken_bytes;  /* since the window last grew or the owner paused */
+    int fail_err;        /* to be told */
     bool fail_after_end; /* the peer's bytes are whole: tell them first */
     bool is_paused;
     bool head_is_sent; /* a request's or a response's head: the body may follow */

@@ -1,12 +1,13 @@
 /*
  * h2_stream.c - one HTTP/2 stream as a struct stream.
  *
- * Happy path: chunks come from nghttp2 and go to the owner at once (or wait in `in` while paused); what the owner writes
- * waits in `out` until nghttp2 has window for it. Failure modes: RST_STREAM of the peer, a fault nghttp2 found in the
- * peer's frames, the death of the connection; each is on_fail once.
+ * Happy path: chunks come from nghttp2 and go to the owner at once (or wait in `in` while paused);
+ * what the owner writes waits in `out` until nghttp2 has window for it. Failure modes: RST_STREAM
+ * of the peer, a fault nghttp2 found in the peer's frames, the death of the connection; each is
+ * on_fail once.
  *
- * A reset after the peer's END_STREAM, with NO_ERROR or CANCEL, means that it wants no more of us: what it sent is told
- * first, then -ERR_RESET if the owner was still writing.
+ * A reset after the peer's END_STREAM, with NO_ERROR or CANCEL, means that it wants no more of us:
+ * what it sent is told first, then -ERR_RESET if the owner was still writing.
  */
 #include <string.h>
 
@@ -14,7 +15,8 @@
 #include "proxy/base/mem.h"
 #include "proxy/http/h2_internal.h"
 
-/* A kept slice that is a small part of its slab is copied, so that paused streams pin at most so many times their bytes. */
+/* A kept slice that is a small part of its slab is copied, so that paused streams pin at most so
+ * many times their bytes. */
 #define PIN_FACTOR 4
 
 static void deliver(struct h2_stream *s);
@@ -25,7 +27,8 @@ static struct h2_stream *from_stream(struct stream *stream)
     return container_of(stream, struct h2_stream, base);
 }
 
-static const struct h2_stream *peek_stream(const struct stream *stream) /* base is the first member */
+static const struct h2_stream *
+peek_stream(const struct stream *stream) /* base is the first member */
 {
     ensure(stream->ops == &h2_stream_ops);
     return (const struct h2_stream *)(const void *)stream;
@@ -115,8 +118,8 @@ static void hold(struct h2_stream *s, struct slice bytes)
 
     s->taken_bytes = 0;
     note_held(s->h2, bytes.len);
-    (void)buf_push(&s->in, is_sparse ? slice_copy(s->base.slabs, bytes.ptr, bytes.len)
-                                     : slice_ref(bytes));
+    (void)buf_push(&s->in,
+                   is_sparse ? slice_copy(s->base.slabs, bytes.ptr, bytes.len) : slice_ref(bytes));
 }
 
 void h2_stream_on_chunk(struct h2_stream *s, struct slice bytes)
@@ -191,7 +194,8 @@ static void deliver_fail(struct h2_stream *s)
     s->base.events->on_fail(s->base.owner, s->fail_err);
 }
 
-/* All that the owner may hear now; each step looks again, since the owner may close the stream in any of them. */
+/* All that the owner may hear now; each step looks again, since the owner may close the stream in
+ * any of them. */
 static void deliver(struct h2_stream *s)
 {
     if (s->fail_err && !s->fail_after_end) {
@@ -338,8 +342,8 @@ void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_f
     if (end_stream)
         s->out_half = H2_HALF_ENDING;
     nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-    ensure(nghttp2_submit_response(s->h2->session, s->id, nv, n_fields, end_stream ? NULL : &body) ==
-           0);
+    ensure(nghttp2_submit_response(s->h2->session, s->id, nv, n_fields,
+                                   end_stream ? NULL : &body) == 0);
     h2_nv_free(nv, room);
     h2_schedule(s->h2);
 }
@@ -421,7 +425,8 @@ static void on_linger_timeout(struct timer *timer)
     detach(s);
 }
 
-/* The owner is gone, but what it wrote before shutdown (or nothing at all) is to be followed by END_STREAM. */
+/* The owner is gone, but what it wrote before shutdown (or nothing at all) is to be followed by
+ * END_STREAM. */
 static bool may_linger(const struct h2_stream *s)
 {
     if (!is_live(s) || !s->head_is_sent)
@@ -481,16 +486,13 @@ void h2_stream_end_sent(struct h2_stream *s)
 static int err_from_code(uint32_t code)
 {
     switch (code) {
-    case NGHTTP2_REFUSED_STREAM:
-        return -ERR_H2_REFUSED;
+    case NGHTTP2_REFUSED_STREAM: return -ERR_H2_REFUSED;
     case NGHTTP2_PROTOCOL_ERROR:
     case NGHTTP2_FLOW_CONTROL_ERROR:
     case NGHTTP2_STREAM_CLOSED:
     case NGHTTP2_FRAME_SIZE_ERROR:
-    case NGHTTP2_COMPRESSION_ERROR:
-        return -ERR_H2;
-    default:
-        return -ERR_RESET;
+    case NGHTTP2_COMPRESSION_ERROR: return -ERR_H2;
+    default: return -ERR_RESET;
     }
 }
 

@@ -26,7 +26,8 @@ static void pass_on(struct stage *stage)
         stage->full = true;
 }
 
-/* The lower stream is full and so is the slab: the piece that is being made must be kept all the same. */
+/* The lower stream is full and so is the slab: the piece that is being made must be kept all the
+ * same. */
 static void grow(struct stage *stage, size_t len)
 {
     struct slab *larger = slab_new(stage->slabs, stage->used + len + SLAB_BYTES / 4);

@@ -1,12 +1,14 @@
 /*
  * stage.h - gathers what a turn of the loop writes into full slabs on their way to a lower stream.
  *
- * Both TLS and HTTP/2 make their output in many small pieces (records, frames); the stream below wants few large ones.
- * stage_add() copies a piece into a slab and passes the slab on when it is full; stage_flush() passes on the rest. When the
- * lower stream's queue is full nothing more is passed on until stage_drained(): the caller looks at stage_is_full()
- * before it makes more, so what waits here is at most one slab and the piece that was being made.
+ * Both TLS and HTTP/2 make their output in many small pieces (records, frames); the stream below
+ * wants few large ones. stage_add() copies a piece into a slab and passes the slab on when it is
+ * full; stage_flush() passes on the rest. When the lower stream's queue is full nothing more is
+ * passed on until stage_drained(): the caller looks at stage_is_full() before it makes more, so
+ * what waits here is at most one slab and the piece that was being made.
  *
- * Owner: whoever embeds it; stage_fini() drops what waits. The lower stream is borrowed. Thread: the loop's.
+ * Owner: whoever embeds it; stage_fini() drops what waits. The lower stream is borrowed. Thread:
+ * the loop's.
  */
 #ifndef ISTHMUS_TLS_STAGE_H
 #define ISTHMUS_TLS_STAGE_H

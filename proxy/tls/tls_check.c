@@ -56,7 +56,7 @@ static int x509_error(int err)
     if (err == -ERR_TLS_TRUST_DOMAIN || err == -ERR_TLS_CHAIN)
         return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY; /* unknown_ca */
     if (err == -ERR_TLS_SVID)
-        return X509_V_ERR_CERT_REJECTED; /* bad_certificate */
+        return X509_V_ERR_CERT_REJECTED;        /* bad_certificate */
     return X509_V_ERR_APPLICATION_VERIFICATION; /* handshake_failure */
 }
 
@@ -142,13 +142,10 @@ void tls_check_attach(SSL *ssl, struct tls_check *check)
 static int err_from_reason(int reason)
 {
     switch (reason) {
-    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-        return -ERR_TLS_NO_CERTIFICATE;
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return -ERR_TLS_NO_CERTIFICATE;
     case SSL_R_NO_APPLICATION_PROTOCOL:
-    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
-        return -ERR_TLS_ALPN;
-    default:
-        return -ERR_TLS;
+    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: return -ERR_TLS_ALPN;
+    default: return -ERR_TLS;
     }
 }
 
@@ -162,7 +159,8 @@ int tls_check_failure(struct tls_check *check, const char **out_why)
         int err = first ? err_from_reason(ERR_GET_REASON(first)) : -ERR_TLS;
         char sentence[200];
 
-        snprintf(sentence, sizeof(sentence), "%s: %s", err_text(err), said ? said : "no reason given");
+        snprintf(sentence, sizeof(sentence), "%s: %s", err_text(err),
+                 said ? said : "no reason given");
         refuse(check, err, sentence);
     }
     *out_why = check->reason;

@@ -37,7 +37,8 @@ static void make_slot(void)
     ensure(identity_slot >= 0);
 }
 
-/* Everything that does not depend on whose identity it is. None of it can fail on the OpenSSL we build against. */
+/* Everything that does not depend on whose identity it is. None of it can fail on the OpenSSL we
+ * build against. */
 static SSL_CTX *new_context(void)
 {
     int groups[] = {NID_X25519, NID_X9_62_prime256v1};

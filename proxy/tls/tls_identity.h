@@ -1,11 +1,13 @@
 /*
- * tls_identity.h - who we are in a handshake: one SSL_CTX an SVID, and the set of them that workers share.
+ * tls_identity.h - who we are in a handshake: one SSL_CTX an SVID, and the set of them that workers
+ * share.
  *
- * TLS 1.3 only; suites TLS_AES_128_GCM_SHA256 and TLS_AES_256_GCM_SHA384; groups X25519 and P-256; ALPN h2; no
- * resumption (so every tunnel is a full proof), no SNI, no renegotiation, no compression. Buffers are released when idle.
+ * TLS 1.3 only; suites TLS_AES_128_GCM_SHA256 and TLS_AES_256_GCM_SHA384; groups X25519 and P-256;
+ * ALPN h2; no resumption (so every tunnel is a full proof), no SNI, no renegotiation, no
+ * compression. Buffers are released when idle.
  *
- * A struct tls_set is one immutable generation: the identities of this node and the trust map. The control thread makes
- * and frees it; workers read the one published to them.
+ * A struct tls_set is one immutable generation: the identities of this node and the trust map. The
+ * control thread makes and frees it; workers read the one published to them.
  *
  * Thread: tls_set_* the control thread's; reading any.
  */
@@ -20,7 +22,8 @@ struct tls_identity; /* counted by OpenSSL; lives while any set or handshake hol
 
 /* From an SVID: 0, or -ERR_TLS when OpenSSL refuses the pair. */
 MUST_USE int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity);
-/* An identity without a certificate: for a client that has none yet (the first certificate). Never NULL. */
+/* An identity without a certificate: for a client that has none yet (the first certificate). Never
+ * NULL. */
 struct tls_identity *tls_identity_anonymous(void);
 struct tls_identity *tls_identity_ref(struct tls_identity *identity); /* Thread: any */
 void tls_identity_unref(struct tls_identity *identity);               /* Thread: any */

@@ -10,7 +10,8 @@
 #include "proxy/tls/tls_identity.h"
 #include "proxy/tls/tls_stream.h"
 
-/* What a handshake is checked against. OpenSSL finds it behind the SSL while the handshake lasts. */
+/* What a handshake is checked against. OpenSSL finds it behind the SSL while the handshake lasts.
+ */
 struct tls_check {
     struct arena arena; /* copies of the expected IDs */
     const struct trust *const *trust;
@@ -31,7 +32,8 @@ SSL *tls_identity_ssl(struct tls_identity *identity); /* a new one; NULL when Op
 /* Installs the callbacks that look for a struct tls_check behind the SSL. */
 void tls_check_install(SSL_CTX *ctx);
 void tls_check_attach(SSL *ssl, struct tls_check *check);
-/* Why the last call of OpenSSL failed: the check's reason if it has one, else OpenSSL's. Empties OpenSSL's error queue. */
+/* Why the last call of OpenSSL failed: the check's reason if it has one, else OpenSSL's. Empties
+ * OpenSSL's error queue. */
 int tls_check_failure(struct tls_check *check, const char **out_why);
 
 #endif

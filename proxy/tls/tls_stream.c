@@ -1,15 +1,18 @@
 /*
  * tls_stream.c - the byte engine.
  *
- * Happy path: ciphertext from the lower stream is read by OpenSSL through a BIO that borrows the slice at hand; OpenSSL
- * takes all of it (a partial record waits in its own buffer), so nothing is left over except while the owner pauses.
- * Plaintext goes from OpenSSL straight into a slab that the owner gets. What the owner writes waits in `plain` until the
- * end of the turn, is then sealed in records of up to 16 KiB into the stage and handed down.
+ * Happy path: ciphertext from the lower stream is read by OpenSSL through a BIO that borrows the
+ * slice at hand; OpenSSL takes all of it (a partial record waits in its own buffer), so nothing is
+ * left over except while the owner pauses. Plaintext goes from OpenSSL straight into a slab that
+ * the owner gets. What the owner writes waits in `plain` until the end of the turn, is then sealed
+ * in records of up to 16 KiB into the stage and handed down.
  *
- * Failure modes: a handshake that fails (fail_handshake(), once), the lower stream's death, a record that does not
- * decrypt, an end without close_notify; after the handshake each is on_fail once.
+ * Failure modes: a handshake that fails (fail_handshake(), once), the lower stream's death, a
+ * record that does not decrypt, an end without close_notify; after the handshake each is on_fail
+ * once.
  *
- * A polite close after shutdown lingers: the stream goes on without an owner until its queue is out.
+ * A polite close after shutdown lingers: the stream goes on without an owner until its queue is
+ * out.
  */
 #include "proxy/tls/tls_stream.h"
 
@@ -71,7 +74,8 @@ static struct tls_stream *from_stream(struct stream *stream)
     return container_of(stream, struct tls_stream, base);
 }
 
-static const struct tls_stream *peek_stream(const struct stream *stream) /* base is the first member */
+static const struct tls_stream *
+peek_stream(const struct stream *stream) /* base is the first member */
 {
     ensure(stream->ops == &tls_ops);
     return (const struct tls_stream *)(const void *)stream;
@@ -187,7 +191,8 @@ static void fail(struct tls_stream *s, int err)
 
 /* ------------------------------------------------------------------ writing */
 
-/* The next record's plaintext in one piece: in place if the front of the queue is large enough or alone, else gathered. */
+/* The next record's plaintext in one piece: in place if the front of the queue is large enough or
+ * alone, else gathered. */
 static size_t next_record(const struct tls_stream *s, uint8_t *room, const uint8_t **out_bytes)
 {
     struct iovec iov[16];
@@ -359,8 +364,7 @@ static void read_all(struct tls_stream *s)
 
 static bool has_waiting_input(const struct tls_stream *s)
 {
-    return s->input.len > 0 || s->in_half == HALF_ENDING ||
-           SSL_pending(s->ssl) > 0;
+    return s->input.len > 0 || s->in_half == HALF_ENDING || SSL_pending(s->ssl) > 0;
 }
 
 static void pause_op(struct stream *stream)
@@ -665,11 +669,10 @@ static void fill_check(struct tls_check *check, const struct tls_options *option
         check->expected[i] = arena_str(&check->arena, options->expected[i]);
 }
 
-struct tls_handshake *tls_handshake(struct loop *loop, struct stream *lower,
-                                    const struct tls_options *options,
-                                    void (*on_done)(void *owner, int err, struct stream *stream,
-                                                    struct str why),
-                                    void *owner)
+struct tls_handshake *
+tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options *options,
+              void (*on_done)(void *owner, int err, struct stream *stream, struct str why),
+              void *owner)
 {
     struct tls_handshake *h = mem_new(struct tls_handshake);
     SSL *ssl = tls_identity_ssl(options->identity);

@@ -1,18 +1,20 @@
 /*
  * tls_stream.h - TLS over any stream, and the handshake that makes it.
  *
- * OpenSSL is a byte engine here: ciphertext in from the lower stream's on_data, ciphertext out into the lower stream's
- * queue, through a BIO of ours that borrows the read buffer. What a turn of the loop writes is encrypted in records of up
- * to 16 KiB and handed down at once at the end of the turn.
+ * OpenSSL is a byte engine here: ciphertext in from the lower stream's on_data, ciphertext out into
+ * the lower stream's queue, through a BIO of ours that borrows the read buffer. What a turn of the
+ * loop writes is encrypted in records of up to 16 KiB and handed down at once at the end of the
+ * turn.
  *
- * Happy path: tls_handshake() -> on_done(0, stream). Failure modes: timeout (-ERR_HANDSHAKE_TIMEOUT), no client
- * certificate (-ERR_TLS_NO_CERTIFICATE), verification (-ERR_TLS_SVID, _TRUST_DOMAIN, _CHAIN, _IDENTITY), ALPN (-ERR_TLS_ALPN),
- * everything else OpenSSL says (-ERR_TLS), the lower stream's own errors. The lower stream is closed in all of them, with
+ * Happy path: tls_handshake() -> on_done(0, stream). Failure modes: timeout
+ * (-ERR_HANDSHAKE_TIMEOUT), no client certificate (-ERR_TLS_NO_CERTIFICATE), verification
+ * (-ERR_TLS_SVID, _TRUST_DOMAIN, _CHAIN, _IDENTITY), ALPN (-ERR_TLS_ALPN), everything else OpenSSL
+ * says (-ERR_TLS), the lower stream's own errors. The lower stream is closed in all of them, with
  * the TLS alert sent first.
  *
- * A close_notify is on_end; a TCP FIN without it is -ERR_EOF (truncation is never taken for an end).
- * TLS 1.3: a client's handshake is done before the server judged its certificate; a refusal then comes as on_fail
- * with -ERR_TLS on the first read.
+ * A close_notify is on_end; a TCP FIN without it is -ERR_EOF (truncation is never taken for an
+ * end). TLS 1.3: a client's handshake is done before the server judged its certificate; a refusal
+ * then comes as on_fail with -ERR_TLS on the first read.
  *
  * Owner:  tls_handshake() takes the lower stream. Thread: the loop's.
  */
@@ -28,37 +30,38 @@ enum tls_role { TLS_CLIENT, TLS_SERVER };
 
 struct tls_options {
     enum tls_role role;
-    struct tls_identity *identity;       /* borrowed for the call */
-    const struct trust *const *trust;    /* the owner's current trust, read when the peer is verified; outlives the handshake */
-    const struct str *expected;          /* SPIFFE IDs of which the peer must have one; copied */
-    size_t n_expected;                   /* 0: any verified ID */
-    bool peer_certificate_optional;      /* a server that also admits clients without one */
-    uint64_t timeout_ns;                 /* 0 is 10 s */
+    struct tls_identity *identity;    /* borrowed for the call */
+    const struct trust *const *trust; /* the owner's current trust, read when the peer is verified;
+                                         outlives the handshake */
+    const struct str *expected;       /* SPIFFE IDs of which the peer must have one; copied */
+    size_t n_expected;                /* 0: any verified ID */
+    bool peer_certificate_optional;   /* a server that also admits clients without one */
+    uint64_t timeout_ns;              /* 0 is 10 s */
 };
 
-struct tls_peer { /* of an established stream; borrowed while it lives */
-    struct str id;          /* verified SPIFFE ID, "" when it showed no certificate */
+struct tls_peer {  /* of an established stream; borrowed while it lives */
+    struct str id; /* verified SPIFFE ID, "" when it showed no certificate */
     struct str serial;
     int64_t not_after_ns;
-    const char *version;    /* "TLSv1.3" */
+    const char *version; /* "TLSv1.3" */
     const char *cipher;
 };
 
 struct tls_handshake;
 
-/* on_done is called once, from the loop: err 0 with the TLS stream (paused, no owner yet); or err < 0, stream NULL, why a
- * sentence (borrowed for the call) with what was wrong with whom. */
-struct tls_handshake *tls_handshake(struct loop *loop, struct stream *lower,
-                                    const struct tls_options *options,
-                                    void (*on_done)(void *owner, int err, struct stream *stream,
-                                                    struct str why),
-                                    void *owner);
+/* on_done is called once, from the loop: err 0 with the TLS stream (paused, no owner yet); or err <
+ * 0, stream NULL, why a sentence (borrowed for the call) with what was wrong with whom. */
+struct tls_handshake *
+tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options *options,
+              void (*on_done)(void *owner, int err, struct stream *stream, struct str why),
+              void *owner);
 void tls_handshake_cancel(struct tls_handshake *handshake);
 
 const struct tls_peer *tls_peer(const struct stream *stream);
 /* The stream below, borrowed: for tcp_local() and tcp_remote(). */
 const struct stream *tls_lower(const struct stream *stream);
-/* Changes the key we write with after the next record. It happens on its own every 4 million records; tests ask. */
+/* Changes the key we write with after the next record. It happens on its own every 4 million
+ * records; tests ask. */
 void tls_rekey(struct stream *stream);
 
 #endif

@@ -9,8 +9,8 @@
 #define PATIENCE_MS 20000
 
 const char *const connect_fields[] = {":method", "CONNECT", ":authority", "10.0.0.1:80", NULL};
-const char *const get_fields[] = {":method", "GET",   ":scheme",    "https",
-                                  ":path",   "/some", ":authority", "host.example", NULL};
+const char *const get_fields[] = {":method", "GET",        ":scheme",      "https", ":path",
+                                  "/some",   ":authority", "host.example", NULL};
 
 /* ------------------------------------------------------------------ calls */
 
@@ -240,10 +240,10 @@ void link_open(struct link *link, const struct h2_options *client, const struct 
 {
     *link = (struct link){.loop = loop_new()};
     fake_stream_pair(link->loop, &link->below_client, &link->below_server);
-    link->client.h2 = h2_client_new(link->loop, &link->below_client->stream, client, &peer_events,
-                                    &link->client);
-    link->server.h2 = h2_server_new(link->loop, &link->below_server->stream, server, &peer_events,
-                                    &link->server);
+    link->client.h2 =
+        h2_client_new(link->loop, &link->below_client->stream, client, &peer_events, &link->client);
+    link->server.h2 =
+        h2_server_new(link->loop, &link->below_server->stream, server, &peer_events, &link->server);
     link->server.answers = true;
     wait_ready(link);
 }
@@ -318,7 +318,8 @@ void raw_close(struct raw *raw)
 void raw_run(struct raw *raw)
 {
     run_turns(raw->loop, 4);
-    for (unsigned i = 0; i < 5000 && !list_is_empty(&raw->below->arrivals) && !raw->below->is_closed; i++)
+    for (unsigned i = 0;
+         i < 5000 && !list_is_empty(&raw->below->arrivals) && !raw->below->is_closed; i++)
         loop_turn(raw->loop, false);
     run_turns(raw->loop, 4);
 }
@@ -326,9 +327,15 @@ void raw_run(struct raw *raw)
 void raw_frame(struct raw *raw, uint8_t type, uint8_t flags, int32_t stream_id, const void *payload,
                size_t len)
 {
-    uint8_t head[9] = {(uint8_t)(len >> 16),       (uint8_t)(len >> 8), (uint8_t)len, type, flags,
-                       (uint8_t)(stream_id >> 24), (uint8_t)(stream_id >> 16),
-                       (uint8_t)(stream_id >> 8),  (uint8_t)stream_id};
+    uint8_t head[9] = {(uint8_t)(len >> 16),
+                       (uint8_t)(len >> 8),
+                       (uint8_t)len,
+                       type,
+                       flags,
+                       (uint8_t)(stream_id >> 24),
+                       (uint8_t)(stream_id >> 16),
+                       (uint8_t)(stream_id >> 8),
+                       (uint8_t)stream_id};
     struct text frame = {0};
 
     text_add(&frame, str_of(head, sizeof(head)));
@@ -356,13 +363,15 @@ void raw_headers(struct raw *raw, uint8_t flags, int32_t stream_id, const char *
     size_t n = 0;
 
     for (; fields[n * 2]; n++) {
-        nv[n] = (nghttp2_nv){.namelen = strlen(fields[n * 2]), .valuelen = strlen(fields[n * 2 + 1])};
+        nv[n] =
+            (nghttp2_nv){.namelen = strlen(fields[n * 2]), .valuelen = strlen(fields[n * 2 + 1])};
         memcpy(&nv[n].name, &fields[n * 2], sizeof(nv[n].name));
         memcpy(&nv[n].value, &fields[n * 2 + 1], sizeof(nv[n].value));
     }
     ssize_t len = nghttp2_hd_deflate_hd(raw->deflater, block, sizeof(block), nv, n);
     cr_assert(len > 0);
-    raw_frame(raw, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, stream_id, block, (size_t)len);
+    raw_frame(raw, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, stream_id, block,
+              (size_t)len);
 }
 
 bool raw_saw(const struct raw *raw, uint8_t type, int32_t stream_id, struct str *out_payload)

@@ -1,6 +1,6 @@
 /*
- * h2_kit.h - two ends of an HTTP/2 connection that record what they hear, over TLS on TCP or over fake streams; and a raw
- * peer, which says what no honest one says.
+ * h2_kit.h - two ends of an HTTP/2 connection that record what they hear, over TLS on TCP or over
+ * fake streams; and a raw peer, which says what no honest one says.
  */
 #ifndef ISTHMUS_TESTS_UNIT_PROXY_HTTP_H2_KIT_H
 #define ISTHMUS_TESTS_UNIT_PROXY_HTTP_H2_KIT_H
@@ -12,7 +12,7 @@
 
 #define CALLS_MAX 2100
 
-struct call { /* one HTTP/2 stream */
+struct call {       /* one HTTP/2 stream */
     struct tap tap; /* first: the owner of all its events */
     struct peer *peer;
     unsigned n_heads, n_trailers;
@@ -27,10 +27,11 @@ struct peer {
     unsigned n_ready, n_capacity, n_dead;
     int dead_err;
     char dead_why[256];
-    bool answers;   /* a server: 200, and resumes */
-    bool refuses;   /* a server: closes with -ERR_H2_REFUSED */
+    bool answers;              /* a server: 200, and resumes */
+    bool refuses;              /* a server: closes with -ERR_H2_REFUSED */
     unsigned n_ended_at_death; /* calls that had failed when on_dead came */
-    /* In which event to close the connection from inside: 'q' request, 'h'ead, 'd'ead, 'y' ready. */
+    /* In which event to close the connection from inside: 'q' request, 'h'ead, 'd'ead, 'y' ready.
+     */
     char closes_at;
 };
 
@@ -74,7 +75,8 @@ struct raw {
 
 void raw_open(struct raw *raw, bool is_server, const struct h2_options *options);
 void raw_close(struct raw *raw);
-void raw_greet(struct raw *raw); /* the preface, if a client's, and empty SETTINGS with their answer */
+void raw_greet(
+    struct raw *raw); /* the preface, if a client's, and empty SETTINGS with their answer */
 void raw_frame(struct raw *raw, uint8_t type, uint8_t flags, int32_t stream_id, const void *payload,
                size_t len);
 /* HEADERS with END_HEADERS and the fields "name", "value", ..., NULL. */

@@ -11,9 +11,9 @@ TestSuite(h1_fetch, .timeout = 60);
 
 static struct loop *loop;
 static struct listener *listener;
-static struct tap tap;        /* the server's end */
-static const char *to_say;    /* its answer, at once */
-static bool ends, resets;     /* after it */
+static struct tap tap;     /* the server's end */
+static const char *to_say; /* its answer, at once */
+static bool ends, resets;  /* after it */
 
 static bool done;
 static int done_err;
@@ -51,7 +51,8 @@ static void start(void)
     loop = loop_new();
     cr_assert_eq(addr_parse(STR("127.0.0.1:0"), &local), 0);
     cr_assert_eq(listener_open(loop, &local, &(struct listener_options){0}, on_accept, NULL,
-                               &listener, &errnum), 0);
+                               &listener, &errnum),
+                 0);
 }
 
 static void finish(void)
@@ -134,5 +135,6 @@ Test(h1_fetch, says_that_nobody_listens, .init = start, .fini = finish)
     cr_expect_eq(done_err, -ERR_REFUSED);
     cr_assert_eq(addr_parse(STR("127.0.0.1:0"), &local), 0);
     cr_assert_eq(listener_open(loop, &local, &(struct listener_options){0}, on_accept, NULL,
-                               &listener, &errnum), 0); /* for finish() */
+                               &listener, &errnum),
+                 0); /* for finish() */
 }

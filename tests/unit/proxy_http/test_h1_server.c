@@ -107,7 +107,8 @@ Test(h1_server, shows_a_request_and_sends_the_answer, .init = start, .fini = fin
     dial(&tap);
     say(&tap, "GET /a/b%20c?x=1&y=2 HTTP/1.1\r\nHost: h:1\r\nAccept-Encoding: gzip\r\n\r\n");
     cr_expect(answers(&tap, "GET /a/b%20c ?x=1&y=2 host=h:1 ae=gzip body="));
-    cr_expect(str_starts_with(text_str(&tap.got), STR("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")));
+    cr_expect(str_starts_with(text_str(&tap.got),
+                              STR("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")));
     cr_expect(!tap.ended, "kept alive");
     tap_free(&tap);
 }
@@ -117,9 +118,10 @@ Test(h1_server, keeps_alive_and_takes_requests_that_come_early, .init = start, .
     struct tap tap;
 
     dial(&tap);
-    say(&tap, "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
-              "POST /2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n"
-              "GET /3 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    say(&tap,
+        "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
+        "POST /2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\n\r\n"
+        "GET /3 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     cr_expect(answers(&tap, "POST /1 ? host=h ae= body=abc"));
     cr_expect(answers(&tap, "POST /2 ? host=h ae= body=de"));
     cr_expect(answers(&tap, "GET /3"));
@@ -166,7 +168,8 @@ Test(h1_server, answers_may_come_later, .init = start, .fini = finish)
     run_turns(loop, 5);
     cr_expect_eq(tap.n_got, 0);
     h1_answer(kept, 503, "text/plain", STR("not ready"));
-    cr_expect(answers(&tap, "HTTP/1.1 503 Service Unavailable\r\n"), "%.*s", STR_ARG(text_str(&tap.got)));
+    cr_expect(answers(&tap, "HTTP/1.1 503 Service Unavailable\r\n"), "%.*s",
+              STR_ARG(text_str(&tap.got)));
     tap_free(&tap);
 }
 
@@ -233,9 +236,9 @@ static const struct {
     {"GET /#f HTTP/1.1\r\nHost: h\r\n\r\n", 400},
     {"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", 501},
     {GET "Host: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", 501},
-    {GET "\r\n", 400},                                                   /* no Host */
-    {GET "Host: a\r\nHost: b\r\n\r\n", 400},                             /* two */
-    {GET "Host : h\r\n\r\n", 400},                                       /* a blank before the colon */
+    {GET "\r\n", 400},                       /* no Host */
+    {GET "Host: a\r\nHost: b\r\n\r\n", 400}, /* two */
+    {GET "Host : h\r\n\r\n", 400},           /* a blank before the colon */
     {GET "Host: h\r\n folded: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
     {GET "Host: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
     {GET "Host: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400},
@@ -301,7 +304,8 @@ Test(h1_server, heads_and_bodies_are_bounded, .init = start, .fini = finish)
     cr_expect(answers(&tap, "HTTP/1.1 431 ") && tap_ended(loop, &tap));
     tap_free(&tap);
 
-    send_long(&tap, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11000\r\n", 69632);
+    send_long(&tap, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11000\r\n",
+              69632);
     cr_expect(answers(&tap, "HTTP/1.1 413 ") && tap_ended(loop, &tap));
     tap_free(&tap);
 
@@ -339,12 +343,18 @@ Test(h1_server, query_parameters_are_decoded)
     static const struct {
         const char *query, *name, *value; /* NULL: absent */
     } rows[] = {
-        {"a=1&state=open", "state", "open"}, {"state=open&state=x", "state", "open"},
-        {"a=1", "state", NULL},              {"", "a", NULL},
-        {"a", "a", ""},                      {"a=", "a", ""},
-        {"x=%41%2f%20b+c", "x", "A/ b c"},   {"x=100%", "x", "100%"},
-        {"x=%4", "x", "%4"},                 {"x=%zz", "x", "%zz"},
-        {"ab=1&b=2", "b", "2"},              {"b=2=3", "b", "2=3"},
+        {"a=1&state=open", "state", "open"},
+        {"state=open&state=x", "state", "open"},
+        {"a=1", "state", NULL},
+        {"", "a", NULL},
+        {"a", "a", ""},
+        {"a=", "a", ""},
+        {"x=%41%2f%20b+c", "x", "A/ b c"},
+        {"x=100%", "x", "100%"},
+        {"x=%4", "x", "%4"},
+        {"x=%zz", "x", "%zz"},
+        {"ab=1&b=2", "b", "2"},
+        {"b=2=3", "b", "2=3"},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -53,7 +53,8 @@ Test(h2_connection, a_server_introduces_itself, .init = server, .fini = finish)
     cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS), 1000);
     cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE), 256 << 10);
     cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE), 16 << 10);
-    cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_ENABLE_PUSH), UINT32_MAX, "not a server's to say");
+    cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_ENABLE_PUSH), UINT32_MAX,
+                 "not a server's to say");
     cr_expect_eq(raw.peer.n_ready, 0);
     raw_greet(&raw);
     cr_expect_eq(raw.peer.n_ready, 1);
@@ -170,7 +171,7 @@ Test(h2_connection, a_paused_stream_gives_none_back, .init = server, .fini = fin
 Test(h2_connection, malformed_requests_are_never_shown, .init = server, .fini = finish)
 {
     static const char *const rows[][12] = {
-        {":method", "GET", ":scheme", "https", ":authority", "x", NULL},           /* no :path */
+        {":method", "GET", ":scheme", "https", ":authority", "x", NULL}, /* no :path */
         {":method", "CONNECT", ":path", "/", ":scheme", "https", ":authority", "x", NULL},
         {":method", "GET", ":scheme", "https", ":path", "/", "Upper", "x", NULL},
         {":method", "GET", ":scheme", "https", ":path", "/", "connection", "close", NULL},
@@ -197,12 +198,13 @@ Test(h2_connection, malformed_requests_are_never_shown, .init = server, .fini = 
 Test(h2_connection, header_blocks_are_bounded, .init = server, .fini = finish)
 {
     static char large[9000];
-    const char *fields[] = {":method", "GET", ":scheme", "https", ":path", "/", "a", large,
-                            "b", large, NULL};
+    const char *fields[] = {":method", "GET", ":scheme", "https", ":path", "/",
+                            "a",       large, "b",       large,   NULL};
 
     memset(large, 'x', sizeof(large) - 1);
     raw_greet(&raw);
-    raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, 1, fields); /* 18 KB: beyond a frame of 16 KiB, within 64 */
+    raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, 1,
+                fields); /* 18 KB: beyond a frame of 16 KiB, within 64 */
     raw_run(&raw);
     cr_assert(raw_saw(&raw, NGHTTP2_RST_STREAM, 1, &payload));
     cr_expect_eq(raw_code(payload, 0), NGHTTP2_ENHANCE_YOUR_CALM);
@@ -433,7 +435,8 @@ Test(h2_connection, a_peer_that_swallows_is_noticed, .init = impatient, .fini = 
 
 Test(h2_connection, a_peer_that_answers_pings_lives)
 {
-    struct h2_options fast = {.keepalive_ns = 10 * NS_PER_MS, .keepalive_timeout_ns = 1000 * NS_PER_MS};
+    struct h2_options fast = {.keepalive_ns = 10 * NS_PER_MS,
+                              .keepalive_timeout_ns = 1000 * NS_PER_MS};
     static struct link link_;
     struct call *a, *b;
     uint64_t until_ns;

@@ -50,8 +50,9 @@ static bool both_through(void *ctx)
 
 Test(h2_tunnel, request_and_response_with_trailers, .init = start, .fini = finish)
 {
-    static const char *const fields[] = {":method", "POST", ":scheme", "https", ":path", "/x",
-                                         ":authority", "host.example", "content-type", "a/b", NULL};
+    static const char *const fields[] = {":method",      "POST", ":scheme",    "https",
+                                         ":path",        "/x",   ":authority", "host.example",
+                                         "content-type", "a/b",  NULL};
     struct h2_field trailer = {STR("grpc-status"), STR("0")};
 
     client = peer_request(&link_.client, false, fields);
@@ -113,7 +114,8 @@ Test(h2_tunnel, a_paused_reader_stops_its_writer_and_nobody_else, .init = start,
             (void)tap_write_pattern(&client->tap, 64 * MIB, 65536);
         loop_turn(loop(), false);
     }
-    cr_expect_lt(client->tap.n_wrote, MIB, "%zu bytes went into a stalled stream", client->tap.n_wrote);
+    cr_expect_lt(client->tap.n_wrote, MIB, "%zu bytes went into a stalled stream",
+                 client->tap.n_wrote);
     cr_expect_leq(client->tap.largest_queue, (size_t)262144 + 65536);
     cr_expect_eq(server->tap.n_got, 0);
     cr_expect_lt(loop_slabs(loop())->live_bytes, 4 * MIB);

@@ -35,7 +35,8 @@ static bool carry(struct fake_stream *from, struct fake_stream *to, size_t chunk
 
 static bool has_arrivals(const struct fake_stream *fake)
 {
-    return !list_is_empty(&fake->arrivals) && !fake->is_paused && !fake->is_closed && !fake->is_dead;
+    return !list_is_empty(&fake->arrivals) && !fake->is_paused && !fake->is_closed &&
+           !fake->is_dead;
 }
 
 /* Until nothing moves any more. */
@@ -109,21 +110,39 @@ struct refusal {
 static const struct refusal refusals[] = {
     {.name = "all is well"},
     {.name = "expected", .client_expects = ID_B, .server_expects = ID_A},
-    {.name = "anonymous", .client_is_anonymous = true, .server_err = -ERR_TLS_NO_CERTIFICATE,
+    {.name = "anonymous",
+     .client_is_anonymous = true,
+     .server_err = -ERR_TLS_NO_CERTIFICATE,
      .why = "certificate"},
     {.name = "anonymous is fine", .client_is_anonymous = true, .optional = true},
-    {.name = "client of an unknown domain", .client_is_stranger = true,
-     .server_err = -ERR_TLS_TRUST_DOMAIN, .why = "north.example"},
-    {.name = "the same although optional", .client_is_stranger = true, .optional = true,
-     .server_err = -ERR_TLS_TRUST_DOMAIN, .why = "north.example"},
-    {.name = "server of an unknown domain", .server_is_stranger = true,
-     .client_err = -ERR_TLS_TRUST_DOMAIN, .server_err = -ERR_TLS, .why = "north.example"},
-    {.name = "another server", .client_expects = ID_A, .client_err = -ERR_TLS_IDENTITY,
-     .server_err = -ERR_TLS, .why = "pay"},
-    {.name = "another client", .server_expects = ID_B, .server_err = -ERR_TLS_IDENTITY,
+    {.name = "client of an unknown domain",
+     .client_is_stranger = true,
+     .server_err = -ERR_TLS_TRUST_DOMAIN,
+     .why = "north.example"},
+    {.name = "the same although optional",
+     .client_is_stranger = true,
+     .optional = true,
+     .server_err = -ERR_TLS_TRUST_DOMAIN,
+     .why = "north.example"},
+    {.name = "server of an unknown domain",
+     .server_is_stranger = true,
+     .client_err = -ERR_TLS_TRUST_DOMAIN,
+     .server_err = -ERR_TLS,
+     .why = "north.example"},
+    {.name = "another server",
+     .client_expects = ID_A,
+     .client_err = -ERR_TLS_IDENTITY,
+     .server_err = -ERR_TLS,
+     .why = "pay"},
+    {.name = "another client",
+     .server_expects = ID_B,
+     .server_err = -ERR_TLS_IDENTITY,
      .why = "cart"},
-    {.name = "no trust yet", .no_trust = true, .client_err = -ERR_TLS_TRUST_DOMAIN,
-     .server_err = -ERR_TLS, .why = "bundle"},
+    {.name = "no trust yet",
+     .no_trust = true,
+     .client_err = -ERR_TLS_TRUST_DOMAIN,
+     .server_err = -ERR_TLS,
+     .why = "bundle"},
 };
 
 static void refuse_one(const struct refusal *row)
@@ -156,8 +175,10 @@ static void refuse_one(const struct refusal *row)
     side_start(&server, &world, lower_server, &so);
     cr_assert(side_wait(&world, &client) && side_wait(&world, &server), "%s", row->name);
 
-    cr_expect_eq(client.err, row->client_err, "%s: client %d %s", row->name, client.err, client.why);
-    cr_expect_eq(server.err, row->server_err, "%s: server %d %s", row->name, server.err, server.why);
+    cr_expect_eq(client.err, row->client_err, "%s: client %d %s", row->name, client.err,
+                 client.why);
+    cr_expect_eq(server.err, row->server_err, "%s: server %d %s", row->name, server.err,
+                 server.why);
     if (row->why)
         cr_expect(strstr(row->client_err ? client.why : server.why, row->why), "%s: %s / %s",
                   row->name, client.why, server.why);
@@ -317,7 +338,8 @@ Test(tls_handshake, server_wants_h2, .init = start, .fini = finish)
     cr_expect_eq(alpn_refused("", 0), -ERR_TLS_ALPN);
 }
 
-/* Flips one byte of one flight after the other: whatever happens, both sides come to an end and nothing is left. */
+/* Flips one byte of one flight after the other: whatever happens, both sides come to an end and
+ * nothing is left. */
 Test(tls_handshake, survives_a_flipped_byte_anywhere, .init = start, .fini = finish)
 {
     for (size_t at = 0; at < 2400; at += 37) {

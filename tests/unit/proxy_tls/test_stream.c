@@ -177,7 +177,6 @@ Test(tls_stream, keys_change_under_way, .init = start, .fini = finish)
     }
 }
 
-
 /* One connection, in which the given event closes the server's stream from inside. */
 static void close_inside(char event, int with)
 {

@@ -264,7 +264,8 @@ void tcp_pair(struct loop *loop, struct stream **out_client, struct stream **out
 
     cr_assert_eq(addr_parse(STR("127.0.0.1:0"), &local), 0);
     cr_assert_eq(listener_open(loop, &local, &(struct listener_options){0}, on_accept, &pair,
-                               &listener, &errnum), 0);
+                               &listener, &errnum),
+                 0);
     bound = listener_addr(listener);
     tcp_connect(loop, &bound, &(struct tcp_options){0}, on_connect, &pair);
     cr_assert(run_until(loop, is_paired, &pair, PATIENCE_MS));

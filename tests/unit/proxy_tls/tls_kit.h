@@ -1,6 +1,6 @@
 /*
- * tls_kit.h - two trust domains, identities in them, and TLS streams between them over TCP or over fake streams; and a
- * tap, which records what a stream tells its owner.
+ * tls_kit.h - two trust domains, identities in them, and TLS streams between them over TCP or over
+ * fake streams; and a tap, which records what a stream tells its owner.
  */
 #ifndef ISTHMUS_TESTS_UNIT_PROXY_TLS_TLS_KIT_H
 #define ISTHMUS_TESTS_UNIT_PROXY_TLS_TLS_KIT_H
@@ -17,9 +17,9 @@
 struct world {
     struct loop *loop;
     struct test_ca *west, *east;
-    struct trust *trust;          /* both domains */
+    struct trust *trust;           /* both domains */
     const struct trust *trust_now; /* what handshakes read: trust, unless a test changes it */
-    struct tls_identity *a, *b;   /* ID_A of west, ID_B of east */
+    struct tls_identity *a, *b;    /* ID_A of west, ID_B of east */
 };
 
 void world_open(struct world *world);
@@ -31,7 +31,7 @@ struct tls_identity *world_identity(const struct test_ca *ca, const char *id);
 /* What a stream told its owner. */
 struct tap {
     struct stream *stream; /* NULL: not yet, or closed */
-    struct text got; /* the beginning of it */
+    struct text got;       /* the beginning of it */
     size_t n_got;
     size_t n_wrong; /* bytes that differ from tap_write_pattern()'s */
     size_t n_wrote;
@@ -39,7 +39,8 @@ struct tap {
     unsigned n_reads, n_drains;
     bool ended;
     int err;
-    /* Which event closes the stream from inside: 'd'ata, 'e'nd, 'r' drain, 'f'ail; and with what. */
+    /* Which event closes the stream from inside: 'd'ata, 'e'nd, 'r' drain, 'f'ail; and with what.
+     */
     char closes_at;
     int closes_with;
 };
@@ -49,7 +50,8 @@ extern const struct stream_events tap_events;
 void tap_attach(struct tap *tap, struct stream *stream);
 void tap_close(struct tap *tap, int err);
 void tap_free(struct tap *tap); /* closes what is open */
-/* Writes pieces of a pattern until the stream says stop or total bytes are out in all; true when they are. */
+/* Writes pieces of a pattern until the stream says stop or total bytes are out in all; true when
+ * they are. */
 bool tap_write_pattern(struct tap *tap, size_t total, size_t piece);
 bool tap_got(struct loop *loop, const struct tap *tap, size_t n_bytes);
 bool tap_ended(struct loop *loop, const struct tap *tap);
