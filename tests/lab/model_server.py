@@ -61,6 +61,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("::", port), Handler)
 
     def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         socket.socket.bind(self.socket, self.server_address)
         self.server_address = self.socket.getsockname()
