@@ -1,5 +1,8 @@
 /*
  * tls_internal.h - what the files of proxy/tls share.
+ *
+ * tls_engine.c (OpenSSL's reads and writes) <- tls_stream.c (the stream) <- tls_handshake.c (how it
+ * comes to be), with tls_check.c and tls_identity.c beside them. A lower file calls no higher one.
  */
 #ifndef ISTHMUS_TLS_TLS_INTERNAL_H
 #define ISTHMUS_TLS_TLS_INTERNAL_H
@@ -7,6 +10,8 @@
 #include <openssl/ssl.h>
 
 #include "certs/verify.h"
+#include "proxy/base/buf.h"
+#include "proxy/tls/stage.h"
 #include "proxy/tls/tls_identity.h"
 #include "proxy/tls/tls_stream.h"
 
@@ -25,6 +30,56 @@ struct tls_check {
     char serial[64];
     int64_t not_after_ns;
 };
+
+/* Each direction: OPEN --(end asked for / seen)--> ENDING --(sent / told)--> ENDED. */
+enum tls_half { TLS_HALF_OPEN, TLS_HALF_ENDING, TLS_HALF_ENDED };
+
+struct tls_stream {
+    struct stream base;
+    struct loop *loop;
+    struct stream *lower;
+    SSL *ssl;
+    struct slice input; /* ciphertext that OpenSSL has not taken */
+    bool input_is_kept; /* with a reference of ours; else borrowed for the call */
+    struct buf plain;   /* waits to be sealed */
+    struct stage stage;
+    struct task task;
+    struct timer linger;
+    struct arena arena;
+    struct tls_peer peer;
+    enum tls_half in_half, out_half;
+    uint64_t n_records; /* sealed under the current key */
+    int fail_err;
+    bool is_paused;
+    bool is_drained; /* on_drain is due */
+    bool is_failed;  /* on_fail was told */
+    bool is_lingering;
+    bool is_closed;
+};
+
+enum tls_read { TLS_READ_MORE, TLS_READ_FULL, TLS_READ_END, TLS_READ_FAIL };
+
+#define TLS_RECORDS_PER_KEY                                                                        \
+    (UINT64_C(1) << 22) /* RFC 8446 section 5.5 allows 2^24.5 with AES-GCM */
+
+/* tls_engine.c */
+/* Makes OpenSSL read from s->input and write into s->stage. */
+void tls_engine_attach(struct tls_stream *s);
+/* Seals the next record of the plaintext that waits. False when OpenSSL fails. */
+bool tls_engine_seal(struct tls_stream *s);
+/* Decrypts into the slab until it is full or the ciphertext is used up. */
+enum tls_read tls_engine_fill(struct tls_stream *s, struct slab *slab, size_t *out_len);
+
+/* tls_stream.c */
+/* A stream whose handshake is still to be made; takes both. Its maker owns the lower stream's
+ * events until tls_stream_start(). */
+struct tls_stream *tls_stream_new(struct loop *loop, struct stream *lower, SSL *ssl);
+/* The handshake is done: from here on it is a stream, paused. */
+void tls_stream_start(struct tls_stream *s);
+/* Keeps what OpenSSL has not taken of the bytes that were borrowed for a call. */
+void tls_stream_keep_input(struct tls_stream *s);
+/* Gives up the lower stream and everything else; the memory goes at the end of the turn. */
+void tls_stream_drop(struct tls_stream *s, int lower_err);
 
 /* tls_identity.c */
 SSL *tls_identity_ssl(struct tls_identity *identity); /* a new one; NULL when OpenSSL fails */
