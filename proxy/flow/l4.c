@@ -273,6 +273,7 @@ static int go_through_tunnel(struct flow *flow, const struct plan *plan,
         .timeout_ns = attempt_time_ns(flow, plan->is_last),
     };
     flow->record.hbone_addr = plan->addr;
+    flow->record.destination.addr.port = CONNECT_TUNNEL_PORT;
     go(flow, &request);
     arena_fini(&scratch);
     return 0;
