@@ -211,6 +211,7 @@ static void ask_pool(struct connect *connect)
         .mark = connector->options.mark,
         .connect_ns = connector->options.connect_ns,
         .handshake_ns = connector->options.handshake_ns,
+        .idle_ns = connector->options.idle_ns,
     };
     pool_ask(connector->pool, &options, &connect->waiter);
 }
@@ -222,8 +223,12 @@ static void on_timeout(struct timer *timer)
     struct connect *connect = container_of(timer, struct connect, timer);
     if (connect->stream)
         tunnel_retire(connect->tunnel);
-    const bool awaits_identity = timer_is_running(&connect->identity);
-    fail(connect, awaits_identity ? -ERR_NO_IDENTITY : -ERR_CONNECT_TIMEOUT, (struct str){0});
+    int err = -ERR_CONNECT_TIMEOUT;
+    if (timer_is_running(&connect->identity))
+        err = -ERR_NO_IDENTITY;
+    else if (pool_is_dialing(&connect->waiter))
+        err = -ERR_NETWORK_POLICY;
+    fail(connect, err, (struct str){0});
 }
 
 static void keep_request(struct connect *connect, const struct connect_request *request)

@@ -22,6 +22,7 @@ struct connector_options {
     bool transparent; /* may bind to addresses that are not ours */
     uint16_t tunnel_port;
     uint64_t connect_ns, handshake_ns;
+    uint64_t idle_ns; /* after which a tunnel without streams is released; 0 is TUNNEL_IDLE_NS */
 };
 
 struct connector;

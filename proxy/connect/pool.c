@@ -269,6 +269,7 @@ void pool_free(struct pool *pool)
 void pool_ask(struct pool *pool, const struct tunnel_options *options, struct pool_waiter *waiter)
 {
     struct group *group = find_or_make_group(pool, options);
+    waiter->group = group;
     list_push_back(&group->waiters, &waiter->link);
     loop_defer(pool->loop, &group->serve);
 }
@@ -276,6 +277,17 @@ void pool_ask(struct pool *pool, const struct tunnel_options *options, struct po
 void pool_forget(struct pool_waiter *waiter)
 {
     list_remove(&waiter->link);
+}
+
+bool pool_is_dialing(const struct pool_waiter *waiter)
+{
+    if (list_is_empty(&waiter->link))
+        return false;
+    list_foreach(it, &waiter->group->members) {
+        if (tunnel_state(list_entry(it, struct member, link)->tunnel) != TUNNEL_DIALING)
+            return false;
+    }
+    return !list_is_empty(&waiter->group->members);
 }
 
 void pool_retire_identity(struct pool *pool, struct str id)

@@ -18,9 +18,11 @@
 #define POOL_TUNNELS_PER_KEY 64
 
 struct pool;
+struct group;
 
 struct pool_waiter { /* embedded in whoever asks */
     struct list link;
+    const struct group *group; /* the pool's; while it waits */
     /* err 0 with a tunnel that has room now, or why none came up. The waiter is out of the pool when called. */
     void (*on_tunnel)(struct pool_waiter *waiter, int err, struct tunnel *tunnel, struct str why);
 };
@@ -33,6 +35,8 @@ void pool_free(struct pool *pool);
 void pool_ask(struct pool *pool, const struct tunnel_options *options, struct pool_waiter *waiter);
 /* Stops waiting; harmless when it does not wait. */
 void pool_forget(struct pool_waiter *waiter);
+/* It waits for a tunnel whose TCP connection is not made yet: nobody answers on the tunnel port so far. */
+bool pool_is_dialing(const struct pool_waiter *waiter);
 
 /* Retires the tunnels of an identity that is no longer ours. */
 void pool_retire_identity(struct pool *pool, struct str id);

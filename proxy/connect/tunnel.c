@@ -89,7 +89,7 @@ static void watch_idleness(struct tunnel *tunnel)
     if (h2_open_streams(tunnel->h2) > 0)
         timer_stop(&tunnel->idle);
     else if (!timer_is_running(&tunnel->idle))
-        timer_start(tunnel->loop, &tunnel->idle, TUNNEL_IDLE_NS, on_idle);
+        timer_start(tunnel->loop, &tunnel->idle, tunnel->options.idle_ns, on_idle);
 }
 
 void tunnel_retire(struct tunnel *tunnel)
@@ -187,6 +187,8 @@ struct tunnel *tunnel_open(struct loop *loop, const struct tunnel_options *optio
     list_init(&tunnel->last_stream.link);
     tunnel->options = *options;
     tunnel->options.identity = tls_identity_ref(options->identity);
+    if (tunnel->options.idle_ns == 0)
+        tunnel->options.idle_ns = TUNNEL_IDLE_NS;
     struct str *expected = arena_new_array(&tunnel->arena, struct str, options->n_expected + 1);
     for (size_t i = 0; i < options->n_expected; i++)
         expected[i] = arena_str(&tunnel->arena, options->expected[i]);

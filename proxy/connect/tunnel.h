@@ -32,6 +32,7 @@ struct tunnel_options {
     size_t n_expected;
     uint32_t mark;
     uint64_t connect_ns, handshake_ns;
+    uint64_t idle_ns; /* 0 is TUNNEL_IDLE_NS */
 };
 
 struct tunnel_events {

@@ -1,0 +1,246 @@
+#include <criterion/criterion.h>
+
+#include "far.h"
+#include "proxy/base/clock.h"
+
+TestSuite(pool, .timeout = 60);
+
+static struct near near;
+static struct attempt attempts[FAR_STREAMS_MAX];
+
+Test(pool, three_requests_one_after_another_share_one_tunnel)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+
+    for (int i = 0; i < 3; i++) {
+        attempt_start(&attempts[i], &near, &request);
+        cr_assert(attempt_wait(&attempts[i]));
+        attempt_end(&attempts[i]);
+    }
+
+    cr_expect_eq(near.far.n_requests, 3);
+    cr_expect_eq(near.far.n_accepted, 1);
+    cr_expect_eq(pool_tunnels(connector_pool(near.connector)), 1);
+    cr_expect_eq(meter_total(METRIC_TUNNELS_OPENED), 1);
+    near_close(&near);
+}
+
+Test(pool, more_streams_than_a_tunnel_holds_get_more_tunnels)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+
+    for (int i = 0; i < 250; i++)
+        attempt_start(&attempts[i], &near, &request);
+    for (int i = 0; i < 250; i++)
+        cr_assert(attempt_wait(&attempts[i]), "%d: %s", i, err_label(attempts[i].err));
+
+    cr_expect_eq(near.far.n_requests, 250);
+    cr_expect_eq(near.far.n_accepted, 3);
+    for (int i = 0; i < 250; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+}
+
+Test(pool, a_peer_that_allows_few_streams_has_more_tunnels_when_callers_ask_again)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    near.far.h2.max_concurrent_streams = 2;
+    attempt_start(&attempts[0], &near, &request); /* with it comes the peer's limit */
+    cr_assert(attempt_wait(&attempts[0]));
+    run_turns(near.world.loop, 20);
+
+    for (int i = 1; i < 10; i++) {
+        attempts[i].n_again = 4;
+        attempt_start(&attempts[i], &near, &request);
+    }
+    for (int i = 1; i < 10; i++)
+        cr_expect(attempt_wait(&attempts[i]), "%d: %s", i, err_label(attempts[i].err));
+
+    for (int i = 0; i < 10; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+}
+
+Test(pool, each_source_destination_and_expectation_has_tunnels_of_its_own)
+{
+    static const struct str two[] = {STR(ID_B), STR("spiffe://east.example/ns/shop/sa/other")};
+    near_open(&near, NULL);
+    struct tls_identity *other =
+        world_identity(near.world.west, "spiffe://west.example/ns/shop/sa/other");
+    tls_set_add(near.set, other);
+    struct connect_request requests[3];
+    for (int i = 0; i < 3; i++)
+        requests[i] = near_request();
+    requests[1].identity = STR("spiffe://west.example/ns/shop/sa/other");
+    requests[2].expected = two;
+    requests[2].n_expected = 2;
+
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 3; i++) {
+            struct attempt *attempt = &attempts[round * 3 + i];
+            attempt_start(attempt, &near, &requests[i]);
+            cr_assert(attempt_wait(attempt));
+            cr_expect_str_eq(attempt->peer_id, ID_B);
+        }
+    }
+
+    cr_expect_eq(near.far.n_accepted, 3);
+    for (int i = 0; i < 6; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+    tls_identity_unref(other);
+}
+
+Test(pool, after_a_goaway_the_next_request_has_a_new_tunnel_and_old_streams_go_on)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    attempt_start(&attempts[0], &near, &request);
+    cr_assert(attempt_wait(&attempts[0]));
+
+    far_drain(&near.far, 0);
+    run_turns(near.world.loop, 30);
+    attempt_start(&attempts[1], &near, &request);
+    cr_expect(attempt_wait(&attempts[1]), "%s", err_label(attempts[1].err));
+
+    cr_expect_eq(near.far.n_accepted, 2);
+    cr_assert(tap_write_pattern(&attempts[0].tap, 1000, 1000));
+    cr_expect(tap_got(near.world.loop, &near.far.streams[0], 1000));
+    attempt_end(&attempts[0]);
+    cr_expect(far_has_lost(&near.far, 1), "the drained tunnel ends with its last stream");
+    attempt_end(&attempts[1]);
+    near_close(&near);
+}
+
+Test(pool, requests_that_race_a_goaway_are_not_lost)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    attempt_start(&attempts[0], &near, &request);
+    cr_assert(attempt_wait(&attempts[0]));
+
+    far_drain(&near.far, 0);
+    for (int i = 1; i < 30; i++) {
+        attempts[i].n_again = 1; /* refused before it was handled: the caller asks again */
+        attempt_start(&attempts[i], &near, &request);
+        loop_turn(near.world.loop, false);
+    }
+    for (int i = 1; i < 30; i++)
+        cr_expect(attempt_wait(&attempts[i]), "%d: %s", i, err_label(attempts[i].err));
+
+    for (int i = 0; i < 30; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+}
+
+Test(pool, a_tunnel_that_cannot_be_made_fails_all_who_wait_and_those_who_ask_again_wait_anew)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    const struct addr nobody = dead_end();
+    connector_free(near.connector);
+    const struct connector_options options = {
+        .tunnel_port = nobody.port, .connect_ns = LONG_NS, .handshake_ns = LONG_NS};
+    near.connector = connector_new(near.world.loop, &options, &near.set_now,
+                                   &near.world.trust_now, near.meter);
+
+    for (unsigned i = 0; i < 20; i++) {
+        attempts[i].n_again = i % 4;
+        attempt_start(&attempts[i], &near, &request);
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        cr_expect_not(attempt_wait(&attempts[i]));
+        cr_expect_eq(attempts[i].err, -ERR_REFUSED, "%s", err_label(attempts[i].err));
+        cr_expect_eq(attempts[i].n_done, i % 4 + 1);
+    }
+
+    cr_expect_eq(pool_tunnels(connector_pool(near.connector)), 0);
+    near_close(&near);
+}
+
+Test(pool, a_tunnel_that_dies_fails_its_streams_and_a_new_one_is_made)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    near.far.status = NULL;
+    for (int i = 0; i < 5; i++)
+        attempt_start(&attempts[i], &near, &request);
+    cr_assert(far_has_requests(&near.far, 5));
+
+    far_kill(&near.far, 0);
+    for (int i = 0; i < 5; i++) {
+        cr_expect_not(attempt_wait(&attempts[i]));
+        cr_expect_lt(attempts[i].err, 0);
+    }
+    near.far.status = "200";
+    attempt_start(&attempts[5], &near, &request);
+
+    cr_expect(attempt_wait(&attempts[5]));
+    cr_expect_eq(near.far.n_accepted, 2);
+    attempt_end(&attempts[5]);
+    near_close(&near);
+}
+
+Test(pool, tunnels_of_an_identity_that_left_take_nothing_new)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    attempt_start(&attempts[0], &near, &request);
+    cr_assert(attempt_wait(&attempts[0]));
+
+    pool_retire_identity(connector_pool(near.connector), STR("spiffe://west.example/ns/shop/sa/x"));
+    attempt_start(&attempts[1], &near, &request);
+    cr_assert(attempt_wait(&attempts[1]));
+    cr_expect_eq(near.far.n_accepted, 1, "another's identity is another's matter");
+    pool_retire_identity(connector_pool(near.connector), STR(ID_A));
+    attempt_start(&attempts[2], &near, &request);
+    cr_assert(attempt_wait(&attempts[2]));
+
+    cr_expect_eq(near.far.n_accepted, 2);
+    for (int i = 0; i < 3; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+}
+
+Test(pool, a_renewed_certificate_is_used_for_the_tunnels_that_come)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    attempt_start(&attempts[0], &near, &request);
+    cr_assert(attempt_wait(&attempts[0]));
+    struct tls_identity *renewed = world_identity(near.world.west, ID_A);
+    struct tls_set *next = tls_set_new(2, near.world.trust);
+    tls_set_add(next, renewed);
+    tls_identity_unref(renewed);
+
+    near.set_now = next;
+    tls_set_free(near.set);
+    near.set = next;
+    far_drain(&near.far, 0);
+    run_turns(near.world.loop, 30);
+    attempt_start(&attempts[1], &near, &request);
+
+    cr_expect(attempt_wait(&attempts[1]));
+    cr_expect_eq(near.far.n_accepted, 2);
+    attempt_end(&attempts[0]);
+    attempt_end(&attempts[1]);
+    near_close(&near);
+}
+
+Test(pool, a_thousand_at_once_stay_within_a_bounded_number_of_tunnels)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    near.far.h2.max_concurrent_streams = 3; /* a peer that gives little */
+    for (unsigned i = 0; i < 380; i++)
+        attempt_start(&attempts[i], &near, &request);
+    for (unsigned i = 0; i < 380; i++) {
+        (void)attempt_wait(&attempts[i]);
+        attempt_end(&attempts[i]);
+        cr_assert_leq(pool_tunnels(connector_pool(near.connector)), POOL_TUNNELS_PER_KEY);
+    }
+    near_close(&near);
+}
