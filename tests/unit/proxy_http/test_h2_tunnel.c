@@ -188,8 +188,8 @@ Test(h2_tunnel, the_death_of_tcp_fails_the_streams_first, .init = start, .fini =
     cr_expect(str_eq(tls_peer(h2_lower(link_.server.h2))->id, STR(ID_A)));
     struct h2 *h2 = link_.client.h2;
     link_.client.h2 = NULL;
-    h2_close(h2, -ERR_DRAIN_TIMEOUT);
-    cr_expect_eq(client->tap.err, -ERR_DRAIN_TIMEOUT);
+    h2_close(h2, -ERR_SHUTDOWN);
+    cr_expect_eq(client->tap.err, -ERR_SHUTDOWN);
     cr_expect_null(h2_of(client->tap.stream));
     cr_assert(peer_dies(loop(), &link_.server));
     cr_expect_eq(link_.server.dead_err, -ERR_EOF);

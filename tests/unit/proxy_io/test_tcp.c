@@ -336,7 +336,7 @@ Test(tcp, an_abortive_close_drops_the_queue_at_once)
     while (stream_queued(a.stream) == 0)
         end_write_pattern(&a, total += 50000);
     stream_shutdown(a.stream);
-    end_close(&a, -ERR_DRAIN_TIMEOUT);
+    end_close(&a, -ERR_SHUTDOWN);
     loop_turn(loop, false);
     cr_expect_eq(loop_open_handles(loop), 1);
     stream_resume(b.stream);
