@@ -17,7 +17,8 @@
 
 #define FRAME_HEAD_BYTES 9
 
-bool h2_rate_is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max)
+/* Counts one; true when more than max came in this second. */
+static bool is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max)
 {
     if (now_ns - rate->window_start_ns >= NS_PER_SEC)
         *rate = (struct h2_rate){.window_start_ns = now_ns};
@@ -44,7 +45,7 @@ static int doom(struct h2 *h2, uint32_t code, const char *why)
 
 static int count_control(struct h2 *h2)
 {
-    if (h2_rate_is_over(&h2->controls, loop_now_ns(h2->loop), H2_CONTROL_PER_SEC))
+    if (is_over(&h2->controls, loop_now_ns(h2->loop), H2_CONTROL_PER_SEC))
         return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM,
                     "the peer sent too many control frames in a second");
     return 0;
@@ -52,7 +53,7 @@ static int count_control(struct h2 *h2)
 
 static int count_reset(struct h2 *h2)
 {
-    if (h2_rate_is_over(&h2->resets, loop_now_ns(h2->loop), H2_RESETS_PER_SEC))
+    if (is_over(&h2->resets, loop_now_ns(h2->loop), H2_RESETS_PER_SEC))
         return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "the peer reset too many streams in a second");
     return 0;
 }

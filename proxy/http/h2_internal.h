@@ -152,7 +152,5 @@ void h2_window_pay(struct h2 *h2, size_t n_bytes);
 
 /* h2_codec.c */
 void h2_codec_new(struct h2 *h2);
-/* True when n events came in this second of which max are allowed. */
-bool h2_rate_is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max);
 
 #endif
