@@ -51,6 +51,10 @@ static int renew(struct own_identity *identity, struct text *why)
             tls_identity_unref(identity->current);
         identity->current = fresh;
         identity->renew_at_ns = svid_renew_at_ns(svid, rng_below(loop_rng(identity->loop), 1000));
+        /* Certificates are dated back, so a very short one is past its half when it is new. */
+        const int64_t soonest_ns = clock_wall_ns() + (int64_t)(identity->ttl_ns / 4);
+        if (identity->renew_at_ns < soonest_ns)
+            identity->renew_at_ns = soonest_ns;
     } else {
         text_add(why, str_from(err_text(err)));
     }

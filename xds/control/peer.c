@@ -245,7 +245,8 @@ static void on_up(void *owner, struct h2 *h2)
 static void on_down(void *owner, int err, struct str why)
 {
     struct peer *peer = owner;
-    set_error(peer, str_is_empty(why) ? str_from(err_text(err)) : why);
+    if (peer->roots.len > 0) /* else that is what is wrong, and is told already */
+        set_error(peer, str_is_empty(why) ? str_from(err_text(err)) : why);
     xds_client_channel_down(peer->client);
 }
 

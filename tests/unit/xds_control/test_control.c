@@ -1,0 +1,382 @@
+/*
+ * Whole control processes on loopback: two of them as peers, and a node that joins with nothing but
+ * a token.
+ */
+#include <criterion/criterion.h>
+#include <jansson.h>
+
+#include "peering.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/file.h"
+#include "proxy/base/log.h"
+#include "tests/kit/loop_kit.h"
+#include "xds/control/own_identity.h"
+
+#define PATIENCE_MS 20000
+#define CART        "shop/cart.shop.svc.clusterset.local"
+#define EAST_POD    "east//v1/Pod/shop/e"
+#define WORKLOAD_ID "spiffe://west.example/ns/shop/sa/sa"
+
+static struct loop *loop;
+static struct side west, east;
+static struct guest guest;
+
+static void init(void)
+{
+    log_set_level(LOG_ERROR);
+    loop = loop_new();
+    side_init(&west, loop, "west");
+    side_init(&east, loop, "east");
+    cluster_pod(&west.cluster, "shop", "w", "10.1.0.1", "app: cart");
+    cluster_pod(&east.cluster, "shop", "e", "10.2.0.1", "app: cart");
+    cluster_service(&east.cluster, "shop", "cart", "10.97.0.1",
+                    "{name: http, port: 80, targetPort: 8080}", "app: cart");
+    cluster_service(&east.cluster, "shop", "secret", "10.97.0.2", "{port: 81}", "app: cart");
+    cluster_export(&east.cluster, "shop", "cart", "2026-01-01T00:00:00Z");
+}
+
+static void fini(void)
+{
+    if (west.control)
+        side_stop(&west);
+    if (east.control)
+        side_stop(&east);
+    run_until_empty(loop, 5000);
+    loop_finish(loop);
+    side_fini(&west);
+    side_fini(&east);
+}
+
+TestSuite(control, .init = init, .fini = fini, .timeout = 60);
+
+static void introduce(void)
+{
+    side_knows(&west, &east);
+    side_knows(&east, &west);
+}
+
+static bool until(bool (*done)(void *ctx))
+{
+    return run_until(loop, done, NULL, PATIENCE_MS);
+}
+
+static bool west_has_east_pod(void *ctx)
+{
+    (void)ctx;
+    return side_endpoints_have(&west, EAST_POD);
+}
+
+static bool west_has_no_east_pod(void *ctx)
+{
+    return !west_has_east_pod(ctx);
+}
+
+static bool is_joined(void *ctx)
+{
+    (void)ctx;
+    return guest.is_connected && guest_find(&guest, EAST_POD) && guest_find(&guest, CART) &&
+           guest_find(&guest, "spiffe://east.example");
+}
+
+static bool has_two_svids(void *ctx)
+{
+    (void)ctx;
+    return guest.n_svids == 2;
+}
+
+Test(control, a_node_joins_with_a_token_and_learns_of_both_clusters)
+{
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+
+    cr_assert(until(is_joined), "%s", guest.last_failure);
+
+    const struct model_workload *pod = guest_find(&guest, EAST_POD)->of.workload;
+    assert_str(pod->cluster, "east");
+    assert_str(pod->trust_domain, "east.example");
+    cr_assert_eq(pod->n_services, 1);
+    assert_str(pod->services[0].service, CART);
+    cr_assert_eq(pod->services[0].ports[0].target_port, 8080);
+    const struct model_service *cart = guest_find(&guest, CART)->of.service;
+    cr_assert_eq(cart->n_addresses, 1);
+    cr_assert(cidr_contains(&west.cluster.config.ranges[0], &cart->addresses[0]));
+    cr_assert_null(guest_find(&guest, "shop/secret.shop.svc.cluster.local"));
+    cr_assert_null(guest_find(&guest, "shop/cart.shop.svc.cluster.local"));
+
+    rotation_want(guest.rotation, STR(WORKLOAD_ID));
+    cr_assert(until(has_two_svids), "%s", guest.last_failure);
+    cr_assert_not_null(rotation_find(guest.rotation, STR(WORKLOAD_ID)));
+    cr_assert_eq(meter_total(METRIC_CERTIFICATES_ISSUED), 2);
+    cr_assert_eq(meter_total(METRIC_PEERS_CONNECTED), 2);
+    cr_assert(side_status_has(&west, "\"name\":\"n1\",\"connected\":true"));
+    cr_assert(side_status_has(&west, "\"name\":\"east\""));
+    cr_assert(side_status_has(&west, "\"lease\":\"held\""));
+    guest_close(&guest);
+}
+
+static bool token_was_refused(void *ctx)
+{
+    (void)ctx;
+    return str_contains(str_from(guest.last_failure), STR("not that of node n1"));
+}
+
+Test(control, a_node_with_a_wrong_token_gets_nothing)
+{
+    side_start(&west);
+    guest_open(&guest, &west, "n1", "another-token-of-that-length");
+
+    cr_assert(until(token_was_refused), "%s", guest.last_failure);
+
+    cr_assert_eq(guest.n_svids, 0);
+    cr_assert_geq(meter_total(METRIC_CERTIFICATES_REFUSED), 1);
+    guest_close(&guest);
+}
+
+static bool guest_is_connected(void *ctx)
+{
+    (void)ctx;
+    return guest.is_connected;
+}
+
+static bool guest_is_out(void *ctx)
+{
+    (void)ctx;
+    return !guest.is_connected;
+}
+
+Test(control, a_node_that_is_taken_out_of_the_manifests_is_disconnected)
+{
+    side_start(&west);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(guest_is_connected));
+
+    text_clear(&west.cluster.yaml);
+    cluster_node(&west.cluster, "n2");
+    side_publish(&west);
+
+    cr_assert(until(guest_is_out));
+    cr_assert(side_status_has(&west, "\"name\":\"n2\",\"connected\":false"));
+    guest_close(&guest);
+}
+
+Test(control, a_silent_peer_loses_its_endpoints_after_the_lease_and_has_them_back_with_the_stream)
+{
+    introduce();
+    west.cluster.config.peer_lease_ns = 300 * NS_PER_MS;
+    side_start(&west);
+    side_start(&east);
+    cr_assert(until(west_has_east_pod));
+    cr_assert(side_services_have(&west, "cart.shop.svc.clusterset.local"));
+    const uint64_t down_at_ns = clock_mono_ns();
+    side_stop(&east);
+
+    cr_assert(until(west_has_no_east_pod));
+    cr_assert_geq(clock_mono_ns() - down_at_ns, 290 * NS_PER_MS, "not at the first lost packet");
+    cr_assert(side_services_have(&west, "cart.shop.svc.clusterset.local"), "its name stays");
+    cr_assert(side_status_has(&west, "\"lease\":\"expired\""));
+
+    side_start(&east);
+    cr_assert(until(west_has_east_pod));
+}
+
+static bool east_pod_is_gone_from_guest(void *ctx)
+{
+    (void)ctx;
+    return !guest_find(&guest, EAST_POD) && !guest_find(&guest, CART);
+}
+
+Test(control, an_export_that_is_taken_back_is_gone_everywhere)
+{
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(is_joined), "%s", guest.last_failure);
+
+    text_clear(&east.cluster.yaml);
+    cluster_namespace(&east.cluster, "shop", "");
+    cluster_node(&east.cluster, "n1");
+    cluster_pod(&east.cluster, "shop", "e", "10.2.0.1", "app: cart");
+    side_publish(&east);
+
+    cr_assert(until(east_pod_is_gone_from_guest));
+    guest_close(&guest);
+}
+
+static bool west_is_refused(void *ctx)
+{
+    (void)ctx;
+    return !side_status_has(&west, "\"last_error\":\"\"");
+}
+
+Test(control, a_peer_that_does_not_know_us_tells_us_nothing)
+{
+    side_knows(&west, &east);
+    side_start(&west);
+    side_start(&east);
+
+    cr_assert(until(west_is_refused));
+
+    cr_assert(!side_endpoints_have(&west, EAST_POD));
+    cr_assert(!side_services_have(&west, "cart.shop"));
+    cr_assert(side_status_has(&west, "\"connected\":false,\"lease\":\"running out\""));
+}
+
+Test(control, addresses_and_the_peers_endpoints_survive_a_restart_of_ours)
+{
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(is_joined), "%s", guest.last_failure);
+    const struct ip vip = guest_find(&guest, CART)->of.service->addresses[0];
+    guest_close(&guest);
+    side_stop(&west);
+    side_stop(&east);
+
+    side_start(&west);
+    cr_assert(until(west_has_east_pod), "for one lease, without the peer");
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(is_joined), "%s", guest.last_failure);
+    cr_assert(ip_eq(&guest_find(&guest, CART)->of.service->addresses[0], &vip));
+    guest_close(&guest);
+}
+
+static bool error_is_told(void *ctx)
+{
+    (void)ctx;
+    return side_status_has(&west, "broken.yaml");
+}
+
+static bool error_is_gone(void *ctx)
+{
+    return !error_is_told(ctx);
+}
+
+Test(control, a_broken_change_keeps_the_last_good_manifests_and_says_where)
+{
+    struct arena arena = {0};
+    struct str path = arena_printf(&arena, "%s/broken.yaml", west.manifests_dir);
+    log_set_level(LOG_ERROR);
+    side_start(&west);
+    cr_assert(side_status_has(&west, "\"loaded\":1,\"refused\":0"));
+
+    cr_assert_eq(
+        file_write_atomic(path, STR("apiVersion: v1\nkind: Pod\nmetadata: {name: \"-\"}\n"), 0600),
+        0);
+    cr_assert(until(error_is_told));
+    cr_assert(side_status_has(&west, "broken.yaml:3:"));
+    cr_assert(side_status_has(&west, "\"workloads\":1"));
+    cr_assert_geq(meter_total(METRIC_MANIFESTS_REFUSED), 1);
+
+    cr_assert_eq(file_remove(path), 0);
+    cr_assert(until(error_is_gone));
+    arena_fini(&arena);
+}
+
+Test(control, the_first_manifests_must_be_good)
+{
+    struct text why = {0};
+    cluster_add(&west.cluster, "{apiVersion: v1, kind: Node}");
+    side_publish(&west);
+
+    side_start_badly(&west, &why);
+
+    cr_assert(str_contains(text_str(&why), STR("all.yaml:")), "%s", why.ptr);
+    text_fini(&why);
+}
+
+static bool lacks_roots(void *ctx)
+{
+    (void)ctx;
+    return side_status_has(&west, "no roots to know it by");
+}
+
+Test(control, roots_of_a_peer_that_come_late_are_found)
+{
+    introduce();
+    cr_assert_eq(file_remove(west.peers[0].trust_bundle), 0);
+    side_start(&west);
+    side_start(&east);
+    cr_assert(until(lacks_roots));
+    cr_assert(!side_endpoints_have(&west, EAST_POD));
+
+    side_copy_roots(&east, &west);
+    cr_assert(until(west_has_east_pod));
+    cr_assert(side_status_has(&west, "from its stream"));
+}
+
+Test(control, once_the_peer_told_its_roots_the_file_may_go_and_a_changed_file_wins)
+{
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    cr_assert(until(west_has_east_pod));
+    side_stop(&west);
+    side_stop(&east);
+
+    cr_assert_eq(file_remove(west.peers[0].trust_bundle), 0);
+    west.cluster.config.peer_lease_ns = 10 * NS_PER_MS; /* what was held is of no help */
+    side_start(&west);
+    cr_assert(until(west_has_no_east_pod));
+    side_start(&east);
+    cr_assert(until(west_has_east_pod), "by the roots that were kept");
+    side_stop(&west);
+    side_stop(&east);
+
+    side_lose_ca(&east);
+    side_copy_roots(&east, &west);
+    side_start(&west);
+    cr_assert(until(west_has_no_east_pod));
+    side_start(&east);
+    cr_assert(until(west_has_east_pod), "by the file that an operator has put there");
+}
+
+static int64_t own_end_ns;
+static struct own_identity *own;
+
+static bool is_renewed(void *ctx)
+{
+    (void)ctx;
+    return tls_identity_not_after_ns(*own_identity_current(own)) > own_end_ns;
+}
+
+Test(control, its_own_certificate_is_renewed_before_it_ends)
+{
+    struct text why = {0};
+    struct ca *ca = NULL;
+    cr_assert_eq(ca_open(west.cluster.config.state_dir, STR("west.example"), &ca, &why), 0);
+    cr_assert_eq(own_identity_open(loop, ca, STR("west.example"), 4 * NS_PER_SEC, &own, &why), 0);
+    assert_str(tls_identity_id(*own_identity_current(own)),
+               "spiffe://west.example/isthmus/control");
+    own_end_ns = tls_identity_not_after_ns(*own_identity_current(own));
+
+    cr_assert(until(is_renewed));
+
+    cr_assert_lt(clock_wall_ns(), own_end_ns);
+    own_identity_close(own);
+    ca_close(ca);
+}
+
+Test(control, what_operators_are_shown_is_json)
+{
+    static void (*const writers[])(const struct control *, struct text *) = {
+        control_status_json, control_services_json, control_endpoints_json};
+    introduce();
+    cluster_export(&west.cluster, "shop", "nothing", "2026-01-01T00:00:00Z");
+    side_start(&west);
+    side_start(&east);
+    cr_assert(until(west_has_east_pod));
+    for (size_t i = 0; i < ARRAY_LEN(writers); i++) {
+        struct text text = {0};
+        json_error_t error;
+        writers[i](west.control, &text);
+        json_t *json = json_loadb(text.ptr, text.len, 0, &error);
+        cr_assert_not_null(json, "%s in %s", error.text, text.ptr);
+        json_decref(json);
+        text_fini(&text);
+    }
+    cr_assert(side_status_has(&west, "\"reason\":\"NoService\""));
+}
