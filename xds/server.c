@@ -4,6 +4,9 @@
  * Happy path: accept -> handshake -> HTTP/2 -> calls. A connection ends when its peer goes, when its certificate runs out
  * (the peer comes back with a new one), and an anonymous one after ANONYMOUS_LIFE_NS.
  * Failure modes: too many connections, no identity of ours yet, a handshake that fails or takes too long: closed.
+ *
+ * Whoever can reach the port can open connections, so those that have proven nothing (in their handshake, or anonymous)
+ * have a bound of their own, and one more ends the oldest of them: a flood from outside displaces itself, and no node.
  */
 #include "xds/server.h"
 
@@ -25,6 +28,7 @@ struct connection {
     struct tls_handshake *handshake; /* then h2 */
     struct h2 *h2;
     struct timer life;
+    bool is_proven; /* it showed a verified certificate */
 };
 
 struct xds_server {
@@ -33,8 +37,8 @@ struct xds_server {
     const struct xds_server_events *events;
     void *owner;
     struct listener *listener;
-    struct list connections;
-    unsigned n_connections;
+    struct list proven, unproven; /* connections, the oldest first */
+    unsigned n_connections, n_unproven;
     bool is_closing;
 };
 
@@ -55,6 +59,7 @@ static void connection_close(struct connection *connection)
     timer_stop(&connection->life);
     list_remove(&connection->link);
     server->n_connections--;
+    server->n_unproven -= !connection->is_proven;
     if (connection->handshake)
         tls_handshake_cancel(connection->handshake);
     connection->handshake = NULL;
@@ -98,6 +103,16 @@ static uint64_t life_ns(const struct tls_peer *peer)
     return left_ns < LIFE_MAX_NS ? left_ns : LIFE_MAX_NS;
 }
 
+static void connection_proven(struct connection *connection)
+{
+    struct xds_server *server = connection->server;
+
+    connection->is_proven = true;
+    server->n_unproven--;
+    list_remove(&connection->link);
+    list_push_back(&server->proven, &connection->link);
+}
+
 static void on_handshake(void *owner, int err, struct stream *stream, struct str why)
 {
     struct connection *connection = owner;
@@ -117,6 +132,8 @@ static void on_handshake(void *owner, int err, struct stream *stream, struct str
     connection->context.peer.id = arena_str(&connection->arena, peer->id);
     if (str_is_empty(peer->id))
         options.max_concurrent_streams = ANONYMOUS_STREAMS;
+    else
+        connection_proven(connection);
     timer_start(server->loop, &connection->life, life_ns(peer), on_life_end);
     connection->h2 = h2_server_new(server->loop, stream, &options, &h2_events, connection);
 }
@@ -133,8 +150,9 @@ static struct connection *connection_new(struct xds_server *server, const struct
         .peer.remote = tcp_remote(tcp),
     };
     list_init(&connection->context.calls);
-    list_push_back(&server->connections, &connection->link);
+    list_push_back(&server->unproven, &connection->link);
     server->n_connections++;
+    server->n_unproven++;
     return connection;
 }
 
@@ -159,6 +177,8 @@ static void on_accept(void *owner, struct stream *tcp)
         stream_close(tcp, -ERR_OVERLOAD);
         return;
     }
+    if (server->n_unproven >= SERVER_UNPROVEN)
+        connection_close(list_entry(server->unproven.next, struct connection, link));
     connection = connection_new(server, tcp);
     connection->handshake = tls_handshake(server->loop, tcp, &tls, on_handshake, connection);
 }
@@ -176,7 +196,8 @@ int xds_server_open(struct loop *loop, const struct xds_server_options *options,
     server->options = *options;
     server->events = events;
     server->owner = owner;
-    list_init(&server->connections);
+    list_init(&server->proven);
+    list_init(&server->unproven);
     err = listener_open(loop, &options->listen, &(struct listener_options){0}, on_accept, server,
                         &server->listener, out_errno);
     if (err) {
@@ -194,17 +215,27 @@ struct addr xds_server_addr(const struct xds_server *server)
 
 void xds_server_notify(struct xds_server *server, struct resource_set *set)
 {
-    list_foreach (link, &server->connections)
+    list_foreach (link, &server->proven)
         server_call_notify(&list_entry(link, struct connection, link)->context, set);
 }
 
 void xds_server_disconnect(struct xds_server *server, struct str peer_id)
 {
-    list_foreach (link, &server->connections) {
+    list_foreach (link, &server->proven) {
         struct connection *connection = list_entry(link, struct connection, link);
 
-        if (connection->h2 && str_eq(connection->context.peer.id, peer_id))
+        if (str_eq(connection->context.peer.id, peer_id))
             connection_close(connection);
+    }
+}
+
+static void close_all(struct list *connections)
+{
+    list_foreach (link, connections) {
+        struct connection *connection = list_entry(link, struct connection, link);
+
+        connection->context.is_silent = true;
+        connection_close(connection);
     }
 }
 
@@ -212,11 +243,7 @@ void xds_server_close(struct xds_server *server)
 {
     server->is_closing = true; /* what the listener's backlog still holds is turned away */
     listener_close(server->listener);
-    list_foreach (link, &server->connections) {
-        struct connection *connection = list_entry(link, struct connection, link);
-
-        connection->context.is_silent = true;
-        connection_close(connection);
-    }
+    close_all(&server->proven);
+    close_all(&server->unproven);
     loop_bury(server->loop, server, mem_free);
 }

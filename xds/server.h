@@ -4,7 +4,8 @@
  * Each connection is one verified peer, or an anonymous one that may only ask for a certificate with a token. Who gets
  * which resources, and who gets which certificate, is the owner's to decide.
  *
- * Bounds: SERVER_CONNECTIONS connections, SERVER_STREAMS calls each, 10 s for a handshake.
+ * Bounds: SERVER_CONNECTIONS connections, of them SERVER_UNPROVEN in their handshake or anonymous (one more ends the oldest of
+ * those), SERVER_STREAMS calls each, 10 s for a handshake. A connection ends when its peer's certificate does.
  * Owner: xds/control. Thread: the loop's.
  */
 #ifndef ISTHMUS_XDS_SERVER_H
@@ -15,6 +16,7 @@
 #include "xds/grpc.h"
 
 #define SERVER_CONNECTIONS 5000
+#define SERVER_UNPROVEN    1000
 #define SERVER_STREAMS     64
 
 struct server_peer {     /* borrowed for the call */

@@ -2,9 +2,9 @@
  * The control port and its clients end to end: TCP on loopback, mutual TLS, HTTP/2, gRPC, delta xDS, certificates.
  */
 #include <criterion/criterion.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "models.h"
@@ -270,6 +270,29 @@ Test(control_port, what_is_forgotten_is_brought_again)
         loop_turn(port.loop, true);
     cr_assert_eq(delta_client_count(xds_client_state(node.client)), 3);
     node_close(&node);
+}
+
+/* Connections that say nothing, as many as the port admits and more: the node gets in all the same. */
+Test(control_port, a_flood_of_silent_connections_displaces_itself)
+{
+    enum { FLOOD = SERVER_UNPROVEN + 100 };
+    static int sockets[FLOOD];
+    struct sockaddr_storage to;
+    socklen_t len = addr_to_sockaddr(&port.addr, &to);
+    struct rlimit files = {4096, 4096};
+
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    publish("a");
+    for (size_t i = 0; i < FLOOD; i++) {
+        sockets[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert(connect(sockets[i], (struct sockaddr *)&to, len) == 0);
+        run_turns(port.loop, 2);
+    }
+    node_open(&node, &port, NODE_ID, "", "");
+    cr_assert(until(is_synced));
+    node_close(&node);
+    for (size_t i = 0; i < FLOOD; i++)
+        close(sockets[i]);
 }
 
 /* Closing in every state must leave nothing behind: loop_finish() looks. */
