@@ -8,6 +8,8 @@
 #define DOORS 3
 
 struct acceptor {
+    struct loop *loop;
+    bool is_closed; /* a closed door still delivers its backlog within the turn */
     struct listener *doors[DOORS]; /* by enum arrival_kind; NULL once drained */
     struct addr addrs[DOORS];
     struct tunnel_server *tunnels;
@@ -18,6 +20,10 @@ struct acceptor {
 static void arrive(struct acceptor *acceptor, enum arrival_kind kind, struct stream *stream)
 {
     const struct addr source = tcp_remote(stream), destination = tcp_local(stream);
+    if (acceptor->is_closed) {
+        stream_close(stream, -ERR_SHUTDOWN);
+        return;
+    }
     acceptor->on_arrival(acceptor->owner, arrival_new(kind, stream, &source, &destination));
 }
 
@@ -34,7 +40,10 @@ static void on_plaintext(void *owner, struct stream *stream)
 static void on_tunnel(void *owner, struct stream *stream)
 {
     struct acceptor *acceptor = owner;
-    tunnel_server_take(acceptor->tunnels, stream);
+    if (acceptor->is_closed)
+        stream_close(stream, -ERR_SHUTDOWN);
+    else
+        tunnel_server_take(acceptor->tunnels, stream);
 }
 
 static int open_door(struct acceptor *acceptor, struct loop *loop, enum arrival_kind kind,
@@ -73,6 +82,7 @@ int acceptor_open(struct loop *loop, const struct acceptor_options *options, str
         [ARRIVAL_PLAINTEXT] = &options->inbound,
     };
     struct acceptor *acceptor = mem_new(struct acceptor);
+    acceptor->loop = loop;
     acceptor->on_arrival = on_arrival;
     acceptor->owner = owner;
     acceptor->tunnels = tunnel_server_new(loop, &options->tunnels, meter, on_arrival, owner);
@@ -117,9 +127,15 @@ void acceptor_drain(struct acceptor *acceptor)
     tunnel_server_drain(acceptor->tunnels);
 }
 
+static void free_acceptor(void *ptr)
+{
+    mem_free(ptr);
+}
+
 void acceptor_close(struct acceptor *acceptor)
 {
+    acceptor->is_closed = true;
     close_doors(acceptor);
     tunnel_server_free(acceptor->tunnels);
-    mem_free(acceptor);
+    loop_bury(acceptor->loop, acceptor, free_acceptor);
 }

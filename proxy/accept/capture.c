@@ -64,13 +64,29 @@ static void add_inbound_chain(struct text *out, const struct family *family,
     text_addf(out, "  drop\n }\n");
 }
 
-/* Packets of our connections belong to us whatever else the rules would say. A first SYN is never one of them, although
- * the socket it finds may be one of our listeners; "socket wildcard 0" would say the same, but it also passes over
- * connections that are still in their handshake. */
+/* Packets of our connections belong to us whatever else the rules would say. A first SYN is never one of them. The socket
+ * that a packet finds may also be one of our listeners, when somebody else's connection through this node goes to a port
+ * with the same number: that is none of ours. "socket wildcard 0" alone would pass over connections that are still in their
+ * handshake too, which have no full socket. A listener is right only for a pod's packet: the answer to a SYN cookie. */
+static void add_established_chains(struct text *out)
+{
+    text_addf(out, " chain of_listener {\n");
+    for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+        text_addf(out, "  %s saddr @%s ", families[i].nft, families[i].set);
+        add_to_us(out);
+        text_addf(out, "  %s daddr @%s ", families[i].nft, families[i].set);
+        add_to_us(out);
+    }
+    text_addf(out, " }\n chain established {\n"
+                   "  socket transparent 1 socket wildcard 1 goto of_listener\n"
+                   "  socket transparent 1 ");
+    add_to_us(out);
+    text_addf(out, " }\n");
+}
+
 static void add_established(struct text *out)
 {
-    text_addf(out, "  tcp flags != syn / syn,ack socket transparent 1 ");
-    add_to_us(out);
+    text_addf(out, "  tcp flags != syn / syn,ack jump established\n");
     text_addf(out, "  iifname \"lo\" accept\n");
 }
 
@@ -103,6 +119,7 @@ void capture_rules(const struct capture_options *options, struct text *out)
         add_inbound_chain(out, &families[i], options);
     }
     add_raw_chains(out, options);
+    add_established_chains(out);
     text_addf(out, " chain outbound {\n  type filter hook prerouting priority mangle; policy "
                    "accept;\n");
     add_established(out);

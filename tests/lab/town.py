@@ -45,12 +45,12 @@ class Town:
                             export=export)
 
     def await_endpoints(self, node, count):
-        """Until the node's proxy knows so many ready endpoints of the till."""
+        """Until the node's proxy knows so many ready replicas of the till."""
         def known():
             found = node.proxy.ctl("endpoints", TILL)["endpoints"]
-            return len({e["address"] for e in found if e["service"] == TILL and e["ready"]}) >= count
+            return len({(e["cluster"], e["workload"]) for e in found if e["service"] == TILL and e["ready"]}) >= count
 
-        wait_until(f"{node.name} to know {count} endpoints", known, timeout_s=20, every_s=0.1)
+        wait_until(f"{node.name} to know {count} replicas", known, timeout_s=20, every_s=0.1)
 
 
 def address(pod, host=TILL):

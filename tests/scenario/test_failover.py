@@ -95,6 +95,7 @@ class ControlsDie(Story):
         control.await_ready()
         wait_until("the peer's endpoints to be back", lambda: self.endpoints_known() > 0, timeout_s=30)
         wait_until("the service to answer", lambda: self.answers() == "east", timeout_s=10)
+        time.sleep(1.5)  # the next story needs this state on the proxy's disk, where it is written once a second
 
     def answers(self):
         try:
