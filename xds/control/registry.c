@@ -3,20 +3,6 @@
 #include "proxy/base/mem.h"
 #include "xds/control/build.h"
 
-struct str key_make(struct arena *arena, struct str a, struct str b)
-{
-    return arena_printf(arena, "%.*s/%.*s", STR_ARG(a), STR_ARG(b));
-}
-
-void *key_find(const struct map *map, struct str a, struct str b)
-{
-    struct text key = {0};
-    text_addf(&key, "%.*s/%.*s", STR_ARG(a), STR_ARG(b));
-    void *found = map_find(map, text_str(&key));
-    text_fini(&key);
-    return found;
-}
-
 static void builder_fini(struct registry_builder *builder)
 {
     map_fini(&builder->namespaces);
@@ -94,16 +80,6 @@ void registry_free(struct registry *registry)
 bool registry_has_node(const struct registry *registry, struct str node)
 {
     return map_find(&registry->nodes, node) != NULL;
-}
-
-bool registry_places(const struct registry *registry, struct str node, struct str namespace_,
-                     struct str service_account)
-{
-    struct text key = {0};
-    text_addf(&key, "%.*s/%.*s/%.*s", STR_ARG(node), STR_ARG(namespace_), STR_ARG(service_account));
-    const bool places = map_find(&registry->placements, text_str(&key)) != NULL;
-    text_fini(&key);
-    return places;
 }
 
 const char *export_validity_reason(enum export_validity validity)

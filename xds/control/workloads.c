@@ -121,6 +121,16 @@ static void file_workload(struct registry_builder *builder, struct own_workload 
     }
 }
 
+bool registry_places(const struct registry *registry, struct str node, struct str namespace_,
+                     struct str service_account)
+{
+    struct text key = {0};
+    text_addf(&key, "%.*s/%.*s/%.*s", STR_ARG(node), STR_ARG(namespace_), STR_ARG(service_account));
+    const bool places = map_find(&registry->placements, text_str(&key)) != NULL;
+    text_fini(&key);
+    return places;
+}
+
 static void file_placement(struct registry *registry, const struct model_workload *model)
 {
     if (!model->speaks_hbone || str_is_empty(model->node) ||
