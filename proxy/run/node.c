@@ -405,10 +405,11 @@ static void close_node(struct node *node)
         channel_close(node->channel);
     if (node->xds)
         xds_client_close(node->xds);
-    if (node->capture)
-        capture_close(node->capture, node->config->capture_on_exit == CAPTURE_EXIT_HOLD);
     for (unsigned i = 0; i < node->n_workers; i++)
         worker_stop(node->workers[i]);
+    /* After the workers: without the rules the last bytes of tunnels are acknowledged to the pods, and not to us. */
+    if (node->capture)
+        capture_close(node->capture, node->config->capture_on_exit == CAPTURE_EXIT_HOLD);
     if (node->identities)
         identities_close(node->identities);
     if (node->admin)
