@@ -24,7 +24,7 @@ import isolate
 import manifests
 import pcap
 from cluster import CONTROL_PORT
-from lab import HERE, Lab
+from lab import EXIT_SKIPPED, HERE, Lab
 from process import LabError, wait_until
 
 DOMAIN = "ml-services.svc.clusterset.local"
@@ -398,7 +398,10 @@ def main():
                                   "steps": report.steps, "figures": demo.figures}, indent=2), flush=True)
             if options.keep:
                 keep_up(lab, report)
-    except (isolate.IsolationError, LabError) as error:
+    except isolate.IsolationError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(EXIT_SKIPPED if os.geteuid() != 0 else 1)
+    except LabError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
