@@ -1,8 +1,9 @@
 /*
  * ca_client.c - one unary call a certificate.
  *
- * Happy path: request() -> call -> response -> rotation_answer(chain). Failure modes: no connection, no stream, a status
- * other than OK, a response that is none, no token: each is rotation_answer() with the error, from the loop.
+ * Happy path: request() -> call -> response -> rotation_answer(chain). Failure modes: no
+ * connection, no stream, a status other than OK, a response that is none, no token: each is
+ * rotation_answer() with the error, from the loop.
  */
 #include "xds/ca_client.h"
 
@@ -14,9 +15,9 @@
 #include "xds/grpc.h"
 #include "xds/wire.h"
 
-#define CREATE_PATH     "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-#define TIMEOUT_NS      (10 * NS_PER_SEC)
-#define TOKEN_MAX_BYTES ((size_t)65536)
+#define CREATE_PATH      "/istio.v1.auth.IstioCertificateService/CreateCertificate"
+#define TIMEOUT_NS       (10 * NS_PER_SEC)
+#define TOKEN_MAX_BYTES  ((size_t)65536)
 #define ANSWER_MAX_BYTES ((size_t)1 << 20)
 
 struct ca_client {
@@ -34,7 +35,8 @@ struct ca_request {
     struct ca_client *client;
     struct arena arena;
     struct str id;
-    struct grpc_call *call; /* NULL: it failed before it was sent, and says so at the end of the turn */
+    struct grpc_call
+        *call; /* NULL: it failed before it was sent, and says so at the end of the turn */
     struct task failing;
     int err;
     const char *why;
@@ -82,9 +84,12 @@ static void fail_later(struct ca_request *request, int err, const char *why)
     loop_defer(request->client->loop, &request->failing);
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------------- */
+/* ---- the answer
+ * -------------------------------------------------------------------------------------------------
+ */
 
-/* The leaf comes first; when there are several texts, the last one holds the roots, which are not part of the chain. */
+/* The leaf comes first; when there are several texts, the last one holds the roots, which are not
+ * part of the chain. */
 static struct str chain_of(const Istio__V1__Auth__IstioCertificateResponse *response,
                            struct arena *arena)
 {
@@ -145,7 +150,9 @@ static void on_end(void *owner, int status, struct str message)
 
 static const struct grpc_events call_events = {.on_message = on_message, .on_end = on_end};
 
-/* ---- the request ------------------------------------------------------------------------------------------------ */
+/* ---- the request
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void pack_request(struct ca_request *request, struct str csr_pem, struct text *out)
 {
@@ -242,11 +249,11 @@ static void cancel_all(struct cert_source *source)
 {
     struct ca_client *client = container_of(source, struct ca_client, source);
 
-    list_foreach (link, &client->requests)
-        request_close(list_entry(link, struct ca_request, link));
+    list_foreach(link, &client->requests) request_close(list_entry(link, struct ca_request, link));
 }
 
-/* ---- the owner's calls ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls
+ * ------------------------------------------------------------------------------------------ */
 
 struct ca_client *ca_client_new(struct loop *loop, struct str cluster, struct str token_file)
 {

@@ -1,9 +1,11 @@
 /*
- * channel.c - Happy path: rest -> lookup -> connect, address by address -> handshake -> SETTINGS -> on_up.
+ * channel.c - Happy path: rest -> lookup -> connect, address by address -> handshake -> SETTINGS ->
+ * on_up.
  *
- * Failure modes: no such name, no address answers, the handshake fails, the connection dies or says GOAWAY: each is
- * on_down, and the channel rests before it dials again. The rest doubles from REST_MIN_NS to REST_MAX_NS and is drawn from
- * its upper half, so that a thousand nodes do not come back at once.
+ * Failure modes: no such name, no address answers, the handshake fails, the connection dies or says
+ * GOAWAY: each is on_down, and the channel rests before it dials again. The rest doubles from
+ * REST_MIN_NS to REST_MAX_NS and is drawn from its upper half, so that a thousand nodes do not come
+ * back at once.
  */
 #include "xds/channel.h"
 
@@ -13,9 +15,9 @@
 #include "proxy/io/lookup.h"
 #include "proxy/io/tcp.h"
 
-#define REST_MIN_NS  (100 * NS_PER_MS)
-#define REST_MAX_NS  (15 * NS_PER_SEC)
-#define UP_LONG_NS   (5 * NS_PER_SEC) /* after so much time up, a rest is short again */
+#define REST_MIN_NS (100 * NS_PER_MS)
+#define REST_MAX_NS (15 * NS_PER_SEC)
+#define UP_LONG_NS  (5 * NS_PER_SEC) /* after so much time up, a rest is short again */
 
 enum channel_state {
     CHANNEL_RESTING,
@@ -91,8 +93,7 @@ static void to_resting(struct channel *channel, bool at_once)
     sm_move(channel_rules, &channel->state, CHANNEL_RESTING);
     timer_start(channel->loop, &channel->timer, at_once ? 0 : jittered(channel), on_timer);
     if (!at_once)
-        channel->rest_ns =
-            channel->rest_ns > REST_MAX_NS / 2 ? REST_MAX_NS : channel->rest_ns * 2;
+        channel->rest_ns = channel->rest_ns > REST_MAX_NS / 2 ? REST_MAX_NS : channel->rest_ns * 2;
 }
 
 static void fail(struct channel *channel, int err, struct str why)
@@ -101,7 +102,9 @@ static void fail(struct channel *channel, int err, struct str why)
     channel->events->on_down(channel->owner, err, why);
 }
 
-/* ---- SECURING --------------------------------------------------------------------------------------------------- */
+/* ---- SECURING
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void on_ready(void *owner)
 {
@@ -144,7 +147,8 @@ static void on_handshake(void *owner, int err, struct stream *stream, struct str
         fail(channel, err, str_is_empty(why) ? str_from(err_text(err)) : why);
         return;
     }
-    channel->h2 = h2_client_new(channel->loop, stream, &(struct h2_options){0}, &h2_events, channel);
+    channel->h2 =
+        h2_client_new(channel->loop, stream, &(struct h2_options){0}, &h2_events, channel);
 }
 
 static void to_securing(struct channel *channel, struct stream *tcp)
@@ -166,7 +170,9 @@ static void to_securing(struct channel *channel, struct stream *tcp)
         tls_identity_unref(anonymous);
 }
 
-/* ---- DIALING ---------------------------------------------------------------------------------------------------- */
+/* ---- DIALING
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void connect_next(struct channel *channel);
 
@@ -227,7 +233,8 @@ static void on_timer(struct timer *timer)
     channel->events->on_down(channel->owner, -ERR_SHUTDOWN, STR("the channel is dialed anew"));
 }
 
-/* ---- the owner's calls ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls
+ * ------------------------------------------------------------------------------------------ */
 
 struct channel *channel_open(struct loop *loop, const struct channel_options *options,
                              const struct channel_events *events, void *owner)

@@ -4,8 +4,10 @@
  *           lookup, connect        handshake            SETTINGS
  *  RESTING ───────────────► DIALING ─────────► SECURING ─────────► UP
  *     ▲                        │ failed           │ failed          │ died, or channel_redial()
- *     └────────────────────────┴──────────────────┴─────────────────┘  rest: jittered exponential, 100 ms to 15 s;
- *                                                                      back to 100 ms after 5 s of being UP
+ *     └────────────────────────┴──────────────────┴─────────────────┘
+ *
+ * A rest is jittered and exponential, 100 ms to 15 s; back to 100 ms after 5 s of being UP.
+ *
  * Owner: whoever opened it. Thread: the loop's.
  */
 #ifndef ISTHMUS_XDS_CHANNEL_H

@@ -1,9 +1,9 @@
 /*
  * client.c - one delta engine, on whatever connection is up.
  *
- * The stream counts as up once the server took it (its head or a message came), or after it has lived for PROBATION_NS,
- * since some servers send no head before they have something to say. So a server that refuses every stream never makes a
- * peer look alive.
+ * The stream counts as up once the server took it (its head or a message came), or after it has
+ * lived for PROBATION_NS, since some servers send no head before they have something to say. So a
+ * server that refuses every stream never makes a peer look alive.
  */
 #include "xds/client.h"
 
@@ -44,7 +44,9 @@ static void count(struct xds_client *client, enum metric metric, int64_t delta)
         meter_add(client->meter, metric, delta);
 }
 
-/* ---- what changed ----------------------------------------------------------------------------------------------- */
+/* ---- what changed
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static int write_state(struct xds_client *client)
 {
@@ -92,7 +94,9 @@ static void note_change(struct xds_client *client)
         timer_start(client->loop, &client->save, SAVE_NS, on_save);
 }
 
-/* ---- the stream ------------------------------------------------------------------------------------------------- */
+/* ---- the stream
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void start_stream(struct xds_client *client);
 
@@ -144,7 +148,8 @@ static void send_message(void *owner, struct str message)
     struct xds_client *client = owner;
 
     if (message.len <= GRPC_MESSAGE_MAX)
-        (void)grpc_send(client->call, message); /* one answer a response: the server sets the pace */
+        (void)grpc_send(client->call,
+                        message); /* one answer a response: the server sets the pace */
 }
 
 static void take_outcome(struct xds_client *client, struct delta_outcome *outcome, bool was_synced)
@@ -227,7 +232,8 @@ void xds_client_channel_down(struct xds_client *client)
     stream_ended(client);
 }
 
-/* ---- birth and death -------------------------------------------------------------------------------------------- */
+/* ---- birth and death
+ * -------------------------------------------------------------------------------------------- */
 
 static void load_state(struct xds_client *client)
 {

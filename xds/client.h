@@ -1,10 +1,12 @@
 /*
- * client.h - the control stream as its client sees it: a channel, a delta engine on it, the last good state on disk.
+ * client.h - the control stream as its client sees it: a channel, a delta engine on it, the last
+ * good state on disk.
  *
- * Happy path: load the saved state (on_change at once if there is one) -> channel up -> stream -> responses -> on_change,
- * gathered over CLIENT_SETTLE_MS so that a burst is one change -> saved to disk at most once a second.
- * Failure modes: the channel goes down: everything held stays, the stream is made anew with what is held; a stream that
- * ends with a status is retried like a connect; a full disk is logged and counted, the state in memory stays.
+ * Happy path: load the saved state (on_change at once if there is one) -> channel up -> stream ->
+ * responses -> on_change, gathered over CLIENT_SETTLE_MS so that a burst is one change -> saved to
+ * disk at most once a second. Failure modes: the channel goes down: everything held stays, the
+ * stream is made anew with what is held; a stream that ends with a status is retried like a
+ * connect; a full disk is logged and counted, the state in memory stays.
  *
  * Owner: proxy/run, and xds/control for each peer. Thread: the loop's.
  */
@@ -24,7 +26,7 @@ struct xds_client_options {
 };
 
 struct xds_client_events {
-    void (*on_change)(void *owner);                /* what is held changed, or the first sync was reached */
+    void (*on_change)(void *owner); /* what is held changed, or the first sync was reached */
     void (*on_connected)(void *owner, bool is_up); /* the stream came up or went down */
 };
 

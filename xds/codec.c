@@ -44,7 +44,9 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     ensure_failed("a kind of model", __FILE__, __LINE__);
 }
 
-/* ---- bundles ---------------------------------------------------------------------------------------------------- */
+/* ---- bundles
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void bundle_encode(const struct model_bundle *bundle, struct str name, struct arena *arena,
                           struct text *out)
@@ -120,7 +122,9 @@ static int bundle_decode(struct str bytes, struct str name, struct arena *arena,
     return err;
 }
 
-/* ---- all kinds -------------------------------------------------------------------------------------------------- */
+/* ---- all kinds
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static struct str resource_name(const struct model_resource *resource, struct arena *arena)
 {
@@ -160,8 +164,8 @@ static int address_decode(struct str bytes, struct str name, struct arena *arena
                           struct model_resource *resource, struct text *why)
 {
     struct arena scratch = {0};
-    const Istio__Workload__Address *address = (const void *)wire_unpack(
-        &istio__workload__address__descriptor, bytes, &scratch, why);
+    const Istio__Workload__Address *address =
+        (const void *)wire_unpack(&istio__workload__address__descriptor, bytes, &scratch, why);
     int err = -ERR_INVALID;
 
     if (address && address->type_case == ISTIO__WORKLOAD__ADDRESS__TYPE_WORKLOAD) {

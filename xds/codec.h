@@ -1,15 +1,16 @@
 /*
  * codec.h - resources of the model as protobuf bytes, and back.
  *
- * Type URLs: istio.workload.Address (workloads and services), istio.security.Authorization (policies),
- * envoy.extensions.transport_sockets.tls.v3.Secret named "spiffe://<trust domain>" with the roots as
- * validation_context.trusted_ca.inline_bytes (the naming SPIRE's SDS uses). What WDS has no field for (port names, UDP
- * ports, headlessness, endpoint host names) travels in its extensions field as isthmus.v1alpha1.ServiceDetails and
- * WorkloadDetails, which other readers pass over.
+ * Type URLs: istio.workload.Address (workloads and services), istio.security.Authorization
+ * (policies), envoy.extensions.transport_sockets.tls.v3.Secret named "spiffe://<trust domain>" with
+ * the roots as validation_context.trusted_ca.inline_bytes (the naming SPIRE's SDS uses). What WDS
+ * has no field for (port names, UDP ports, headlessness, endpoint host names) travels in its
+ * extensions field as isthmus.v1alpha1.ServiceDetails and WorkloadDetails, which other readers pass
+ * over.
  *
- * Decoding checks everything a peer could get wrong: address lengths, port ranges, enum values, names that do not match
- * the resource's own, counts (MODEL_*_MAX), UTF-8. An unknown field of a policy's match sets has_unknown, so that it
- * fails closed.
+ * Decoding checks everything a peer could get wrong: address lengths, port ranges, enum values,
+ * names that do not match the resource's own, counts (MODEL_*_MAX), UTF-8. An unknown field of a
+ * policy's match sets has_unknown, so that it fails closed.
  *
  * Thread: any. Source: workload.proto, authorization.proto of ztunnel; Envoy's Secret.
  */
@@ -20,7 +21,7 @@
 #include "proxy/base/text.h"
 
 #define XDS_RESOURCE_MAX_BYTES ((size_t)1 << 20) /* of one resource; a larger one is refused */
-#define XDS_NAME_MAX_BYTES     2100              /* of its name: spiffe:// and the longest trust domain fit */
+#define XDS_NAME_MAX_BYTES     2100 /* of its name: spiffe:// and the longest trust domain fit */
 
 enum xds_type { XDS_ADDRESS, XDS_AUTHORIZATION, XDS_SECRET, XDS_TYPES };
 
@@ -29,12 +30,13 @@ const char *xds_type_url(enum xds_type type);
 bool xds_type_of_url(struct str url, enum xds_type *out_type);
 enum xds_type xds_type_of_kind(enum model_kind kind);
 
-/* The message's bytes appended to out, and its resource name put into the arena. Deterministic: equal models give equal
- * bytes, so that a hash of them can be the version. */
+/* The message's bytes appended to out, and its resource name put into the arena. Deterministic:
+ * equal models give equal bytes, so that a hash of them can be the version. */
 struct str xds_encode(const struct model_resource *resource, struct arena *arena, struct text *out);
 
-/* bytes is the value of the Any, name the resource's name in the stream. 0 with everything allocated in the arena, or
- * -ERR_INVALID with a sentence (field, value, expectation) appended to *why. */
+/* bytes is the value of the Any, name the resource's name in the stream. 0 with everything
+ * allocated in the arena, or -ERR_INVALID with a sentence (field, value, expectation) appended to
+ * *why. */
 MUST_USE int xds_decode(enum xds_type type, struct str name, struct str bytes, struct arena *arena,
                         struct model_resource *out_resource, struct text *why);
 

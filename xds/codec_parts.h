@@ -1,8 +1,9 @@
 /*
  * codec_parts.h - the codec, one kind of resource a file; codec.c chooses among them.
  *
- * encode: the message is made in the arena, borrowing nothing from the model. decode: everything that stays is copied into
- * the arena; 0, or -ERR_INVALID with a sentence appended to *why. Names are checked against the resource's own.
+ * encode: the message is made in the arena, borrowing nothing from the model. decode: everything
+ * that stays is copied into the arena; 0, or -ERR_INVALID with a sentence appended to *why. Names
+ * are checked against the resource's own.
  *
  * Thread: any.
  */
@@ -31,7 +32,8 @@ MUST_USE int codec_workload_decode(const Istio__Workload__Workload *message, str
                                    struct arena *arena, struct model_workload **out_workload,
                                    struct text *why);
 
-void codec_service_encode(const struct model_service *service, struct arena *arena, struct text *out);
+void codec_service_encode(const struct model_service *service, struct arena *arena,
+                          struct text *out);
 MUST_USE int codec_service_decode(const Istio__Workload__Service *message, struct str name,
                                   struct arena *arena, struct model_service **out_service,
                                   struct text *why);
@@ -40,7 +42,8 @@ void codec_policy_encode(const struct model_policy *policy, struct arena *arena,
 MUST_USE int codec_policy_decode(struct str bytes, struct str name, struct arena *arena,
                                  struct model_policy **out_policy, struct text *why);
 
-/* ---- what workloads and services share ---------------------------------------------------------------------------- */
+/* ---- what workloads and services share
+ * ---------------------------------------------------------------------------- */
 
 struct codec_ports {
     Istio__Workload__Port **ports; /* TCP */
@@ -61,7 +64,8 @@ MUST_USE int codec_ip_decode(const ProtobufCBinaryData *bytes, const char *field
                              struct text *why);
 ProtobufCBinaryData codec_ip_encode(const struct ip *ip, struct arena *arena);
 
-/* An extension of ours around a packed message; and the bytes of the extension with that type, {0} when there is none. */
+/* An extension of ours around a packed message; and the bytes of the extension with that type, {0}
+ * when there is none. */
 Istio__Workload__Extension *codec_extension(struct arena *arena, const char *type_name,
                                             const ProtobufCMessage *message);
 struct str codec_find_extension(Istio__Workload__Extension *const *extensions, size_t n_extensions,

@@ -1,21 +1,22 @@
 /*
  * codec_policy.c - policies, closed in doubt.
  *
- * What this version cannot evaluate may restrict or widen a policy, and nobody can know which. A match with such a thing
- * says so (has_unknown). A clause, rule or policy with an unknown field of its own gets matches with has_unknown where
- * they make an ALLOW match less and a DENY match more:
+ * What this version cannot evaluate may restrict or widen a policy, and nobody can know which. A
+ * match with such a thing says so (has_unknown). A clause, rule or policy with an unknown field of
+ * its own gets matches with has_unknown where they make an ALLOW match less and a DENY match more:
  *   in a clause  every match is marked, and a marked one is added to the alternatives;
  *   in a rule    a clause with one marked match is added to what must hold;
- *   in a policy  every rule is treated so, and a rule of one marked match is added to the alternatives.
+ *   in a policy  every rule is treated so, and a rule of one marked match is added to the
+ * alternatives.
  */
-#include <string.h>
-
 #include <authorization.pb-c.h>
+#include <string.h>
 
 #include "proxy/base/err.h"
 #include "xds/codec_parts.h"
 
-/* ---- model to message ------------------------------------------------------------------------------------------- */
+/* ---- model to message
+ * ------------------------------------------------------------------------------------------- */
 
 static Istio__Security__StringMatch *string_encode(const struct string_match *match,
                                                    struct arena *arena)
@@ -113,7 +114,8 @@ static Istio__Security__Match *match_encode(const struct model_match *match, str
     return message;
 }
 
-static Istio__Security__Clause *clause_encode(const struct model_clause *clause, struct arena *arena)
+static Istio__Security__Clause *clause_encode(const struct model_clause *clause,
+                                              struct arena *arena)
 {
     Istio__Security__Clause *message = arena_new(arena, Istio__Security__Clause);
 
@@ -153,7 +155,8 @@ void codec_policy_encode(const struct model_policy *policy, struct arena *arena,
     wire_pack(&message.base, out);
 }
 
-/* ---- message to model ------------------------------------------------------------------------------------------- */
+/* ---- message to model
+ * ------------------------------------------------------------------------------------------- */
 
 static bool has_unknown(const ProtobufCMessage *message)
 {
@@ -358,8 +361,8 @@ static int head_decode(const Istio__Security__Authorization *message, struct str
     policy->action = message->action == ISTIO__SECURITY__ACTION__DENY ? POLICY_DENY : POLICY_ALLOW;
     policy->scope = (enum policy_scope)message->scope;
     policy->dry_run = message->dry_run;
-    return codec_check_name(
-        name, arena_printf(arena, "%s/%s", message->namespace_, message->name), why);
+    return codec_check_name(name, arena_printf(arena, "%s/%s", message->namespace_, message->name),
+                            why);
 }
 
 int codec_policy_decode(struct str bytes, struct str name, struct arena *arena,

@@ -95,7 +95,8 @@ struct str codec_find_extension(Istio__Workload__Extension *const *extensions, s
 
         if (any && str_rsplit(str_from(any->type_url), '/', &prefix, &type) &&
             str_eq(type, str_from(type_name)))
-            return (struct str){any->value.len ? (const char *)any->value.data : "", any->value.len};
+            return (struct str){any->value.len ? (const char *)any->value.data : "",
+                                any->value.len};
     }
     return (struct str){0};
 }
@@ -159,7 +160,8 @@ static int add_port(struct model_port *ports, size_t *n_ports, const struct mode
                     const char *of, struct text *why)
 {
     if (service_port == 0 || service_port > UINT16_MAX)
-        return codec_refuse(why, "%s: service_port %u is not a port (1 to 65535)", of, service_port);
+        return codec_refuse(why, "%s: service_port %u is not a port (1 to 65535)", of,
+                            service_port);
     if (target_port > UINT16_MAX)
         return codec_refuse(why, "%s: target_port %u is not a port (0 to 65535)", of, target_port);
     if (app_protocol > APP_TLS)

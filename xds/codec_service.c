@@ -37,7 +37,8 @@ static void add_details(const struct model_service *service, const struct codec_
     message->n_extensions = 1;
 }
 
-void codec_service_encode(const struct model_service *service, struct arena *arena, struct text *out)
+void codec_service_encode(const struct model_service *service, struct arena *arena,
+                          struct text *out)
 {
     Istio__Workload__Address address = ISTIO__WORKLOAD__ADDRESS__INIT;
     Istio__Workload__Service message = ISTIO__WORKLOAD__SERVICE__INIT;
@@ -71,7 +72,8 @@ static int decode_addresses(const Istio__Workload__Service *message, struct mode
                             message->n_addresses, MODEL_ADDRESSES_MAX);
     for (size_t i = 0; i < message->n_addresses; i++) {
         const Istio__Workload__NetworkAddress *address = message->addresses[i];
-        int err = codec_ip_decode(&address->address, "Service.addresses", &service->addresses[i], why);
+        int err =
+            codec_ip_decode(&address->address, "Service.addresses", &service->addresses[i], why);
 
         if (err)
             return err;
@@ -87,7 +89,8 @@ static int decode_addresses(const Istio__Workload__Service *message, struct mode
 static int read_details(const Istio__Workload__Service *message, struct model_service *service,
                         struct codec_ports *ports, struct arena *scratch, struct text *why)
 {
-    struct str bytes = codec_find_extension(message->extensions, message->n_extensions, DETAILS_TYPE);
+    struct str bytes =
+        codec_find_extension(message->extensions, message->n_extensions, DETAILS_TYPE);
     Isthmus__V1alpha1__ServiceDetails *details;
 
     service->is_headless = message->n_addresses == 0;
@@ -121,8 +124,8 @@ static int decode_ports(const Istio__Workload__Service *message, struct model_se
 static int check_health_policy(const Istio__Workload__LoadBalancing *balancing, bool *out_all,
                                struct text *why)
 {
-    if (balancing &&
-        (unsigned)balancing->health_policy > ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ALLOW_ALL)
+    if (balancing && (unsigned)balancing->health_policy >
+                         ISTIO__WORKLOAD__LOAD_BALANCING__HEALTH_POLICY__ALLOW_ALL)
         return codec_refuse(why, "LoadBalancing.health_policy: %d is not known (0 or 1)",
                             (int)balancing->health_policy);
     *out_all = balancing && balancing->health_policy ==
@@ -130,8 +133,8 @@ static int check_health_policy(const Istio__Workload__LoadBalancing *balancing, 
     return 0;
 }
 
-static int check_names(const Istio__Workload__Service *message, struct str name, struct arena *arena,
-                       struct text *why)
+static int check_names(const Istio__Workload__Service *message, struct str name,
+                       struct arena *arena, struct text *why)
 {
     if (!message->namespace_[0] || !message->hostname[0])
         return codec_refuse(why, "Service: namespace and hostname must not be empty");

@@ -20,8 +20,9 @@ static ProtobufCBinaryData *addresses_encode(const struct model_workload *worklo
     return list;
 }
 
-static Istio__Workload__Workload__ServicesEntry *service_encode(
-    const struct model_membership *membership, const struct codec_ports *ports, struct arena *arena)
+static Istio__Workload__Workload__ServicesEntry *
+service_encode(const struct model_membership *membership, const struct codec_ports *ports,
+               struct arena *arena)
 {
     Istio__Workload__Workload__ServicesEntry *entry =
         arena_new(arena, Istio__Workload__Workload__ServicesEntry);
@@ -36,8 +37,9 @@ static Istio__Workload__Workload__ServicesEntry *service_encode(
     return entry;
 }
 
-static Isthmus__V1alpha1__MembershipDetails *membership_encode(
-    const struct model_membership *membership, const struct codec_ports *ports, struct arena *arena)
+static Isthmus__V1alpha1__MembershipDetails *
+membership_encode(const struct model_membership *membership, const struct codec_ports *ports,
+                  struct arena *arena)
 {
     Isthmus__V1alpha1__MembershipDetails *details =
         arena_new(arena, Isthmus__V1alpha1__MembershipDetails);
@@ -62,7 +64,8 @@ static void services_encode(const struct model_workload *workload, struct arena 
         arena_new_array(arena, Isthmus__V1alpha1__MembershipDetails *, workload->n_services);
     for (size_t i = 0; i < workload->n_services; i++) {
         const struct model_membership *membership = &workload->services[i];
-        struct codec_ports ports = codec_ports_encode(membership->ports, membership->n_ports, arena);
+        struct codec_ports ports =
+            codec_ports_encode(membership->ports, membership->n_ports, arena);
 
         message->services[message->n_services++] = service_encode(membership, &ports, arena);
         if (ports.n_details || membership->not_ready || !str_is_empty(membership->dns_hostname))
@@ -177,7 +180,8 @@ static int decode_enums(const Istio__Workload__Workload *message, struct model_w
     return 0;
 }
 
-/* What is decoded of a workload's memberships on the way: WDS first, then our details by the service's name. */
+/* What is decoded of a workload's memberships on the way: WDS first, then our details by the
+ * service's name. */
 struct memberships {
     const Istio__Workload__Workload *message;
     const Isthmus__V1alpha1__WorkloadDetails *details; /* NULL: none came along */
@@ -197,7 +201,8 @@ static int index_details(struct memberships *memberships, struct text *why)
             return codec_refuse(why, "Workload.services: \"%.*s\" is not <namespace>/<hostname>",
                                 STR_ARG(key));
         if (map_put(&memberships->by_service, key, message->services[i]))
-            return codec_refuse(why, "Workload.services: \"%.*s\" stands there twice", STR_ARG(key));
+            return codec_refuse(why, "Workload.services: \"%.*s\" stands there twice",
+                                STR_ARG(key));
     }
     for (size_t i = 0; i < n_details; i++) {
         Isthmus__V1alpha1__MembershipDetails *details = memberships->details->memberships[i];
@@ -232,27 +237,29 @@ static int decode_membership(const Istio__Workload__Workload__ServicesEntry *ent
                               &membership->n_ports, why);
 }
 
-static int decode_memberships(struct memberships *memberships, struct arena *arena, struct text *why)
+static int decode_memberships(struct memberships *memberships, struct arena *arena,
+                              struct text *why)
 {
     const Istio__Workload__Workload *message = memberships->message;
     int err = index_details(memberships, why);
 
     for (size_t i = 0; i < message->n_services && !err; i++)
-        err = decode_membership(message->services[i],
-                                map_find(&memberships->by_service,
-                                         str_from(message->services[i]->key)),
-                                &memberships->list[i], arena, why);
+        err = decode_membership(
+            message->services[i],
+            map_find(&memberships->by_service, str_from(message->services[i]->key)),
+            &memberships->list[i], arena, why);
     return err;
 }
 
-static int decode_services(const Istio__Workload__Workload *message, struct model_workload *workload,
-                           struct arena *arena, struct text *why)
+static int decode_services(const Istio__Workload__Workload *message,
+                           struct model_workload *workload, struct arena *arena, struct text *why)
 {
     struct memberships memberships = {
         .message = message,
         .list = arena_new_array(arena, struct model_membership, message->n_services),
     };
-    struct str bytes = codec_find_extension(message->extensions, message->n_extensions, DETAILS_TYPE);
+    struct str bytes =
+        codec_find_extension(message->extensions, message->n_extensions, DETAILS_TYPE);
     struct arena scratch = {0};
     int err = 0;
 
@@ -319,8 +326,8 @@ int codec_workload_decode(const Istio__Workload__Workload *message, struct str n
         return err;
     keep_names(message, arena, workload);
     workload->capacity = message->capacity ? message->capacity->value : 1;
-    workload->policies = codec_keep_all(arena, message->authorization_policies,
-                                        message->n_authorization_policies);
+    workload->policies =
+        codec_keep_all(arena, message->authorization_policies, message->n_authorization_policies);
     workload->n_policies = message->n_authorization_policies;
     *out_workload = workload;
     return 0;

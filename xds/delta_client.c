@@ -1,10 +1,10 @@
 /*
  * delta_client.c - the client half of the incremental protocol.
  *
- * Happy path: connected -> a wildcard request a type, listing what is held -> response -> ACK -> response -> ACK ...
- * Failure modes: a response that is no message ends the stream (the caller's to do); a refused resource is told in a NACK,
- * the version that was held stays in use, and is what the next stream lists; a response of a type that was not asked for
- * is passed over.
+ * Happy path: connected -> a wildcard request a type, listing what is held -> response -> ACK ->
+ * response -> ACK ... Failure modes: a response that is no message ends the stream (the caller's to
+ * do); a refused resource is told in a NACK, the version that was held stays in use, and is what
+ * the next stream lists; a response of a type that was not asked for is passed over.
  */
 #include <discovery.pb-c.h>
 
@@ -13,9 +13,9 @@
 #include "xds/held_file.h"
 #include "xds/wire.h"
 
-#define USER_AGENT         "isthmus"
-#define WHY_MAX_BYTES      ((size_t)4096)
-#define STATUS_INVALID     3 /* google.rpc.Code.INVALID_ARGUMENT */
+#define USER_AGENT     "isthmus"
+#define WHY_MAX_BYTES  ((size_t)4096)
+#define STATUS_INVALID 3 /* google.rpc.Code.INVALID_ARGUMENT */
 /* What a first request may list of what is held; what does not fit is sent again by the server. */
 #define VERSIONS_MAX_BYTES ((size_t)48 << 20)
 
@@ -51,7 +51,9 @@ void delta_client_free(struct delta_client *client)
     mem_free(client);
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void send_request(const Envoy__Service__Discovery__V3__DeltaDiscoveryRequest *request,
                          delta_send send, void *owner)
@@ -66,7 +68,8 @@ static void send_request(const Envoy__Service__Discovery__V3__DeltaDiscoveryRequ
 static void list_held(const struct delta_client *client, enum xds_type type, struct arena *arena,
                       Envoy__Service__Discovery__V3__DeltaDiscoveryRequest *request)
 {
-    typedef Envoy__Service__Discovery__V3__DeltaDiscoveryRequest__InitialResourceVersionsEntry entry;
+    typedef Envoy__Service__Discovery__V3__DeltaDiscoveryRequest__InitialResourceVersionsEntry
+        entry;
     size_t left_bytes = VERSIONS_MAX_BYTES;
 
     request->initial_resource_versions =
@@ -140,7 +143,9 @@ static void send_answer(const Envoy__Service__Discovery__V3__DeltaDiscoveryRespo
     arena_fini(&arena);
 }
 
-/* ---- responses -------------------------------------------------------------------------------------------------- */
+/* ---- responses
+ * --------------------------------------------------------------------------------------------------
+ */
 
 /* One response on its way into what is held. */
 struct receipt {
@@ -287,7 +292,9 @@ int delta_client_receive(struct delta_client *client, struct str message,
     return 0;
 }
 
-/* ---- what is held ----------------------------------------------------------------------------------------------- */
+/* ---- what is held
+ * -----------------------------------------------------------------------------------------------
+ */
 
 const struct delta_resource *delta_client_next(const struct delta_client *client, size_t *idx)
 {

@@ -1,16 +1,17 @@
 /*
- * delta_server.c - the server half of the incremental protocol: one stream's reading of a resource_set.
+ * delta_server.c - the server half of the incremental protocol: one stream's reading of a
+ * resource_set.
  *
- * A type begins with its first request. A wildcard then passes once over the whole log, skipping what the client listed
- * with an equal version, and ends that pass with the removal of what it listed and is not there; from then on it reads
- * the log's end. Names that are asked for are due at once, whether they exist or not; afterwards changes are picked from
- * the log's end by name. One response a type is in flight; what is due waits for its answer.
+ * A type begins with its first request. A wildcard then passes once over the whole log, skipping
+ * what the client listed with an equal version, and ends that pass with the removal of what it
+ * listed and is not there; from then on it reads the log's end. Names that are asked for are due at
+ * once, whether they exist or not; afterwards changes are picked from the log's end by name. One
+ * response a type is in flight; what is due waits for its answer.
  */
+#include <discovery.pb-c.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <discovery.pb-c.h>
 
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -19,7 +20,7 @@
 #include "xds/wire.h"
 
 #define NAMES_MAX            ((size_t)100000) /* a stream may ask for of one type, beside the wildcard */
-#define UNKNOWN_ANSWERS_MAX  256              /* requests for types that nobody here has, in one stream */
+#define UNKNOWN_ANSWERS_MAX  256 /* requests for types that nobody here has, in one stream */
 #define NODE_ID_MAX_BYTES    ((size_t)1024)
 #define NACK_MAX_BYTES       ((size_t)2048)
 #define NONCE_CHARS          20
@@ -31,7 +32,7 @@ typedef Envoy__Service__Discovery__V3__DeltaDiscoveryResponse delta_response;
 typedef Envoy__Service__Discovery__V3__Resource delta_item;
 typedef void (*delta_send)(void *owner, struct str message);
 
-struct interest { /* a name that the client asked for */
+struct interest {         /* a name that the client asked for */
     struct list due_link; /* in subscription.due while it is to be answered */
     bool is_subscribed;   /* false: answered once, then forgotten */
     struct str name;      /* behind the struct */
@@ -48,7 +49,8 @@ struct subscription { /* of one type */
     uint64_t start_seq; /* removals up to here concern only what the client listed */
     struct map interests;
     struct list due;
-    struct map listed; /* name -> version, both NUL-terminated: what the client holds, until the first pass met it */
+    struct map listed; /* name -> version, both NUL-terminated: what the client holds, until the
+                          first pass met it */
     struct arena listed_arena;
 };
 
@@ -116,7 +118,9 @@ uint64_t delta_server_nacks(const struct delta_server *server, struct str *out_l
     return server->n_nacks;
 }
 
-/* ---- responses -------------------------------------------------------------------------------------------------- */
+/* ---- responses
+ * --------------------------------------------------------------------------------------------------
+ */
 
 struct draft { /* a response that is being filled */
     struct delta_server *server;
@@ -202,7 +206,8 @@ static void interest_done(struct subscription *sub, struct interest *interest)
 /* Names that were asked for and not answered yet; what does not exist is told as removed. */
 static bool add_due(struct draft *draft)
 {
-    list_foreach (link, &draft->sub->due) {
+    list_foreach(link, &draft->sub->due)
+    {
         struct interest *interest = list_entry(link, struct interest, due_link);
         struct set_entry *entry = map_find(&draft->log->by_name, interest->name);
 
@@ -314,14 +319,16 @@ static void send_due(struct delta_server *server, enum xds_type type, delta_send
     mem_free(draft.removed);
 }
 
-void delta_server_notify(struct delta_server *server,
-                         void (*send)(void *owner, struct str message), void *owner)
+void delta_server_notify(struct delta_server *server, void (*send)(void *owner, struct str message),
+                         void *owner)
 {
     for (unsigned type = 0; type < XDS_TYPES; type++)
         send_due(server, (enum xds_type)type, send, owner);
 }
 
-/* ---- requests --------------------------------------------------------------------------------------------------- */
+/* ---- requests
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static int refuse(struct text *why, const char *sentence)
 {
@@ -387,7 +394,8 @@ static int ask_for(struct subscription *sub, struct str name, bool is_subscribed
     return 0;
 }
 
-static bool is_listed_as_it_is(const struct delta_server *server, enum xds_type type, struct str name)
+static bool is_listed_as_it_is(const struct delta_server *server, enum xds_type type,
+                               struct str name)
 {
     const char *listed = map_find(&server->types[type].listed, name);
     const struct set_entry *entry = map_find(&server->set->logs[type].by_name, name);
@@ -434,8 +442,9 @@ static void keep_listed(struct subscription *sub, const delta_request *request)
 
         if (name.len > XDS_NAME_MAX_BYTES)
             continue;
-        map_put(&sub->listed, arena_str(&sub->listed_arena, name),
-                wire_text(&sub->listed_arena, str_from(request->initial_resource_versions[i]->value)));
+        map_put(
+            &sub->listed, arena_str(&sub->listed_arena, name),
+            wire_text(&sub->listed_arena, str_from(request->initial_resource_versions[i]->value)));
     }
 }
 
@@ -484,8 +493,8 @@ static void take_answer(struct delta_server *server, struct subscription *sub,
 }
 
 /* Nobody here has that type: nothing of it exists, and the client need not wait to learn that. */
-static int answer_unknown(struct delta_server *server, const delta_request *request, delta_send send,
-                          void *owner, struct text *why)
+static int answer_unknown(struct delta_server *server, const delta_request *request,
+                          delta_send send, void *owner, struct text *why)
 {
     delta_response response = ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_RESPONSE__INIT;
     struct text message = {0};
@@ -521,8 +530,8 @@ static int handle(struct delta_server *server, const delta_request *request, del
     int err;
 
     if (request->node && str_is_empty(server->node))
-        server->node = arena_str(&server->arena,
-                                 str_sub(str_from(request->node->id), 0, NODE_ID_MAX_BYTES));
+        server->node =
+            arena_str(&server->arena, str_sub(str_from(request->node->id), 0, NODE_ID_MAX_BYTES));
     if (!xds_type_of_url(str_from(request->type_url), &type))
         return answer_unknown(server, request, send, owner, why);
     if (request->response_nonce[0])

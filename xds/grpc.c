@@ -1,11 +1,11 @@
 /*
  * grpc.c - one call on one HTTP/2 stream.
  *
- * Happy path, client: request head -> messages -> half-close; response head -> messages -> trailers with the status ->
- * on_end. Server: messages -> on_end(OK) -> grpc_finish(): what is queued, then trailers.
- * Failure modes: a head that is no gRPC, the deadline, a stream that dies, a message that is too large or compressed, an
- * end inside a message: each ends the call with its status, once. A server that finished towards a client that does not
- * read gives up after FINISH_TIMEOUT_NS.
+ * Happy path, client: request head -> messages -> half-close; response head -> messages -> trailers
+ * with the status -> on_end. Server: messages -> on_end(OK) -> grpc_finish(): what is queued, then
+ * trailers. Failure modes: a head that is no gRPC, the deadline, a stream that dies, a message that
+ * is too large or compressed, an end inside a message: each ends the call with its status, once. A
+ * server that finished towards a client that does not read gives up after FINISH_TIMEOUT_NS.
  */
 #include "xds/grpc.h"
 
@@ -18,7 +18,8 @@
 #include "proxy/base/text.h"
 #include "xds/grpc_frame.h"
 
-#define QUEUE_HIGH        (4 * GRPC_MESSAGE_MAX) /* the first requests of all types, each as large as it may be */
+#define QUEUE_HIGH                                                                                 \
+    (4 * GRPC_MESSAGE_MAX) /* the first requests of all types, each as large as it may be */
 #define QUEUE_LOW         ((size_t)1)
 #define WRITE_BYTES       SLAB_BYTES
 #define FINISH_TIMEOUT_NS (10 * NS_PER_SEC)
@@ -34,13 +35,13 @@ struct grpc_call {
     bool is_server;
     struct grpc_reader reader;
     struct buf out;
-    struct slice front;     /* of what is written, taken out of the queue */
-    bool is_blocked;        /* the stream said stop */
-    bool owes_writable;     /* the owner was told to stop */
-    bool has_half_closed;   /* or will, once the queue is empty */
-    bool has_shut_down;     /* the stream was told */
-    bool has_head;          /* server: sent; client: received and good */
-    bool has_status;        /* client: received; server: to be sent */
+    struct slice front;   /* of what is written, taken out of the queue */
+    bool is_blocked;      /* the stream said stop */
+    bool owes_writable;   /* the owner was told to stop */
+    bool has_half_closed; /* or will, once the queue is empty */
+    bool has_shut_down;   /* the stream was told */
+    bool has_head;        /* server: sent; client: received and good */
+    bool has_status;      /* client: received; server: to be sent */
     int status;
     struct text message;
     struct timer timer;
@@ -82,7 +83,9 @@ static void end(struct grpc_call *call, int status, struct str message, int err)
         events->on_end(owner, status, message);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void send_trailers(struct grpc_call *call)
 {
@@ -239,7 +242,9 @@ void grpc_cancel(struct grpc_call *call)
     dispose(call, -ERR_RESET);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* The peer broke the framing: a server still says so on the wire. */
 static void refuse(struct grpc_call *call, enum grpc_status status, struct str why)
@@ -305,7 +310,8 @@ static const struct stream_events stream_events = {
     .on_fail = on_fail,
 };
 
-/* ---- the client's side ------------------------------------------------------------------------------------------ */
+/* ---- the client's side
+ * ------------------------------------------------------------------------------------------ */
 
 static void read_status(struct grpc_call *call, const struct h2_head *head)
 {
@@ -339,7 +345,8 @@ static void on_head(void *owner, const struct h2_head *head)
         return;
     }
     if (!is_grpc(head)) {
-        end(call, GRPC_UNKNOWN, STR("the answer's content-type is not application/grpc"), -ERR_RESET);
+        end(call, GRPC_UNKNOWN, STR("the answer's content-type is not application/grpc"),
+            -ERR_RESET);
         return;
     }
     call->has_head = true;
@@ -377,12 +384,16 @@ static struct grpc_call *call_new(struct loop *loop, bool is_server,
 }
 
 static struct stream *request(struct grpc_call *call, struct h2 *h2, struct str path,
-                              const struct h2_field *metadata, size_t n_metadata, uint64_t timeout_ns)
+                              const struct h2_field *metadata, size_t n_metadata,
+                              uint64_t timeout_ns)
 {
     struct h2_field fields[FIELDS_MAX] = {
-        {STR(":method"), STR("POST")},      {STR(":scheme"), STR("https")},
-        {STR(":path"), path},               {STR(":authority"), STR("isthmus")},
-        {STR("content-type"), STR(CONTENT_TYPE)}, {STR("te"), STR("trailers")},
+        {STR(":method"), STR("POST")},
+        {STR(":scheme"), STR("https")},
+        {STR(":path"), path},
+        {STR(":authority"), STR("isthmus")},
+        {STR("content-type"), STR(CONTENT_TYPE)},
+        {STR("te"), STR("trailers")},
         {STR("user-agent"), STR("isthmus")},
     };
     size_t n_fields = 7;
@@ -418,7 +429,8 @@ struct grpc_call *grpc_start(struct loop *loop, struct h2 *h2, struct str path,
     return call;
 }
 
-/* ---- the server's side ------------------------------------------------------------------------------------------ */
+/* ---- the server's side
+ * ------------------------------------------------------------------------------------------ */
 
 struct grpc_call *grpc_serve(struct loop *loop, struct stream *stream,
                              const struct grpc_events *events, void *owner)

@@ -108,10 +108,9 @@ int grpc_status_of_http(struct str http_status)
         const char *http;
         int status;
     } rows[] = {
-        {"400", GRPC_INTERNAL},          {"401", GRPC_UNAUTHENTICATED},
-        {"403", GRPC_PERMISSION_DENIED}, {"404", GRPC_UNIMPLEMENTED},
-        {"429", GRPC_UNAVAILABLE},       {"502", GRPC_UNAVAILABLE},
-        {"503", GRPC_UNAVAILABLE},       {"504", GRPC_UNAVAILABLE},
+        {"400", GRPC_INTERNAL},      {"401", GRPC_UNAUTHENTICATED}, {"403", GRPC_PERMISSION_DENIED},
+        {"404", GRPC_UNIMPLEMENTED}, {"429", GRPC_UNAVAILABLE},     {"502", GRPC_UNAVAILABLE},
+        {"503", GRPC_UNAVAILABLE},   {"504", GRPC_UNAVAILABLE},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

@@ -1,7 +1,9 @@
 /*
- * grpc_frame.h - what gRPC puts on HTTP/2, without a connection: five-byte frames, statuses, percent-encoded sentences.
+ * grpc_frame.h - what gRPC puts on HTTP/2, without a connection: five-byte frames, statuses,
+ * percent-encoded sentences.
  *
- * Thread: any. Source: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), statuscodes.md, http-grpc-status-mapping.md.
+ * Thread: any. Source: gRPC over HTTP/2 (PROTOCOL-HTTP2.md), statuscodes.md,
+ * http-grpc-status-mapping.md.
  */
 #ifndef ISTHMUS_XDS_GRPC_FRAME_H
 #define ISTHMUS_XDS_GRPC_FRAME_H
@@ -10,7 +12,8 @@
 
 #define GRPC_PREFIX_BYTES 5
 
-/* Gathers messages from bytes that come in pieces. {.max_bytes = n} is empty; owns its buffer until grpc_reader_fini(). */
+/* Gathers messages from bytes that come in pieces. {.max_bytes = n} is empty; owns its buffer until
+ * grpc_reader_fini(). */
 struct grpc_reader {
     size_t max_bytes; /* of one message */
     uint8_t prefix[GRPC_PREFIX_BYTES];
@@ -20,13 +23,14 @@ struct grpc_reader {
 };
 
 enum grpc_read {
-    GRPC_READ_MORE,       /* all bytes are taken, and no message is whole */
+    GRPC_READ_MORE, /* all bytes are taken, and no message is whole */
     GRPC_READ_MESSAGE,
     GRPC_READ_COMPRESSED, /* the reader must not be used any more */
     GRPC_READ_TOO_LARGE   /* the same */
 };
 
-/* Takes bytes off the front of *bytes. A message is borrowed until the next call, and from *bytes' owner. */
+/* Takes bytes off the front of *bytes. A message is borrowed until the next call, and from *bytes'
+ * owner. */
 enum grpc_read grpc_reader_take(struct grpc_reader *reader, struct str *bytes,
                                 struct str *out_message);
 /* True in the middle of a message: the stream must not end here. */

@@ -9,6 +9,12 @@ struct held_item *held_find(const struct held *held, enum xds_type type, struct 
     return map_find(&held->by_name[type], name);
 }
 
+static void held_item_free(struct held_item *item)
+{
+    arena_fini(&item->resource.arena);
+    mem_free(item);
+}
+
 struct held_item *held_item_new(const struct held_source *source, struct text *why)
 {
     struct held_item *item = mem_new(struct held_item);
@@ -24,12 +30,6 @@ struct held_item *held_item_new(const struct held_source *source, struct text *w
     resource->version = arena_str(&resource->arena, source->version);
     resource->bytes = arena_str(&resource->arena, source->bytes);
     return item;
-}
-
-void held_item_free(struct held_item *item)
-{
-    arena_fini(&item->resource.arena);
-    mem_free(item);
 }
 
 static void append(struct held *held, struct held_item *item)

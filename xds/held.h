@@ -27,9 +27,9 @@ struct held_source {
 };
 
 struct held_item *held_find(const struct held *held, enum xds_type type, struct str name);
-/* Decodes a resource: the item, or NULL with a sentence appended to *why. It is the caller's until held_put(). */
+/* Decodes a resource: the item, or NULL with a sentence appended to *why. The caller gives it to
+ * held_put(). */
 struct held_item *held_item_new(const struct held_source *source, struct text *why);
-void held_item_free(struct held_item *item);
 /* Files the item in place of the one with its name; takes it. */
 void held_put(struct held *held, struct held_item *item);
 /* True when there was one. */

@@ -7,8 +7,9 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
-#define FIRST_CAP      ((size_t)64)
-#define TOMBSTONES_MIN ((size_t)10000) /* kept for slow readers, or twice the live entries if that is more */
+#define FIRST_CAP ((size_t)64)
+#define TOMBSTONES_MIN                                                                             \
+    ((size_t)10000) /* kept for slow readers, or twice the live entries if that is more */
 /* An entry must fit into one response, with its name, its type's URL and the frame around it. */
 #define ENTRY_MAX_BYTES (DELTA_RESPONSE_BYTES - 1024)
 
@@ -142,7 +143,8 @@ static uint64_t passed_by_all(const struct resource_set *set, enum xds_type type
 {
     uint64_t passed = UINT64_MAX;
 
-    list_foreach (link, &set->readers) {
+    list_foreach(link, &set->readers)
+    {
         const struct set_reader *reader = list_entry(link, struct set_reader, link);
 
         if (reader->reads[type] && reader->passed_seq[type] < passed)

@@ -1,10 +1,11 @@
 /*
  * resource_set.h - the inside of a resource_set, for the streams that read it.
  *
- * Each type has its entries by name, and a log of them ordered by when they last changed: an entry that changes leaves a
- * hole and goes to the end under a new, higher sequence number. A stream remembers up to which number it has read, so
- * what is new to it is the end of the log. Removed entries stay as tombstones until every reader has passed them, or
- * until there are too many: a reader that has not passed lost_seq then has missed a removal.
+ * Each type has its entries by name, and a log of them ordered by when they last changed: an entry
+ * that changes leaves a hole and goes to the end under a new, higher sequence number. A stream
+ * remembers up to which number it has read, so what is new to it is the end of the log. Removed
+ * entries stay as tombstones until every reader has passed them, or until there are too many: a
+ * reader that has not passed lost_seq then has missed a removal.
  *
  * Owner: delta.h's. Thread: one.
  */
@@ -18,12 +19,12 @@
 
 struct set_entry {
     uint64_t seq;
-    uint64_t generation;  /* of the last replace that had it */
-    uint64_t response;    /* the last response it was put into, so that none has it twice */
-    size_t slot;          /* in the log */
-    bool is_removed;      /* a tombstone: no bytes */
+    uint64_t generation; /* of the last replace that had it */
+    uint64_t response;   /* the last response it was put into, so that none has it twice */
+    size_t slot;         /* in the log */
+    bool is_removed;     /* a tombstone: no bytes */
     char version[SET_VERSION_CHARS + 1];
-    struct str name;      /* NUL-terminated, as bytes are; both behind the struct */
+    struct str name; /* NUL-terminated, as bytes are; both behind the struct */
     struct str bytes;
 };
 

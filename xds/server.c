@@ -1,12 +1,14 @@
 /*
  * server.c - connections to the control port.
  *
- * Happy path: accept -> handshake -> HTTP/2 -> calls. A connection ends when its peer goes, when its certificate runs out
- * (the peer comes back with a new one), and an anonymous one after ANONYMOUS_LIFE_NS.
- * Failure modes: too many connections, no identity of ours yet, a handshake that fails or takes too long: closed.
+ * Happy path: accept -> handshake -> HTTP/2 -> calls. A connection ends when its peer goes, when
+ * its certificate runs out (the peer comes back with a new one), and an anonymous one after
+ * ANONYMOUS_LIFE_NS. Failure modes: too many connections, no identity of ours yet, a handshake that
+ * fails or takes too long: closed.
  *
- * Whoever can reach the port can open connections, so those that have proven nothing (in their handshake, or anonymous)
- * have a bound of their own, and one more ends the oldest of them: a flood from outside displaces itself, and no node.
+ * Whoever can reach the port can open connections, so those that have proven nothing (in their
+ * handshake, or anonymous) have a bound of their own, and one more ends the oldest of them: a flood
+ * from outside displaces itself, and no node.
  */
 #include "xds/server.h"
 
@@ -183,7 +185,8 @@ static void on_accept(void *owner, struct stream *tcp)
     connection->handshake = tls_handshake(server->loop, tcp, &tls, on_handshake, connection);
 }
 
-/* ---- the owner's calls ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls
+ * ------------------------------------------------------------------------------------------ */
 
 int xds_server_open(struct loop *loop, const struct xds_server_options *options,
                     const struct xds_server_events *events, void *owner,
@@ -215,13 +218,14 @@ struct addr xds_server_addr(const struct xds_server *server)
 
 void xds_server_notify(struct xds_server *server, struct resource_set *set)
 {
-    list_foreach (link, &server->proven)
+    list_foreach(link, &server->proven)
         server_call_notify(&list_entry(link, struct connection, link)->context, set);
 }
 
 void xds_server_disconnect(struct xds_server *server, struct str peer_id)
 {
-    list_foreach (link, &server->proven) {
+    list_foreach(link, &server->proven)
+    {
         struct connection *connection = list_entry(link, struct connection, link);
 
         if (str_eq(connection->context.peer.id, peer_id))
@@ -231,7 +235,8 @@ void xds_server_disconnect(struct xds_server *server, struct str peer_id)
 
 static void close_all(struct list *connections)
 {
-    list_foreach (link, connections) {
+    list_foreach(link, connections)
+    {
         struct connection *connection = list_entry(link, struct connection, link);
 
         connection->context.is_silent = true;

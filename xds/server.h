@@ -1,12 +1,12 @@
 /*
  * server.h - the control port: delta xDS and certificate signing over gRPC on TLS.
  *
- * Each connection is one verified peer, or an anonymous one that may only ask for a certificate with a token. Who gets
- * which resources, and who gets which certificate, is the owner's to decide.
+ * Each connection is one verified peer, or an anonymous one that may only ask for a certificate
+ * with a token. Who gets which resources, and who gets which certificate, is the owner's to decide.
  *
- * Bounds: SERVER_CONNECTIONS connections, of them SERVER_UNPROVEN in their handshake or anonymous (one more ends the oldest of
- * those), SERVER_STREAMS calls each, 10 s for a handshake. A connection ends when its peer's certificate does.
- * Owner: xds/control. Thread: the loop's.
+ * Bounds: SERVER_CONNECTIONS connections, of them SERVER_UNPROVEN in their handshake or anonymous
+ * (one more ends the oldest of those), SERVER_STREAMS calls each, 10 s for a handshake. A
+ * connection ends when its peer's certificate does. Owner: xds/control. Thread: the loop's.
  */
 #ifndef ISTHMUS_XDS_SERVER_H
 #define ISTHMUS_XDS_SERVER_H
@@ -19,8 +19,8 @@
 #define SERVER_UNPROVEN    1000
 #define SERVER_STREAMS     64
 
-struct server_peer {     /* borrowed for the call */
-    struct str id;       /* verified SPIFFE ID, "" for an anonymous one */
+struct server_peer { /* borrowed for the call */
+    struct str id;   /* verified SPIFFE ID, "" for an anonymous one */
     struct addr remote;
 };
 
@@ -36,8 +36,8 @@ struct xds_server_events {
                                          const char **out_why);
     /* A stream of that peer came up (true) or ended. For status pages. */
     void (*on_stream)(void *owner, const struct server_peer *peer, bool is_up);
-    /* Appends the chain, leaf first, one certificate a text; the roots last as one text, through add(). GRPC_OK or the
-     * status to refuse with, and the reason in *why. */
+    /* Appends the chain, leaf first, one certificate a text; the roots last as one text, through
+     * add(). GRPC_OK or the status to refuse with, and the reason in *why. */
     enum grpc_status (*on_certificate)(void *owner, const struct server_peer *peer,
                                        const struct certificate_request *request,
                                        struct text *out_chain_pem, struct text *out_root_pem,

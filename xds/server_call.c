@@ -1,8 +1,7 @@
 #include "xds/server_call.h"
 
-#include <stdio.h>
-
 #include <ca.pb-c.h>
+#include <stdio.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
@@ -94,7 +93,8 @@ static struct server_call *call_new(struct server_context *context, struct strea
     return call;
 }
 
-/* ---- the delta stream ------------------------------------------------------------------------------------------- */
+/* ---- the delta stream
+ * ------------------------------------------------------------------------------------------- */
 
 static void send_message(void *owner, struct str message)
 {
@@ -149,7 +149,8 @@ static void begin_delta(struct server_context *context, struct stream *stream)
     struct server_call *call;
 
     if (str_is_empty(context->peer.id)) {
-        refuse(context, stream, GRPC_UNAUTHENTICATED, "the control stream needs a client certificate");
+        refuse(context, stream, GRPC_UNAUTHENTICATED,
+               "the control stream needs a client certificate");
         return;
     }
     set = context->events->on_subscribe(context->owner, &context->peer, &why);
@@ -167,7 +168,8 @@ static void begin_delta(struct server_context *context, struct stream *stream)
 
 void server_call_notify(struct server_context *context, const struct resource_set *set)
 {
-    list_foreach (link, &context->calls) {
+    list_foreach(link, &context->calls)
+    {
         struct server_call *call = list_entry(link, struct server_call, link);
 
         if (call->delta && call->set == set && !call->is_blocked)
@@ -175,7 +177,9 @@ void server_call_notify(struct server_context *context, const struct resource_se
     }
 }
 
-/* ---- certificates ----------------------------------------------------------------------------------------------- */
+/* ---- certificates
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static struct str wanted_id(const Istio__V1__Auth__IstioCertificateRequest *request)
 {
@@ -234,8 +238,8 @@ static void sign(struct server_call *call, const Istio__V1__Auth__IstioCertifica
         .validity_sec = request->validity_duration,
     };
     struct text chain = {0}, roots = {0}, why = {0};
-    enum grpc_status status = context->events->on_certificate(context->owner, &context->peer, &asked,
-                                                              &chain, &roots, &why);
+    enum grpc_status status = context->events->on_certificate(context->owner, &context->peer,
+                                                              &asked, &chain, &roots, &why);
 
     if (status == GRPC_OK)
         send_chain(call, text_str(&chain), text_str(&roots));
@@ -277,7 +281,9 @@ static void begin_certificate(struct server_context *context, struct stream *str
         call->token = arena_str(&call->arena, token);
 }
 
-/* ---- all of them ------------------------------------------------------------------------------------------------ */
+/* ---- all of them
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* Something that is no gRPC gets the HTTP status alone. */
 static void respond_plain(struct stream *stream, unsigned status)

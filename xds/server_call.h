@@ -1,8 +1,10 @@
 /*
- * server_call.h - the calls of one connection to the control port: the delta stream and certificate signing.
+ * server_call.h - the calls of one connection to the control port: the delta stream and certificate
+ * signing.
  *
  * server.c owns connections, this file what is asked over them; it never calls back into server.c.
- * A stream has at most one response a type in flight, so it holds at most XDS_TYPES times DELTA_RESPONSE_BYTES.
+ * A stream has at most one response a type in flight, so it holds at most XDS_TYPES times
+ * DELTA_RESPONSE_BYTES.
  *
  * Owner: the connection; every call ends before it does. Thread: the loop's.
  */

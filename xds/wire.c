@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* Scanning costs about 40 bytes a field and an empty message up to 280, so a resource of short fields and empty messages
- * needs some 30 times its size; whole responses are mostly payload. */
+/* Scanning costs about 40 bytes a field and an empty message up to 280, so a resource of short
+ * fields and empty messages needs some 30 times its size; whole responses are mostly payload. */
 #define BUDGET_BASE_BYTES  ((size_t)65536)
 #define BUDGET_SMALL_BYTES ((size_t)1 << 20)
 #define BUDGET_SMALL_TIMES 32
@@ -68,8 +68,9 @@ static bool is_text(struct str text)
 static bool check(const ProtobufCMessageDescriptor *type, struct str bytes, unsigned depth,
                   struct text *why);
 
-static bool check_part(const ProtobufCMessageDescriptor *type, const ProtobufCFieldDescriptor *field,
-                       struct str part, unsigned depth, uint64_t *seen, struct text *why)
+static bool check_part(const ProtobufCMessageDescriptor *type,
+                       const ProtobufCFieldDescriptor *field, struct str part, unsigned depth,
+                       uint64_t *seen, struct text *why)
 {
     if (field->type == PROTOBUF_C_TYPE_STRING) {
         if (is_text(part))

@@ -1,8 +1,8 @@
 /*
  * lookup.c - uv_getaddrinfo() with a deadline.
  *
- * The resolver's thread cannot be interrupted: when the asker is gone before it answers, the request lives on alone and
- * is freed by its callback. Until then the loop counts it as open.
+ * The resolver's thread cannot be interrupted: when the asker is gone before it answers, the
+ * request lives on alone and is freed by its callback. Until then the loop counts it as open.
  */
 #include "proxy/io/lookup.h"
 

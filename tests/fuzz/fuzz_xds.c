@@ -1,8 +1,8 @@
 /*
  * fuzz_xds.c - what arrives on a control stream, on either side of it, and what lies on the disk.
  *
- * The first byte says who reads the rest: a client, a server, the decoder of each type, the state file. A client and a
- * server read several messages, each with a length of two bytes in front.
+ * The first byte says who reads the rest: a client, a server, the decoder of each type, the state
+ * file. A client and a server read several messages, each with a length of two bytes in front.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -100,7 +100,8 @@ static void feed_server(struct str rest)
     resource_set_free(set);
 }
 
-/* What was decoded encodes to bytes that decode to the same. The name is what comes before the first zero byte. */
+/* What was decoded encodes to bytes that decode to the same. The name is what comes before the
+ * first zero byte. */
 static void feed_decoder(enum xds_type type, struct str rest)
 {
     struct arena arena = {0};

@@ -1,9 +1,10 @@
 /*
- * xds_port.c - our control port for a client of others: serves a set of resources and signs certificates.
+ * xds_port.c - our control port for a client of others: serves a set of resources and signs
+ * certificates.
  *
- * xds_port DIR writes DIR/root.pem (whom to trust), DIR/node.pem and DIR/node.key (a node's identity), prints its port on
- * one line and serves until SIGTERM. SIGUSR1 goes on to the next of two states: the second has no pod-0, and pod-1 of it
- * is unhealthy.
+ * xds_port DIR writes DIR/root.pem (whom to trust), DIR/node.pem and DIR/node.key (a node's
+ * identity), prints its port on one line and serves until SIGTERM. SIGUSR1 goes on to the next of
+ * two states: the second has no pod-0, and pod-1 of it is unhealthy.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -58,7 +59,8 @@ static enum grpc_status on_certificate(void *owner, const struct server_peer *pe
         text_add(why, str_from(reason));
         return GRPC_INVALID_ARGUMENT;
     }
-    ensure(ca_sign(program->ca, str_from(id), key, (int64_t)(3600 * NS_PER_SEC), out_chain_pem) == 0);
+    ensure(ca_sign(program->ca, str_from(id), key, (int64_t)(3600 * NS_PER_SEC), out_chain_pem) ==
+           0);
     text_add(out_root_pem, ca_root_pem(program->ca));
     EVP_PKEY_free(key);
     return GRPC_OK;

@@ -85,8 +85,7 @@ Test(lookup, cancelled_says_nothing_and_leaves_nothing)
         for (unsigned n_turns = 0; n_turns < 3; n_turns++) {
             struct loop *loop = loop_new();
             struct answer answer = {0};
-            struct lookup *lookup =
-                lookup_start(loop, str_from(hosts[i]), 1, on_done, &answer);
+            struct lookup *lookup = lookup_start(loop, str_from(hosts[i]), 1, on_done, &answer);
 
             if (n_turns == 0)
                 lookup_cancel(lookup);

@@ -18,7 +18,8 @@ static struct cidr cidr(const char *text)
     return made;
 }
 
-static struct model_resource *resource_new(struct arena *arena, enum model_kind kind, struct str name)
+static struct model_resource *resource_new(struct arena *arena, enum model_kind kind,
+                                           struct str name)
 {
     struct model_resource *resource = arena_new(arena, struct model_resource);
 

@@ -11,7 +11,8 @@
 #include "proxy/base/mem.h"
 #include "tests/kit/loop_kit.h"
 
-/* ---- the control side -------------------------------------------------------------------------------------------- */
+/* ---- the control side
+ * -------------------------------------------------------------------------------------------- */
 
 struct tls_identity *port_identity(struct port *port, const char *id)
 {
@@ -95,8 +96,8 @@ void port_open(struct port *port)
     cr_assert_not_null(mkdtemp(port->dir));
     cr_assert_eq(ca_open(str_from(port->dir), STR("west.example"), &port->ca, &why), 0, "%s",
                  why.ptr);
-    cr_assert_eq(trust_with(none, STR("west.example"), ca_root_pem(port->ca), &port->trust, &why), 0,
-                 "%s", why.ptr);
+    cr_assert_eq(trust_with(none, STR("west.example"), ca_root_pem(port->ca), &port->trust, &why),
+                 0, "%s", why.ptr);
     trust_unref(none);
     port->trust_now = port->trust;
     port->identity = port_identity(port, CONTROL_ID);
@@ -112,8 +113,9 @@ void port_listen(struct port *port, uint16_t tcp_port)
 
     cr_assert_eq(ip_parse(STR("127.0.0.1"), &options.listen.ip), 0);
     options.listen.port = tcp_port;
-    cr_assert_eq(xds_server_open(port->loop, &options, &server_events, port, &port->server, &errnum),
-                 0, "%s", strerror(errnum));
+    cr_assert_eq(
+        xds_server_open(port->loop, &options, &server_events, port, &port->server, &errnum), 0,
+        "%s", strerror(errnum));
     port->addr = xds_server_addr(port->server);
 }
 
@@ -147,7 +149,9 @@ void port_publish(struct port *port, struct model_resource **resources, size_t n
         xds_server_notify(port->server, port->set);
 }
 
-/* ---- the node ---------------------------------------------------------------------------------------------------- */
+/* ---- the node
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static struct tls_identity *own_identity(void *owner)
 {

@@ -1,7 +1,8 @@
 /*
  * port_kit.h - a control process and a node on loopback, over real TLS, with a CA that signs.
  *
- * The port plays the control side, the node the other one: channel, xDS client, CA client, rotation of its own identity.
+ * The port plays the control side, the node the other one: channel, xDS client, CA client, rotation
+ * of its own identity.
  */
 #ifndef ISTHMUS_TESTS_UNIT_XDS_PORT_KIT_H
 #define ISTHMUS_TESTS_UNIT_XDS_PORT_KIT_H

@@ -1,6 +1,6 @@
-#include <criterion/criterion.h>
-
 #include <authorization.pb-c.h>
+#include <criterion/criterion.h>
+#include <google/protobuf/struct.pb-c.h>
 #include <workload.pb-c.h>
 
 #include "certs/bundle.h"
@@ -67,7 +67,8 @@ Test(codec, keeps_every_field_of_a_workload)
     struct model_workload *b = round_trip(from).of.workload;
 
     cr_assert(str_eq(a->uid, b->uid) && str_eq(a->name, b->name));
-    cr_assert(str_eq(a->namespace_, b->namespace_) && str_eq(a->service_account, b->service_account));
+    cr_assert(str_eq(a->namespace_, b->namespace_) &&
+              str_eq(a->service_account, b->service_account));
     cr_assert(str_eq(a->trust_domain, b->trust_domain) && str_eq(a->node, b->node));
     cr_assert(str_eq(a->cluster, b->cluster) && str_eq(a->network, b->network));
     cr_assert(str_eq(a->canonical_name, b->canonical_name));
@@ -76,7 +77,8 @@ Test(codec, keeps_every_field_of_a_workload)
     cr_assert(str_eq(a->region, b->region) && str_eq(a->zone, b->zone));
     cr_assert(str_eq(a->subzone, b->subzone));
     cr_assert_eq(b->n_addresses, 2);
-    cr_assert(ip_eq(&a->addresses[0], &b->addresses[0]) && ip_eq(&a->addresses[1], &b->addresses[1]));
+    cr_assert(ip_eq(&a->addresses[0], &b->addresses[0]) &&
+              ip_eq(&a->addresses[1], &b->addresses[1]));
     cr_assert(b->speaks_hbone && !b->is_healthy && b->host_network);
     cr_assert_eq(b->capacity, 0);
     cr_assert_eq(b->n_policies, 2);
@@ -248,7 +250,8 @@ Test(codec, survives_every_cut_of_good_bytes)
     }
 }
 
-/* ---- messages that another server could send --------------------------------------------------------------------- */
+/* ---- messages that another server could send
+ * --------------------------------------------------------------------- */
 
 static struct str packed(const ProtobufCMessage *message)
 {
@@ -285,8 +288,8 @@ Test(codec, fills_in_what_istiod_leaves_out)
     struct model_resource out;
 
     message.uid = (char[]){"u"};
-    cr_assert_eq(xds_decode(XDS_ADDRESS, STR("u"), packed_workload(&message), &arena, &out, &why), 0,
-                 "%s", why.ptr);
+    cr_assert_eq(xds_decode(XDS_ADDRESS, STR("u"), packed_workload(&message), &arena, &out, &why),
+                 0, "%s", why.ptr);
 
     cr_assert(str_eq(out.of.workload->trust_domain, STR("cluster.local")));
     cr_assert(str_eq(out.of.workload->service_account, STR("default")));
@@ -299,7 +302,8 @@ Test(codec, refuses_workloads_with_bad_values)
     Istio__Workload__Workload good = ISTIO__WORKLOAD__WORKLOAD__INIT;
     Istio__Workload__Workload message;
     ProtobufCBinaryData addresses[5];
-    Istio__Workload__Workload__ServicesEntry entry = ISTIO__WORKLOAD__WORKLOAD__SERVICES_ENTRY__INIT;
+    Istio__Workload__Workload__ServicesEntry entry =
+        ISTIO__WORKLOAD__WORKLOAD__SERVICES_ENTRY__INIT;
     Istio__Workload__Workload__ServicesEntry *entries[2] = {&entry, &entry};
 
     for (size_t i = 0; i < 5; i++)
@@ -332,7 +336,8 @@ Test(codec, refuses_workloads_with_bad_values)
     message.services = entries;
     message.n_services = 1;
     entry.key = (char[]){"no-slash"};
-    assert_refused(XDS_ADDRESS, STR("u"), packed_workload(&message), "is not <namespace>/<hostname>");
+    assert_refused(XDS_ADDRESS, STR("u"), packed_workload(&message),
+                   "is not <namespace>/<hostname>");
     entry.key = (char[]){"ns/host"};
     message.n_services = 2;
     assert_refused(XDS_ADDRESS, STR("u"), packed_workload(&message), "stands there twice");
@@ -373,7 +378,8 @@ Test(codec, refuses_services_with_bad_values)
     assert_refused(XDS_ADDRESS, STR("ns/h"), packed_service(&message), "app_protocol 6");
     port.app_protocol = 1;
     message.n_ports = 2;
-    assert_refused(XDS_ADDRESS, STR("ns/h"), packed_service(&message), "port 80 stands there twice");
+    assert_refused(XDS_ADDRESS, STR("ns/h"), packed_service(&message),
+                   "port 80 stands there twice");
     message.n_ports = 257;
     assert_refused(XDS_ADDRESS, STR("ns/h"), packed_service(&message), "257 ports (at most 256)");
 }
@@ -381,8 +387,13 @@ Test(codec, refuses_services_with_bad_values)
 Test(codec, refuses_text_that_is_not_utf8_or_holds_nul)
 {
     /* Address{workload{uid: ...}}: 0x0a len 0xa2 0x01 len ... */
-    struct str nul = {"\x0a\x06\xa2\x01\x03" "a\0b", 8};
-    struct str latin = {"\x0a\x06\xa2\x01\x03" "a\xe9" "b", 8};
+    struct str nul = {"\x0a\x06\xa2\x01\x03"
+                      "a\0b",
+                      8};
+    struct str latin = {"\x0a\x06\xa2\x01\x03"
+                        "a\xe9"
+                        "b",
+                        8};
 
     assert_refused(XDS_ADDRESS, STR("a"), nul, "uid is not UTF-8 text without NUL");
     assert_refused(XDS_ADDRESS, STR("a"), latin, "uid is not UTF-8 text without NUL");
@@ -390,7 +401,8 @@ Test(codec, refuses_text_that_is_not_utf8_or_holds_nul)
 
 Test(codec, refuses_amplification_and_deep_nesting)
 {
-    /* Authorization.rules as 500,000 empty messages: two bytes each here, 40 each in memory and more. */
+    /* Authorization.rules as 500,000 empty messages: two bytes each here, 40 each in memory and
+     * more. */
     size_t n = 500000;
     char *bytes = arena_alloc(&arena, n * 2);
     struct str name = STR("ns/p");
@@ -403,7 +415,56 @@ Test(codec, refuses_amplification_and_deep_nesting)
                    "a resource of 1048577 bytes");
 }
 
-/* ---- closed in doubt --------------------------------------------------------------------------------------------- */
+/* A google.protobuf.Value around a ListValue around a Value ..., from the inside out. */
+static struct str nested_values(unsigned depth)
+{
+    struct text bytes = {0};
+    struct str kept;
+
+    for (unsigned i = 0; i < depth * 2; i++) {
+        struct text outer = {0};
+
+        text_addc(&outer, i % 2 ? '\x32' : '\x0a'); /* list_value = 6; values = 1 */
+        for (size_t len = bytes.len; len >= 0x80; len >>= 7)
+            text_addc(&outer, (char)(0x80 | (len & 0x7f)));
+        text_addc(&outer, (char)(bytes.len >> (bytes.len < 0x80     ? 0
+                                               : bytes.len < 0x4000 ? 7
+                                                                    : 14)));
+        text_add(&outer, text_str(&bytes));
+        text_fini(&bytes);
+        bytes = outer;
+    }
+    kept = arena_str(&arena, text_str(&bytes));
+    text_fini(&bytes);
+    return kept;
+}
+
+/* libprotobuf-c alone would follow this until the stack ends. */
+Test(codec, messages_are_not_followed_too_deep)
+{
+    const ProtobufCMessageDescriptor *type = &google__protobuf__value__descriptor;
+
+    cr_assert_not_null(wire_unpack(type, nested_values(10), &arena, &why), "%s", why.ptr);
+    cr_assert_null(wire_unpack(type, nested_values(40), &arena, &why));
+    cr_assert(str_contains(text_str(&why), STR("nested deeper than 32")), "%s", why.ptr);
+    text_clear(&why);
+    cr_assert_null(wire_unpack(type, nested_values(100000), &arena, &why));
+    cr_assert(str_contains(text_str(&why), STR("nested deeper than 32")), "%s", why.ptr);
+}
+
+Test(codec, a_message_field_stands_once)
+{
+    /* Address {workload {uid: a}, workload {uid: b}} */
+    struct str twice = STR("\x0a\x04\xa2\x01\x01"
+                           "a"
+                           "\x0a\x04\xa2\x01\x01"
+                           "b");
+
+    assert_refused(XDS_ADDRESS, STR("b"), twice, "workload stands there twice");
+}
+
+/* ---- closed in doubt
+ * --------------------------------------------------------------------------------------------- */
 
 static struct model_policy *decode_policy(struct str bytes)
 {
@@ -427,7 +488,8 @@ static struct str policy_with(struct str rest)
 Test(codec, marks_a_match_with_an_unknown_field)
 {
     /* rules[0].clauses[0].matches[0] = {field 14: 1} */
-    struct model_policy *policy = decode_policy(policy_with(STR("\x2a\x06\x0a\x04\x0a\x02\x70\x01")));
+    struct model_policy *policy =
+        decode_policy(policy_with(STR("\x2a\x06\x0a\x04\x0a\x02\x70\x01")));
 
     cr_assert_eq(policy->rules[0].clauses[0].n_matches, 1);
     cr_assert(policy->rules[0].clauses[0].matches[0].has_unknown);
@@ -496,16 +558,17 @@ Test(codec, refuses_policies_with_bad_values)
                    policy_with(STR("\x2a\x09\x0a\x07\x0a\x05\x4a\x03\x80\x80\x04")),
                    "65536 is not a port");
     /* matches {source_ips: {address: 4 bytes, length: 33}} */
-    assert_refused(XDS_AUTHORIZATION, STR("ns/p"),
-                   policy_with(STR("\x2a\x0e\x0a\x0c\x0a\x0a\x2a\x08\x0a\x04\x0a\x01\x01\x01\x10\x21")),
-                   "a prefix of /33 does not fit");
+    assert_refused(
+        XDS_AUTHORIZATION, STR("ns/p"),
+        policy_with(STR("\x2a\x0e\x0a\x0c\x0a\x0a\x2a\x08\x0a\x04\x0a\x01\x01\x01\x10\x21")),
+        "a prefix of /33 does not fit");
 }
 
 Test(codec, clears_the_host_bits_of_a_range)
 {
     /* matches {source_ips: {address: 10.1.1.255, length: 25}} */
-    struct model_policy *policy = decode_policy(policy_with(
-        STR("\x2a\x0e\x0a\x0c\x0a\x0a\x2a\x08\x0a\x04\x0a\x01\x01\xff\x10\x19")));
+    struct model_policy *policy = decode_policy(
+        policy_with(STR("\x2a\x0e\x0a\x0c\x0a\x0a\x2a\x08\x0a\x04\x0a\x01\x01\xff\x10\x19")));
     const struct cidr *cidr = &policy->rules[0].clauses[0].matches[0].source_ips[0];
 
     cr_assert_eq(cidr->prefix_len, 25);

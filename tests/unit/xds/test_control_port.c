@@ -1,5 +1,6 @@
 /*
- * The control port and its clients end to end: TCP on loopback, mutual TLS, HTTP/2, gRPC, delta xDS, certificates.
+ * The control port and its clients end to end: TCP on loopback, mutual TLS, HTTP/2, gRPC, delta
+ * xDS, certificates.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -272,10 +273,12 @@ Test(control_port, what_is_forgotten_is_brought_again)
     node_close(&node);
 }
 
-/* Connections that say nothing, as many as the port admits and more: the node gets in all the same. */
+/* Connections that say nothing, as many as the port admits and more: the node gets in all the same.
+ */
 Test(control_port, a_flood_of_silent_connections_displaces_itself)
 {
     enum { FLOOD = SERVER_UNPROVEN + 100 };
+
     static int sockets[FLOOD];
     struct sockaddr_storage to;
     socklen_t len = addr_to_sockaddr(&port.addr, &to);

@@ -2,7 +2,6 @@
  * The two halves of the protocol against each other, and each against messages made by hand.
  */
 #include <criterion/criterion.h>
-
 #include <discovery.pb-c.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +34,8 @@ static void fini(void)
 
 TestSuite(delta, .timeout = 60, .init = init, .fini = fini);
 
-/* ---- a wire in memory -------------------------------------------------------------------------------------------- */
+/* ---- a wire in memory
+ * -------------------------------------------------------------------------------------------- */
 
 #define QUEUE_MAX 256
 
@@ -176,13 +176,16 @@ static delta_request *request_of(struct str message)
 static delta_response *response_of(struct str message)
 {
     delta_response *response = (delta_response *)(void *)wire_unpack(
-        &envoy__service__discovery__v3__delta_discovery_response__descriptor, message, &arena, &why);
+        &envoy__service__discovery__v3__delta_discovery_response__descriptor, message, &arena,
+        &why);
 
     cr_assert_not_null(response, "%s", why.ptr);
     return response;
 }
 
-/* ---- both halves ------------------------------------------------------------------------------------------------- */
+/* ---- both halves
+ * -------------------------------------------------------------------------------------------------
+ */
 
 Test(delta, first_sync_brings_everything_of_every_type)
 {
@@ -328,7 +331,8 @@ Test(delta, reconnecting_brings_what_changed_and_what_is_gone)
     pair_free(pair);
 }
 
-/* A change between two pieces of the first sync is neither lost nor told twice with an old state. */
+/* A change between two pieces of the first sync is neither lost nor told twice with an old state.
+ */
 Test(delta, changes_during_the_first_sync_arrive)
 {
     struct pair *pair = pair_new(two_types);
@@ -339,7 +343,8 @@ Test(delta, changes_during_the_first_sync_arrive)
     delta_client_connected(pair->client, push, &pair->to_server);
     while (pair->to_server.len)
         cr_assert_eq(delta_server_receive(pair->server, shift(&pair->to_server), push,
-                                          &pair->to_client, &why), 0);
+                                          &pair->to_client, &why),
+                     0);
     list[0]->of.workload->node = STR("late");
     list[n - 1]->of.workload->node = STR("late");
     list[1] = list[n];
@@ -428,7 +433,8 @@ Test(delta, a_notify_costs_what_changed_and_not_what_is_there)
     pair_free(pair);
 }
 
-/* ---- the client alone -------------------------------------------------------------------------------------------- */
+/* ---- the client alone
+ * -------------------------------------------------------------------------------------------- */
 
 static struct str packed(const ProtobufCMessage *message)
 {
@@ -459,9 +465,8 @@ static struct maker *maker_new(enum xds_type type, const char *nonce)
     return maker;
 }
 
-static Envoy__Service__Discovery__V3__Resource *add(struct maker *maker,
-                                                    const struct model_resource *model,
-                                                    const char *version)
+static Envoy__Service__Discovery__V3__Resource *
+add(struct maker *maker, const struct model_resource *model, const char *version)
 {
     Envoy__Service__Discovery__V3__Resource *resource =
         arena_new(&arena, Envoy__Service__Discovery__V3__Resource);
@@ -494,8 +499,8 @@ static delta_request *answer_to(struct delta_client *client, const struct maker 
     struct queue answers = {0};
     struct delta_outcome outcome = {0};
 
-    cr_assert_eq(delta_client_receive(client, packed(&maker->response.base), push, &answers,
-                                      &outcome), 0);
+    cr_assert_eq(
+        delta_client_receive(client, packed(&maker->response.base), push, &answers, &outcome), 0);
     text_fini(&outcome.why);
     *out_outcome = outcome;
     cr_assert_leq(answers.len, 1);
@@ -697,7 +702,9 @@ Test(delta, bytes_that_are_no_response_change_nothing)
     delta_client_free(client);
 }
 
-/* ---- on disk ----------------------------------------------------------------------------------------------------- */
+/* ---- on disk
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 Test(delta, a_saved_state_is_loaded_whole_and_listed_on_the_next_stream)
 {
@@ -753,7 +760,8 @@ Test(delta, a_damaged_or_cut_state_is_refused_whole)
     pair_free(pair);
 }
 
-/* ---- the server alone -------------------------------------------------------------------------------------------- */
+/* ---- the server alone
+ * -------------------------------------------------------------------------------------------- */
 
 struct asker {
     struct resource_set *set;
@@ -791,7 +799,8 @@ static int ask(struct asker *asker, const char *subscribe, const char *unsubscri
     request.n_resource_names_subscribe = in != NULL;
     request.resource_names_unsubscribe = &out;
     request.n_resource_names_unsubscribe = out != NULL;
-    return delta_server_receive(asker->server, packed(&request.base), push, &asker->responses, &why);
+    return delta_server_receive(asker->server, packed(&request.base), push, &asker->responses,
+                                &why);
 }
 
 /* The one response that came; it is acknowledged. */
@@ -918,8 +927,9 @@ Test(delta, a_nack_is_kept_and_the_refused_version_is_not_sent_again)
     status.code = 3;
     status.message = (char[]){"too ugly"};
     request.error_detail = &status;
-    cr_assert_eq(delta_server_receive(asker->server, packed(&request.base), push,
-                                      &asker->responses, &why), 0);
+    cr_assert_eq(
+        delta_server_receive(asker->server, packed(&request.base), push, &asker->responses, &why),
+        0);
 
     cr_assert_eq(delta_server_nacks(asker->server, &last), 1);
     cr_assert(str_eq(last, STR("too ugly")));
@@ -939,8 +949,9 @@ Test(delta, types_nobody_has_are_answered_with_nothing)
     request.type_url = (char[]){"type.googleapis.com/envoy.config.cluster.v3.Cluster"};
     request.resource_names_subscribe = &name;
     request.n_resource_names_subscribe = 1;
-    cr_assert_eq(delta_server_receive(asker->server, packed(&request.base), push,
-                                      &asker->responses, &why), 0);
+    cr_assert_eq(
+        delta_server_receive(asker->server, packed(&request.base), push, &asker->responses, &why),
+        0);
     response = response_of(shift(&asker->responses));
     cr_assert_str_eq(response->type_url, request.type_url);
     cr_assert_eq(response->n_resources, 0);
@@ -959,8 +970,9 @@ Test(delta, requests_that_are_none_end_the_stream)
 {
     struct asker *asker = asker_new(pods(1), 1);
 
-    cr_assert_eq(delta_server_receive(asker->server, STR("\x0a\xff"), push, &asker->responses, &why),
-                 -ERR_INVALID);
+    cr_assert_eq(
+        delta_server_receive(asker->server, STR("\x0a\xff"), push, &asker->responses, &why),
+        -ERR_INVALID);
     cr_assert_gt(why.len, 0);
     cr_assert_eq(ask(asker, "", NULL, ""), -ERR_INVALID);
     asker_free(asker);

@@ -1,5 +1,6 @@
 /*
- * Calls over a real HTTP/2 connection on fake streams; and a server that answers with heads of the test's choice.
+ * Calls over a real HTTP/2 connection on fake streams; and a server that answers with heads of the
+ * test's choice.
  */
 #include <criterion/criterion.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 
 TestSuite(grpc, .timeout = 60);
 
-struct end { /* what one end of a call heard */
+struct end {                /* what one end of a call heard */
     struct grpc_call *call; /* NULL once it is gone */
     struct text got;        /* messages, each followed by '|' */
     size_t n_messages, n_bytes;
@@ -93,7 +94,8 @@ static void on_accepted(void *owner)
     ((struct end *)owner)->is_accepted = true;
 }
 
-static const struct grpc_events client_events = {on_message, on_client_end, on_writable, on_accepted};
+static const struct grpc_events client_events = {on_message, on_client_end, on_writable,
+                                                 on_accepted};
 static const struct grpc_events server_events = {on_message, on_server_end, on_writable, NULL};
 
 static void on_request(void *owner, struct stream *stream, const struct h2_head *head)
@@ -341,15 +343,21 @@ Test(grpc, a_message_over_the_servers_limit_is_refused)
     rig_free(rig);
 }
 
-#define GRPC_HEAD {STR(":status"), STR("200")}, {STR("content-type"), STR("application/grpc")}
+#define GRPC_HEAD                                                                                  \
+    {STR(":status"), STR("200")},                                                                  \
+    {                                                                                              \
+        STR("content-type"), STR("application/grpc")                                               \
+    }
 
 Test(grpc, strange_answers_have_their_status)
 {
     const struct h2_field not_found[] = {{STR(":status"), STR("404")}};
     const struct h2_field busy[] = {{STR(":status"), STR("503")}};
-    const struct h2_field html[] = {{STR(":status"), STR("200")}, {STR("content-type"), STR("text/html")}};
+    const struct h2_field html[] = {{STR(":status"), STR("200")},
+                                    {STR("content-type"), STR("text/html")}};
     const struct h2_field silent[] = {GRPC_HEAD};
     const struct h2_field odd[] = {GRPC_HEAD, {STR("grpc-status"), STR("forty")}};
+
     const struct {
         const char *name;
         const struct h2_field *fields;
@@ -378,7 +386,8 @@ Test(grpc, strange_answers_have_their_status)
         rig->raw_body_len = rows[i].body_len;
         start(rig, 0);
         cr_assert(run_until(rig->loop, client_ended, rig, 5000), "%s", rows[i].name);
-        cr_assert_eq(rig->client.status, rows[i].status, "%s: %d", rows[i].name, rig->client.status);
+        cr_assert_eq(rig->client.status, rows[i].status, "%s: %d", rows[i].name,
+                     rig->client.status);
         cr_assert(rig->client.message.len > 0 || rows[i].fields == odd, "%s", rows[i].name);
         rig_free(rig);
     }
@@ -386,7 +395,8 @@ Test(grpc, strange_answers_have_their_status)
 
 Test(grpc, requests_that_are_no_grpc_have_their_http_status)
 {
-    const struct h2_field good[] = {{STR(":method"), STR("POST")}, {STR(":path"), STR("/a.B/C")},
+    const struct h2_field good[] = {{STR(":method"), STR("POST")},
+                                    {STR(":path"), STR("/a.B/C")},
                                     {STR("content-type"), STR("application/grpc+proto")},
                                     {STR("te"), STR("trailers")}};
     struct h2_field fields[4];

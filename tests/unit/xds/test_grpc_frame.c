@@ -105,8 +105,8 @@ Test(grpc_frame, http_statuses_have_their_grpc_status)
     static const struct {
         const char *http;
         int status;
-    } rows[] = {{"400", 13}, {"401", 16}, {"403", 7},  {"404", 12}, {"429", 14},
-                {"502", 14}, {"503", 14}, {"504", 14}, {"500", 2},  {"301", 2}, {"", 2}};
+    } rows[] = {{"400", 13}, {"401", 16}, {"403", 7}, {"404", 12}, {"429", 14}, {"502", 14},
+                {"503", 14}, {"504", 14}, {"500", 2}, {"301", 2},  {"", 2}};
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         cr_assert_eq(grpc_status_of_http(str_from(rows[i].http)), rows[i].status, "%s",
