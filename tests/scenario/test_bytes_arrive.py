@@ -90,7 +90,7 @@ class BytesArrive(Story):
             tcp_pattern.receive(sock, 5, size)
         for daemon, low, high in zip(daemons, before, most):
             grown = high - low
-            print(f"{daemon.name} grew by {grown} KiB", flush=True)
+            print(f"{daemon.name} grew by {grown} KiB to {high} KiB", flush=True)
             self.assertLessEqual(grown, STREAM_WINDOW_MAX_KIB + QUEUE_KIB + SLACK_KIB, daemon.name)
 
 
