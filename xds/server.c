@@ -20,7 +20,7 @@
 
 #define ANONYMOUS_LIFE_NS (60 * NS_PER_SEC)
 #define ANONYMOUS_STREAMS 4
-#define LIFE_MAX_NS       (7 * 24 * 3600 * NS_PER_SEC) /* of any connection */
+#define LIFE_MAX_NS       (UINT64_C(7) * 24 * 3600 * NS_PER_SEC) /* of any connection */
 
 struct connection {
     struct list link;

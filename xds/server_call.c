@@ -27,7 +27,8 @@ struct server_call {
     struct delta_server *delta; /* NULL: a certificate's call */
     bool is_blocked;            /* until on_writable */
     /* Certificate signing. */
-    struct str token;
+    char *token; /* wiped when the call is over; NULL: none came */
+    size_t token_len;
 };
 
 static void call_free(void *ptr)
@@ -35,7 +36,8 @@ static void call_free(void *ptr)
     struct server_call *call = ptr;
 
     delta_server_free(call->delta);
-    mem_wipe((void *)(uintptr_t)call->token.ptr, call->token.len);
+    if (call->token)
+        mem_wipe(call->token, call->token_len);
     arena_fini(&call->arena);
     mem_free(call);
 }
@@ -233,7 +235,7 @@ static void sign(struct server_call *call, const Istio__V1__Auth__IstioCertifica
     struct server_context *context = call->context;
     const struct certificate_request asked = {
         .csr_pem = str_from(request->csr),
-        .token = call->token,
+        .token = str_of(call->token, call->token_len),
         .wanted_id = wanted_id(request),
         .validity_sec = request->validity_duration,
     };
@@ -277,8 +279,10 @@ static void begin_certificate(struct server_context *context, struct stream *str
 
     grpc_limit_messages(call->call, CERTIFICATE_REQUEST_MAX_BYTES);
     if (str_split(authorization, ' ', &scheme, &token) && str_eq_ci(scheme, STR("Bearer")) &&
-        token.len <= TOKEN_MAX_BYTES)
-        call->token = arena_str(&call->arena, token);
+        token.len <= TOKEN_MAX_BYTES) {
+        call->token = wire_text(&call->arena, token);
+        call->token_len = token.len;
+    }
 }
 
 /* ---- all of them
