@@ -1,0 +1,81 @@
+# fences.sh ROOT - third parties behind their fences, threads in few hands, nothing declared behind a header's back.
+. "$(dirname "$0")/common.sh"
+ROOT=$1
+sources "$ROOT" >"$SCRATCH/sources"
+floors "$ROOT" >"$SCRATCH/floors"
+
+room_of()
+{
+    path=$1
+    while [ "$path" != "${path%/*}" ]; do
+        path=${path%/*}
+        grep -qx "$path" "$SCRATCH/floors" && break
+    done
+    echo "$path"
+}
+
+# The name by which a room's CMakeLists.txt asks for the library behind a header.
+third_of()
+{
+    case $1 in
+    uv.h) echo uv ;;
+    openssl/) echo openssl ;;
+    nghttp2/) echo nghttp2 ;;
+    llhttp.h) echo llhttp ;;
+    protobuf-c/) echo protobuf_c ;;
+    libknot/) echo knot ;;
+    yaml.h) echo yaml ;;
+    nftables/) echo nftables ;;
+    libmnl/) echo mnl ;;
+    xxhash.h) echo xxhash ;;
+    cap-ng.h) echo capng ;;
+    jansson.h) echo jansson ;;
+    esac
+}
+
+# ---- third parties ----
+
+grep -v '^#' "$HERE/fences.txt" | while read -r header rooms; do
+    (cd "$ROOT" && xargs -r grep -nH "^[ 	]*#[ 	]*include[ 	]*[<\"]$header" <"$SCRATCH/sources" || true) |
+        while IFS=: read -r file line text; do
+            room=$(room_of "$file")
+            case " $rooms " in
+            *" $room "*) ;;
+            *) echo "$file:$line: $text belongs behind the fence of $rooms" ;;
+            esac
+            tr -s ' \n()' '\n' <"$ROOT/$room/CMakeLists.txt" 2>/dev/null | grep -qx "$(third_of "$header")" ||
+                echo "$file:$line: $room/CMakeLists.txt does not declare $(third_of "$header") under THIRD"
+        done
+done >>"$SCRATCH/faults"
+
+# Generated messages stay where the control stream is encoded and decoded.
+(cd "$ROOT" && xargs -r grep -nH '#include.*\.pb-c\.h' <"$SCRATCH/sources" || true) | while IFS=: read -r file line _; do
+    [ "$(room_of "$file")" = xds ] || echo "$file:$line: generated messages stay in xds"
+done >>"$SCRATCH/faults"
+
+# ---- words in the code ----
+
+# only_in LIST PATTERN WHAT: the pattern may stand in the files of the list, and each of them needs to be there.
+while read -r source; do
+    code "$ROOT/$source" >"$SCRATCH/code"
+    if grep -nE '_Atomic|(^|[^A-Za-z_])pthread_|stdatomic|(^|[^A-Za-z_])atomic_[a-z]|__atomic_|__sync_' "$SCRATCH/code" \
+        >"$SCRATCH/hits"; then
+        echo "$source" >>"$SCRATCH/threaded"
+        grep -q "^$source " "$HERE/atomics.txt" ||
+            echo "$source:$(head -n 1 "$SCRATCH/hits" | cut -d : -f 1): atomics or threads outside tests/arch/atomics.txt"
+    fi
+    case $source in
+    *.c)
+        grep -nE '^[ 	]*extern([^A-Za-z_]|$)' "$SCRATCH/code" | sed "s|^\([0-9]*\):.*|$source:\1: extern in a .c: include the header|"
+        ;;
+    esac
+    grep -nE '(^|[^A-Za-z_])(alloca|setjmp|longjmp|assert)[ ]*\(' "$SCRATCH/code" |
+        sed "s|^\([0-9]*\):\(.*\)|$source:\1: banned:\2|"
+    grep -nE '#[ 	]*include[ 	]*"?<?(tests|bench)/' "$SCRATCH/code" | sed "s|^\([0-9]*\):.*|$source:\1: includes a test|"
+done <"$SCRATCH/sources" >"$SCRATCH/words"
+cat "$SCRATCH/words" >>"$SCRATCH/faults"
+touch "$SCRATCH/threaded"
+[ "$ROOT" != "$(cd "$HERE/../.." && pwd)" ] || grep -v '^#' "$HERE/atomics.txt" | while read -r file _; do
+    grep -qx "$file" "$SCRATCH/threaded" || echo "tests/arch/atomics.txt: $file needs no entry"
+done >>"$SCRATCH/faults"
+finish

@@ -1,0 +1,38 @@
+# selftest_common.sh - running a check on a tree made for it.
+HERE=$(cd "$(dirname "$0")" && pwd)
+TREE=$(mktemp -d)
+trap 'rm -rf "$TREE"' EXIT
+FAILED=0
+
+# file PATH: its content from standard input.
+file()
+{
+    mkdir -p "$TREE/$(dirname "$1")"
+    cat >"$TREE/$1"
+}
+
+# passes WHAT COMMAND...
+passes()
+{
+    what=$1
+    shift
+    sh "$@" >"$TREE/output" 2>&1 && return 0
+    echo "selftest: $what: should have passed, but:"
+    cat "$TREE/output"
+    FAILED=1
+}
+
+# finds SENTENCE COMMAND...: it fails and says this.
+finds()
+{
+    sentence=$1
+    shift
+    if sh "$@" >"$TREE/output" 2>&1; then
+        echo "selftest: should have failed with: $sentence"
+        FAILED=1
+    elif ! grep -qF "$sentence" "$TREE/output"; then
+        echo "selftest: should have said: $sentence; but:"
+        cat "$TREE/output"
+        FAILED=1
+    fi
+}

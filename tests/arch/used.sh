@@ -1,0 +1,18 @@
+# used.sh ROOT - every metric is counted somewhere, every error can happen.
+. "$(dirname "$0")/common.sh"
+ROOT=$1
+
+sources "$ROOT" | while read -r source; do
+    code "$ROOT/$source"
+done | grep -oE '(METRIC|ERR)_[A-Z0-9_]+' | sort -u >"$SCRATCH/words"
+
+unused() # TABLE MACRO WHAT
+{
+    sed -n "s/^$2(\([A-Z0-9_]*\),.*/\1/p" "$ROOT/$1" | while read -r id; do
+        grep -qx "$2_$id" "$SCRATCH/words" || echo "$1: $id $3"
+    done
+}
+
+unused proxy/meter/metrics.def METRIC "is never counted" >>"$SCRATCH/faults"
+unused proxy/base/errors.def ERR "is never given" >>"$SCRATCH/faults"
+finish
