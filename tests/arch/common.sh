@@ -63,5 +63,5 @@ all_built()
 # In what nm -A -P writes: proxy/http/h2.c for BUILD/proxy/http/CMakeFiles/proxy_http.dir/h2.c.o.
 short_names()
 {
-    sed "s|^$1/||; s|^\([^ ]*\)/CMakeFiles/[^/ ]*\.dir/\([^ ]*\)\.o: |\1/\2 |; s|^\([^ ]*\)\.o: |\1 |"
+    sed "s|^$1/||; s|/\./|/|g; s|^\([^ ]*\)/CMakeFiles/[^/ ]*\.dir/\([^ ]*\)\.o: |\1/\2 |; s|^\([^ ]*\)\.o: |\1 |"
 }
