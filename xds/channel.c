@@ -38,7 +38,7 @@ struct channel {
     struct loop *loop;
     struct arena arena;
     struct channel_options options;
-    const struct channel_events *events;
+    struct channel_events events;
     void *owner;
     int state;
     struct timer timer; /* the end of the rest; outside of it, that channel_redial() was called */
@@ -99,7 +99,7 @@ static void to_resting(struct channel *channel, bool at_once)
 static void fail(struct channel *channel, int err, struct str why)
 {
     to_resting(channel, false);
-    channel->events->on_down(channel->owner, err, why);
+    channel->events.on_down(channel->owner, err, why);
 }
 
 /* ---- SECURING
@@ -114,7 +114,7 @@ static void on_ready(void *owner)
         return;
     sm_move(channel_rules, &channel->state, CHANNEL_UP);
     channel->up_at_ns = loop_now_ns(channel->loop);
-    channel->events->on_up(channel->owner, channel->h2);
+    channel->events.on_up(channel->owner, channel->h2);
 }
 
 static void on_capacity(void *owner)
@@ -230,7 +230,7 @@ static void on_timer(struct timer *timer)
     }
     channel->rest_ns = REST_MIN_NS;
     to_resting(channel, true);
-    channel->events->on_down(channel->owner, -ERR_SHUTDOWN, STR("the channel is dialed anew"));
+    channel->events.on_down(channel->owner, -ERR_SHUTDOWN, STR("the channel is dialed anew"));
 }
 
 /* ---- the owner's calls
@@ -245,7 +245,7 @@ struct channel *channel_open(struct loop *loop, const struct channel_options *op
     channel->options = *options;
     channel->options.server.host = arena_str(&channel->arena, options->server.host);
     channel->options.expected_id = arena_str(&channel->arena, options->expected_id);
-    channel->events = events;
+    channel->events = *events;
     channel->owner = owner;
     channel->rest_ns = REST_MIN_NS;
     timer_start(loop, &channel->timer, 0, on_timer);

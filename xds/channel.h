@@ -34,6 +34,7 @@ struct channel_events {
 
 struct channel;
 
+/* Takes a copy of options and events; what options point to stays the owner's. */
 struct channel *channel_open(struct loop *loop, const struct channel_options *options,
                              const struct channel_events *events, void *owner);
 void channel_close(struct channel *channel);

@@ -26,7 +26,7 @@ struct xds_client {
     struct arena arena;
     struct str state_file;
     struct meter *meter;
-    const struct xds_client_events *events;
+    struct xds_client_events events;
     void *owner;
     struct delta_client *delta;
     struct h2 *h2;          /* NULL while the channel is down */
@@ -80,7 +80,7 @@ static void on_settled(struct timer *timer)
 {
     struct xds_client *client = container_of(timer, struct xds_client, settle);
 
-    client->events->on_change(client->owner);
+    client->events.on_change(client->owner);
 }
 
 static void note_change(struct xds_client *client)
@@ -107,7 +107,7 @@ static void set_connected(struct xds_client *client, bool is_connected)
         return;
     client->is_connected = is_connected;
     count(client, METRIC_XDS_CONNECTED, is_connected ? 1 : -1);
-    client->events->on_connected(client->owner, is_connected);
+    client->events.on_connected(client->owner, is_connected);
 }
 
 static void on_retry(struct timer *timer)
@@ -265,7 +265,7 @@ struct xds_client *xds_client_open(struct loop *loop, const struct xds_client_op
     client->loop = loop;
     client->state_file = arena_str(&client->arena, options->state_file);
     client->meter = meter;
-    client->events = events;
+    client->events = *events;
     client->owner = owner;
     client->retry_ns = RETRY_MIN_NS;
     client->delta = delta_client_new(options->node_id, options->cluster, options->subscribed);

@@ -32,7 +32,8 @@ struct xds_client_events {
 
 struct xds_client;
 
-/* The channel is the caller's, shared with other calls; the caller passes its ups and downs on. */
+/* The channel is the caller's, shared with other calls; the caller passes its ups and downs on, and
+ * calls xds_client_channel_down() before it closes the channel. Takes a copy of events. */
 struct xds_client *xds_client_open(struct loop *loop, const struct xds_client_options *options,
                                    struct meter *meter, const struct xds_client_events *events,
                                    void *owner);

@@ -36,7 +36,7 @@ struct connection {
 struct xds_server {
     struct loop *loop;
     struct xds_server_options options;
-    const struct xds_server_events *events;
+    struct xds_server_events events;
     void *owner;
     struct listener *listener;
     struct list proven, unproven; /* connections, the oldest first */
@@ -147,7 +147,7 @@ static struct connection *connection_new(struct xds_server *server, const struct
     connection->server = server;
     connection->context = (struct server_context){
         .loop = server->loop,
-        .events = server->events,
+        .events = &server->events,
         .owner = server->owner,
         .peer.remote = tcp_remote(tcp),
     };
@@ -197,7 +197,7 @@ int xds_server_open(struct loop *loop, const struct xds_server_options *options,
 
     server->loop = loop;
     server->options = *options;
-    server->events = events;
+    server->events = *events;
     server->owner = owner;
     list_init(&server->proven);
     list_init(&server->unproven);

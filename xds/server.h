@@ -52,7 +52,7 @@ struct xds_server_options {
 
 struct xds_server;
 
-/* 0, or -ERR_SYSTEM with errno in *out_errno. */
+/* 0, or -ERR_SYSTEM with errno in *out_errno. Takes a copy of options and events. */
 MUST_USE int xds_server_open(struct loop *loop, const struct xds_server_options *options,
                              const struct xds_server_events *events, void *owner,
                              struct xds_server **out_server, int *out_errno);
