@@ -116,7 +116,7 @@ struct snapshot {
     struct map names;              /* struct dns_name: empty non-terminals too */
     uint64_t local_hash; /* of this node's workloads and all policies: while it stays, no verdict on a live flow can have
                             changed. Set by whoever builds the snapshot, before publishing it */
-    const struct workload **local; /* workloads of this node that are in the mesh */
+    const struct workload **local; /* workloads of this node that are in the mesh, but for those of the host network */
     size_t n_local;
 };
 

@@ -51,6 +51,12 @@ static void add_workload(struct snapshot_builder *builder, struct workload *to,
         file_address(snapshot, to, &to->addresses[i]);
 }
 
+/* A pod of the host network has the node's own address, which no rule may capture. */
+static bool is_in_our_care(const struct workload *workload, const struct model_workload *model)
+{
+    return workload->is_local && workload->speaks_hbone && !model->host_network;
+}
+
 void snapshot_add_workloads(struct snapshot_builder *builder,
                             const struct model_resource *const *resources, size_t n_resources)
 {
@@ -64,10 +70,10 @@ void snapshot_add_workloads(struct snapshot_builder *builder,
         struct workload *workload = &builder->workloads[i];
         builder->workload_models[i] = resources[i]->of.workload;
         add_workload(builder, workload, resources[i]);
-        n_local += workload->is_local && workload->speaks_hbone;
+        n_local += is_in_our_care(workload, builder->workload_models[i]);
     }
     snapshot->local = arena_new_array(&snapshot->arena, const struct workload *, n_local);
     for (size_t i = 0; i < n_resources; i++)
-        if (builder->workloads[i].is_local && builder->workloads[i].speaks_hbone)
+        if (is_in_our_care(&builder->workloads[i], builder->workload_models[i]))
             snapshot->local[snapshot->n_local++] = &builder->workloads[i];
 }
