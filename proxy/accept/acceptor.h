@@ -34,6 +34,7 @@ size_t acceptor_sessions(const struct acceptor *acceptor);
 void acceptor_recheck(struct acceptor *acceptor);
 /* Closes the listeners (their backlog is still served) and says GOAWAY on every tunnel. */
 void acceptor_drain(struct acceptor *acceptor);
+/* Closes everything; who waits in a backlog is reset, and no arrival comes any more. */
 void acceptor_close(struct acceptor *acceptor);
 
 #endif

@@ -1,0 +1,54 @@
+/*
+ * house.h - a node's doors on loopback, with one pod behind them (ID_B at 127.0.0.1), and what knocked.
+ */
+#ifndef ISTHMUS_TESTS_UNIT_PROXY_ACCEPT_HOUSE_H
+#define ISTHMUS_TESTS_UNIT_PROXY_ACCEPT_HOUSE_H
+
+#include "proxy/accept/acceptor.h"
+#include "proxy/connect/connect.h"
+#include "tests/kit/snap.h"
+#include "tests/unit/proxy_tls/tls_kit.h"
+
+#define ARRIVALS_MAX 400
+#define PATIENCE_MS  10000
+#define LONG_NS      (UINT64_C(20) * 1000000000)
+
+struct house {
+    struct world world;
+    struct snap snap;
+    struct snapshot *snapshot;
+    const struct snapshot *snapshot_now;
+    struct tls_set *set;
+    const struct tls_set *set_now;
+    const struct trust *trust;
+    struct meter *meter;
+    struct acceptor *acceptor;
+    struct connector *callers; /* speak as ID_A */
+    struct arrival *arrivals[ARRIVALS_MAX];
+    unsigned n_arrivals;
+};
+
+void house_open(struct house *house);
+/* Swaps in a snapshot made of what the snap holds now. */
+void house_learn(struct house *house);
+void house_close(struct house *house);
+bool house_has(struct house *house, unsigned n_arrivals);
+struct addr house_door(const struct house *house, enum arrival_kind kind);
+
+/* A plain TCP connection to a door, with a tap. */
+void house_dial(struct house *house, enum arrival_kind kind, struct tap *tap);
+
+struct caller {
+    struct house *house;
+    struct connect *connect;
+    bool is_done;
+    int err;
+    struct tap tap;
+};
+
+/* A CONNECT through the tunnel door as ID_A, expecting ID_B. */
+void caller_start(struct caller *caller, struct house *house, const char *authority);
+bool caller_wait(struct caller *caller);
+void caller_end(struct caller *caller);
+
+#endif

@@ -1,0 +1,229 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "house.h"
+#include "proxy/http/h2.h"
+
+TestSuite(tunnel_server, .timeout = 60);
+
+static struct house house;
+
+static struct loop *loop(void)
+{
+    return house.world.loop;
+}
+
+static bool has_sessions(void *ctx)
+{
+    return acceptor_sessions(house.acceptor) == *(const size_t *)ctx;
+}
+
+static bool sessions_become(size_t n)
+{
+    return run_until(loop(), has_sessions, &n, PATIENCE_MS);
+}
+
+Test(tunnel_server, a_connect_arrives_with_its_verified_peer_and_its_fields)
+{
+    struct caller caller = {0};
+    house_open(&house);
+
+    caller_start(&caller, &house, "127.0.0.1:8080");
+    cr_assert(house_has(&house, 1));
+    struct arrival *arrival = house.arrivals[0];
+
+    cr_expect_eq(arrival->kind, ARRIVAL_TUNNEL);
+    cr_expect(str_eq(arrival->peer_id, STR(ID_A)));
+    cr_expect(str_eq(arrival->method, STR("CONNECT")));
+    cr_expect(str_eq(arrival->authority, STR("127.0.0.1:8080")));
+    cr_expect(str_eq(arrival->baggage, STR("k8s.cluster.name=west")));
+    cr_expect(str_eq(arrival->forwarded, STR("for=\"10.0.0.1:4711\"")));
+    cr_expect_eq(arrival->traceparent.len, 55);
+    cr_expect_str_eq(arrival->tls_version, "TLSv1.3");
+    cr_expect_eq(arrival->destination.port, house_door(&house, ARRIVAL_TUNNEL).port);
+    arrival_answer(arrival, "200", STR("k8s.pod.name=pay"), false);
+    struct tap served = {0};
+    tap_attach(&served, arrival_take_stream(arrival));
+    stream_resume(served.stream);
+    cr_assert(caller_wait(&caller));
+    cr_assert(tap_write_pattern(&caller.tap, 5000, 1000));
+    cr_expect(tap_got(loop(), &served, 5000));
+    tap_free(&served);
+    caller_end(&caller);
+    house_close(&house);
+}
+
+Test(tunnel_server, a_refusal_is_a_status_and_nothing_more)
+{
+    static const struct {
+        const char *status;
+        int err;
+    } rows[] = {{"401", -ERR_TUNNEL_DENIED}, {"503", -ERR_TUNNEL_UNAVAILABLE}};
+    house_open(&house);
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        struct caller caller = {0};
+        caller_start(&caller, &house, "127.0.0.1:8080");
+        cr_assert(house_has(&house, i + 1));
+        arrival_answer(house.arrivals[i], rows[i].status, (struct str){0}, true);
+        arrival_free(house.arrivals[i], 0);
+        house.arrivals[i] = NULL;
+        cr_expect_not(caller_wait(&caller));
+        cr_expect_eq(caller.err, rows[i].err);
+    }
+    cr_expect_eq(acceptor_sessions(house.acceptor), 1);
+    house_close(&house);
+}
+
+Test(tunnel_server, pods_that_are_not_here_or_have_no_certificate_are_reset_before_a_byte)
+{
+    house_open(&house);
+    const struct tls_set *set = house.set_now;
+    for (int row = 0; row < 3; row++) {
+        struct tap tap = {0};
+        house.snapshot_now = row == 0 ? NULL : house.snapshot;
+        house.set_now = row == 1 ? NULL : set;
+        if (row == 2) {
+            snap_drop(&house.snap, "pay");
+            snap_pod(&house.snap, "pay", "n2", "127.0.0.1")->trust_domain = STR("east.example");
+            house_learn(&house);
+        }
+        house_dial(&house, ARRIVAL_TUNNEL, &tap);
+        cr_expect(tap_failed(loop(), &tap), "row %d", row);
+        cr_expect_eq(tap.err, -ERR_RESET, "row %d", row);
+        cr_expect_eq(acceptor_sessions(house.acceptor), 0);
+        tap_free(&tap);
+    }
+    house.set_now = set;
+    house_close(&house);
+}
+
+/* A handshake as some client; what the client hears at the end. */
+static int secure_as(struct tls_identity *identity, const struct trust *const *trust)
+{
+    struct side side = {0};
+    struct tap below = {0};
+    const struct tls_options options = {.role = TLS_CLIENT, .identity = identity, .trust = trust};
+    int err;
+    house_dial(&house, ARRIVAL_TUNNEL, &below);
+    side_start(&side, &house.world, below.stream, &options);
+    cr_assert(side_wait(&house.world, &side));
+    err = side.err;
+    if (err == 0) { /* TLS 1.3: the server judges afterwards */
+        stream_resume(side.tap.stream);
+        cr_assert(run_until(loop(), has_sessions, &(size_t){0}, PATIENCE_MS));
+        cr_expect(tap_failed(loop(), &side.tap));
+        err = side.tap.err;
+    }
+    tap_free(&side.tap);
+    return err;
+}
+
+Test(tunnel_server, clients_that_cannot_prove_who_they_are_are_refused_and_counted)
+{
+    house_open(&house);
+    struct tls_identity *nobody = tls_identity_anonymous();
+    struct test_ca *foreign = test_ca_new("foreign.example");
+    struct tls_identity *stranger = world_identity(foreign, "spiffe://foreign.example/ns/x/sa/y");
+    struct test_ca *liar = test_ca_new("west.example"); /* not the root we know */
+    struct tls_identity *forged = world_identity(liar, ID_A);
+
+    cr_expect_lt(secure_as(nobody, &house.trust), 0);
+    cr_expect_lt(secure_as(stranger, &house.trust), 0);
+    cr_expect_lt(secure_as(forged, &house.trust), 0);
+
+    cr_expect_eq(house.n_arrivals, 0);
+    cr_expect_eq(meter_total(METRIC_HANDSHAKES_FAILED), 3);
+    tls_identity_unref(nobody);
+    tls_identity_unref(stranger);
+    tls_identity_unref(forged);
+    test_ca_free(foreign);
+    test_ca_free(liar);
+    house_close(&house);
+}
+
+Test(tunnel_server, bytes_that_are_no_tls_end_the_session)
+{
+    static const char *const words[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+                                        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\xff\xff"
+                                                                            "garbage"};
+    house_open(&house);
+    for (size_t i = 0; i < ARRAY_LEN(words) - 1; i++) {
+        struct tap tap = {0};
+        house_dial(&house, ARRIVAL_TUNNEL, &tap);
+        (void)stream_write_copy(tap.stream, words[i], strlen(words[i]));
+        cr_expect(tap_ended(loop(), &tap) || tap.err, "%s", words[i]);
+        cr_expect(sessions_become(0));
+        tap_free(&tap);
+    }
+    struct tap tap = {0}; /* a client that leaves in the middle of its hello */
+    house_dial(&house, ARRIVAL_TUNNEL, &tap);
+    (void)stream_write_copy(tap.stream, words[2], strlen(words[2]));
+    cr_assert(sessions_become(1));
+    tap_free(&tap);
+    cr_expect(sessions_become(0));
+    cr_expect_eq(house.n_arrivals, 0);
+    house_close(&house);
+}
+
+Test(tunnel_server, draining_lets_streams_go_on_and_sends_new_ones_elsewhere)
+{
+    struct caller first = {0}, second = {0};
+    house_open(&house);
+    caller_start(&first, &house, "127.0.0.1:8080");
+    cr_assert(house_has(&house, 1));
+    arrival_answer(house.arrivals[0], "200", (struct str){0}, false);
+    struct tap served = {0};
+    tap_attach(&served, arrival_take_stream(house.arrivals[0]));
+    stream_resume(served.stream);
+    cr_assert(caller_wait(&first));
+
+    acceptor_drain(house.acceptor);
+    run_turns(loop(), 30);
+    caller_start(&second, &house, "127.0.0.1:8080");
+    cr_expect_not(caller_wait(&second));
+    cr_expect_eq(second.err, -ERR_REFUSED, "the doors are closed: %s", err_label(second.err));
+    cr_assert(tap_write_pattern(&first.tap, 5000, 1000));
+    cr_expect(tap_got(loop(), &served, 5000));
+
+    tap_free(&served);
+    caller_end(&first);
+    cr_expect(sessions_become(0), "the tunnel ends with its last stream");
+    house_close(&house);
+}
+
+Test(tunnel_server, sessions_of_a_pod_that_left_end)
+{
+    struct caller caller = {0};
+    house_open(&house);
+    caller_start(&caller, &house, "127.0.0.1:8080");
+    cr_assert(house_has(&house, 1));
+
+    acceptor_recheck(house.acceptor);
+    cr_expect_eq(acceptor_sessions(house.acceptor), 1, "nothing changed");
+    snap_drop(&house.snap, "pay");
+    house_learn(&house);
+    acceptor_recheck(house.acceptor);
+
+    cr_expect_eq(acceptor_sessions(house.acceptor), 0);
+    cr_expect_not(caller_wait(&caller));
+    arrival_answer(house.arrivals[0], "200", (struct str){0}, false); /* too late, harmless */
+    house_close(&house);
+}
+
+Test(tunnel_server, closing_ends_sessions_in_every_state)
+{
+    for (unsigned n_turns = 0; n_turns < 40; n_turns += 3) {
+        struct caller caller = {0};
+        house_open(&house);
+        caller_start(&caller, &house, "127.0.0.1:8080");
+        run_turns(loop(), n_turns);
+        acceptor_close(house.acceptor);
+        struct acceptor *closed = house.acceptor;
+        house.acceptor = NULL;
+        (void)closed;
+        run_turns(loop(), 5);
+        caller_end(&caller);
+        house_close(&house);
+    }
+}
