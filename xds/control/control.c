@@ -18,6 +18,7 @@
 #define WATCH_QUIET_NS  (50 * NS_PER_MS)
 #define WATCH_RESCAN_NS (30 * NS_PER_SEC)
 #define DISK_RETRY_NS   (5 * NS_PER_SEC)
+#define REBUILD_SHARE   4 /* of the time between two rebuilds, one may take a fourth */
 
 /* ---- rebuilding
  * -------------------------------------------------------------------------------------------------
@@ -25,10 +26,15 @@
 
 static void on_rebuild(struct timer *timer);
 
+/* Large clusters take longer to derive; then changes are gathered for longer, so that most of the
+ * loop's time is left for streams and certificates. */
 static void rebuild_soon(struct control *control)
 {
+    const uint64_t least_ns = CONTROL_SETTLE_MS * NS_PER_MS;
+    const uint64_t settle_ns = control->rebuild_took_ns * REBUILD_SHARE;
     if (!timer_is_running(&control->rebuild))
-        timer_start(control->loop, &control->rebuild, CONTROL_SETTLE_MS * NS_PER_MS, on_rebuild);
+        timer_start(control->loop, &control->rebuild, settle_ns > least_ns ? settle_ns : least_ns,
+                    on_rebuild);
 }
 
 static void on_retry(struct timer *timer)
@@ -124,6 +130,7 @@ static void disconnect_absent_nodes(struct control *control)
 
 static void rebuild(struct control *control)
 {
+    const uint64_t begun_ns = clock_mono_ns();
     struct registry *registry = build(control);
     give_addresses(control, registry);
     registry_emit(registry);
@@ -137,6 +144,7 @@ static void rebuild(struct control *control)
     if (n_for_nodes + n_for_peers > 0)
         log_info("resources have changed", log_u64("for_nodes", n_for_nodes),
                  log_u64("for_peers", n_for_peers));
+    control->rebuild_took_ns = clock_mono_ns() - begun_ns;
     if (!control->server)
         return;
     disconnect_absent_nodes(control);

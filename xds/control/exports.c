@@ -141,6 +141,11 @@ static void add_foreign_exports(struct registry_builder *builder, size_t peer_id
             continue;
         const struct model_service *service = resource->of.service;
         text_clear(&why);
+        if (builder->registry->peers[peer_idx].n_services == PEER_SERVICES_MAX) {
+            registry_refuse(builder, peer_idx, "more than %d services of %.*s", PEER_SERVICES_MAX,
+                            STR_ARG(peer->cluster));
+            continue;
+        }
         if (!foreign_service_is_good(peer, service, &why)) {
             registry_refuse(builder, peer_idx, "%.*s", STR_ARG(text_str(&why)));
             continue;

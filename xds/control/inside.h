@@ -46,6 +46,7 @@ struct control {
     size_t told_strays;
     struct map nodes; /* SPIFFE ID -> struct node_row */
     struct timer rebuild, retry;
+    uint64_t rebuild_took_ns; /* the last one */
 };
 
 /* roots.c: the trust map, and bundles for the nodes, out of our own roots and the peers'. Several

@@ -75,7 +75,7 @@ static const char *use_saved_roots(struct peer *peer, struct str file)
     struct str pem = str_sub(file, COMMENT_LEN, file.len);
     const size_t prefix_len = sizeof(ROOTS_COMMENT) - 1;
     const char *fault = NULL;
-    uint64_t hash;
+    uint64_t hash = 0;
     if (!str_starts_with(file, STR(ROOTS_COMMENT)) ||
         !parse_hash(str_sub(file, prefix_len, 16), &hash) || file.len < COMMENT_LEN)
         fault = "its first line is not ours";

@@ -23,6 +23,7 @@
 #include "proxy/base/map.h"
 
 #define CLUSTERSET_DOMAIN "svc.clusterset.local"
+#define PEER_SERVICES_MAX 20000 /* that one peer may export to us; further ones are refused */
 
 struct registry_peer { /* what one peer exports, as last received */
     struct str cluster, trust_domain;

@@ -50,12 +50,23 @@ static struct str host_name(struct arena *arena, const struct object *meta, stru
                         STR_ARG(meta->name), STR_ARG(meta->namespace_), STR_ARG(domain));
 }
 
+/* The service of ours that a slice is about. Slices that another implementation made for an import
+ * are about one that lives elsewhere. */
+static struct own_service *slice_service(const struct registry_builder *builder,
+                                         const struct k8s_endpoint_slice *slice)
+{
+    struct str imported = label_find(slice->meta.labels, slice->meta.n_labels,
+                                     "multicluster.kubernetes.io/service-name");
+    if (!str_is_empty(imported))
+        return NULL;
+    return key_find(&builder->service_by_name, slice->meta.namespace_, slice->service);
+}
+
 static void mark_slices(struct registry_builder *builder)
 {
     const struct manifests *set = builder->manifests;
     for (size_t i = 0; i < set->n_slices; i++) {
-        struct own_service *service = key_find(
-            &builder->service_by_name, set->slices[i].meta.namespace_, set->slices[i].service);
+        struct own_service *service = slice_service(builder, &set->slices[i]);
         if (service)
             service->has_slices = true;
     }
@@ -211,8 +222,7 @@ static void back_from_slices(struct registry_builder *builder)
     const struct manifests *set = builder->manifests;
     for (size_t i = 0; i < set->n_slices; i++) {
         const struct k8s_endpoint_slice *slice = &set->slices[i];
-        struct own_service *service =
-            key_find(&builder->service_by_name, slice->meta.namespace_, slice->service);
+        struct own_service *service = slice_service(builder, slice);
         if (service && service->k8s->type != SERVICE_EXTERNAL_NAME)
             back_from_slice(builder, service, slice);
     }

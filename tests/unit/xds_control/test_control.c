@@ -224,6 +224,11 @@ Test(control, a_peer_that_does_not_know_us_tells_us_nothing)
     cr_assert(side_status_has(&west, "\"connected\":false,\"lease\":\"running out\""));
 }
 
+static bool knows_easts_roots(void *ctx)
+{
+    return west_has_east_pod(ctx) && side_status_has(&west, "from its stream");
+}
+
 Test(control, addresses_and_the_peers_endpoints_survive_a_restart_of_ours)
 {
     introduce();
@@ -231,6 +236,7 @@ Test(control, addresses_and_the_peers_endpoints_survive_a_restart_of_ours)
     side_start(&east);
     guest_open(&guest, &west, "n1", SIDE_TOKEN);
     cr_assert(until(is_joined), "%s", guest.last_failure);
+    cr_assert(until(knows_easts_roots));
     const struct ip vip = guest_find(&guest, CART)->of.service->addresses[0];
     guest_close(&guest);
     side_stop(&west);
@@ -304,8 +310,7 @@ Test(control, roots_of_a_peer_that_come_late_are_found)
     cr_assert(!side_endpoints_have(&west, EAST_POD));
 
     side_copy_roots(&east, &west);
-    cr_assert(until(west_has_east_pod));
-    cr_assert(side_status_has(&west, "from its stream"));
+    cr_assert(until(knows_easts_roots));
 }
 
 Test(control, once_the_peer_told_its_roots_the_file_may_go_and_a_changed_file_wins)
@@ -313,7 +318,7 @@ Test(control, once_the_peer_told_its_roots_the_file_may_go_and_a_changed_file_wi
     introduce();
     side_start(&west);
     side_start(&east);
-    cr_assert(until(west_has_east_pod));
+    cr_assert(until(knows_easts_roots));
     side_stop(&west);
     side_stop(&east);
 
@@ -332,6 +337,35 @@ Test(control, once_the_peer_told_its_roots_the_file_may_go_and_a_changed_file_wi
     cr_assert(until(west_has_no_east_pod));
     side_start(&east);
     cr_assert(until(west_has_east_pod), "by the file that an operator has put there");
+}
+
+static bool guest_has_both_roots(void *ctx)
+{
+    const struct model_resource *found = guest_find(&guest, "spiffe://west.example");
+    struct text both[2] = {{0}, {0}};
+    bool has = found != NULL;
+    (void)ctx;
+    cr_assert_eq(file_read_all(str_from(west.roots_path), 65536, &both[0]), 0);
+    cr_assert_eq(file_read_all(str_from(east.roots_path), 65536, &both[1]), 0);
+    for (size_t i = 0; i < 2; i++) {
+        has = has && str_contains(found->of.bundle->pem, text_str(&both[i]));
+        text_fini(&both[i]);
+    }
+    return has;
+}
+
+Test(control, clusters_of_one_trust_domain_have_all_their_roots_in_it)
+{
+    east.cluster.config.trust_domain = STR("west.example");
+    cr_assert_eq(east.cluster.config.n_peers, 0);
+    side_lose_ca(&east);
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(west_has_east_pod));
+    cr_assert(until(guest_has_both_roots));
+    guest_close(&guest);
 }
 
 static int64_t own_end_ns;

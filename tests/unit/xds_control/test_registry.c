@@ -185,6 +185,21 @@ Test(registry, slices_say_who_backs_a_service_and_the_selector_does_not)
     cr_assert(find_service(registry, "cart.shop.svc.cluster.local")->is_headless);
 }
 
+Test(registry, slices_of_another_implementations_imports_are_passed_over)
+{
+    cluster_pod(&cluster, "shop", "a", "10.1.0.1", "app: cart");
+    cluster_service(&cluster, "shop", "cart", "10.96.0.1", "{port: 80}", "app: cart");
+    cluster_add(&cluster, "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: "
+                          "{namespace: shop, name: imported, labels: {kubernetes.io/service-name: "
+                          "cart, multicluster.kubernetes.io/service-name: cart}}, addressType: "
+                          "IPv4, ports: [{port: 80}], endpoints: [{addresses: [10.9.0.1]}]}");
+
+    const struct registry *registry = cluster_build(&cluster);
+
+    cr_assert_not_null(cart_of(registry, "a"), "by its selector");
+    cr_assert_eq(registry->n_stray_endpoints, 0);
+}
+
 Test(registry, endpoints_that_drain_serve_while_no_other_does)
 {
     cluster_pod(&cluster, "shop", "a", "10.1.0.1", "");
