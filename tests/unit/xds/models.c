@@ -114,6 +114,7 @@ struct model_resource *model_rich_service(struct arena *arena)
     service->sans[0] = STR("spiffe://east.example/ns/ns/sa/db");
     service->n_sans = 1;
     service->allow_unhealthy = true;
+    service->created_ns = INT64_C(1767225600000000000);
     resource = resource_new(arena, MODEL_SERVICE, STR("ns/db.ns.svc.clusterset.local"));
     resource->of.service = service;
     return resource;
