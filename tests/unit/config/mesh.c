@@ -1,7 +1,8 @@
 #include "mesh.h"
 
-#include <criterion/criterion.h>
 #include <string.h>
+
+#include "proxy/base/ensure.h"
 
 void mesh_begin(struct mesh *mesh)
 {
@@ -20,7 +21,7 @@ void mesh_end(struct mesh *mesh)
 static void add(struct mesh *mesh, struct model_resource resource)
 {
     struct model_resource *copy = arena_new(&mesh->arena, struct model_resource);
-    cr_assert_lt(mesh->n, sizeof(mesh->resources) / sizeof(mesh->resources[0]));
+    ensure(mesh->n < sizeof(mesh->resources) / sizeof(mesh->resources[0]));
     *copy = resource;
     mesh->resources[mesh->n++] = copy;
 }
@@ -45,7 +46,7 @@ static size_t read_ips(struct arena *arena, const char *text, struct ip *out)
     struct str parts[16];
     size_t n = words(arena, text, parts);
     for (size_t i = 0; i < n; i++)
-        cr_assert_eq(ip_parse(parts[i], &out[i]), 0, "%.*s", STR_ARG(parts[i]));
+        ensure(ip_parse(parts[i], &out[i]) == 0);
     return n;
 }
 
@@ -82,8 +83,8 @@ static struct model_port read_port(struct str text)
     bool is_udp = str_ends_with(text, STR("/udp"));
     if (is_udp)
         text.len -= 4;
-    cr_assert(str_split(text, ':', &name, &rest) && str_split(rest, ':', &number, &target) &&
-              str_to_u64(number, 65535, &port) && str_to_u64(target, 65535, &to));
+    ensure(str_split(text, ':', &name, &rest) && str_split(rest, ':', &number, &target) &&
+           str_to_u64(number, 65535, &port) && str_to_u64(target, 65535, &to));
     return (struct model_port){.service_port = (uint16_t)port,
                                .target_port = (uint16_t)to,
                                .name = name,
@@ -96,8 +97,8 @@ struct model_service *mesh_service(struct mesh *mesh, const char *key, const cha
     struct arena *arena = &mesh->arena;
     struct model_service *service = arena_new(arena, struct model_service);
     struct str parts[16], name = arena_str(arena, str_from(key)), rest;
-    cr_assert(str_split(name, '/', &service->namespace_, &service->hostname));
-    cr_assert(str_split(service->hostname, '.', &service->name, &rest));
+    ensure(str_split(name, '/', &service->namespace_, &service->hostname));
+    ensure(str_split(service->hostname, '.', &service->name, &rest));
     service->n_addresses = read_ips(arena, addresses, service->addresses);
     service->is_headless = service->n_addresses == 0;
     service->n_ports = words(arena, ports, parts);
@@ -113,7 +114,7 @@ struct model_policy *mesh_policy(struct mesh *mesh, const char *key, enum policy
 {
     struct model_policy *policy = arena_new(&mesh->arena, struct model_policy);
     struct str name = arena_str(&mesh->arena, str_from(key));
-    cr_assert(str_split(name, '/', &policy->namespace_, &policy->name));
+    ensure(str_split(name, '/', &policy->namespace_, &policy->name));
     policy->action = action;
     policy->scope = scope;
     add(mesh, (struct model_resource){MODEL_POLICY, name, {.policy = policy}});
