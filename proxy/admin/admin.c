@@ -198,6 +198,18 @@ static bool is_host_allowed(struct str host)
     return str_is_empty(host) || str_eq_ci(name, STR("localhost")) || ip_parse(name, &ip) == 0;
 }
 
+/* What a page of elsewhere makes a browser send says where that page is from: a POST would be done
+ * although the page may not read the answer. Other clients send no Origin. */
+static bool is_origin_allowed(const struct h1_request *request)
+{
+    struct str scheme, authority;
+    if (str_is_empty(request->origin))
+        return true;
+    return str_split(request->origin, '/', &scheme, &authority) &&
+           str_starts_with(authority, STR("/")) &&
+           str_eq_ci(str_sub(authority, 1, authority.len - 1), request->host);
+}
+
 static void handle_path(const struct admin *admin, struct h1_exchange *exchange,
                         const struct h1_request *request)
 {
@@ -219,10 +231,12 @@ static void handle_path(const struct admin *admin, struct h1_exchange *exchange,
 static void handle_admin(void *owner, struct h1_exchange *exchange,
                          const struct h1_request *request)
 {
-    if (is_host_allowed(request->host))
-        handle_path(owner, exchange, request);
-    else
+    if (!is_host_allowed(request->host))
         answer_text(exchange, 403, STR("forbidden: ask by localhost or by an IP address\n"));
+    else if (!is_origin_allowed(request))
+        answer_text(exchange, 403, STR("forbidden: a page of elsewhere made a browser ask\n"));
+    else
+        handle_path(owner, exchange, request);
 }
 
 /* ---- life

@@ -14,21 +14,27 @@
  * -----------------------------------------------------------------------------------------------------
  */
 
+#define COLUMNS_MAX 16 /* of those that are known */
+
 struct layout { /* the columns of one table */
     const struct column *columns;
     size_t len;
+    bool is_used[COLUMNS_MAX];          /* some row has a member of it */
     const char *more[MORE_COLUMNS_MAX]; /* members that no column uses, in the order in which they
                                            turn up */
     size_t n_more;
     bool is_wide;
 };
 
-static bool is_shown(const struct layout *layout, const char *key)
+/* True when a column shows the member, or hides it by intention. */
+static bool is_placed(struct layout *layout, const char *key)
 {
     for (size_t i = 0; i < layout->len; i++) {
         const bool is_hidden = !layout->columns[i].heading && layout->is_wide;
-        if (column_uses(&layout->columns[i], key) && !is_hidden)
-            return true;
+        if (!column_uses(&layout->columns[i], key) || is_hidden)
+            continue;
+        layout->is_used[i] = true;
+        return true;
     }
     for (size_t i = 0; i < layout->n_more; i++) {
         if (str_eq(str_from(layout->more[i]), str_from(key)))
@@ -44,10 +50,15 @@ static void lay_out(struct layout *layout, const json_t *rows)
     for (size_t i = 0; i < json_array_size(rows); i++) {
         json_object_foreach(json_array_get(rows, i), key, value)
         {
-            if (layout->n_more < MORE_COLUMNS_MAX && !is_shown(layout, key))
+            if (!is_placed(layout, key) && layout->n_more < MORE_COLUMNS_MAX)
                 layout->more[layout->n_more++] = key;
         }
     }
+}
+
+static bool is_shown(const struct layout *layout, size_t column)
+{
+    return layout->columns[column].heading && layout->is_used[column];
 }
 
 static size_t add_headings(const struct layout *layout, struct table *table)
@@ -55,7 +66,7 @@ static size_t add_headings(const struct layout *layout, struct table *table)
     size_t n = 0;
     struct text heading = {0};
     for (size_t i = 0; i < layout->len; i++) {
-        if (!layout->columns[i].heading)
+        if (!is_shown(layout, i))
             continue;
         table_add(table, str_from(layout->columns[i].heading));
         n++;
@@ -76,7 +87,7 @@ static void add_row(const struct layout *layout, const json_t *row, struct table
 {
     struct text cell = {0};
     for (size_t i = 0; i < layout->len; i++) {
-        if (!layout->columns[i].heading)
+        if (!is_shown(layout, i))
             continue;
         text_clear(&cell);
         column_write(&layout->columns[i], row, &cell);
@@ -111,6 +122,7 @@ static void print_table(const char *name, const json_t *rows, const struct page_
     struct table table = {0};
     size_t n_rows = 0;
     if (columns) {
+        ensure(columns->len <= COLUMNS_MAX);
         layout.columns = columns->columns;
         layout.len = columns->len;
     }

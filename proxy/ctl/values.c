@@ -88,11 +88,31 @@ static void add_list(struct text *out, const char *key, const json_t *list, unsi
     }
 }
 
+/* A condition as Kubernetes writes them: "Valid=True", "Conflict=True (PortConflict): the ports
+ * differ". */
+static bool add_condition(struct text *out, const json_t *object)
+{
+    const struct str type = value_str(json_object_get(object, "type"));
+    const struct str status = value_str(json_object_get(object, "status"));
+    const struct str reason = value_str(json_object_get(object, "reason"));
+    const struct str message = value_str(json_object_get(object, "message"));
+    if (str_is_empty(type) || str_is_empty(status))
+        return false;
+    text_addf(out, "%.*s=%.*s", STR_ARG(type), STR_ARG(status));
+    if (!str_is_empty(reason) && !str_eq(reason, type))
+        text_addf(out, " (%.*s)", STR_ARG(reason));
+    if (!str_is_empty(message))
+        text_addf(out, ": %.*s", STR_ARG(message));
+    return true;
+}
+
 static void add_object(struct text *out, const json_t *object, unsigned depth)
 {
     const char *key;
     json_t *value;
     bool is_first = true;
+    if (add_condition(out, object))
+        return;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
         text_addf(out, "%s%s=", is_first ? "" : " ", key);

@@ -67,7 +67,7 @@ struct h1_conn {
     struct h1_exchange *exchange; /* while HANDLING */
     /* The request being read. */
     size_t head_bytes;
-    struct text url, name, value, body, host, accept_encoding;
+    struct text url, name, value, body, host, origin, accept_encoding;
     unsigned n_hosts;
     enum h1_header header;
     unsigned refusal; /* the status it is refused with, 0 for none */
@@ -130,6 +130,8 @@ static int keep_field(struct h1_conn *conn)
         if (conn->n_hosts++ > 0)
             return refuse(conn, 400);
         text_add(&conn->host, value);
+    } else if (str_eq_ci(name, STR("origin"))) {
+        text_add(&conn->origin, value);
     } else if (str_eq_ci(name, STR("accept-encoding"))) {
         if (conn->accept_encoding.len > 0)
             text_add(&conn->accept_encoding, STR(", "));
@@ -219,9 +221,8 @@ static const llhttp_settings_t parser_settings = {
 static void free_conn(void *ptr)
 {
     struct h1_conn *conn = ptr;
-    struct text *texts[] = {&conn->url,   &conn->name, &conn->value,
-                            &conn->body,  &conn->host, &conn->accept_encoding,
-                            &conn->answer};
+    struct text *texts[] = {&conn->url,  &conn->name,   &conn->value,           &conn->body,
+                            &conn->host, &conn->origin, &conn->accept_encoding, &conn->answer};
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         text_fini(texts[i]);
@@ -289,9 +290,8 @@ static const char *reason_of(unsigned status)
 
 static void to_reading(struct h1_conn *conn)
 {
-    struct text *texts[] = {&conn->url,   &conn->name, &conn->value,
-                            &conn->body,  &conn->host, &conn->accept_encoding,
-                            &conn->answer};
+    struct text *texts[] = {&conn->url,  &conn->name,   &conn->value,           &conn->body,
+                            &conn->host, &conn->origin, &conn->accept_encoding, &conn->answer};
 
     sm_move(conn_rules, &conn->state, CONN_READING);
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -382,6 +382,7 @@ static struct h1_exchange *new_exchange(struct h1_conn *conn)
     (void)str_split(url, '?', &request->path, &request->query);
     request->body = arena_str(arena, text_str(&conn->body));
     request->host = arena_str(arena, text_str(&conn->host));
+    request->origin = arena_str(arena, text_str(&conn->origin));
     request->accept_encoding = arena_str(arena, text_str(&conn->accept_encoding));
     return exchange;
 }

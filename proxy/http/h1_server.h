@@ -22,6 +22,7 @@ struct h1_request {                 /* borrowed until the answer */
     struct str method, path, query; /* path before the '?', percent-encoding left as it is */
     struct str body;
     struct str host;
+    struct str origin; /* what a browser sends when a page of elsewhere makes it ask; else "" */
     struct str accept_encoding;
 };
 

@@ -312,6 +312,33 @@ Test(admin, answers_only_to_localhost_and_to_addresses)
     stop(&process);
 }
 
+Test(admin, does_nothing_for_a_page_of_elsewhere_in_a_browser)
+{
+    static const struct {
+        const char *origin;
+        int status;
+    } rows[] = {
+        {"http://127.0.0.1:15000", 200},  {"http://evil.io", 403},
+        {"http://127.0.0.1:15001", 403},  {"null", 403},
+        {"https://evil.io:15000", 403},   {"http:/127.0.0.1:15000", 403},
+        {"http://127.0.0.1:15000/", 403}, {"127.0.0.1:15000", 403},
+    };
+
+    char request[256];
+    start(&process);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(request, sizeof(request),
+                 "POST /quitquitquit HTTP/1.1\r\nHost: 127.0.0.1:15000\r\nOrigin: %s\r\n"
+                 "Content-Length: 0\r\nConnection: close\r\n\r\n",
+                 rows[i].origin);
+        const unsigned before = process.n_quits;
+        const int status = ask_raw(process.loop, &process.call, &process.port, request);
+        cr_expect_eq(status, rows[i].status, "%s: %d", rows[i].origin, status);
+        cr_expect_eq(process.n_quits - before, rows[i].status == 200, "%s", rows[i].origin);
+    }
+    stop(&process);
+}
+
 Test(admin, answers_before_it_quits)
 {
     start(&process);

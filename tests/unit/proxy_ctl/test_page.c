@@ -69,6 +69,26 @@ Test(page, a_list_that_nobody_knows_is_a_table_of_what_its_rows_hold)
                      "  -        no   tls\n");
 }
 
+Test(page, a_column_that_no_row_has_is_left_out)
+{
+    cr_expect_str_eq(
+        print("{\"endpoints\":[{\"address\":\"10.0.0.1\",\"service\":\"a\"}]}", "", false),
+        "SERVICE  ADDRESS\n"
+        "a        10.0.0.1\n");
+}
+
+Test(page, conditions_are_written_as_kubernetes_does)
+{
+    static const char text[] =
+        "{\"exports\":[{\"name\":\"a\",\"conditions\":["
+        "{\"type\":\"Ready\",\"status\":\"True\",\"reason\":\"Ready\"},"
+        "{\"type\":\"Conflict\",\"status\":\"True\",\"reason\":\"PortConflict\","
+        "\"message\":\"two ports\"}]}]}";
+    cr_expect_str_eq(print(text, "", false), "NAME  CONDITIONS\n"
+                                             "a     Ready=True, Conflict=True (PortConflict): two "
+                                             "ports\n");
+}
+
 Test(page, lists_without_rows_say_so)
 {
     cr_expect_str_eq(print("{\"endpoints\":[]}", "", false), "no endpoints\n");
