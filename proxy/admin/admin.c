@@ -257,7 +257,7 @@ static int open_server(struct admin *admin, const char *what, const struct addr 
     if (ip_is_none(&shown.ip))
         shown.ip.len = sizeof(shown.ip.bytes); /* what listens there is [::] */
     text_addf(why, "the %s port %s cannot be opened: %s", what, addr_text(&shown, buf),
-              strerror(errnum));
+              strerrordesc_np(errnum));
     return err;
 }
 

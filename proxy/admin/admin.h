@@ -1,12 +1,15 @@
 /*
- * admin.h - the three HTTP ports of a process: metrics, readiness, and the admin port that `isthmus ctl` asks.
+ * admin.h - the three HTTP ports of a process: metrics, readiness, and the admin port that `isthmus
+ * ctl` asks.
  *
  *   metrics port  GET /metrics, /stats/prometheus      readiness port  GET /healthz/ready
- *   admin port    GET / (what there is), the owner's pages, POST /logging?level=..., POST /quitquitquit
+ *   admin port    GET / (what there is), the owner's pages, POST /logging?level=..., POST
+ * /quitquitquit
  *
- * A page is a path with a function of the owner that answers the exchange now or later (some must ask the workers first).
- * Wrong method 405, unknown path 404 with the list of pages. On the admin port a Host other than localhost and address
- * literals, and an Origin that is not that Host, are 403, so that a browser cannot be made to ask.
+ * A page is a path with a function of the owner that answers the exchange now or later (some must
+ * ask the workers first). Wrong method 405, unknown path 404 with the list of pages. On the admin
+ * port a Host other than localhost and address literals, and an Origin that is not that Host, are
+ * 403, so that a browser cannot be made to ask.
  *
  * Owner: proxy/run. Thread: the loop's.
  */

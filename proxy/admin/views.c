@@ -96,7 +96,7 @@ static const struct service **select_services(const struct snapshot *snapshot, s
             found[len++] = service;
     }
     if (len > 1)
-        qsort(found, len, sizeof(*found), compare_services);
+        qsort(found, len, sizeof(const struct service *), compare_services);
     *out_len = len;
     return found;
 }
@@ -164,7 +164,7 @@ static void gather_clusters(struct map *clusters, const struct endpoint_set *set
 {
     for (size_t i = 0; i < set->len; i++) {
         const struct workload *workload = set->endpoints[i].workload;
-        map_put(clusters, workload->cluster, (void *)(uintptr_t)workload);
+        (void)map_put(clusters, workload->cluster, clusters); /* a set: the value says nothing */
     }
 }
 
@@ -356,7 +356,7 @@ static void add_bundles(struct text *out, const struct trust *trust)
     const struct bundle **bundles = mem_new_array(const struct bundle *, trust->bundles.len + 1);
     for (size_t idx = 0; map_next(&trust->bundles, &idx, &key, &value);)
         bundles[len++] = value;
-    qsort(bundles, len, sizeof(*bundles), compare_bundles);
+    qsort(bundles, len, sizeof(const struct bundle *), compare_bundles);
     add_key(out, "bundles");
     text_addc(out, '[');
     for (size_t i = 0; i < len; i++)

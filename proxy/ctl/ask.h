@@ -1,9 +1,9 @@
 /*
  * ask.h - one question to one admin port.
  *
- * Happy path: the host's addresses are tried in the order in which the resolver gives them, the first that takes the
- * connection answers. Failure modes: no such host, refused, no answer within ASK_TIMEOUT_NS: each as a sentence that says
- * what to do about it.
+ * Happy path: the host's addresses are tried in the order in which the resolver gives them, the
+ * first that takes the connection answers. Failure modes: no such host, refused, no answer within
+ * ASK_TIMEOUT_NS: each as a sentence that says what to do about it.
  *
  * Thread: the main one; blocks. Makes a loop of its own.
  */
@@ -14,8 +14,8 @@
 
 #define ASK_TIMEOUT_NS UINT64_C(15000000000)
 
-/* Asks GET path of "host:port". 0 with the status and the body (appended), or a negative enum err with the sentence in
- * *why. -ERR_INVALID: the address is not one. */
+/* Asks GET path of "host:port". 0 with the status and the body (appended), or a negative enum err
+ * with the sentence in *why. -ERR_INVALID: the address is not one. */
 MUST_USE int ask(struct str address, struct str path, unsigned *out_status, struct text *body,
                  struct text *why);
 

@@ -2,7 +2,7 @@
 
 #include "proxy/ctl/values.h"
 
-static struct str member_str(const json_t *row, const char *key)
+static struct str member_str(json_t *row, const char *key)
 {
     return value_str(json_object_get(row, key));
 }
@@ -10,7 +10,7 @@ static struct str member_str(const json_t *row, const char *key)
 /* ---- cells made of several members
  * ------------------------------------------------------------------------------ */
 
-static void write_vips(const json_t *row, struct text *out)
+static void write_vips(json_t *row, struct text *out)
 {
     if (json_is_true(json_object_get(row, "headless")))
         text_add(out, STR("headless"));
@@ -19,10 +19,10 @@ static void write_vips(const json_t *row, struct text *out)
 }
 
 /* "redis:6379 2/3": the name, the port, how many of its endpoints are ready. */
-static void write_port(const json_t *port, struct text *out)
+static void write_port(json_t *port, struct text *out)
 {
-    const json_t *ready = json_object_get(port, "ready");
-    const json_t *endpoints = json_object_get(port, "endpoints");
+    json_t *ready = json_object_get(port, "ready");
+    json_t *endpoints = json_object_get(port, "endpoints");
     const struct str name = member_str(port, "name"), protocol = member_str(port, "protocol");
     if (!str_is_empty(name))
         text_addf(out, "%.*s:", STR_ARG(name));
@@ -34,9 +34,9 @@ static void write_port(const json_t *port, struct text *out)
                   (long long)json_integer_value(endpoints));
 }
 
-static void write_ports(const json_t *row, struct text *out)
+static void write_ports(json_t *row, struct text *out)
 {
-    const json_t *ports = json_object_get(row, "ports");
+    json_t *ports = json_object_get(row, "ports");
     for (size_t i = 0; i < json_array_size(ports); i++) {
         if (i > 0)
             text_add(out, STR(", "));
@@ -51,7 +51,7 @@ static void write_named(struct text *out, struct str namespace_, struct str name
     text_add(out, name);
 }
 
-static void write_workload(const json_t *row, struct text *out)
+static void write_workload(json_t *row, struct text *out)
 {
     write_named(out, member_str(row, "namespace"), member_str(row, "workload"));
 }
@@ -66,19 +66,19 @@ static void write_party(struct text *out, struct str namespace_, struct str work
         write_named(out, namespace_, workload);
 }
 
-static void write_source(const json_t *row, struct text *out)
+static void write_source(json_t *row, struct text *out)
 {
     write_party(out, member_str(row, "src.namespace"), member_str(row, "src.workload"),
                 member_str(row, "src.addr"));
 }
 
-static void write_destination(const json_t *row, struct text *out)
+static void write_destination(json_t *row, struct text *out)
 {
     write_party(out, member_str(row, "dst.namespace"), member_str(row, "dst.workload"),
                 member_str(row, "dst.addr"));
 }
 
-static void write_tls(const json_t *row, struct text *out)
+static void write_tls(json_t *row, struct text *out)
 {
     const struct str version = member_str(row, "tls.version");
     if (json_is_true(json_object_get(row, "mtls")) && !str_is_empty(version))
@@ -88,7 +88,7 @@ static void write_tls(const json_t *row, struct text *out)
 }
 
 /* A time to the second. */
-static void write_second(const json_t *row, const char *key, struct text *out)
+static void write_second(json_t *row, const char *key, struct text *out)
 {
     struct str date, fraction;
     const struct str time = member_str(row, key);
@@ -98,12 +98,12 @@ static void write_second(const json_t *row, const char *key, struct text *out)
         text_add(out, time);
 }
 
-static void write_not_before(const json_t *row, struct text *out)
+static void write_not_before(json_t *row, struct text *out)
 {
     write_second(row, "not_before", out);
 }
 
-static void write_not_after(const json_t *row, struct text *out)
+static void write_not_after(json_t *row, struct text *out)
 {
     write_second(row, "not_after", out);
 }
@@ -191,13 +191,13 @@ bool column_uses(const struct column *column, const char *key)
 }
 
 /* The first word of what it uses, as the C string that jansson wants. */
-static const json_t *first_used(const struct column *column, const json_t *row)
+static json_t *first_used(const struct column *column, json_t *row)
 {
     const char *key;
     json_t *value;
     struct str first = str_from(column->uses), rest;
     (void)str_split(first, ' ', &first, &rest);
-    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+    json_object_foreach(row, key, value)
     {
         if (str_eq(str_from(key), first))
             return value;
@@ -205,7 +205,7 @@ static const json_t *first_used(const struct column *column, const json_t *row)
     return NULL;
 }
 
-void column_write(const struct column *column, const json_t *row, struct text *out)
+void column_write(const struct column *column, json_t *row, struct text *out)
 {
     if (column->write)
         column->write(row, out);

@@ -43,7 +43,7 @@ static bool is_placed(struct layout *layout, const char *key)
     return false;
 }
 
-static void lay_out(struct layout *layout, const json_t *rows)
+static void lay_out(struct layout *layout, json_t *rows)
 {
     const char *key;
     json_t *value;
@@ -83,7 +83,7 @@ static size_t add_headings(const struct layout *layout, struct table *table)
     return n;
 }
 
-static void add_row(const struct layout *layout, const json_t *row, struct table *table)
+static void add_row(const struct layout *layout, json_t *row, struct table *table)
 {
     struct text cell = {0};
     for (size_t i = 0; i < layout->len; i++) {
@@ -114,7 +114,7 @@ static void print_nothing(const char *name, const struct page_options *options, 
     text_addc(out, '\n');
 }
 
-static void print_table(const char *name, const json_t *rows, const struct page_options *options,
+static void print_table(const char *name, json_t *rows, const struct page_options *options,
                         size_t indent, struct text *out)
 {
     const struct columns *columns = columns_find(name);
@@ -129,7 +129,7 @@ static void print_table(const char *name, const json_t *rows, const struct page_
     lay_out(&layout, rows);
     table.n_columns = add_headings(&layout, &table);
     for (size_t i = 0; i < json_array_size(rows); i++) {
-        const json_t *row = json_array_get(rows, i);
+        json_t *row = json_array_get(rows, i);
         if (!str_is_empty(options->filter) && !value_contains(row, options->filter))
             continue;
         add_row(&layout, row, &table);
@@ -146,7 +146,7 @@ static void print_table(const char *name, const json_t *rows, const struct page_
  * ---------------------------------------------------------------------------------------------------
  */
 
-static bool is_table(const char *name, const json_t *value)
+static bool is_table(const char *name, json_t *value)
 {
     if (!json_is_array(value))
         return false;
@@ -157,20 +157,20 @@ static bool is_table(const char *name, const json_t *value)
     return json_array_size(value) > 0 || columns_find(name);
 }
 
-static bool is_section(const char *name, const json_t *value, unsigned depth)
+static bool is_section(const char *name, json_t *value, unsigned depth)
 {
     if (depth >= DEPTH_MAX)
         return false;
     return is_table(name, value) || (json_is_object(value) && json_object_size(value) > 0);
 }
 
-static void print_values(const json_t *object, size_t indent, unsigned depth, struct text *out)
+static void print_values(json_t *object, size_t indent, unsigned depth, struct text *out)
 {
     const char *key;
     json_t *value;
     struct table table = {.n_columns = 2};
     struct text cell = {0};
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    json_object_foreach(object, key, value)
     {
         if (is_section(key, value, depth))
             continue;
@@ -189,14 +189,14 @@ static void print_values(const json_t *object, size_t indent, unsigned depth, st
 }
 
 /* Recursion is bounded by DEPTH_MAX. */
-static void print_object(const json_t *object, const struct page_options *options, unsigned depth,
+static void print_object(json_t *object, const struct page_options *options, unsigned depth,
                          struct text *out)
 {
     const char *key;
     json_t *value;
     const size_t indent = (size_t)depth * INDENT_PER_DEPTH;
     print_values(object, indent, depth, out);
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    json_object_foreach(object, key, value)
     {
         if (!is_section(key, value, depth))
             continue;
@@ -213,13 +213,13 @@ static void print_object(const json_t *object, const struct page_options *option
 }
 
 /* The one list that a page consists of, which then needs no heading. */
-static const json_t *only_list(const json_t *page, const char **out_name)
+static json_t *only_list(json_t *page, const char **out_name)
 {
     const char *key;
     json_t *value;
     if (json_object_size(page) != 1)
         return NULL;
-    json_object_foreach((json_t *)(uintptr_t)page, key, value)
+    json_object_foreach(page, key, value)
     {
         if (!is_table(key, value))
             return NULL;
@@ -229,10 +229,10 @@ static const json_t *only_list(const json_t *page, const char **out_name)
     return NULL;
 }
 
-void page_print(const json_t *page, const struct page_options *options, struct text *out)
+void page_print(json_t *page, const struct page_options *options, struct text *out)
 {
     const char *name;
-    const json_t *rows = only_list(page, &name);
+    json_t *rows = only_list(page, &name);
     struct text body = {.limit = out->limit};
     if (rows)
         print_table(name, rows, options, 0, &body);

@@ -1,8 +1,8 @@
 /*
  * page.h - the JSON answer of an admin port as text for people.
  *
- * Single values stand first, one a line; objects follow as sections, lists of objects as tables (columns.h says how those
- * that we know look). Nothing is left out because it is not known.
+ * Single values stand first, one a line; objects follow as sections, lists of objects as tables
+ * (columns.h says how those that we know look). Nothing is left out because it is not known.
  */
 #ifndef ISTHMUS_CTL_PAGE_H
 #define ISTHMUS_CTL_PAGE_H
@@ -16,6 +16,6 @@ struct page_options {
     bool is_wide;      /* every member of every row */
 };
 
-void page_print(const json_t *page, const struct page_options *options, struct text *out);
+void page_print(json_t *page, const struct page_options *options, struct text *out);
 
 #endif

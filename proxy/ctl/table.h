@@ -1,9 +1,9 @@
 /*
  * table.h - aligned columns for a terminal, out of text that nobody vouches for.
  *
- * Names come from whoever may create a pod or a service. What a terminal would obey or hide (control characters, escape
- * sequences, changes of writing direction, bytes that are not UTF-8) is printed escaped: \x1b, \u{202e}; a backslash is
- * doubled, so that what is printed is unambiguous.
+ * Names come from whoever may create a pod or a service. What a terminal would obey or hide
+ * (control characters, escape sequences, changes of writing direction, bytes that are not UTF-8) is
+ * printed escaped: \x1b, \u{202e}; a backslash is doubled, so that what is printed is unambiguous.
  *
  * Owner: whoever embeds the table. Thread: one at a time.
  */

@@ -6,7 +6,7 @@
 #define S_PER_HOUR 3600
 #define S_PER_DAY  86400
 
-struct str value_str(const json_t *value)
+struct str value_str(json_t *value)
 {
     if (!json_is_string(value))
         return (struct str){0};
@@ -70,16 +70,16 @@ void value_add_heading(struct text *out, const char *key)
     else if (str_ends_with(name, STR("_s")))
         name.len -= 2;
     for (size_t i = 0; i < name.len; i++)
-        text_addc(out, name.ptr[i] == '_' ? ' ' : name.ptr[i]);
+        text_add(out, name.ptr[i] == '_' ? STR(" ") : str_sub(name, i, 1));
 }
 
 /* ---- values in values
  * ------------------------------------------------------------------------------------------- */
 
 /* Recursion is bounded by DEPTH_MAX: the depth is the server's choice. */
-static void add_value(struct text *out, const char *key, const json_t *value, unsigned depth);
+static void add_value(struct text *out, const char *key, json_t *value, unsigned depth);
 
-static void add_list(struct text *out, const char *key, const json_t *list, unsigned depth)
+static void add_list(struct text *out, const char *key, json_t *list, unsigned depth)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         if (i > 0)
@@ -90,7 +90,7 @@ static void add_list(struct text *out, const char *key, const json_t *list, unsi
 
 /* A condition as Kubernetes writes them: "Valid=True", "Conflict=True (PortConflict): the ports
  * differ". */
-static bool add_condition(struct text *out, const json_t *object)
+static bool add_condition(struct text *out, json_t *object)
 {
     const struct str type = value_str(json_object_get(object, "type"));
     const struct str status = value_str(json_object_get(object, "status"));
@@ -106,14 +106,14 @@ static bool add_condition(struct text *out, const json_t *object)
     return true;
 }
 
-static void add_object(struct text *out, const json_t *object, unsigned depth)
+static void add_object(struct text *out, json_t *object, unsigned depth)
 {
     const char *key;
     json_t *value;
     bool is_first = true;
     if (add_condition(out, object))
         return;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    json_object_foreach(object, key, value)
     {
         text_addf(out, "%s%s=", is_first ? "" : " ", key);
         add_value(out, key, value, depth);
@@ -121,7 +121,7 @@ static void add_object(struct text *out, const json_t *object, unsigned depth)
     }
 }
 
-static void add_value(struct text *out, const char *key, const json_t *value, unsigned depth)
+static void add_value(struct text *out, const char *key, json_t *value, unsigned depth)
 {
     switch (json_typeof(value)) {
     case JSON_NULL: break;
@@ -142,13 +142,13 @@ static void add_value(struct text *out, const char *key, const json_t *value, un
     }
 }
 
-void value_add(struct text *out, const char *key, const json_t *value)
+void value_add(struct text *out, const char *key, json_t *value)
 {
     if (value)
         add_value(out, key, value, 0);
 }
 
-static bool contains(const json_t *value, struct str part, unsigned depth)
+static bool contains(json_t *value, struct str part, unsigned depth)
 {
     const char *key;
     json_t *member;
@@ -160,7 +160,7 @@ static bool contains(const json_t *value, struct str part, unsigned depth)
         if (contains(json_array_get(value, i), part, depth + 1))
             return true;
     }
-    json_object_foreach((json_t *)(uintptr_t)value, key, member)
+    json_object_foreach(value, key, member)
     {
         if (contains(member, part, depth + 1))
             return true;
@@ -168,7 +168,7 @@ static bool contains(const json_t *value, struct str part, unsigned depth)
     return false;
 }
 
-bool value_contains(const json_t *value, struct str part)
+bool value_contains(json_t *value, struct str part)
 {
     return contains(value, part, 0);
 }
