@@ -15,7 +15,8 @@
 struct acceptor_options {
     struct addr outbound, inbound, tunnel; /* where to listen: wildcard addresses; port 0 in tests */
     bool transparent;
-    uint32_t mark;
+    uint32_t mark;          /* of the doors to pods, whose connections conntrack follows */
+    uint32_t outbound_mark; /* of the door of pods, whose connections it does not, see capture.h */
     struct tunnel_server_options tunnels;
 };
 

@@ -10,7 +10,7 @@
  * gone are answered with a reset. The node's own connections to its pods (kubelet's probes) are not touched. Captured
  * connections are not tracked by conntrack, so that kube-proxy's NAT does not rewrite where they were going.
  *
- * Marks: own is on our sockets that connect out, own + 1 on our listening sockets; CAPTURE_ROUTE_MARK (under
+ * Marks: own is on our sockets that connect out or that pods are called through, own + 1 on those that pods talk to; CAPTURE_ROUTE_MARK (under
  * CAPTURE_ROUTE_MASK) routes captured packets to the local stack through the routing table.
  *
  * Written through libnftables, each change one transaction; the routing rules through libmnl. The table is replaced whole at

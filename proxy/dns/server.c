@@ -59,7 +59,7 @@ static int open_udp(struct dns_server *server, int *out_errno)
     const struct dns_server_options *options = &server->context.options;
     const struct udp_options udp = {.transparent = options->transparent,
                                     .reuse_port = options->reuse_port,
-                                    .mark = options->mark};
+                                    .mark = options->listen_mark};
     int err = udp_open(server->context.loop, &options->listen, &udp, on_packet, server,
                        &server->udp, out_errno);
     if (err == 0)
@@ -72,7 +72,7 @@ static int open_tcp(struct dns_server *server, int *out_errno)
     const struct dns_server_options *options = &server->context.options;
     const struct listener_options tcp = {.transparent = options->transparent,
                                          .reuse_port = options->reuse_port,
-                                         .mark = options->mark};
+                                         .mark = options->listen_mark};
     int err = listener_open(server->context.loop, &options->listen, &tcp, on_accept, server,
                             &server->listener, out_errno);
     if (err == 0)

@@ -105,6 +105,7 @@ static int open_dns(struct worker *worker, struct text *why)
         .transparent = config->capture == CAPTURE_TPROXY,
         .reuse_port = true,
         .mark = config->mark,
+        .listen_mark = config->mark + 1,
     };
     const int err = dns_server_open(worker->loop, &options, &worker->snapshot, worker->meter,
                                     &worker->dns, &errnum);
@@ -121,7 +122,8 @@ static int open_doors(struct worker *worker, struct text *why)
         .inbound = {.port = config->ports.inbound},
         .tunnel = {.port = config->ports.tunnel},
         .transparent = config->capture == CAPTURE_TPROXY,
-        .mark = config->mark + 1,
+        .mark = config->mark,
+        .outbound_mark = config->mark + 1,
         .tunnels = {.handshake_ns = config->handshake_ns,
                     .snapshot = &worker->snapshot,
                     .tls = &worker->tls,

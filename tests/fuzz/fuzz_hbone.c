@@ -6,7 +6,7 @@
 #include "proxy/http/hbone.h"
 #include "proxy/identify/identify.h"
 #include "proxy/resolve/resolve.h"
-#include "tests/unit/config/mesh.h"
+#include "tests/kit/snap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,13 +14,12 @@ static const struct own_ports own = {15001, 15006, 15008};
 
 static struct snapshot *make_snapshot(void)
 {
-    struct mesh mesh;
-    mesh_begin(&mesh);
-    (void)mesh_workload(&mesh, "west", "till", "n1", "10.1.1.10 fd00:1:1::10",
-                        "shop/till.shop.svc.clusterset.local");
-    (void)mesh_service(&mesh, "shop/till.shop.svc.clusterset.local", "10.201.0.7", "till:7000:7070");
-    struct snapshot *snapshot = mesh_build(&mesh);
-    mesh_end(&mesh);
+    struct snap snap;
+    snap_init(&snap, "n1");
+    struct model_workload *till = snap_pod(&snap, "till", "n1", "10.1.1.10 fd00:1:1::10");
+    snap_serve(&snap, till, snap_service(&snap, "till", "10.201.0.7", 7000, 7070));
+    struct snapshot *snapshot = snap_build(&snap);
+    snap_fini(&snap);
     return snapshot;
 }
 

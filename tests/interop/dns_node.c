@@ -18,7 +18,7 @@ static void on_term(void *owner, int signum)
 int main(void)
 {
     const struct dns_server_options options = {
-        .listen = {.port = 15053}, .transparent = true, .mark = 1337};
+        .listen = {.port = 15053}, .transparent = true, .mark = 1337, .listen_mark = 1338};
     struct loop *loop = loop_new();
     struct meter *meter = meter_new();
     struct snapshot *snapshot = zone_snapshot(7, true);

@@ -1,0 +1,98 @@
+"""Nodes where kube-proxy rewrites ClusterIPs and NodePorts: the mesh sees what was called, and no way in is left open."""
+
+import socket
+
+import lab
+import manifests
+from process import wait_until
+from town import Story, TILL_POD_PORT, TILL_PORT, ask
+
+NODE_PORT = 30070
+
+
+class BesideKubeProxy(Story):
+    @classmethod
+    def build(cls, town):
+        cls.node = town.west.nodes[0]
+        cls.client = town.add_client(cls.node)
+        cls.near = town.add_till(cls.node, "till-near")
+        cls.far = town.add_till(town.west.nodes[1], "till-far")
+        town.add_service(town.west, export=None)
+        cls.cluster_ip = "10.101.0.1"
+        for node in town.west.nodes:
+            cls.rewrite_as_kube_proxy_does(node)
+        town.lab.start_mesh()
+        wait_until("the service to be known", lambda: cls.known(), timeout_s=10)
+
+    @classmethod
+    def known(cls):
+        return [s for s in cls.node.proxy.ctl("services")["services"] if cls.cluster_ip in s["vips"]]
+
+    @classmethod
+    def rewrite_as_kube_proxy_does(cls, node):
+        """DNAT of the ClusterIP to one pod, of the NodePort to another, in the nat hook, for pods and for the node."""
+        rules = f"""
+            table ip kube {{
+              chain services {{
+                ip daddr {cls.cluster_ip} tcp dport {TILL_PORT} dnat to {cls.far.v4}:{TILL_POD_PORT}
+                fib daddr type local tcp dport {NODE_PORT} dnat to {cls.near.v4}:{TILL_POD_PORT}
+              }}
+              chain prerouting {{ type nat hook prerouting priority dstnat; jump services; }}
+              chain output {{ type nat hook output priority -100; jump services; }}
+            }}"""
+        node.check(["nft", "-f", "-"], input_text=rules)
+
+    def records(self, **wanted):
+        return [r for node in self.town.west.nodes for r in node.access_log()
+                if all(r.get(key) == value for key, value in wanted.items())]
+
+    def test_1_a_cluster_ip_is_balanced_by_the_mesh_and_not_by_kube_proxy(self):
+        answers = {ask(self.client, "who", self.cluster_ip).split()[0] for _ in range(5)}
+        self.assertEqual(answers, {f"::ffff:{self.client.v4}"})  # the near replica, by the pod's own address
+        record = wait_until("the record", lambda: self.records(**{"dst.workload": "till-near"}))[-1]
+        self.assertEqual(record["dst.service"], "till.shop.svc.cluster.local")
+        self.assertFalse(self.records(**{"dst.workload": "till-far"}))
+
+    def test_2_what_comes_in_through_a_node_port_is_seen(self):
+        outsider = self.town.west.dns_namespace
+        self.assertIn("west", ask(outsider, "who", self.node.v4, port=NODE_PORT))
+        record = wait_until("the record", lambda: self.records(direction="inbound", **{"dst.workload": "till-near",
+                                                                                      "dst.addr": f"{self.near.v4}:7070"}))
+        self.assertFalse(record[-1]["mtls"])
+
+    def test_3_and_policy_holds_there_too(self):
+        outsider = self.town.west.dns_namespace
+        self.town.west.apply(manifests.authorization_policy("only", "shop", manifests.allow_principals(
+            ["west.example/ns/shop/sa/buyer"])))
+
+        def refused():
+            try:
+                return not ask(outsider, "who", self.node.v4, 3, port=NODE_PORT)
+            except OSError:
+                return True
+
+        wait_until("the outsider to be refused", refused, timeout_s=10, every_s=0.2)
+        self.assertTrue(ask(self.client, "who", self.cluster_ip))
+
+    def test_4_the_nodes_own_connections_to_its_pods_are_left_alone(self):
+        """A kubelet's probe: no capture, no policy."""
+        with self.node.connect(self.near.v4, TILL_POD_PORT, 3) as sock:
+            sock.sendall(b"who\n")
+            self.assertIn(b"west", sock.recv(100))
+
+    def test_5_so_is_what_the_pod_calls_that_is_no_mesh(self):
+        """Passed through, from the pod's own address."""
+        server = self.town.west.dns_namespace
+        with server.entered():
+            listener = socket.create_server(("10.1.0.53", 9090))
+        with self.client.connect("10.1.0.53", 9090, 3) as sock:
+            accepted, peer = listener.accept()
+            self.assertEqual(peer[0], self.client.v4)
+            accepted.sendall(b"plain")
+            self.assertEqual(sock.recv(10), b"plain")
+            accepted.close()
+        listener.close()
+
+
+if __name__ == "__main__":
+    lab.main()
