@@ -20,11 +20,14 @@ static bool was_tried(const struct tried *tried, uint64_t key)
     return false;
 }
 
+static bool is_fit(const struct endpoint *endpoint, bool allow_unhealthy, const struct tried *tried)
+{
+    return (endpoint->is_ready || allow_unhealthy) && !was_tried(tried, endpoint->key);
+}
+
 static bool is_eligible(const struct choice *choice, const struct endpoint *endpoint)
 {
-    if (!endpoint->is_ready && !choice->allow_unhealthy)
-        return false;
-    if (was_tried(choice->tried, endpoint->key))
+    if (!is_fit(endpoint, choice->allow_unhealthy, choice->tried))
         return false;
     return choice->allow_suspects ||
            !memory_is_suspect(choice->memory, endpoint->key, choice->now_ns);
@@ -118,6 +121,19 @@ int lease_cut(struct memory *memory, const struct endpoint_set *endpoints, bool 
         .level = endpoint->level,
     };
     return 0;
+}
+
+/* Mostly the first or second one is it. */
+bool lease_has_other(const struct endpoint_set *endpoints, bool allow_unhealthy,
+                     const struct tried *tried, const struct lease *lease)
+{
+    for (size_t i = 0; i < endpoints->len; i++) {
+        const struct endpoint *endpoint = &endpoints->endpoints[i];
+        if (endpoint->key != lease->key && endpoint->weight > 0 &&
+            is_fit(endpoint, allow_unhealthy, tried))
+            return true;
+    }
+    return false;
 }
 
 void lease_confirm(struct memory *memory, const struct lease *lease)

@@ -43,6 +43,10 @@ MUST_USE int lease_cut(struct memory *memory, const struct endpoint_set *endpoin
                        bool allow_unhealthy, const struct tried *tried, uint64_t now_ns,
                        struct rng *rng, struct lease *out_lease);
 
+/* Whether lease_cut() could find another endpoint than the lease's after it failed. */
+bool lease_has_other(const struct endpoint_set *endpoints, bool allow_unhealthy,
+                     const struct tried *tried, const struct lease *lease);
+
 /* The endpoint took the connection: it is forgiven what it failed before. The lease is kept. */
 void lease_confirm(struct memory *memory, const struct lease *lease);
 

@@ -256,6 +256,22 @@ Test(lease, a_failed_one_makes_its_endpoint_suspect_an_unused_one_does_not)
     few_fini(&few);
 }
 
+Test(lease, another_is_left_while_one_is_fit_and_was_not_tried)
+{
+    struct few few;
+    few_same_level(&few, 3);
+    const struct lease lease = {.key = 1};
+    few.endpoints[1].is_ready = false;
+
+    cr_expect(lease_has_other(&few.set, false, NULL, &lease));
+    few.tried = (struct tried){{3}, 1};
+    cr_expect_not(lease_has_other(&few.set, false, &few.tried, &lease));
+    cr_expect(lease_has_other(&few.set, true, &few.tried, &lease), "the unready one");
+    few.endpoints[1].weight = 0;
+    cr_expect_not(lease_has_other(&few.set, true, &few.tried, &lease));
+    few_fini(&few);
+}
+
 Test(lease, an_endpoint_of_a_snapshot_is_cut)
 {
     struct snap snap;
