@@ -162,6 +162,19 @@ static bool is_blameless(int err)
     return err == -ERR_H2_GOAWAY || err == -ERR_H2_REFUSED || err == -ERR_NO_IDENTITY;
 }
 
+/* So that others are warned of the endpoint. Who was refused by a policy, or what our own node could not do, is no failure
+ * of it: else one denied client would drive everybody's flows to endpoints farther away. */
+static bool is_suspicious(int err)
+{
+    switch (-err) {
+    case ERR_TUNNEL_DENIED:
+    case ERR_TUNNEL_BAD_REQUEST:
+    case ERR_SYSTEM:
+    case ERR_OVERLOAD: return false;
+    default: return !is_blameless(err);
+    }
+}
+
 static uint64_t time_left_ns(const struct flow *flow)
 {
     const uint64_t spent_ns = now_of(flow) - flow->started_ns;
@@ -171,11 +184,10 @@ static uint64_t time_left_ns(const struct flow *flow)
 
 static void note_failure(struct flow *flow, int err)
 {
-    const bool blameless = is_blameless(err);
-    if (flow->lease.key != 0 && !blameless && flow->tried.len < PICK_TRIES_MAX)
+    if (flow->lease.key != 0 && !is_blameless(err) && flow->tried.len < PICK_TRIES_MAX)
         flow->tried.keys[flow->tried.len++] = flow->lease.key;
-    lease_return(flow->walk->tools.memory, &flow->lease, blameless ? LEASE_UNUSED : LEASE_FAILED,
-                 now_of(flow));
+    lease_return(flow->walk->tools.memory, &flow->lease,
+                 is_suspicious(err) ? LEASE_FAILED : LEASE_UNUSED, now_of(flow));
 }
 
 static void on_connect_failed(struct flow *flow, int err, struct str why)
@@ -303,15 +315,27 @@ static int make_plan(struct flow *flow, const struct target *target, struct plan
         plan.workload = flow->lease.endpoint->workload;
         plan.addr = flow->lease.addr;
         plan.service = target->service;
-        plan.is_last = target->endpoints->len <= flow->tried.len + 1;
+        plan.is_last = flow->attempts + 1 >= flow->walk->options.max_attempts ||
+                       !lease_has_other(target->endpoints, target->service->allow_unhealthy,
+                                        &flow->tried, &flow->lease);
     }
     *out_plan = plan;
     return 0;
 }
 
+/* What an attempt before this one left: its verdict was about another endpoint. */
+static void forget_attempt(struct flow *flow)
+{
+    flow->judged = (struct judged){0};
+    flow->record.policy = (struct str){0};
+    flow->record.dry_run_policy = (struct str){0};
+    flow->record.hbone_addr = (struct addr){0};
+}
+
 static int follow_plan(struct flow *flow, const struct plan *plan, const struct principal *source)
 {
     const struct workload *workload = plan->workload;
+    forget_attempt(flow);
     flow->record.is_same_node = workload && workload->is_local && workload->speaks_hbone;
     flow->record.is_mutual_tls = false;
     record_party(&flow->record.destination, &flow->arena, workload, &plan->addr);

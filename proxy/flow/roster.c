@@ -57,8 +57,9 @@ static int recheck_flow(const struct flow *flow, const struct snapshot *snapshot
     struct principal source;
     const struct record *record = &flow->record;
     if (record->kind == ARRIVAL_OUTBOUND &&
-        identify_pod(snapshot, &record->source.addr.ip, &source) < 0)
-        return -ERR_WORKLOAD_GONE;
+        (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
+         !str_eq(source.id, record->source.identity)))
+        return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
     if (!flow->judged.is_judged)
         return 0;
     const struct workload *destination =

@@ -18,8 +18,8 @@ static struct fake_stream *fake_of(struct stream *stream)
 
 static bool has_news(const struct fake_stream *fake)
 {
-    if (fake->is_closed || fake->is_dead)
-        return false;
+    if (fake->is_closed || fake->is_dead || !fake->stream.events)
+        return false; /* without an owner news wait; stream_resume() looks for them */
     if (fake->fail_err || fake->drain_due)
         return true;
     return !fake->is_paused &&

@@ -1,0 +1,166 @@
+/* Live flows when what is known changes. */
+#include <criterion/criterion.h>
+
+#include "proxy/base/clock.h"
+#include "town.h"
+
+TestSuite(recheck, .timeout = 60);
+
+static struct town town;
+
+static void finish(struct town_call *call)
+{
+    call_end(call);
+    cr_expect(town_is_quiet(&town));
+}
+
+Test(recheck, a_policy_that_now_denies_cuts_the_live_flow)
+{
+    for (int same_node = 0; same_node < 2; same_node++) {
+        struct town_call call;
+        town_open(&town);
+        if (same_node) {
+            snap_drop(&town.snap, "pay-1");
+            town_pay(&town, "pay-1", "n1", PAY1);
+            town_learn(&town);
+        }
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        cr_assert(call_echoes(&call, 1));
+
+        snap_policy(&town.snap, "others", POLICY_DENY, "west.example/ns/shop/sa/other");
+        town_learn(&town);
+        cr_expect(call_echoes(&call, 1), "it is about another");
+        snap_policy(&town.snap, "cart", POLICY_DENY, "west.example/ns/shop/sa/cart");
+        town_learn(&town);
+        cr_expect(tap_failed(town.world.loop, &call.tap));
+        cr_expect(tap_failed(town.world.loop, &town.served[0]));
+        finish(&call);
+
+        cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "connection closed due to policy change"));
+        town_close(&town);
+    }
+}
+
+Test(recheck, a_dry_run_policy_cuts_nothing)
+{
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+
+    snap_policy(&town.snap, "trial", POLICY_DENY, NULL)->dry_run = true;
+    town_learn(&town);
+
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+    town_close(&town);
+}
+
+Test(recheck, plaintext_is_cut_too)
+{
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n2, ARRIVAL_PLAINTEXT, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+
+    snap_policy(&town.snap, "cart-only", POLICY_ALLOW, "west.example/ns/shop/sa/cart");
+    town_learn(&town);
+
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"why\":\"denied_late\""));
+    town_close(&town);
+}
+
+Test(recheck, a_flow_that_is_still_connecting_is_cut_as_well)
+{
+    struct town_call call;
+    town_open(&town);
+    town.set_now = NULL; /* its certificate is awaited */
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    run_turns(town.world.loop, 5);
+
+    snap_drop(&town.snap, "cart");
+    town_learn(&town);
+
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+    town_close(&town);
+}
+
+Test(recheck, flows_of_a_pod_that_left_the_node_end_on_either_side)
+{
+    static const char *const leavers[] = {"cart", "pay-1"};
+    for (size_t i = 0; i < ARRAY_LEN(leavers); i++) {
+        struct town_call call;
+        town_open(&town);
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        cr_assert(call_echoes(&call, 1));
+
+        snap_drop(&town.snap, leavers[i]);
+        town_learn(&town);
+
+        cr_expect(tap_failed(town.world.loop, &call.tap));
+        finish(&call);
+        cr_expect(LOGGED(&town, "\"why\":\"workload_gone\""), "%s", leavers[i]);
+        town_close(&town);
+    }
+}
+
+Test(recheck, an_address_that_another_identity_has_now_is_not_the_pod_that_called)
+{
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+
+    snap_drop(&town.snap, "cart");
+    snap_pod(&town.snap, "other", "n1", CART);
+    town_learn(&town);
+
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+    town_close(&town);
+}
+
+Test(recheck, a_verdict_on_an_endpoint_that_failed_does_not_follow_the_flow_to_another)
+{
+    struct town_call call;
+    town_open(&town);
+    town_pay(&town, "pay-2", "n1", PAY2); /* here, nearest, and nobody listens */
+    town_service(&town);
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_assert(call_echoes(&call, 1), "pay-1 served it");
+
+    snap_drop(&town.snap, "pay-2");
+    town_learn(&town);
+
+    cr_expect(call_echoes(&call, 1), "it has nothing to do with pay-2");
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"dst.workload\":\"pay-1\""));
+    town_close(&town);
+}
+
+Test(recheck, a_retry_leaves_no_trace_of_the_tunnel_that_was_tried_first)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n2", PAY2);                         /* nobody listens */
+    struct model_workload *plain = town_pay(&town, "pay-1", "n9", PAY1); /* outside the mesh */
+    plain->speaks_hbone = false;
+    plain->cluster = STR("east"); /* farther */
+    town_service(&town);
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_assert(call_echoes(&call, 1));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"dst.workload\":\"pay-1\"", "\"mtls\":false", "\"attempts\":2"));
+    cr_expect_not(LOGGED(&town, "\"dst.workload\":\"pay-1\"", "hbone_addr"));
+    town_close(&town);
+}

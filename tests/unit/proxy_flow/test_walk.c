@@ -1,0 +1,344 @@
+#include <criterion/criterion.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proxy/base/clock.h"
+#include "town.h"
+
+TestSuite(walk, .timeout = 60);
+
+static struct town town;
+
+static void finish(struct town_call *call)
+{
+    call_end(call);
+    cr_expect(town_is_quiet(&town));
+}
+
+Test(walk, a_pod_reaches_a_service_on_another_node_under_its_identity)
+{
+    struct town_call call;
+    town_open(&town);
+    town_service(&town);
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_assert(call_echoes(&call, 1));
+    cr_expect_eq(walk_flows(town.n1.walk), 1);
+    cr_expect_eq(walk_flows(town.n2.walk), 1);
+    cr_expect_eq(memory_len(town.n1.memory), 1);
+    stream_shutdown(call.tap.stream);
+    cr_assert(tap_ended(town.world.loop, &town.served[0]));
+    stream_shutdown(town.served[0].stream);
+    cr_assert(tap_ended(town.world.loop, &call.tap));
+    cr_expect(town_is_quiet(&town));
+
+    cr_expect_eq(memory_len(town.n1.memory), 0, "the lease came back");
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"ok\"", "\"mtls\":true",
+                     "\"src.identity\":\"" ID_A "\"", "\"dst.identity\":\"" ID_B "\"",
+                     "\"bytes_sent\":11,\"bytes_recv\":22"));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"ok\"", "\"mtls\":true",
+                     "\"src.identity\":\"" ID_A "\"", "\"dst.workload\":\"pay-1\"",
+                     "\"bytes_sent\":22,\"bytes_recv\":11"));
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"",
+                     "\"dst.service\":\"store.shop.svc.clusterset.local\"", "\"dst.hbone_addr\":\"" PAY1));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"",
+                     "\"dst.service\":\"store.shop.svc.clusterset.local\""));
+    struct text page = {0};
+    struct traffic_report *report = traffic_report_of(town.n1.traffic);
+    traffic_report_write(report, &page);
+    traffic_report_free(report);
+    cr_expect(str_contains(text_str(&page), STR("reporter=\"source\"")));
+    cr_expect(str_contains(text_str(&page), STR("connection_security_policy=\"mutual_tls\"")));
+    text_fini(&page);
+    finish(&call);
+    town_close(&town);
+}
+
+Test(walk, a_pod_reaches_a_pod_by_its_address_and_tunnels_are_shared)
+{
+    town_open(&town);
+    for (unsigned i = 1; i <= 3; i++) {
+        struct town_call call;
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        cr_expect(call_echoes(&call, i));
+        finish(&call);
+    }
+    cr_expect_eq(meter_total(METRIC_TUNNELS_OPENED), 1);
+    town_close(&town);
+}
+
+Test(walk, what_nobody_knows_passes_through_in_plain)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"mtls\":false"));
+    cr_expect_eq(meter_total(METRIC_TUNNELS_OPENED), 0);
+    town_close(&town);
+}
+
+Test(walk, pods_of_one_node_meet_without_tls_and_are_reported_by_both_sides)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-1", "n1", PAY1);
+    snap_policy(&town.snap, "let-cart-in", POLICY_ALLOW, "west.example/ns/shop/sa/cart");
+    town_service(&town);
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+
+    cr_expect_eq(meter_total(METRIC_TUNNELS_OPENED), 0);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"policy\":\"shop/let-cart-in\""));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"policy\":\"shop/let-cart-in\""));
+    town_close(&town);
+}
+
+Test(walk, an_endpoint_that_refuses_is_passed_over_for_another)
+{
+    town_open(&town);
+    town_pay(&town, "pay-2", "n2", PAY2);
+    town_service(&town);
+    town_learn(&town);
+
+    for (unsigned i = 1; i <= 10; i++) {
+        struct town_call call;
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+        cr_expect(call_echoes(&call, i), "call %u", i);
+        finish(&call);
+    }
+
+    cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 1, "the suspect is not asked again");
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2"));
+    town_close(&town);
+}
+
+Test(walk, when_every_endpoint_refuses_the_reason_is_the_last_ones)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n2", PAY2);
+    town_pay(&town, "pay-3", "n2", "127.0.0.23");
+    town_service(&town);
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(call_refused(&call));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"why\":\"tunnel_unavailable\"", "503", "\"attempts\":2"));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"refused\""));
+    cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 1);
+    town_close(&town);
+}
+
+Test(walk, a_service_without_endpoints_has_no_healthy_upstream)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_service(&town.snap, "empty", "10.96.0.9", 80, 80);
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, "10.96.0.9", 80);
+    cr_expect(call_refused(&call));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"why\":\"no_healthy_upstream\"",
+                     "\"dst.service\":\"empty.shop.svc.clusterset.local\""));
+    town_close(&town);
+}
+
+/* An address that drops packets, outside the mesh. */
+static int hole_fds[4];
+
+static void dig_hole(const char *address, uint16_t port)
+{
+    struct addr addr = {.port = port};
+    struct sockaddr_storage sa;
+    cr_assert_eq(ip_parse(str_from(address), &addr.ip), 0);
+    const socklen_t len = addr_to_sockaddr(&addr, &sa);
+    hole_fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(bind(hole_fds[0], (struct sockaddr *)&sa, len), 0);
+    cr_assert_eq(listen(hole_fds[0], 0), 0);
+    for (int i = 1; i < 4; i++) {
+        hole_fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(hole_fds[i], (struct sockaddr *)&sa, len);
+    }
+}
+
+static void fill_hole(void)
+{
+    for (int i = 0; i < 4; i++)
+        close(hole_fds[i]);
+}
+
+Test(walk, a_silent_endpoint_costs_little_while_another_is_left)
+{
+    struct town_call call;
+    town_open(&town);
+    town_pay(&town, "pay-2", "n9", PAY2)->speaks_hbone = false;
+    town_service(&town);
+    town_learn(&town);
+    dig_hole(PAY2, town.port);
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 50 * NS_PER_MS});
+    const uint64_t started_ns = clock_mono_ns();
+
+    for (unsigned i = 1; i <= 6; i++) {
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+        cr_expect(call_echoes(&call, i), "call %u", i);
+        finish(&call);
+    }
+
+    cr_expect_lt(clock_mono_ns() - started_ns, NS_PER_SEC);
+    fill_hole();
+    town_close(&town);
+}
+
+Test(walk, endpoints_that_are_not_ready_do_not_cut_the_time_of_the_one_that_is)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n9", PAY2)->speaks_hbone = false;
+    town_pay(&town, "pay-3", "n9", "127.0.0.23")->is_healthy = false;
+    town_service(&town);
+    town_learn(&town);
+    dig_hole(PAY2, town.port);
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 20 * NS_PER_MS,
+                                               .connect_ns = 300 * NS_PER_MS});
+    const uint64_t started_ns = clock_mono_ns();
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(call_refused(&call));
+
+    cr_expect_geq(clock_mono_ns() - started_ns, 290 * NS_PER_MS);
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"why\":\"connect_timeout\""));
+    fill_hole();
+    town_close(&town);
+}
+
+Test(walk, the_last_attempt_has_all_the_time_that_is_left)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n9", PAY2)->speaks_hbone = false;
+    town_pay(&town, "pay-3", "n9", PAY2)->speaks_hbone = false; /* both lead into the hole */
+    town_service(&town);
+    town_learn(&town);
+    dig_hole(PAY2, town.port);
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 20 * NS_PER_MS,
+                                               .connect_ns = 300 * NS_PER_MS,
+                                               .max_attempts = 1});
+    const uint64_t started_ns = clock_mono_ns();
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(call_refused(&call));
+
+    cr_expect_geq(clock_mono_ns() - started_ns, 290 * NS_PER_MS);
+    finish(&call);
+    fill_hole();
+    town_close(&town);
+}
+
+Test(walk, a_client_that_left_while_connecting_ends_the_flow_as_its_reset)
+{
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"client_reset\""));
+    town_close(&town);
+}
+
+Test(walk, a_reset_of_the_server_reaches_the_client_with_its_reason)
+{
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+
+    tap_close(&town.served[0], -ERR_RESET);
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"upstream_reset\""));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"upstream_reset\""));
+    town_close(&town);
+}
+
+Test(walk, a_flow_on_which_nothing_moves_ends_with_the_idle_timeout)
+{
+    struct town_call call;
+    town_open(&town);
+    town_walk(&town.n1, &(struct walk_options){.idle_ns = 60 * NS_PER_MS});
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"idle_timeout\""));
+    town_close(&town);
+}
+
+Test(walk, its_end_cuts_flows_in_every_state)
+{
+    for (unsigned n_turns = 0; n_turns < 60; n_turns += 4) {
+        struct town_call call;
+        town_open(&town);
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        run_turns(town.world.loop, n_turns);
+
+        town_walk(&town.n1, &(struct walk_options){0}); /* frees the one there was */
+        cr_expect(tap_failed(town.world.loop, &call.tap), "after %u turns", n_turns);
+        finish(&call);
+
+        cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"shutdown\""));
+        town_close(&town);
+    }
+}
+
+Test(walk, shows_its_flows_by_state_and_not_more_than_asked_for)
+{
+    struct town_call calls[3];
+    struct text all = {0}, some = {0}, none = {0};
+    town_open(&town);
+    for (unsigned i = 0; i < 3; i++) {
+        call_start(&calls[i], &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        cr_assert(call_echoes(&calls[i], i + 1));
+    }
+
+    walk_json(town.n1.walk, (struct str){0}, 100, &all);
+    walk_json(town.n1.walk, STR("pumping"), 2, &some);
+    walk_json(town.n1.walk, STR("connecting"), 100, &none);
+
+    unsigned n = 0;
+    for (const char *at = all.ptr; (at = strstr(at, "\"state\":\"pumping\"")); at++)
+        n++;
+    cr_expect_eq(n, 3);
+    cr_expect_not_null(strstr(all.ptr, "\"bytes_received\":11,\"bytes_sent\":22"));
+    cr_expect_not_null(strstr(some.ptr, "},{"));
+    cr_expect_lt(some.len, all.len);
+    cr_expect_eq(none.len, 0);
+    for (unsigned i = 0; i < 3; i++)
+        call_end(&calls[i]);
+    cr_expect(town_is_quiet(&town));
+    text_fini(&all);
+    text_fini(&some);
+    town_close(&town);
+}

@@ -1,0 +1,285 @@
+#include "town.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proxy/base/log.h"
+
+static const struct ip loopback = {4, {127, 0, 0, 1}};
+
+static struct ip ip_of(const char *text)
+{
+    struct ip ip;
+    cr_assert_eq(ip_parse(str_from(text), &ip), 0, "%s", text);
+    return ip;
+}
+
+/* ------------------------------------------------------------------ nodes */
+
+static void on_arrival(void *owner, struct arrival *arrival)
+{
+    struct town_node *node = owner;
+    walk_start(node->walk, arrival);
+}
+
+void town_walk(struct town_node *node, const struct walk_options *options)
+{
+    struct town *town = node->town;
+    struct walk_options all = *options;
+    const struct walk_tools tools = {
+        .loop = town->world.loop,
+        .snapshot = &node->snapshot_now,
+        .connector = node->connector,
+        .memory = node->memory,
+        .traffic = node->traffic,
+        .meter = town->meter,
+    };
+    all.own = (struct own_ports){15001, 15006, 15008};
+    all.attempt_ns = all.attempt_ns ? all.attempt_ns : LONG_NS;
+    all.connect_ns = all.connect_ns ? all.connect_ns : LONG_NS;
+    all.idle_ns = all.idle_ns ? all.idle_ns : LONG_NS;
+    all.half_close_ns = all.half_close_ns ? all.half_close_ns : LONG_NS;
+    all.max_flows = all.max_flows ? all.max_flows : 1000;
+    all.max_attempts = all.max_attempts ? all.max_attempts : 5;
+    all.log_access = true;
+    if (node->walk)
+        walk_free(node->walk);
+    node->walk = walk_new(&tools, &all);
+}
+
+static void open_node(struct town *town, struct town_node *node, const char *name,
+                      uint16_t tunnel_port)
+{
+    const struct connector_options options = {
+        .tunnel_port = tunnel_port, .connect_ns = LONG_NS, .handshake_ns = LONG_NS};
+    node->town = town;
+    node->name = name;
+    node->memory = memory_new();
+    node->traffic = traffic_new();
+    node->connector = connector_new(town->world.loop, &options, &town->set_now, &town->trust,
+                                    town->meter);
+    town_walk(node, &(struct walk_options){0});
+}
+
+static uint16_t open_acceptor(struct town *town, struct town_node *node)
+{
+    struct text why = {0};
+    const struct acceptor_options options = {
+        .outbound = {loopback, 0},
+        .inbound = {loopback, 0},
+        .tunnel = {{0}, 0}, /* every address of loopback is a pod's */
+        .tunnels = {.handshake_ns = LONG_NS,
+                    .snapshot = &node->snapshot_now,
+                    .tls = &town->set_now,
+                    .trust = &town->trust},
+    };
+    cr_assert_eq(acceptor_open(town->world.loop, &options, town->meter, on_arrival, node,
+                               &node->acceptor, &why),
+                 0, "%s", why.ptr);
+    return acceptor_addr(node->acceptor, ARRIVAL_TUNNEL).port;
+}
+
+static void close_node(struct town_node *node)
+{
+    walk_free(node->walk);
+    connector_free(node->connector);
+    if (node->acceptor)
+        acceptor_close(node->acceptor);
+    cr_expect(memory_len(node->memory) == 0 || node->town, "failures may be remembered, flows not");
+    memory_free(node->memory);
+    traffic_free(node->traffic);
+    snapshot_free(node->snapshot);
+}
+
+static void learn(struct town_node *node)
+{
+    struct snapshot *before = node->snapshot;
+    node->town->snap.vantage.node = str_from(node->name);
+    node->snapshot_now = node->snapshot = snap_build(&node->town->snap);
+    walk_recheck(node->walk);
+    snapshot_free(before);
+}
+
+void town_learn(struct town *town)
+{
+    learn(&town->n1);
+    learn(&town->n2);
+}
+
+/* ------------------------------------------------------------------ the app */
+
+static void on_served(void *owner, struct stream *stream)
+{
+    struct town *town = owner;
+    cr_assert_lt(town->n_served, APP_TAPS_MAX);
+    tap_attach(&town->served[town->n_served++], stream);
+    stream_resume(stream);
+}
+
+static void open_app(struct town *town)
+{
+    const struct addr addr = {ip_of(PAY1), 0};
+    int errnum;
+    cr_assert_eq(
+        listener_open(town->world.loop, &addr, NULL, on_served, town, &town->app, &errnum), 0);
+    town->port = listener_addr(town->app).port;
+}
+
+/* ------------------------------------------------------------------ the town */
+
+static void open_log(struct town *town)
+{
+    cr_assert_eq(pipe2(town->log_fds, O_CLOEXEC | O_NONBLOCK), 0);
+    log_attach("town");
+    log_start(open("/dev/null", O_WRONLY | O_CLOEXEC), town->log_fds[1]);
+}
+
+bool town_logged(struct town *town, const char *const *words)
+{
+    char buf[4096];
+    ssize_t len;
+    do {
+        (void)log_drain();
+        while ((len = read(town->log_fds[0], buf, sizeof buf)) > 0)
+            text_add(&town->log, str_of(buf, (size_t)len));
+    } while (log_drain() > 0);
+    struct str rest = text_str(&town->log), line, tail;
+    while (str_split(rest, '\n', &line, &tail)) {
+        size_t n = 0;
+        while (words[n] && str_contains(line, str_from(words[n])))
+            n++;
+        if (!words[n])
+            return true;
+        rest = tail;
+    }
+    fprintf(stderr, "no such line in:\n%.*s", STR_ARG(str_sub(text_str(&town->log), 0, 4000)));
+    return false;
+}
+
+struct model_workload *town_pay(struct town *town, const char *name, const char *node,
+                                const char *address)
+{
+    struct model_workload *pay = snap_pod(&town->snap, name, node, address);
+    pay->trust_domain = STR("east.example");
+    return pay;
+}
+
+struct model_service *town_service(struct town *town)
+{
+    struct model_service *service = snap_service(&town->snap, "store", VIP, 6379, town->port);
+    for (size_t i = 0; i < town->snap.n; i++) {
+        const struct model_resource *resource = town->snap.resources[i];
+        if (resource->kind == MODEL_WORKLOAD &&
+            str_starts_with(resource->of.workload->name, STR("pay")))
+            snap_serve(&town->snap, resource->of.workload, service);
+    }
+    return service;
+}
+
+void town_open(struct town *town)
+{
+    memset(town, 0, sizeof *town);
+    open_log(town);
+    world_open(&town->world);
+    snap_init(&town->snap, "n1");
+    town->set_now = town->set = tls_set_new(1, town->world.trust);
+    tls_set_add(town->set, town->world.a);
+    tls_set_add(town->set, town->world.b);
+    town->trust = town->world.trust;
+    town->meter = meter_new();
+    open_app(town);
+    town->n2.town = town;
+    const uint16_t tunnel_port = open_acceptor(town, &town->n2);
+    open_node(town, &town->n1, "n1", tunnel_port);
+    open_node(town, &town->n2, "n2", tunnel_port);
+    snap_pod(&town->snap, "cart", "n1", CART);
+    town_pay(town, "pay-1", "n2", PAY1);
+    town_learn(town);
+}
+
+void town_close(struct town *town)
+{
+    close_node(&town->n1);
+    close_node(&town->n2);
+    listener_close(town->app);
+    run_turns(town->world.loop, 5);
+    for (unsigned i = 0; i < town->n_served; i++)
+        tap_free(&town->served[i]);
+    cr_expect_eq(meter_total(METRIC_SOCKETS_OPEN), 0);
+    tls_set_free(town->set);
+    snap_fini(&town->snap);
+    meter_free(town->meter);
+    text_fini(&town->log);
+    world_close(&town->world);
+    log_stop();
+    close(town->log_fds[0]);
+    close(town->log_fds[1]);
+}
+
+static bool is_quiet(void *ctx)
+{
+    const struct town *town = ctx;
+    return walk_flows(town->n1.walk) == 0 && walk_flows(town->n2.walk) == 0;
+}
+
+bool town_is_quiet(struct town *town)
+{
+    return run_until(town->world.loop, is_quiet, town, PATIENCE_MS);
+}
+
+/* ------------------------------------------------------------------ calls */
+
+void call_start(struct town_call *call, struct town_node *node, enum arrival_kind kind,
+                const char *source, const char *destination_ip, uint16_t port)
+{
+    struct town *town = node->town;
+    const struct addr from = {ip_of(source), 40000}, to = {ip_of(destination_ip), port};
+    *call = (struct town_call){.town = town};
+    fake_stream_pair(town->world.loop, &call->ours, &call->theirs);
+    tap_attach(&call->tap, &call->ours->stream);
+    stream_resume(&call->ours->stream);
+    walk_start(node->walk, arrival_new(kind, &call->theirs->stream, &from, &to));
+}
+
+static bool is_let_go(void *ctx)
+{
+    return ((const struct town_call *)ctx)->theirs->is_closed;
+}
+
+void call_end(struct town_call *call)
+{
+    if (call->tap.stream)
+        tap_close(&call->tap, call->tap.err ? call->tap.err : -ERR_RESET);
+    cr_assert(run_until(call->town->world.loop, is_let_go, call, PATIENCE_MS));
+    run_turns(call->town->world.loop, 2);
+    tap_free(&call->tap);
+    fake_stream_free(call->ours);
+    fake_stream_free(call->theirs);
+}
+
+static bool is_served(void *ctx)
+{
+    const void *const *goal = ctx;
+    const struct town_call *call = goal[0];
+    return call->tap.err || call->town->n_served >= *(const unsigned *)goal[1];
+}
+
+bool call_echoes(struct town_call *call, unsigned n_served)
+{
+    struct town *town = call->town;
+    const void *goal[] = {call, &n_served};
+    if (!run_until(town->world.loop, is_served, goal, PATIENCE_MS) || call->tap.err)
+        return false;
+    struct tap *served = &town->served[n_served - 1];
+    const size_t up = call->tap.n_wrote + 11, down = served->n_wrote + 22;
+    (void)tap_write_pattern(&call->tap, up, 11);
+    (void)tap_write_pattern(served, down, 22);
+    return tap_got(town->world.loop, served, up) && tap_got(town->world.loop, &call->tap, down);
+}
+
+bool call_refused(struct town_call *call)
+{
+    return tap_failed(call->town->world.loop, &call->tap) && call->tap.n_got == 0;
+}
