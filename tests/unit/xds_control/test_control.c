@@ -116,6 +116,30 @@ Test(control, a_node_joins_with_a_token_and_learns_of_both_clusters)
     guest_close(&guest);
 }
 
+static bool guest_is_asked_away(void *ctx)
+{
+    (void)ctx;
+    return guest.n_downs > 1 && channel_h2(guest.channel);
+}
+
+Test(control, the_certificate_of_a_workload_opens_no_stream)
+{
+    side_start(&west);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    rotation_want(guest.rotation, STR(WORKLOAD_ID));
+    cr_assert(until(has_two_svids), "%s", guest.last_failure);
+    tls_identity_unref(guest.identity);
+    cr_assert_eq(tls_identity_new(rotation_find(guest.rotation, STR(WORKLOAD_ID)), &guest.identity),
+                 0);
+    guest.n_downs = 1;
+    channel_redial(guest.channel);
+    cr_assert(until(guest_is_asked_away));
+    guest.is_connected = false;
+
+    cr_assert(!run_until_set(loop, &guest.is_connected, 1000));
+    guest_close(&guest);
+}
+
 static bool token_was_refused(void *ctx)
 {
     (void)ctx;
