@@ -32,10 +32,10 @@ sources()
     )
 }
 
-# The code of a file: comments and the insides of strings taken out, lines kept.
+# The code of every source of ROOT as path:line:code, without comments and the insides of strings.
 code()
 {
-    awk -f "$HERE/strip.awk" "$1"
+    (cd "$1" && sources . | xargs awk -f "$HERE/strip.awk")
 }
 
 finish()

@@ -55,26 +55,26 @@ done >>"$SCRATCH/faults"
 
 # ---- words in the code ----
 
-# only_in LIST PATTERN WHAT: the pattern may stand in the files of the list, and each of them needs to be there.
-while read -r source; do
-    code "$ROOT/$source" >"$SCRATCH/code"
-    if grep -nE '_Atomic|(^|[^A-Za-z_])pthread_|stdatomic|(^|[^A-Za-z_])atomic_[a-z]|__atomic_|__sync_' "$SCRATCH/code" \
-        >"$SCRATCH/hits"; then
-        echo "$source" >>"$SCRATCH/threaded"
-        grep -q "^$source " "$HERE/atomics.txt" ||
-            echo "$source:$(head -n 1 "$SCRATCH/hits" | cut -d : -f 1): atomics or threads outside tests/arch/atomics.txt"
-    fi
-    case $source in
-    *.c)
-        grep -nE '^[ 	]*extern([^A-Za-z_]|$)' "$SCRATCH/code" | sed "s|^\([0-9]*\):.*|$source:\1: extern in a .c: include the header|"
-        ;;
-    esac
-    grep -nE '(^|[^A-Za-z_])(alloca|setjmp|longjmp|assert)[ ]*\(' "$SCRATCH/code" |
-        sed "s|^\([0-9]*\):\(.*\)|$source:\1: banned:\2|"
-    grep -nE '#[ 	]*include[ 	]*"?<?(tests|bench)/' "$SCRATCH/code" | sed "s|^\([0-9]*\):.*|$source:\1: includes a test|"
-done <"$SCRATCH/sources" >"$SCRATCH/words"
-cat "$SCRATCH/words" >>"$SCRATCH/faults"
-touch "$SCRATCH/threaded"
+code "$ROOT" >"$SCRATCH/code"
+
+# word PATTERN WHAT: what is said of every line of code that has it. A line is path:number:code.
+word()
+{
+    grep -E "^[^:]*:[0-9]*:$1" "$SCRATCH/code" | sed "s|^\([^:]*:[0-9]*\):.*|\1: $2|" >>"$SCRATCH/faults" || true
+}
+
+grep -E '_Atomic|[^A-Za-z_]pthread_|stdatomic|[^A-Za-z_]atomic_[a-z]|__atomic_|__sync_' "$SCRATCH/code" | cut -d : -f 1,2 |
+    sort -t : -k 1,1 -u >"$SCRATCH/threaded_at" || true
+cut -d : -f 1 "$SCRATCH/threaded_at" >"$SCRATCH/threaded"
+while IFS=: read -r file line; do
+    grep -q "^$file " "$HERE/atomics.txt" || echo "$file:$line: atomics or threads outside tests/arch/atomics.txt"
+done <"$SCRATCH/threaded_at" >>"$SCRATCH/faults"
+
+sed '/^[^:]*\.h:/d' "$SCRATCH/code" >"$SCRATCH/code_c"
+grep -E '^[^:]*:[0-9]*:[ 	]*extern([^A-Za-z_]|$)' "$SCRATCH/code_c" |
+    sed 's|^\([^:]*:[0-9]*\):.*|\1: extern in a .c: include the header|' >>"$SCRATCH/faults" || true
+word '(.*[^A-Za-z_])?(alloca|setjmp|longjmp|assert) ?\(' 'banned: alloca, setjmp, longjmp and assert are not used here'
+word '[ 	]*#[ 	]*include[ 	]*["<](tests|bench)/' 'includes a test'
 [ "$ROOT" != "$(cd "$HERE/../.." && pwd)" ] || grep -v '^#' "$HERE/atomics.txt" | while read -r file _; do
     grep -qx "$file" "$SCRATCH/threaded" || echo "tests/arch/atomics.txt: $file needs no entry"
 done >>"$SCRATCH/faults"

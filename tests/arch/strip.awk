@@ -1,7 +1,12 @@
-# Takes comments and what stands in strings and character constants out of C; #include lines are left as they are.
+# Takes comments and what stands in strings and character constants out of C; #include lines are left as they are. Each line
+# is written behind its file and number: path:12:code.
+FNR == 1 {
+    in_comment = 0
+    quote = ""
+}
 {
     if (!in_comment && $0 ~ /^[ \t]*#[ \t]*include/) {
-        print
+        print FILENAME ":" FNR ":" $0
         next
     }
     out = ""
@@ -33,5 +38,6 @@
             out = out c
         }
     }
-    print out
+    print FILENAME ":" FNR ":" out
+    quote = ""
 }

@@ -2,9 +2,7 @@
 . "$(dirname "$0")/common.sh"
 ROOT=$1
 
-sources "$ROOT" | while read -r source; do
-    code "$ROOT/$source"
-done | grep -oE '(METRIC|ERR)_[A-Z0-9_]+' | sort -u >"$SCRATCH/words"
+code "$ROOT" | grep -oE '(METRIC|ERR)_[A-Z0-9_]+' | sort -u >"$SCRATCH/words"
 
 unused() # TABLE MACRO WHAT
 {
