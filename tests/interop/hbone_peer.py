@@ -4,6 +4,7 @@ A Peer is one HTTP/2 connection, client or server. It has no thread: whoever wai
 listener with a thread for each connection.
 """
 
+import collections
 import select
 import socket
 import ssl
@@ -16,6 +17,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import hyperframe.frame
 
 from process import LabTimeout, wait_until
 
@@ -89,7 +91,7 @@ class Stream:
 
 
 class Codec(h2.connection.H2Connection):
-    """python-h2 takes any GOAWAY for the end of everything. One without an error lets open streams go on (RFC 9113, 6.8)."""
+    """python-h2 takes any GOAWAY for the end of all. One without an error lets open streams go on (RFC 9113, 6.8)."""
 
     def _receive_goaway_frame(self, frame):
         state, unsent = self.state_machine.state, bytes(self._data_to_send)
@@ -109,9 +111,10 @@ class Peer:
         self.reads = True            # False: what arrives is not taken from the windows
         self.grants_bytes = None     # a number: windows are given back in such steps
         self.on_request = self.on_data = self.on_end = None
-        self._out = bytearray()
+        self._out, self._todo = bytearray(), collections.deque()
         self._timeout_s = sock.gettimeout() or 10.0
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = settings if settings is not None else (ZTUNNEL_CLIENT if is_client else ZTUNNEL_SERVER)
         # Validation would insist on :path and :scheme, which a CONNECT does not have.
         self.h2 = Codec(h2.config.H2Configuration(
@@ -134,6 +137,8 @@ class Peer:
         if not self.is_alive:
             return
         try:
+            while self._todo:
+                self._todo.popleft()()
             for stream in list(self.streams.values()):
                 self._give(stream)
             self._flush()
@@ -186,6 +191,22 @@ class Peer:
                 raise LabTimeout(f"waited for {what}; the connection's error: {self.error!r}")
             self.turn()
         return value
+
+    def do(self, work):
+        """Has the thread that turns this peer do something. Any thread may call it."""
+        self._todo.append(work)
+
+    def say_goaway(self, last_stream, code=h2.errors.ErrorCodes.NO_ERROR):
+        """GOAWAY, after which python-h2 goes on."""
+        self._out += self.h2.data_to_send() + hyperframe.frame.GoAwayFrame(0, last_stream, code).serialize()
+
+    def say_raw(self, frame):
+        """A frame that python-h2 would not send."""
+        self._out += self.h2.data_to_send() + frame.serialize()
+
+    def die(self):
+        """The connection ends here and now, without a word of HTTP/2."""
+        self._die(ConnectionAbortedError("ended here"))
 
     def close(self):
         """GOAWAY, then the end."""
@@ -290,7 +311,8 @@ class Server:
         self.peers, self.hellos, self.failures, self.names = [], [], [], []
         self._threads, self._unwanted, self._ending = [], [], False
         with namespace.entered():
-            self._listener = socket.create_server((host, port))
+            self._listener = socket.create_server(
+                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._listener.settimeout(0.05)
         self._start(self._accept)
 

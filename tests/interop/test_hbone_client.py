@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A client that shares none of our code speaks HBONE to the tunnel port of a node: python-h2 over Python's ssl.
 
-The client stands in a pod outside the mesh, whose traffic nobody captures, and has certificates that were minted with the
-clusters' own CA keys. It behaves as ztunnel does, and then as ztunnel never would.
+The client stands in a pod outside the mesh, whose traffic nobody captures, and has certificates that were minted with
+the clusters' own CA keys. It behaves as ztunnel does, and then as ztunnel never would.
 """
 
 import signal
@@ -68,7 +68,7 @@ class HboneClient(Story):
 
     @classmethod
     def open(cls, credentials, host=None, settings=None, **context):
-        """A tunnel to the till, up to the server's SETTINGS: with TLS 1.3 the client learns by reading that it is refused."""
+        """A tunnel to the till, up to the server's SETTINGS: a TLS 1.3 client learns by reading that it is refused."""
         peer = Peer(dial(cls.foreign, host or cls.till.v4,
                          client_context(credentials, [cls.east.root_path], **context)), True, settings)
         peer.wait("SETTINGS", lambda: peer.remote_settings, 5)
