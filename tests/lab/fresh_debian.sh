@@ -86,6 +86,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 cp -a --reflink=auto "$base/." "$work/root/"
 cp -L /etc/resolv.conf "$work/root/etc/resolv.conf"
+# The installer writes this file, debootstrap does not.
+printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$work/root/etc/hosts"
 git -c safe.directory='*' clone -q --no-hardlinks "$repository" "$work/root/root/isthmus"
 
 unshare --mount --pid --fork --kill-child=SIGKILL --propagation private sh -eu -c '
