@@ -1,0 +1,179 @@
+#include "bench/micro/cases.h"
+
+#include "config/policy.h"
+#include "proxy/base/mem.h"
+#include "proxy/dns/answer.h"
+#include "proxy/identify/identify.h"
+#include "proxy/pick/lease.h"
+#include "proxy/resolve/resolve.h"
+
+#define POLICIES_MAX 10000
+
+static struct snapshot *snapshot;
+static struct memory *memory;
+static struct rng rng;
+static struct addr vip;
+static struct ip client;
+static const struct policy *policies[POLICIES_MAX];
+static size_t n_policies;
+
+/* ---- a mesh ------------------------------------------------------------------------------------------------------- */
+
+static struct arena arena; /* lives as long as the process */
+
+static struct ip ip_of(const char *text)
+{
+    struct ip ip;
+    const int err = ip_parse(str_from(text), &ip);
+    ensure(err == 0);
+    return ip;
+}
+
+static struct model_resource *resource_of(enum model_kind kind, struct str name)
+{
+    struct model_resource *resource = arena_new(&arena, struct model_resource);
+    resource->kind = kind;
+    resource->name = name;
+    return resource;
+}
+
+static struct model_resource *make_pod(size_t i, struct str service)
+{
+    struct model_workload *pod = arena_new(&arena, struct model_workload);
+    pod->name = arena_printf(&arena, "pod-%zu", i);
+    pod->uid = arena_printf(&arena, "west//v1/Pod/shop/pod-%zu", i);
+    pod->namespace_ = STR("shop");
+    pod->service_account = STR("till");
+    pod->trust_domain = STR("west.example");
+    pod->cluster = STR("west");
+    pod->node = i == 0 ? STR("n1") : STR("n2");
+    pod->speaks_hbone = pod->is_healthy = true;
+    pod->capacity = 1;
+    pod->n_addresses = 1;
+    pod->addresses[0] = (struct ip){4, {10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i}};
+    pod->services = arena_new(&arena, struct model_membership);
+    pod->n_services = 1;
+    pod->services->service = service;
+    pod->services->ports = arena_new(&arena, struct model_port);
+    pod->services->n_ports = 1;
+    *pod->services->ports = (struct model_port){.service_port = 80, .target_port = 8080};
+    struct model_resource *resource = resource_of(MODEL_WORKLOAD, pod->uid);
+    resource->of.workload = pod;
+    return resource;
+}
+
+static struct model_resource *make_service(void)
+{
+    struct model_service *service = arena_new(&arena, struct model_service);
+    service->name = STR("till");
+    service->namespace_ = STR("shop");
+    service->hostname = STR("till.shop.svc.clusterset.local");
+    service->n_addresses = 1;
+    service->addresses[0] = ip_of("10.201.0.7");
+    service->ports = arena_new(&arena, struct model_port);
+    service->n_ports = 1;
+    *service->ports = (struct model_port){.service_port = 80, .name = STR("http")};
+    struct model_resource *resource =
+        resource_of(MODEL_SERVICE, STR("shop/till.shop.svc.clusterset.local"));
+    resource->of.service = service;
+    return resource;
+}
+
+static void prepare_mesh(size_t n_pods)
+{
+    const struct model_resource **resources =
+        mem_new_array(const struct model_resource *, n_pods + 1);
+    const struct vantage vantage = {
+        .node = STR("n1"), .cluster = STR("west"), .trust_domain = STR("west.example")};
+    resources[0] = make_service();
+    for (size_t i = 0; i < n_pods; i++)
+        resources[i + 1] = make_pod(i, resources[0]->name);
+    snapshot = snapshot_build(resources, n_pods + 1, &vantage, 1, true);
+    mem_free(resources);
+    memory = memory_new();
+    rng_seed(&rng, 1);
+    vip = (struct addr){.ip = ip_of("10.201.0.7"), .port = 80};
+    client = (struct ip){4, {10, 0, 0, 0}};
+}
+
+/* ---- the decisions ------------------------------------------------------------------------------------------------ */
+
+static void identify_once(size_t i)
+{
+    struct principal principal;
+    (void)i;
+    const int err = identify_pod(snapshot, &client, &principal);
+    ensure(err == 0);
+}
+
+static void resolve_once(size_t i)
+{
+    static const struct own_ports own = {15001, 15006, 15008};
+    struct target target;
+    (void)i;
+    const int err = resolve_outbound(snapshot, &own, &vip, &target);
+    ensure(err == 0);
+}
+
+static void pick_once(size_t i)
+{
+    const struct service *service = snapshot_service_by_ip(snapshot, &vip.ip);
+    struct lease lease;
+    const int err = lease_cut(memory, &service->ports[0].v4, false, NULL, i, &rng, &lease);
+    ensure(err == 0);
+    lease_return(memory, &lease, LEASE_SERVED, i);
+}
+
+static void dns_once(size_t i)
+{
+    static const char query[] = "\0\1\1\0\0\1\0\0\0\0\0\0"
+                                "\4till\4shop\3svc\12clusterset\5local\0\0\1\0\1";
+    static uint8_t packet[DNS_TCP_MAX];
+    size_t len;
+    const enum dns_verdict verdict =
+        dns_answer(snapshot, str_of(query, sizeof query - 1), false, (uint32_t)i, packet, &len);
+    ensure(verdict == DNS_ANSWERED);
+}
+
+static void prepare_policies(size_t size)
+{
+    ensure(size <= POLICIES_MAX);
+    for (size_t i = 0; i < size; i++) {
+        struct model_match *match = arena_new(&arena, struct model_match);
+        match->principals = arena_new(&arena, struct string_match);
+        match->n_principals = 1;
+        match->principals->value = arena_printf(&arena, "west.example/ns/shop/sa/other-%zu", i);
+        struct model_clause *clause = arena_new(&arena, struct model_clause);
+        *clause = (struct model_clause){match, 1};
+        struct model_rule *rule = arena_new(&arena, struct model_rule);
+        *rule = (struct model_rule){clause, 1};
+        const struct model_policy model = {.name = arena_printf(&arena, "policy-%zu", i),
+                                           .namespace_ = STR("shop"),
+                                           .action = POLICY_DENY,
+                                           .scope = POLICY_NAMESPACE,
+                                           .rules = rule,
+                                           .n_rules = 1};
+        policies[i] = policy_compile(&arena, &model);
+    }
+    n_policies = size;
+}
+
+static void policy_once(size_t i)
+{
+    const struct policy_question question = {.principal = STR("west.example/ns/shop/sa/buyer"),
+                                             .namespace_ = STR("shop"),
+                                             .port = (uint16_t)i};
+    ensure(policy_ask(policies, n_policies, false, &question).allowed);
+}
+
+const struct bench_case bench_cases[] = {
+    {"identify", "a source address among 10,000 pods", prepare_mesh, 10000, identify_once},
+    {"resolve", "a VIP", prepare_mesh, 10000, resolve_once},
+    {"pick-10", "a lease of 10 endpoints, cut and given back", prepare_mesh, 10, pick_once},
+    {"pick-10000", "a lease of 10,000 endpoints", prepare_mesh, 10000, pick_once},
+    {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
+    {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10, policy_once},
+    {"policy-1000", "the same over 1,000", prepare_policies, 1000, policy_once},
+};
+
+const size_t bench_n_cases = ARRAY_LEN(bench_cases);

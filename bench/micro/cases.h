@@ -1,0 +1,20 @@
+/*
+ * cases.h - the decisions that are measured: each is prepared once and then done again and again.
+ */
+#ifndef ISTHMUS_BENCH_CASES_H
+#define ISTHMUS_BENCH_CASES_H
+
+#include <stddef.h>
+
+struct bench_case {
+    const char *name;
+    const char *what;
+    void (*prepare)(size_t size);
+    size_t size; /* what prepare() gets: endpoints, policies, services */
+    void (*once)(size_t i);
+};
+
+extern const struct bench_case bench_cases[];
+extern const size_t bench_n_cases;
+
+#endif
