@@ -397,19 +397,27 @@ static int open_node(struct node *node, struct text *why)
     return 0;
 }
 
+/* The workers' last words (answers to admin pages, returned generations) are heard while everything they are about is
+ * still there. */
+static void stop_workers(struct node *node)
+{
+    for (unsigned i = 0; i < node->n_workers; i++)
+        worker_stop(node->workers[i]);
+    mailbox_close(node->mailbox);
+}
+
 static void close_node(struct node *node)
 {
     timer_stop(&node->rebuild);
     timer_stop(&node->drain_timer);
+    stop_workers(node);
+    /* After the workers: without the rules the last bytes of tunnels are acknowledged to the pods, and not to us. */
+    if (node->capture)
+        capture_close(node->capture, node->config->capture_on_exit == CAPTURE_EXIT_HOLD);
     if (node->channel)
         channel_close(node->channel);
     if (node->xds)
         xds_client_close(node->xds);
-    for (unsigned i = 0; i < node->n_workers; i++)
-        worker_stop(node->workers[i]);
-    /* After the workers: without the rules the last bytes of tunnels are acknowledged to the pods, and not to us. */
-    if (node->capture)
-        capture_close(node->capture, node->config->capture_on_exit == CAPTURE_EXIT_HOLD);
     if (node->identities)
         identities_close(node->identities);
     if (node->admin)
@@ -443,7 +451,6 @@ int node_run(const struct proxy_config *config)
     signal_watch_close(node.on_term);
     signal_watch_close(node.on_int);
     timer_stop(&node.log_timer);
-    mailbox_close(node.mailbox);
     while (loop_turn(node.loop, true))
         ;
     loop_free(node.loop);

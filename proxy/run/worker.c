@@ -41,6 +41,7 @@ struct worker {
     struct acceptor *acceptor;
     struct dns_server *dns;
     struct timer drain_check;
+    struct letter farewell;
 };
 
 static const struct sm_rule worker_rules[WORKER_STATES] = {
@@ -364,8 +365,16 @@ struct mailbox *worker_mailbox(struct worker *worker)
     return thread_mailbox(worker->thread);
 }
 
+static void on_farewell(struct letter *letter, void *owner)
+{
+    (void)owner;
+    mem_free(container_of(letter, struct worker, farewell));
+}
+
+/* What it said last is still in control's mailbox; the memory goes behind that. */
 void worker_stop(struct worker *worker)
 {
     thread_stop(worker->thread);
-    mem_free(worker);
+    worker->farewell.deliver = on_farewell;
+    mailbox_post(worker->control, &worker->farewell);
 }

@@ -34,7 +34,8 @@ void worker_deliver_snapshot(struct letter *letter, void *worker);
 void worker_deliver_tls(struct letter *letter, void *worker);
 /* No new flows; tells when the last one ended. */
 void worker_drain(struct worker *worker);
-/* Ends what is left and joins the thread; deliveries are returned before. Frees. */
+/* Ends what is left and joins the thread; deliveries are returned before. What it said last is heard once control's mailbox
+ * is looked at again; then its memory goes. */
 void worker_stop(struct worker *worker);
 
 /* What a worker says of itself when asked. */
