@@ -21,7 +21,7 @@ struct identities {
     const struct identities_events *events;
     void *owner;
     struct arena arena;
-    struct str node_id, state_dir;
+    struct str node_id, state_dir, trust_domain;
     struct trust *trust;
     struct ca_client *ca;
     struct rotation *rotation;
@@ -197,6 +197,31 @@ bool identities_set_bundle(struct identities *identities, struct str trust_domai
     return err == 0;
 }
 
+static bool is_among(struct str wanted, const struct str *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(list[i], wanted))
+            return true;
+    }
+    return false;
+}
+
+void identities_keep_bundles(struct identities *identities, const struct str *trust_domains,
+                             size_t n)
+{
+    size_t idx = 0;
+    struct str domain;
+    void *value;
+    while (map_next(&identities->trust->bundles, &idx, &domain, &value)) {
+        if (str_eq(domain, identities->trust_domain) || is_among(domain, trust_domains, n))
+            continue;
+        log_info("a trust bundle was removed", log_str("trust_domain", domain));
+        if (!identities_set_bundle(identities, domain, (struct str){0}))
+            return;
+        idx = 0; /* another generation of the map */
+    }
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
 static int load_roots(struct identities *identities, const struct proxy_config *config,
@@ -242,6 +267,7 @@ int identities_open(struct loop *loop, const struct proxy_config *config, struct
     identities->events = events;
     identities->owner = owner;
     identities->state_dir = config->state_dir;
+    identities->trust_domain = config->trust_domain;
     identities->node_id = spiffe_for_node(&identities->arena, config->trust_domain, config->node);
     identities->trust = trust_new();
     identities->ca = ca_client_new(loop, config->cluster, config->control_token_file);

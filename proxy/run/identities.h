@@ -45,6 +45,10 @@ void identities_follow(struct identities *identities, const struct snapshot *sna
  * they are no roots. */
 bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem);
 
+/* Trust domains that are not among these lose their roots; our own keeps them in any case. */
+void identities_keep_bundles(struct identities *identities, const struct str *trust_domains,
+                             size_t n);
+
 const struct rotation *identities_rotation(const struct identities *identities);
 
 #endif

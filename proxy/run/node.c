@@ -73,17 +73,24 @@ static void free_snapshot(void *object)
     snapshot_free(object);
 }
 
+/* A trust domain whose bundle went is trusted no more; before the first state nobody knows which ones went. */
 static void update_bundles(struct node *node)
 {
     const struct delta_client *state = xds_client_state(node->xds);
+    struct str *domains = mem_new_array(struct str, delta_client_count(state) + 1);
     const struct delta_resource *resource;
-    size_t idx = 0;
+    size_t idx = 0, n = 0;
     while ((resource = delta_client_next(state, &idx)) != NULL) {
         const struct model_resource *model = &resource->model;
-        if (model->kind == MODEL_BUNDLE)
-            (void)identities_set_bundle(node->identities, model->of.bundle->trust_domain,
-                                        model->of.bundle->pem);
+        if (model->kind != MODEL_BUNDLE)
+            continue;
+        (void)identities_set_bundle(node->identities, model->of.bundle->trust_domain,
+                                    model->of.bundle->pem);
+        domains[n++] = model->of.bundle->trust_domain;
     }
+    if (delta_client_is_synced(state))
+        identities_keep_bundles(node->identities, domains, n);
+    mem_free(domains);
 }
 
 static void update_capture(struct node *node)

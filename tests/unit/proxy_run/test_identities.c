@@ -1,1 +1,162 @@
 #include <criterion/criterion.h>
+#include <string.h>
+
+#include "proxy/base/file.h"
+#include "proxy/run/identities.h"
+#include "tests/kit/loop_kit.h"
+#include "tests/kit/temp_dir.h"
+#include "tests/kit/test_ca.h"
+
+TestSuite(identities, .timeout = 30);
+
+#define PATIENCE_MS 5000
+
+static struct loop *loop;
+static struct temp_dir dir;
+static struct arena arena;
+static struct test_ca *west, *east;
+static struct meter *meter;
+static struct proxy_config config;
+static struct identities *identities;
+static struct tls_set *set; /* the newest */
+static unsigned n_sets;
+
+static void on_set(void *owner, struct tls_set *next)
+{
+    (void)owner;
+    if (set)
+        tls_set_free(set);
+    set = next;
+    n_sets++;
+}
+
+static void on_node_identity(void *owner)
+{
+    (void)owner;
+}
+
+static const struct identities_events events = {on_set, on_node_identity};
+
+static struct str path_of(const char *name)
+{
+    return arena_printf(&arena, "%.*s/%s", STR_ARG(temp_dir_path(&dir)), name);
+}
+
+static void start(void)
+{
+    struct text pem = {0};
+    loop = loop_new();
+    dir = temp_dir_new();
+    meter = meter_new();
+    west = test_ca_new("west.example");
+    east = test_ca_new("east.example");
+    config = (struct proxy_config){
+        .node = STR("n1"),
+        .cluster = STR("west"),
+        .trust_domain = STR("west.example"),
+        .state_dir = temp_dir_path(&dir),
+        .control_trust_bundle = path_of("root.pem"),
+        .control_token_file = path_of("token"),
+    };
+    test_ca_pem(west, &pem);
+    cr_assert_eq(file_write_atomic(config.control_trust_bundle, text_str(&pem), 0600), 0);
+    text_fini(&pem);
+}
+
+static void open_them(void)
+{
+    struct text why = {0};
+    cr_assert_eq(identities_open(loop, &config, meter, &events, NULL, &identities, &why), 0, "%s",
+                 why.ptr);
+    cr_assert(run_until_count(loop, &n_sets, 1, PATIENCE_MS));
+}
+
+static void finish(void)
+{
+    if (identities)
+        identities_close(identities);
+    if (set)
+        tls_set_free(set);
+    test_ca_free(west);
+    test_ca_free(east);
+    meter_free(meter);
+    temp_dir_remove(&dir);
+    arena_fini(&arena);
+    loop_finish(loop);
+}
+
+static bool trusts(const char *domain)
+{
+    const unsigned before = n_sets;
+    (void)run_until_count(loop, &n_sets, before + 1, 50); /* if it changed, a set comes */
+    cr_expect_eq(trust_find(set->trust, str_from(domain)) != NULL,
+                 trust_find(*identities_trust(identities), str_from(domain)) != NULL);
+    return trust_find(set->trust, str_from(domain)) != NULL;
+}
+
+static void give_bundle(const char *domain, const struct test_ca *ca)
+{
+    struct text pem = {0};
+    test_ca_pem(ca, &pem);
+    cr_assert(identities_set_bundle(identities, str_from(domain), text_str(&pem)));
+    text_fini(&pem);
+}
+
+Test(identities, begin_with_the_roots_of_the_own_trust_domain, .init = start, .fini = finish)
+{
+    open_them();
+    cr_expect(trusts("west.example"));
+    cr_expect_not(trusts("east.example"));
+    cr_expect_null(identities_node(identities), "nobody signed it yet");
+}
+
+Test(identities, a_root_file_that_is_none_is_named, .init = start, .fini = finish)
+{
+    struct text why = {0};
+    cr_assert_eq(file_write_atomic(config.control_trust_bundle, STR("no root"), 0600), 0);
+
+    cr_expect_lt(identities_open(loop, &config, meter, &events, NULL, &identities, &why), 0);
+
+    cr_expect_not_null(strstr(why.ptr, "root.pem"), "%s", why.ptr);
+    cr_expect_null(identities);
+    text_fini(&why);
+}
+
+Test(identities, a_bundle_that_went_is_trusted_no_more, .init = start, .fini = finish)
+{
+    const struct str named[] = {STR("east.example")};
+    open_them();
+    give_bundle("east.example", east);
+    cr_expect(trusts("east.example"));
+
+    identities_keep_bundles(identities, named, 1);
+    cr_expect(trusts("east.example"));
+    identities_keep_bundles(identities, NULL, 0);
+
+    cr_expect_not(trusts("east.example"));
+    cr_expect(trusts("west.example"), "our own stays");
+}
+
+Test(identities, many_bundles_go_at_once, .init = start, .fini = finish)
+{
+    char name[32];
+    open_them();
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof name, "td-%d.example", i);
+        give_bundle(name, east);
+    }
+    const struct str named[] = {STR("td-7.example")};
+
+    identities_keep_bundles(identities, named, 1);
+
+    cr_expect(trusts("td-7.example"));
+    cr_expect_eq((*identities_trust(identities))->bundles.len, 2);
+}
+
+Test(identities, a_bundle_that_is_none_changes_nothing, .init = start, .fini = finish)
+{
+    open_them();
+    give_bundle("east.example", east);
+    cr_expect_not(identities_set_bundle(identities, STR("east.example"), STR("garbage")));
+    cr_expect(trusts("east.example"));
+}
