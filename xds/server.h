@@ -42,6 +42,8 @@ struct xds_server_events {
                                        const struct certificate_request *request,
                                        struct text *out_chain_pem, struct text *out_root_pem,
                                        struct text *why);
+    /* A peer refused resources. For metrics and status pages. May be NULL. */
+    void (*on_nack)(void *owner, const struct server_peer *peer);
 };
 
 struct xds_server_options {

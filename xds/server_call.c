@@ -106,13 +106,25 @@ static void send_message(void *owner, struct str message)
         call->is_blocked = true;
 }
 
+static void tell_of_nack(const struct server_call *call, uint64_t n_before)
+{
+    const struct server_context *context = call->context;
+    struct str last;
+
+    if (context->events->on_nack && delta_server_nacks(call->delta, &last) > n_before)
+        context->events->on_nack(context->owner, &context->peer);
+}
+
 static void on_delta_message(void *owner, struct str bytes)
 {
     struct server_call *call = owner;
     struct text why = {0};
+    struct str last_nack;
+    uint64_t n_nacks = delta_server_nacks(call->delta, &last_nack);
     int err = delta_server_receive(call->delta, bytes, send_message, call, &why);
 
     timer_stop(&call->first);
+    tell_of_nack(call, n_nacks);
     if (err) {
         log_warn("a control stream was ended", log_str("peer", call->context->peer.id),
                  log_str("why", text_str(&why)));

@@ -6,6 +6,7 @@ stream. test_xds_grpcio.py looks at the wire of our gRPC and xDS; this is about 
 """
 
 import datetime
+import json
 import os
 import queue
 import select
@@ -19,6 +20,7 @@ import threading
 
 import lab
 import manifests
+from cluster import ADMIN_PORT, http_get
 from process import wait_until
 from town import Story
 
@@ -427,12 +429,16 @@ class ControlGrpcio(Story):
         self.assertTrue(stream.is_silent())
 
     def test_a_refusal_is_survived_and_told(self):
+        before = self.west.control.metrics()["isthmus_xds_nacks_total"]
         stream = self.stream(node_id="fussy")
         stream.say(type_url=ADDRESS)
         stream.take(error="not to my taste")
         event = wait_until("the event", lambda: [
             e for e in self.west.control.log() if "not to my taste" in e.get("why", "")])[-1]
         self.assertEqual((event["level"], event["node"]), ("warn", "fussy"))
+        self.assertEqual(self.west.control.metrics()["isthmus_xds_nacks_total"], before + 1)
+        status = json.loads(http_get(self.west.control_namespace, ADMIN_PORT, "/status")[1])
+        self.assertEqual([n["nacks"] for n in status["nodes"] if n["name"] == "west-1"], [1])
         self.assertTrue(stream.is_silent())  # it is not sent again and again
         extra = self.node.add_pod("extra", "shop", "web")
         stream.until("the next change", lambda: "west//v1/Pod/shop/extra" in stream.held)

@@ -360,6 +360,15 @@ static void on_stream(void *owner, const struct server_peer *peer, bool is_up)
     }
 }
 
+static void on_nack(void *owner, const struct server_peer *peer)
+{
+    struct control *control = owner;
+    struct node_row *row = map_find(&control->nodes, peer->id);
+    meter_add(control->meter, METRIC_XDS_NACKS, 1);
+    if (row)
+        row->n_nacks++;
+}
+
 static enum grpc_status on_certificate(void *owner, const struct server_peer *peer,
                                        const struct certificate_request *request,
                                        struct text *out_chain_pem, struct text *out_root_pem,
@@ -389,6 +398,7 @@ static enum grpc_status on_certificate(void *owner, const struct server_peer *pe
 static const struct xds_server_events server_events = {
     .on_subscribe = on_subscribe,
     .on_stream = on_stream,
+    .on_nack = on_nack,
     .on_certificate = on_certificate,
 };
 

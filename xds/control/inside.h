@@ -16,6 +16,7 @@
 struct node_row { /* a node with a stream; the ID is behind it */
     struct str id;
     unsigned n_streams;
+    uint64_t n_nacks; /* responses it refused, since it is connected */
     struct addr remote;
     int64_t since_ns;
 };

@@ -109,6 +109,7 @@ static void add_nodes(const struct control *control, struct text *out)
         if (row) {
             add_string(out, "remote", str_from(addr_text(&row->remote, buf)));
             add_time(out, "since", row->since_ns);
+            add_count(out, "nacks", row->n_nacks);
         }
         text_addc(out, '}');
         arena_fini(&arena);

@@ -84,7 +84,11 @@ static enum grpc_status on_certificate(void *owner, const struct server_peer *pe
     return GRPC_OK;
 }
 
-static const struct xds_server_events server_events = {on_subscribe, on_stream, on_certificate};
+static const struct xds_server_events server_events = {
+    .on_subscribe = on_subscribe,
+    .on_stream = on_stream,
+    .on_certificate = on_certificate,
+};
 
 void port_open(struct port *port)
 {
