@@ -161,11 +161,6 @@ bool spiffe_node_name(const struct spiffe_id *id, struct str *out_node)
     return true;
 }
 
-bool spiffe_is_control(const struct spiffe_id *id)
-{
-    return str_eq(id->path, STR("/isthmus/control"));
-}
-
 struct str spiffe_principal(const struct spiffe_id *id)
 {
     return str_sub(id->text, scheme.len, id->text.len);

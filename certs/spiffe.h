@@ -41,7 +41,6 @@ struct str spiffe_for_node(struct arena *arena, struct str trust_domain, struct 
 struct str spiffe_for_control(struct arena *arena, struct str trust_domain);
 /* True when the path is /isthmus/node/<node>: the node out. */
 bool spiffe_node_name(const struct spiffe_id *id, struct str *out_node);
-bool spiffe_is_control(const struct spiffe_id *id);
 
 /* The principal as policies write it: without "spiffe://". */
 struct str spiffe_principal(const struct spiffe_id *id);

@@ -213,8 +213,6 @@ Test(spiffe, knows_our_own_processes)
     cr_assert_eq(spiffe_parse(STR("spiffe://td/isthmus/node/a/b"), &longer, NULL), 0);
     cr_assert(spiffe_node_name(&node, &name));
     cr_assert(str_eq(name, STR("n-1")));
-    cr_assert_not(spiffe_is_control(&node));
-    cr_assert(spiffe_is_control(&control));
     cr_assert_not(spiffe_node_name(&control, &name));
     cr_assert_not(spiffe_node_name(&longer, &name));
     arena_fini(&arena);

@@ -23,8 +23,6 @@ TestSuite(store, .init = quiet, .timeout = 60);
 struct seen {
     unsigned n;
     struct svid *svids[4];
-    char domains[4][64];
-    struct text pem;
 };
 
 static void on_svid(void *owner, struct svid *svid)
@@ -34,20 +32,10 @@ static void on_svid(void *owner, struct svid *svid)
     seen->svids[seen->n++] = svid;
 }
 
-static void on_bundle(void *owner, struct str trust_domain, struct str pem)
-{
-    struct seen *seen = owner;
-
-    (void)snprintf(seen->domains[seen->n++], 64, "%.*s", STR_ARG(trust_domain));
-    text_clear(&seen->pem);
-    text_add(&seen->pem, pem);
-}
-
 static void forget(struct seen *seen)
 {
     for (unsigned i = 0; i < seen->n; i++)
         svid_unref(seen->svids[i]);
-    text_fini(&seen->pem);
     *seen = (struct seen){0};
 }
 
@@ -195,62 +183,8 @@ Test(store, nothing_there_is_no_error)
     struct seen seen = {0};
 
     store_load_svids(temp_dir_path(&dir), on_svid, &seen);
-    store_load_bundles(temp_dir_path(&dir), on_bundle, &seen);
     store_remove_svid(temp_dir_path(&dir), STR(ID_A));
-    store_remove_bundle(temp_dir_path(&dir), STR("td"));
     cr_assert_eq(seen.n, 0);
-    temp_dir_remove(&dir);
-}
-
-Test(store, keeps_bundles_by_trust_domain_whatever_its_name) /* S37 */
-{
-    static const char *names[] = {"td", "..", "."};
-
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        struct temp_dir dir = temp_dir_new();
-        struct test_ca *ca = test_ca_new("td");
-        struct trust *trust = NULL;
-        struct seen seen = {0};
-        struct str name = str_from(names[i]);
-
-        test_trust_add(&trust, names[i], ca);
-        cr_assert_eq(store_put_bundle(temp_dir_path(&dir), trust_find(trust, name)), 0);
-        store_load_bundles(temp_dir_path(&dir), on_bundle, &seen);
-        cr_assert_eq(seen.n, 1, "%s", names[i]);
-        cr_assert_str_eq(seen.domains[0], names[i]);
-        cr_assert(str_eq(text_str(&seen.pem), trust_find(trust, name)->pem));
-        forget(&seen);
-
-        store_remove_bundle(temp_dir_path(&dir), name);
-        store_load_bundles(temp_dir_path(&dir), on_bundle, &seen);
-        cr_assert_eq(seen.n, 0);
-        trust_unref(trust);
-        test_ca_free(ca);
-        temp_dir_remove(&dir);
-    }
-}
-
-Test(store, a_bundle_file_under_another_name_or_with_other_content_is_skipped)
-{
-    struct temp_dir dir = temp_dir_new();
-    struct test_ca *ca = test_ca_new("td");
-    struct trust *trust = NULL;
-    struct text path = file_of(&dir, "bundles", "td"), other = file_of(&dir, "bundles", "evil");
-    struct text content = {0};
-    struct seen seen = {0};
-
-    test_trust_add(&trust, "td", ca);
-    cr_assert_eq(store_put_bundle(temp_dir_path(&dir), trust_find(trust, STR("td"))), 0);
-    cr_assert_eq(file_read_all(text_str(&path), 65536, &content), 0);
-    cr_assert_eq(file_write_atomic(text_str(&other), text_str(&content), 0600), 0);
-    cr_assert_eq(file_write_atomic(text_str(&path), STR("# td\njunk"), 0600), 0);
-    store_load_bundles(temp_dir_path(&dir), on_bundle, &seen);
-    cr_assert_eq(seen.n, 0);
-    trust_unref(trust);
-    text_fini(&path);
-    text_fini(&other);
-    text_fini(&content);
-    test_ca_free(ca);
     temp_dir_remove(&dir);
 }
 
