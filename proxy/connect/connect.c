@@ -1,7 +1,8 @@
 /*
  * A connect is one of three things in turn: a TCP dial; a waiter in the pool; a CONNECT stream without its answer. One timer
- * bounds all of them. A CONNECT that gets no answer in time retires its tunnel, since the far side may be gone: what flows
- * on it goes on, new streams get a fresh tunnel.
+ * bounds all of them. A CONNECT that gets no answer in time on a tunnel on which nothing else was heard either retires it,
+ * since the far side may be gone: what flows on it goes on, new streams get a fresh tunnel. When something was heard it is the
+ * pod behind the far side that is slow, which is no matter of the tunnel.
  */
 #include "proxy/connect/connect.h"
 
@@ -30,6 +31,7 @@ struct connect {
     struct tcp_connect *dial;
     struct pool_waiter waiter;
     struct tunnel *tunnel; /* while the stream waits for its head */
+    uint64_t asked_ns;     /* when that began */
     struct stream *stream;
 };
 
@@ -183,6 +185,7 @@ static void on_tunnel(struct pool_waiter *waiter, int err, struct tunnel *tunnel
     connect->stream =
         tunnel_request(tunnel, fields, n, &head_events, &waiting_events, connect);
     connect->tunnel = tunnel;
+    connect->asked_ns = loop_now_ns(connect->connector->loop);
     if (!connect->stream)
         ask_pool(connect); /* it filled up meanwhile */
 }
@@ -221,7 +224,7 @@ static void ask_pool(struct connect *connect)
 static void on_timeout(struct timer *timer)
 {
     struct connect *connect = container_of(timer, struct connect, timer);
-    if (connect->stream)
+    if (connect->stream && !tunnel_was_heard_since(connect->tunnel, connect->asked_ns))
         tunnel_retire(connect->tunnel);
     int err = -ERR_CONNECT_TIMEOUT;
     if (timer_is_running(&connect->identity))

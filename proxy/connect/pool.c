@@ -206,13 +206,24 @@ static size_t count_waiters(const struct group *group, size_t enough)
     return n;
 }
 
+/* Retired ones only wait for their last flows, so their number is bounded by the flows: they do not keep new ones out. */
+static size_t count_useful(const struct group *group)
+{
+    size_t n = 0;
+    list_foreach(it, &group->members) {
+        const struct member *member = list_entry(it, struct member, link);
+        n += tunnel_state(member->tunnel) != TUNNEL_RETIRED;
+    }
+    return n;
+}
+
 /* Makes tunnels until those that are coming will hold everybody who waits. */
 static void make_room(struct group *group)
 {
     const struct pool *pool = group->pool;
     while (count_waiters(group, group->n_coming * TUNNEL_STREAMS_MAX + 1) >
            group->n_coming * TUNNEL_STREAMS_MAX) {
-        if (group->n_members >= POOL_TUNNELS_PER_KEY || pool->n_tunnels >= POOL_TUNNELS_MAX) {
+        if (count_useful(group) >= POOL_TUNNELS_PER_KEY || pool->n_tunnels >= POOL_TUNNELS_MAX) {
             if (group->n_coming == 0 && group->n_members == 0)
                 fail_waiters(group, -ERR_OVERLOAD, STR("too many tunnels"));
             return; /* a tunnel that ends a stream serves them */

@@ -5,7 +5,7 @@
  * made as the waiters need. A tunnel that fails to come up fails everybody who waits for its key, so that they may try
  * another endpoint.
  *
- * Bounds: POOL_TUNNELS_MAX tunnels a worker, POOL_TUNNELS_PER_KEY a key; waiters are bounded by the worker's flows.
+ * Bounds: POOL_TUNNELS_MAX tunnels a worker, POOL_TUNNELS_PER_KEY a key that are not retired; waiters are bounded by the worker's flows.
  * Owner: the connector. Thread: the loop's.
  */
 #ifndef ISTHMUS_CONNECT_POOL_H

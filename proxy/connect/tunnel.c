@@ -101,6 +101,11 @@ void tunnel_retire(struct tunnel *tunnel)
     loop_defer(tunnel->loop, &tunnel->last_stream);
 }
 
+bool tunnel_was_heard_since(const struct tunnel *tunnel, uint64_t since_ns)
+{
+    return tunnel->h2 && h2_last_read_ns(tunnel->h2) > since_ns;
+}
+
 static void on_old(struct timer *timer)
 {
     struct tunnel *tunnel = container_of(timer, struct tunnel, old);

@@ -54,6 +54,8 @@ struct stream *tunnel_request(struct tunnel *tunnel, const struct h2_field *fiel
                               const struct stream_events *events, void *owner);
 /* Takes no new streams from now on. */
 void tunnel_retire(struct tunnel *tunnel);
+/* The peer has said something after that time, about whatever stream: it is alive. */
+bool tunnel_was_heard_since(const struct tunnel *tunnel, uint64_t since_ns);
 /* Ends it at once; its streams fail. No event comes. */
 void tunnel_close(struct tunnel *tunnel);
 /* Who is at the other end; valid when UP or RETIRED. */

@@ -332,6 +332,11 @@ unsigned h2_open_streams(const struct h2 *h2)
     return h2->n_open;
 }
 
+uint64_t h2_last_read_ns(const struct h2 *h2)
+{
+    return h2->last_read_ns;
+}
+
 struct stream *h2_request(struct h2 *h2, const struct h2_field *fields, size_t n_fields,
                           bool end_stream, const struct h2_stream_events *head_events,
                           const struct stream_events *events, void *owner)

@@ -91,6 +91,8 @@ bool h2_can_open(const struct h2 *h2);
 /* The peer has said (GOAWAY) or we have said (h2_drain) that no new stream may come. */
 bool h2_is_draining(const struct h2 *h2);
 unsigned h2_open_streams(const struct h2 *h2);
+/* When anything was last read from the peer. */
+uint64_t h2_last_read_ns(const struct h2 *h2);
 
 struct h2_stream_events {
     /* Client: the response's head (1xx left out). Server: not called. */

@@ -219,6 +219,44 @@ Test(connect, an_answer_that_does_not_come_in_time_retires_the_tunnel_but_not_it
     near_close(&near);
 }
 
+struct chatter {
+    struct timer timer;
+    struct tap *tap;
+};
+
+static void say_more(struct timer *timer)
+{
+    struct chatter *chatter = container_of(timer, struct chatter, timer);
+    (void)tap_write_pattern(chatter->tap, chatter->tap->n_wrote + 10, 10);
+    timer_start(near.world.loop, timer, 5 * NS_PER_MS, say_more);
+}
+
+Test(connect, one_that_hangs_does_not_cost_a_tunnel_that_is_plainly_alive)
+{
+    near_open(&near, NULL);
+    struct attempt flowing = {0}, hanging = {0}, next = {0};
+    struct connect_request request = near_request();
+    attempt_start(&flowing, &near, &request);
+    cr_assert(attempt_wait(&flowing));
+    struct chatter chatter = {.tap = &near.far.streams[0]};
+    timer_start(near.world.loop, &chatter.timer, 1, say_more);
+
+    near.far.status = NULL;
+    request.timeout_ns = 100 * NS_PER_MS;
+    attempt_start(&hanging, &near, &request);
+    cr_expect_not(attempt_wait(&hanging));
+    near.far.status = "200";
+    request.timeout_ns = LONG_NS;
+    attempt_start(&next, &near, &request);
+    cr_expect(attempt_wait(&next));
+
+    cr_expect_eq(near.far.n_accepted, 1);
+    timer_stop(&chatter.timer);
+    attempt_end(&flowing);
+    attempt_end(&next);
+    near_close(&near);
+}
+
 Test(connect, a_port_that_drops_packets_may_be_a_network_policys)
 {
     int fds[4];

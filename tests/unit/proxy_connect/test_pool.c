@@ -244,3 +244,28 @@ Test(pool, a_thousand_at_once_stay_within_a_bounded_number_of_tunnels)
     }
     near_close(&near);
 }
+
+Test(pool, retired_tunnels_that_still_carry_flows_do_not_use_up_the_bound)
+{
+    near_open(&near, NULL);
+    struct connect_request request = near_request();
+    const unsigned n = POOL_TUNNELS_PER_KEY + 6;
+
+    for (unsigned i = 0; i < n; i++) { /* a flow that stays, then one that hangs and retires the tunnel */
+        struct attempt hanging = {0};
+        near.far.status = "200";
+        request.timeout_ns = LONG_NS;
+        attempt_start(&attempts[i], &near, &request);
+        cr_assert(attempt_wait(&attempts[i]), "%u: %s", i, err_label(attempts[i].err));
+        run_turns(near.world.loop, 10);
+        near.far.status = NULL;
+        request.timeout_ns = 10 * NS_PER_MS;
+        attempt_start(&hanging, &near, &request);
+        cr_assert_not(attempt_wait(&hanging));
+    }
+
+    cr_expect_eq(near.far.n_accepted, n);
+    for (unsigned i = 0; i < n; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+}
