@@ -1,4 +1,4 @@
-"""Certificates made by python-cryptography: of a lab cluster's own CA, or of a stranger's, right or wrong on purpose."""
+"""Certificates made by python-cryptography, of a lab cluster's own CA or of a stranger's, right or wrong on purpose."""
 
 import datetime
 import itertools

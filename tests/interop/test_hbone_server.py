@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Our client speaks HBONE to a server that shares none of our code: python-h2 over Python's ssl.
 
-The server stands where a node of others would: manifests call its address a pod in the mesh, on a node that does not run
-Isthmus. It behaves as ztunnel does, and then as ztunnel never would. What counts is what the calling application sees,
-and the reason in our record.
+The server stands where a node of others would: manifests call its address a pod in the mesh, on a node that does not
+run Isthmus. It behaves as ztunnel does, and then as ztunnel never would. What counts is what the calling application
+sees, and the reason in our record.
 """
 
 import os
