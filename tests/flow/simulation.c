@@ -1,7 +1,7 @@
 /*
- * simulation.c - many flows through one walk, driven by a seed.
+ * simulation.c - many flows through the walks of two nodes, driven by a seed.
  *
- * Clients are fake streams, servers real TCP on loopback. In each turn some of them write pieces of any size, pause, resume,
+ * Clients are fake streams at n1, servers real TCP on loopback; those of n2 are reached through real tunnels. In each turn some of them write pieces of any size, pause, resume,
  * end, reset or start anew; policies, pods and endpoints change under them; everything is cut now and then.
  *
  * Looked at in each turn: what arrives is what was sent, in order, never more than was sent; nobody's queue grows beyond its
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/accept/acceptor.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/flow/flow.h"
@@ -20,6 +21,7 @@
 #include "tests/kit/fake_stream.h"
 #include "tests/kit/loop_kit.h"
 #include "tests/kit/snap.h"
+#include "tests/kit/test_ca.h"
 
 #define SEEDS     8
 #define TURNS     300
@@ -27,6 +29,8 @@
 #define HEAD      4 /* the first bytes say which call it is */
 #define PIECE_MAX 40000
 #define LAST_MS   20000
+#define CART_ID   "spiffe://west.example/ns/shop/sa/cart"
+#define PAY_ID    "spiffe://west.example/ns/shop/sa/pay"
 
 static uint64_t seed;
 
@@ -56,18 +60,29 @@ struct call {
     struct side client, server;
 };
 
-struct sim {
-    struct loop *loop;
-    struct rng rng;
-    struct snap snap;
+struct node {
     struct snapshot *snapshot;
     const struct snapshot *snapshot_now;
     struct memory *memory;
     struct traffic *traffic;
-    struct meter *meter;
     struct connector *connector;
     struct walk *walk;
-    struct listener *app, *second_app;
+};
+
+#define APPS 3
+
+struct sim {
+    struct loop *loop;
+    struct rng rng;
+    struct snap snap;
+    struct trust *trust;
+    const struct trust *trust_now;
+    struct tls_set *set;
+    const struct tls_set *set_now;
+    struct meter *meter;
+    struct node near, far; /* n1, n2 */
+    struct acceptor *doors; /* of n2 */
+    struct listener *apps[APPS];
     struct call calls[CALLS];
     struct side strangers[CALLS * 64]; /* connections that have not said whose they are */
     size_t n_strangers;
@@ -222,11 +237,11 @@ static void on_accept(void *owner, struct stream *stream)
 
 static struct addr destination(void)
 {
-    static const char *const places[] = {"10.96.0.1", "10.96.0.1", "10.96.0.1", "127.0.0.21",
+    static const char *const places[] = {"10.96.0.1", "10.96.0.1", "127.0.0.24", "127.0.0.21",
                                          "127.0.0.23", "127.0.0.22", "127.0.0.9"};
     const char *place = places[below(ARRAY_LEN(places))];
     struct addr addr = {.port = place[0] == '1' && place[1] == '0' ? 6379
-                                                                  : listener_addr(sim.app).port};
+                                                                  : listener_addr(sim.apps[0]).port};
     CHECK(ip_parse(str_from(place), &addr.ip) == 0);
     return addr;
 }
@@ -246,7 +261,7 @@ static void call_start(struct call *call)
     call->client.sent = HEAD;
     const struct addr to = destination();
     const enum arrival_kind kind = one_in(8) ? ARRIVAL_PLAINTEXT : ARRIVAL_OUTBOUND;
-    walk_start(sim.walk, arrival_new(kind, &call->theirs->stream, &source, &to));
+    walk_start(sim.near.walk, arrival_new(kind, &call->theirs->stream, &source, &to));
 }
 
 /* Both sides are gone, and the walk has let go of its end. */
@@ -283,13 +298,21 @@ static void call_act(struct call *call)
 
 /* ---- what is known ---------------------------------------------------------------------------------------------- */
 
+static void node_learn(struct node *node, const char *name)
+{
+    struct snapshot *before = node->snapshot;
+    sim.snap.vantage.node = str_from(name);
+    node->snapshot_now = node->snapshot = snap_build(&sim.snap);
+    walk_recheck(node->walk);
+    snapshot_free(before);
+}
+
 static void learn(void)
 {
     struct snap *snap = &sim.snap;
-    struct snapshot *before = sim.snapshot;
     snap_fini(snap);
     snap_init(snap, "n1");
-    const uint16_t port = listener_addr(sim.app).port;
+    const uint16_t port = listener_addr(sim.apps[0]).port;
     if (!sim.pod_is_gone)
         snap_pod(snap, "cart", "n1", "10.0.0.1");
     struct model_workload *here = snap_pod(snap, "pay-1", "n1", "127.0.0.21");
@@ -301,54 +324,124 @@ static void learn(void)
     snap_serve(snap, here, store);
     snap_serve(snap, deaf, store);
     snap_serve(snap, plain, store);
+    snap_serve(snap, snap_pod(snap, "pay-4", "n2", "127.0.0.24"), store);
     if (sim.denies)
         snap_policy(snap, "deny", POLICY_DENY, one_in(2) ? NULL : "west.example/ns/shop/sa/cart");
-    sim.snapshot_now = sim.snapshot = snap_build(snap);
-    walk_recheck(sim.walk);
-    snapshot_free(before);
+    node_learn(&sim.near, "n1");
+    node_learn(&sim.far, "n2");
+    acceptor_recheck(sim.doors);
 }
 
 static void change_something(void)
 {
-    switch (below(3)) {
+    switch (below(4)) {
     case 0: sim.denies = !sim.denies && one_in(2); break;
     case 1: sim.pod_is_gone = !sim.pod_is_gone && one_in(4); break;
-    default: sim.is_ready = !sim.is_ready; break;
+    case 2: sim.is_ready = !sim.is_ready; break;
+    default: pool_retire_identity(connector_pool(sim.near.connector), STR(CART_ID)); break;
     }
     learn();
 }
 
 /* ---- a run ------------------------------------------------------------------------------------------------------ */
 
-static void sim_open(void)
+static void add_identity(const struct test_ca *ca, const char *id)
 {
-    static const struct tls_set *const no_set;
-    static const struct trust *const no_trust;
-    struct addr here = {{4, {127, 0, 0, 21}}, 0}, there = {{4, {127, 0, 0, 23}}, 0};
+    struct svid *svid = test_svid_new(ca, id);
+    struct tls_identity *identity;
+    CHECK(tls_identity_new(svid, &identity) == 0);
+    tls_set_add(sim.set, identity);
+    tls_identity_unref(identity);
+    svid_unref(svid);
+}
+
+static void open_trust(void)
+{
+    struct test_ca *ca = test_ca_new("west.example");
+    test_trust_add(&sim.trust, "west.example", ca);
+    sim.trust_now = sim.trust;
+    sim.set_now = sim.set = tls_set_new(1, sim.trust);
+    add_identity(ca, CART_ID);
+    add_identity(ca, PAY_ID);
+    test_ca_free(ca);
+}
+
+static void open_apps(void)
+{
+    static const uint8_t last[APPS] = {21, 23, 24}; /* and nobody at 127.0.0.22 */
+    struct addr addr = {{4, {127, 0, 0, 0}}, 0};
     int errnum;
-    memset(&sim, 0, sizeof sim);
-    rng_seed(&sim.rng, seed);
-    sim.loop = loop_new();
-    sim.meter = meter_new();
-    sim.memory = memory_new();
-    sim.traffic = traffic_new();
-    sim.connector =
-        connector_new(sim.loop, &(struct connector_options){0}, &no_set, &no_trust, sim.meter);
-    CHECK(listener_open(sim.loop, &here, NULL, on_accept, NULL, &sim.app, &errnum) == 0);
-    there.port = listener_addr(sim.app).port; /* and nobody at 127.0.0.22 */
-    CHECK(listener_open(sim.loop, &there, NULL, on_accept, NULL, &sim.second_app, &errnum) == 0);
-    const struct walk_tools tools = {sim.loop,    &sim.snapshot_now, sim.connector,
-                                     sim.memory,  sim.traffic,       sim.meter};
+    for (size_t i = 0; i < APPS; i++) {
+        addr.ip.bytes[3] = last[i];
+        CHECK(listener_open(sim.loop, &addr, NULL, on_accept, NULL, &sim.apps[i], &errnum) == 0);
+        addr.port = listener_addr(sim.apps[i]).port;
+    }
+}
+
+static void on_arrival(void *owner, struct arrival *arrival)
+{
+    walk_start(((struct node *)owner)->walk, arrival);
+}
+
+static uint16_t open_doors(void)
+{
+    static const struct addr loopback = {{4, {127, 0, 0, 1}}, 0};
+    const struct acceptor_options options = {
+        .outbound = loopback,
+        .inbound = loopback,
+        .tunnels = {.handshake_ns = 20 * NS_PER_SEC,
+                    .snapshot = &sim.far.snapshot_now,
+                    .tls = &sim.set_now,
+                    .trust = &sim.trust_now},
+    };
+    struct text why = {0};
+    CHECK(acceptor_open(sim.loop, &options, sim.meter, on_arrival, &sim.far, &sim.doors, &why) == 0);
+    return acceptor_addr(sim.doors, ARRIVAL_TUNNEL).port;
+}
+
+static void node_open(struct node *node, uint16_t tunnel_port, unsigned max_flows)
+{
+    const struct connector_options connector = {.tunnel_port = tunnel_port,
+                                                .connect_ns = 5 * NS_PER_SEC,
+                                                .handshake_ns = 20 * NS_PER_SEC};
     const struct walk_options options = {
         .own = {15001, 15006, 15008},
         .attempt_ns = NS_PER_SEC,
         .connect_ns = 5 * NS_PER_SEC,
         .idle_ns = 60 * NS_PER_SEC,
         .half_close_ns = 60 * NS_PER_SEC,
-        .max_flows = CALLS - 8,
+        .max_flows = max_flows,
         .max_attempts = 3,
     };
-    sim.walk = walk_new(&tools, &options);
+    node->memory = memory_new();
+    node->traffic = traffic_new();
+    node->connector =
+        connector_new(sim.loop, &connector, &sim.set_now, &sim.trust_now, sim.meter);
+    const struct walk_tools tools = {sim.loop,     &node->snapshot_now, node->connector,
+                                     node->memory, node->traffic,       sim.meter};
+    node->walk = walk_new(&tools, &options);
+}
+
+static void node_close(struct node *node)
+{
+    walk_free(node->walk);
+    connector_free(node->connector);
+    memory_free(node->memory); /* ensures that every lease came back */
+    traffic_free(node->traffic);
+    snapshot_free(node->snapshot);
+}
+
+static void sim_open(void)
+{
+    memset(&sim, 0, sizeof sim);
+    rng_seed(&sim.rng, seed);
+    sim.loop = loop_new();
+    sim.meter = meter_new();
+    open_trust();
+    open_apps();
+    const uint16_t tunnel_port = open_doors();
+    node_open(&sim.near, tunnel_port, CALLS - 8);
+    node_open(&sim.far, tunnel_port, 1000);
     sim.is_ready = true;
     learn();
 }
@@ -366,25 +459,27 @@ static bool all_reaped(void *ctx)
         call_reap(call);
         all &= !call->ours;
     }
-    return all && walk_flows(sim.walk) == 0;
+    return all && walk_flows(sim.near.walk) + walk_flows(sim.far.walk) == 0;
 }
 
 static void sim_close(void)
 {
     CHECK(run_until(sim.loop, all_reaped, NULL, LAST_MS));
-    walk_free(sim.walk);
-    connector_free(sim.connector);
-    listener_close(sim.app);
-    listener_close(sim.second_app);
+    node_close(&sim.near);
+    node_close(&sim.far);
+    acceptor_close(sim.doors);
+    for (size_t i = 0; i < APPS; i++)
+        listener_close(sim.apps[i]);
     run_turns(sim.loop, 5);
     for (size_t i = 0; i < sim.n_strangers; i++)
         if (!sim.strangers[i].call)
             side_close(&sim.strangers[i], -ERR_RESET);
-    memory_free(sim.memory); /* ensures that every lease came back */
-    traffic_free(sim.traffic);
     CHECK(meter_total(METRIC_SOCKETS_OPEN) == 0);
+    CHECK(meter_total(METRIC_TUNNELS_OPEN) == 0);
+    CHECK(meter_total(METRIC_TUNNEL_SESSIONS_OPEN) == 0);
     meter_free(sim.meter);
-    snapshot_free(sim.snapshot);
+    tls_set_free(sim.set);
+    trust_unref(sim.trust);
     snap_fini(&sim.snap);
     loop_finish(sim.loop);
 }
@@ -398,8 +493,8 @@ static void run(void)
         if (one_in(60))
             change_something();
         if (one_in(400))
-            walk_cut_all(sim.walk, -ERR_SHUTDOWN);
-        CHECK(walk_flows(sim.walk) <= CALLS);
+            walk_cut_all(one_in(2) ? sim.near.walk : sim.far.walk, -ERR_SHUTDOWN);
+        CHECK(walk_flows(sim.near.walk) <= CALLS);
         loop_turn(sim.loop, false);
     }
     sim_close();
