@@ -426,11 +426,22 @@ class HboneServer(Story):
         self.assertEqual((got, how, record["why"]), (b"hello", "end", "ok"))
         self.assertEqual((len(self.server.peers), record["attempts"]), (2, 2))
 
-    def test_no_answer_at_all_ends_in_time(self):
-        self.server.prepare = answering(lambda stream: None)
+    def test_a_call_without_an_answer_ends_in_time_and_holds_up_no_other(self):
+        """The pod behind the server is slow; the server itself is well, and so is the tunnel."""
+        answers = iter([lambda stream: None, lambda stream: stream.respond("200")])
+        self.server.prepare = answering(lambda stream: next(answers)(stream))
         self.refused("connect_timeout")
-        self.server.prepare = echo
-        self.assertEqual(self.call()[:2], (b"hello", "end"))  # not behind the one that is stuck
+        self.assertEqual(self.call()[:2], (b"hello", "end"))
+        self.assertEqual((len(self.server.peers), len(self.peer().streams)), (1, 2))
+
+    def test_calls_leave_a_tunnel_whose_server_has_frozen(self):
+        self.assertEqual(self.call()[:2], (b"hello", "end"))
+        peer, is_frozen, thaws = self.peer(), threading.Event(), threading.Event()
+        self.addCleanup(thaws.set)
+        peer.do(lambda: (is_frozen.set(), thaws.wait(20)))
+        is_frozen.wait(10)
+        self.refused("connect_timeout")
+        self.assertEqual(self.call()[:2], (b"hello", "end"))
         self.assertEqual(len(self.server.peers), 2)
 
     def test_a_frame_larger_than_we_allow_ends_the_tunnel(self):
