@@ -1,12 +1,13 @@
 /*
  * simulation.c - many flows through the walks of two nodes, driven by a seed.
  *
- * Clients are fake streams at n1, servers real TCP on loopback; those of n2 are reached through real tunnels. In each turn some of them write pieces of any size, pause, resume,
- * end, reset or start anew; policies, pods and endpoints change under them; everything is cut now and then.
+ * Clients are fake streams at n1, servers real TCP on loopback; those of n2 are reached through
+ * real tunnels. In each turn some of them write pieces of any size, pause, resume, end, reset or
+ * start anew; policies, pods and endpoints change under them; everything is cut now and then.
  *
- * Looked at in each turn: what arrives is what was sent, in order, never more than was sent; nobody's queue grows beyond its
- * bound. At a clean end: everything that was sent has arrived. At the end of a run: no flow is left, no lease is out, the
- * loop is empty.
+ * Looked at in each turn: what arrives is what was sent, in order, never more than was sent;
+ * nobody's queue grows beyond its bound. At a clean end: everything that was sent has arrived. At
+ * the end of a run: no flow is left, no lease is out, the loop is empty.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +81,7 @@ struct sim {
     struct tls_set *set;
     const struct tls_set *set_now;
     struct meter *meter;
-    struct node near, far; /* n1, n2 */
+    struct node near, far;  /* n1, n2 */
     struct acceptor *doors; /* of n2 */
     struct listener *apps[APPS];
     struct call calls[CALLS];
@@ -108,7 +109,8 @@ static uint8_t byte_at(size_t offset, uint32_t number)
     return (uint8_t)(offset * 31 + (offset >> 8) * 7 + number);
 }
 
-/* ---- the two sides ---------------------------------------------------------------------------------------------- */
+/* ---- the two sides
+ * ---------------------------------------------------------------------------------------------- */
 
 static void side_close(struct side *side, int err)
 {
@@ -223,7 +225,9 @@ static void side_act(struct side *side)
         side_close(side, 0);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------------------ */
+/* ---- calls
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_accept(void *owner, struct stream *stream)
 {
@@ -237,11 +241,11 @@ static void on_accept(void *owner, struct stream *stream)
 
 static struct addr destination(void)
 {
-    static const char *const places[] = {"10.96.0.1", "10.96.0.1", "127.0.0.24", "127.0.0.21",
+    static const char *const places[] = {"10.96.0.1",  "10.96.0.1",  "127.0.0.24", "127.0.0.21",
                                          "127.0.0.23", "127.0.0.22", "127.0.0.9"};
     const char *place = places[below(ARRAY_LEN(places))];
-    struct addr addr = {.port = place[0] == '1' && place[1] == '0' ? 6379
-                                                                  : listener_addr(sim.apps[0]).port};
+    struct addr addr = {
+        .port = place[0] == '1' && place[1] == '0' ? 6379 : listener_addr(sim.apps[0]).port};
     CHECK(ip_parse(str_from(place), &addr.ip) == 0);
     return addr;
 }
@@ -296,7 +300,8 @@ static void call_act(struct call *call)
     call_reap(call);
 }
 
-/* ---- what is known ---------------------------------------------------------------------------------------------- */
+/* ---- what is known
+ * ---------------------------------------------------------------------------------------------- */
 
 static void node_learn(struct node *node, const char *name)
 {
@@ -343,7 +348,9 @@ static void change_something(void)
     learn();
 }
 
-/* ---- a run ------------------------------------------------------------------------------------------------------ */
+/* ---- a run
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void add_identity(const struct test_ca *ca, const char *id)
 {
@@ -395,15 +402,15 @@ static uint16_t open_doors(void)
                     .trust = &sim.trust_now},
     };
     struct text why = {0};
-    CHECK(acceptor_open(sim.loop, &options, sim.meter, on_arrival, &sim.far, &sim.doors, &why) == 0);
+    CHECK(acceptor_open(sim.loop, &options, sim.meter, on_arrival, &sim.far, &sim.doors, &why) ==
+          0);
     return acceptor_addr(sim.doors, ARRIVAL_TUNNEL).port;
 }
 
 static void node_open(struct node *node, uint16_t tunnel_port, unsigned max_flows)
 {
-    const struct connector_options connector = {.tunnel_port = tunnel_port,
-                                                .connect_ns = 5 * NS_PER_SEC,
-                                                .handshake_ns = 20 * NS_PER_SEC};
+    const struct connector_options connector = {
+        .tunnel_port = tunnel_port, .connect_ns = 5 * NS_PER_SEC, .handshake_ns = 20 * NS_PER_SEC};
     const struct walk_options options = {
         .own = {15001, 15006, 15008},
         .attempt_ns = NS_PER_SEC,
@@ -415,8 +422,7 @@ static void node_open(struct node *node, uint16_t tunnel_port, unsigned max_flow
     };
     node->memory = memory_new();
     node->traffic = traffic_new();
-    node->connector =
-        connector_new(sim.loop, &connector, &sim.set_now, &sim.trust_now, sim.meter);
+    node->connector = connector_new(sim.loop, &connector, &sim.set_now, &sim.trust_now, sim.meter);
     const struct walk_tools tools = {sim.loop,     &node->snapshot_now, node->connector,
                                      node->memory, node->traffic,       sim.meter};
     node->walk = walk_new(&tools, &options);

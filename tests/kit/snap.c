@@ -91,10 +91,9 @@ struct model_service *snap_service(struct snap *snap, const char *name, const ch
     service->ports = arena_new(arena, struct model_port);
     service->ports[0] = (struct model_port){.service_port = port, .target_port = target_port};
     service->n_ports = 1;
-    add(snap, (struct model_resource){
-                  MODEL_SERVICE,
-                  arena_printf(arena, "shop/%.*s", STR_ARG(service->hostname)),
-                  {.service = service}});
+    add(snap, (struct model_resource){MODEL_SERVICE,
+                                      arena_printf(arena, "shop/%.*s", STR_ARG(service->hostname)),
+                                      {.service = service}});
     return service;
 }
 
@@ -153,8 +152,8 @@ void snap_drop(struct snap *snap, const char *name)
 struct snapshot *snap_build(struct snap *snap)
 {
     const uint64_t generation = ++snap->generation;
-    struct snapshot *snapshot = snapshot_build(snap->resources, snap->n, &snap->vantage, generation,
-                                               !snap->is_unsynced);
+    struct snapshot *snapshot =
+        snapshot_build(snap->resources, snap->n, &snap->vantage, generation, !snap->is_unsynced);
     snapshot->local_hash = generation;
     return snapshot;
 }

@@ -1,8 +1,9 @@
 /*
- * snap.h - a snapshot from a few calls: pods, services, policies, in the namespace "shop" of the cluster "west" and the
- * trust domain "west.example".
+ * snap.h - a snapshot from a few calls: pods, services, policies, in the namespace "shop" of the
+ * cluster "west" and the trust domain "west.example".
  *
- * What is added is returned for the test to change before snap_build(), which may be called again and again.
+ * What is added is returned for the test to change before snap_build(), which may be called again
+ * and again.
  *
  * Owner: the test, until snap_fini(). A built snapshot outlives the snap.
  */
@@ -24,8 +25,9 @@ struct snap {
 void snap_init(struct snap *snap, const char *node);
 void snap_fini(struct snap *snap);
 
-/* An enrolled, healthy pod with up to two addresses ("10.0.0.1" or "10.0.0.1 fd00::1"). Its service account is its name up
- * to the first '-', so that "web-1" and "web-2" are spiffe://west.example/ns/shop/sa/web. */
+/* An enrolled, healthy pod with up to two addresses ("10.0.0.1" or "10.0.0.1 fd00::1"). Its service
+ * account is its name up to the first '-', so that "web-1" and "web-2" are
+ * spiffe://west.example/ns/shop/sa/web. */
 struct model_workload *snap_pod(struct snap *snap, const char *name, const char *node,
                                 const char *addresses);
 /* "<name>.shop.svc.clusterset.local" with one TCP port. */
@@ -33,7 +35,8 @@ struct model_service *snap_service(struct snap *snap, const char *name, const ch
                                    uint16_t port, uint16_t target_port);
 /* The pod serves the service on its target port. */
 void snap_serve(struct snap *snap, struct model_workload *pod, const struct model_service *service);
-/* A policy of the namespace with one rule: this principal ("west.example/ns/shop/sa/web"), or everybody when NULL. */
+/* A policy of the namespace with one rule: this principal ("west.example/ns/shop/sa/web"), or
+ * everybody when NULL. */
 struct model_policy *snap_policy(struct snap *snap, const char *name, enum policy_action action,
                                  const char *principal);
 /* Takes the newest resource of that name out again ("shop/deny-all", a pod's name, ...). */

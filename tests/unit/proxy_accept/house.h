@@ -1,5 +1,6 @@
 /*
- * house.h - a node's doors on loopback, with one pod behind them (ID_B at 127.0.0.1), and what knocked.
+ * house.h - a node's doors on loopback, with one pod behind them (ID_B at 127.0.0.1), and what
+ * knocked.
  */
 #ifndef ISTHMUS_TESTS_UNIT_PROXY_ACCEPT_HOUSE_H
 #define ISTHMUS_TESTS_UNIT_PROXY_ACCEPT_HOUSE_H

@@ -10,6 +10,7 @@ static struct house house;
 Test(acceptor, an_arrival_says_who_knocked_for_where_at_which_door)
 {
     static const enum arrival_kind kinds[] = {ARRIVAL_OUTBOUND, ARRIVAL_PLAINTEXT};
+
     house_open(&house);
 
     for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
@@ -58,12 +59,11 @@ Test(acceptor, a_taken_port_is_named_and_leaves_nothing_open)
     cr_assert_eq(listener_open(house.world.loop, &loopback, NULL, NULL, NULL, &listener, &errnum),
                  0);
     taken = listener_addr(listener);
-    const struct acceptor_options options = {.outbound = loopback,
-                                             .inbound = loopback,
-                                             .tunnel = taken,
-                                             .tunnels = {.snapshot = &house.snapshot_now,
-                                                         .tls = &house.set_now,
-                                                         .trust = &house.trust}};
+    const struct acceptor_options options = {
+        .outbound = loopback,
+        .inbound = loopback,
+        .tunnel = taken,
+        .tunnels = {.snapshot = &house.snapshot_now, .tls = &house.set_now, .trust = &house.trust}};
     char addr[ADDR_TEXT_MAX];
 
     cr_expect_eq(acceptor_open(house.world.loop, &options, house.meter, NULL, NULL, &second, &why),

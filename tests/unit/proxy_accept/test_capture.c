@@ -1,4 +1,5 @@
-/* In a network namespace of its own; needs root or unprivileged user namespaces, and nft to look at what is there. */
+/* In a network namespace of its own; needs root or unprivileged user namespaces, and nft to look at
+ * what is there. */
 #include <criterion/criterion.h>
 #include <sched.h>
 #include <stdio.h>
@@ -220,7 +221,8 @@ Test(capture, a_refused_change_is_said_and_tried_again_with_the_next)
     cr_expect_eq(capture_update(capture, snapshot, &why), -ERR_SYSTEM);
     cr_expect_not_null(strstr(why.ptr, "nftables"), "%s", why.ptr);
     text_clear(&why);
-    cr_expect_eq(capture_update(capture, snapshot, &why), -ERR_SYSTEM, "it does not believe it was done");
+    cr_expect_eq(capture_update(capture, snapshot, &why), -ERR_SYSTEM,
+                 "it does not believe it was done");
 
     text_fini(&why);
     snapshot_free(snapshot);

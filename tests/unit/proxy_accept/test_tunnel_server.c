@@ -59,6 +59,7 @@ Test(tunnel_server, a_refusal_is_a_status_and_nothing_more)
         const char *status;
         int err;
     } rows[] = {{"401", -ERR_TUNNEL_DENIED}, {"503", -ERR_TUNNEL_UNAVAILABLE}};
+
     house_open(&house);
 
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
@@ -145,8 +146,8 @@ Test(tunnel_server, clients_that_cannot_prove_who_they_are_are_refused_and_count
 Test(tunnel_server, bytes_that_are_no_tls_end_the_session)
 {
     static const char *const words[] = {"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-                                        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\xff\xff"
-                                                                            "garbage"};
+                                        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                                        "\x16\x03\x01\xff\xff....."};
     house_open(&house);
     for (size_t i = 0; i < ARRAY_LEN(words) - 1; i++) {
         struct tap tap = {0};

@@ -52,15 +52,16 @@ Test(authorize, verdicts_name_the_policy_and_say_why)
          "connection closed due to policy rejection: explicitly denied by: shop/p", ""},
         {"a DENY for another", "spiffe://" WEB "2", POLICY_DENY, WEB, false, 0,
          "allowed: no allow policies", ""},
-        {"an ALLOW for it", "spiffe://" WEB, POLICY_ALLOW, WEB, false, 0, "allowed: allowed by: shop/p",
-         ""},
+        {"an ALLOW for it", "spiffe://" WEB, POLICY_ALLOW, WEB, false, 0,
+         "allowed: allowed by: shop/p", ""},
         {"an ALLOW for another", "spiffe://" WEB "2", POLICY_ALLOW, WEB, false, -ERR_DENIED,
          "connection closed due to policy rejection: allow policies exist, but none allowed", ""},
         {"plaintext has no principal", NULL, POLICY_ALLOW, WEB, false, -ERR_DENIED,
          "connection closed due to policy rejection: allow policies exist, but none allowed", ""},
-        {"an ALLOW for everybody", NULL, POLICY_ALLOW, NULL, false, 0, "allowed: allowed by: shop/p", ""},
-        {"a dry-run DENY", "spiffe://" WEB, POLICY_DENY, NULL, true, 0, "allowed: no allow policies",
-         "shop/p"},
+        {"an ALLOW for everybody", NULL, POLICY_ALLOW, NULL, false, 0,
+         "allowed: allowed by: shop/p", ""},
+        {"a dry-run DENY", "spiffe://" WEB, POLICY_DENY, NULL, true, 0,
+         "allowed: no allow policies", "shop/p"},
         {"a dry-run ALLOW", "spiffe://" WEB "2", POLICY_ALLOW, WEB, true, 0,
          "allowed: no allow policies", ""},
     };
@@ -71,8 +72,8 @@ Test(authorize, verdicts_name_the_policy_and_say_why)
         char text[256];
         begin(&snap);
         if (rows[i].action >= 0)
-            snap_policy(&snap, "p", (enum policy_action)rows[i].action, rows[i].principal)->dry_run =
-                rows[i].dry_run;
+            snap_policy(&snap, "p", (enum policy_action)rows[i].action, rows[i].principal)
+                ->dry_run = rows[i].dry_run;
 
         const struct verdict verdict = ask(&snap, rows[i].id, &snapshot);
 
@@ -123,7 +124,8 @@ Test(authorize, a_policy_that_is_referenced_but_missing_denies)
     const struct verdict verdict = ask(&snap, "spiffe://" WEB, &snapshot);
 
     cr_expect_eq(verdict.err, -ERR_DENIED);
-    cr_expect_not_null(strstr(verdict_text(&verdict, text, sizeof text), "is not there"), "%s", text);
+    cr_expect_not_null(strstr(verdict_text(&verdict, text, sizeof text), "is not there"), "%s",
+                       text);
     snapshot_free(snapshot);
     snap_fini(&snap);
 }

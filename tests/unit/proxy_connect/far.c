@@ -75,10 +75,8 @@ static void on_accept(void *owner, struct stream *tcp)
     struct far *far = owner;
     cr_assert_lt(far->n_accepted, FAR_TUNNELS_MAX);
     struct far_tunnel *tunnel = &far->tunnels[far->n_accepted++];
-    const struct tls_options options = {.role = TLS_SERVER,
-                                        .identity = far->identity,
-                                        .trust = &far->trust,
-                                        .timeout_ns = LONG_NS};
+    const struct tls_options options = {
+        .role = TLS_SERVER, .identity = far->identity, .trust = &far->trust, .timeout_ns = LONG_NS};
     tunnel->far = far;
     if (far->is_deaf)
         stream_set_owner(tcp, &tap_events, &far->streams[far->n_requests]),
@@ -91,10 +89,10 @@ void far_open(struct far *far, struct world *world)
 {
     struct addr any = {.ip = {4, {127, 0, 0, 1}}};
     int errnum;
-    *far = (struct far){
-        .world = world, .identity = world->b, .trust = world->trust, .status = "200"};
-    cr_assert_eq(
-        listener_open(world->loop, &any, NULL, on_accept, far, &far->listener, &errnum), 0);
+    *far =
+        (struct far){.world = world, .identity = world->b, .trust = world->trust, .status = "200"};
+    cr_assert_eq(listener_open(world->loop, &any, NULL, on_accept, far, &far->listener, &errnum),
+                 0);
 }
 
 void far_drain(struct far *far, unsigned tunnel)
@@ -155,8 +153,8 @@ void near_open(struct near *near, const struct connector_options *options)
     all.tunnel_port = listener_addr(near->far.listener).port;
     all.connect_ns = all.connect_ns ? all.connect_ns : LONG_NS;
     all.handshake_ns = all.handshake_ns ? all.handshake_ns : LONG_NS;
-    near->connector = connector_new(near->world.loop, &all, &near->set_now, &near->world.trust_now,
-                                    near->meter);
+    near->connector =
+        connector_new(near->world.loop, &all, &near->set_now, &near->world.trust_now, near->meter);
 }
 
 void near_close(struct near *near)
@@ -196,8 +194,8 @@ static void on_connect_done(void *owner, int err, const struct upstream *upstrea
     attempt->connect = NULL;
     if (err < 0 && attempt->n_again > 0) {
         attempt->n_again--;
-        attempt->connect = connect_start(attempt->near->connector, &attempt->request,
-                                         on_connect_done, attempt);
+        attempt->connect =
+            connect_start(attempt->near->connector, &attempt->request, on_connect_done, attempt);
         return;
     }
     attempt->is_done = true;
@@ -209,7 +207,8 @@ static void on_connect_done(void *owner, int err, const struct upstream *upstrea
     stream_resume(upstream->stream);
 }
 
-void attempt_start(struct attempt *attempt, struct near *near, const struct connect_request *request)
+void attempt_start(struct attempt *attempt, struct near *near,
+                   const struct connect_request *request)
 {
     attempt->near = near;
     attempt->request = *request;
@@ -237,8 +236,8 @@ static int bound_socket(struct sockaddr_in *out_sa)
 {
     socklen_t len = sizeof *out_sa;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    *out_sa = (struct sockaddr_in){.sin_family = AF_INET,
-                                   .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    *out_sa =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
     cr_assert_geq(fd, 0);
     cr_assert_eq(bind(fd, (struct sockaddr *)out_sa, sizeof *out_sa), 0);
     cr_assert_eq(getsockname(fd, (struct sockaddr *)out_sa, &len), 0);

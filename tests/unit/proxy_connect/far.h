@@ -1,6 +1,6 @@
 /*
- * far.h - the far side of tunnels, as a test wants it: real TCP, TLS and HTTP/2, with answers that the test chooses; and
- * the near side, a connector whose connects record how they ended.
+ * far.h - the far side of tunnels, as a test wants it: real TCP, TLS and HTTP/2, with answers that
+ * the test chooses; and the near side, a connector whose connects record how they ended.
  */
 #ifndef ISTHMUS_TESTS_UNIT_PROXY_CONNECT_FAR_H
 #define ISTHMUS_TESTS_UNIT_PROXY_CONNECT_FAR_H
@@ -70,7 +70,8 @@ void near_open(struct near *near, const struct connector_options *options);
 void near_close(struct near *near);
 /* To 127.0.0.1:8080 through a tunnel, expecting ID_B, with a lot of time. */
 struct connect_request near_request(void);
-void attempt_start(struct attempt *attempt, struct near *near, const struct connect_request *request);
+void attempt_start(struct attempt *attempt, struct near *near,
+                   const struct connect_request *request);
 /* It is done: true when it succeeded. */
 bool attempt_wait(struct attempt *attempt);
 /* Closes what it got. */
@@ -79,7 +80,8 @@ void attempt_end(struct attempt *attempt);
 bool far_has_requests(struct far *far, unsigned n);
 bool far_has_lost(struct far *far, unsigned n);
 
-/* An address on loopback where nobody listens; and one where a dial hangs (close *out_fds when done). */
+/* An address on loopback where nobody listens; and one where a dial hangs (close *out_fds when
+ * done). */
 struct addr dead_end(void);
 struct addr black_hole(int out_fds[4]);
 

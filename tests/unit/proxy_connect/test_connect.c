@@ -45,6 +45,7 @@ Test(connect, statuses_have_their_reasons)
         {"204", false, -ERR_TUNNEL_STATUS},      {"401", true, -ERR_TUNNEL_DENIED},
         {"503", true, -ERR_TUNNEL_UNAVAILABLE},
     };
+
     near_open(&near, NULL);
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -154,7 +155,8 @@ Test(connect, an_identity_that_never_comes_is_the_reason)
 
 Test(connect, may_be_cancelled_at_every_stage)
 {
-    /* Turns until: just asked, dialling, securing, up, answered; the far side answers nothing, so it never is. */
+    /* Turns until: just asked, dialling, securing, up, answered; the far side answers nothing, so
+     * it never is. */
     for (unsigned n_turns = 0; n_turns < 40; n_turns++) {
         near_open(&near, NULL);
         struct attempt attempt = {0};
@@ -265,8 +267,8 @@ Test(connect, a_port_that_drops_packets_may_be_a_network_policys)
     connector_free(near.connector);
     const struct connector_options options = {
         .tunnel_port = hole.port, .connect_ns = 300 * NS_PER_MS, .handshake_ns = LONG_NS};
-    near.connector = connector_new(near.world.loop, &options, &near.set_now,
-                                   &near.world.trust_now, near.meter);
+    near.connector =
+        connector_new(near.world.loop, &options, &near.set_now, &near.world.trust_now, near.meter);
     static const uint64_t timeouts_ns[] = {100 * NS_PER_MS, 300 * NS_PER_MS, LONG_NS};
 
     for (size_t i = 0; i < ARRAY_LEN(timeouts_ns); i++) {
@@ -303,6 +305,7 @@ Test(connect, plainly_it_reaches_refuses_and_times_out)
     const struct addr hole = black_hole(fds), nobody = dead_end();
     near_open(&near, NULL);
     near.far.is_deaf = true; /* a plain TCP server */
+
     const struct {
         struct addr addr;
         int err;

@@ -36,7 +36,8 @@ Test(recheck, a_policy_that_now_denies_cuts_the_live_flow)
         cr_expect(tap_failed(town.world.loop, &town.served[0]));
         finish(&call);
 
-        cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "connection closed due to policy change"));
+        cr_expect(
+            LOGGED(&town, "\"why\":\"denied_late\"", "connection closed due to policy change"));
         town_close(&town);
     }
 }
@@ -149,7 +150,7 @@ Test(recheck, a_retry_leaves_no_trace_of_the_tunnel_that_was_tried_first)
     struct town_call call;
     town_open(&town);
     snap_drop(&town.snap, "pay-1");
-    town_pay(&town, "pay-2", "n2", PAY2);                         /* nobody listens */
+    town_pay(&town, "pay-2", "n2", PAY2);                                /* nobody listens */
     struct model_workload *plain = town_pay(&town, "pay-1", "n9", PAY1); /* outside the mesh */
     plain->speaks_hbone = false;
     plain->cluster = STR("east"); /* farther */

@@ -29,8 +29,9 @@ Test(refusals, a_policy_of_the_destination_denies_and_both_sides_say_so)
 
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"tunnel_denied\"",
                      "http status: 401 Unauthorized"));
-    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\"",
-                     "connection closed due to policy rejection: explicitly denied by: shop/nobody"));
+    cr_expect(
+        LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\"",
+               "connection closed due to policy rejection: explicitly denied by: shop/nobody"));
     cr_expect_eq(town.n_served, 0);
     cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 0, "what is denied is not asked elsewhere");
     town_close(&town);
@@ -117,8 +118,10 @@ Test(refusals, of_what_is_called_and_by_whom)
         {"a port the VIP has not", ARRIVAL_OUTBOUND, CART, VIP, 6380, "\"why\":\"no_such_port\""},
         {"a pod that is not here", ARRIVAL_PLAINTEXT, CART, PAY1, 0,
          "\"why\":\"unknown_destination\""},
-        {"our plaintext port", ARRIVAL_PLAINTEXT, "192.0.2.1", CART, 15006, "\"why\":\"self_call\""},
+        {"our plaintext port", ARRIVAL_PLAINTEXT, "192.0.2.1", CART, 15006,
+         "\"why\":\"self_call\""},
     };
+
     town_open(&town);
     town_service(&town);
     town_learn(&town);
@@ -182,7 +185,8 @@ Test(refusals, plaintext_is_nobodys_call_and_policy_decides)
     call_start(&call, &town.n2, ARRIVAL_PLAINTEXT, CART, PAY1, town.port);
     cr_expect(call_echoes(&call, 1));
     finish(&call);
-    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"mtls\":false", "\"src.workload\":\"cart\""));
+    cr_expect(
+        LOGGED(&town, "\"direction\":\"inbound\"", "\"mtls\":false", "\"src.workload\":\"cart\""));
     cr_expect_not(str_contains(text_str(&town.log), STR("src.identity")), "it proved none");
 
     snap_policy(&town.snap, "cart-only", POLICY_ALLOW, "west.example/ns/shop/sa/cart");
@@ -194,7 +198,8 @@ Test(refusals, plaintext_is_nobodys_call_and_policy_decides)
     town_close(&town);
 }
 
-/* ---- a peer that speaks HBONE by hand --------------------------------------------------------------------------- */
+/* ---- a peer that speaks HBONE by hand
+ * --------------------------------------------------------------------------- */
 
 struct hand {
     struct side side;
@@ -293,6 +298,7 @@ static void hand_close(struct hand *hand)
 Test(refusals, statuses_of_the_tunnel_are_ztunnels)
 {
     char self[32];
+
     const struct {
         const char *authority, *status, *why;
     } rows[] = {

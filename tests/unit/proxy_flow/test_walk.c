@@ -41,7 +41,8 @@ Test(walk, a_pod_reaches_a_service_on_another_node_under_its_identity)
                      "\"src.identity\":\"" ID_A "\"", "\"dst.workload\":\"pay-1\"",
                      "\"bytes_sent\":22,\"bytes_recv\":11"));
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"",
-                     "\"dst.service\":\"store.shop.svc.clusterset.local\"", "\"dst.hbone_addr\":\"" PAY1));
+                     "\"dst.service\":\"store.shop.svc.clusterset.local\"",
+                     "\"dst.hbone_addr\":\"" PAY1));
     cr_expect(LOGGED(&town, "\"direction\":\"inbound\"",
                      "\"dst.service\":\"store.shop.svc.clusterset.local\""));
     struct text page = {0};
@@ -110,15 +111,18 @@ Test(walk, an_endpoint_that_refuses_is_passed_over_for_another)
     town_pay(&town, "pay-2", "n2", PAY2);
     town_service(&town);
     town_learn(&town);
+    const uint64_t started_ns = clock_mono_ns();
 
-    for (unsigned i = 1; i <= 10; i++) {
+    for (unsigned i = 1; i <= 20; i++) {
         struct town_call call;
         call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
         cr_expect(call_echoes(&call, i), "call %u", i);
         finish(&call);
     }
 
-    cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 1, "the suspect is not asked again");
+    const uint64_t rests = (clock_mono_ns() - started_ns) / SUSPECT_MIN_NS;
+    const uint64_t n_retries = (uint64_t)meter_total(METRIC_CONNECT_RETRIES);
+    cr_expect(n_retries >= 1 && n_retries <= 1 + rests, "the suspect is not asked again at once");
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2"));
     town_close(&town);
 }
@@ -191,7 +195,7 @@ Test(walk, a_silent_endpoint_costs_little_while_another_is_left)
     town_service(&town);
     town_learn(&town);
     dig_hole(PAY2, town.port);
-    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 50 * NS_PER_MS});
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 500 * NS_PER_MS});
     const uint64_t started_ns = clock_mono_ns();
 
     for (unsigned i = 1; i <= 6; i++) {
@@ -200,7 +204,7 @@ Test(walk, a_silent_endpoint_costs_little_while_another_is_left)
         finish(&call);
     }
 
-    cr_expect_lt(clock_mono_ns() - started_ns, NS_PER_SEC);
+    cr_expect_lt(clock_mono_ns() - started_ns, LONG_NS / 2);
     fill_hole();
     town_close(&town);
 }
@@ -215,8 +219,8 @@ Test(walk, endpoints_that_are_not_ready_do_not_cut_the_time_of_the_one_that_is)
     town_service(&town);
     town_learn(&town);
     dig_hole(PAY2, town.port);
-    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 20 * NS_PER_MS,
-                                               .connect_ns = 300 * NS_PER_MS});
+    town_walk(&town.n1,
+              &(struct walk_options){.attempt_ns = 20 * NS_PER_MS, .connect_ns = 300 * NS_PER_MS});
     const uint64_t started_ns = clock_mono_ns();
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
@@ -285,7 +289,7 @@ Test(walk, a_flow_on_which_nothing_moves_ends_with_the_idle_timeout)
 {
     struct town_call call;
     town_open(&town);
-    town_walk(&town.n1, &(struct walk_options){.idle_ns = 60 * NS_PER_MS});
+    town_walk(&town.n1, &(struct walk_options){.idle_ns = 500 * NS_PER_MS});
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
     cr_assert(call_echoes(&call, 1));
 

@@ -58,8 +58,8 @@ static void open_node(struct town *town, struct town_node *node, const char *nam
     node->name = name;
     node->memory = memory_new();
     node->traffic = traffic_new();
-    node->connector = connector_new(town->world.loop, &options, &town->set_now, &town->trust,
-                                    town->meter);
+    node->connector =
+        connector_new(town->world.loop, &options, &town->set_now, &town->trust, town->meter);
     town_walk(node, &(struct walk_options){0});
 }
 
@@ -122,8 +122,8 @@ static void open_app(struct town *town)
 {
     const struct addr addr = {ip_of(PAY1), 0};
     int errnum;
-    cr_assert_eq(
-        listener_open(town->world.loop, &addr, NULL, on_served, town, &town->app, &errnum), 0);
+    cr_assert_eq(listener_open(town->world.loop, &addr, NULL, on_served, town, &town->app, &errnum),
+                 0);
     town->port = listener_addr(town->app).port;
 }
 

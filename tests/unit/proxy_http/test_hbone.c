@@ -69,6 +69,7 @@ Test(hbone, ztunnels_baggage_is_read)
         {",,,,", "", "", ""},
         {"====", "", "", ""},
     };
+
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct hbone_labels labels;
         memset(&labels, 0xff, sizeof labels);
@@ -112,6 +113,7 @@ Test(hbone, forwarded_is_read_whatever_its_form)
         {",for=\"10.0.0.1:1\"", NULL, ""},
         {"", NULL, ""},
     };
+
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct addr client;
         struct str host;

@@ -82,9 +82,8 @@ Test(identify, a_claimed_address_is_believed_only_of_a_workload_with_that_identi
         struct principal principal;
         const struct ip peer = ip_of(rows[i].peer), expected = ip_of(rows[i].ip);
         const struct ip claimed = rows[i].claimed ? ip_of(rows[i].claimed) : (struct ip){0};
-        cr_assert_eq(
-            identify_svid(snapshot, str_from(rows[i].id), &peer, &claimed, &principal), 0, "%s",
-            rows[i].what);
+        cr_assert_eq(identify_svid(snapshot, str_from(rows[i].id), &peer, &claimed, &principal), 0,
+                     "%s", rows[i].what);
         cr_expect(str_eq(principal.id, str_from(rows[i].id)), "%s", rows[i].what);
         cr_expect(ip_eq(&principal.ip, &expected), "%s", rows[i].what);
         cr_expect_eq(principal.workload != NULL, rows[i].workload != NULL, "%s", rows[i].what);
@@ -110,8 +109,8 @@ Test(identify, an_id_of_no_workload_has_a_principal_but_no_namespace)
 
 Test(identify, what_is_no_spiffe_id_is_refused)
 {
-    static const char *const ids[] = {"", "web", "https://west.example/ns/shop/sa/web",
-                                      "spiffe://", "spiffe://west.example/ns//sa/web"};
+    static const char *const ids[] = {"", "web", "https://west.example/ns/shop/sa/web", "spiffe://",
+                                      "spiffe://west.example/ns//sa/web"};
     struct snapshot *snapshot = some_pods();
     const struct ip peer = ip_of("10.0.0.1"), none = {0};
 

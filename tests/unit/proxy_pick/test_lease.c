@@ -65,8 +65,8 @@ static void few_fini(struct few *few)
 static uint64_t draw_at(struct few *few, uint64_t now_ns, bool allow_unhealthy)
 {
     struct lease lease;
-    const int err = lease_cut(few->memory, &few->set, allow_unhealthy, &few->tried, now_ns,
-                              &few->rng, &lease);
+    const int err =
+        lease_cut(few->memory, &few->set, allow_unhealthy, &few->tried, now_ns, &few->rng, &lease);
     if (err < 0) {
         cr_assert_eq(err, -ERR_NO_HEALTHY_UPSTREAM);
         return 0;
@@ -157,8 +157,8 @@ Test(lease, p2c_keeps_a_thousand_flows_level)
     for (int i = 0; i < 1000; i++)
         cr_assert_eq(lease_cut(few.memory, &few.set, false, NULL, 1, &few.rng, &leases[i]), 0);
     for (uint64_t key = 1; key <= 10; key++)
-        cr_expect(memory_flows(few.memory, key) >= 95 && memory_flows(few.memory, key) <= 105,
-                  "%u", memory_flows(few.memory, key));
+        cr_expect(memory_flows(few.memory, key) >= 95 && memory_flows(few.memory, key) <= 105, "%u",
+                  memory_flows(few.memory, key));
 
     for (int i = 0; i < 1000; i++)
         lease_return(few.memory, &leases[i], LEASE_SERVED, 1);

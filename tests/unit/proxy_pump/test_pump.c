@@ -201,7 +201,7 @@ Test(pump, a_byte_either_way_keeps_it_alive)
 {
     struct middle m;
     const uint64_t started_ns = clock_mono_ns();
-    middle_open(&m, 100 * NS_PER_MS, SEC * 60);
+    middle_open(&m, 400 * NS_PER_MS, SEC * 60);
     struct feeder feeder = {.m = &m, .n_left = 10};
     timer_start(m.loop, &feeder.timer, 1, feed_again);
 
@@ -210,7 +210,7 @@ Test(pump, a_byte_either_way_keeps_it_alive)
 
     cr_expect_eq(m.totals.err, -ERR_IDLE_TIMEOUT);
     cr_expect_eq(m.totals.received + m.totals.sent, 10);
-    cr_expect_geq(clock_mono_ns() - started_ns, 270 * NS_PER_MS);
+    cr_expect_geq(clock_mono_ns() - started_ns, 570 * NS_PER_MS);
     middle_close(&m);
 }
 
@@ -234,7 +234,7 @@ Test(pump, a_reader_that_is_slow_but_reads_is_not_idle)
     struct middle m;
     char *block = mem_alloc(65536);
     memset(block, 'x', 65536);
-    middle_open(&m, 150 * NS_PER_MS, SEC * 60);
+    middle_open(&m, 300 * NS_PER_MS, SEC * 60);
     fake_hold(m.server);
     for (int i = 0; i < 4; i++)
         fake_feed(m.client, block, 65536);
@@ -244,8 +244,8 @@ Test(pump, a_reader_that_is_slow_but_reads_is_not_idle)
     /* A bit of the queue leaves now and then, never so much that it drains to its low mark. */
     for (int i = 0; i < 6; i++) {
         bool ignored;
-        const uint64_t until_ns = started_ns + (uint64_t)(i + 1) * 50 * NS_PER_MS;
-        if (m.server->queue.bytes > 65536 && i % 3 == 0)
+        const uint64_t until_ns = started_ns + (uint64_t)(i + 1) * 100 * NS_PER_MS;
+        if (m.server->queue.bytes > 65536 && i % 2 == 0)
             slice_release(buf_shift(&m.server->queue, &ignored));
         while (clock_mono_ns() < until_ns && !m.is_done)
             run_until_set(m.loop, &m.is_done, 10);
@@ -331,7 +331,8 @@ Test(pump, cutting_tells_nobody_and_may_be_done_again)
     middle_close(&m);
 }
 
-/* ---- cuts from inside callbacks: the owner of the other end acts while the pump is at work ------------------------ */
+/* ---- cuts from inside callbacks: the owner of the other end acts while the pump is at work
+ * ------------------------ */
 
 struct nested {
     struct middle m;

@@ -14,7 +14,8 @@ static struct addr addr_of(const char *text)
     return addr;
 }
 
-/* web is here (both families), db elsewhere (IPv4 only); the service "store" is served by db, "local" by web. */
+/* web is here (both families), db elsewhere (IPv4 only); the service "store" is served by db,
+ * "local" by web. */
 static struct snapshot *some_mesh(void)
 {
     struct snap snap;

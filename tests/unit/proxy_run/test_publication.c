@@ -19,7 +19,8 @@ static void free_object(void *object)
     mem_free(object);
 }
 
-/* Workers that live in the control thread's loop; they keep the newest delivery and return the one before. */
+/* Workers that live in the control thread's loop; they keep the newest delivery and return the one
+ * before. */
 struct reader {
     struct mailbox *mailbox;
     struct delivery *held;

@@ -87,7 +87,8 @@ static void start(void)
 static void tell_snapshot(void)
 {
     publication_release(snapshots);
-    snapshots = publish(snap_build(&snap), free_snapshot, &inbox, 1, control, worker_deliver_snapshot);
+    snapshots =
+        publish(snap_build(&snap), free_snapshot, &inbox, 1, control, worker_deliver_snapshot);
 }
 
 static void tell_set(void)
