@@ -32,6 +32,7 @@ struct xds_client {
     struct h2 *h2;          /* NULL while the channel is down */
     struct grpc_call *call; /* NULL while there is no stream */
     bool is_connected;
+    bool has_news; /* the owner was not told of a change yet, since more of it was to follow */
     bool is_unsaved;
     bool save_failed; /* the last time: told once */
     uint64_t retry_ns;
@@ -129,6 +130,11 @@ static void stream_ended(struct xds_client *client)
 {
     client->call = NULL;
     count(client, METRIC_XDS_TERMINATIONS, 1);
+    /* What was to follow may never come: a part of a change is better than none. */
+    if (client->has_news && delta_client_is_synced(client->delta)) {
+        client->has_news = false;
+        note_change(client);
+    }
     if (client->h2)
         retry_later(client);
     set_connected(client, false);
@@ -161,8 +167,11 @@ static void take_outcome(struct xds_client *client, struct delta_outcome *outcom
                  log_u64("refused", outcome->n_refused), log_str("why", text_str(&outcome->why)));
     }
     text_fini(&outcome->why);
-    if (outcome->changed || delta_client_is_synced(client->delta) != was_synced)
-        note_change(client);
+    client->has_news |= outcome->changed || delta_client_is_synced(client->delta) != was_synced;
+    if (!client->has_news || outcome->more_follows)
+        return;
+    client->has_news = false;
+    note_change(client);
 }
 
 static void on_message(void *owner, struct str bytes)

@@ -4,7 +4,8 @@
  * The client half keeps what it holds of each type, answers every response with exactly one ACK or
  * NACK, applies the good resources of a refused response and remembers the bad ones as not held.
  * The server half sends what changed since the stream's last send, one response of a type in flight
- * at a time, at most DELTA_RESPONSE_BYTES each.
+ * at a time, at most DELTA_RESPONSE_BYTES each. Large changes come in several responses, all but the
+ * last of which say that more follows: half of a cluster is not its state.
  *
  * Source: xDS protocol, "Incremental xDS"; envoy.service.discovery.v3.
  * Thread: one. Units: bytes.
@@ -43,6 +44,7 @@ void delta_client_connected(struct delta_client *client,
 struct delta_outcome {
     bool changed; /* what is held changed */
     bool nacked;
+    bool more_follows; /* the next response belongs to the same change */
     enum xds_type type;
     size_t n_applied, n_refused, n_removed;
     struct text why; /* of the NACK; the caller text_fini()s it */
@@ -57,8 +59,8 @@ MUST_USE int delta_client_receive(struct delta_client *client, struct str messag
 /* Every resource held; start with *idx 0. */
 const struct delta_resource *delta_client_next(const struct delta_client *client, size_t *idx);
 size_t delta_client_count(const struct delta_client *client);
-/* True when a response of every subscribed type was received since the start, or a state was
- * loaded. */
+/* True when everything there was of every subscribed type was received since the start, or a state
+ * was loaded. */
 bool delta_client_is_synced(const struct delta_client *client);
 /* Forgets everything held (a peer's lease ran out). */
 void delta_client_clear(struct delta_client *client);

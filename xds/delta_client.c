@@ -25,7 +25,7 @@ struct delta_client {
     struct arena arena;
     struct str node_id, cluster;
     bool subscribed[XDS_TYPES];
-    bool answered[XDS_TYPES]; /* a response was received */
+    bool answered[XDS_TYPES]; /* a response was received after which no more followed */
     bool is_loaded;
     struct held held;
 };
@@ -284,7 +284,8 @@ int delta_client_receive(struct delta_client *client, struct str message,
     if (xds_type_of_url(str_from(receipt.response->type_url), &receipt.outcome.type) &&
         client->subscribed[receipt.outcome.type]) {
         apply(&receipt);
-        client->answered[receipt.outcome.type] = true;
+        receipt.outcome.more_follows = receipt.response->isthmus_more_follows;
+        client->answered[receipt.outcome.type] |= !receipt.outcome.more_follows;
         send_answer(receipt.response, &receipt.outcome, send, owner);
     }
     arena_fini(&arena);

@@ -132,6 +132,7 @@ struct draft { /* a response that is being filled */
     char **removed;
     size_t n_items, cap_items, n_removed, cap_removed;
     size_t bytes;
+    bool more_follows; /* it was full before everything was in */
     uint64_t id;
 };
 
@@ -287,6 +288,7 @@ static void send_draft(struct draft *draft, delta_send send, void *owner)
     response.n_removed_resources = draft->n_removed;
     response.type_url = wire_text(&draft->arena, str_from(draft->type_url));
     response.nonce = sub->nonce;
+    response.isthmus_more_follows = draft->more_follows;
     wire_pack(&response.base, &message);
     sub->in_flight = true;
     sub->owes_first = false;
@@ -308,8 +310,7 @@ static void send_due(struct delta_server *server, enum xds_type type, delta_send
     if (!sub->has_begun || sub->in_flight)
         return;
     draft.id = ++server->set->response;
-    if (add_due(&draft) && add_changes(&draft))
-        (void)add_gone(&draft);
+    draft.more_follows = !(add_due(&draft) && add_changes(&draft) && add_gone(&draft));
     if (draft.n_items || draft.n_removed || sub->owes_first)
         send_draft(&draft, send, owner);
     server->reader.passed_seq[type] =

@@ -70,6 +70,7 @@ struct pair {
     struct delta_client *client;
     struct queue to_server, to_client;
     size_t n_responses, n_nacked, n_changes, max_bytes;
+    size_t n_unfinished; /* responses after which more followed */
 };
 
 static struct pair *pair_new(const bool types[XDS_TYPES])
@@ -97,6 +98,9 @@ static void client_takes(struct pair *pair, struct str message)
     pair->n_responses++;
     pair->n_nacked += outcome.nacked;
     pair->n_changes += outcome.changed;
+    pair->n_unfinished += outcome.more_follows;
+    if (outcome.more_follows && pair->n_unfinished == pair->n_responses)
+        cr_assert_not(delta_client_is_synced(pair->client), "a part is not everything");
     if (message.len > pair->max_bytes)
         pair->max_bytes = message.len;
     text_fini(&outcome.why);
@@ -280,6 +284,21 @@ Test(delta, large_states_come_in_bounded_pieces)
     cr_assert_leq(pair->max_bytes, DELTA_RESPONSE_BYTES);
     cr_assert_gt(pair->max_bytes, DELTA_RESPONSE_BYTES / 2);
     cr_assert_gt(pair->n_responses, 3);
+    pair_free(pair);
+}
+
+Test(delta, a_client_is_synced_when_the_last_piece_is_there)
+{
+    static const bool one_type[XDS_TYPES] = {[XDS_ADDRESS] = true};
+    struct pair *pair = pair_new(one_type);
+    const size_t n = 30000;
+
+    publish(pair, pods(n), n);
+    stream_up(pair);
+
+    cr_assert_gt(pair->n_responses, 2);
+    cr_assert_eq(pair->n_unfinished, pair->n_responses - 1, "all but the last say that more comes");
+    cr_assert(delta_client_is_synced(pair->client));
     pair_free(pair);
 }
 
