@@ -17,8 +17,9 @@ struct tunnel_server {
     struct meter *meter;
     void (*on_arrival)(void *owner, struct arrival *arrival);
     void *owner;
-    struct list sessions;
-    size_t n_sessions;
+    struct list sessions;  /* proven, HTTP/2 is spoken */
+    struct list unproven;  /* in their handshake, the oldest first */
+    size_t n_sessions, n_unproven;
     bool is_draining;
 };
 
@@ -29,6 +30,7 @@ struct session {
     struct tls_handshake *handshake;
     const struct tls_peer *tls; /* borrowed from the stream below h2 */
     struct h2 *h2;
+    struct timer idle;
 };
 
 static void free_session(void *ptr)
@@ -39,9 +41,12 @@ static void free_session(void *ptr)
 static void end_session(struct session *session, int err)
 {
     struct tunnel_server *server = session->server;
+    timer_stop(&session->idle);
     if (session->handshake)
         tls_handshake_cancel(session->handshake);
     session->handshake = NULL;
+    if (!session->h2)
+        server->n_unproven--;
     if (session->h2)
         h2_close(session->h2, err);
     session->h2 = NULL;
@@ -62,6 +67,7 @@ static void on_request(void *owner, struct stream *stream, const struct h2_head 
 {
     struct session *session = owner;
     struct tunnel_server *server = session->server;
+    timer_stop(&session->idle);
     struct arrival *arrival =
         arrival_new(ARRIVAL_TUNNEL, stream, &session->peer, &session->dialled);
     struct arena *arena = &arrival->arena;
@@ -76,6 +82,26 @@ static void on_request(void *owner, struct stream *stream, const struct h2_head 
     server->on_arrival(server->owner, arrival);
 }
 
+static void on_idle(struct timer *timer)
+{
+    struct session *session = container_of(timer, struct session, idle);
+    h2_drain(session->h2);
+    end_session(session, 0);
+}
+
+static void watch_idleness(struct session *session)
+{
+    if (h2_open_streams(session->h2) > 0)
+        timer_stop(&session->idle);
+    else if (!timer_is_running(&session->idle))
+        timer_start(session->server->loop, &session->idle, SESSION_IDLE_NS, on_idle);
+}
+
+static void on_capacity(void *owner)
+{
+    watch_idleness(owner);
+}
+
 static void on_dead(void *owner, int err, struct str why)
 {
     struct session *session = owner;
@@ -86,6 +112,7 @@ static void on_dead(void *owner, int err, struct str why)
 
 static const struct h2_events session_events = {
     .on_request = on_request,
+    .on_capacity = on_capacity,
     .on_dead = on_dead,
 };
 
@@ -101,8 +128,12 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
         return;
     }
     static const struct h2_options options = {.max_concurrent_streams = SESSION_STREAMS_MAX};
+    list_remove(&session->link);
+    list_push_back(&server->sessions, &session->link);
+    server->n_unproven--;
     session->tls = tls_peer(stream);
     session->h2 = h2_server_new(server->loop, stream, &options, &session_events, session);
+    watch_idleness(session);
     if (server->is_draining)
         h2_drain(session->h2);
 }
@@ -131,8 +162,9 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
     session->server = server;
     session->peer = tcp_remote(tcp);
     session->dialled = tcp_local(tcp);
-    list_push_back(&server->sessions, &session->link);
+    list_push_back(&server->unproven, &session->link);
     server->n_sessions++;
+    server->n_unproven++;
     meter_add(server->meter, METRIC_TUNNEL_SESSIONS_OPEN, 1);
     const struct tls_options options = {
         .role = TLS_SERVER,
@@ -141,6 +173,16 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
         .timeout_ns = server->options.handshake_ns,
     };
     session->handshake = tls_handshake(server->loop, tcp, &options, on_secured, session);
+}
+
+/* The oldest handshake makes room: who is slowest to prove itself goes first. */
+static void displace_unproven(struct tunnel_server *server)
+{
+    if (server->n_unproven < SESSIONS_UNPROVEN_MAX)
+        return;
+    struct session *oldest = list_entry(server->unproven.next, struct session, link);
+    log_refusal(&oldest->peer, &oldest->dialled, -ERR_OVERLOAD, STR("too many handshakes"));
+    end_session(oldest, -ERR_OVERLOAD);
 }
 
 void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
@@ -155,17 +197,24 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
         stream_close(tcp, err);
         return;
     }
+    displace_unproven(server);
     start_session(server, tcp, identity);
 }
 
-void tunnel_server_recheck(struct tunnel_server *server)
+static void recheck(struct tunnel_server *server, struct list *sessions)
 {
     struct tls_identity *identity;
-    list_foreach(it, &server->sessions) {
+    list_foreach(it, sessions) {
         struct session *session = list_entry(it, struct session, link);
         if (find_identity(server, &session->dialled.ip, &identity) == -ERR_UNKNOWN_DESTINATION)
             end_session(session, -ERR_WORKLOAD_GONE);
     }
+}
+
+void tunnel_server_recheck(struct tunnel_server *server)
+{
+    recheck(server, &server->unproven);
+    recheck(server, &server->sessions);
 }
 
 void tunnel_server_drain(struct tunnel_server *server)
@@ -173,8 +222,7 @@ void tunnel_server_drain(struct tunnel_server *server)
     server->is_draining = true;
     list_foreach(it, &server->sessions) {
         struct session *session = list_entry(it, struct session, link);
-        if (session->h2)
-            h2_drain(session->h2);
+        h2_drain(session->h2);
     }
 }
 
@@ -196,11 +244,14 @@ struct tunnel_server *tunnel_server_new(struct loop *loop,
     server->on_arrival = on_arrival;
     server->owner = owner;
     list_init(&server->sessions);
+    list_init(&server->unproven);
     return server;
 }
 
 void tunnel_server_free(struct tunnel_server *server)
 {
+    list_foreach(it, &server->unproven)
+        end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
     list_foreach(it, &server->sessions)
         end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
     mem_free(server);

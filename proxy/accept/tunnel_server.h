@@ -8,7 +8,9 @@
  *      └──► handshake ──fails──► refused, logged, counted
  *               └──► HTTP/2 session ──CONNECT──► arrival, ...  ──GOAWAY, silence, error──► gone
  *
- * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each.
+ * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each; SESSIONS_UNPROVEN_MAX in their handshake, beyond which the
+ * oldest of those goes, so that a flood of half-open ones displaces itself; a session without streams ends after
+ * SESSION_IDLE_NS, twice what clients keep an idle tunnel.
  * Owner: the acceptor. Thread: the worker's loop.
  */
 #ifndef ISTHMUS_ACCEPT_TUNNEL_SERVER_H
@@ -22,6 +24,8 @@
 
 #define SESSIONS_MAX        20000
 #define SESSION_STREAMS_MAX 1000
+#define SESSIONS_UNPROVEN_MAX 1000
+#define SESSION_IDLE_NS     (UINT64_C(600) * 1000000000)
 
 struct tunnel_server;
 

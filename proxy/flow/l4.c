@@ -215,6 +215,16 @@ static void on_connect_failed(struct flow *flow, int err, struct str why)
     text_fini(&detail);
 }
 
+/* The caller's node, which may know nothing of our pod, is told whom it reached. */
+static void accept_arrival(struct flow *flow)
+{
+    const struct workload *workload =
+        snapshot_workload_by_ip(snapshot_of(flow), &flow->judged.destination.ip);
+    const struct str baggage =
+        workload ? hbone_baggage(&flow->arena, workload) : (struct str){0};
+    arrival_answer(flow->arrival, "200", baggage, false);
+}
+
 static void on_connected(void *owner, int err, const struct upstream *upstream, struct str why)
 {
     struct flow *flow = owner;
@@ -233,7 +243,7 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
     }
     record_open(&flow->record, flow->walk->tools.traffic);
     if (flow->arrival->kind == ARRIVAL_TUNNEL)
-        arrival_answer(flow->arrival, "200", (struct str){0}, false);
+        accept_arrival(flow);
     struct stream *client = arrival_take_stream(flow->arrival);
     arrival_free(flow->arrival, 0);
     flow->arrival = NULL;
