@@ -42,8 +42,9 @@ class Process:
         self.stopped = False
         try:
             with open(self.out_path, "ab") as out, open(self.err_path, "ab") as err:
+                # A session of its own: ctrl-C, and the end of the terminal of a lab that stays up, are for the lab.
                 self.popen = subprocess.Popen(argv, stdin=stdin or subprocess.DEVNULL, stdout=out,
-                                              stderr=err, env=env)
+                                              stderr=err, env=env, start_new_session=True)
         except OSError as error:
             raise LabError(f"cannot start {name}: {error}") from None
 
