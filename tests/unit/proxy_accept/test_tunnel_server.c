@@ -228,3 +228,25 @@ Test(tunnel_server, closing_ends_sessions_in_every_state)
         house_close(&house);
     }
 }
+
+Test(tunnel_server, a_flood_of_half_open_ones_displaces_its_own_oldest_and_not_who_has_proven_itself)
+{
+    static struct tap taps[SESSIONS_UNPROVEN_MAX + 1];
+    struct caller caller = {0};
+    house_open(&house);
+    caller_start(&caller, &house, "127.0.0.1:8080");
+    cr_assert(house_has(&house, 1));
+
+    for (size_t i = 0; i < ARRAY_LEN(taps); i++)
+        house_dial(&house, ARRIVAL_TUNNEL, &taps[i]);
+
+    cr_expect(tap_failed(loop(), &taps[0]));
+    cr_assert(sessions_become(1 + SESSIONS_UNPROVEN_MAX));
+    cr_expect_not(taps[1].err);
+    arrival_answer(house.arrivals[0], "200", (struct str){0}, false);
+    cr_expect(caller_wait(&caller));
+    for (size_t i = 0; i < ARRAY_LEN(taps); i++)
+        tap_free(&taps[i]);
+    caller_end(&caller);
+    house_close(&house);
+}
