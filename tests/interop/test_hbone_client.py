@@ -55,13 +55,14 @@ class HboneClient(Story):
         cls.east, cls.west = Authority.of(town.east), Authority.of(town.west)
         cls.buyer = cls.east.issue("spiffe://east.example/ns/shop/sa/buyer")
         cls.target = f"{cls.till.v4}:{TILL_POD_PORT}"
-        # The SVIDs of the till come after the node is ready; a tunnel before that would be refused.
-        wait_until("the identity of the till", cls.has_identity, timeout_s=20)
+        # The till's SVID and the roots of the other cluster come when the node is ready already.
+        for credentials in (cls.buyer, cls.west.issue("spiffe://west.example/ns/shop/sa/buyer")):
+            wait_until("a tunnel", lambda credentials=credentials: cls.lets_in(credentials), timeout_s=20)
 
     @classmethod
-    def has_identity(cls):
+    def lets_in(cls, credentials):
         try:
-            cls.open(cls.buyer).close()
+            cls.open(credentials).close()
             return True
         except (OSError, LabTimeout):
             return False
