@@ -1,8 +1,9 @@
 /*
  * bundle.h - trust: a map from trust domain to the roots of that domain, never one pool of roots.
  *
- * A struct trust is one immutable generation of the map; a change makes a new one (trust_with()). Both are counted with
- * atomics inside OpenSSL's objects only: struct trust itself belongs to whoever published it (see svid.h's Thread line).
+ * A struct trust is one immutable generation of the map; a change makes a new one (trust_with()).
+ * Both are counted with atomics inside OpenSSL's objects only: struct trust itself belongs to
+ * whoever published it (see svid.h's Thread line).
  *
  * Source: SPIFFE Trust Domain and Bundle, sections 3 and 4.
  * Owner:  trust_ref()/trust_unref() by the control thread; workers read a published one.
@@ -16,15 +17,15 @@
 #include "proxy/base/map.h"
 #include "proxy/base/text.h"
 
-#define BUNDLE_ROOTS_MAX 32
+#define BUNDLE_ROOTS_MAX  32
 #define TRUST_DOMAINS_MAX 1024
 
 struct bundle {
     struct str trust_domain;
-    X509_STORE *store;      /* exactly the roots below */
-    STACK_OF(X509) *roots;
-    struct str pem;         /* the roots as PEM, in order, as it travels and is stored */
-    int64_t not_after_ns;   /* of the root that lives longest */
+    X509_STORE *store; /* exactly the roots below */
+    STACK_OF(X509) * roots;
+    struct str pem;       /* the roots as PEM, in order, as it travels and is stored */
+    int64_t not_after_ns; /* of the root that lives longest */
 };
 
 struct trust {
@@ -33,15 +34,16 @@ struct trust {
     struct map bundles; /* trust domain -> struct bundle */
 };
 
-/* Checks that pem holds 1 to BUNDLE_ROOTS_MAX CA certificates (CA:true, keyCertSign, no SPIFFE path) and nothing
- * else. 0 or -ERR_INVALID with the reason in *why. */
+/* Checks that pem holds 1 to BUNDLE_ROOTS_MAX CA certificates (CA:true, keyCertSign, no SPIFFE
+ * path) and nothing else. 0 or -ERR_INVALID with the reason in *why. */
 MUST_USE int bundle_check(struct str pem, struct text *why);
 
 struct trust *trust_new(void);
 struct trust *trust_ref(struct trust *trust);
 void trust_unref(struct trust *trust);
-/* A new generation: as trust, with the domain's roots replaced (pem not empty) or the domain removed (pem empty).
- * 0, or -ERR_INVALID / -ERR_LIMIT with the reason in *why and nothing changed. */
+/* A new generation: as trust, with the domain's roots replaced (pem not empty) or the domain
+ * removed (pem empty). 0, or -ERR_INVALID / -ERR_LIMIT with the reason in *why and nothing changed.
+ */
 MUST_USE int trust_with(const struct trust *trust, struct str trust_domain, struct str pem,
                         struct trust **out_trust, struct text *why);
 /* The bundle of a trust domain, or NULL. */

@@ -1,10 +1,11 @@
 /*
  * ca.h - the embedded CA of one trust domain: a root on disk, leaves signed on request.
  *
- * The root is made at the first start (P-256, self-signed, the trust domain's ID as its URI SAN, CA:true, keyCertSign and
- * cRLSign, critical) and kept in dir: ca/root.key (mode 0600), ca/root.pem. Files are written atomically (temporary file,
- * fsync, rename). A root of the user's own may be put there beforehand, its key unencrypted. root.pem may hold
- * further roots (during a change of roots): all are handed out as trust, the one that fits root.key signs.
+ * The root is made at the first start (P-256, self-signed, the trust domain's ID as its URI SAN,
+ * CA:true, keyCertSign and cRLSign, critical) and kept in dir: ca/root.key (mode 0600),
+ * ca/root.pem. Files are written atomically (temporary file, fsync, rename). A root of the user's
+ * own may be put there beforehand, its key unencrypted. root.pem may hold further roots (during a
+ * change of roots): all are handed out as trust, the one that fits root.key signs.
  *
  * Owner: control. Thread: one.
  */
@@ -18,16 +19,18 @@
 
 struct ca;
 
-/* Opens or makes the CA in dir. 0, or -ERR_SYSTEM / -ERR_INVALID with the file and the reason in *why. */
+/* Opens or makes the CA in dir. 0, or -ERR_SYSTEM / -ERR_INVALID with the file and the reason in
+ * *why. */
 MUST_USE int ca_open(struct str dir, struct str trust_domain, struct ca **out_ca, struct text *why);
 void ca_close(struct ca *ca);
 
 /* The root(s) as PEM; borrowed while the CA is open. */
 struct str ca_root_pem(const struct ca *ca);
 
-/* Signs a leaf for id with the given public key: URI SAN critical with an empty subject, digitalSignature, both EKUs,
- * CA:false, a random 127-bit serial, valid from one minute ago until ttl_ns from now but never beyond the root. The chain (leaf, then
- * intermediates, without the root) as PEM. 0, or -ERR_INVALID when id is not of this trust domain. */
+/* Signs a leaf for id with the given public key: URI SAN critical with an empty subject,
+ * digitalSignature, both EKUs, CA:false, a random 127-bit serial, valid from one minute ago until
+ * ttl_ns from now but never beyond the root. The chain (leaf, then intermediates, without the root)
+ * as PEM. 0, or -ERR_INVALID when id is not of this trust domain. */
 MUST_USE int ca_sign(struct ca *ca, struct str id, EVP_PKEY *key, int64_t ttl_ns,
                      struct text *out_chain_pem);
 

@@ -1,14 +1,14 @@
 /*
  * rotation.h - keeps one fresh SVID for every identity this node needs.
  *
- * wanted -> requested -> held -> renewed at half-life -> ... A source makes the certificates (the CA over gRPC, files);
- * rotation decides when to ask, with at most ROTATION_IN_FLIGHT requests at once, jittered exponential backoff (1 s to
- * 150 s) per identity after a failure, the old SVID kept until it expires, and dropped when the identity is no longer
- * wanted.
+ * wanted -> requested -> held -> renewed at half-life -> ... A source makes the certificates (the
+ * CA over gRPC, files); rotation decides when to ask, with at most ROTATION_IN_FLIGHT requests at
+ * once, jittered exponential backoff (1 s to 150 s) per identity after a failure, the old SVID kept
+ * until it expires, and dropped when the identity is no longer wanted.
  *
  *          want             sent               issued
- *  ABSENT ──────► WAITING ──────► REQUESTED ──────────► HELD ──┐ half-life: WAITING again, the SVID kept meanwhile
- *                    ▲   failed: backoff │                └────┘
+ *  ABSENT ──────► WAITING ──────► REQUESTED ──────────► HELD ──┐ half-life: WAITING again,
+ *                    ▲   failed: backoff │                └────┘ the SVID kept meanwhile
  *                    └──────────────────┘       every state ──► ABSENT (unwant)
  *
  * Owner: the control thread. Thread: its loop's.
@@ -21,8 +21,9 @@
 
 #define ROTATION_IN_FLIGHT 16
 
-/* Where certificates come from. request() starts one and must later call rotation_answer() exactly once for it, from the
- * loop, after a time that the source bounds. cancel_all() drops what is in flight without answering. */
+/* Where certificates come from. request() starts one and must later call rotation_answer() exactly
+ * once for it, from the loop, after a time that the source bounds. cancel_all() drops what is in
+ * flight without answering. */
 struct cert_source {
     void (*request)(struct cert_source *source, struct str id, struct str csr_pem);
     void (*cancel_all)(struct cert_source *source);
@@ -32,13 +33,15 @@ struct cert_source {
 struct rotation;
 
 struct rotation_events {
-    /* An identity got its first or a newer SVID (borrowed), or lost it (svid NULL: expired or no longer wanted). */
+    /* An identity got its first or a newer SVID (borrowed), or lost it (svid NULL: expired or no
+     * longer wanted). */
     void (*on_svid)(void *owner, struct str id, struct svid *svid);
     /* An attempt failed, for the reason why; it will be made again. May be NULL. */
     void (*on_failed)(void *owner, struct str id, struct str why);
 };
 
-/* Takes a copy of events. All of them, and all calls of the source, come from the loop, never out of a call below. */
+/* Takes a copy of events. All of them, and all calls of the source, come from the loop, never out
+ * of a call below. */
 struct rotation *rotation_new(struct loop *loop, struct cert_source *source,
                               const struct rotation_events *events, void *owner);
 /* Cancels what is in flight and frees without events. Not from inside an event. */
@@ -50,7 +53,8 @@ struct rotation_clock { /* validity is wall clock, waiting is monotonic */
     void *owner;
 };
 
-/* Reads these clocks from now on, in place of the system's and the loop's: tests let hours pass with it. */
+/* Reads these clocks from now on, in place of the system's and the loop's: tests let hours pass
+ * with it. */
 void rotation_use_clock(struct rotation *rotation, const struct rotation_clock *clock);
 /* Looks at every identity at the end of this turn, as the timer does at least once a minute. */
 void rotation_check(struct rotation *rotation);
@@ -58,7 +62,8 @@ void rotation_check(struct rotation *rotation);
 /* Says that an identity is needed (counted: want twice, unwant twice). */
 void rotation_want(struct rotation *rotation, struct str id);
 void rotation_unwant(struct rotation *rotation, struct str id);
-/* Gives an SVID from the disk; takes the reference. Used if the identity is wanted and has none fresher. */
+/* Gives an SVID from the disk; takes the reference. Used if the identity is wanted and has none
+ * fresher. */
 void rotation_offer(struct rotation *rotation, struct svid *svid);
 
 /* The source's answer: chain_pem on success, or err < 0 with the sentence why. */
@@ -79,7 +84,9 @@ struct rotation_status { /* for ctl certs */
     struct str serial;
     struct str last_error;
 };
+
 /* Visits every identity; start with *idx 0. */
-bool rotation_next(const struct rotation *rotation, size_t *idx, struct rotation_status *out_status);
+bool rotation_next(const struct rotation *rotation, size_t *idx,
+                   struct rotation_status *out_status);
 
 #endif

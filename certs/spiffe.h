@@ -1,9 +1,9 @@
 /*
  * spiffe.h - SPIFFE IDs: parsed strictly, compared by bytes.
  *
- * Source: SPIFFE-ID standard, section 2. Scheme and trust domain in lower case only, no userinfo, port, query, fragment,
- * percent-encoding, empty, "." or ".." segments; at most 2048 bytes. The scheme in capitals is refused too, as go-spiffe
- * does, although section 2.4 allows it.
+ * Source: SPIFFE-ID standard, section 2. Scheme and trust domain in lower case only, no userinfo,
+ * port, query, fragment, percent-encoding, empty, "." or ".." segments; at most 2048 bytes. The
+ * scheme in capitals is refused too, as go-spiffe does, although section 2.4 allows it.
  *
  * Values; trust_domain and path are views into text. Thread: any.
  */
@@ -21,14 +21,15 @@ struct spiffe_id {
     struct str path;         /* /path, empty for a trust domain's own ID */
 };
 
-/* Parses borrowed text, whose bytes the result points into. 0 or -ERR_INVALID; *out_why then says what is wrong
- * (constant; may be NULL). */
+/* Parses borrowed text, whose bytes the result points into. 0 or -ERR_INVALID; *out_why then says
+ * what is wrong (constant; may be NULL). */
 MUST_USE int spiffe_parse(struct str text, struct spiffe_id *out_id, const char **out_why);
 
 /* A trust domain name alone ("west.example"): 0 or -ERR_INVALID. */
 MUST_USE int spiffe_check_trust_domain(struct str name);
 
-/* "spiffe://td/ns/<ns>/sa/<sa>", allocated in the arena. The parts are Kubernetes names and not checked again. */
+/* "spiffe://td/ns/<ns>/sa/<sa>", allocated in the arena. The parts are Kubernetes names and not
+ * checked again. */
 struct str spiffe_for_workload(struct arena *arena, struct str trust_domain, struct str namespace_,
                                struct str service_account);
 

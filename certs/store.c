@@ -12,11 +12,11 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
-#define SVID_MAX_BYTES   ((size_t)256 * 1024)
-#define FILES_MAX        20000
-#define FOLDER           "svids"
-#define NAME_SUFFIX      ".pem"
-#define KEY_BEGIN        "-----BEGIN PRIVATE KEY-----"
+#define SVID_MAX_BYTES ((size_t)256 * 1024)
+#define FILES_MAX      20000
+#define FOLDER         "svids"
+#define NAME_SUFFIX    ".pem"
+#define KEY_BEGIN      "-----BEGIN PRIVATE KEY-----"
 
 /* dir/svids/0123456789abcdef.pem */
 static void path_of(struct str dir, struct str id, struct text *out)

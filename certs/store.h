@@ -1,9 +1,10 @@
 /*
- * store.h - SVIDs on disk, so that a node that restarts while its control plane is away has its identities.
+ * store.h - SVIDs on disk, so that a node that restarts while its control plane is away has its
+ * identities.
  *
- * One file each under dir/svids (name: xxHash of the ID; content: chain, then key, PEM; mode 0600, folder 0700). Written
- * atomically. A file that cannot be read is skipped with a log line and does no harm. Bundles are kept with the control
- * stream's state (xds/client.h).
+ * One file each under dir/svids (name: xxHash of the ID; content: chain, then key, PEM; mode 0600,
+ * folder 0700). Written atomically. A file that cannot be read is skipped with a log line and does
+ * no harm. Bundles are kept with the control stream's state (xds/client.h).
  *
  * Thread: the control thread's.
  */

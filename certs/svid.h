@@ -1,11 +1,12 @@
 /*
  * svid.h - an X.509-SVID of ours: key, leaf, intermediates, and what was read out of them.
  *
- * Immutable once made. Counted, so that an SSL_CTX built from it, a rotation and the disk writer can share it.
+ * Immutable once made. Counted, so that an SSL_CTX built from it, a rotation and the disk writer
+ * can share it.
  *
  * Owner:  svid_ref()/svid_unref(); the key is wiped when the last reference goes.
- * Thread: the count is the control thread's; workers hold SSL_CTX built from it, which OpenSSL counts.
- * Units:  wall clock in ns since 1970.
+ * Thread: the count is the control thread's; workers hold SSL_CTX built from it, which OpenSSL
+ * counts. Units:  wall clock in ns since 1970.
  */
 #ifndef ISTHMUS_CERTS_SVID_H
 #define ISTHMUS_CERTS_SVID_H
@@ -22,14 +23,15 @@ struct svid {
     struct spiffe_id id;
     EVP_PKEY *key;
     X509 *leaf;
-    STACK_OF(X509) *chain; /* intermediates, leaf not included; may be empty */
+    STACK_OF(X509) * chain; /* intermediates, leaf not included; may be empty */
     int64_t not_before_ns, not_after_ns;
     struct str serial; /* hex */
 };
 
-/* From PEM: the leaf first, then intermediates (a self-signed root among them is left out: no peer needs it); the key as
- * unencrypted PKCS#8. Checks every rule of the X.509-SVID standard for a leaf (verify.h), that the key fits, that it is
- * not expired. 0, or -ERR_TLS_SVID / -ERR_INVALID with the reason appended to *why. */
+/* From PEM: the leaf first, then intermediates (a self-signed root among them is left out: no peer
+ * needs it); the key as unencrypted PKCS#8. Checks every rule of the X.509-SVID standard for a leaf
+ * (verify.h), that the key fits, that it is not expired. 0, or -ERR_TLS_SVID / -ERR_INVALID with
+ * the reason appended to *why. */
 MUST_USE int svid_from_pem(struct str chain_pem, struct str key_pem, struct svid **out_svid,
                            struct text *why);
 /* The same for a key that is in hand; takes a reference of it. */
@@ -42,7 +44,8 @@ void svid_unref(struct svid *svid);
 void svid_chain_pem(const struct svid *svid, struct text *out);
 void svid_key_pem(const struct svid *svid, struct text *out);
 
-/* When it should be renewed: half of its life, moved by up to 10 % of it either way by jitter in [0, 1000). */
+/* When it should be renewed: half of its life, moved by up to 10 % of it either way by jitter in
+ * [0, 1000). */
 int64_t svid_renew_at_ns(const struct svid *svid, uint32_t jitter_permille);
 
 #endif

@@ -1,10 +1,13 @@
 /*
- * bootstrap.h - the configuration file of a process: kind ProxyConfig or ControlConfig of isthmus.io/v1alpha1.
+ * bootstrap.h - the configuration file of a process: kind ProxyConfig or ControlConfig of
+ * isthmus.io/v1alpha1.
  *
- * Read once at start. Every key that is not known is an error with its place, so a typing mistake never turns into a
- * default. Durations are written as in Kubernetes: 400ms, 10s, 5m, 1h. config/examples/ has one of each with every key.
+ * Read once at start. Every key that is not known is an error with its place, so a typing mistake
+ * never turns into a default. Durations are written as in Kubernetes: 400ms, 10s, 5m, 1h.
+ * config/examples/ has one of each with every key.
  *
- * Owner: the caller; bootstrap_fini() frees. Errors: in the diag, all of them, each with file, line and column.
+ * Owner: the caller; bootstrap_fini() frees. Errors: in the diag, all of them, each with file, line
+ * and column.
  */
 #ifndef ISTHMUS_CONFIG_BOOTSTRAP_H
 #define ISTHMUS_CONFIG_BOOTSTRAP_H
@@ -20,6 +23,7 @@ struct endpoint_name {
 };
 
 enum capture_mode { CAPTURE_NONE, CAPTURE_TPROXY };
+
 enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
 
 /*
@@ -37,7 +41,8 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
  *   trustBundle: /etc/isthmus/roots.pem   # roots of our own trust domain, for the first connection
  *   tokenFile: /etc/isthmus/token         # the node's bootstrap token, for the first certificate
  * capture: {mode: tproxy, onExit: remove, mark: 1337, routeTable: 133}
- * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020, ready: 15021, admin: 15000}
+ * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020,
+ *         ready: 15021, admin: 15000}
  * timeouts: {handshake: 10s, connect: 10s, attempt: 400ms, idle: 1h, halfClose: 5m, drain: 20s}
  * limits: {connections: 20000, connectAttempts: 5}
  * log: {level: info, access: true}
@@ -52,11 +57,13 @@ struct proxy_config {
     enum capture_on_exit capture_on_exit;
     uint32_t mark;
     uint32_t route_table;
+
     struct {
         uint16_t outbound, inbound, tunnel, dns, metrics, ready, admin;
     } ports;
+
     uint64_t handshake_ns, connect_ns, attempt_ns, idle_ns, half_close_ns, drain_ns;
-    unsigned max_connections;     /* flows a worker may hold */
+    unsigned max_connections; /* flows a worker may hold */
     unsigned max_connect_attempts;
     enum log_level log_level;
     bool log_access;
@@ -66,7 +73,7 @@ struct proxy_config {
 #define CLUSTERSET_RANGES_MAX 2
 
 struct peer_config {
-    struct str name;         /* the peer's cluster name */
+    struct str name; /* the peer's cluster name */
     struct endpoint_name address;
     struct str trust_domain;
     struct str trust_bundle; /* file with the peer's roots, for the first connection */
@@ -84,10 +91,11 @@ struct peer_config {
  * stateDir: /var/lib/isthmus-control   # required: the CA's key, the ClusterSetIPs
  * listen: "[::]:15012"
  * clusterSetIPs: [10.201.0.0/16, "fd00:201::/112"]   # required: one range a family, at most two
- * tokensDir: /etc/isthmus/tokens   # required: one file a node, named like it, holding its bootstrap token
+ * tokensDir: /etc/isthmus/tokens   # required: one file a node, named like it, its token
  * workloadCertificateTTL: 24h
  * peerLease: 30s
- * peers: [{name: east, address: 10.2.0.10:15012, trustDomain: east.example, trustBundle: /etc/isthmus/east.pem}]
+ * peers: [{name: east, address: 10.2.0.10:15012, trustDomain: east.example,
+ *          trustBundle: /etc/isthmus/east.pem}]
  * ports: {metrics: 15020, ready: 15021, admin: 15000}
  * log: {level: info}
  */
@@ -101,6 +109,7 @@ struct control_config {
     uint64_t workload_ttl_ns, peer_lease_ns;
     struct peer_config *peers;
     size_t n_peers;
+
     struct {
         uint16_t metrics, ready, admin;
     } ports;
@@ -109,8 +118,7 @@ struct control_config {
 
 /* Reads a file of the given kind. Check diag_is_clean(); on errors the out is untouched. */
 void bootstrap_read_proxy(const char *path, struct proxy_config *out_config, struct diag *diag);
-void bootstrap_read_control(const char *path, struct control_config *out_config,
-                            struct diag *diag);
+void bootstrap_read_control(const char *path, struct control_config *out_config, struct diag *diag);
 void bootstrap_fini_proxy(struct proxy_config *config);
 void bootstrap_fini_control(struct control_config *config);
 

@@ -1,14 +1,18 @@
 /*
- * model.h - the mesh as both sides of the control stream see it: workloads, services, policies, trust bundles.
+ * model.h - the mesh as both sides of the control stream see it: workloads, services, policies,
+ * trust bundles.
  *
- * The control process makes these from Kubernetes objects; xds encodes them into istio.workload.Address,
- * istio.security.Authorization and Secret resources; the proxy decodes them back and compiles them into a snapshot.
- * Plain values without pointers between objects: they refer to each other by name.
+ * The control process makes these from Kubernetes objects; xds encodes them into
+ * istio.workload.Address, istio.security.Authorization and Secret resources; the proxy decodes them
+ * back and compiles them into a snapshot. Plain values without pointers between objects: they refer
+ * to each other by name.
  *
- * Strings and arrays belong to the arena of whoever made the object (one arena a resource in the proxy).
- * Names: a workload's is its uid, "<cluster>//v1/Pod/<namespace>/<name>"; a service's is "<namespace>/<hostname>";
- * a policy's is "<namespace>/<name>"; a bundle's is "spiffe://<trust domain>".
- * Source: ztunnel's workload.proto and authorization.proto (fields without a use here are left out).
+ * Strings and arrays belong to the arena of whoever made the object (one arena a resource in the
+ * proxy). Names: a workload's is its uid, "<cluster>//v1/Pod/<namespace>/<name>"; a service's is
+ * "<namespace>/<hostname>"; a policy's is "<namespace>/<name>"; a bundle's is "spiffe://<trust
+ * domain>".
+ * Source: ztunnel's workload.proto and authorization.proto (fields without a use here are
+ * left out).
  */
 #ifndef ISTHMUS_CONFIG_MODEL_H
 #define ISTHMUS_CONFIG_MODEL_H
@@ -16,24 +20,26 @@
 #include "proxy/base/addr.h"
 #include "proxy/base/arena.h"
 
-#define MODEL_ADDRESSES_MAX 4  /* of one workload or service */
+#define MODEL_ADDRESSES_MAX 4   /* of one workload or service */
 #define MODEL_PORTS_MAX     256 /* of one service */
 
 enum app_protocol { APP_UNKNOWN, APP_HTTP11, APP_HTTP2, APP_GRPC, APP_TCP, APP_TLS };
 
 struct model_port {
-    uint16_t service_port, target_port; /* target_port 0 in a service: the endpoints' own maps say */
+    uint16_t service_port,
+        target_port; /* target_port 0 in a service: the endpoints' own maps say */
     enum app_protocol app_protocol;
-    struct str name;  /* "" when unnamed; for SRV. Travels in our extension */
-    bool is_udp;      /* named in DNS, never balanced */
+    struct str name; /* "" when unnamed; for SRV. Travels in our extension */
+    bool is_udp;     /* named in DNS, never balanced */
 };
 
 struct model_membership { /* one service that a workload serves */
-    struct str service;      /* "<namespace>/<hostname>" */
+    struct str service;   /* "<namespace>/<hostname>" */
     struct model_port *ports;
     size_t n_ports;
-    struct str dns_hostname; /* headless: the endpoint's own label, "" for one made of its address */
-    bool not_ready;          /* this slice says so, whatever the workload's health */
+    struct str
+        dns_hostname; /* headless: the endpoint's own label, "" for one made of its address */
+    bool not_ready;   /* this slice says so, whatever the workload's health */
 };
 
 struct model_workload {
@@ -65,11 +71,14 @@ struct model_service {
     size_t n_sans;
     bool is_headless;
     bool allow_unhealthy; /* publishNotReadyAddresses */
-    int64_t created_ns;   /* of the ServiceExport behind it, between clusters: the oldest one decides; else 0 */
+    int64_t created_ns; /* of the ServiceExport behind it, between clusters: the oldest one decides;
+                           else 0 */
 };
 
 enum policy_action { POLICY_ALLOW, POLICY_DENY };
+
 enum policy_scope { POLICY_GLOBAL, POLICY_NAMESPACE, POLICY_WORKLOAD };
+
 enum match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_PRESENCE };
 
 struct string_match {
@@ -85,7 +94,8 @@ struct model_match {
     size_t n_source_ips, n_not_source_ips, n_destination_ips, n_not_destination_ips;
     uint16_t *ports, *not_ports;
     size_t n_ports, n_not_ports;
-    /* Something that this version cannot evaluate stood here: ALLOW then never matches, DENY always does. */
+    /* Something that this version cannot evaluate stood here: ALLOW then never matches, DENY always
+     * does. */
     bool has_unknown;
 };
 
@@ -119,6 +129,7 @@ enum model_kind { MODEL_WORKLOAD, MODEL_SERVICE, MODEL_POLICY, MODEL_BUNDLE, MOD
 struct model_resource {
     enum model_kind kind;
     struct str name; /* as above, unique within the kind */
+
     union {
         struct model_workload *workload;
         struct model_service *service;

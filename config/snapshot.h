@@ -1,10 +1,11 @@
 /*
- * snapshot.h - one immutable generation of what this node knows: who is where, what serves what, who may talk to whom,
- * which names exist.
+ * snapshot.h - one immutable generation of what this node knows: who is where, what serves what,
+ * who may talk to whom, which names exist.
  *
- * What follows from configuration alone is computed once, here: names resolved to pointers, endpoints sorted by how near
- * they are, policies gathered per workload, DNS names laid out. Workers read it without locks; a connection copies the few
- * values it needs and never holds the snapshot, so old generations go as soon as every worker took the new one.
+ * What follows from configuration alone is computed once, here: names resolved to pointers,
+ * endpoints sorted by how near they are, policies gathered per workload, DNS names laid out.
+ * Workers read it without locks; a connection copies the few values it needs and never holds the
+ * snapshot, so old generations go as soon as every worker took the new one.
  *
  * Owner:  the control thread makes and frees it; publishing is proxy/run's.
  * Thread: immutable after snapshot_build(); read by any.
@@ -22,14 +23,7 @@ struct vantage {
 };
 
 /* How far an endpoint is, nearest first. */
-enum level {
-    LEVEL_NODE,
-    LEVEL_ZONE,
-    LEVEL_REGION,
-    LEVEL_CLUSTER,
-    LEVEL_OTHER_CLUSTERS,
-    LEVELS
-};
+enum level { LEVEL_NODE, LEVEL_ZONE, LEVEL_REGION, LEVEL_CLUSTER, LEVEL_OTHER_CLUSTERS, LEVELS };
 
 const char *level_name(enum level level);
 
@@ -43,17 +37,20 @@ struct workload {
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool speaks_hbone, is_healthy, is_local; /* is_local: on this node */
-    const struct policy **policies;          /* all that apply: global, its namespace's, its own; DENY first */
+    const struct policy *
+        *policies; /* all that apply: global, its namespace's, its own; DENY first */
     size_t n_policies;
-    bool policy_missing; /* it refers to a policy that is not there: closed */
+    bool policy_missing;             /* it refers to a policy that is not there: closed */
     const struct service **services; /* that it serves */
     size_t n_services;
 };
 
 struct endpoint {
-    uint64_t key; /* hash of workload uid, service and port: stable across snapshots; for load and failure memory */
+    uint64_t key; /* hash of workload uid, service and port: stable across snapshots; for load and
+                     failure memory */
     const struct workload *workload;
-    struct addr addr; /* the pod's address in the family that the client asked for, and the target port */
+    struct addr
+        addr; /* the pod's address in the family that the client asked for, and the target port */
     enum level level;
     bool is_ready;
     uint32_t weight;
@@ -63,8 +60,9 @@ struct endpoint {
 struct endpoint_set {
     const struct endpoint *endpoints;
     size_t len;
-    size_t level_start[LEVELS + 1]; /* endpoints of level l are [level_start[l], level_start[l + 1]) */
-    uint32_t max_weight[LEVELS];    /* the largest weight in the level; 0 when it is empty */
+    size_t
+        level_start[LEVELS + 1]; /* endpoints of level l are [level_start[l], level_start[l + 1]) */
+    uint32_t max_weight[LEVELS]; /* the largest weight in the level; 0 when it is empty */
 };
 
 struct service_port {
@@ -88,7 +86,8 @@ struct service {
     bool is_headless, allow_unhealthy;
 };
 
-/* A DNS name that exists below the clusterset zone, with what it answers. Names are lower case, without the last dot. */
+/* A DNS name that exists below the clusterset zone, with what it answers. Names are lower case,
+ * without the last dot. */
 struct dns_srv {
     uint16_t port;
     struct str target;
@@ -107,27 +106,32 @@ struct snapshot {
     struct arena arena;
     uint64_t generation;
     struct vantage vantage;
-    bool is_synced; /* the first state of every resource type was received (or read from the disk) */
-    struct map workloads;          /* uid -> struct workload */
-    struct map workload_by_ip;     /* ip_key() -> struct workload, of this network, without host-network ones */
-    struct map services;           /* key -> struct service */
-    struct map service_by_ip;      /* ip_key() -> struct service */
-    struct map service_by_host;    /* hostname -> struct service */
-    struct map names;              /* struct dns_name: empty non-terminals too */
-    uint64_t local_hash; /* of this node's workloads and all policies: while it stays, no verdict on a live flow can have
-                            changed. Set by whoever builds the snapshot, before publishing it */
-    const struct workload **local; /* workloads of this node that are in the mesh, but for those of the host network */
+    bool
+        is_synced; /* the first state of every resource type was received (or read from the disk) */
+    struct map workloads;      /* uid -> struct workload */
+    struct map workload_by_ip; /* ip_key() -> struct workload, of this network, without host-network
+                                  ones */
+    struct map services;       /* key -> struct service */
+    struct map service_by_ip;  /* ip_key() -> struct service */
+    struct map service_by_host; /* hostname -> struct service */
+    struct map names;           /* struct dns_name: empty non-terminals too */
+    uint64_t local_hash; /* of this node's workloads and all policies: while it stays, no verdict on
+                            a live flow can have changed. Set by whoever builds the snapshot, before
+                            publishing it */
+    const struct workload *
+        *local; /* workloads of this node that are in the mesh, but for those of the host network */
     size_t n_local;
 };
 
-/* Compiles resources (borrowed, copied into the snapshot) into a generation. Never fails: what contradicts itself was
- * refused when it was decoded; references to what is not there are kept closed (policy_missing) or left out (a service
- * without its workloads). */
+/* Compiles resources (borrowed, copied into the snapshot) into a generation. Never fails: what
+ * contradicts itself was refused when it was decoded; references to what is not there are kept
+ * closed (policy_missing) or left out (a service without its workloads). */
 struct snapshot *snapshot_build(const struct model_resource *const *resources, size_t n_resources,
                                 const struct vantage *vantage, uint64_t generation, bool is_synced);
 void snapshot_free(struct snapshot *snapshot);
 
-const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot, const struct ip *ip);
+const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot,
+                                               const struct ip *ip);
 const struct service *snapshot_service_by_ip(const struct snapshot *snapshot, const struct ip *ip);
 /* By full host name, any case; with or without the last dot. */
 const struct service *snapshot_service_by_host(const struct snapshot *snapshot, struct str host);

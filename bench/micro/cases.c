@@ -17,7 +17,9 @@ static struct ip client;
 static const struct policy *policies[POLICIES_MAX];
 static size_t n_policies;
 
-/* ---- a mesh ------------------------------------------------------------------------------------------------------- */
+/* ---- a mesh
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static struct arena arena; /* lives as long as the process */
 
@@ -96,7 +98,9 @@ static void prepare_mesh(size_t n_pods)
     client = (struct ip){4, {10, 0, 0, 0}};
 }
 
-/* ---- the decisions ------------------------------------------------------------------------------------------------ */
+/* ---- the decisions
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void identify_once(size_t i)
 {
@@ -172,7 +176,8 @@ const struct bench_case bench_cases[] = {
     {"pick-10", "a lease of 10 endpoints, cut and given back", prepare_mesh, 10, pick_once},
     {"pick-10000", "a lease of 10,000 endpoints", prepare_mesh, 10000, pick_once},
     {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
-    {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10, policy_once},
+    {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10,
+     policy_once},
     {"policy-1000", "the same over 1,000", prepare_policies, 1000, policy_once},
 };
 

@@ -9,7 +9,7 @@
 
 struct acceptor {
     struct loop *loop;
-    bool is_closed; /* a closed door still delivers its backlog within the turn */
+    bool is_closed;                /* a closed door still delivers its backlog within the turn */
     struct listener *doors[DOORS]; /* by enum arrival_kind; NULL once drained */
     struct addr addrs[DOORS];
     struct tunnel_server *tunnels;

@@ -1,8 +1,8 @@
 /*
  * acceptor.h - one worker's doors: captured outbound, captured inbound plaintext, inbound tunnels.
  *
- * Each worker has its own three listeners in SO_REUSEPORT groups, so the kernel spreads connections over workers and a
- * connection never changes worker.
+ * Each worker has its own three listeners in SO_REUSEPORT groups, so the kernel spreads connections
+ * over workers and a connection never changes worker.
  *
  * Owner: the worker. Thread: its loop's.
  */
@@ -13,7 +13,8 @@
 #include "proxy/base/text.h"
 
 struct acceptor_options {
-    struct addr outbound, inbound, tunnel; /* where to listen: wildcard addresses; port 0 in tests */
+    struct addr outbound, inbound,
+        tunnel; /* where to listen: wildcard addresses; port 0 in tests */
     bool transparent;
     uint32_t mark;          /* of the doors to pods, whose connections conntrack follows */
     uint32_t outbound_mark; /* of the door of pods, whose connections it does not, see capture.h */
@@ -22,7 +23,8 @@ struct acceptor_options {
 
 struct acceptor;
 
-/* Opens the doors. on_arrival gives each arrival away. 0, or -ERR_SYSTEM with which port and why in *why. */
+/* Opens the doors. on_arrival gives each arrival away. 0, or -ERR_SYSTEM with which port and why in
+ * *why. */
 MUST_USE int acceptor_open(struct loop *loop, const struct acceptor_options *options,
                            struct meter *meter,
                            void (*on_arrival)(void *owner, struct arrival *arrival), void *owner,

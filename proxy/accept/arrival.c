@@ -21,7 +21,8 @@ struct stream *arrival_take_stream(struct arrival *arrival)
     return stream;
 }
 
-void arrival_answer(struct arrival *arrival, const char *status, struct str baggage, bool end_stream)
+void arrival_answer(struct arrival *arrival, const char *status, struct str baggage,
+                    bool end_stream)
 {
     struct h2_field fields[2];
     size_t n = 0;

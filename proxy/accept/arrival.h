@@ -1,7 +1,8 @@
 /*
  * arrival.h - who knocked, for where: what the accept room gives to the walk.
  *
- * Owner:  the flow that takes it: arrival_free() ends it with its stream, unless the stream was taken out.
+ * Owner:  the flow that takes it: arrival_free() ends it with its stream, unless the stream was
+ * taken out.
  * Thread: the worker's.
  */
 #ifndef ISTHMUS_ACCEPT_ARRIVAL_H
@@ -19,12 +20,13 @@ enum arrival_kind {
 
 struct arrival {
     enum arrival_kind kind;
-    struct stream *stream;    /* paused; NULL once taken */
-    struct addr source;       /* the socket's peer */
-    struct addr destination;  /* what was called; a tunnel's: the pod's address and the tunnel port */
-    struct arena arena;       /* the strings below */
+    struct stream *stream; /* paused; NULL once taken */
+    struct addr source;    /* the socket's peer */
+    struct addr
+        destination;    /* what was called; a tunnel's: the pod's address and the tunnel port */
+    struct arena arena; /* the strings below */
     /* ARRIVAL_TUNNEL */
-    struct str peer_id;       /* verified */
+    struct str peer_id; /* verified */
     struct str method, authority, baggage, forwarded, traceparent;
     const char *tls_version, *cipher; /* constants */
 };

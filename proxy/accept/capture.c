@@ -64,10 +64,12 @@ static void add_inbound_chain(struct text *out, const struct family *family,
     text_addf(out, "  drop\n }\n");
 }
 
-/* Packets of our connections belong to us whatever else the rules would say. A first SYN is never one of them. The socket
- * that a packet finds may also be one of our listeners, when somebody else's connection through this node goes to a port
- * with the same number: that is none of ours. "socket wildcard 0" alone would pass over connections that are still in their
- * handshake too, which have no full socket. A listener is right only for a pod's packet: the answer to a SYN cookie. */
+/* Packets of our connections belong to us whatever else the rules would say. A first SYN is never
+ * one of them. The socket that a packet finds may also be one of our listeners, when somebody
+ * else's connection through this node goes to a port with the same number: that is none of ours.
+ * "socket wildcard 0" alone would pass over connections that are still in their handshake too,
+ * which have no full socket. A listener is right only for a pod's packet: the answer to a SYN
+ * cookie. */
 static void add_established_chains(struct text *out)
 {
     text_addf(out, " chain of_listener {\n");
@@ -92,20 +94,22 @@ static void add_established(struct text *out)
 
 static void add_raw_chains(struct text *out, const struct capture_options *options)
 {
-    text_addf(out, " chain untracked {\n"
-                   "  udp dport 53 notrack return\n"
-                   "  meta l4proto != tcp return\n"
-                   "  socket transparent 1 socket mark 0x%x return\n"
-                   "  socket transparent 1 notrack return\n"
-                   "  " SYN " notrack\n }\n",
+    text_addf(out,
+              " chain untracked {\n"
+              "  udp dport 53 notrack return\n"
+              "  meta l4proto != tcp return\n"
+              "  socket transparent 1 socket mark 0x%x return\n"
+              "  socket transparent 1 notrack return\n"
+              "  " SYN " notrack\n }\n",
               options->own_mark);
     text_addf(out, " chain raw_in {\n"
                    "  type filter hook prerouting priority raw; policy accept;\n"
                    "  ip saddr @pods4 goto untracked\n"
                    "  ip6 saddr @pods6 goto untracked\n }\n");
-    text_addf(out, " chain raw_out {\n"
-                   "  type filter hook output priority raw; policy accept;\n"
-                   "  meta mark 0x%x notrack\n }\n",
+    text_addf(out,
+              " chain raw_out {\n"
+              "  type filter hook output priority raw; policy accept;\n"
+              "  meta mark 0x%x notrack\n }\n",
               options->own_mark + 1);
 }
 
@@ -128,8 +132,7 @@ void capture_rules(const struct capture_options *options, struct text *out)
                   families[i].digit);
     text_addf(out, " }\n chain inbound {\n  type filter hook prerouting priority -90; policy "
                    "accept;\n");
-    text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK,
-              CAPTURE_ROUTE_MARK);
+    text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
     add_established(out);
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         text_addf(out, "  %s daddr @%s " SYN " goto to_pod%c\n", families[i].nft, families[i].set,
@@ -169,7 +172,8 @@ static void add_elements(struct text *commands, const struct family *family, uin
                 continue;
             if (is_first)
                 text_addf(commands, "add element inet isthmus %s { ", family->set);
-            text_addf(commands, "%s%s", is_first ? "" : ", ", ip_text(&workload->addresses[j], buf));
+            text_addf(commands, "%s%s", is_first ? "" : ", ",
+                      ip_text(&workload->addresses[j], buf));
             is_first = false;
         }
     }
@@ -184,8 +188,7 @@ static void add_sets(struct text *commands, const struct snapshot *snapshot)
     add_elements(commands, &families[1], 16, snapshot);
 }
 
-static int replace_table(struct capture *capture, const struct snapshot *snapshot,
-                         struct text *why)
+static int replace_table(struct capture *capture, const struct snapshot *snapshot, struct text *why)
 {
     struct text commands = {0};
     add_sets(&capture->sets, snapshot);

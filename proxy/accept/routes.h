@@ -1,8 +1,9 @@
 /*
  * routes.h - the routing rule that brings marked packets to the local stack, for IPv4 and IPv6.
  *
- * As `ip rule add fwmark MARK/MASK lookup TABLE priority ROUTES_PRIORITY` and `ip route add local default dev lo table
- * TABLE`. Adding what is there already is no error. IPv6 is left out where the kernel has none.
+ * As `ip rule add fwmark MARK/MASK lookup TABLE priority ROUTES_PRIORITY` and `ip route add local
+ * default dev lo table TABLE`. Adding what is there already is no error. IPv6 is left out where the
+ * kernel has none.
  * Source: rtnetlink(7). Thread: any.
  */
 #ifndef ISTHMUS_ACCEPT_ROUTES_H

@@ -1,7 +1,8 @@
 /*
  * Happy path: take -> handshake -> h2 server -> on_request -> arrival.
- * Failure modes: the pod is not here (a stale route: RST, so that the caller tries another), no SVID for it yet, handshake
- * refused, a peer that breaks HTTP/2, a peer that falls silent (h2's keepalive), too many sessions.
+ * Failure modes: the pod is not here (a stale route: RST, so that the caller tries another), no
+ * SVID for it yet, handshake refused, a peer that breaks HTTP/2, a peer that falls silent (h2's
+ * keepalive), too many sessions.
  */
 #include "proxy/accept/tunnel_server.h"
 
@@ -17,8 +18,8 @@ struct tunnel_server {
     struct meter *meter;
     void (*on_arrival)(void *owner, struct arrival *arrival);
     void *owner;
-    struct list sessions;  /* proven, HTTP/2 is spoken */
-    struct list unproven;  /* in their handshake, the oldest first */
+    struct list sessions; /* proven, HTTP/2 is spoken */
+    struct list unproven; /* in their handshake, the oldest first */
     size_t n_sessions, n_unproven;
     bool is_draining;
 };
@@ -144,8 +145,7 @@ static int find_identity(const struct tunnel_server *server, const struct ip *di
 {
     const struct snapshot *snapshot = *server->options.snapshot;
     const struct tls_set *tls = *server->options.tls;
-    const struct workload *workload =
-        snapshot ? snapshot_workload_by_ip(snapshot, dialled) : NULL;
+    const struct workload *workload = snapshot ? snapshot_workload_by_ip(snapshot, dialled) : NULL;
     if (!workload || !workload->is_local || !workload->speaks_hbone)
         return -ERR_UNKNOWN_DESTINATION;
     struct tls_identity *identity = tls ? tls_set_find(tls, workload->identity) : NULL;
@@ -204,7 +204,8 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
 static void recheck(struct tunnel_server *server, struct list *sessions)
 {
     struct tls_identity *identity;
-    list_foreach(it, sessions) {
+    list_foreach(it, sessions)
+    {
         struct session *session = list_entry(it, struct session, link);
         if (find_identity(server, &session->dialled.ip, &identity) == -ERR_UNKNOWN_DESTINATION)
             end_session(session, -ERR_WORKLOAD_GONE);
@@ -220,7 +221,8 @@ void tunnel_server_recheck(struct tunnel_server *server)
 void tunnel_server_drain(struct tunnel_server *server)
 {
     server->is_draining = true;
-    list_foreach(it, &server->sessions) {
+    list_foreach(it, &server->sessions)
+    {
         struct session *session = list_entry(it, struct session, link);
         h2_drain(session->h2);
     }

@@ -1,16 +1,19 @@
 /*
- * tunnel_server.h - inbound HBONE: from a TCP connection on the tunnel port to one arrival a CONNECT.
+ * tunnel_server.h - inbound HBONE: from a TCP connection on the tunnel port to one arrival a
+ * CONNECT.
  *
- * The address that was dialled (kept by TPROXY) names the pod, the pod its identity, and that identity is shown in the
- * handshake; the client must show one that verifies against the bundle of its own trust domain.
+ * The address that was dialled (kept by TPROXY) names the pod, the pod its identity, and that
+ * identity is shown in the handshake; the client must show one that verifies against the bundle of
+ * its own trust domain.
  *
  *   accepted ──no such pod here, no certificate──► refused (RST)
  *      └──► handshake ──fails──► refused, logged, counted
  *               └──► HTTP/2 session ──CONNECT──► arrival, ...  ──GOAWAY, silence, error──► gone
  *
- * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each; SESSIONS_UNPROVEN_MAX in their handshake, beyond which the
- * oldest of those goes, so that a flood of half-open ones displaces itself; a session without streams ends after
- * SESSION_IDLE_NS, twice what clients keep an idle tunnel.
+ * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each; SESSIONS_UNPROVEN_MAX in their
+ * handshake, beyond which the oldest of those goes, so that a flood of half-open ones displaces
+ * itself; a session without streams ends after SESSION_IDLE_NS, twice what clients keep an idle
+ * tunnel.
  * Owner: the acceptor. Thread: the worker's loop.
  */
 #ifndef ISTHMUS_ACCEPT_TUNNEL_SERVER_H
@@ -22,16 +25,17 @@
 #include "proxy/meter/meter.h"
 #include "proxy/tls/tls_identity.h"
 
-#define SESSIONS_MAX        20000
-#define SESSION_STREAMS_MAX 1000
+#define SESSIONS_MAX          20000
+#define SESSION_STREAMS_MAX   1000
 #define SESSIONS_UNPROVEN_MAX 1000
-#define SESSION_IDLE_NS     (UINT64_C(600) * 1000000000)
+#define SESSION_IDLE_NS       (UINT64_C(600) * 1000000000)
 
 struct tunnel_server;
 
 struct tunnel_server_options {
     uint64_t handshake_ns;
-    const struct snapshot *const *snapshot; /* where the worker keeps its current ones; read at each connection */
+    const struct snapshot *const
+        *snapshot; /* where the worker keeps its current ones; read at each connection */
     const struct tls_set *const *tls;
     const struct trust *const *trust;
 };

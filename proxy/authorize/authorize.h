@@ -1,8 +1,9 @@
 /*
  * authorize.h - principal -> verdict: may they?
  *
- * Asked where the destination is: for every inbound tunnel and plaintext connection, and for connections between two pods
- * of this node. Never on the way out, since the destination's node decides.
+ * Asked where the destination is: for every inbound tunnel and plaintext connection, and for
+ * connections between two pods of this node. Never on the way out, since the destination's node
+ * decides.
  *
  * No I/O, no state. Thread: any.
  */
@@ -21,7 +22,8 @@ struct verdict {
 struct verdict authorize(const struct workload *destination, const struct principal *source,
                          const struct addr *address);
 
-/* "connection closed due to policy rejection: explicitly denied by: ns/name" into buf, which is returned. */
+/* "connection closed due to policy rejection: explicitly denied by: ns/name" into buf, which is
+ * returned. */
 const char *verdict_text(const struct verdict *verdict, char *buf, size_t size);
 
 #endif

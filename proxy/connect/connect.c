@@ -1,8 +1,9 @@
 /*
- * A connect is one of three things in turn: a TCP dial; a waiter in the pool; a CONNECT stream without its answer. One timer
- * bounds all of them. A CONNECT that gets no answer in time on a tunnel on which nothing else was heard either retires it,
- * since the far side may be gone: what flows on it goes on, new streams get a fresh tunnel. When something was heard it is the
- * pod behind the far side that is slow, which is no matter of the tunnel.
+ * A connect is one of three things in turn: a TCP dial; a waiter in the pool; a CONNECT stream
+ * without its answer. One timer bounds all of them. A CONNECT that gets no answer in time on a
+ * tunnel on which nothing else was heard either retires it, since the far side may be gone: what
+ * flows on it goes on, new streams get a fresh tunnel. When something was heard it is the pod
+ * behind the far side that is slow, which is no matter of the tunnel.
  */
 #include "proxy/connect/connect.h"
 
@@ -63,7 +64,9 @@ static void fail(struct connect *connect, int err, struct str why)
     connect->on_done(connect->owner, err, NULL, why);
 }
 
-/* ---- plain ------------------------------------------------------------------------------------------------------ */
+/* ---- plain
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_dialed(void *owner, int err, struct stream *stream)
 {
@@ -90,7 +93,8 @@ static void dial_plainly(struct connect *connect)
         tcp_connect(connect->connector->loop, &connect->request.addr, &tcp, on_dialed, connect);
 }
 
-/* ---- through a tunnel ------------------------------------------------------------------------------------------- */
+/* ---- through a tunnel
+ * ------------------------------------------------------------------------------------------- */
 
 static int err_of_status(struct str status)
 {
@@ -134,7 +138,8 @@ static void on_stream_fail(void *owner, int err)
     fail(owner, err, (struct str){0});
 }
 
-/* The stream is paused until its head came, so neither of these is called; they are here to make that a contract. */
+/* The stream is paused until its head came, so neither of these is called; they are here to make
+ * that a contract. */
 static void on_early_data(void *owner, struct slice bytes)
 {
     (void)bytes;
@@ -160,7 +165,8 @@ static size_t connect_fields(const struct connect *connect, char *authority,
     const struct connect_request *request = &connect->request;
     size_t n = 0;
     fields[n++] = (struct h2_field){STR(":method"), STR("CONNECT")};
-    fields[n++] = (struct h2_field){STR(":authority"), str_from(addr_text(&request->addr, authority))};
+    fields[n++] =
+        (struct h2_field){STR(":authority"), str_from(addr_text(&request->addr, authority))};
     if (!str_is_empty(request->baggage))
         fields[n++] = (struct h2_field){STR("baggage"), request->baggage};
     if (!str_is_empty(request->forwarded))
@@ -182,8 +188,7 @@ static void on_tunnel(struct pool_waiter *waiter, int err, struct tunnel *tunnel
     char authority[ADDR_TEXT_MAX];
     struct h2_field fields[5];
     const size_t n = connect_fields(connect, authority, fields);
-    connect->stream =
-        tunnel_request(tunnel, fields, n, &head_events, &waiting_events, connect);
+    connect->stream = tunnel_request(tunnel, fields, n, &head_events, &waiting_events, connect);
     connect->tunnel = tunnel;
     connect->asked_ns = loop_now_ns(connect->connector->loop);
     if (!connect->stream)
@@ -195,7 +200,8 @@ static void on_identity_timer(struct timer *timer)
     ask_pool(container_of(timer, struct connect, identity));
 }
 
-/* A pod that has just come to the node has no certificate for a moment: worth waiting for, within the time there is. */
+/* A pod that has just come to the node has no certificate for a moment: worth waiting for, within
+ * the time there is. */
 static void ask_pool(struct connect *connect)
 {
     const struct connector *connector = connect->connector;
@@ -219,7 +225,9 @@ static void ask_pool(struct connect *connect)
     pool_ask(connector->pool, &options, &connect->waiter);
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------------- */
+/* ---- both
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void on_timeout(struct timer *timer)
 {

@@ -1,14 +1,17 @@
 /*
  * connect.h - lease -> upstream: reaches one endpoint, plainly or through a tunnel.
  *
- * Plain: a TCP connection, from the pod's own address where that was asked for. Tunnel: a CONNECT stream on a pooled HBONE
- * tunnel; the upstream is there when the far side answered 200, which is when it has connected to the pod.
+ * Plain: a TCP connection, from the pod's own address where that was asked for. Tunnel: a CONNECT
+ * stream on a pooled HBONE tunnel; the upstream is there when the far side answered 200, which is
+ * when it has connected to the pod.
  *
- * Happy path: connect_start -> on_done(0, upstream). Failure modes, as on_done's err: the endpoint refused, timed out, the
- * tunnel could not be made (-ERR_TLS..., -ERR_NETWORK_POLICY), the far side said 401 (-ERR_TUNNEL_DENIED), 400, 503, another
- * status. On every failure no byte of the application has been sent, so the caller may try another endpoint.
+ * Happy path: connect_start -> on_done(0, upstream). Failure modes, as on_done's err: the endpoint
+ * refused, timed out, the tunnel could not be made (-ERR_TLS..., -ERR_NETWORK_POLICY), the far side
+ * said 401 (-ERR_TUNNEL_DENIED), 400, 503, another status. On every failure no byte of the
+ * application has been sent, so the caller may try another endpoint.
  *
- * Owner: the flow owns the connect until on_done or connect_cancel(). Thread: the loop's. Units: ns.
+ * Owner: the flow owns the connect until on_done or connect_cancel(). Thread: the loop's. Units:
+ * ns.
  */
 #ifndef ISTHMUS_CONNECT_CONNECT_H
 #define ISTHMUS_CONNECT_CONNECT_H
@@ -27,8 +30,8 @@ struct connector_options {
 
 struct connector;
 
-/* tls and trust: where the worker keeps its current set and trust, read at each new tunnel and handshake; the places
- * outlive the connector. */
+/* tls and trust: where the worker keeps its current set and trust, read at each new tunnel and
+ * handshake; the places outlive the connector. */
 struct connector *connector_new(struct loop *loop, const struct connector_options *options,
                                 const struct tls_set *const *tls, const struct trust *const *trust,
                                 struct meter *meter);
@@ -38,9 +41,9 @@ struct pool *connector_pool(struct connector *connector);
 
 struct connect_request { /* borrowed for the call */
     bool through_tunnel;
-    struct addr addr;          /* where the bytes are to end */
-    struct ip source;          /* plain: the address to come from, "none" for our own */
-    struct str identity;       /* tunnel: the SPIFFE ID under which we speak */
+    struct addr addr;           /* where the bytes are to end */
+    struct ip source;           /* plain: the address to come from, "none" for our own */
+    struct str identity;        /* tunnel: the SPIFFE ID under which we speak */
     const struct str *expected; /* tunnel: IDs of which the far side must have one */
     size_t n_expected;
     struct str baggage, forwarded, traceparent;
@@ -48,7 +51,7 @@ struct connect_request { /* borrowed for the call */
 };
 
 struct upstream {
-    struct stream *stream;   /* paused, for the caller to own */
+    struct stream *stream; /* paused, for the caller to own */
     bool is_tunnel;
     const char *tls_version, *cipher; /* constants; NULL when plain */
     struct str peer_id, baggage;      /* borrowed for the call of on_done */

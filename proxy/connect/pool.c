@@ -1,6 +1,7 @@
 /*
- * A group is all there is under one key: its tunnels and its waiters. Waiters are served by a deferred task, in the order
- * in which they came, which also keeps the rule that no completion comes inside the call that asked.
+ * A group is all there is under one key: its tunnels and its waiters. Waiters are served by a
+ * deferred task, in the order in which they came, which also keeps the rule that no completion
+ * comes inside the call that asked.
  */
 #include "proxy/connect/pool.h"
 
@@ -49,8 +50,9 @@ static struct str key_of(struct arena *arena, const struct tunnel_options *optio
     return key;
 }
 
-/* The options outlive the call that made the group: their strings go into its arena, and the identity is held. When the
- * identity's certificate was renewed, the newer one is used for the tunnels that come. */
+/* The options outlive the call that made the group: their strings go into its arena, and the
+ * identity is held. When the identity's certificate was renewed, the newer one is used for the
+ * tunnels that come. */
 static void keep_options(struct group *group, const struct tunnel_options *options)
 {
     struct tls_identity *old = group->options.identity;
@@ -189,7 +191,8 @@ static void add_tunnel(struct group *group)
 
 static struct tunnel *find_room(const struct group *group)
 {
-    list_foreach(it, &group->members) {
+    list_foreach(it, &group->members)
+    {
         struct member *member = list_entry(it, struct member, link);
         if (tunnel_has_room(member->tunnel))
             return member->tunnel;
@@ -206,11 +209,13 @@ static size_t count_waiters(const struct group *group, size_t enough)
     return n;
 }
 
-/* Retired ones only wait for their last flows, so their number is bounded by the flows: they do not keep new ones out. */
+/* Retired ones only wait for their last flows, so their number is bounded by the flows: they do not
+ * keep new ones out. */
 static size_t count_useful(const struct group *group)
 {
     size_t n = 0;
-    list_foreach(it, &group->members) {
+    list_foreach(it, &group->members)
+    {
         const struct member *member = list_entry(it, struct member, link);
         n += tunnel_state(member->tunnel) != TUNNEL_RETIRED;
     }
@@ -294,7 +299,8 @@ bool pool_is_dialing(const struct pool_waiter *waiter)
 {
     if (list_is_empty(&waiter->link))
         return false;
-    list_foreach(it, &waiter->group->members) {
+    list_foreach(it, &waiter->group->members)
+    {
         if (tunnel_state(list_entry(it, struct member, link)->tunnel) != TUNNEL_DIALING)
             return false;
     }

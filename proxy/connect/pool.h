@@ -1,11 +1,12 @@
 /*
  * pool.h - the tunnels of one worker, by (source identity, destination, expected identities).
  *
- * Who asks for a stream gets one at once when a tunnel has room, else waits for a tunnel that is being made; as many are
- * made as the waiters need. A tunnel that fails to come up fails everybody who waits for its key, so that they may try
- * another endpoint.
+ * Who asks for a stream gets one at once when a tunnel has room, else waits for a tunnel that is
+ * being made; as many are made as the waiters need. A tunnel that fails to come up fails everybody
+ * who waits for its key, so that they may try another endpoint.
  *
- * Bounds: POOL_TUNNELS_MAX tunnels a worker, POOL_TUNNELS_PER_KEY a key that are not retired; waiters are bounded by the worker's flows.
+ * Bounds: POOL_TUNNELS_MAX tunnels a worker, POOL_TUNNELS_PER_KEY a key that are not retired;
+ * waiters are bounded by the worker's flows.
  * Owner: the connector. Thread: the loop's.
  */
 #ifndef ISTHMUS_CONNECT_POOL_H
@@ -23,7 +24,8 @@ struct group;
 struct pool_waiter { /* embedded in whoever asks */
     struct list link;
     const struct group *group; /* the pool's; while it waits */
-    /* err 0 with a tunnel that has room now, or why none came up. The waiter is out of the pool when called. */
+    /* err 0 with a tunnel that has room now, or why none came up. The waiter is out of the pool
+     * when called. */
     void (*on_tunnel)(struct pool_waiter *waiter, int err, struct tunnel *tunnel, struct str why);
 };
 
@@ -35,7 +37,8 @@ void pool_free(struct pool *pool);
 void pool_ask(struct pool *pool, const struct tunnel_options *options, struct pool_waiter *waiter);
 /* Stops waiting; harmless when it does not wait. */
 void pool_forget(struct pool_waiter *waiter);
-/* It waits for a tunnel whose TCP connection is not made yet: nobody answers on the tunnel port so far. */
+/* It waits for a tunnel whose TCP connection is not made yet: nobody answers on the tunnel port so
+ * far. */
 bool pool_is_dialing(const struct pool_waiter *waiter);
 
 /* Retires the tunnels of an identity that is no longer ours. */

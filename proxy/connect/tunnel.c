@@ -1,9 +1,11 @@
 /*
- * Happy path: tunnel_open -> tcp_connect -> tls_handshake -> h2_client_new -> on_up, all without waiting for the peer's
- * SETTINGS, which saves a round trip.
- * Failure modes: the dial times out (a NetworkPolicy may block the port), is refused, the handshake fails, the peer
- * judges our certificate after our handshake was done (TLS 1.3: the connection dies on first read), the peer goes silent
- * (keepalive), its certificate or ours ends (the tunnel retires, a new one proves identity anew).
+ * Happy path: tunnel_open -> tcp_connect -> tls_handshake -> h2_client_new -> on_up, all without
+ * waiting for the peer's SETTINGS, which saves a round trip.
+ * Failure modes: the dial times out (a
+ * NetworkPolicy may block the port), is refused, the handshake fails, the peer judges our
+ * certificate after our handshake was done (TLS 1.3: the connection dies on first read), the peer
+ * goes silent (keepalive), its certificate or ours ends (the tunnel retires, a new one proves
+ * identity anew).
  */
 #include "proxy/connect/tunnel.h"
 
@@ -76,7 +78,8 @@ static void on_idle(struct timer *timer)
     die(tunnel, 0, STR("idle"));
 }
 
-/* A deferred look whether the last stream of a retired tunnel is gone: h2 tells us inside its own work. */
+/* A deferred look whether the last stream of a retired tunnel is gone: h2 tells us inside its own
+ * work. */
 static void on_last_stream(struct task *task)
 {
     struct tunnel *tunnel = container_of(task, struct tunnel, last_stream);

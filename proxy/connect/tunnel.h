@@ -5,10 +5,11 @@
  *  DIALING ────────────► SECURING ────────► UP ──────────────────────────────────► RETIRED
  *     └── failed ───────────┴── failed ──────┴── died ──► DEAD ◄── last stream ended ──┘
  *
- * A RETIRED tunnel takes no new streams and ends with its last one. The pool that made the tunnel hears of every change
- * and frees it when it is DEAD.
+ * A RETIRED tunnel takes no new streams and ends with its last one. The pool that made the tunnel
+ * hears of every change and frees it when it is DEAD.
  *
- * Owner: the pool. Thread: the loop's. Source: ztunnel's pool (idle release 5 min, streams per connection 100).
+ * Owner: the pool. Thread: the loop's. Source: ztunnel's pool (idle release 5 min, streams per
+ * connection 100).
  */
 #ifndef ISTHMUS_CONNECT_TUNNEL_H
 #define ISTHMUS_CONNECT_TUNNEL_H
@@ -20,7 +21,14 @@
 #define TUNNEL_STREAMS_MAX 100
 #define TUNNEL_IDLE_NS     (UINT64_C(300) * 1000000000)
 
-enum tunnel_state { TUNNEL_DIALING, TUNNEL_SECURING, TUNNEL_UP, TUNNEL_RETIRED, TUNNEL_DEAD, TUNNEL_STATES };
+enum tunnel_state {
+    TUNNEL_DIALING,
+    TUNNEL_SECURING,
+    TUNNEL_UP,
+    TUNNEL_RETIRED,
+    TUNNEL_DEAD,
+    TUNNEL_STATES
+};
 
 struct tunnel;
 
@@ -39,7 +47,8 @@ struct tunnel_events {
     void (*on_up)(void *owner, struct tunnel *tunnel);
     /* A stream ended or the peer changed its mind: capacity may have changed. */
     void (*on_capacity)(void *owner, struct tunnel *tunnel);
-    /* It is gone; err says why. The owner must not use it any more (it frees itself at the end of the turn). */
+    /* It is gone; err says why. The owner must not use it any more (it frees itself at the end of
+     * the turn). */
     void (*on_dead)(void *owner, struct tunnel *tunnel, int err, struct str why);
 };
 

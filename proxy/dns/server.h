@@ -30,10 +30,11 @@
 
 struct dns_server_options {
     struct addr listen; /* wildcard address with the port; port 0 in tests */
-    bool transparent; /* behind TPROXY: queries keep their destination, answers come from it */
+    bool transparent;   /* behind TPROXY: queries keep their destination, answers come from it */
     bool reuse_port;
-    uint32_t mark;        /* of the sockets that relay */
-    uint32_t listen_mark; /* of those that pods talk to: their packets are not tracked, see capture.h */
+    uint32_t mark; /* of the sockets that relay */
+    uint32_t
+        listen_mark; /* of those that pods talk to: their packets are not tracked, see capture.h */
     struct addr resolver; /* where to relay to when not transparent ("none": SERVFAIL) */
 };
 

@@ -3,11 +3,12 @@
  *
  *              identify, authorize, resolve, pick         connected
  *  ACCEPTED ────────────────────────────────────► CONNECTING ────────► PUMPING ────► CLOSED
- *      │                                            │  ▲ failed before a byte was sent: another endpoint
+ *      │                                            │  ▲ failed before a byte: another endpoint
  *      │                                            └──┘
  *      └── refused ──► CLOSED                       └── no endpoint left, denied ──► CLOSED
  *
- * A flow holds nothing of a snapshot: what it needs later it copied. It ends with exactly one reason.
+ * A flow holds nothing of a snapshot: what it needs later it copied. It ends with exactly one
+ * reason.
  *
  * Bounds: walk_options.max_flows flows a worker; beyond it new ones are refused with -ERR_OVERLOAD.
  * Owner: flows own themselves; the walk's roster knows them all. Thread: the worker's.
@@ -24,8 +25,8 @@ struct traffic;
 
 struct walk_options {
     struct own_ports own;
-    uint64_t attempt_ns;  /* the first attempt's time while another endpoint is left; doubles */
-    uint64_t connect_ns;  /* all attempts together */
+    uint64_t attempt_ns; /* the first attempt's time while another endpoint is left; doubles */
+    uint64_t connect_ns; /* all attempts together */
     uint64_t idle_ns, half_close_ns;
     unsigned max_flows, max_attempts;
     bool log_access;
@@ -50,7 +51,8 @@ void walk_free(struct walk *walk);
 /* Starts the walk of an arrival; takes it. */
 void walk_start(struct walk *walk, struct arrival *arrival);
 
-/* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut. */
+/* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut.
+ */
 void walk_recheck(struct walk *walk);
 /* Cuts every flow. */
 void walk_cut_all(struct walk *walk, int err);

@@ -2,8 +2,9 @@
  * The walk at layer 4. Only order lives here; how a thing is done is its room's.
  *
  * Happy path: walk_start -> begin_* -> attempt -> on_connected -> pump -> on_pumped -> CLOSED.
- * Failure modes: every refusal of a room ends the flow with its reason; a connect that failed goes back to pick while the
- * bounds of attempts and time allow, since no byte of the application has been sent.
+ * Failure modes: every refusal of a room ends the flow with its reason; a connect that failed goes
+ * back to pick while the bounds of attempts and time allow, since no byte of the application has
+ * been sent.
  */
 #include <stdio.h>
 
@@ -43,7 +44,9 @@ static uint64_t now_of(const struct flow *flow)
     return loop_now_ns(flow->walk->tools.loop);
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------- */
+/* ---- the end
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void free_flow(void *ptr)
 {
@@ -109,7 +112,9 @@ static void on_pumped(void *owner, const struct totals *totals)
     close_flow(owner, totals, (struct str){0});
 }
 
-/* ---- verdicts --------------------------------------------------------------------------------------------------- */
+/* ---- verdicts
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* Asks the destination's policies and keeps the question for the day they change. */
 static int judge(struct flow *flow, const struct workload *destination,
@@ -121,8 +126,8 @@ static int judge(struct flow *flow, const struct workload *destination,
     record->policy = arena_str(&flow->arena, verdict.answer.policy);
     record->dry_run_policy = arena_str(&flow->arena, verdict.answer.dry_run_policy);
     if (verdict.err < 0) {
-        record->detail = arena_str(
-            &flow->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));
+        record->detail =
+            arena_str(&flow->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));
         return verdict.err;
     }
     flow->judged = (struct judged){
@@ -134,9 +139,11 @@ static int judge(struct flow *flow, const struct workload *destination,
     return 0;
 }
 
-/* ---- connecting ------------------------------------------------------------------------------------------------- */
+/* ---- connecting
+ * -------------------------------------------------------------------------------------------------
+ */
 
-struct plan { /* one attempt: who is to be reached, and how */
+struct plan {                        /* one attempt: who is to be reached, and how */
     const struct workload *workload; /* NULL: a plain address */
     const struct service *service;   /* NULL: none was named */
     struct addr addr;
@@ -156,14 +163,16 @@ static bool may_try_again(int err)
     }
 }
 
-/* These say nothing about the endpoint: the tunnel to it was about to end anyway, or our own certificate is awaited. */
+/* These say nothing about the endpoint: the tunnel to it was about to end anyway, or our own
+ * certificate is awaited. */
 static bool is_blameless(int err)
 {
     return err == -ERR_H2_GOAWAY || err == -ERR_H2_REFUSED || err == -ERR_NO_IDENTITY;
 }
 
-/* So that others are warned of the endpoint. Who was refused by a policy, or what our own node could not do, is no failure
- * of it: else one denied client would drive everybody's flows to endpoints farther away. */
+/* So that others are warned of the endpoint. Who was refused by a policy, or what our own node
+ * could not do, is no failure of it: else one denied client would drive everybody's flows to
+ * endpoints farther away. */
 static bool is_suspicious(int err)
 {
     switch (-err) {
@@ -220,8 +229,7 @@ static void accept_arrival(struct flow *flow)
 {
     const struct workload *workload =
         snapshot_workload_by_ip(snapshot_of(flow), &flow->judged.destination.ip);
-    const struct str baggage =
-        workload ? hbone_baggage(&flow->arena, workload) : (struct str){0};
+    const struct str baggage = workload ? hbone_baggage(&flow->arena, workload) : (struct str){0};
     arrival_answer(flow->arrival, "200", baggage, false);
 }
 
@@ -253,7 +261,8 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
                flow);
 }
 
-/* A first attempt gets little time while another endpoint is left, since a silent one costs its caller that time. */
+/* A first attempt gets little time while another endpoint is left, since a silent one costs its
+ * caller that time. */
 static uint64_t attempt_time_ns(const struct flow *flow, bool is_last)
 {
     const uint64_t left_ns = time_left_ns(flow);
@@ -318,8 +327,9 @@ static int make_plan(struct flow *flow, const struct target *target, struct plan
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
     if (target->kind == TARGET_SERVICE) {
         const struct walk_tools *tools = &flow->walk->tools;
-        const int err = lease_cut(tools->memory, target->endpoints, target->service->allow_unhealthy,
-                                  &flow->tried, now_of(flow), loop_rng(tools->loop), &flow->lease);
+        const int err =
+            lease_cut(tools->memory, target->endpoints, target->service->allow_unhealthy,
+                      &flow->tried, now_of(flow), loop_rng(tools->loop), &flow->lease);
         if (err < 0)
             return err;
         plan.workload = flow->lease.endpoint->workload;
@@ -371,8 +381,8 @@ static int attempt(struct flow *flow)
     int err = identify_pod(snapshot, &flow->record.source.addr.ip, &source);
     if (err < 0)
         return err;
-    err = resolve_outbound(snapshot, &flow->walk->options.own, &flow->arrival->destination,
-                           &target);
+    err =
+        resolve_outbound(snapshot, &flow->walk->options.own, &flow->arrival->destination, &target);
     if (err < 0)
         return err;
     record_service(&flow->record, &flow->arena, target.service);
@@ -385,7 +395,9 @@ static int attempt(struct flow *flow)
     return err;
 }
 
-/* ---- beginnings ------------------------------------------------------------------------------------------------- */
+/* ---- beginnings
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static int begin_outbound(struct flow *flow)
 {
@@ -435,15 +447,15 @@ static int begin_tunnel(struct flow *flow)
     record_peer(&record->source, &flow->arena, source.id, arrival->baggage);
     record_service(record, &flow->arena, snapshot_service_by_host(snapshot, host));
     if (!str_eq(arrival->method, STR("CONNECT"))) {
-        record->detail =
-            arena_printf(&flow->arena, "expected method CONNECT, got %.*s", STR_ARG(arrival->method));
+        record->detail = arena_printf(&flow->arena, "expected method CONNECT, got %.*s",
+                                      STR_ARG(arrival->method));
         return -ERR_BAD_METHOD;
     }
     err = resolve_inbound(snapshot, &flow->walk->options.own, arrival->authority,
                           &arrival->destination.ip, &target);
     if (err < 0) {
-        record->detail = arena_printf(&flow->arena, "%s: %.*s", err_text(err),
-                                      STR_ARG(arrival->authority));
+        record->detail =
+            arena_printf(&flow->arena, "%s: %.*s", err_text(err), STR_ARG(arrival->authority));
         return err;
     }
     record->hbone_addr = target.addr;
@@ -463,8 +475,8 @@ static int begin_plaintext(struct flow *flow)
     record_party(&flow->record.destination, &flow->arena,
                  snapshot_workload_by_ip(snapshot, &flow->arrival->destination.ip),
                  &flow->arrival->destination);
-    const int err = resolve_plaintext(snapshot, &flow->walk->options.own,
-                                      &flow->arrival->destination, &target);
+    const int err =
+        resolve_plaintext(snapshot, &flow->walk->options.own, &flow->arrival->destination, &target);
     return err < 0 ? err : deliver(flow, &target, &source, &source.ip);
 }
 

@@ -145,10 +145,13 @@ static void write_line(const struct record *record, const struct totals *totals,
     /* Seen from where the record is made: outbound sends the request, inbound sends the answer. */
     const uint64_t sent = inbound_view ? totals->sent : totals->received;
     const uint64_t received = inbound_view ? totals->received : totals->sent;
-    text_addf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"scope\":\"access\",\"message\":\"connection complete\",",
+    text_addf(&line,
+              "{\"time\":\"%s\",\"level\":\"%s\",\"scope\":\"access\",\"message\":\"connection "
+              "complete\",",
               clock_text(clock_wall_ns(), now), totals->err < 0 ? "error" : "info");
     record_json(record, inbound_view, &line);
-    text_addf(&line, ",\"bytes_sent\":%llu,\"bytes_recv\":%llu,\"duration\":\"%llums\",\"why\":\"%s\"",
+    text_addf(&line,
+              ",\"bytes_sent\":%llu,\"bytes_recv\":%llu,\"duration\":\"%llums\",\"why\":\"%s\"",
               (unsigned long long)sent, (unsigned long long)received,
               (unsigned long long)(duration_ns / NS_PER_MS), err_label(totals->err));
     if (totals->err < 0) {

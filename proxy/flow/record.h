@@ -1,8 +1,8 @@
 /*
  * record.h - what is written about a flow: its traffic series and its one line in the access log.
  *
- * Gathered while the walk learns it, written once at the end. A connection between two pods of this node is reported by
- * both sides, as it would be if they were on two nodes.
+ * Gathered while the walk learns it, written once at the end. A connection between two pods of this
+ * node is reported by both sides, as it would be if they were on two nodes.
  *
  * Owner: embedded in the flow. Strings live in the arena given. Thread: the worker's.
  * Source: ztunnel's access log and metrics (names and their order).
@@ -26,14 +26,14 @@ struct record {
     bool is_same_node;
     bool is_mutual_tls;
     struct party source, destination;
-    struct addr hbone_addr;                 /* the real target behind port 15008 */
+    struct addr hbone_addr; /* the real target behind port 15008 */
     struct str service_host, service_name, service_namespace;
-    const char *tls_version, *cipher;       /* constants, NULL without TLS */
-    struct str policy;                      /* that decided */
-    struct str dry_run_policy;              /* that would have denied */
-    struct str detail;                      /* the sentence behind the reason */
+    const char *tls_version, *cipher; /* constants, NULL without TLS */
+    struct str policy;                /* that decided */
+    struct str dry_run_policy;        /* that would have denied */
+    struct str detail;                /* the sentence behind the reason */
     unsigned attempts;
-    struct traffic_series *series[2];       /* by reporter; NULL until opened */
+    struct traffic_series *series[2]; /* by reporter; NULL until opened */
     uint64_t reported_received, reported_sent;
 };
 
@@ -43,7 +43,8 @@ void record_service(struct record *record, struct arena *arena, const struct ser
 /* What is known of a peer we have no workload for: its verified ID and what its baggage says. */
 void record_peer(struct party *party, struct arena *arena, struct str id, struct str baggage);
 
-/* Opens the series; call when both ends are as known as they will be, at the latest before record_close(). */
+/* Opens the series; call when both ends are as known as they will be, at the latest before
+ * record_close(). */
 void record_open(struct record *record, struct traffic *traffic);
 /* Adds what moved since the last report. */
 void record_bytes(struct record *record, const struct totals *totals);

@@ -11,7 +11,8 @@
 static void on_report(struct timer *timer)
 {
     struct walk *walk = container_of(timer, struct walk, report);
-    list_foreach(it, &walk->flows[FLOW_PUMPING]) {
+    list_foreach(it, &walk->flows[FLOW_PUMPING])
+    {
         struct flow *flow = list_entry(it, struct flow, by_state);
         const struct totals totals = pump_totals(&flow->pump);
         record_bytes(&flow->record, &totals);
@@ -79,7 +80,8 @@ void walk_recheck(struct walk *walk)
 {
     const struct snapshot *snapshot = *walk->tools.snapshot;
     for (int i = FLOW_CONNECTING; i <= FLOW_PUMPING; i++) {
-        list_foreach(it, &walk->flows[i]) {
+        list_foreach(it, &walk->flows[i])
+        {
             struct flow *flow = list_entry(it, struct flow, by_state);
             const int err = recheck_flow(flow, snapshot);
             if (err < 0)
@@ -92,7 +94,9 @@ static void add_flow(const struct flow *flow, struct text *out)
 {
     const struct totals totals = pump_totals(&flow->pump);
     const uint64_t age_ns = loop_now_ns(flow->walk->tools.loop) - flow->started_ns;
-    text_addf(out, "{\"id\":%llu,\"state\":\"%s\",\"age_ms\":%llu,\"bytes_received\":%llu,\"bytes_sent\":%llu,",
+    text_addf(out,
+              "{\"id\":%llu,\"state\":\"%s\",\"age_ms\":%llu,\"bytes_received\":%llu,\"bytes_"
+              "sent\":%llu,",
               (unsigned long long)flow->id, flow_state_name((enum flow_state)flow->state),
               (unsigned long long)(age_ns / NS_PER_MS), (unsigned long long)totals.received,
               (unsigned long long)totals.sent);

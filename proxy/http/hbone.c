@@ -38,6 +38,7 @@ void hbone_parse_baggage(struct str baggage, struct hbone_labels *out_labels)
         {STR("cloud.region"), &out_labels->region},
         {STR("cloud.availability_zone"), &out_labels->zone},
     };
+
     *out_labels = (struct hbone_labels){0};
     struct str rest = baggage;
     while (!str_is_empty(rest)) {

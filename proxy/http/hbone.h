@@ -1,9 +1,11 @@
 /*
  * hbone.h - the fields that an HBONE CONNECT carries: baggage, forwarded, traceparent.
  *
- * Formats are ztunnel's: baggage is "k8s.cluster.name=C,k8s.namespace.name=NS,k8s.deployment.name=W,service.name=APP,
- * service.version=REV,..." without percent-encoding; forwarded is for="ip:port" with an optional ;host=name; traceparent is
- * W3C version 00. What a peer sends is bounded and unknown parts are passed over. None of it is trusted for access.
+ * Formats are ztunnel's: baggage is
+ * "k8s.cluster.name=C,k8s.namespace.name=NS,k8s.deployment.name=W,service.name=APP,
+ * service.version=REV,..." without percent-encoding; forwarded is for="ip:port" with an optional
+ * ;host=name; traceparent is W3C version 00. What a peer sends is bounded and unknown parts are
+ * passed over. None of it is trusted for access.
  *
  * Thread: any. Strings of the parsers borrow from the input.
  */
@@ -22,7 +24,8 @@ void hbone_parse_baggage(struct str baggage, struct hbone_labels *out_labels);
 
 /* host is left out when empty. */
 struct str hbone_forwarded(struct arena *arena, const struct addr *client, struct str host);
-/* The first element's for= as an address ("none" when it is absent or no address) and host= ("" when absent). */
+/* The first element's for= as an address ("none" when it is absent or no address) and host= (""
+ * when absent). */
 void hbone_parse_forwarded(struct str forwarded, struct addr *out_client, struct str *out_host);
 
 /* A new root traceparent; flags 00, since nothing is exported. */

@@ -1,13 +1,15 @@
 /*
- * loop.h - one event loop with what belongs to it: time, timers, deferred work, the graveyard, slabs.
+ * loop.h - one event loop with what belongs to it: time, timers, deferred work, the graveyard,
+ * slabs.
  *
- * Every thread that does I/O has one. Nothing in a loop is touched from another thread except its mailbox.
+ * Every thread that does I/O has one. Nothing in a loop is touched from another thread except its
+ * mailbox.
  *
  * The five rules of lifetimes, for everything in proxy/io and above:
  *   1. A completion is delivered from the loop, never before the call that started it returns.
  *   2. After x_close(x) none of x's callbacks is called any more.
- *   3. Closing unlinks at once; memory goes at the end of the turn (loop_bury), so a pointer held up-stack stays valid
- *      to look at.
+ *   3. Closing unlinks at once; memory goes at the end of the turn (loop_bury), so a pointer held
+ * up-stack stays valid to look at.
  *   4. Whoever starts a timer stops it on the way out of the state it belongs to.
  *   5. Every open handle is counted; loop_free() ensures that none is left.
  *
@@ -30,7 +32,8 @@ void loop_free(struct loop *loop);
 
 /* Runs until loop_stop(). */
 void loop_run(struct loop *loop);
-/* Runs one turn, waiting at most until the next timer or event when may_wait; tests use it. True while something is open. */
+/* Runs one turn, waiting at most until the next timer or event when may_wait; tests use it. True
+ * while something is open. */
 bool loop_turn(struct loop *loop, bool may_wait);
 /* Makes loop_run() return at the end of the turn. */
 void loop_stop(struct loop *loop);
@@ -42,11 +45,13 @@ struct slab_pool *loop_slabs(struct loop *loop);
 /* Handles that are open: 0 is what a test wants to see at its end. */
 unsigned loop_open_handles(const struct loop *loop);
 
-/* Work for the end of this turn, once however often it is asked for: flush what the turn produced. */
+/* Work for the end of this turn, once however often it is asked for: flush what the turn produced.
+ */
 struct task {
     struct list link;
     void (*run)(struct task *task);
 };
+
 void loop_defer(struct loop *loop, struct task *task);
 /* Takes the task back; harmless if it was not deferred. Owners call it before they go. */
 void task_cancel(struct task *task);
@@ -55,8 +60,9 @@ void task_cancel(struct task *task);
 void loop_bury(struct loop *loop, void *ptr, void (*free_fn)(void *ptr));
 
 /*
- * Timers are embedded, cost no allocation and stop at once (no close callback). They fire at or after their deadline, at
- * a resolution of about 1 ms. A timer is one-shot; the callback may start it again.
+ * Timers are embedded, cost no allocation and stop at once (no close callback). They fire at or
+ * after their deadline, at a resolution of about 1 ms. A timer is one-shot; the callback may start
+ * it again.
  */
 struct timer {
     struct list link;
@@ -68,6 +74,7 @@ struct timer {
 void timer_start(struct loop *loop, struct timer *timer, uint64_t after_ns,
                  void (*fire)(struct timer *timer));
 void timer_stop(struct timer *timer); /* harmless when it does not run */
+
 static inline bool timer_is_running(const struct timer *timer)
 {
     return timer->deadline_ns != 0;

@@ -1,8 +1,9 @@
 /*
  * mailbox.h - the one way from a thread to another: a queue of letters into a loop.
  *
- * Many may post, one loop reads. A letter is embedded in whatever is sent; ownership goes with it. Letters of one sender
- * arrive in order. Bounded by its users: each sender has a fixed number of kinds of letters in flight.
+ * Many may post, one loop reads. A letter is embedded in whatever is sent; ownership goes with it.
+ * Letters of one sender arrive in order. Bounded by its users: each sender has a fixed number of
+ * kinds of letters in flight.
  *
  * Thread: mailbox_post() any; the rest the loop's.
  */

@@ -18,10 +18,11 @@ void signal_watch_close(struct signal_watch *watch);
 struct folder_watch;
 
 /*
- * Calls on_change(owner) when something in a folder or file changed, after quiet_ns without a further change, at the
- * latest after 10 times that; also once every rescan_ns without any notice (0: never), since some file systems send
- * none. Watches the folder that holds path too, so that the symlink swap by which Kubernetes updates mounted volumes is
- * seen. What changed is for the owner to find out.
+ * Calls on_change(owner) when something in a folder or file changed, after quiet_ns without a
+ * further change, at the latest after 10 times that; also once every rescan_ns without any notice
+ * (0: never), since some file systems send none. Watches the folder that holds path too, so that
+ * the symlink swap by which Kubernetes updates mounted volumes is seen. What changed is for the
+ * owner to find out.
  */
 struct folder_watch *folder_watch_open(struct loop *loop, const char *path, uint64_t quiet_ns,
                                        uint64_t rescan_ns, void (*on_change)(void *owner),

@@ -1,14 +1,15 @@
 /*
  * tcp.h - TCP connections as streams, listeners, and the socket options a transparent proxy needs.
  *
- * Every socket is non-blocking, close-on-exec, TCP_NODELAY, with keepalive (180 s, 9 probes) and TCP_USER_TIMEOUT, so
- * that a vanished peer is noticed. Our own packets carry a mark, by which the capture rules let them pass.
+ * Every socket is non-blocking, close-on-exec, TCP_NODELAY, with keepalive (180 s, 9 probes) and
+ * TCP_USER_TIMEOUT, so that a vanished peer is noticed. Our own packets carry a mark, by which the
+ * capture rules let them pass.
  *
- * Happy path: tcp_connect() -> on_connect(stream) -> events.  Failure modes: refused, unreachable, timed out, each as its
- * error; cancelled with tcp_connect_cancel(), after which nothing is called.
+ * Happy path: tcp_connect() -> on_connect(stream) -> events.  Failure modes: refused, unreachable,
+ * timed out, each as its error; cancelled with tcp_connect_cancel(), after which nothing is called.
  *
- * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A write is tried at once; what the
- * socket does not take is queued (by reference).
+ * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A write is tried
+ * at once; what the socket does not take is queued (by reference).
  *
  * Thread: the loop's.
  */
@@ -22,17 +23,18 @@
 #define TCP_QUEUE_LOW  ((size_t)65536)
 
 struct tcp_options {
-    uint32_t mark;          /* SO_MARK, 0 for none */
-    struct addr source;     /* bind to this address first ("none": the kernel chooses); port 0 with
-                               IP_BIND_ADDRESS_NO_PORT */
-    bool transparent;       /* IP_TRANSPARENT: source may be an address that is not ours */
-    uint64_t timeout_ns;    /* for the connect; 0 is 10 s */
+    uint32_t mark;       /* SO_MARK, 0 for none */
+    struct addr source;  /* bind to this address first ("none": the kernel chooses); port 0 with
+                            IP_BIND_ADDRESS_NO_PORT */
+    bool transparent;    /* IP_TRANSPARENT: source may be an address that is not ours */
+    uint64_t timeout_ns; /* for the connect; 0 is 10 s */
 };
 
 struct tcp_connect;
 
-/* Starts to connect. on_done(owner, 0, stream) gives the stream away; on_done(owner, -ERR_..., NULL) on failure.
- * Never NULL; the handle is gone once on_done was called. A socket option that fails is reported through on_done. */
+/* Starts to connect. on_done(owner, 0, stream) gives the stream away; on_done(owner, -ERR_...,
+ * NULL) on failure. Never NULL; the handle is gone once on_done was called. A socket option that
+ * fails is reported through on_done. */
 struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
                                 const struct tcp_options *options,
                                 void (*on_done)(void *owner, int err, struct stream *stream),
@@ -40,7 +42,8 @@ struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
 /* Stops it; on_done is not called. */
 void tcp_connect_cancel(struct tcp_connect *connect);
 
-/* The addresses of a TCP stream's socket, read once when it was made: local is what the client called (kept by TPROXY). */
+/* The addresses of a TCP stream's socket, read once when it was made: local is what the client
+ * called (kept by TPROXY). */
 struct addr tcp_local(const struct stream *stream);
 struct addr tcp_remote(const struct stream *stream);
 
@@ -48,22 +51,23 @@ struct listener_options {
     bool transparent; /* IP_TRANSPARENT, for TPROXY */
     bool reuse_port;  /* SO_REUSEPORT, one listener a worker */
     bool v6_only;
-    int backlog;      /* 0 is 4096, capped by net.core.somaxconn */
+    int backlog; /* 0 is 4096, capped by net.core.somaxconn */
     uint32_t mark;
 };
 
 struct listener;
 
-/* Opens a listening socket. 0 and the listener, or -ERR_SYSTEM with errno kept in *out_errno (address in use, ...).
- * on_accept gives the stream away (its owner sets events). On EMFILE the listener rests 100 ms and says so in the log. */
+/* Opens a listening socket. 0 and the listener, or -ERR_SYSTEM with errno kept in *out_errno
+ * (address in use, ...). on_accept gives the stream away (its owner sets events). On EMFILE the
+ * listener rests 100 ms and says so in the log. */
 MUST_USE int listener_open(struct loop *loop, const struct addr *local,
                            const struct listener_options *options,
                            void (*on_accept)(void *owner, struct stream *stream), void *owner,
                            struct listener **out_listener, int *out_errno);
 /* The bound address: port 0 asks the kernel for one. */
 struct addr listener_addr(const struct listener *listener);
-/* Stops accepting: what is in the backlog is accepted first and still delivered during this call's turn, then the socket
- * closes. Gives up the pointer. */
+/* Stops accepting: what is in the backlog is accepted first and still delivered during this call's
+ * turn, then the socket closes. Gives up the pointer. */
 void listener_close(struct listener *listener);
 
 #endif

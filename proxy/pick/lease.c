@@ -33,8 +33,8 @@ static bool is_eligible(const struct choice *choice, const struct endpoint *endp
            !memory_is_suspect(choice->memory, endpoint->key, choice->now_ns);
 }
 
-/* Draws until one is eligible, each with its weight's share of the level's largest. A few draws nearly always do, however
- * many endpoints there are; NULL says that they did not. */
+/* Draws until one is eligible, each with its weight's share of the level's largest. A few draws
+ * nearly always do, however many endpoints there are; NULL says that they did not. */
 static const struct endpoint *sample(const struct choice *choice, enum level level, struct rng *rng)
 {
     const struct endpoint_set *set = choice->endpoints;
@@ -49,7 +49,8 @@ static const struct endpoint *sample(const struct choice *choice, enum level lev
     return NULL;
 }
 
-/* One eligible endpoint by the whole list, each with its weight's share: for levels in which few are eligible. */
+/* One eligible endpoint by the whole list, each with its weight's share: for levels in which few
+ * are eligible. */
 static const struct endpoint *scan(const struct choice *choice, enum level level, struct rng *rng)
 {
     const struct endpoint_set *set = choice->endpoints;

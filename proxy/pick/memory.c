@@ -1,6 +1,7 @@
 /*
- * Entries lie in a map under their own key's bytes. An entry without flows and without a failure that still counts is
- * dropped at once, so the map is as large as the set of endpoints in use or in trouble, not as the mesh.
+ * Entries lie in a map under their own key's bytes. An entry without flows and without a failure
+ * that still counts is dropped at once, so the map is as large as the set of endpoints in use or in
+ * trouble, not as the mesh.
  */
 #include "proxy/pick/memory.h"
 
@@ -68,7 +69,8 @@ static void drop_if_idle(struct memory *memory, struct entry *entry)
 /* The oldest failure of an endpoint that carries no flow. */
 static void forget_one(struct memory *memory)
 {
-    list_foreach(it, &memory->failed) {
+    list_foreach(it, &memory->failed)
+    {
         struct entry *entry = list_entry(it, struct entry, by_failure);
         if (entry->flows == 0) {
             drop(memory, entry);

@@ -1,11 +1,13 @@
 /*
  * memory.h - what one worker remembers of endpoints: flows in progress and recent failures.
  *
- * Configuration knows who is there; this knows how they have been doing. Entries are found by the endpoint's stable key,
- * so they outlive snapshots, and exist only while there is something to remember: a flow, or a failure not yet forgiven.
+ * Configuration knows who is there; this knows how they have been doing. Entries are found by the
+ * endpoint's stable key, so they outlive snapshots, and exist only while there is something to
+ * remember: a flow, or a failure not yet forgiven.
  *
- * A failed connect makes the endpoint suspect for SUSPECT_MIN_NS, doubling with each further failure up to
- * SUSPECT_MAX_NS; a success forgives at once. A suspect is passed over while anybody else is left.
+ * A failed connect makes the endpoint suspect for SUSPECT_MIN_NS, doubling with each further
+ * failure up to SUSPECT_MAX_NS; a success forgives at once. A suspect is passed over while anybody
+ * else is left.
  *
  * Bound: MEMORY_MAX entries, beyond which the oldest failure without flows is forgotten.
  * Owner: the worker. Thread: its loop's. Units: ns.

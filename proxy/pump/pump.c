@@ -1,26 +1,28 @@
 /*
- * Happy path: on_data of one stream writes the same slice to the other; on_end passes the end on; when both ended and
- * what is queued has left, both streams are closed politely.
- * Failure modes: a stream dies (the other is cut, so that its peer does not take a broken transfer for a whole one); time
- * runs out (both are cut).
+ * Happy path: on_data of one stream writes the same slice to the other; on_end passes the end on;
+ * when both ended and what is queued has left, both streams are closed politely.
+ * Failure modes: a
+ * stream dies (the other is cut, so that its peer does not take a broken transfer for a whole one);
+ * time runs out (both are cut).
  *
- * The timer is lazy: it is started once and, when it fires, looks at when a byte last moved. A byte costs no timer call.
- * Bytes that leave a queue are seen only then, since a stream tells when its queue has drained, not each step on the way:
- * a reader that is slow but reads is not idle. For the same reason the last bytes are waited for by looking: a stream
- * lingers for a few seconds only, which a slow reader may need more than.
+ * The timer is lazy: it is started once and, when it fires, looks at when a byte last moved. A byte
+ * costs no timer call. Bytes that leave a queue are seen only then, since a stream tells when its
+ * queue has drained, not each step on the way: a reader that is slow but reads is not idle. For the
+ * same reason the last bytes are waited for by looking: a stream lingers for a few seconds only,
+ * which a slow reader may need more than.
  */
 #include "proxy/pump/pump.h"
 
 #include "proxy/base/clock.h"
 
-#define LAST_LOOK_NS (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left */
+#define LAST_LOOK_NS (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left  \
+                                                 */
 
 static void finish(struct pump *pump, int err);
 
 static uint64_t limit_ns(const struct pump *pump)
 {
-    return pump->up.ended || pump->down.ended ? pump->options.half_close_ns
-                                              : pump->options.idle_ns;
+    return pump->up.ended || pump->down.ended ? pump->options.half_close_ns : pump->options.idle_ns;
 }
 
 static size_t queued_bytes(const struct pump *pump)
@@ -104,7 +106,8 @@ static void pipe_drain(struct pipe *pipe)
     stream_resume(pipe->from);
 }
 
-/* struct stream_events gives the owner, not the stream, so each of the two has its own four callbacks. */
+/* struct stream_events gives the owner, not the stream, so each of the two has its own four
+ * callbacks. */
 static void on_client_data(void *owner, struct slice bytes)
 {
     pipe_data(&((struct pump *)owner)->up, bytes);

@@ -1,18 +1,21 @@
 /*
  * pump.h - moves bytes between two streams until both directions ended, and counts them.
  *
- * Two directions, each a pipe of its own: data, end and back pressure of one never wait for the other, so a half-closed
- * connection keeps flowing the other way.
+ * Two directions, each a pipe of its own: data, end and back pressure of one never wait for the
+ * other, so a half-closed connection keeps flowing the other way.
  *
- *   pipe:  OPEN ──end of the source──► ENDED (shutdown passed on)      both ENDED, queues empty: done, ERR_OK
+ *   pipe:  OPEN ──end of the source──► ENDED (shutdown passed on)
+ *   both ENDED and their queues empty: done, ERR_OK
  *   either stream fails, or time runs out: both are cut, done with the reason
  *
- * What a pipe holds is bounded by the write queue of its destination: when that is full the source is paused.
- * Time: nothing moved (came or left) for idle_ns; or a direction ended and nothing moved for half_close_ns.
+ * What a pipe holds is bounded by the write queue of its destination: when that is full the source
+ * is paused.
+ * Time: nothing moved (came or left) for idle_ns; or a direction ended and nothing moved
+ * for half_close_ns.
  *
- * Owner:  embedded in the flow; it owns both streams from pump_start() until done. on_done comes once, from the loop,
- *         with both streams closed; pump_cut() closes them without on_done.
- * Thread: the loop's. Units: ns, bytes.
+ * Owner:  embedded in the flow; it owns both streams from pump_start() until done. on_done comes
+ * once, from the loop, with both streams closed; pump_cut() closes them without on_done. Thread:
+ * the loop's. Units: ns, bytes.
  */
 #ifndef ISTHMUS_PUMP_PUMP_H
 #define ISTHMUS_PUMP_PUMP_H
@@ -55,7 +58,8 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
                 const struct pump_options *options,
                 void (*on_done)(void *owner, const struct totals *totals), void *owner);
 
-/* Ends both directions now, abortively, for the reason err (< 0). Nothing is called. Harmless when not running. */
+/* Ends both directions now, abortively, for the reason err (< 0). Nothing is called. Harmless when
+ * not running. */
 struct totals pump_cut(struct pump *pump, int err);
 
 /* What has moved so far. */

@@ -1,6 +1,6 @@
 /*
- * The admin port's pages of a proxy, and its metrics. What only the workers know is asked of all of them; the last answer
- * completes the page.
+ * The admin port's pages of a proxy, and its metrics. What only the workers know is asked of all of
+ * them; the last answer completes the page.
  */
 #include "proxy/admin/views.h"
 #include "proxy/base/clock.h"
@@ -69,7 +69,9 @@ static void gather_start(struct gathering *gathering, const struct worker_questi
         worker_ask(node->workers[i], question, on_report, gathering);
 }
 
-/* ---- metrics ---------------------------------------------------------------------------------------------------- */
+/* ---- metrics
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void complete_metrics(struct gathering *gathering)
 {
@@ -87,7 +89,9 @@ void node_answer_metrics(void *owner, struct h1_exchange *exchange)
     gather_start(gather_new(owner, exchange, complete_metrics), &question);
 }
 
-/* ---- connections ------------------------------------------------------------------------------------------------ */
+/* ---- connections
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void complete_connections(struct gathering *gathering)
 {
@@ -111,7 +115,9 @@ static void answer_connections(void *owner, struct h1_exchange *exchange,
     gather_start(gathering, &question);
 }
 
-/* ---- status ----------------------------------------------------------------------------------------------------- */
+/* ---- status
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void add_member(struct text *out, const char *key, struct str value)
 {
@@ -159,9 +165,11 @@ static void complete_status(struct gathering *gathering)
     add_member(&page, "trust_domain", node->config->trust_domain);
     text_addf(&page, "\"uptime_s\":%llu,",
               (unsigned long long)((clock_mono_ns() - node->started_ns) / NS_PER_SEC));
-    text_addf(&page, "\"snapshot\":{\"generation\":%llu,\"synced\":%s,\"workloads\":%zu,\"services\":%zu},",
-              (unsigned long long)node->generation, json_bool(snapshot && snapshot->is_synced),
-              snapshot ? snapshot->workloads.len : 0, snapshot ? snapshot->services.len : 0);
+    text_addf(
+        &page,
+        "\"snapshot\":{\"generation\":%llu,\"synced\":%s,\"workloads\":%zu,\"services\":%zu},",
+        (unsigned long long)node->generation, json_bool(snapshot && snapshot->is_synced),
+        snapshot ? snapshot->workloads.len : 0, snapshot ? snapshot->services.len : 0);
     add_control(node, &page);
     add_certificates(node, &page);
     text_addf(&page, "\"workers\":[%s],\"draining\":%s}\n",
@@ -178,12 +186,12 @@ static void answer_status(void *owner, struct h1_exchange *exchange,
     gather_start(gather_new(owner, exchange, complete_status), &question);
 }
 
-/* ---- what the control thread knows by itself -------------------------------------------------------------------- */
+/* ---- what the control thread knows by itself
+ * -------------------------------------------------------------------- */
 
-static void answer_view(const struct node *node, struct h1_exchange *exchange,
-                        const struct h1_request *request,
-                        void (*view)(const struct snapshot *snapshot, struct str host,
-                                     struct text *out))
+static void
+answer_view(const struct node *node, struct h1_exchange *exchange, const struct h1_request *request,
+            void (*view)(const struct snapshot *snapshot, struct str host, struct text *out))
 {
     if (!node->snapshot) {
         h1_answer(exchange, 503, "text/plain", STR("the first snapshot is not built yet\n"));

@@ -45,8 +45,8 @@ struct worker {
 };
 
 static const struct sm_rule worker_rules[WORKER_STATES] = {
-    [WORKER_WAITING] = {"waiting", SM_TO(WORKER_SERVING) | SM_TO(WORKER_DRAINING) |
-                                       SM_TO(WORKER_FAILED)},
+    [WORKER_WAITING] = {"waiting",
+                        SM_TO(WORKER_SERVING) | SM_TO(WORKER_DRAINING) | SM_TO(WORKER_FAILED)},
     [WORKER_SERVING] = {"serving", SM_TO(WORKER_DRAINING)},
     [WORKER_DRAINING] = {"draining", 0},
     [WORKER_FAILED] = {"failed", SM_TO(WORKER_DRAINING)},
@@ -54,7 +54,8 @@ static const struct sm_rule worker_rules[WORKER_STATES] = {
 
 #define DRAIN_CHECK_NS UINT64_C(20000000)
 
-/* ---- what control hears ----------------------------------------------------------------------------------------- */
+/* ---- what control hears
+ * ----------------------------------------------------------------------------------------- */
 
 enum notice_kind { NOTICE_SERVING, NOTICE_FAILED, NOTICE_DRAINED };
 
@@ -89,7 +90,9 @@ static void tell(struct worker *worker, enum notice_kind kind, struct text why)
     mailbox_post(worker->control, &notice->letter);
 }
 
-/* ---- doors ------------------------------------------------------------------------------------------------------ */
+/* ---- doors
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_arrival(void *owner, struct arrival *arrival)
 {
@@ -135,7 +138,8 @@ static int open_doors(struct worker *worker, struct text *why)
     return err < 0 ? err : open_dns(worker, why);
 }
 
-/* New connections are held back by the capture rules until everything needed to serve them is here. */
+/* New connections are held back by the capture rules until everything needed to serve them is here.
+ */
 static void open_when_ready(struct worker *worker)
 {
     struct text why = {0};
@@ -151,7 +155,9 @@ static void open_when_ready(struct worker *worker)
     tell(worker, NOTICE_SERVING, why);
 }
 
-/* ---- deliveries ------------------------------------------------------------------------------------------------- */
+/* ---- deliveries
+ * -------------------------------------------------------------------------------------------------
+ */
 
 /* Counters of workloads that left the node are not shown for ever. */
 static void forget_left_workloads(struct worker *worker, const struct snapshot *before)
@@ -205,7 +211,9 @@ void worker_deliver_tls(struct letter *letter, void *receiver)
     open_when_ready(worker);
 }
 
-/* ---- questions -------------------------------------------------------------------------------------------------- */
+/* ---- questions
+ * --------------------------------------------------------------------------------------------------
+ */
 
 struct inquiry {
     struct letter letter;
@@ -252,7 +260,9 @@ void worker_ask(struct worker *worker, const struct worker_question *question,
     mailbox_post(worker_mailbox(worker), &inquiry->letter);
 }
 
-/* ---- drain ------------------------------------------------------------------------------------------------------ */
+/* ---- drain
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_drain_check(struct timer *timer)
 {
@@ -283,7 +293,9 @@ void worker_drain(struct worker *worker)
     mailbox_post(worker_mailbox(worker), letter);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
 {

@@ -1,13 +1,14 @@
 /*
  * worker.h - one worker thread: a loop with its own doors, tunnels, flows, memory and counters.
  *
- * Life: born without anything; the first snapshot and identities open its doors; each later one replaces what it had;
- * drain closes the doors and waits for the flows; stop ends them.
+ * Life: born without anything; the first snapshot and identities open its doors; each later one
+ * replaces what it had; drain closes the doors and waits for the flows; stop ends them.
  *
- *   WAITING ──snapshot and identities──► SERVING ──drain──► DRAINING ──no flow left──► (drained, told to control)
+ *   WAITING ──snapshot and identities──► SERVING ──drain──► DRAINING ──no flow left──► told
  *      └── a door cannot be opened ──► FAILED (told to control)
  *
- * Owner: the proxy process. Thread: worker_start/stop and the posts the control thread's; everything inside the worker's.
+ * Owner: the proxy process. Thread: worker_start/stop and the posts the control thread's;
+ * everything inside the worker's.
  */
 #ifndef ISTHMUS_RUN_WORKER_H
 #define ISTHMUS_RUN_WORKER_H
@@ -25,7 +26,8 @@ struct worker_events { /* on the control thread */
     void (*on_drained)(void *owner, struct worker *worker);
 };
 
-/* config outlives the worker. control is the control thread's mailbox, whose receiver is the owner of the events. */
+/* config outlives the worker. control is the control thread's mailbox, whose receiver is the owner
+ * of the events. */
 struct worker *worker_start(unsigned idx, const struct proxy_config *config,
                             struct mailbox *control, const struct worker_events *events);
 struct mailbox *worker_mailbox(struct worker *worker);
@@ -34,8 +36,8 @@ void worker_deliver_snapshot(struct letter *letter, void *worker);
 void worker_deliver_tls(struct letter *letter, void *worker);
 /* No new flows; tells when the last one ended. */
 void worker_drain(struct worker *worker);
-/* Ends what is left and joins the thread; deliveries are returned before. What it said last is heard once control's mailbox
- * is looked at again; then its memory goes. */
+/* Ends what is left and joins the thread; deliveries are returned before. What it said last is
+ * heard once control's mailbox is looked at again; then its memory goes. */
 void worker_stop(struct worker *worker);
 
 /* What a worker says of itself when asked. */
@@ -51,7 +53,8 @@ struct worker_question {
     size_t max_flows;
 };
 
-/* Asks; on_report runs on the control thread and frees nothing: the report is the callee's to take apart. */
+/* Asks; on_report runs on the control thread and frees nothing: the report is the callee's to take
+ * apart. */
 void worker_ask(struct worker *worker, const struct worker_question *question,
                 void (*on_report)(void *owner, struct worker_report *report), void *owner);
 

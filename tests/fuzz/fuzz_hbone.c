@@ -1,7 +1,7 @@
 /*
- * Any bytes as the head of a CONNECT: the first line is the authority, the second forwarded, the rest
- * baggage. What is resolved is the pod that was dialled, on a port that is not ours; what is parsed lies
- * within the input; a principal of any text is refused or names itself.
+ * Any bytes as the head of a CONNECT: the first line is the authority, the second forwarded, the
+ * rest baggage. What is resolved is the pod that was dialled, on a port that is not ours; what is
+ * parsed lies within the input; a principal of any text is refused or names itself.
  */
 #include "proxy/http/hbone.h"
 #include "proxy/identify/identify.h"

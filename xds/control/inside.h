@@ -29,6 +29,7 @@ struct control {
     struct own_identity *identity;
     struct trust *trust; /* our own roots and the peers' */
     const struct trust *trust_view;
+    struct manifests_cache *manifests_cache;
     struct manifests *manifests;
     struct text manifests_error; /* why the last reading was refused, "" when it was not */
     uint64_t n_loaded, n_refused;

@@ -229,7 +229,8 @@ Test(tunnel_server, closing_ends_sessions_in_every_state)
     }
 }
 
-Test(tunnel_server, a_flood_of_half_open_ones_displaces_its_own_oldest_and_not_who_has_proven_itself)
+Test(tunnel_server,
+     a_flood_of_half_open_ones_displaces_its_own_oldest_and_not_who_has_proven_itself)
 {
     static struct tap taps[SESSIONS_UNPROVEN_MAX + 1];
     struct caller caller = {0};

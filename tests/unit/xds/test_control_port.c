@@ -137,7 +137,7 @@ Test(control_port, without_a_token_file_the_reason_is_told)
     rotation_want(node.rotation, STR(NODE_ID));
     cr_assert(run_until_count(port.loop, &node.n_failed, 1, PATIENCE_MS));
 
-    cr_assert(str_contains(str_from(node.last_failure), STR("token could not be read")));
+    cr_assert(str_contains(str_from(node.last_failure), STR("no-such-file: No such file")));
     cr_assert_eq(port.n_refused, 0);
     node_close(&node);
 }
