@@ -301,11 +301,3 @@ struct manifests *manifests_read(const char *dir, struct diag *diag)
     arena_fini(&scratch);
     return manifests_end(&reader);
 }
-
-void manifests_free(struct manifests *manifests)
-{
-    if (!manifests)
-        return;
-    arena_fini(&manifests->arena);
-    mem_free(manifests);
-}

@@ -1,18 +1,20 @@
 /*
  * manifests.h - a folder of Kubernetes manifests, read as one set of typed objects.
  *
- * Every *.yaml, *.yml and *.json file of the folder and its subfolders (not hidden ones; symlinks are followed, as
- * mounted ConfigMaps need), each with any number of documents, `kind: List` unwrapped. Kinds without a use here are
- * passed over; fields without a use too, since real objects carry many, except in our own kinds and in policies, where
- * an unknown field is an error: a policy must not silently not apply. For the same reason other kinds of
- * security.istio.io (PeerAuthentication, RequestAuthentication) are errors as long as nothing here enforces them.
+ * Every *.yaml, *.yml and *.json file of the folder and its subfolders (not hidden ones; symlinks
+ * are followed, as mounted ConfigMaps need), each with any number of documents, `kind: List`
+ * unwrapped. Kinds without a use here are passed over; fields without a use too, since real objects
+ * carry many, except in our own kinds and in policies, where an unknown field is an error: a policy
+ * must not silently not apply. For the same reason other kinds of security.istio.io
+ * (PeerAuthentication, RequestAuthentication) are errors as long as nothing here enforces them.
  *
  * All or nothing: with any error the caller keeps the set it had.
- * Checked: names (RFC 1123), namespaces, ports, addresses, that two objects of one kind do not share a name (both places
- * are told), that a Service has ports unless it is headless or an ExternalName, that an EndpointSlice of addressType
- * IPv4/IPv6 holds addresses of it, API versions.
+ * Checked: names (RFC 1123), namespaces, ports, addresses, that two objects of one kind do not
+ * share a name (both places are told), that a Service has ports unless it is headless or an
+ * ExternalName, that an EndpointSlice of addressType IPv4/IPv6 holds addresses of it, API versions.
  *
- * Owner: manifests_free(). Thread: one. Source: Kubernetes API v1, discovery.k8s.io/v1, KEP-1645, Istio security/v1.
+ * Owner: manifests_free(). Thread: one. Source: Kubernetes API v1, discovery.k8s.io/v1, KEP-1645,
+ * Istio security/v1.
  */
 #ifndef ISTHMUS_CONFIG_MANIFESTS_H
 #define ISTHMUS_CONFIG_MANIFESTS_H
@@ -52,16 +54,23 @@ struct k8s_pod {
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool host_network;
-    bool is_ready;    /* phase Running (or absent, as in manifests written by hand) and condition Ready is not False */
+    bool is_ready; /* phase Running (or absent, as in manifests written by hand) and condition Ready
+                      is not False */
     bool is_finished; /* phase Succeeded or Failed */
-    struct { struct str name; uint16_t port; bool is_udp; } *ports; /* named container ports */
+
+    struct {
+        struct str name;
+        uint16_t port;
+        bool is_udp;
+    } * ports; /* named container ports */
+
     size_t n_ports;
 };
 
 struct k8s_service_port {
     struct str name;
     uint16_t port;
-    uint16_t target_port;      /* 0: see target_name */
+    uint16_t target_port; /* 0: see target_name */
     struct str target_name;
     struct str app_protocol;
     bool is_udp; /* SCTP is an error */
@@ -86,7 +95,8 @@ struct k8s_endpoint {
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool is_ready, is_serving, is_terminating;
-    struct str hostname, node, zone, target_pod; /* target_pod: name of targetRef when its kind is Pod */
+    struct str hostname, node, zone,
+        target_pod; /* target_pod: name of targetRef when its kind is Pod */
 };
 
 struct k8s_endpoint_slice {
@@ -94,7 +104,13 @@ struct k8s_endpoint_slice {
     struct str service; /* label kubernetes.io/service-name */
     struct k8s_endpoint *endpoints;
     size_t n_endpoints;
-    struct { struct str name; uint16_t port; bool is_udp; } *ports;
+
+    struct {
+        struct str name;
+        uint16_t port;
+        bool is_udp;
+    } * ports;
+
     size_t n_ports;
 };
 
@@ -102,7 +118,8 @@ struct k8s_export {
     struct object meta;
 };
 
-struct k8s_import { /* one that a user or another implementation made; ours are derived from exports */
+struct k8s_import { /* one that a user or another implementation made; ours are derived from exports
+                     */
     struct object meta;
     bool is_headless;
     struct ip addresses[2];
@@ -113,7 +130,8 @@ struct k8s_import { /* one that a user or another implementation made; ours are 
 
 struct k8s_policy {
     struct object meta;
-    struct model_policy policy;  /* scope and namespace are decided by the registry, from selector and root namespace */
+    struct model_policy policy; /* scope and namespace are decided by the registry, from selector
+                                   and root namespace */
     struct label *selector;
     size_t n_selector;
     bool has_selector;
@@ -138,6 +156,8 @@ struct manifests {
     size_t n_imports;
     struct k8s_policy *policies;
     size_t n_policies;
+    struct manifests_part **parts; /* of a set out of a cache: what the objects point into */
+    size_t n_parts;
 };
 
 /* Reads a folder. NULL with at least one error in the diag, or the set (warnings possible). */
@@ -146,9 +166,20 @@ struct manifests *manifests_read(const char *dir, struct diag *diag);
 struct manifests *manifests_read_files(const char *const *paths, size_t n_paths, struct diag *diag);
 void manifests_free(struct manifests *manifests);
 
-/* What needs more than one object to see: an export without its Service or of an ExternalName, a slice of no Service, a
- * pod on a node that is not there, a policy that selects nothing. Warnings, except an export of nothing: an error in
- * strict mode (isthmus check), a condition of the export otherwise. */
+/* What was read of each file of a folder, so that the next reading parses only the files that changed since. A set out of
+ * it stands on its own: it may outlive the cache. */
+struct manifests_cache;
+
+struct manifests_cache *manifests_cache_new(void);
+void manifests_cache_free(struct manifests_cache *cache);
+/* manifests_read() of the same folder. now_ns: the wall clock; a file younger than 2 s is read again the next time. */
+struct manifests *manifests_read_cached(struct manifests_cache *cache, const char *dir, int64_t now_ns,
+                                        struct diag *diag);
+
+/* What needs more than one object to see: an export without its Service or of an ExternalName, a
+ * slice of no Service, a pod on a node that is not there, a policy that selects nothing. Warnings,
+ * except an export of nothing: an error in strict mode (isthmus check), a condition of the export
+ * otherwise. */
 void manifests_cross_check(const struct manifests *manifests, bool strict, struct diag *diag);
 
 /* The value of a label or annotation, or {0}. */
@@ -158,8 +189,9 @@ struct str label_find(const struct label *labels, size_t n_labels, const char *k
 bool label_select(const struct label *selector, size_t n_selector, const struct label *labels,
                   size_t n_labels);
 
-/* Is a pod in the mesh? Label isthmus.io/mesh (enabled | disabled) or Istio's istio.io/dataplane-mode (ambient | none)
- * on the pod, else on its namespace; host-network pods never are. */
+/* Is a pod in the mesh? Label isthmus.io/mesh (enabled | disabled) or Istio's
+ * istio.io/dataplane-mode (ambient | none) on the pod, else on its namespace; host-network pods
+ * never are. */
 bool manifests_is_enrolled(const struct k8s_pod *pod, const struct k8s_namespace *namespace_);
 
 #endif

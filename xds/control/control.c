@@ -190,17 +190,27 @@ static void tell_findings(struct control *control, const struct diag *diag)
     text_fini(&all);
 }
 
+/* For one line of a log or a table: without the last newline. */
+static void print_line(const struct diag *diag, struct text *out)
+{
+    struct text all = {0};
+    diag_print(diag, &all);
+    text_add(out, str_sub(text_str(&all), 0, all.len > 0 ? all.len - 1 : 0));
+    text_fini(&all);
+}
+
 static struct manifests *read_manifests(struct control *control, struct text *out_error)
 {
     struct diag diag = {0};
     struct text path = {0};
     text_add(&path, control->config->manifests_dir);
     control->fingerprint = folder_fingerprint(path.ptr);
-    struct manifests *set = manifests_read(path.ptr, &diag);
+    struct manifests *set =
+        manifests_read_cached(control->manifests_cache, path.ptr, clock_wall_ns(), &diag);
     if (set)
         manifests_cross_check(set, false, &diag);
     else
-        diag_print(&diag, out_error);
+        print_line(&diag, out_error);
     tell_findings(control, &diag);
     meter_add(control->meter, set ? METRIC_MANIFESTS_LOADED : METRIC_MANIFESTS_REFUSED, 1);
     text_fini(&path);
@@ -432,7 +442,7 @@ static int make_dirs(struct control *control, struct text *why)
         const int err = file_make_dir(text_str(&path), 0700);
         if (err < 0)
             text_addf(why, "stateDir: %.*s cannot be made: %s", STR_ARG(text_str(&path)),
-                      err_text(err));
+                      file_why(err));
         text_fini(&path);
         if (err < 0)
             return err;
@@ -469,6 +479,7 @@ int control_open(struct loop *loop, const struct control_config *config, struct 
     control->loop = loop;
     control->config = config;
     control->meter = meter;
+    control->manifests_cache = manifests_cache_new();
     control->nodes_set = resource_set_new();
     control->peers_set = resource_set_new();
     int err = open_inputs(control, why);
@@ -516,6 +527,7 @@ static void control_free(void *ptr)
     resource_set_free(control->peers_set);
     registry_free(control->registry);
     manifests_free(control->manifests);
+    manifests_cache_free(control->manifests_cache);
     vips_free(control->vips);
     if (control->trust)
         trust_unref(control->trust);

@@ -1,0 +1,235 @@
+/*
+ * One part a file: what its documents gave, kept with the file's size, times and inode. A reading asks
+ * the file system about all files, reads those that differ, and joins the parts into one set, which
+ * keeps the parts it borrows from alive. So one changed slice of a large cluster costs the joining and
+ * not the parsing of everything.
+ *
+ * A file that was changed less than SETTLED_NS before it was read is read again the next time: a write
+ * within one tick of the file system's clock leaves no other trace.
+ */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config/files.h"
+#include "config/k8s.h"
+#include "config/manifests_part.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+
+#define SETTLED_NS ((int64_t)(2 * NS_PER_SEC))
+
+struct manifests_cache {
+    struct map parts; /* path -> struct manifests_part */
+};
+
+/* ---- parts ---- */
+
+static int64_t ns_of(const struct timespec *time)
+{
+    return (int64_t)time->tv_sec * (int64_t)NS_PER_SEC + time->tv_nsec;
+}
+
+/* A file that cannot be asked has a state that no file has. */
+static struct file_state state_of(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return (struct file_state){.size = -1};
+    return (struct file_state){info.st_size, ns_of(&info.st_mtim), ns_of(&info.st_ctim),
+                               info.st_ino, info.st_dev};
+}
+
+static bool is_same(const struct file_state *a, const struct file_state *b)
+{
+    return a->size >= 0 && a->size == b->size && a->modified_ns == b->modified_ns &&
+           a->changed_ns == b->changed_ns && a->inode == b->inode && a->device == b->device;
+}
+
+static void read_docs(struct manifests_part *part)
+{
+    struct k8s_reader reader;
+    struct arena scratch = {0};
+    struct yaml **docs;
+    manifests_begin(&reader, &part->diag);
+    const size_t n_docs = manifests_open_file(&reader, part->path.ptr, &scratch, &docs);
+    for (size_t i = 0; i < n_docs; i++)
+        manifests_add_doc(&reader, docs[i]);
+    arena_fini(&scratch);
+    if (diag_is_clean(&part->diag)) { /* else its keys go with the set */
+        part->seen = reader.seen;
+        reader.seen = (struct map){0};
+    }
+    part->set = manifests_end(&reader);
+}
+
+static struct manifests_part *part_read(struct str path, int64_t now_ns)
+{
+    struct manifests_part *part = mem_new(struct manifests_part);
+    part->refs = 1;
+    part->path = arena_str(&part->arena, path);
+    part->state = state_of(part->path.ptr);
+    part->is_settled = now_ns - part->state.modified_ns > SETTLED_NS &&
+                       now_ns - part->state.changed_ns > SETTLED_NS;
+    read_docs(part);
+    return part;
+}
+
+/* The part of a file, read now if it has to be; the caller's reference. */
+static struct manifests_part *part_of(struct manifests_cache *cache, struct str path,
+                                      int64_t now_ns)
+{
+    struct manifests_part *part = map_remove(&cache->parts, path);
+    const struct file_state state = state_of(path.ptr);
+    if (part && part->set && part->is_settled && is_same(&part->state, &state))
+        return part;
+    if (part)
+        manifests_part_unref(part);
+    return part_read(path, now_ns);
+}
+
+static void drop_parts(struct map *parts)
+{
+    size_t idx = 0;
+    struct str path;
+    void *part;
+    while (map_next(parts, &idx, &path, &part))
+        manifests_part_unref(part);
+    map_fini(parts);
+}
+
+/* ---- joining ---- */
+
+struct joining {
+    struct manifests *set;
+    struct manifests_part **parts;
+    size_t n_parts;
+    struct map seen; /* keys and places of the parts */
+    struct diag *diag;
+};
+
+static void tell_again(struct joining *joining, const struct diag *told)
+{
+    for (size_t i = 0; i < told->len; i++) {
+        const struct diag_entry *entry = &told->entries[i];
+        if (entry->severity == DIAG_ERROR)
+            diag_error(joining->diag, entry->place, "%.*s", STR_ARG(entry->sentence));
+        else
+            diag_warn(joining->diag, entry->place, "%.*s", STR_ARG(entry->sentence));
+    }
+    joining->diag->dropped += told->dropped;
+}
+
+/* Within one file the reader has told it already. */
+static void tell_twice(struct joining *joining, struct str key, const struct place *first,
+                       const struct place *again)
+{
+    struct str kind, name;
+    const bool is_split = str_split(key, '/', &kind, &name);
+    ensure(is_split);
+    if (str_starts_with(name, STR("/"))) /* of a kind without namespaces */
+        name = str_sub(name, 1, name.len - 1);
+    diag_error(joining->diag, *again, "%.*s %.*s is there twice, first at %.*s:%u:%u",
+               STR_ARG(kind), STR_ARG(name), STR_ARG(first->file), first->line, first->column);
+}
+
+static void check_unique(struct joining *joining, const struct manifests_part *part)
+{
+    size_t idx = 0;
+    struct str key;
+    void *place;
+    while (map_next(&part->seen, &idx, &key, &place)) {
+        const struct place *first = map_find(&joining->seen, key);
+        if (first)
+            tell_twice(joining, key, first, place);
+        else
+            map_put(&joining->seen, key, place);
+    }
+}
+
+#define JOIN(joining, items, n_items)                                                              \
+    do {                                                                                           \
+        size_t n_ = 0;                                                                             \
+        for (size_t i = 0; i < (joining)->n_parts; i++)                                            \
+            n_ += (joining)->parts[i]->set->n_items;                                               \
+        (joining)->set->items = arena_alloc_array(&(joining)->set->arena, n_ ? n_ : 1,             \
+                                                  sizeof(*(joining)->set->items));                 \
+        for (size_t i = 0; i < (joining)->n_parts; i++) {                                          \
+            const struct manifests *from_ = (joining)->parts[i]->set;                              \
+            if (from_->n_items > 0)                                                                \
+                memcpy((joining)->set->items + (joining)->set->n_items, from_->items,              \
+                       from_->n_items * sizeof(*from_->items));                                    \
+            (joining)->set->n_items += from_->n_items;                                             \
+        }                                                                                          \
+    } while (0)
+
+/* The objects themselves are copied, what they point to stays with the parts. */
+static void join(struct joining *joining)
+{
+    struct manifests *set = joining->set;
+    JOIN(joining, namespaces, n_namespaces);
+    JOIN(joining, nodes, n_nodes);
+    JOIN(joining, pods, n_pods);
+    JOIN(joining, services, n_services);
+    JOIN(joining, slices, n_slices);
+    JOIN(joining, exports, n_exports);
+    JOIN(joining, imports, n_imports);
+    JOIN(joining, policies, n_policies);
+    set->n_files = joining->n_parts;
+    set->parts = arena_new_array(&set->arena, struct manifests_part *, joining->n_parts + 1);
+    set->n_parts = joining->n_parts;
+    for (size_t i = 0; i < joining->n_parts; i++) {
+        set->parts[i] = joining->parts[i];
+        set->parts[i]->refs++;
+    }
+}
+
+/* ---- the cache ---- */
+
+struct manifests_cache *manifests_cache_new(void)
+{
+    return mem_new(struct manifests_cache);
+}
+
+void manifests_cache_free(struct manifests_cache *cache)
+{
+    if (!cache)
+        return;
+    drop_parts(&cache->parts);
+    mem_free(cache);
+}
+
+/* Files that are no more leave the cache: what was read becomes all that is in it. */
+static void read_parts(struct manifests_cache *cache, const struct str *paths, int64_t now_ns,
+                       struct joining *joining)
+{
+    struct map parts = {0};
+    for (size_t i = 0; i < joining->n_parts; i++) {
+        struct manifests_part *part = part_of(cache, paths[i], now_ns);
+        joining->parts[i] = part;
+        map_put(&parts, part->path, part);
+        tell_again(joining, &part->diag);
+        check_unique(joining, part);
+    }
+    drop_parts(&cache->parts);
+    cache->parts = parts;
+}
+
+struct manifests *manifests_read_cached(struct manifests_cache *cache, const char *dir,
+                                        int64_t now_ns, struct diag *diag)
+{
+    struct arena scratch = {0};
+    struct joining joining = {.diag = diag};
+    struct str *paths;
+    const size_t n_errors = diag->n_errors;
+    if (files_find(dir, &scratch, &paths, &joining.n_parts, diag)) {
+        joining.parts = arena_new_array(&scratch, struct manifests_part *, joining.n_parts + 1);
+        read_parts(cache, paths, now_ns, &joining);
+    }
+    if (diag->n_errors == n_errors) {
+        joining.set = mem_new(struct manifests);
+        join(&joining);
+    }
+    map_fini(&joining.seen);
+    arena_fini(&scratch);
+    return joining.set;
+}
