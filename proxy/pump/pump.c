@@ -123,9 +123,15 @@ static void on_client_drain(void *owner)
     pipe_drain(&((struct pump *)owner)->down);
 }
 
+/* A stream that broke off is a reset by its side; a tunnel that broke under it says "eof". */
+static bool broke_off(int err)
+{
+    return err == -ERR_RESET || err == -ERR_EOF;
+}
+
 static void on_client_fail(void *owner, int err)
 {
-    finish(owner, err == -ERR_RESET ? -ERR_CLIENT_RESET : err);
+    finish(owner, broke_off(err) ? -ERR_CLIENT_RESET : err);
 }
 
 static void on_server_data(void *owner, struct slice bytes)
@@ -145,7 +151,7 @@ static void on_server_drain(void *owner)
 
 static void on_server_fail(void *owner, int err)
 {
-    finish(owner, err == -ERR_RESET ? -ERR_UPSTREAM_RESET : err);
+    finish(owner, broke_off(err) ? -ERR_UPSTREAM_RESET : err);
 }
 
 static const struct stream_events client_events = {

@@ -400,7 +400,7 @@ class HboneServer(Story):
         peer = self.peer()
         peer.do(peer.die)
         self.assertEqual(self.to_the_end(sock), (b"", "reset"))
-        self.assertEqual(self.record(source)["why"], "eof")
+        self.assertEqual(self.record(source)["why"], "upstream_reset")
         self.assertEqual(self.call()[:2], (b"hello", "end"))  # on another tunnel
 
     def test_goaway_lets_streams_end_and_has_new_ones_on_another_tunnel(self):

@@ -117,7 +117,8 @@ Test(pump, a_failure_of_either_side_cuts_both_and_says_whose_it_was)
         {true, -ERR_RESET, -ERR_UPSTREAM_RESET},
         {true, -ERR_KEEPALIVE_TIMEOUT, -ERR_KEEPALIVE_TIMEOUT},
         {false, -ERR_H2, -ERR_H2},
-        {true, -ERR_EOF, -ERR_EOF},
+        {true, -ERR_EOF, -ERR_UPSTREAM_RESET},
+        {false, -ERR_EOF, -ERR_CLIENT_RESET},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
