@@ -166,15 +166,16 @@ struct manifests *manifests_read(const char *dir, struct diag *diag);
 struct manifests *manifests_read_files(const char *const *paths, size_t n_paths, struct diag *diag);
 void manifests_free(struct manifests *manifests);
 
-/* What was read of each file of a folder, so that the next reading parses only the files that changed since. A set out of
- * it stands on its own: it may outlive the cache. */
+/* What was read of each file of a folder, so that the next reading parses only the files that
+ * changed since. A set out of it stands on its own: it may outlive the cache. */
 struct manifests_cache;
 
 struct manifests_cache *manifests_cache_new(void);
 void manifests_cache_free(struct manifests_cache *cache);
-/* manifests_read() of the same folder. now_ns: the wall clock; a file younger than 2 s is read again the next time. */
-struct manifests *manifests_read_cached(struct manifests_cache *cache, const char *dir, int64_t now_ns,
-                                        struct diag *diag);
+/* manifests_read() of the same folder. now_ns: the wall clock; a file younger than 2 s is read
+ * again the next time. */
+struct manifests *manifests_read_cached(struct manifests_cache *cache, const char *dir,
+                                        int64_t now_ns, struct diag *diag);
 
 /* What needs more than one object to see: an export without its Service or of an ExternalName, a
  * slice of no Service, a pod on a node that is not there, a policy that selects nothing. Warnings,

@@ -1,11 +1,11 @@
 /*
- * One part a file: what its documents gave, kept with the file's size, times and inode. A reading asks
- * the file system about all files, reads those that differ, and joins the parts into one set, which
- * keeps the parts it borrows from alive. So one changed slice of a large cluster costs the joining and
- * not the parsing of everything.
+ * One part a file: what its documents gave, kept with the file's size, times and inode. A reading
+ * asks the file system about all files, reads those that differ, and joins the parts into one set,
+ * which keeps the parts it borrows from alive. So one changed slice of a large cluster costs the
+ * joining and not the parsing of everything.
  *
- * A file that was changed less than SETTLED_NS before it was read is read again the next time: a write
- * within one tick of the file system's clock leaves no other trace.
+ * A file that was changed less than SETTLED_NS before it was read is read again the next time: a
+ * write within one tick of the file system's clock leaves no other trace.
  */
 #include <string.h>
 #include <sys/stat.h>

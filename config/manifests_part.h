@@ -1,5 +1,6 @@
 /*
- * manifests_part.h - what one file of a folder gave, shared by the sets that were joined out of it; inside the room.
+ * manifests_part.h - what one file of a folder gave, shared by the sets that were joined out of it;
+ * inside the room.
  *
  * Owner: counted; the last manifests_part_unref() frees. Thread: one.
  */

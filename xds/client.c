@@ -17,6 +17,7 @@
 #define DELTA_PATH   "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 #define PROBATION_NS (2 * NS_PER_SEC)
 #define SAVE_NS      (1 * NS_PER_SEC)
+#define SAVE_SHARE   20 /* of the time, saving may take a twentieth: the loop waits for the disk */
 #define RETRY_MIN_NS (100 * NS_PER_MS)
 #define RETRY_MAX_NS (15 * NS_PER_SEC)
 #define STATE_MODE   0600
@@ -34,7 +35,8 @@ struct xds_client {
     bool is_connected;
     bool has_news; /* the owner was not told of a change yet, since more of it was to follow */
     bool is_unsaved;
-    bool save_failed; /* the last time: told once */
+    bool save_failed;      /* the last time: told once */
+    uint64_t save_took_ns; /* the last time */
     uint64_t retry_ns;
     struct timer retry, probation, settle, save;
 };
@@ -51,6 +53,7 @@ static void count(struct xds_client *client, enum metric metric, int64_t delta)
 
 static int write_state(struct xds_client *client)
 {
+    const uint64_t begun_ns = clock_mono_ns();
     struct text file = {0};
     int err;
 
@@ -58,6 +61,7 @@ static int write_state(struct xds_client *client)
     err = file.truncated ? -ERR_LIMIT
                          : file_write_atomic(client->state_file, text_str(&file), STATE_MODE);
     text_fini(&file);
+    client->save_took_ns = clock_mono_ns() - begun_ns;
     return err;
 }
 
@@ -77,6 +81,15 @@ static void on_save(struct timer *timer)
     timer_start(client->loop, &client->save, RETRY_MAX_NS, on_save);
 }
 
+/* A large state under steady change is written less often. */
+static uint64_t save_after_ns(const struct xds_client *client)
+{
+    const uint64_t after_ns = client->save_took_ns * SAVE_SHARE;
+    if (after_ns < SAVE_NS)
+        return SAVE_NS;
+    return after_ns < RETRY_MAX_NS ? after_ns : RETRY_MAX_NS;
+}
+
 static void on_settled(struct timer *timer)
 {
     struct xds_client *client = container_of(timer, struct xds_client, settle);
@@ -92,7 +105,7 @@ static void note_change(struct xds_client *client)
         return;
     client->is_unsaved = true;
     if (!timer_is_running(&client->save))
-        timer_start(client->loop, &client->save, SAVE_NS, on_save);
+        timer_start(client->loop, &client->save, save_after_ns(client), on_save);
 }
 
 /* ---- the stream

@@ -106,7 +106,8 @@ Test(manifests_cache, a_wrong_file_is_told_every_time_and_read_again_when_it_is_
 
 Test(manifests_cache, warnings_of_unchanged_files_are_told_again)
 {
-    folder_write(&folder, "c.yaml", "apiVersion: multicluster.xk8s.io/v1alpha1\nkind: ServiceExport\n");
+    folder_write(&folder, "c.yaml",
+                 "apiVersion: multicluster.xk8s.io/v1alpha1\nkind: ServiceExport\n");
     for (unsigned i = 0; i < 2; i++) {
         manifests_free(read_after(10));
         expect_said(&diag, "warning", "c.yaml:2:7: warning: kind: ServiceExport of");
@@ -123,6 +124,7 @@ Test(manifests_cache, two_objects_of_one_name_in_two_files_are_told)
          "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: n}\n",
          "c.yaml:5:1: error: Pod n/p is there twice, first at /"},
     };
+
     manifests_free(read_after(10));
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         folder_write(&folder, "c.yaml", rows[i].text);
