@@ -21,7 +21,6 @@
 #include "certs/csr.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
-#include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
@@ -163,8 +162,6 @@ static void entry_failed(struct rotation *rotation, struct entry *entry, struct 
     entry->n_failures++;
     (void)snprintf(entry->last_error, sizeof(entry->last_error), "%.*s", STR_ARG(why));
     entry_to_waiting(entry, mono_now_ns(rotation) + backoff_ns(rotation, entry));
-    log_warn("a certificate could not be obtained", log_str("id", entry->id), log_str("why", why),
-             log_u64("failures", entry->n_failures));
     if (rotation->events.on_failed)
         rotation->events.on_failed(rotation->owner, entry->id, why);
 }

@@ -184,13 +184,20 @@ static struct str trimmed(struct str text)
     return text;
 }
 
-/* Appends "Bearer <token>". 0 or the error. */
-static int read_token(const struct ca_client *client, struct text *out)
+/* Appends "Bearer <token>". 0, or the error with its reason. */
+static int read_token(const struct ca_client *client, struct arena *arena, struct text *out,
+                      struct str *out_why)
 {
     struct text file = {0};
     int err = file_read_all(client->token_file, TOKEN_MAX_BYTES, &file);
     struct str token = trimmed(text_str(&file));
 
+    if (err)
+        *out_why = arena_printf(arena, "the bootstrap token could not be read: %.*s: %s",
+                                STR_ARG(client->token_file), file_why(err));
+    else if (str_is_empty(token))
+        *out_why = arena_printf(arena, "the bootstrap token could not be read: %.*s is empty",
+                                STR_ARG(client->token_file));
     if (!err && str_is_empty(token))
         err = -ERR_INVALID;
     if (!err) {
@@ -209,10 +216,11 @@ static void start(struct ca_request *request, struct str csr_pem)
     size_t n_metadata = 1;
 
     if (client->is_anonymous) {
-        int err = read_token(client, &bearer);
+        struct str why;
+        int err = read_token(client, &request->arena, &bearer, &why);
         if (err) {
             file_wipe(&bearer);
-            fail_later(request, err, "the bootstrap token could not be read");
+            fail_later(request, err, why.ptr);
             return;
         }
         metadata[n_metadata++] = (struct h2_field){STR("authorization"), text_str(&bearer)};

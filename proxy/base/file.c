@@ -28,6 +28,12 @@ static int from_errno(void)
     return errno == ENOENT || errno == ENOTDIR ? -ERR_NOT_FOUND : -ERR_SYSTEM;
 }
 
+const char *file_why(int err)
+{
+    const char *words = errno != 0 ? strerrordesc_np(errno) : NULL;
+    return words ? words : err_text(err);
+}
+
 /* path + suffix as a C string in buf of PATH_MAX bytes. */
 static int to_c(struct str path, const char *suffix, char *buf)
 {
@@ -210,7 +216,10 @@ int file_make_dir(struct str path, unsigned mode)
         return from_errno();
     if (stat(name, &stat_) < 0)
         return -ERR_SYSTEM;
-    return S_ISDIR(stat_.st_mode) ? 0 : fail(-ERR_INVALID);
+    if (S_ISDIR(stat_.st_mode))
+        return 0;
+    errno = ENOTDIR;
+    return -ERR_INVALID;
 }
 
 int file_remove(struct str path)

@@ -7,7 +7,7 @@
  *
  * Thread: any; one writer a path at a time.
  * Errors: -ERR_NOT_FOUND, -ERR_LIMIT (longer than allowed), -ERR_INVALID (not a path, not a regular
- * file), -ERR_SYSTEM; errno then says more (0 if it cannot).
+ * file), -ERR_SYSTEM; errno then says more (0 if it cannot), and file_why() puts it into words.
  */
 #ifndef ISTHMUS_BASE_FILE_H
 #define ISTHMUS_BASE_FILE_H
@@ -20,6 +20,8 @@
  * memory, so a key may be read with it; give such a text to file_wipe(). On failure out stays
  * empty. */
 MUST_USE int file_read_all(struct str path, size_t max_bytes, struct text *out_text);
+/* Why the call above that just failed with err did, for a person: "Permission denied". */
+const char *file_why(int err) __attribute__((returns_nonnull));
 /* Overwrites what a text held and frees it. */
 void file_wipe(struct text *text);
 

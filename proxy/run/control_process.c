@@ -28,6 +28,15 @@ static void on_signal(void *owner, int signum)
     loop_stop(process->loop);
 }
 
+static void on_hangup(void *owner, int signum)
+{
+    (void)owner;
+    (void)signum;
+    log_warn(
+        "SIGHUP changes nothing: manifests are read when they change, the configuration at the "
+        "start only");
+}
+
 static void on_quit(void *owner)
 {
     loop_stop(((struct process *)owner)->loop);
@@ -124,6 +133,7 @@ int control_process_run(const struct control_config *config)
     struct process process = {.loop = loop_new(), .meter = meter_new()};
     struct signal_watch *on_term = signal_watch_open(process.loop, SIGTERM, on_signal, &process);
     struct signal_watch *on_int = signal_watch_open(process.loop, SIGINT, on_signal, &process);
+    struct signal_watch *on_hup = signal_watch_open(process.loop, SIGHUP, on_hangup, &process);
     log_attach("control");
     log_start(STDERR_FILENO, -1);
     timer_start(process.loop, &process.log_timer, LOG_DRAIN_NS, on_log_timer);
@@ -140,6 +150,7 @@ int control_process_run(const struct control_config *config)
         control_close(process.control);
     signal_watch_close(on_term);
     signal_watch_close(on_int);
+    signal_watch_close(on_hup);
     timer_stop(&process.log_timer);
     while (loop_turn(process.loop, true))
         ;

@@ -1,7 +1,8 @@
 /*
- * Happy path: open (roots from a file, SVIDs from the disk) -> node certificate -> snapshot -> pods' certificates -> sets.
- * Failure modes: the CA is away (rotation waits and keeps what it has), the disk is full (logged; memory goes on), a root
- * that does not parse (refused, the earlier stays).
+ * Happy path: open (roots from a file, SVIDs from the disk) -> node certificate -> snapshot ->
+ * pods' certificates -> sets. Failure modes: the CA is away (rotation waits and keeps what it has),
+ * the disk is full (logged; memory goes on), a root that does not parse (refused, the earlier
+ * stays).
  */
 #include "proxy/run/identities.h"
 
@@ -12,8 +13,8 @@
 #include "proxy/base/mem.h"
 #include "xds/ca_client.h"
 
-#define SETTLE_NS      (UINT64_C(10) * NS_PER_MS)
-#define ROOT_FILE_MAX  ((size_t)1 << 20)
+#define SETTLE_NS     (UINT64_C(10) * NS_PER_MS)
+#define ROOT_FILE_MAX ((size_t)1 << 20)
 
 struct identities {
     struct loop *loop;
@@ -27,6 +28,7 @@ struct identities {
     struct rotation *rotation;
     struct map contexts; /* SPIFFE ID -> struct context */
     struct map wanted;   /* SPIFFE ID -> struct wish */
+    bool is_connected;   /* to the control process */
     uint64_t generation;
     struct timer settle;
 };
@@ -56,10 +58,11 @@ static void free_str(struct str text)
         const char *borrowed;
         void *owned;
     } ptr = {.borrowed = text.ptr};
+
     mem_free(ptr.owned);
 }
 
-/* ---- sets ------------------------------------------------------------------------------------------------------- */
+/* ---- sets ---- */
 
 static void on_settled(struct timer *timer)
 {
@@ -120,7 +123,7 @@ static void on_svid(void *owner, struct str id, struct svid *svid)
         identities->events->on_node_identity(identities->owner);
 }
 
-/* ---- what is needed --------------------------------------------------------------------------------------------- */
+/* ---- what is needed ---- */
 
 static void offer(void *owner, struct svid *svid)
 {
@@ -222,7 +225,7 @@ void identities_keep_bundles(struct identities *identities, const struct str *tr
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static int load_roots(struct identities *identities, const struct proxy_config *config,
                       struct text *why)
@@ -234,7 +237,7 @@ static int load_roots(struct identities *identities, const struct proxy_config *
         err = trust_with(identities->trust, config->trust_domain, text_str(&pem), &next, &reason);
     if (err < 0) {
         text_addf(why, "control.trustBundle: %.*s: %s", STR_ARG(config->control_trust_bundle),
-                  reason.len > 0 ? reason.ptr : err_text(err));
+                  reason.len > 0 ? reason.ptr : file_why(err));
     } else {
         trust_unref(identities->trust);
         identities->trust = next;
@@ -244,13 +247,14 @@ static int load_roots(struct identities *identities, const struct proxy_config *
     return err;
 }
 
-/* The rotation logs it. */
+/* Without a connection nothing was asked; that there is none is said where it was lost. */
 static void on_failed(void *owner, struct str id, struct str why)
 {
     struct identities *identities = owner;
-    (void)id;
-    (void)why;
+    if (!identities->is_connected)
+        return;
     meter_add(identities->meter, METRIC_CERTIFICATES_FAILED, 1);
+    log_warn("a certificate could not be obtained", log_str("identity", id), log_str("error", why));
 }
 
 static const struct rotation_events rotation_events = {
@@ -316,6 +320,7 @@ void identities_close(struct identities *identities)
 void identities_set_h2(struct identities *identities, struct h2 *h2, bool is_anonymous)
 {
     ca_client_set_h2(identities->ca, h2, is_anonymous);
+    identities->is_connected = h2 != NULL;
     if (h2)
         rotation_retry_now(identities->rotation);
 }

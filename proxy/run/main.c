@@ -26,8 +26,9 @@ static const char usage[] =
     "  isthmus version\n"
     "\n"
     "FILE is YAML: kind ProxyConfig or ControlConfig of isthmus.io/v1alpha1; config/examples/ has\n"
-    "one of each with every key explained. check also reads Kubernetes manifests: Namespace, Node,\n"
-    "Pod, Service, EndpointSlice, ServiceExport, ServiceImport, AuthorizationPolicy.\n"
+    "one of each with every key explained. check also reads Kubernetes manifests:\n"
+    "Namespace, Node, Pod, Service, EndpointSlice, ServiceExport, ServiceImport,\n"
+    "AuthorizationPolicy.\n"
     "\n"
     "Exit status: 0; 1 when something is wrong (said on standard error); 2 for wrong usage.\n";
 
@@ -66,8 +67,13 @@ static int run_proxy(int argc, char **argv)
     if (!report(&diag))
         return 1;
     log_set_level(config.log_level);
-    privileges_keep_network();
-    const int status = node_run(&config);
+    const char *missing = privileges_keep_network();
+    int status = 1;
+    if (missing && config.capture == CAPTURE_TPROXY)
+        (void)fprintf(stderr, "isthmus: capture.mode tproxy needs %s, which this process has not\n",
+                      missing);
+    else
+        status = node_run(&config);
     bootstrap_fini_proxy(&config);
     return status;
 }
@@ -93,10 +99,11 @@ static int run_check(int argc, char **argv)
 {
     struct text out = {0};
     if (argc == 0 || argv[0][0] == '-') {
-        (void)fputs("Usage: isthmus check FILE|FOLDER...\n"
-                    "Reads configuration and manifests as the processes would and says what is wrong,\n"
-                    "each with file:line:column. Exit status 0 when there are no errors, else 1.\n",
-                    argc > 0 && strcmp(argv[0], "--help") == 0 ? stdout : stderr);
+        (void)fputs(
+            "Usage: isthmus check FILE|FOLDER...\n"
+            "Reads configuration and manifests as the processes would and says what is wrong,\n"
+            "each with file:line:column. Exit status 0 when there are no errors, else 1.\n",
+            argc > 0 && strcmp(argv[0], "--help") == 0 ? stdout : stderr);
         return argc > 0 && strcmp(argv[0], "--help") == 0 ? 0 : EXIT_USAGE;
     }
     const bool is_clean = check_files((const char *const *)argv, (size_t)argc, &out);
@@ -110,10 +117,18 @@ static int print(const char *text)
     return fputs(text, stdout) < 0 ? 1 : 0;
 }
 
+static bool is_help(const char *argument)
+{
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
     const int rest = argc - 2;
+    const bool is_process = strcmp(command, "proxy") == 0 || strcmp(command, "control") == 0;
+    if (is_process && rest == 1 && is_help(argv[2]))
+        return print(usage);
     if (strcmp(command, "proxy") == 0)
         return run_proxy(rest, argv + 2);
     if (strcmp(command, "control") == 0)
@@ -124,8 +139,7 @@ int main(int argc, char **argv)
         return ctl_main(rest, argv + 2);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
         return print("isthmus " ISTHMUS_VERSION "\n");
-    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
-        strcmp(command, "-h") == 0)
+    if (strcmp(command, "help") == 0 || is_help(command))
         return print(usage);
     if (argc > 1)
         (void)fprintf(stderr, "isthmus: there is no command \"%s\"\n\n", command);

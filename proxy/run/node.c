@@ -1,8 +1,9 @@
 /*
- * Happy path: open everything -> loop -> changes arrive -> snapshots and identities are published -> SIGTERM -> drain -> end.
- * Failure modes: something cannot be opened (said with its reason, exit status 1); a worker's port is taken (the same);
- * control is away (the saved state serves); nftables refuses a change (logged, the rules stay as they were, tried again
- * with the next change).
+ * Happy path: open everything -> loop -> changes arrive -> snapshots and identities are published
+ * -> SIGTERM -> drain -> end. Failure modes: something cannot be opened (said with its reason, exit
+ * status 1); a worker's port is taken (the same); control is away (the saved state serves);
+ * nftables refuses a change (logged, the rules stay as they were, tried again with the next
+ * change).
  */
 #include "proxy/run/node.h"
 
@@ -19,14 +20,15 @@
 #define REBUILD_MIN_NS (UINT64_C(50) * NS_PER_MS) /* changes that come faster share a snapshot */
 #define LOG_DRAIN_NS   (UINT64_C(20) * NS_PER_MS)
 
-/* ---- snapshots -------------------------------------------------------------------------------------------------- */
+/* ---- snapshots ---- */
 
 static uint64_t hash_of(const struct delta_resource *resource)
 {
     return str_hash(resource->bytes, str_hash(resource->name, resource->model.kind));
 }
 
-/* What verdicts on live flows depend on: all policies, and the workloads of this node. Order does not matter. */
+/* What verdicts on live flows depend on: all policies, and the workloads of this node. Order does
+ * not matter. */
 static uint64_t local_hash(const struct node *node)
 {
     const struct delta_client *state = xds_client_state(node->xds);
@@ -61,8 +63,8 @@ static struct snapshot *build_snapshot(struct node *node)
         .trust_domain = config->trust_domain,
         .cluster_domain = config->cluster_domain,
     };
-    struct snapshot *snapshot = snapshot_build(resources, n, &vantage, ++node->generation,
-                                               delta_client_is_synced(state));
+    struct snapshot *snapshot =
+        snapshot_build(resources, n, &vantage, ++node->generation, delta_client_is_synced(state));
     snapshot->local_hash = local_hash(node);
     mem_free(resources);
     return snapshot;
@@ -73,7 +75,8 @@ static void free_snapshot(void *object)
     snapshot_free(object);
 }
 
-/* A trust domain whose bundle went is trusted no more; before the first state nobody knows which ones went. */
+/* A trust domain whose bundle went is trusted no more; before the first state nobody knows which
+ * ones went. */
 static void update_bundles(struct node *node)
 {
     const struct delta_client *state = xds_client_state(node->xds);
@@ -142,7 +145,7 @@ static const struct xds_client_events xds_events = {
     .on_connected = on_xds_connected,
 };
 
-/* ---- identities and the control channel ------------------------------------------------------------------------- */
+/* ---- identities and the control channel ---- */
 
 static void free_tls_set(void *object)
 {
@@ -158,7 +161,8 @@ static void on_tls_set(void *owner, struct tls_set *set)
                                     node->mailbox, worker_deliver_tls);
 }
 
-/* The first certificate turns the anonymous channel into one that may subscribe; a renewed one is shown at the next dial. */
+/* The first certificate turns the anonymous channel into one that may subscribe; a renewed one is
+ * shown at the next dial. */
 static void on_node_identity(void *owner)
 {
     struct node *node = owner;
@@ -194,7 +198,11 @@ static void on_channel_down(void *owner, int err, struct str why)
     text_clear(&node->last_error);
     text_addf(&node->last_error, "%s%s%.*s", err_text(err), str_is_empty(why) ? "" : ": ",
               STR_ARG(why));
-    log_warn("the control channel is down", log_err("why", err), log_str("detail", why));
+    if (node->is_anonymous && identities_node(node->identities))
+        log_info("the node has its certificate; control is called again under it");
+    else
+        log_warn("the control channel is down", log_str("control", node->config->control.host),
+                 log_err("why", err), log_str("detail", why));
     identities_set_h2(node->identities, NULL, node->is_anonymous);
     xds_client_channel_down(node->xds);
 }
@@ -230,7 +238,7 @@ static void open_xds(struct node *node)
     node->xds = xds_client_open(node->loop, &options, node->meter, &xds_events, node);
 }
 
-/* ---- workers ---------------------------------------------------------------------------------------------------- */
+/* ---- workers ---- */
 
 static void quit(struct node *node, bool failed)
 {
@@ -305,7 +313,7 @@ static void start_workers(struct node *node)
     }
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static void on_drain_deadline(struct timer *timer)
 {
@@ -341,6 +349,13 @@ static void on_quit(void *owner)
     drain(owner);
 }
 
+static void on_hangup(void *owner, int signum)
+{
+    (void)owner;
+    (void)signum;
+    log_warn("SIGHUP changes nothing: the configuration is read at the start only");
+}
+
 static bool is_ready(void *owner, struct text *why)
 {
     const struct node *node = owner;
@@ -353,7 +368,7 @@ static bool is_ready(void *owner, struct text *why)
     return why->len == 0;
 }
 
-/* ---- wiring ----------------------------------------------------------------------------------------------------- */
+/* ---- wiring ---- */
 
 static void on_log_timer(struct timer *timer)
 {
@@ -388,7 +403,7 @@ static int open_node(struct node *node, struct text *why)
     const struct proxy_config *config = node->config;
     int err = file_make_dir(config->state_dir, 0700);
     if (err < 0) {
-        text_addf(why, "stateDir %.*s: %s", STR_ARG(config->state_dir), err_text(err));
+        text_addf(why, "stateDir %.*s: %s", STR_ARG(config->state_dir), file_why(err));
         return err;
     }
     err = open_admin(node, why);
@@ -404,8 +419,8 @@ static int open_node(struct node *node, struct text *why)
     return 0;
 }
 
-/* The workers' last words (answers to admin pages, returned generations) are heard while everything they are about is
- * still there. */
+/* The workers' last words (answers to admin pages, returned generations) are heard while everything
+ * they are about is still there. */
 static void stop_workers(struct node *node)
 {
     for (unsigned i = 0; i < node->n_workers; i++)
@@ -418,7 +433,8 @@ static void close_node(struct node *node)
     timer_stop(&node->rebuild);
     timer_stop(&node->drain_timer);
     stop_workers(node);
-    /* After the workers: without the rules the last bytes of tunnels are acknowledged to the pods, and not to us. */
+    /* After the workers: without the rules the last bytes of tunnels are acknowledged to the pods,
+     * and not to us. */
     if (node->capture)
         capture_close(node->capture, node->config->capture_on_exit == CAPTURE_EXIT_HOLD);
     if (node->channel)
@@ -445,6 +461,7 @@ int node_run(const struct proxy_config *config)
     node.started_ns = clock_mono_ns();
     node.on_term = signal_watch_open(node.loop, SIGTERM, on_signal, &node);
     node.on_int = signal_watch_open(node.loop, SIGINT, on_signal, &node);
+    node.on_hup = signal_watch_open(node.loop, SIGHUP, on_hangup, &node);
     log_attach("control");
     log_start(STDERR_FILENO, config->log_access ? STDOUT_FILENO : -1);
     timer_start(node.loop, &node.log_timer, LOG_DRAIN_NS, on_log_timer);
@@ -457,6 +474,7 @@ int node_run(const struct proxy_config *config)
     close_node(&node);
     signal_watch_close(node.on_term);
     signal_watch_close(node.on_int);
+    signal_watch_close(node.on_hup);
     timer_stop(&node.log_timer);
     while (loop_turn(node.loop, true))
         ;

@@ -25,7 +25,7 @@ struct node {
     struct xds_client *xds;
     const struct snapshot *snapshot; /* the newest, held through its publication */
     struct publication *snapshot_publication;
-    const struct tls_set *tls;       /* the same */
+    const struct tls_set *tls; /* the same */
     struct publication *tls_publication;
     uint64_t generation;
     struct timer rebuild;
@@ -35,7 +35,7 @@ struct node {
     struct mailbox **inboxes;
     unsigned n_workers, n_serving, n_drained;
     struct admin *admin;
-    struct signal_watch *on_term, *on_int;
+    struct signal_watch *on_term, *on_int, *on_hup;
     struct timer log_timer, drain_timer;
     uint64_t log_dropped;
     uint64_t started_ns, connected_ns;

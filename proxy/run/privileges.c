@@ -5,29 +5,36 @@
 
 #include "proxy/base/log.h"
 
-static void apply(const unsigned *kept, size_t n_kept)
+/* The first of kept that we do not have; n_kept when all are there. */
+static size_t apply(const unsigned *kept, size_t n_kept)
 {
     bool had[CAP_LAST_CAP + 1] = {false};
+    size_t missing = n_kept;
     for (size_t i = 0; i < n_kept; i++)
         had[kept[i]] = capng_have_capability(CAPNG_PERMITTED, kept[i]) == 1;
     capng_clear(CAPNG_SELECT_BOTH);
-    for (size_t i = 0; i < n_kept; i++) {
-        if (had[kept[i]])
+    for (size_t i = n_kept; i-- > 0;) {
+        if (!had[kept[i]])
+            missing = i;
+        else
             (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
     }
     if (capng_apply(CAPNG_SELECT_CAPS) != 0)
         log_warn("capabilities could not be dropped");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         log_warn("no_new_privs could not be set");
+    return missing;
 }
 
-void privileges_keep_network(void)
+const char *privileges_keep_network(void)
 {
+    static const char *const names[] = {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE"};
     static const unsigned kept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
-    apply(kept, sizeof kept / sizeof kept[0]);
+    const size_t missing = apply(kept, sizeof kept / sizeof kept[0]);
+    return missing < sizeof kept / sizeof kept[0] ? names[missing] : NULL;
 }
 
 void privileges_drop_all(void)
 {
-    apply(NULL, 0);
+    (void)apply(NULL, 0);
 }

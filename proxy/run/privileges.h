@@ -6,9 +6,10 @@
 #ifndef ISTHMUS_RUN_PRIVILEGES_H
 #define ISTHMUS_RUN_PRIVILEGES_H
 
-/* proxy: CAP_NET_ADMIN (nftables, marks, transparent sockets), CAP_NET_RAW (the same on some kernels),
- * CAP_NET_BIND_SERVICE (DNS answers come from port 53). Those of them that we do not have are not gained. */
-void privileges_keep_network(void);
+/* proxy: CAP_NET_ADMIN (nftables, marks, transparent sockets), CAP_NET_RAW (the same on some
+ * kernels), CAP_NET_BIND_SERVICE (DNS answers come from port 53). The name of the first of them
+ * that we do not have, for it cannot be gained; NULL when all are there. */
+const char *privileges_keep_network(void);
 /* control: none. */
 void privileges_drop_all(void);
 

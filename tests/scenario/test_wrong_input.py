@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 
 import lab
 import manifests
@@ -116,6 +117,35 @@ class WrongInput(Story):
         config = dict(self.town.west.control.config)
         config["peers"] = config["peers"] * 2
         self.wrong_config("control", config, "east", "twice")
+
+    def test_help_is_no_error(self):
+        for argument in ("--help", "-h"):
+            done = self.town.west.nodes[0].run([self.raised.isthmus, "proxy", argument])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("isthmus proxy --config FILE", done.stdout)
+
+    def test_a_capability_that_is_missing(self):
+        path = os.path.join(self.raised.folder, "config-without-capability.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(manifests.to_yaml(self.town.west.nodes[0].proxy.config))
+        done = self.town.west.nodes[0].run(["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin",
+                                            self.raised.isthmus, "proxy", "--config", path])
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("CAP_NET_ADMIN", done.stderr)
+
+    def test_a_state_folder_that_cannot_be_made(self):
+        path = os.path.join(self.raised.folder, "config-without-state.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(manifests.to_yaml({**self.town.west.nodes[0].proxy.config, "stateDir": path}))
+        done = self.town.west.nodes[0].run([self.raised.isthmus, "proxy", "--config", path])
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(path + ": Not a directory", done.stderr)
+
+    def test_a_hangup_changes_nothing(self):
+        for daemon in (self.town.west.nodes[0].proxy, self.town.west.control):
+            daemon.process.signal(signal.SIGHUP)
+            wait_until("the sentence", lambda daemon=daemon: "SIGHUP changes nothing" in daemon.process.err())
+            self.assertTrue(daemon.process.is_running())
 
     def test_a_port_that_is_taken(self):
         node = self.town.west.nodes[0]
