@@ -376,6 +376,7 @@ def run_demo(lab, report):
 def keep_up(lab, report):
     app = lab.west.pods[[pod.pod_name for pod in lab.west.pods].index("app")]
     report.say(f"\nThe lab stays up. To run something in it:\n  {lab.how_to_enter(app)} curl http://{MODEL}/predict\n"
+               f"  {lab.how_to_enter(app.node)} {lab.isthmus} ctl status\n"
                f"To end it, and remove all of it:\n  kill {isolate.outer_pid}")
     isolate.stay()
     while True:

@@ -28,6 +28,10 @@ EXIT_SKIPPED = 77  # what ctest takes for "skipped"
 # For people: runs a command in any namespace of the lab by its name.
 IN_SCRIPT = """#!/bin/sh
 # in NAMESPACE COMMAND...
+if [ $# -lt 2 ]; then
+    echo "usage: $0 NAMESPACE COMMAND..., a namespace of:" /run/netns/* >&2
+    exit 2
+fi
 name=$1
 shift
 exec nsenter --net=/run/netns/"$name" -- {folder}/enter {folder}/"${{name%%-*}}"/resolv.conf "$@"
@@ -93,7 +97,8 @@ class Lab:
 
     def __exit__(self, kind, value, trace):
         try:
-            self.stop_mesh()
+            if not isinstance(value, (KeyboardInterrupt, SystemExit)):  # who interrupts does not want to wait
+                self.stop_mesh()
         except LabError:
             if value is None:
                 raise  # else what went wrong first is what is worth telling
