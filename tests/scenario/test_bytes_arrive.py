@@ -9,7 +9,7 @@ import time
 import lab
 import tcp_pattern
 from process import wait_until
-from town import Story, TILL_PORT, ask, await_address, resident_kib
+from town import Story, TILL, TILL_PORT, ask, await_address, resident_kib
 
 GIB = 1 << 30
 CONNECTIONS = 2000
@@ -59,6 +59,20 @@ class BytesArrive(Story):
         with concurrent.futures.ThreadPoolExecutor(32) as pool:
             answers = list(pool.map(lambda item: talk(item[0], *item[1]), zip(socks, plan)))
         self.assertEqual(answers.count(b"ok\n"), CONNECTIONS)
+
+    def test_ipv6_is_carried_alike(self):
+        vip = self.client.check(["getent", "ahostsv6", TILL]).stdout.split()[0]
+        self.assertTrue(vip.startswith("fd00:201:"), vip)
+        with self.client.connect(vip, TILL_PORT, 15) as sock:
+            sock.sendall(b"duplex 77 3000000\n")
+            sender = threading.Thread(target=tcp_pattern.send, args=(sock, 77, 3000000))
+            sender.start()
+            tcp_pattern.receive(sock, 78, 3000000)
+            sender.join()
+            self.assertEqual(sock.recv(3), b"ok\n")
+        record = wait_until("the record", lambda: [r for r in self.town.west.nodes[0].access_log()
+                                                   if r["src.addr"].startswith("[") and r["why"] == "ok"])[-1]
+        self.assertEqual((record["mtls"], record["dst.hbone_addr"]), (True, f"[{self.till.v6}]:7070"))
 
     def test_the_client_may_end_first_and_still_gets_the_answer(self):
         self.assertEqual(ask(self.client, "count", self.vip), "0\n")
