@@ -1,11 +1,12 @@
 /*
  * identities.h - the certificates of one node: its own, and one for every identity of its pods.
  *
- * Binds the CA client, the rotation, the disk and the TLS contexts together. What comes out is a tls_set, made anew when an
- * identity or the trust changed, for the owner to publish.
+ * Binds the CA client, the rotation, the disk and the TLS contexts together. What comes out is a
+ * tls_set, made anew when an identity or the trust changed, for the owner to publish.
  *
- * The node's own identity comes first, with the bootstrap token; then the pods', over mutual TLS as the node. Everything
- * issued is kept under the state folder, so that a restart without a control plane has it.
+ * The node's own identity comes first, with the bootstrap token; then the pods', over mutual TLS as
+ * the node. Everything issued is kept under the state folder, so that a restart without a control
+ * plane has it.
  *
  * Owner: the proxy process. Thread: the control thread's.
  */
@@ -23,7 +24,7 @@ struct identities;
 
 struct identities_events {
     void (*on_set)(void *owner, struct tls_set *set); /* a new generation; the owner's to free */
-    void (*on_node_identity)(void *owner);            /* the node's own certificate is there or is newer */
+    void (*on_node_identity)(void *owner); /* the node's own certificate is there or is newer */
 };
 
 /* 0, or a negative enum err with the file and the reason in *why. */
@@ -41,8 +42,8 @@ const struct trust *const *identities_trust(const struct identities *identities)
 
 /* What a new snapshot needs: the identities of its local workloads. */
 void identities_follow(struct identities *identities, const struct snapshot *snapshot);
-/* The roots of a trust domain as the control stream gives them; an empty pem removes the domain. False and a log line when
- * they are no roots. */
+/* The roots of a trust domain as the control stream gives them; an empty pem removes the domain.
+ * False and a log line when they are no roots. */
 bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem);
 
 /* Trust domains that are not among these lose their roots; our own keeps them in any case. */
