@@ -107,6 +107,18 @@ static void read_created(struct k8s_reader *reader, const struct yaml *metadata,
                    STR_ARG(str_sub(text, 0, 40)));
 }
 
+/* "true" and the like would leave a pod out of the mesh in silence. */
+static void check_mesh_label(struct k8s_reader *reader, const struct yaml *labels,
+                             const struct object *meta)
+{
+    struct str value = label_find(meta->labels, meta->n_labels, "isthmus.io/mesh");
+    if (!str_is_empty(value) && !str_eq(value, STR("enabled")) && !str_eq(value, STR("disabled")))
+        diag_warn(reader->diag, labels->place,
+                  "metadata.labels: isthmus.io/mesh: \"%.*s\" is neither enabled nor disabled; it "
+                  "counts as disabled",
+                  STR_ARG(value));
+}
+
 static bool read_meta(struct k8s_reader *reader, const struct yaml *doc, const struct kind_row *row,
                       struct object *meta)
 {
@@ -119,6 +131,7 @@ static bool read_meta(struct k8s_reader *reader, const struct yaml *doc, const s
     read_names(reader, metadata, row, meta);
     meta->labels =
         k8s_labels(reader, yaml_get(metadata, "labels"), "metadata.labels", &meta->n_labels);
+    check_mesh_label(reader, yaml_get(metadata, "labels"), meta);
     meta->annotations = k8s_labels(reader, yaml_get(metadata, "annotations"),
                                    "metadata.annotations", &meta->n_annotations);
     meta->uid = k8s_text(reader, yaml_get(metadata, "uid"), "metadata.uid");
@@ -152,6 +165,16 @@ static void read_object(struct k8s_reader *reader, const struct yaml *doc,
     row->read(reader, doc, &meta);
 }
 
+/* In another case or in the plural, as on a command line. */
+static bool is_meant(const struct kind_row *row, struct str group, struct str kind)
+{
+    const size_t len = strlen(row->kind);
+    struct str end = str_sub(kind, len, kind.len);
+    return str_eq(group, str_from(row->group)) &&
+           str_eq_ci(str_sub(kind, 0, len), str_from(row->kind)) &&
+           (str_is_empty(end) || str_eq_ci(end, STR("s")));
+}
+
 /* A kind that nothing here reads. Others of the groups that decide who may talk to whom are not
  * passed over in silence; a kind that is read, but from another group, most likely has a typing
  * mistake in it. */
@@ -159,6 +182,13 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
                           struct str kind)
 {
     struct place place = yaml_get(doc, "kind")->place;
+    for (size_t i = 0; i < ARRAY_LEN(kind_rows); i++) {
+        if (is_meant(&kind_rows[i], group, kind)) {
+            diag_error(reader->diag, place, "kind: there is no %.*s; did you mean %s?",
+                       STR_ARG(kind), kind_rows[i].kind);
+            return;
+        }
+    }
     if (str_eq(group, STR("isthmus.io")) && !str_eq(kind, STR("ProxyConfig")) &&
         !str_eq(kind, STR("ControlConfig"))) {
         diag_error(reader->diag, place, "kind: there is no %.*s in %.*s", STR_ARG(kind),

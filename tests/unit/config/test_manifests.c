@@ -293,6 +293,31 @@ Test(manifests, says_that_a_kind_is_read_from_another_group)
     manifests_free(set);
 }
 
+Test(manifests, knows_a_kind_that_is_written_wrong)
+{
+    struct manifests *set = read_text("apiVersion: v1\nkind: service\n---\n"
+                                      "apiVersion: multicluster.x-k8s.io/v1alpha1\n"
+                                      "kind: ServiceExports\n",
+                                      &diag);
+    cr_expect_null(set);
+    expect_said(&diag, "case",
+                "m.yaml:2:7: error: kind: there is no service; did you mean Service?");
+    expect_said(&diag, "plural",
+                "m.yaml:5:7: error: kind: there is no ServiceExports; did you mean ServiceExport?");
+}
+
+Test(manifests, warns_of_a_mesh_label_that_says_neither)
+{
+    struct manifests *set = read_text("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n"
+                                      "  labels: {isthmus.io/mesh: \"true\"}\n",
+                                      &diag);
+    cr_expect_not_null(set);
+    expect_said(&diag, "true",
+                "m.yaml:5:11: warning: metadata.labels: isthmus.io/mesh: \"true\" is neither "
+                "enabled nor disabled; it counts as disabled");
+    manifests_free(set);
+}
+
 Test(manifests, unwraps_lists_and_reads_json)
 {
     struct manifests *set = read_text(
