@@ -147,8 +147,11 @@ static void on_handshake(void *owner, int err, struct stream *stream, struct str
         fail(channel, err, str_is_empty(why) ? str_from(err_text(err)) : why);
         return;
     }
-    channel->h2 =
-        h2_client_new(channel->loop, stream, &(struct h2_options){0}, &h2_events, channel);
+    const struct h2_options options = {
+        .keepalive_ns = channel->options.keepalive_ns,
+        .keepalive_timeout_ns = channel->options.keepalive_timeout_ns,
+    };
+    channel->h2 = h2_client_new(channel->loop, stream, &options, &h2_events, channel);
 }
 
 static void to_securing(struct channel *channel, struct stream *tcp)

@@ -24,6 +24,7 @@ struct channel_options {
     struct str expected_id;           /* the server's SPIFFE ID */
     /* The identity to show, asked before each dial; NULL shows none. Borrowed. */
     struct tls_identity *(*identity)(void *owner);
+    uint64_t keepalive_ns, keepalive_timeout_ns; /* as in h2_options; 0 is h2's own */
 };
 
 struct channel_events {

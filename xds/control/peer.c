@@ -10,6 +10,9 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
+/* Half of the lease is for noticing that a peer is silent, the rest for coming back. */
+#define LEASE_SHARE     4
+#define KEEPALIVE_NS    (10 * NS_PER_SEC) /* at most: h2's own */
 #define ROOTS_MAX_BYTES ((size_t)1024 * 1024)
 #define ROOTS_COMMENT                                                                              \
     "# configured file: " /* then the hash of what it held when the peer sent its roots */
@@ -25,6 +28,8 @@ struct peer {
     struct channel *channel;
     struct xds_client *client;
     struct timer lease;
+    uint64_t keepalive_ns; /* also how long an answer may take */
+    bool lease_is_fresh;   /* it runs since the channel was up last */
     bool is_expired;
     int64_t changed_ns;
     struct text roots, last_error;
@@ -199,6 +204,7 @@ static void on_connected(void *owner, bool is_up)
     meter_add(peer->options.meter, METRIC_PEERS_CONNECTED, is_up ? 1 : -1);
     if (!is_up) {
         timer_start(peer->loop, &peer->lease, peer->options.config->peer_lease_ns, on_lease_end);
+        peer->lease_is_fresh = true;
         log_warn("the stream to a peer is down", log_str("peer", peer->options.peer->name),
                  log_str("why", text_str(&peer->last_error)));
         return;
@@ -248,6 +254,11 @@ static void on_down(void *owner, int err, struct str why)
     if (peer->roots.len > 0) /* else that is what is wrong, and is told already */
         set_error(peer, str_is_empty(why) ? str_from(err_text(err)) : why);
     xds_client_channel_down(peer->client);
+    /* It has been silent for a while already; the lease counts from its last sign of life. */
+    if (err == -ERR_KEEPALIVE_TIMEOUT && peer->lease_is_fresh && timer_is_running(&peer->lease))
+        timer_start(peer->loop, &peer->lease,
+                    peer->options.config->peer_lease_ns - 2 * peer->keepalive_ns, on_lease_end);
+    peer->lease_is_fresh = false;
 }
 
 static const struct channel_events channel_events = {.on_up = on_up, .on_down = on_down};
@@ -275,6 +286,8 @@ static void open_channel(struct peer *peer)
         .trust = peer->options.trust,
         .expected_id = peer->id,
         .identity = on_dial,
+        .keepalive_ns = peer->keepalive_ns,
+        .keepalive_timeout_ns = peer->keepalive_ns,
     };
     peer->channel = channel_open(peer->loop, &options, &channel_events, peer);
 }
@@ -288,6 +301,9 @@ struct peer *peer_open(struct loop *loop, const struct peer_options *options,
     peer->events = events;
     peer->owner = owner;
     peer->changed_ns = clock_wall_ns();
+    peer->keepalive_ns = options->config->peer_lease_ns / LEASE_SHARE;
+    if (peer->keepalive_ns > KEEPALIVE_NS)
+        peer->keepalive_ns = KEEPALIVE_NS;
     peer->id = spiffe_for_control(&peer->arena, options->peer->trust_domain);
     peer->roots_path =
         arena_printf(&peer->arena, "%.*s/bundles/%.*s.pem", STR_ARG(options->config->state_dir),
