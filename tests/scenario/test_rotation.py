@@ -1,0 +1,70 @@
+"""Certificates that live for seconds are renewed again and again under traffic."""
+
+import threading
+import time
+
+import lab
+from town import Story, TILL_PORT, await_address, served_by
+
+TTL_S = 20
+ROTATIONS = 3
+MOST_S = 60
+
+
+class Rotations(Story):
+    @classmethod
+    def build(cls, town):
+        cls.client = town.add_client(town.west.nodes[0])
+        town.add_till(town.east.nodes[0])
+        town.add_service(town.east)
+        for cluster in (town.west, town.east):
+            cluster.control.config["workloadCertificateTTL"] = f"{TTL_S}s"
+        town.lab.start_mesh()
+        cls.vip = await_address(cls.client)
+        town.await_endpoints(town.west.nodes[0], 1)
+
+    def ends(self):
+        """When the client's and the server's certificates end, as their nodes say."""
+        return [certificate["not_after"]
+                for node in (self.town.west.nodes[0], self.town.east.nodes[0])
+                for certificate in node.proxy.ctl("certs")["certificates"] if "/ns/shop/" in certificate["identity"]]
+
+    def call(self, outcomes):
+        try:
+            outcomes.append(served_by(self.client, self.vip, 5))
+        except (OSError, IndexError) as error:
+            outcomes.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+
+    def test_no_connection_fails_and_an_old_one_goes_on_over_three_rotations(self):
+        stop, outcomes = threading.Event(), []
+
+        def load():
+            while not stop.is_set():
+                self.call(outcomes)
+                time.sleep(0.02)
+
+        with self.client.connect(self.vip, TILL_PORT, 15) as sock:
+            sock.sendall(b"echo\nfirst")
+            self.assertEqual(sock.recv(16), b"first")
+            threads = [threading.Thread(target=load) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            n_seen, last, deadline_s = 0, self.ends(), time.monotonic() + MOST_S
+            while n_seen < ROTATIONS and time.monotonic() < deadline_s:
+                time.sleep(0.5)
+                now = self.ends()
+                # Both have to have changed: the client's and the server's are renewed each at its own time.
+                if len(now) == len(last) == 2 and all(new != old for new, old in zip(now, last)):
+                    n_seen, last = n_seen + 1, now
+                sock.sendall(b"still")
+                self.assertEqual(sock.recv(16), b"still")
+            stop.set()
+            for thread in threads:
+                thread.join()
+        print(f"{n_seen} rotations, {len(outcomes)} connections", flush=True)
+        self.assertEqual(n_seen, ROTATIONS)
+        self.assertEqual([what for what in outcomes if what != "east"], [])
+
+
+if __name__ == "__main__":
+    lab.main()
