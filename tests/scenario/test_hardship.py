@@ -124,6 +124,7 @@ class ALogReaderStops(Story):
         cls.client = town.add_client(cls.node)
         town.add_till(cls.node)
         town.add_service(town.west)
+        cls.node.proxy.config["workers"] = 1  # so that there is one ring to fill
         # What the proxy writes to is a pipe whose reader we are.
         path = os.path.join(cls.node.log_dir, "proxy.out")
         os.mkfifo(path)

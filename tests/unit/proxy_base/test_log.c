@@ -176,6 +176,22 @@ Test(log, a_descriptor_of_minus_one_discards)
     pipe_free(events);
 }
 
+Test(log, a_thousand_connections_that_end_at_once_are_all_told)
+{
+    struct ends events = pipe_new();
+    char line[900];
+
+    memset(line, 'x', sizeof(line));
+    log_start(events.write_fd, events.write_fd);
+    log_attach("worker");
+    for (int i = 0; i < 1000; i++)
+        log_access(str_of(line, sizeof(line)));
+
+    cr_assert_eq(log_dropped(), 0);
+    log_stop();
+    pipe_free(events);
+}
+
 /* Fills pipe and ring with numbered lines, then reads all: what arrives is whole, in order, and the
  * rest is counted. */
 Test(log, a_slow_reader_costs_whole_lines_that_are_counted_and_told)
@@ -183,7 +199,7 @@ Test(log, a_slow_reader_costs_whole_lines_that_are_counted_and_told)
     struct ends events = pipe_new(), access_log = pipe_new();
     struct text text = {0}, told = {0};
     char line[100];
-    const unsigned sent = 6000;
+    const unsigned sent = 24000;
 
     log_start(events.write_fd, access_log.write_fd);
     log_attach("worker-7");
@@ -227,7 +243,7 @@ Test(log, a_stuck_access_log_does_not_hold_events_back)
 
     log_start(events.write_fd, access_log.write_fd);
     log_attach("test");
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < 40000; i++) {
         log_access(STR("0123456789012345678901234567890123456789"));
         if (i % 500 == 0)
             (void)log_drain();
@@ -349,7 +365,7 @@ Test(log, threads_take_turns_at_a_slow_reader)
     log_attach("first");
     cr_assert_eq(pthread_create(&second, NULL, log_a_long_line, &theirs), 0);
     cr_assert_eq(pthread_join(second, NULL), 0);
-    for (int i = 0; i < 4000; i++) /* more than pipe and ring hold together */
+    for (int i = 0; i < 30000; i++) /* more than pipe and ring hold together */
         log_access(STR("0123456789012345678901234567890123456789"));
     (void)log_drain();
     for (int i = 0; i < 3; i++) {
