@@ -84,9 +84,7 @@ static void fail_later(struct ca_request *request, int err, const char *why)
     loop_defer(request->client->loop, &request->failing);
 }
 
-/* ---- the answer
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the answer ---- */
 
 /* The leaf comes first; when there are several texts, the last one holds the roots, which are not
  * part of the chain. */
@@ -150,9 +148,7 @@ static void on_end(void *owner, int status, struct str message)
 
 static const struct grpc_events call_events = {.on_message = on_message, .on_end = on_end};
 
-/* ---- the request
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the request ---- */
 
 static void pack_request(struct ca_request *request, struct str csr_pem, struct text *out)
 {

@@ -102,9 +102,7 @@ static void fail(struct channel *channel, int err, struct str why)
     channel->events.on_down(channel->owner, err, why);
 }
 
-/* ---- SECURING
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- SECURING ---- */
 
 static void on_ready(void *owner)
 {
@@ -173,9 +171,7 @@ static void to_securing(struct channel *channel, struct stream *tcp)
         tls_identity_unref(anonymous);
 }
 
-/* ---- DIALING
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- DIALING ---- */
 
 static void connect_next(struct channel *channel);
 

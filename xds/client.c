@@ -47,9 +47,7 @@ static void count(struct xds_client *client, enum metric metric, int64_t delta)
         meter_add(client->meter, metric, delta);
 }
 
-/* ---- what changed
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- what changed ---- */
 
 static int write_state(struct xds_client *client)
 {
@@ -108,9 +106,7 @@ static void note_change(struct xds_client *client)
         timer_start(client->loop, &client->save, save_after_ns(client), on_save);
 }
 
-/* ---- the stream
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the stream ---- */
 
 static void start_stream(struct xds_client *client);
 

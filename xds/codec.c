@@ -44,9 +44,7 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     ensure_failed("a kind of model", __FILE__, __LINE__);
 }
 
-/* ---- bundles
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- bundles ---- */
 
 static void bundle_encode(const struct model_bundle *bundle, struct str name, struct arena *arena,
                           struct text *out)
@@ -122,9 +120,7 @@ static int bundle_decode(struct str bytes, struct str name, struct arena *arena,
     return err;
 }
 
-/* ---- all kinds
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- all kinds ---- */
 
 static struct str resource_name(const struct model_resource *resource, struct arena *arena)
 {

@@ -51,9 +51,7 @@ void delta_client_free(struct delta_client *client)
     mem_free(client);
 }
 
-/* ---- requests
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 static void send_request(const Envoy__Service__Discovery__V3__DeltaDiscoveryRequest *request,
                          delta_send send, void *owner)
@@ -143,9 +141,7 @@ static void send_answer(const Envoy__Service__Discovery__V3__DeltaDiscoveryRespo
     arena_fini(&arena);
 }
 
-/* ---- responses
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- responses ---- */
 
 /* One response on its way into what is held. */
 struct receipt {
@@ -293,9 +289,7 @@ int delta_client_receive(struct delta_client *client, struct str message,
     return 0;
 }
 
-/* ---- what is held
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- what is held ---- */
 
 const struct delta_resource *delta_client_next(const struct delta_client *client, size_t *idx)
 {

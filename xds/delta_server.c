@@ -118,9 +118,7 @@ uint64_t delta_server_nacks(const struct delta_server *server, struct str *out_l
     return server->n_nacks;
 }
 
-/* ---- responses
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- responses ---- */
 
 struct draft { /* a response that is being filled */
     struct delta_server *server;
@@ -327,9 +325,7 @@ void delta_server_notify(struct delta_server *server, void (*send)(void *owner, 
         send_due(server, (enum xds_type)type, send, owner);
 }
 
-/* ---- requests
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- requests ---- */
 
 static int refuse(struct text *why, const char *sentence)
 {

@@ -83,9 +83,7 @@ static void end(struct grpc_call *call, int status, struct str message, int err)
         events->on_end(owner, status, message);
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static void send_trailers(struct grpc_call *call)
 {
@@ -242,9 +240,7 @@ void grpc_cancel(struct grpc_call *call)
     dispose(call, -ERR_RESET);
 }
 
-/* ---- reading
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 /* The peer broke the framing: a server still says so on the wire. */
 static void refuse(struct grpc_call *call, enum grpc_status status, struct str why)

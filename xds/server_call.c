@@ -191,9 +191,7 @@ void server_call_notify(struct server_context *context, const struct resource_se
     }
 }
 
-/* ---- certificates
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- certificates ---- */
 
 static struct str wanted_id(const Istio__V1__Auth__IstioCertificateRequest *request)
 {
@@ -297,9 +295,7 @@ static void begin_certificate(struct server_context *context, struct stream *str
     }
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- all of them ---- */
 
 /* Something that is no gRPC gets the HTTP status alone. */
 static void respond_plain(struct stream *stream, unsigned status)

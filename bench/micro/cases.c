@@ -17,9 +17,7 @@ static struct ip client;
 static const struct policy *policies[POLICIES_MAX];
 static size_t n_policies;
 
-/* ---- a mesh
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- a mesh ---- */
 
 static struct arena arena; /* lives as long as the process */
 
@@ -98,9 +96,7 @@ static void prepare_mesh(size_t n_pods)
     client = (struct ip){4, {10, 0, 0, 0}};
 }
 
-/* ---- the decisions
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the decisions ---- */
 
 static void identify_once(size_t i)
 {

@@ -22,9 +22,7 @@ struct admin {
     struct h1_server *metrics, *ready, *admin;
 };
 
-/* ---- answers
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- answers ---- */
 
 static void answer_text(struct h1_exchange *exchange, unsigned status, struct str text)
 {
@@ -239,9 +237,7 @@ static void handle_admin(void *owner, struct h1_exchange *exchange,
         handle_path(owner, exchange, request);
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int open_server(struct admin *admin, const char *what, const struct addr *local,
                        void (*handle)(void *owner, struct h1_exchange *exchange,

@@ -12,9 +12,7 @@
 #define VIEW_BYTES_MAX                                                                             \
     ((size_t)48 << 20) /* below the bound of a text, with room for the last entry */
 
-/* ---- JSON
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ---- */
 
 /* The comma between this member and the one before it, if there is one. */
 static void add_comma(struct text *out)
@@ -65,9 +63,7 @@ static void end_page(struct text *out, bool is_whole)
     text_add(out, STR("}\n"));
 }
 
-/* ---- services
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- services ---- */
 
 static int compare_services(const void *a, const void *b)
 {
@@ -225,9 +221,7 @@ void view_services(const struct snapshot *snapshot, struct str host, struct text
     mem_free(services);
 }
 
-/* ---- endpoints
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- endpoints ---- */
 
 static void add_endpoint(struct text *out, const struct service *service, uint16_t port,
                          const struct endpoint *endpoint)
@@ -284,9 +278,7 @@ void view_endpoints(const struct snapshot *snapshot, struct str host, struct tex
     mem_free(services);
 }
 
-/* ---- certificates
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- certificates ---- */
 
 static int compare_certificates(const void *a, const void *b)
 {

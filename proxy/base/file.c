@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,6 +221,26 @@ int file_make_dir(struct str path, unsigned mode)
         return 0;
     errno = ENOTDIR;
     return -ERR_INVALID;
+}
+
+int file_lock_dir(struct str dir, int *out_fd)
+{
+    char name[PATH_MAX];
+
+    if (to_c(dir, "/lock", name) < 0)
+        return -ERR_INVALID;
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return from_errno();
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        *out_fd = fd;
+        return 0;
+    }
+    int err = errno == EWOULDBLOCK ? -ERR_AGAIN : -ERR_SYSTEM;
+    int saved = errno;
+    (void)close(fd);
+    errno = saved;
+    return err;
 }
 
 int file_remove(struct str path)

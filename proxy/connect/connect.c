@@ -64,9 +64,7 @@ static void fail(struct connect *connect, int err, struct str why)
     connect->on_done(connect->owner, err, NULL, why);
 }
 
-/* ---- plain
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- plain ---- */
 
 static void on_dialed(void *owner, int err, struct stream *stream)
 {
@@ -225,9 +223,7 @@ static void ask_pool(struct connect *connect)
     pool_ask(connector->pool, &options, &connect->waiter);
 }
 
-/* ---- both
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- both ---- */
 
 static void on_timeout(struct timer *timer)
 {

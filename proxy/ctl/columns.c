@@ -108,9 +108,7 @@ static void write_not_after(json_t *row, struct text *out)
     write_second(row, "not_after", out);
 }
 
-/* ---- tables
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 static const struct column services[] = {
     {"HOST", "host", NULL},

@@ -137,9 +137,7 @@ static bool read_wish(int argc, char **argv, struct wish *wish)
     return true;
 }
 
-/* ---- the question
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- the question ---- */
 
 static bool is_unreserved(char c)
 {
@@ -177,9 +175,7 @@ static void add_path(const struct wish *wish, struct text *path)
     }
 }
 
-/* ---- the answer
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the answer ---- */
 
 static int fail(struct str why)
 {

@@ -10,9 +10,7 @@
         */
 #define INDENT_PER_DEPTH 2
 
-/* ---- tables
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 
 #define COLUMNS_MAX 16 /* of those that are known */
 
@@ -142,9 +140,7 @@ static void print_table(const char *name, json_t *rows, const struct page_option
     table_fini(&table);
 }
 
-/* ---- sections
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- sections ---- */
 
 static bool is_table(const char *name, json_t *value)
 {

@@ -4,9 +4,7 @@
 
 #define CELLS_FIRST ((size_t)64)
 
-/* ---- escaping
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- escaping ---- */
 
 /* The code point of a well-formed UTF-8 sequence. */
 static uint32_t code_point(const char *at, size_t len)
@@ -75,9 +73,7 @@ void plain_add_lines(struct text *out, struct str text)
     add_plain(out, text, true);
 }
 
-/* ---- columns
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- columns ---- */
 
 void table_add(struct table *table, struct str cell)
 {

@@ -44,9 +44,7 @@ static uint64_t now_of(const struct flow *flow)
     return loop_now_ns(flow->walk->tools.loop);
 }
 
-/* ---- the end
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the end ---- */
 
 static void free_flow(void *ptr)
 {
@@ -112,9 +110,7 @@ static void on_pumped(void *owner, const struct totals *totals)
     close_flow(owner, totals, (struct str){0});
 }
 
-/* ---- verdicts
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- verdicts ---- */
 
 /* Asks the destination's policies and keeps the question for the day they change. */
 static int judge(struct flow *flow, const struct workload *destination,
@@ -139,9 +135,7 @@ static int judge(struct flow *flow, const struct workload *destination,
     return 0;
 }
 
-/* ---- connecting
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- connecting ---- */
 
 struct plan {                        /* one attempt: who is to be reached, and how */
     const struct workload *workload; /* NULL: a plain address */
@@ -395,9 +389,7 @@ static int attempt(struct flow *flow)
     return err;
 }
 
-/* ---- beginnings
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- beginnings ---- */
 
 static int begin_outbound(struct flow *flow)
 {

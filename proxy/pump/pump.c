@@ -15,8 +15,9 @@
 
 #include "proxy/base/clock.h"
 
-#define LAST_LOOK_NS (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left  \
-                                                 */
+#define LAST_LOOK_NS                                                                               \
+    (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left                   \
+                                */
 
 static void finish(struct pump *pump, int err);
 

@@ -7,6 +7,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/io/process.h"
+#include "proxy/run/state_dir.h"
 #include "proxy/run/version.h"
 #include "xds/control/control.h"
 
@@ -19,6 +20,7 @@ struct process {
     struct admin *admin;
     struct timer log_timer;
     uint64_t log_dropped;
+    int state_dir_fd; /* holds the folder for us; -1 before */
 };
 
 static void on_signal(void *owner, int signum)
@@ -123,14 +125,16 @@ static int open_admin(struct process *process, const struct control_config *conf
 
 static int open_all(struct process *process, const struct control_config *config, struct text *why)
 {
-    const int err = control_open(process->loop, config, process->meter, &process->control, why);
+    int err = state_dir_take(config->state_dir, &process->state_dir_fd, why);
+    if (err == 0)
+        err = control_open(process->loop, config, process->meter, &process->control, why);
     return err < 0 ? err : open_admin(process, config, why);
 }
 
 int control_process_run(const struct control_config *config)
 {
     struct text why = {0};
-    struct process process = {.loop = loop_new(), .meter = meter_new()};
+    struct process process = {.loop = loop_new(), .meter = meter_new(), .state_dir_fd = -1};
     struct signal_watch *on_term = signal_watch_open(process.loop, SIGTERM, on_signal, &process);
     struct signal_watch *on_int = signal_watch_open(process.loop, SIGINT, on_signal, &process);
     struct signal_watch *on_hup = signal_watch_open(process.loop, SIGHUP, on_hangup, &process);
@@ -157,6 +161,7 @@ int control_process_run(const struct control_config *config)
     loop_free(process.loop);
     log_stop();
     meter_free(process.meter);
+    state_dir_release(process.state_dir_fd);
     text_fini(&why);
     return err < 0 ? 1 : 0;
 }

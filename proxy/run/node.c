@@ -12,10 +12,10 @@
 
 #include "certs/spiffe.h"
 #include "proxy/base/clock.h"
-#include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/run/node_state.h"
+#include "proxy/run/state_dir.h"
 
 #define REBUILD_MIN_NS (UINT64_C(50) * NS_PER_MS) /* changes that come faster share a snapshot */
 #define LOG_DRAIN_NS   (UINT64_C(20) * NS_PER_MS)
@@ -401,11 +401,9 @@ static int open_admin(struct node *node, struct text *why)
 static int open_node(struct node *node, struct text *why)
 {
     const struct proxy_config *config = node->config;
-    int err = file_make_dir(config->state_dir, 0700);
-    if (err < 0) {
-        text_addf(why, "stateDir %.*s: %s", STR_ARG(config->state_dir), file_why(err));
+    int err = state_dir_take(config->state_dir, &node->state_dir_fd, why);
+    if (err < 0)
         return err;
-    }
     err = open_admin(node, why);
     if (err < 0)
         return err;
@@ -456,7 +454,8 @@ static void close_node(struct node *node)
 int node_run(const struct proxy_config *config)
 {
     struct text why = {0};
-    struct node node = {.config = config, .loop = loop_new(), .meter = meter_new()};
+    struct node node = {
+        .config = config, .loop = loop_new(), .meter = meter_new(), .state_dir_fd = -1};
     node.mailbox = mailbox_open(node.loop, &node);
     node.started_ns = clock_mono_ns();
     node.on_term = signal_watch_open(node.loop, SIGTERM, on_signal, &node);
@@ -481,6 +480,7 @@ int node_run(const struct proxy_config *config)
     loop_free(node.loop);
     log_stop();
     meter_free(node.meter);
+    state_dir_release(node.state_dir_fd);
     text_fini(&why);
     return node.has_failed ? 1 : 0;
 }

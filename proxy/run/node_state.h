@@ -40,6 +40,7 @@ struct node {
     uint64_t log_dropped;
     uint64_t started_ns, connected_ns;
     struct text last_error; /* of the control channel */
+    int state_dir_fd;       /* holds the folder for us; -1 before */
     bool is_draining, has_failed;
 };
 

@@ -69,9 +69,7 @@ static void gather_start(struct gathering *gathering, const struct worker_questi
         worker_ask(node->workers[i], question, on_report, gathering);
 }
 
-/* ---- metrics
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- metrics ---- */
 
 static void complete_metrics(struct gathering *gathering)
 {
@@ -89,9 +87,7 @@ void node_answer_metrics(void *owner, struct h1_exchange *exchange)
     gather_start(gather_new(owner, exchange, complete_metrics), &question);
 }
 
-/* ---- connections
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- connections ---- */
 
 static void complete_connections(struct gathering *gathering)
 {
@@ -115,9 +111,7 @@ static void answer_connections(void *owner, struct h1_exchange *exchange,
     gather_start(gathering, &question);
 }
 
-/* ---- status
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- status ---- */
 
 static void add_member(struct text *out, const char *key, struct str value)
 {

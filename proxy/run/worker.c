@@ -90,9 +90,7 @@ static void tell(struct worker *worker, enum notice_kind kind, struct text why)
     mailbox_post(worker->control, &notice->letter);
 }
 
-/* ---- doors
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- doors ---- */
 
 static void on_arrival(void *owner, struct arrival *arrival)
 {
@@ -155,9 +153,7 @@ static void open_when_ready(struct worker *worker)
     tell(worker, NOTICE_SERVING, why);
 }
 
-/* ---- deliveries
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- deliveries ---- */
 
 /* Counters of workloads that left the node are not shown for ever. */
 static void forget_left_workloads(struct worker *worker, const struct snapshot *before)
@@ -211,9 +207,7 @@ void worker_deliver_tls(struct letter *letter, void *receiver)
     open_when_ready(worker);
 }
 
-/* ---- questions
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- questions ---- */
 
 struct inquiry {
     struct letter letter;
@@ -260,9 +254,7 @@ void worker_ask(struct worker *worker, const struct worker_question *question,
     mailbox_post(worker_mailbox(worker), &inquiry->letter);
 }
 
-/* ---- drain
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- drain ---- */
 
 static void on_drain_check(struct timer *timer)
 {
@@ -293,9 +285,7 @@ void worker_drain(struct worker *worker)
     mailbox_post(worker_mailbox(worker), letter);
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
 {

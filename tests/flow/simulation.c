@@ -225,9 +225,7 @@ static void side_act(struct side *side)
         side_close(side, 0);
 }
 
-/* ---- calls
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- calls ---- */
 
 static void on_accept(void *owner, struct stream *stream)
 {
@@ -348,9 +346,7 @@ static void change_something(void)
     learn();
 }
 
-/* ---- a run
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- a run ---- */
 
 static void add_identity(const struct test_ca *ca, const char *id)
 {

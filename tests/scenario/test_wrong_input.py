@@ -147,6 +147,14 @@ class WrongInput(Story):
             wait_until("the sentence", lambda daemon=daemon: "SIGHUP changes nothing" in daemon.process.err())
             self.assertTrue(daemon.process.is_running())
 
+    def test_a_state_folder_that_is_taken(self):
+        for daemon in (self.town.west.control, self.town.west.nodes[0].proxy):
+            with self.subTest(daemon.verb):
+                done = daemon.namespace.run([self.raised.isthmus, daemon.verb, "--config", daemon.config_path])
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("another process uses it", done.stderr)
+                self.assertIn(daemon.config["stateDir"], done.stderr)
+
     def test_a_port_that_is_taken(self):
         node = self.town.west.nodes[0]
         path = os.path.join(self.raised.folder, "second.yaml")

@@ -20,9 +20,7 @@
 #define DISK_RETRY_NS   (5 * NS_PER_SEC)
 #define REBUILD_SHARE   4 /* of the time between two rebuilds, one may take a fourth */
 
-/* ---- rebuilding
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- rebuilding ---- */
 
 static void on_rebuild(struct timer *timer);
 
@@ -159,9 +157,7 @@ static void on_rebuild(struct timer *timer)
     rebuild(container_of(timer, struct control, rebuild));
 }
 
-/* ---- manifests
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- manifests ---- */
 
 static void tell_entry(enum log_level level, const char *message, const struct diag_entry *entry)
 {
@@ -248,9 +244,7 @@ static void on_manifests(void *owner)
     manifests_free(old);
 }
 
-/* ---- peers
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- peers ---- */
 
 static void on_peer_change(void *owner, struct peer *peer)
 {
@@ -300,9 +294,7 @@ static void open_peers(struct control *control)
     }
 }
 
-/* ---- the port
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- the port ---- */
 
 static bool is_own_node(const struct control *control, const struct spiffe_id *id,
                         struct str *out_node)
@@ -429,9 +421,7 @@ static int open_server(struct control *control, struct text *why)
     return err;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int make_dirs(struct control *control, struct text *why)
 {

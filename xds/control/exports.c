@@ -47,9 +47,7 @@ static void add_constituent(struct registry_builder *builder, struct str namespa
     merge->n_constituents++;
 }
 
-/* ---- our own
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- our own ---- */
 
 static void add_own(struct registry_builder *builder, const struct k8s_export *export_,
                     struct registry_export *row)
@@ -101,9 +99,7 @@ static void add_own_exports(struct registry_builder *builder)
         qsort(registry->exports, set->n_exports, sizeof(*registry->exports), compare_exports);
 }
 
-/* ---- the peers'
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the peers' ---- */
 
 static struct model_port *copy_ports(struct arena *arena, const struct model_service *service)
 {
@@ -158,9 +154,7 @@ static void add_foreign_exports(struct registry_builder *builder, size_t peer_id
     text_fini(&why);
 }
 
-/* ---- the merge
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the merge ---- */
 
 static int compare_constituents(const void *a, const void *b)
 {

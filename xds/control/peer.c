@@ -44,9 +44,7 @@ static void set_error(struct peer *peer, struct str what)
     text_add(&peer->last_error, what);
 }
 
-/* ---- roots
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- roots ---- */
 
 static void save_roots(struct peer *peer)
 {
@@ -184,9 +182,7 @@ static void take_stream_roots(struct peer *peer)
     text_fini(&file);
 }
 
-/* ---- the lease
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the lease ---- */
 
 static void on_lease_end(struct timer *timer)
 {
@@ -231,9 +227,7 @@ static const struct xds_client_events client_events = {
     .on_connected = on_connected,
 };
 
-/* ---- the channel
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the channel ---- */
 
 static struct tls_identity *on_dial(void *owner)
 {

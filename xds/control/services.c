@@ -151,9 +151,7 @@ static void back(struct registry_builder *builder, const struct backing *with)
     workload->n_backings++;
 }
 
-/* ---- from slices
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- from slices ---- */
 
 static uint16_t slice_port(const struct k8s_endpoint_slice *slice,
                            const struct k8s_service_port *port)

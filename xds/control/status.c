@@ -44,9 +44,7 @@ static void add_ip(struct text *out, size_t idx, const struct ip *ip)
     text_add_json_string(out, str_from(ip_text(ip, buf)));
 }
 
-/* ---- status
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- status ---- */
 
 static void add_manifests(const struct control *control, struct text *out)
 {
@@ -164,9 +162,7 @@ void control_status_json(const struct control *control, struct text *out)
     text_add(out, STR("}\n"));
 }
 
-/* ---- services
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- services ---- */
 
 static void add_port(const struct model_port *port, size_t idx, struct text *out)
 {
@@ -227,9 +223,7 @@ void control_services_json(const struct control *control, struct text *out)
     text_add(out, STR("]}\n"));
 }
 
-/* ---- endpoints
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- endpoints ---- */
 
 static void add_endpoint(const struct model_workload *workload,
                          const struct model_membership *membership, const struct model_port *port,

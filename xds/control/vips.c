@@ -71,9 +71,7 @@ static size_t range_size(const struct range *range)
     return range->last < range->first ? 0 : (size_t)(range->last - range->first) + 1;
 }
 
-/* ---- allocations
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- allocations ---- */
 
 static struct vip *find(const struct vips *vips, size_t range_idx, struct str name)
 {
@@ -233,9 +231,7 @@ static bool has_family(const struct vip_request *request, uint8_t ip_len)
     return false;
 }
 
-/* ---- a turn
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- a turn ---- */
 
 static void mark_present(struct vips *vips, const struct vip_request *requests, size_t n_requests)
 {
@@ -374,9 +370,7 @@ int vips_assign(struct vips *vips, struct vip_request *requests, size_t n_reques
     return err;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static bool load_one(void *owner, struct str name, const struct ip *ip, int64_t gone_since_ns)
 {

@@ -188,3 +188,19 @@ Test(file, visits_the_names_of_a_folder_up_to_a_bound)
     cr_assert_eq(file_each_name(path_of("none"), 10, count, &n), -ERR_NOT_FOUND);
     clean(names, 3);
 }
+
+Test(file, a_folder_is_one_processs_until_it_lets_go)
+{
+    static const char *const names[] = {"lock"};
+    int first = -1, second = -1;
+
+    make_dir();
+    cr_assert_eq(file_lock_dir(str_from(dir), &first), 0);
+    cr_expect_eq(file_lock_dir(str_from(dir), &second), -ERR_AGAIN);
+    cr_expect_eq(second, -1);
+    (void)close(first);
+    cr_assert_eq(file_lock_dir(str_from(dir), &second), 0);
+    (void)close(second);
+    cr_expect_eq(file_lock_dir(STR("/nowhere/at/all"), &first), -ERR_NOT_FOUND);
+    clean(names, 1);
+}

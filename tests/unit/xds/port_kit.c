@@ -153,9 +153,7 @@ void port_publish(struct port *port, struct model_resource **resources, size_t n
         xds_server_notify(port->server, port->set);
 }
 
-/* ---- the node
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the node ---- */
 
 static struct tls_identity *own_identity(void *owner)
 {

@@ -187,9 +187,7 @@ static delta_response *response_of(struct str message)
     return response;
 }
 
-/* ---- both halves
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- both halves ---- */
 
 Test(delta, first_sync_brings_everything_of_every_type)
 {
@@ -721,9 +719,7 @@ Test(delta, bytes_that_are_no_response_change_nothing)
     delta_client_free(client);
 }
 
-/* ---- on disk
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- on disk ---- */
 
 Test(delta, a_saved_state_is_loaded_whole_and_listed_on_the_next_stream)
 {

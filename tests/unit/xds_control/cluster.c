@@ -132,9 +132,7 @@ struct registry *cluster_build(struct cluster *cluster)
     return cluster->registry;
 }
 
-/* ---- finding
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- finding ---- */
 
 static const struct model_resource *find(const struct model_resource *const *list, size_t n,
                                          enum model_kind kind, const char *name)
@@ -212,9 +210,7 @@ const struct registry_export *find_export(const struct registry *registry, const
     return NULL;
 }
 
-/* ---- peers
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- peers ---- */
 
 #define PEER_RESOURCES_MAX 16
 

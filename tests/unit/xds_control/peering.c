@@ -183,9 +183,7 @@ bool side_endpoints_have(const struct side *side, const char *word)
     return json_has(side, control_endpoints_json, word);
 }
 
-/* ---- the node
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- the node ---- */
 
 static struct tls_identity *own_identity(void *owner)
 {
