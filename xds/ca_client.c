@@ -256,8 +256,7 @@ static void cancel_all(struct cert_source *source)
     list_foreach(link, &client->requests) request_close(list_entry(link, struct ca_request, link));
 }
 
-/* ---- the owner's calls
- * ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls ---- */
 
 struct ca_client *ca_client_new(struct loop *loop, struct str cluster, struct str token_file)
 {

@@ -232,8 +232,7 @@ static void on_timer(struct timer *timer)
     channel->events.on_down(channel->owner, -ERR_SHUTDOWN, STR("the channel is dialed anew"));
 }
 
-/* ---- the owner's calls
- * ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls ---- */
 
 struct channel *channel_open(struct loop *loop, const struct channel_options *options,
                              const struct channel_events *events, void *owner)

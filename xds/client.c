@@ -250,8 +250,7 @@ void xds_client_channel_down(struct xds_client *client)
     stream_ended(client);
 }
 
-/* ---- birth and death
- * -------------------------------------------------------------------------------------------- */
+/* ---- birth and death ---- */
 
 static void load_state(struct xds_client *client)
 {

@@ -42,8 +42,7 @@ void codec_policy_encode(const struct model_policy *policy, struct arena *arena,
 MUST_USE int codec_policy_decode(struct str bytes, struct str name, struct arena *arena,
                                  struct model_policy **out_policy, struct text *why);
 
-/* ---- what workloads and services share
- * ---------------------------------------------------------------------------- */
+/* ---- what workloads and services share ---- */
 
 struct codec_ports {
     Istio__Workload__Port **ports; /* TCP */

@@ -15,8 +15,7 @@
 #include "proxy/base/err.h"
 #include "xds/codec_parts.h"
 
-/* ---- model to message
- * ------------------------------------------------------------------------------------------- */
+/* ---- model to message ---- */
 
 static Istio__Security__StringMatch *string_encode(const struct string_match *match,
                                                    struct arena *arena)
@@ -155,8 +154,7 @@ void codec_policy_encode(const struct model_policy *policy, struct arena *arena,
     wire_pack(&message.base, out);
 }
 
-/* ---- message to model
- * ------------------------------------------------------------------------------------------- */
+/* ---- message to model ---- */
 
 static bool has_unknown(const ProtobufCMessage *message)
 {

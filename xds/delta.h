@@ -19,8 +19,7 @@
 #define DELTA_RESPONSE_BYTES ((size_t)1 << 20)
 #define DELTA_RESOURCES_MAX  2000000 /* a client holds no more; further ones are NACKed */
 
-/* ---- what a client holds
- * ---------------------------------------------------------------------------------------- */
+/* ---- what a client holds ---- */
 
 struct delta_resource {
     struct str name, version;
@@ -70,8 +69,7 @@ void delta_client_clear(struct delta_client *client);
 void delta_client_save(const struct delta_client *client, struct text *out);
 MUST_USE int delta_client_load(struct delta_client *client, struct str bytes, struct text *why);
 
-/* ---- what a server offers
- * --------------------------------------------------------------------------------------- */
+/* ---- what a server offers ---- */
 
 struct resource_set;
 

@@ -306,8 +306,7 @@ static const struct stream_events stream_events = {
     .on_fail = on_fail,
 };
 
-/* ---- the client's side
- * ------------------------------------------------------------------------------------------ */
+/* ---- the client's side ---- */
 
 static void read_status(struct grpc_call *call, const struct h2_head *head)
 {
@@ -425,8 +424,7 @@ struct grpc_call *grpc_start(struct loop *loop, struct h2 *h2, struct str path,
     return call;
 }
 
-/* ---- the server's side
- * ------------------------------------------------------------------------------------------ */
+/* ---- the server's side ---- */
 
 struct grpc_call *grpc_serve(struct loop *loop, struct stream *stream,
                              const struct grpc_events *events, void *owner)

@@ -96,13 +96,18 @@ static void log_put(struct resource_set *set, struct set_log *log, struct set_en
     log->slots[log->len++] = (struct set_slot){entry->seq, entry};
 }
 
+static bool fits(struct str name, struct str bytes)
+{
+    return name.len + bytes.len <= ENTRY_MAX_BYTES && name.len <= XDS_NAME_MAX_BYTES;
+}
+
 /* True when the resource is new or has changed. */
 static bool put(struct resource_set *set, enum xds_type type, struct str name, struct str bytes)
 {
     struct set_log *log = &set->logs[type];
     struct set_entry *before = map_find(&log->by_name, name);
 
-    if (name.len + bytes.len > ENTRY_MAX_BYTES || name.len > XDS_NAME_MAX_BYTES) {
+    if (!fits(name, bytes)) {
         log_error("a resource is too large to be sent and is left out", log_str("name", name),
                   log_u64("bytes", bytes.len), log_u64("most", ENTRY_MAX_BYTES));
         return false;
@@ -190,6 +195,26 @@ static void close_holes(struct set_log *log)
     log->n_holes = 0;
 }
 
+/* A policy that cannot be sent must not be one that does not apply: in its place goes one of its
+ * name and scope that denies everybody. */
+static struct str encode_closed(const struct model_resource *resource, struct arena *arena,
+                                struct text *out)
+{
+    struct model_policy closed = *resource->of.policy;
+    struct model_rule everybody = {0};
+    struct model_resource copy = {
+        .kind = MODEL_POLICY, .name = resource->name, .of.policy = &closed};
+
+    closed.action = POLICY_DENY;
+    closed.dry_run = false;
+    closed.rules = &everybody;
+    closed.n_rules = 1;
+    log_error("a policy is too large to be sent; it denies everybody", log_str("name", copy.name),
+              log_u64("bytes", out->len), log_u64("most", ENTRY_MAX_BYTES));
+    text_clear(out);
+    return xds_encode(&copy, arena, out);
+}
+
 static size_t put_all(struct resource_set *set, const struct model_resource *const *resources,
                       size_t n_resources)
 {
@@ -202,6 +227,8 @@ static size_t put_all(struct resource_set *set, const struct model_resource *con
 
         text_clear(&bytes);
         name = xds_encode(resources[i], &arena, &bytes);
+        if (resources[i]->kind == MODEL_POLICY && !fits(name, text_str(&bytes)))
+            name = encode_closed(resources[i], &arena, &bytes);
         n_changed += put(set, xds_type_of_kind(resources[i]->kind), name, text_str(&bytes));
         arena_fini(&arena);
     }

@@ -185,8 +185,7 @@ static void on_accept(void *owner, struct stream *tcp)
     connection->handshake = tls_handshake(server->loop, tcp, &tls, on_handshake, connection);
 }
 
-/* ---- the owner's calls
- * ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls ---- */
 
 int xds_server_open(struct loop *loop, const struct xds_server_options *options,
                     const struct xds_server_events *events, void *owner,

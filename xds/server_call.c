@@ -95,8 +95,7 @@ static struct server_call *call_new(struct server_context *context, struct strea
     return call;
 }
 
-/* ---- the delta stream
- * ------------------------------------------------------------------------------------------- */
+/* ---- the delta stream ---- */
 
 static void send_message(void *owner, struct str message)
 {

@@ -52,8 +52,7 @@ static bool is_method(struct h1_exchange *exchange, const struct h1_request *req
     return false;
 }
 
-/* ---- metrics and readiness
- * -------------------------------------------------------------------------------------- */
+/* ---- metrics and readiness ---- */
 
 static void handle_metrics(void *owner, struct h1_exchange *exchange,
                            const struct h1_request *request)
@@ -87,8 +86,7 @@ static void handle_ready(void *owner, struct h1_exchange *exchange,
         answer_ready(owner, exchange);
 }
 
-/* ---- the admin port
- * --------------------------------------------------------------------------------------------- */
+/* ---- the admin port ---- */
 
 static void add_index(const struct admin *admin, struct text *page)
 {

@@ -91,8 +91,7 @@ static void dial_plainly(struct connect *connect)
         tcp_connect(connect->connector->loop, &connect->request.addr, &tcp, on_dialed, connect);
 }
 
-/* ---- through a tunnel
- * ------------------------------------------------------------------------------------------- */
+/* ---- through a tunnel ---- */
 
 static int err_of_status(struct str status)
 {

@@ -7,8 +7,7 @@ static struct str member_str(json_t *row, const char *key)
     return value_str(json_object_get(row, key));
 }
 
-/* ---- cells made of several members
- * ------------------------------------------------------------------------------ */
+/* ---- cells made of several members ---- */
 
 static void write_vips(json_t *row, struct text *out)
 {

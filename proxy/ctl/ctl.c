@@ -65,8 +65,7 @@ struct wish { /* the command line, understood */
     bool is_json, is_wide, is_help;
 };
 
-/* ---- the command line
- * ------------------------------------------------------------------------------------------- */
+/* ---- the command line ---- */
 
 static bool refuse(const char *what, const char *word)
 {

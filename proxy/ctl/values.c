@@ -13,8 +13,7 @@ struct str value_str(json_t *value)
     return str_of(json_string_value(value), json_string_length(value));
 }
 
-/* ---- numbers with units
- * ----------------------------------------------------------------------------------------- */
+/* ---- numbers with units ---- */
 
 static void add_seconds(struct text *out, long long s)
 {
@@ -73,8 +72,7 @@ void value_add_heading(struct text *out, const char *key)
         text_add(out, name.ptr[i] == '_' ? STR(" ") : str_sub(name, i, 1));
 }
 
-/* ---- values in values
- * ------------------------------------------------------------------------------------------- */
+/* ---- values in values ---- */
 
 /* Recursion is bounded by DEPTH_MAX: the depth is the server's choice. */
 static void add_value(struct text *out, const char *key, json_t *value, unsigned depth);

@@ -180,8 +180,7 @@ static void answer_status(void *owner, struct h1_exchange *exchange,
     gather_start(gather_new(owner, exchange, complete_status), &question);
 }
 
-/* ---- what the control thread knows by itself
- * -------------------------------------------------------------------- */
+/* ---- what the control thread knows by itself ---- */
 
 static void
 answer_view(const struct node *node, struct h1_exchange *exchange, const struct h1_request *request,

@@ -54,8 +54,7 @@ static const struct sm_rule worker_rules[WORKER_STATES] = {
 
 #define DRAIN_CHECK_NS UINT64_C(20000000)
 
-/* ---- what control hears
- * ----------------------------------------------------------------------------------------- */
+/* ---- what control hears ---- */
 
 enum notice_kind { NOTICE_SERVING, NOTICE_FAILED, NOTICE_DRAINED };
 

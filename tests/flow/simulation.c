@@ -109,8 +109,7 @@ static uint8_t byte_at(size_t offset, uint32_t number)
     return (uint8_t)(offset * 31 + (offset >> 8) * 7 + number);
 }
 
-/* ---- the two sides
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the two sides ---- */
 
 static void side_close(struct side *side, int err)
 {
@@ -298,8 +297,7 @@ static void call_act(struct call *call)
     call_reap(call);
 }
 
-/* ---- what is known
- * ---------------------------------------------------------------------------------------------- */
+/* ---- what is known ---- */
 
 static void node_learn(struct node *node, const char *name)
 {

@@ -257,8 +257,7 @@ static void on_down(void *owner, int err, struct str why)
 
 static const struct channel_events channel_events = {.on_up = on_up, .on_down = on_down};
 
-/* ---- the owner's calls
- * ------------------------------------------------------------------------------------------ */
+/* ---- the owner's calls ---- */
 
 static void open_client(struct peer *peer)
 {

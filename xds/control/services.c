@@ -237,8 +237,7 @@ static void use_draining(struct own_service *service)
         it->is_ready = it->is_draining;
 }
 
-/* ---- from selectors
- * --------------------------------------------------------------------------------------------- */
+/* ---- from selectors ---- */
 
 struct selecting {
     struct registry_builder *builder;

@@ -155,8 +155,7 @@ static struct vip *allocate(struct vips *vips, size_t range_idx, struct str name
     return put(vips, range_idx, name, ip);
 }
 
-/* ---- addresses that manifests ask for
- * --------------------------------------------------------------------------- */
+/* ---- addresses that manifests ask for ---- */
 
 /* In the way: another service that has the address now, in this turn. One that is gone makes room.
  */

@@ -198,8 +198,7 @@ Test(refusals, plaintext_is_nobodys_call_and_policy_decides)
     town_close(&town);
 }
 
-/* ---- a peer that speaks HBONE by hand
- * --------------------------------------------------------------------------- */
+/* ---- a peer that speaks HBONE by hand ---- */
 
 struct hand {
     struct side side;

@@ -332,8 +332,8 @@ Test(pump, cutting_tells_nobody_and_may_be_done_again)
     middle_close(&m);
 }
 
-/* ---- cuts from inside callbacks: the owner of the other end acts while the pump is at work
- * ------------------------ */
+/* ---- cuts from inside callbacks: the owner of the other end acts while the pump is at work ----
+ */
 
 struct nested {
     struct middle m;

@@ -11,8 +11,7 @@
 #include "proxy/base/mem.h"
 #include "tests/kit/loop_kit.h"
 
-/* ---- the control side
- * -------------------------------------------------------------------------------------------- */
+/* ---- the control side ---- */
 
 struct tls_identity *port_identity(struct port *port, const char *id)
 {

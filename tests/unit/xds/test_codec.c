@@ -251,8 +251,7 @@ Test(codec, survives_every_cut_of_good_bytes)
     }
 }
 
-/* ---- messages that another server could send
- * --------------------------------------------------------------------- */
+/* ---- messages that another server could send ---- */
 
 static struct str packed(const ProtobufCMessage *message)
 {
@@ -464,8 +463,7 @@ Test(codec, a_message_field_stands_once)
     assert_refused(XDS_ADDRESS, STR("b"), twice, "workload stands there twice");
 }
 
-/* ---- closed in doubt
- * --------------------------------------------------------------------------------------------- */
+/* ---- closed in doubt ---- */
 
 static struct model_policy *decode_policy(struct str bytes)
 {

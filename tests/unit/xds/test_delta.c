@@ -34,8 +34,7 @@ static void fini(void)
 
 TestSuite(delta, .timeout = 60, .init = init, .fini = fini);
 
-/* ---- a wire in memory
- * -------------------------------------------------------------------------------------------- */
+/* ---- a wire in memory ---- */
 
 #define QUEUE_MAX 256
 
@@ -450,8 +449,36 @@ Test(delta, a_notify_costs_what_changed_and_not_what_is_there)
     pair_free(pair);
 }
 
-/* ---- the client alone
- * -------------------------------------------------------------------------------------------- */
+Test(delta, a_policy_too_large_to_be_sent_denies_everybody_in_its_place)
+{
+    struct pair *pair = pair_new(two_types);
+    struct model_resource *resource = model_small_policy(&arena, "huge");
+    struct model_match *match = arena_new(&arena, struct model_match);
+    struct model_clause clause = {match, 1};
+    struct model_rule rule = {&clause, 1};
+    const size_t n = 60000;
+
+    match->principals = arena_new_array(&arena, struct string_match, n);
+    match->n_principals = n;
+    for (size_t i = 0; i < n; i++)
+        match->principals[i].value = arena_printf(&arena, "td/ns/ns/sa/client-%zu", i);
+    resource->of.policy->rules = &rule;
+    resource->of.policy->n_rules = 1;
+    publish(pair, &resource, 1);
+    stream_up(pair);
+
+    const struct delta_resource *seen = held(pair->client, resource->name);
+    cr_assert_not_null(seen);
+    const struct model_policy *policy = seen->model.of.policy;
+    cr_expect_eq(policy->action, POLICY_DENY);
+    cr_expect_eq(policy->scope, POLICY_NAMESPACE);
+    cr_expect_eq(policy->n_rules, 1);
+    cr_expect_eq(policy->rules[0].n_clauses, 0);
+    cr_expect_not(policy->dry_run);
+    pair_free(pair);
+}
+
+/* ---- the client alone ---- */
 
 static struct str packed(const ProtobufCMessage *message)
 {
@@ -775,8 +802,7 @@ Test(delta, a_damaged_or_cut_state_is_refused_whole)
     pair_free(pair);
 }
 
-/* ---- the server alone
- * -------------------------------------------------------------------------------------------- */
+/* ---- the server alone ---- */
 
 struct asker {
     struct resource_set *set;
