@@ -16,16 +16,22 @@ static int fill_identity(struct str id, struct principal *principal)
     return 0;
 }
 
+/* The snapshot made the identity out of its parts, so nothing has to be parsed for a connection. */
 int identify_pod(const struct snapshot *snapshot, const struct ip *source,
                  struct principal *out_principal)
 {
+    static const size_t scheme_len = sizeof "spiffe://" - 1;
     const struct workload *workload = snapshot_workload_by_ip(snapshot, source);
-    if (!workload || !workload->is_local || !workload->speaks_hbone)
+    if (!workload || !workload->is_local || !workload->speaks_hbone ||
+        str_is_empty(workload->identity))
         return -ERR_UNKNOWN_SOURCE;
-    struct principal principal = {.workload = workload, .ip = *source};
-    if (fill_identity(workload->identity, &principal) < 0)
-        return -ERR_UNKNOWN_SOURCE;
-    *out_principal = principal;
+    *out_principal = (struct principal){
+        .id = workload->identity,
+        .name = str_sub(workload->identity, scheme_len, workload->identity.len),
+        .namespace_ = workload->namespace_,
+        .workload = workload,
+        .ip = *source,
+    };
     return 0;
 }
 
