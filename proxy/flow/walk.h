@@ -41,9 +41,28 @@ struct flow {
     struct pump pump;
 };
 
+/* ---- flow.c: states, end, verdicts ---- */
+
 const char *flow_state_name(enum flow_state state);
+void flow_move(struct flow *flow, enum flow_state next);
+const struct snapshot *flow_snapshot(const struct flow *flow);
+uint64_t flow_now_ns(const struct flow *flow);
 
 /* Ends a flow in whatever state it is: cuts, records, frees at the end of the turn. */
 void flow_end(struct flow *flow, int err, struct str detail);
+/* The end of a flow whose streams are closed already. */
+void flow_close(struct flow *flow, const struct totals *totals, struct str detail);
+
+/* Asks the destination's policies and keeps the question for the day they change. */
+MUST_USE int flow_judge(struct flow *flow, const struct workload *destination,
+                        const struct principal *source, const struct addr *addr);
+
+/* ---- attempt.c: connecting ---- */
+
+/* One attempt of an outbound flow, by the snapshot of now. On failure nothing is in progress. */
+MUST_USE int attempt_outbound(struct flow *flow);
+/* Dials an address without a tunnel, from a source of ours or "none". */
+void attempt_plain(struct flow *flow, const struct addr *addr, const struct ip *source,
+                   bool is_last);
 
 #endif
