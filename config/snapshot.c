@@ -5,15 +5,16 @@
 #include "config/snapshot_build.h"
 #include "proxy/base/mem.h"
 
-const char *level_name(enum level level)
+const char *level_kind_name(enum level_kind kind)
 {
-    switch (level) {
+    switch (kind) {
     case LEVEL_NODE: return "node";
     case LEVEL_ZONE: return "zone";
     case LEVEL_REGION: return "region";
     case LEVEL_CLUSTER: return "cluster";
-    case LEVEL_OTHER_CLUSTERS: return "other clusters";
-    case LEVELS: break;
+    case LEVEL_OTHER_CLUSTER: return "other cluster";
+    case LEVEL_CLUSTERSET: return "clusterset";
+    case LEVEL_KINDS: break;
     }
     return "unknown";
 }
@@ -69,6 +70,9 @@ static uint16_t target_in_set(const struct endpoint_set *set, const struct workl
     for (size_t i = 0; i < set->len; i++)
         if (set->endpoints[i].workload == workload)
             return set->endpoints[i].addr.port;
+    for (size_t i = 0; i < set->n_hidden; i++)
+        if (set->hidden[i].workload == workload)
+            return set->hidden[i].target_port;
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #define ISTHMUS_CONFIG_SNAPSHOT_H
 
 #include "config/model.h"
+#include "config/traffic_policy.h"
 #include "proxy/base/map.h"
 
 /* Who reads the snapshot: distances are measured from here. */
@@ -22,10 +23,18 @@ struct vantage {
     struct str region, zone; /* of the node itself; learnt from its workloads when empty */
 };
 
-/* How far an endpoint is, nearest first. */
-enum level { LEVEL_NODE, LEVEL_ZONE, LEVEL_REGION, LEVEL_CLUSTER, LEVEL_OTHER_CLUSTERS, LEVELS };
+/* How far an endpoint is, nearest first; what a level spans. */
+enum level_kind {
+    LEVEL_NODE,
+    LEVEL_ZONE,
+    LEVEL_REGION,
+    LEVEL_CLUSTER,
+    LEVEL_OTHER_CLUSTER,
+    LEVEL_CLUSTERSET, /* a level of all clusters; no distance */
+    LEVEL_KINDS
+};
 
-const char *level_name(enum level level);
+const char *level_kind_name(enum level_kind kind);
 
 struct policy; /* compiled, see policy.h */
 
@@ -51,18 +60,59 @@ struct endpoint {
     const struct workload *workload;
     struct addr
         addr; /* the pod's address in the family that the client asked for, and the target port */
-    enum level level;
+    enum level_kind distance; /* LEVEL_NODE to LEVEL_OTHER_CLUSTER */
+    uint16_t level;           /* idx in the set's levels */
     bool is_ready;
-    uint32_t weight;
+    uint32_t weight; /* of all that share the address, when several do */
 };
 
-/* The endpoints of one port of a service in one address family, sorted by level. */
+#define LEVELS_MAX 128 /* of one set; endpoints of clusters beyond it stand in the last level */
+
+/*
+ * Endpoints among which load alone decides. Levels of one rank share its traffic by their
+ * share_weight times their health; ranks serve in order, the next one what those before it are not
+ * healthy enough for.
+ */
+struct level {
+    enum level_kind kind;
+    struct str cluster;    /* whose it is; "" when it is of several */
+    struct str locality;   /* "<region>/<zone>" when the own cluster is split by it, else "" */
+    size_t start, len;     /* in the set's endpoints; len > 0 */
+    uint32_t max_weight;   /* the largest of its endpoints */
+    uint16_t rank;         /* from 0, without gaps, ascending */
+    uint32_t share_weight; /* within the rank */
+    uint64_t price_micro;  /* other clusters: of one GB carried there, 0 when not said. Ranks of one
+                              price may change places by what is measured */
+    bool is_last_resort;   /* serves only when nobody before it can */
+    uint32_t n_callers;    /* ZONE_AWARE: workloads of the mesh that stand in the locality */
+};
+
+/* A workload that serves the port without being an endpoint of its own: another has its address,
+ * or the policy leaves its cluster out. */
+struct hidden_endpoint {
+    const struct workload *workload;
+    uint16_t target_port;
+};
+
+/*
+ * The endpoints of one port of a service in one address family, sorted by level. Endpoints in
+ * clusters that the policy does not allow are not among them. No two have one address in one
+ * network: what several workloads offer under one address is one endpoint with their weights
+ * summed.
+ */
 struct endpoint_set {
+    uint64_t id;          /* of service, port and family: stable across snapshots */
+    uint64_t fingerprint; /* of endpoints and levels: while it stays, nothing in here has changed */
+    uint64_t generation;  /* of the snapshot */
+    uint16_t port;
+    bool is_v6;
     const struct endpoint *endpoints;
     size_t len;
-    size_t
-        level_start[LEVELS + 1]; /* endpoints of level l are [level_start[l], level_start[l + 1]) */
-    uint32_t max_weight[LEVELS]; /* the largest weight in the level; 0 when it is empty */
+    const struct level *levels;
+    size_t n_levels;
+    uint32_t n_callers; /* ZONE_AWARE: of all localities of the own cluster */
+    const struct hidden_endpoint *hidden;
+    size_t n_hidden;
 };
 
 struct service_port {
@@ -83,6 +133,7 @@ struct service {
     size_t n_ports;
     const struct str *sans;
     size_t n_sans;
+    const struct traffic_policy *traffic; /* never NULL */
     bool is_headless, allow_unhealthy;
 };
 

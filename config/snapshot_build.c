@@ -97,10 +97,12 @@ struct snapshot *snapshot_build(const struct model_resource *const *resources, s
     snapshot_add_policies(&builder, policies.first, policies.len);
     snapshot_add_workloads(&builder, workloads.first, workloads.len);
     snapshot_add_services(&builder, services.first, services.len);
+    snapshot_add_endpoints(&builder);
     snapshot_add_names(&builder);
     map_fini(&builder.policies);
     map_fini(&builder.policy_namespaces);
     map_fini(&builder.services_by_key);
+    map_fini(&builder.callers);
     arena_fini(&builder.scratch);
     return snapshot;
 }

@@ -36,6 +36,17 @@ struct service_build {
     size_t n_servings;
 };
 
+/* The endpoints of one set, before they are sorted. */
+struct gathering {
+    struct endpoint *endpoints;
+    const struct model_workload **models; /* of each */
+    size_t len;
+    struct hidden_endpoint *hidden;
+    size_t n_hidden;
+    struct map by_place; /* of address and network -> struct endpoint */
+    uint64_t *places;    /* the map's keys */
+};
+
 struct snapshot_builder {
     struct snapshot *snapshot;
     struct arena scratch; /* freed when the snapshot is done */
@@ -52,6 +63,10 @@ struct snapshot_builder {
     struct service_build *services;
     size_t n_services;
     struct map services_by_key; /* -> struct service_build */
+
+    struct map callers; /* "<region>/<zone>" -> struct caller_count; of the own cluster, made when
+                           the first service asks */
+    uint32_t n_callers;
 };
 
 /* snapshot_policies.c */
@@ -69,6 +84,12 @@ void snapshot_add_services(struct snapshot_builder *builder,
 uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
                               uint16_t service_target, size_t hint);
 bool snapshot_is_ready(const struct service *service, const struct serving *serving);
+/* snapshot_endpoints.c: the endpoints of every port, of the services with their servings. */
+void snapshot_add_endpoints(struct snapshot_builder *builder);
+/* snapshot_levels.c: sorts what was gathered into the levels of the service's policy and makes the
+ * set of it. */
+void snapshot_level_set(struct snapshot_builder *builder, const struct service *service,
+                        struct gathering *gathering, struct endpoint_set *set);
 /* snapshot_names.c */
 void snapshot_add_names(struct snapshot_builder *builder);
 

@@ -52,6 +52,7 @@ static void copy_service(struct arena *arena, struct service *to, const struct m
     memcpy(to->addresses, from->addresses, sizeof(to->addresses));
     to->is_headless = from->is_headless;
     to->allow_unhealthy = from->allow_unhealthy;
+    to->traffic = traffic_policy_default();
     copy_ports(arena, to, from);
     copy_sans(arena, to, from);
 }
@@ -112,19 +113,6 @@ static void fill_servings(struct snapshot_builder *builder)
     }
 }
 
-static enum level level_of(const struct vantage *vantage, const struct model_workload *model)
-{
-    if (!str_eq(model->cluster, vantage->cluster))
-        return LEVEL_OTHER_CLUSTERS;
-    if (str_eq(model->node, vantage->node) && !str_is_empty(model->node))
-        return LEVEL_NODE;
-    if (str_is_empty(vantage->region) || !str_eq(model->region, vantage->region))
-        return LEVEL_CLUSTER;
-    if (!str_is_empty(vantage->zone) && str_eq(model->zone, vantage->zone))
-        return LEVEL_ZONE;
-    return LEVEL_REGION;
-}
-
 /* Memberships mostly list the ports in the order of the service: the hint makes the search one
  * look. */
 uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
@@ -147,80 +135,6 @@ bool snapshot_is_ready(const struct service *service, const struct serving *serv
            (serving->model->is_healthy && !serving->membership->not_ready);
 }
 
-static const struct ip *address_of_family(const struct workload *workload, uint8_t ip_len)
-{
-    for (size_t i = 0; i < workload->n_addresses; i++)
-        if (workload->addresses[i].len == ip_len)
-            return &workload->addresses[i];
-    return NULL;
-}
-
-static void sort_by_level(struct arena *arena, struct endpoint_set *set,
-                          const struct endpoint *unsorted, size_t len)
-{
-    struct endpoint *sorted = arena_new_array(arena, struct endpoint, len);
-    size_t next[LEVELS];
-    for (size_t i = 0; i < len; i++) {
-        const struct endpoint *endpoint = &unsorted[i];
-        set->level_start[endpoint->level + 1]++;
-        if (set->max_weight[endpoint->level] < endpoint->weight)
-            set->max_weight[endpoint->level] = endpoint->weight;
-    }
-    for (size_t level = 0; level < LEVELS; level++) {
-        next[level] = set->level_start[level];
-        set->level_start[level + 1] += set->level_start[level];
-    }
-    for (size_t i = 0; i < len; i++)
-        sorted[next[unsorted[i].level]++] = unsorted[i];
-    set->endpoints = sorted;
-    set->len = len;
-}
-
-static void build_set(const struct snapshot_builder *builder, const struct service_build *build,
-                      const struct service_port *port, size_t port_idx, uint8_t ip_len,
-                      struct endpoint *unsorted, struct endpoint_set *out_set)
-{
-    size_t len = 0;
-    uint64_t seed = str_hash(build->service->key, port->port);
-    for (size_t i = 0; i < build->n_servings; i++) {
-        const struct serving *serving = &build->servings[i];
-        const struct ip *ip = address_of_family(serving->workload, ip_len);
-        uint16_t target = snapshot_target_port(serving->membership, port->port, false,
-                                               port->target_port, port_idx);
-        if (!ip || target == 0)
-            continue;
-        unsorted[len++] = (struct endpoint){
-            .key = str_hash(serving->workload->uid, seed),
-            .workload = serving->workload,
-            .addr = {*ip, target},
-            .level = level_of(&builder->snapshot->vantage, serving->model),
-            .is_ready = snapshot_is_ready(build->service, serving),
-            .weight = serving->model->capacity ? serving->model->capacity : 1,
-        };
-    }
-    sort_by_level(&builder->snapshot->arena, out_set, unsorted, len);
-}
-
-static void build_endpoints(struct snapshot_builder *builder, struct service_build *build,
-                            struct service_port *ports, struct endpoint *unsorted)
-{
-    for (size_t i = 0; i < build->service->n_ports; i++) {
-        if (ports[i].is_udp)
-            continue;
-        build_set(builder, build, &ports[i], i, 4, unsorted, &ports[i].v4);
-        build_set(builder, build, &ports[i], i, 16, unsorted, &ports[i].v6);
-    }
-}
-
-static size_t most_servings(const struct snapshot_builder *builder)
-{
-    size_t most = 0;
-    for (size_t i = 0; i < builder->n_services; i++)
-        if (most < builder->services[i].n_servings)
-            most = builder->services[i].n_servings;
-    return most;
-}
-
 void snapshot_add_services(struct snapshot_builder *builder,
                            const struct model_resource *const *resources, size_t n_resources)
 {
@@ -237,12 +151,4 @@ void snapshot_add_services(struct snapshot_builder *builder,
     }
     count_servings(builder);
     fill_servings(builder);
-    struct endpoint *unsorted =
-        arena_new_array(&builder->scratch, struct endpoint, most_servings(builder));
-    for (size_t i = 0; i < n_resources; i++)
-        /* The ports were made in copy_ports(); they are const only to those who read the snapshot.
-         */
-        build_endpoints(builder, &builder->services[i],
-                        (struct service_port *)(uintptr_t)builder->services[i].service->ports,
-                        unsorted);
 }

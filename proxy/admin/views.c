@@ -237,7 +237,7 @@ static void add_endpoint(struct text *out, const struct service *service, uint16
     add_str(out, "workload", workload->name);
     add_str(out, "namespace", workload->namespace_);
     add_str(out, "address", str_from(addr_text(&endpoint->addr, buf)));
-    add_str(out, "level", str_from(level_name(endpoint->level)));
+    add_str(out, "level", str_from(level_kind_name(endpoint->distance)));
     add_bool(out, "ready", endpoint->is_ready);
     add_str(out, "identity", workload->identity);
     text_addc(out, '}');

@@ -35,15 +35,13 @@ static bool is_eligible(const struct choice *choice, const struct endpoint *endp
 
 /* Draws until one is eligible, each with its weight's share of the level's largest. A few draws
  * nearly always do, however many endpoints there are; NULL says that they did not. */
-static const struct endpoint *sample(const struct choice *choice, enum level level, struct rng *rng)
+static const struct endpoint *sample(const struct choice *choice, const struct level *level,
+                                     struct rng *rng)
 {
-    const struct endpoint_set *set = choice->endpoints;
-    const size_t start = set->level_start[level];
-    const uint32_t len = (uint32_t)(set->level_start[level + 1] - start);
+    const struct endpoint *endpoints = choice->endpoints->endpoints + level->start;
     for (int i = 0; i < SAMPLES; i++) {
-        const struct endpoint *endpoint = &set->endpoints[start + rng_below(rng, len)];
-        if (rng_below(rng, set->max_weight[level]) < endpoint->weight &&
-            is_eligible(choice, endpoint))
+        const struct endpoint *endpoint = &endpoints[rng_below(rng, (uint32_t)level->len)];
+        if (rng_below(rng, level->max_weight) < endpoint->weight && is_eligible(choice, endpoint))
             return endpoint;
     }
     return NULL;
@@ -51,12 +49,13 @@ static const struct endpoint *sample(const struct choice *choice, enum level lev
 
 /* One eligible endpoint by the whole list, each with its weight's share: for levels in which few
  * are eligible. */
-static const struct endpoint *scan(const struct choice *choice, enum level level, struct rng *rng)
+static const struct endpoint *scan(const struct choice *choice, const struct level *level,
+                                   struct rng *rng)
 {
     const struct endpoint_set *set = choice->endpoints;
     const struct endpoint *chosen = NULL;
     uint64_t seen_weight = 0;
-    for (size_t i = set->level_start[level]; i < set->level_start[level + 1]; i++) {
+    for (size_t i = level->start; i < level->start + level->len; i++) {
         const struct endpoint *endpoint = &set->endpoints[i];
         if (endpoint->weight == 0 || !is_eligible(choice, endpoint))
             continue;
@@ -67,14 +66,15 @@ static const struct endpoint *scan(const struct choice *choice, enum level level
     return chosen;
 }
 
-static const struct endpoint *draw(const struct choice *choice, enum level level, struct rng *rng)
+static const struct endpoint *draw(const struct choice *choice, const struct level *level,
+                                   struct rng *rng)
 {
     const struct endpoint *endpoint = sample(choice, level, rng);
     return endpoint ? endpoint : scan(choice, level, rng);
 }
 
-static const struct endpoint *less_loaded_of_two(const struct choice *choice, enum level level,
-                                                 struct rng *rng)
+static const struct endpoint *less_loaded_of_two(const struct choice *choice,
+                                                 const struct level *level, struct rng *rng)
 {
     const struct endpoint *first = draw(choice, level, rng);
     if (!first)
@@ -87,8 +87,9 @@ static const struct endpoint *less_loaded_of_two(const struct choice *choice, en
 
 static const struct endpoint *nearest(const struct choice *choice, struct rng *rng)
 {
-    for (enum level level = 0; level < LEVELS; level++) {
-        if (choice->endpoints->max_weight[level] == 0)
+    for (size_t i = 0; i < choice->endpoints->n_levels; i++) {
+        const struct level *level = &choice->endpoints->levels[i];
+        if (level->max_weight == 0)
             continue;
         const struct endpoint *endpoint = less_loaded_of_two(choice, level, rng);
         if (endpoint)
@@ -119,7 +120,7 @@ int lease_cut(struct memory *memory, const struct endpoint_set *endpoints, bool 
         .key = endpoint->key,
         .endpoint = endpoint,
         .addr = endpoint->addr,
-        .level = endpoint->level,
+        .distance = endpoint->distance,
     };
     return 0;
 }

@@ -34,7 +34,7 @@ struct lease {
     uint64_t key; /* 0: no lease is held */
     const struct endpoint *endpoint;
     struct addr addr;
-    enum level level;
+    enum level_kind distance;
 };
 
 enum lease_outcome { LEASE_SERVED, LEASE_FAILED, LEASE_UNUSED };

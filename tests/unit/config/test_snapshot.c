@@ -36,20 +36,21 @@ static const struct workload *workload_of(const char *uid)
     return map_find(&snapshot->workloads, str_from(uid));
 }
 
-/* The names of a set's workloads, level by level: "a|b c|||d". */
+/* The names of a set's workloads, level by level as they follow: "a|b c|d". */
 static const char *levels_of(const struct endpoint_set *set)
 {
     static char buf[512];
     size_t len = 0;
     buf[0] = '\0';
-    for (size_t level = 0; level < LEVELS; level++) {
-        for (size_t i = set->level_start[level]; i < set->level_start[level + 1]; i++) {
+    for (size_t level = 0; level < set->n_levels; level++) {
+        const struct level *span = &set->levels[level];
+        for (size_t i = span->start; i < span->start + span->len; i++) {
             cr_expect_eq(set->endpoints[i].level, level);
-            len += (size_t)snprintf(buf + len, sizeof(buf) - len, "%s%.*s",
-                                    i > set->level_start[level] ? " " : "",
-                                    STR_ARG(set->endpoints[i].workload->name));
+            len +=
+                (size_t)snprintf(buf + len, sizeof(buf) - len, "%s%.*s", i > span->start ? " " : "",
+                                 STR_ARG(set->endpoints[i].workload->name));
         }
-        if (level + 1 < LEVELS)
+        if (level + 1 < set->n_levels)
             len += (size_t)snprintf(buf + len, sizeof(buf) - len, "|");
     }
     return buf;
@@ -101,9 +102,31 @@ Test(snapshot, knows_the_largest_weight_of_each_level)
     mesh_workload(&mesh, "east", "other", "n9", "10.2.0.1", WEB)->capacity = 0;
     snapshot = mesh_build(&mesh);
     const struct endpoint_set *set = &service_of(WEB)->ports[0].v4;
-    cr_expect_eq(set->max_weight[LEVEL_NODE], 7);
-    cr_expect_eq(set->max_weight[LEVEL_ZONE], 0);
-    cr_expect_eq(set->max_weight[LEVEL_OTHER_CLUSTERS], 1);
+    cr_assert_eq(set->n_levels, 2);
+    cr_expect_eq(set->levels[0].kind, LEVEL_NODE);
+    cr_expect_eq(set->levels[0].max_weight, 7);
+    cr_expect_eq(set->levels[1].kind, LEVEL_OTHER_CLUSTER);
+    cr_expect(str_eq(set->levels[1].cluster, STR("east")));
+    cr_expect_eq(set->levels[1].max_weight, 1);
+}
+
+Test(snapshot, two_workloads_with_one_address_are_one_endpoint_with_their_weights_summed)
+{
+    mesh_service(&mesh, WEB, "10.96.0.1", "http:80:8080");
+    mesh_workload(&mesh, "west", "a", "n1", "10.1.0.1", WEB)->capacity = 3;
+    mesh_workload(&mesh, "west", "b", "n1", "10.1.0.1", WEB)->capacity = 4;
+    mesh_workload(&mesh, "west", "gone", "n2", "10.1.0.2", WEB)->is_healthy = false;
+    mesh_workload(&mesh, "west", "new", "n2", "10.1.0.2", WEB);
+    mesh_workload(&mesh, "east", "c", "n1", "10.1.0.1", WEB)->network = STR("far");
+    snapshot = mesh_build(&mesh);
+    const struct service *service = service_of(WEB);
+    const struct endpoint_set *set = &service->ports[0].v4;
+    cr_expect_str_eq(levels_of(set), "a|new|c", "another network is another address");
+    cr_expect_eq(set->endpoints[0].weight, 7);
+    cr_expect_eq(set->endpoints[1].weight, 1, "one that is ready is believed");
+    cr_expect(set->endpoints[1].is_ready);
+    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 80), 8080);
+    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/gone"), 80), 8080);
 }
 
 Test(snapshot, without_a_locality_of_its_own_all_are_of_the_cluster)
@@ -113,7 +136,7 @@ Test(snapshot, without_a_locality_of_its_own_all_are_of_the_cluster)
     place(mesh_workload(&mesh, "west", "b", "n3", "10.1.0.2", WEB), "eu", "a");
     place(mesh_workload(&mesh, "east", "c", "n1", "10.1.0.3", WEB), "us", "b");
     snapshot = mesh_build(&mesh);
-    cr_expect_str_eq(levels_of(&service_of(WEB)->ports[0].v4), "|||a b|c");
+    cr_expect_str_eq(levels_of(&service_of(WEB)->ports[0].v4), "a b|c");
     cr_expect(str_is_empty(snapshot->vantage.region));
 }
 
@@ -147,7 +170,7 @@ Test(snapshot, the_endpoints_own_ports_win_and_a_missing_port_leaves_it_out)
     cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/a"), 81), 0);
     cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 81), 8081);
     cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 99), 0);
-    cr_expect_str_eq(levels_of(&service_find_port(service, 81)->v4), "b||||");
+    cr_expect_str_eq(levels_of(&service_find_port(service, 81)->v4), "b");
     cr_expect_eq(service->n_ports, 3);
     cr_expect_not(service_find_port(service, 80)->is_udp);
     cr_expect_eq(service->ports[1].v4.len, 0, "UDP is named, not balanced");
@@ -389,15 +412,18 @@ Test(snapshot, builds_a_large_mesh)
         snprintf(key, sizeof(key), "shop/s%u.shop.svc.clusterset.local", i);
         const struct endpoint_set *set = &service_of(key)->ports[0].v4;
         cr_assert_eq(set->len, EACH);
-        cr_assert_eq(set->level_start[LEVEL_NODE + 1], 1);
-        cr_assert_eq(set->level_start[LEVEL_OTHER_CLUSTERS], 7);
+        cr_assert_eq(set->n_levels, 3);
+        cr_assert_eq(set->levels[0].len, 1);
+        cr_assert_eq(set->levels[2].start, 7);
+        cr_assert_eq(set->levels[2].kind, LEVEL_OTHER_CLUSTER);
     }
     arena_fini(&arena);
 }
 
 Test(snapshot, names_every_level)
 {
-    cr_expect_str_eq(level_name(LEVEL_NODE), "node");
-    cr_expect_str_eq(level_name(LEVEL_OTHER_CLUSTERS), "other clusters");
-    cr_expect_str_eq(level_name(LEVELS), "unknown");
+    cr_expect_str_eq(level_kind_name(LEVEL_NODE), "node");
+    cr_expect_str_eq(level_kind_name(LEVEL_OTHER_CLUSTER), "other cluster");
+    cr_expect_str_eq(level_kind_name(LEVEL_CLUSTERSET), "clusterset");
+    cr_expect_str_eq(level_kind_name(LEVEL_KINDS), "unknown");
 }

@@ -135,7 +135,7 @@ Test(views, endpoints_stand_nearest_first_under_their_service)
     cr_expect_str_eq(text_of(near, "level"), "node");
     cr_expect_str_eq(text_of(near, "identity"), "spiffe://td/ns/shop/sa/web");
     cr_expect(json_is_true(json_object_get(near, "ready")));
-    cr_expect_str_eq(text_of(far, "level"), "other clusters");
+    cr_expect_str_eq(text_of(far, "level"), "other cluster");
     cr_expect(json_is_false(json_object_get(far, "ready")));
     cr_expect_str_eq(text_of(json_array_get(endpoints, 2), "address"), "[fd01::1]:6379");
     json_decref(page);

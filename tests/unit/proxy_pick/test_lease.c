@@ -13,32 +13,36 @@ TestSuite(lease, .timeout = 30);
 struct few {
     struct endpoint_set set;
     struct endpoint *endpoints;
+    struct level levels[LEVEL_KINDS];
     struct memory *memory;
     struct rng rng;
     struct tried tried;
 };
 
-static void few_init(struct few *few, const enum level *levels, size_t n)
+static void few_init(struct few *few, const enum level_kind *levels, size_t n)
 {
     *few = (struct few){.endpoints = mem_new_array(struct endpoint, n), .memory = memory_new()};
     rng_seed(&few->rng, 42);
     for (size_t i = 0; i < n; i++) {
+        if (i == 0 || levels[i] != levels[i - 1])
+            few->levels[few->set.n_levels++] = (struct level){.kind = levels[i], .start = i};
         few->endpoints[i] = (struct endpoint){.key = i + 1,
                                               .addr = {{4, {10, 0, 0, (uint8_t)i}}, 80},
-                                              .level = levels[i],
+                                              .distance = levels[i],
+                                              .level = (uint16_t)(few->set.n_levels - 1),
                                               .is_ready = true,
                                               .weight = 1};
-        for (size_t level = levels[i] + 1; level <= LEVELS; level++)
-            few->set.level_start[level]++;
-        few->set.max_weight[levels[i]] = 1;
+        few->levels[few->set.n_levels - 1].len++;
+        few->levels[few->set.n_levels - 1].max_weight = 1;
     }
+    few->set.levels = few->levels;
     few->set.endpoints = few->endpoints;
     few->set.len = n;
 }
 
 static void few_same_level(struct few *few, size_t n)
 {
-    enum level *levels = mem_new_array(enum level, n);
+    enum level_kind *levels = mem_new_array(enum level_kind, n);
     for (size_t i = 0; i < n; i++)
         levels[i] = LEVEL_ZONE;
     few_init(few, levels, n);
@@ -48,7 +52,7 @@ static void few_same_level(struct few *few, size_t n)
 static void few_weigh(struct few *few, const uint32_t *weights)
 {
     for (size_t i = 0; i < few->set.len; i++) {
-        uint32_t *max = &few->set.max_weight[few->endpoints[i].level];
+        uint32_t *max = &few->levels[few->endpoints[i].level].max_weight;
         few->endpoints[i].weight = weights[i];
         if (*max < weights[i])
             *max = weights[i];
@@ -103,8 +107,8 @@ Test(lease, nobody_is_no_endpoint)
 
 Test(lease, the_nearest_level_with_somebody_fit_serves)
 {
-    static const enum level levels[] = {LEVEL_NODE, LEVEL_ZONE, LEVEL_ZONE, LEVEL_CLUSTER,
-                                        LEVEL_OTHER_CLUSTERS};
+    static const enum level_kind levels[] = {LEVEL_NODE, LEVEL_ZONE, LEVEL_ZONE, LEVEL_CLUSTER,
+                                             LEVEL_OTHER_CLUSTER};
     struct few few;
     few_init(&few, levels, ARRAY_LEN(levels));
 
@@ -131,7 +135,7 @@ Test(lease, the_nearest_level_with_somebody_fit_serves)
 
 Test(lease, p2c_prefers_the_less_loaded_of_two)
 {
-    static const enum level levels[] = {LEVEL_ZONE, LEVEL_ZONE};
+    static const enum level_kind levels[] = {LEVEL_ZONE, LEVEL_ZONE};
     struct few few;
     unsigned n_loaded = 0;
     few_init(&few, levels, 2);
@@ -217,10 +221,10 @@ Test(lease, suspects_are_passed_over_until_their_time_is_over)
 Test(lease, one_of_ten_thousand_is_found_and_all_suspect_are_nearest_first)
 {
     const size_t n = 10000;
-    enum level *levels = mem_new_array(enum level, n);
+    enum level_kind *levels = mem_new_array(enum level_kind, n);
     struct few few;
     for (size_t i = 0; i < n; i++)
-        levels[i] = i < n / 2 ? LEVEL_REGION : LEVEL_OTHER_CLUSTERS;
+        levels[i] = i < n / 2 ? LEVEL_REGION : LEVEL_OTHER_CLUSTER;
     few_init(&few, levels, n);
     for (size_t i = 0; i < n; i++)
         fail(&few, i + 1);
@@ -290,7 +294,7 @@ Test(lease, an_endpoint_of_a_snapshot_is_cut)
     cr_assert_eq(lease_cut(memory, &service->ports[0].v4, false, NULL, 1, &rng, &lease), 0);
 
     cr_expect(str_eq(lease.endpoint->workload->name, STR("here")));
-    cr_expect_eq(lease.level, LEVEL_NODE);
+    cr_expect_eq(lease.distance, LEVEL_NODE);
     cr_expect_eq(lease.addr.port, 6380);
     lease_return(memory, &lease, LEASE_SERVED, 1);
     memory_free(memory);
