@@ -1,0 +1,64 @@
+"""What is measured: the rows of the table, each with its goal."""
+
+import dataclasses
+
+HTTP, SINK, SOURCE, ECHO = range(4)  # ports of bench_backend, from its first
+
+L4_PEERS = ("haproxy", "haproxy-64k", "nginx")
+MESH_PEERS = (*L4_PEERS, "haproxy-h2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """ours / the best of these peers is to be at least (or at most) so much."""
+    peers: tuple
+    ratio: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    what: str
+    path: str           # "mesh": over two nodes under mutual TLS; "node": two pods of one node, plain
+    port: int           # which port of the backend
+    arguments: tuple    # of bench_load
+    figure: str         # of its answer, or "cpu_per_gb", "cpu_per_request"
+    more_is_better: bool
+    peers: tuple
+    goals: tuple
+    ztunnel: str = ""   # the name of the like row in ztunnel's benches
+
+    @property
+    def load(self):
+        return " ".join(self.arguments)
+
+
+def _bulk(way, flows):
+    port = SOURCE if way == "download" else SINK
+    return Row(f"mesh-bulk-{way}-{flows}", f"bulk bytes, {way}, {flows} flow{'s' if flows > 1 else ''}", "mesh", port,
+               (way, "--connections", str(flows)), "bytes_per_s", True, L4_PEERS, (Goal(L4_PEERS, 1.15),),
+               f"throughput/hbone/{flows}")
+
+
+ROWS = (
+    Row("mesh-rps", "HTTP/1.1 keep-alive, 1 KiB, 64 connections", "mesh", HTTP, ("http", "--connections", "64"),
+        "rate", True, MESH_PEERS, (Goal(L4_PEERS, 2.5), Goal(("haproxy-h2",), 2.0), Goal(("direct",), 0.33))),
+    Row("mesh-latency-p50", "the same, open loop at 5,000/s, p50", "mesh", HTTP,
+        ("http", "--connections", "64", "--rate", "5000"), "p50_us", False, MESH_PEERS, (Goal(MESH_PEERS, 0.9),),
+        "latency/hbone"),
+    Row("mesh-latency-p99", "the same, open loop at 5,000/s, p99", "mesh", HTTP,
+        ("http", "--connections", "64", "--rate", "5000"), "p99_us", False, MESH_PEERS, (Goal(MESH_PEERS, 0.9),)),
+    Row("mesh-connect", "a new connection for each request, 32 at once", "mesh", HTTP,
+        ("connect", "--connections", "32"), "rate", True, MESH_PEERS,
+        (Goal(L4_PEERS, 20.0), Goal(("haproxy-h2",), 0.9)), "connections/hbone"),
+    *(_bulk(way, flows) for flows in (1, 4, 8) for way in ("download", "upload")),
+    Row("mesh-pingpong", "64 B there and back, one connection, p50", "mesh", ECHO, ("pingpong", "--size", "64"),
+        "p50_us", False, L4_PEERS, (Goal(("haproxy", "haproxy-64k"), 0.85), Goal(("nginx",), 0.95))),
+    Row("relay-bulk", "two pods of one node, bulk, proxy CPU for a GB", "node", SOURCE,
+        ("download", "--connections", "4"), "cpu_per_gb", False, L4_PEERS, (Goal(L4_PEERS, 0.3),), "throughput/tcp/4"),
+    Row("relay-rps", "two pods of one node, HTTP 1 KiB, proxy CPU for a request", "node", HTTP,
+        ("http", "--connections", "64"), "cpu_per_request", False, L4_PEERS,
+        (Goal(("haproxy", "haproxy-64k"), 0.9),)),
+    Row("node-pingpong", "two pods of one node, 64 B there and back, p50", "node", ECHO,
+        ("pingpong", "--size", "64"), "p50_us", False, L4_PEERS, (Goal(L4_PEERS, 1.0),), "latency/tcp"),
+)

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""./dev bench: our proxy beside HAProxy and nginx, in one run, on one machine.
+
+usage: ./dev bench [--rounds N] [--seconds S] [--quick] [--json FILE] [--svg FILE] [ROW...]
+
+Rules it keeps: both proxies of a path on one core, load and backend on the other; rounds interleave the proxies; what
+counts is the median of the rounds and the ratio to the best peer of the same run; the processor is kept from sleeping
+(an idle virtual processor wakes too late for latencies to mean anything), the congestion control is reno everywhere; a
+window in which others used more than 12 % of a core is measured again. A difference under 5 % is none.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import struct
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests", "lab"))
+sys.path.insert(0, HERE)
+
+import isolate  # noqa: E402
+import report  # noqa: E402
+from lab import Lab, find_program  # noqa: E402
+from process import LabError  # noqa: E402
+from rows import ROWS  # noqa: E402
+from stage import LOAD_CORE, PROXY_CORE, Stage  # noqa: E402
+
+FOREIGN_MOST = 0.12  # of a core
+TRIES = 4
+
+
+def cpu_ns(pid):
+    """Processor time of all threads of a process, in ns."""
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+    except OSError:
+        pass
+    return total
+
+
+def busy_s():
+    """Processor time that the whole machine has spent, in s."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _idle, _iowait, irq, softirq = (int(word) for word in file.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+class Bench:
+    def __init__(self, stage, load, options):
+        self.stage, self.load = stage, load
+        self.seconds, self.warm, self.rounds = options.seconds, options.warm, options.rounds
+        self.n_noisy = 0
+        self.windows = {}  # what two rows read different figures of is measured once
+
+    def once(self, proxy, row):
+        """One window: bench_load's figures, with the CPU that the proxies burnt."""
+        pod, address = self.stage.target(proxy, row)
+        argv = ["taskset", "-c", LOAD_CORE, self.load, row.arguments[0], "--to", address, *row.arguments[1:],
+                "--seconds", str(self.seconds), "--warm", str(self.warm)]
+        pids = self.stage.pids.get(proxy, [])
+        others = [pid for name, all_of in self.stage.pids.items() if name != proxy for pid in all_of]
+        for attempt in range(TRIES):
+            before, before_all, before_others = sum(map(cpu_ns, pids)), busy_s(), sum(map(cpu_ns, others))
+            started = time.monotonic()
+            done = pod.check(argv, timeout_s=self.seconds + 20)
+            took = time.monotonic() - started
+            proxy_s = (sum(map(cpu_ns, pids)) - before) / 1e9
+            figures = json.loads(done.stdout)
+            # Load and backend may use their core whole; what is beyond that and the proxies is foreign.
+            foreign = (busy_s() - before_all - proxy_s - (sum(map(cpu_ns, others)) - before_others) / 1e9) / took - 1
+            if foreign <= FOREIGN_MOST:
+                break
+        else:
+            self.n_noisy += 1
+        if figures["errors"]:
+            raise LabError(f"{row.name} through {proxy}: {figures['errors']} errors: {done.stderr.strip()}")
+        share = self.seconds / took  # of the proxies' time that fell into the measured window
+        figures["proxy_cpu"] = proxy_s / took
+        figures["cpu_per_gb"] = proxy_s * share / max(figures["bytes_per_s"] * self.seconds / 1e9, 1e-9)
+        figures["cpu_per_request"] = proxy_s * share / max(figures["n"], 1) * 1e6
+        return figures
+
+    def row(self, row):
+        """{proxy: [figures, one a round]}"""
+        proxies = ("direct", "ours", *row.peers)
+        key = (row.path, row.port, row.arguments, proxies)
+        if key not in self.windows:
+            found = {proxy: [] for proxy in proxies}
+            for turn in range(self.rounds):
+                for proxy in proxies[turn % len(proxies):] + proxies[:turn % len(proxies)]:
+                    found[proxy].append(self.once(proxy, row))
+            self.windows[key] = found
+        return self.windows[key]
+
+
+def judge(row, found):
+    """The row as it is printed: medians, spreads, the ratio to the best of each goal's peers."""
+    def middle(proxy, figure):
+        return statistics.median(one[figure] for one in found[proxy])
+
+    proxies = {}
+    for proxy, windows in found.items():
+        values = [one[row.figure] for one in windows]
+        value = statistics.median(values)
+        proxies[proxy] = {"value": value, "least": min(values), "most": max(values),
+                          "proxy_cpu": middle(proxy, "proxy_cpu"), "rate": middle(proxy, "rate"),
+                          "bytes_per_s": middle(proxy, "bytes_per_s"), "p50_us": middle(proxy, "p50_us"),
+                          "p99_us": middle(proxy, "p99_us")}
+    goals = []
+    for goal in row.goals:
+        best = (max if row.more_is_better else min)(goal.peers, key=lambda peer: proxies[peer]["value"])
+        ratio = proxies["ours"]["value"] / proxies[best]["value"] if proxies[best]["value"] else 0.0
+        met = ratio >= goal.ratio if row.more_is_better else ratio <= goal.ratio
+        goals.append({"peer": best, "goal": goal.ratio, "ratio": ratio, "met": met})
+    return {"name": row.name, "what": row.what, "ztunnel": row.ztunnel, "figure": row.figure,
+            "more_is_better": row.more_is_better, "load": row.load, "proxies": proxies, "goals": goals}
+
+
+def keep_awake():
+    """Holds the processor from sleeping as long as the file is open. None where that may not be done."""
+    try:
+        awake = os.open("/dev/cpu_dma_latency", os.O_WRONLY)
+        os.write(awake, struct.pack("i", 0))
+        return awake
+    except OSError:
+        return None
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Our proxy beside HAProxy and nginx.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
+    parser.add_argument("--rounds", type=int, default=5, help="windows for each proxy and row (5)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of a window (1.5)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 0.3 s: the picture, not the proof")
+    parser.add_argument("--json", metavar="FILE", help="write everything there; - prints it in place of the table")
+    parser.add_argument("--svg", metavar="FILE", help="write the ratios as a plot")
+    options = parser.parse_args()
+    options.warm = 0.4
+    unknown = set(options.rows) - {row.name for row in ROWS}
+    if unknown:
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    if options.quick:
+        options.rounds, options.seconds, options.warm = 3, 0.3, 0.2
+    if options.rounds < 1 or options.seconds <= 0:
+        parser.error("--rounds and --seconds must be positive")
+    return options
+
+
+def main():
+    options = parse()
+    if os.cpu_count() < 2:
+        sys.exit("bench: two processors are needed, one for the proxies and one for the load")
+    awake = keep_awake()
+    try:
+        isolate.enter()
+        programs = {name: find_program(name.upper(), f"release/bench/{name}") for name in ("bench_load", "bench_backend")}
+        with Lab(n_clusters=1, n_nodes=2, wrapper=["taskset", "-c", PROXY_CORE]) as lab:
+            stage = Stage(lab, programs)
+            stage.start()
+            bench = Bench(stage, programs["bench_load"], options)
+            results = []
+            for row in ROWS:
+                if not options.rows or row.name in options.rows:
+                    print(f"bench: {row.name}", file=sys.stderr, flush=True)
+                    results.append(judge(row, bench.row(row)))
+    except (LabError, isolate.IsolationError) as error:
+        sys.exit(f"bench: {error}")
+    everything = {"machine": report.machine(awake is not None), "rounds": options.rounds, "seconds": options.seconds,
+                  "noisy_windows": bench.n_noisy, "rows": results}
+    if options.json and options.json != "-":
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(everything, file, indent=1)
+    print(json.dumps(everything, indent=1) if options.json == "-" else report.table(everything))
+    if options.svg:
+        with open(options.svg, "w", encoding="utf-8") as file:
+            file.write(report.svg(everything))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Where it is measured: one cluster of two nodes out of network namespaces, with every proxy in the same places.
+
+Ours captures the calls of pods in the mesh; the peers listen on the nodes and are called there by pods outside of it. So
+every proxy is reached over the same wires, one hop on each node.
+"""
+
+import datetime
+import os
+import string
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "lab"))
+
+import manifests  # noqa: E402
+from process import LabError, wait_until  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BACKEND_PORT = 9001
+N_PORTS = 4
+PROXY_CORE, LOAD_CORE = "0", "1"
+NGINX_MODULES = "/usr/lib/nginx/modules"
+QUIET = {"net/ipv4/tcp_congestion_control": "reno", "net/ipv4/tcp_tw_reuse": "1",
+         "net/ipv4/ip_local_port_range": "20000 60999"}
+# Each peer's ports: plain in front of A, TLS between A and B, plain relay to the pod of the same node.
+PEER_PORTS = {"haproxy": (13000, 13100, 13200), "haproxy-64k": (14000, 14100, 14200), "nginx": (16000, 16100, 16200),
+              "haproxy-h2": (17000, 17100, None)}
+
+
+def make_certificates(folder):
+    """A CA and two P-256 leaves with SPIFFE IDs, as .crt, .key and (for HAProxy) .pem."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    now = datetime.datetime.utcnow()
+
+    def write(name, key, certificate):
+        pem = certificate.public_bytes(serialization.Encoding.PEM)
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                    serialization.NoEncryption())
+        for suffix, data in (("crt", pem), ("key", private), ("pem", pem + private)):
+            with open(os.path.join(folder, f"{name}.{suffix}"), "wb") as file:
+                file.write(data)
+
+    def build(subject, issuer, key, signing_key, is_ca, uri):
+        usage = x509.KeyUsage(digital_signature=not is_ca, key_cert_sign=is_ca, crl_sign=is_ca,
+                              content_commitment=False, key_encipherment=False, data_encipherment=False,
+                              key_agreement=False, encipher_only=False, decipher_only=False)
+        builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
+                   .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(minutes=5))
+                   .not_valid_after(now + datetime.timedelta(days=1))
+                   .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+                   .add_extension(usage, critical=True))
+        if uri:
+            builder = (builder.add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), False)
+                       .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH,
+                                                             ExtendedKeyUsageOID.CLIENT_AUTH]), False))
+        return builder.sign(signing_key, hashes.SHA256())
+
+    def name(text):
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    write("ca", ca_key, build(name("bench CA"), name("bench CA"), ca_key, ca_key, True, None))
+    for role in ("server", "client"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        write(role, key, build(name(role), name("bench CA"), key, ca_key, False, f"spiffe://bench/ns/bench/sa/{role}"))
+
+
+class Stage:
+    """The pods, the backends, the proxies. Use after Lab() with one cluster of two nodes."""
+
+    def __init__(self, lab, programs):
+        self.lab, self.programs = lab, programs
+        self.folder = os.path.join(lab.folder, "bench")
+        os.makedirs(self.folder)
+        west = lab.west
+        self.near, self.far = west.nodes
+        west.add_namespace("mesh")
+        west.add_namespace("plain", enrolled=False)
+        self.client = {"mesh": self.near.add_pod("client", "mesh", "client"),
+                       "plain": self.near.add_pod("plain-client", "plain", "client")}
+        self.server = {("mesh", "mesh"): self.far.add_pod("server", "mesh", "server"),
+                       ("mesh", "node"): self.near.add_pod("near-server", "mesh", "server"),
+                       ("plain", "mesh"): self.far.add_pod("plain-server", "plain", "server"),
+                       ("plain", "node"): self.near.add_pod("plain-near-server", "plain", "server")}
+        self.pids = {}  # name of a proxy -> processes whose CPU is its
+
+    def start(self):
+        for namespace in self.lab.west.all_namespaces():
+            namespace.set_sysctls(QUIET)
+        for pod in self.server.values():
+            pod.start(["taskset", "-c", LOAD_CORE, self.programs["bench_backend"], str(BACKEND_PORT)], "backend")
+        for pod in self.server.values():
+            wait_until("the backends", lambda pod=pod: pod.can_connect("127.0.0.1", BACKEND_PORT))
+        for node in self.lab.west.nodes:
+            node.proxy.config["workers"] = 1
+            node.proxy.config["log"] = {"access": False}
+        self.lab.start_mesh()
+        self.pids["ours"] = [node.proxy.process.pid for node in self.lab.west.nodes]
+        make_certificates(self.folder)
+        for name in ("haproxy", "haproxy-64k", "haproxy-h2", "nginx"):
+            self._start_peer(name)
+
+    def _start_peer(self, name):
+        front, middle, relay = PEER_PORTS[name]
+        far_server, near_server = self.server["plain", "mesh"], self.server["plain", "node"]
+        ends = {self.near: [], self.far: []}
+        for port in range(N_PORTS):
+            target = f"{far_server.v4}:{BACKEND_PORT + port}"
+            if name == "nginx":
+                ends[self.near].append(f"    server {{ listen {self.near.v4}:{front + port}; "
+                                       f"proxy_pass {self.far.v4}:{middle + port}; proxy_ssl on; }}")
+                ends[self.near].append(f"    server {{ listen {self.near.v4}:{relay + port}; "
+                                       f"proxy_pass {near_server.v4}:{BACKEND_PORT + port}; }}")
+                ends[self.far].append(f"    server {{ listen {self.far.v4}:{middle + port} ssl; proxy_pass {target}; }}")
+                continue
+            is_h2 = name == "haproxy-h2"
+            if is_h2 and port != 0:
+                continue  # it carries HTTP only
+            mode = ["    mode http", "    http-reuse always"] if is_h2 else []
+            alpn = " alpn h2" if is_h2 else ""
+            ends[self.near] += [f"listen front{port}", *mode, f"    bind {self.near.v4}:{front + port}",
+                                f"    server s {self.far.v4}:{middle + port} ssl crt client.pem ca-file ca.crt "
+                                f"verify required{alpn}"]
+            if relay:
+                ends[self.near] += [f"listen relay{port}", f"    bind {self.near.v4}:{relay + port}",
+                                    f"    server s {near_server.v4}:{BACKEND_PORT + port}"]
+            ends[self.far] += [f"listen back{port}", *mode,
+                               f"    bind {self.far.v4}:{middle + port} ssl crt server.pem ca-file ca.crt "
+                               f"verify required{alpn}", f"    server s {target}"]
+        processes = []
+        for node, sections in ends.items():
+            kind = "nginx" if name == "nginx" else "haproxy"
+            template = os.path.join(HERE, "peers", "nginx.conf" if kind == "nginx" else "haproxy.cfg")
+            path = os.path.join(self.folder, f"{name}-{node.name}.conf")
+            with open(template, encoding="utf-8") as file:
+                text = string.Template(file.read()).substitute(
+                    folder=self.folder, name=f"{name}-{node.name}", sections="\n".join(sections),
+                    modules=NGINX_MODULES, tuning="tune.bufsize 65536" if name == "haproxy-64k" else "")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            argv = ["nginx", "-c", path] if kind == "nginx" else ["haproxy", "-db", "-f", path]
+            processes.append(node.start(["taskset", "-c", PROXY_CORE, *argv], name))
+        for node, port in ((self.near, front), (self.far, middle)):
+            try:
+                wait_until(f"{name} on {node.name}", lambda node=node, port=port: node.can_connect(node.v4, port))
+            except LabError as error:
+                raise LabError(f"{error}\n" + "\n".join(p.last_words() for p in processes)) from None
+        self.pids[name] = [pid for process in processes for pid in (process.pid, *_children(process.pid))]
+
+    def target(self, proxy, row):
+        """(pod that calls, address to call) for a row through a proxy."""
+        if proxy == "ours":
+            return self.client["mesh"], f"{self.server['mesh', row.path].v4}:{BACKEND_PORT + row.port}"
+        if proxy == "direct":
+            return self.client["plain"], f"{self.server['plain', row.path].v4}:{BACKEND_PORT + row.port}"
+        front, _middle, relay = PEER_PORTS[proxy]
+        return self.client["plain"], f"{self.near.v4}:{(front if row.path == 'mesh' else relay) + row.port}"
+
+
+def _children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
