@@ -75,7 +75,7 @@ struct model_service {
                            else 0 */
 };
 
-enum policy_action { POLICY_ALLOW, POLICY_DENY };
+enum policy_action { POLICY_ALLOW, POLICY_DENY, POLICY_AUDIT };
 
 enum policy_scope { POLICY_GLOBAL, POLICY_NAMESPACE, POLICY_WORKLOAD };
 
@@ -116,6 +116,8 @@ struct model_policy {
     bool dry_run;
     struct model_rule *rules; /* alternatives; none: never matches */
     size_t n_rules;
+    uint64_t revision; /* hash of its content, as the control stream's version shows it; 0 when it
+                          has not travelled */
 };
 
 struct model_bundle {

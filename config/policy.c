@@ -78,6 +78,7 @@ const struct policy *policy_compile(struct arena *arena, const struct model_poli
         arena_printf(arena, "%.*s/%.*s", STR_ARG(model->namespace_), STR_ARG(model->name));
     policy->action = model->action;
     policy->dry_run = model->dry_run;
+    policy->revision = model->revision;
     policy->rules = rules;
     policy->n_rules = model->n_rules;
     return policy;
@@ -192,59 +193,128 @@ static bool policy_matches(const struct policy *policy, const struct policy_ques
     return false;
 }
 
-static struct policy_answer decided(bool allowed, struct str policy, size_t rule_idx,
-                                    const char *sentence)
+/* The first policy of an action and mode that matches. */
+static struct policy_hit first_match(const struct policy *const *policies, size_t n_policies,
+                                     enum policy_action action, bool dry_run,
+                                     const struct policy_question *q)
 {
-    return (struct policy_answer){
-        .allowed = allowed, .policy = policy, .rule_idx = rule_idx, .sentence = sentence};
+    struct policy_hit hit = {.mode = dry_run ? POLICY_DRY_RUN : POLICY_ENFORCED};
+    for (size_t i = 0; i < n_policies; i++) {
+        if (policies[i]->action != action || policies[i]->dry_run != dry_run ||
+            !policy_matches(policies[i], q, &hit.rule_idx))
+            continue;
+        hit.policy = policies[i]->key;
+        hit.revision = policies[i]->revision;
+        break;
+    }
+    return hit;
 }
 
-/* The first policy of an action and mode that matches, or NULL. */
-static const struct policy *first_match(const struct policy *const *policies, size_t n_policies,
-                                        enum policy_action action, bool dry_run,
-                                        const struct policy_question *q, size_t *out_rule_idx)
+static bool has(const struct policy *const *policies, size_t n_policies, enum policy_action action,
+                bool dry_run)
 {
     for (size_t i = 0; i < n_policies; i++)
-        if (policies[i]->action == action && policies[i]->dry_run == dry_run &&
-            policy_matches(policies[i], q, out_rule_idx))
-            return policies[i];
-    return NULL;
-}
-
-static bool has_allow(const struct policy *const *policies, size_t n_policies)
-{
-    for (size_t i = 0; i < n_policies; i++)
-        if (policies[i]->action == POLICY_ALLOW && !policies[i]->dry_run)
+        if (policies[i]->action == action && policies[i]->dry_run == dry_run)
             return true;
     return false;
 }
 
-static struct policy_answer decide(const struct policy *const *policies, size_t n_policies,
-                                   bool policy_missing, const struct policy_question *q)
+static void decide(struct policy_answer *answer, bool allowed, const char *sentence)
 {
-    size_t rule_idx = 0;
-    const struct policy *policy =
-        first_match(policies, n_policies, POLICY_DENY, false, q, &rule_idx);
-    if (policy)
-        return decided(false, policy->key, rule_idx, "explicitly denied by");
-    if (policy_missing)
-        return decided(false, (struct str){0}, 0, "refers to a policy that is not there");
-    if (!has_allow(policies, n_policies))
-        return decided(true, (struct str){0}, 0, "no allow policies");
-    policy = first_match(policies, n_policies, POLICY_ALLOW, false, q, &rule_idx);
-    if (policy)
-        return decided(true, policy->key, rule_idx, "allowed by");
-    return decided(false, (struct str){0}, 0, "allow policies exist, but none allowed");
+    answer->allowed = allowed;
+    answer->action = allowed ? POLICY_ALLOW : POLICY_DENY;
+    answer->sentence = sentence;
+}
+
+static void decide_by(struct policy_answer *answer, bool allowed, const struct policy_hit *hit,
+                      const char *sentence)
+{
+    decide(answer, allowed, sentence);
+    answer->policy = hit->policy;
+    answer->has_rule = true;
+    answer->rule_idx = hit->rule_idx;
+    answer->revision = hit->revision;
+}
+
+static bool is_hit(const struct policy_hit *hit)
+{
+    return !str_is_empty(hit->policy);
+}
+
+static void ask_enforced(const struct policy *const *policies, size_t n_policies,
+                         bool policy_missing, const struct policy_question *q,
+                         struct policy_answer *answer)
+{
+    struct policy_hit hit = first_match(policies, n_policies, POLICY_DENY, false, q);
+    if (is_hit(&hit)) {
+        decide_by(answer, false, &hit, "explicitly denied by");
+        return;
+    }
+    if (policy_missing) {
+        decide(answer, false, "refers to a policy that is not there");
+        return;
+    }
+    if (!has(policies, n_policies, POLICY_ALLOW, false)) {
+        decide(answer, true, "no allow policies");
+        return;
+    }
+    hit = first_match(policies, n_policies, POLICY_ALLOW, false, q);
+    if (is_hit(&hit))
+        decide_by(answer, true, &hit, "allowed by");
+    else
+        decide(answer, false, "allow policies exist, but none allowed");
+}
+
+/* A dry-run ALLOW only matters where no enforced one has matched. */
+static void ask_dry_run(const struct policy *const *policies, size_t n_policies,
+                        const struct policy_question *q, struct policy_answer *answer)
+{
+    struct policy_dry_run *dry = &answer->dry_run;
+    dry->has_allow = has(policies, n_policies, POLICY_ALLOW, true);
+    dry->is_asked = dry->has_allow || has(policies, n_policies, POLICY_DENY, true);
+    if (!dry->is_asked)
+        return;
+    dry->deny = first_match(policies, n_policies, POLICY_DENY, true, q);
+    dry->allow = first_match(policies, n_policies, POLICY_ALLOW, true, q);
+    const bool is_denied_by_policy = !answer->allowed && answer->has_rule;
+    const bool is_allowed_by_policy = answer->allowed && answer->has_rule;
+    dry->would_deny = !answer->allowed;
+    dry->sentence = "would change nothing";
+    if (is_hit(&dry->deny)) {
+        dry->would_deny = true;
+        dry->sentence = "would be denied by";
+    } else if (dry->has_allow && is_hit(&dry->allow) && !is_denied_by_policy &&
+               !is_allowed_by_policy) {
+        dry->would_deny = false;
+        dry->sentence = "would be allowed by";
+    } else if (dry->has_allow && answer->allowed && !is_allowed_by_policy) {
+        dry->would_deny = true;
+        dry->sentence = "would be denied because no dry-run allow matched";
+    }
+}
+
+static void ask_audits(const struct policy *const *policies, size_t n_policies,
+                       const struct policy_question *q, struct policy_answer *answer)
+{
+    size_t rule_idx;
+    for (size_t i = 0; i < n_policies; i++) {
+        if (policies[i]->action != POLICY_AUDIT || !policy_matches(policies[i], q, &rule_idx))
+            continue;
+        if (answer->n_audits_matched++ < POLICY_AUDITS_MAX)
+            answer->audits[answer->n_audits++] = (struct policy_hit){
+                policies[i]->key, rule_idx, policies[i]->dry_run ? POLICY_DRY_RUN : POLICY_ENFORCED,
+                policies[i]->revision};
+    }
 }
 
 struct policy_answer policy_ask(const struct policy *const *policies, size_t n_policies,
                                 bool policy_missing, const struct policy_question *question)
 {
-    size_t rule_idx;
-    struct policy_answer answer = decide(policies, n_policies, policy_missing, question);
-    const struct policy *dry =
-        first_match(policies, n_policies, POLICY_DENY, true, question, &rule_idx);
-    if (dry)
-        answer.dry_run_policy = dry->key;
+    struct policy_answer answer = {0};
+    for (size_t i = 0; i < n_policies; i++)
+        answer.revision += policies[i]->revision;
+    ask_enforced(policies, n_policies, policy_missing, question, &answer);
+    ask_dry_run(policies, n_policies, question, &answer);
+    ask_audits(policies, n_policies, question, &answer);
     return answer;
 }

@@ -21,6 +21,7 @@ struct policy {
     struct str key; /* "<namespace>/<name>" */
     enum policy_action action;
     bool dry_run;
+    uint64_t revision;
     const struct model_rule *rules;
     size_t n_rules;
 };
@@ -36,14 +37,43 @@ struct policy_question {
     uint16_t port; /* of the workload, not of the service */
 };
 
+enum policy_mode { POLICY_ENFORCED, POLICY_DRY_RUN };
+
+#define POLICY_AUDITS_MAX 4 /* AUDIT policies named in an answer; the rest are counted */
+
+struct policy_hit { /* a policy that matched; policy "" when none did */
+    struct str policy;
+    size_t rule_idx;
+    enum policy_mode mode;
+    uint64_t revision;
+};
+
+/* What the dry-run policies would have done, were they in force beside the others. */
+struct policy_dry_run {
+    bool is_asked;           /* there is a dry-run policy to ask */
+    bool would_deny;         /* the verdict would have been to deny */
+    struct policy_hit deny;  /* the DENY policy that matched */
+    bool has_allow;          /* there are dry-run ALLOW policies */
+    struct policy_hit allow; /* the one of them that matched */
+    const char
+        *sentence; /* "would be denied by", "would be denied because no dry-run allow matched",
+                      "would be allowed by", "would change nothing"; NULL when not asked */
+};
+
 struct policy_answer {
     bool allowed;
-    struct str policy; /* which decided; "" when none did */
+    enum policy_action action; /* POLICY_ALLOW or POLICY_DENY, as allowed says */
+    enum policy_mode mode;     /* of what decided: always POLICY_ENFORCED; see dry_run */
+    struct str policy;         /* which decided; "" when none did */
+    bool has_rule;             /* a rule of it decided: rule_idx, from 0 */
     size_t rule_idx;
+    uint64_t revision; /* of that policy; of all policies that apply when none decided */
     const char
         *sentence; /* "explicitly denied by", "allowed by", "no allow policies", "allow policies
                       exist, but none allowed", "refers to a policy that is not there" */
-    struct str dry_run_policy; /* a dry-run DENY that would have denied; "" when none */
+    struct policy_hit audits[POLICY_AUDITS_MAX]; /* AUDIT policies that matched */
+    size_t n_audits, n_audits_matched;           /* in the list, and in all */
+    struct policy_dry_run dry_run;
 };
 
 struct policy_answer policy_ask(const struct policy *const *policies, size_t n_policies,

@@ -11,6 +11,11 @@ struct policy_list {
     size_t len, cap;
 };
 
+static int rank(enum policy_action action)
+{
+    return action == POLICY_DENY ? 0 : action == POLICY_ALLOW ? 1 : 2;
+}
+
 /* DENY before ALLOW, as they are asked; then by name, so that the one that is named in a log is
  * always the same. */
 static int compare_policies(const void *a, const void *b)
@@ -18,7 +23,7 @@ static int compare_policies(const void *a, const void *b)
     const struct policy *x = *(const struct policy *const *)a;
     const struct policy *y = *(const struct policy *const *)b;
     if (x->action != y->action)
-        return x->action == POLICY_DENY ? -1 : 1;
+        return rank(x->action) < rank(y->action) ? -1 : 1;
     return str_cmp(x->key, y->key);
 }
 

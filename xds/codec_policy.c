@@ -374,6 +374,7 @@ int codec_policy_decode(struct str bytes, struct str name, struct arena *arena,
 
     if (!err)
         err = rules_decode(message, arena, policy, why);
+    policy->revision = str_hash(bytes, 0); /* as resource_set makes a version */
     arena_fini(&scratch);
     if (!err)
         *out_policy = policy;

@@ -111,7 +111,7 @@ int flow_judge(struct flow *flow, const struct workload *destination,
     struct record *record = &flow->record;
     const struct verdict verdict = authorize(destination, source, addr);
     record->policy = arena_str(&flow->arena, verdict.answer.policy);
-    record->dry_run_policy = arena_str(&flow->arena, verdict.answer.dry_run_policy);
+    record->dry_run_policy = arena_str(&flow->arena, verdict.answer.dry_run.deny.policy);
     if (verdict.err < 0) {
         record->detail =
             arena_str(&flow->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));

@@ -273,10 +273,10 @@ Test(policy, dry_run_is_told_and_never_decides)
     struct policy_answer answer = policy_ask(dry, 2, false, &question);
     cr_expect(answer.allowed);
     cr_expect_str_eq(answer.sentence, "no allow policies");
-    cr_expect(str_eq(answer.dry_run_policy, STR("shop/dry")));
+    cr_expect(str_eq(answer.dry_run.deny.policy, STR("shop/dry")));
     answer = policy_ask(mixed, 2, false, &question);
     cr_expect_not(answer.allowed);
-    cr_expect(str_eq(answer.dry_run_policy, STR("shop/dry")));
+    cr_expect(str_eq(answer.dry_run.deny.policy, STR("shop/dry")));
 }
 
 Test(policy, a_compiled_policy_outlives_its_model)
