@@ -9,14 +9,15 @@
  *
  * Strings and arrays belong to the arena of whoever made the object (one arena a resource in the
  * proxy). Names: a workload's is its uid, "<cluster>//v1/Pod/<namespace>/<name>"; a service's is
- * "<namespace>/<hostname>"; a policy's is "<namespace>/<name>"; a bundle's is "spiffe://<trust
- * domain>".
+ * "<namespace>/<hostname>", as is that of how the service is balanced; a policy's is
+ * "<namespace>/<name>"; a bundle's is "spiffe://<trust domain>".
  * Source: ztunnel's workload.proto and authorization.proto (fields without a use here are
  * left out).
  */
 #ifndef ISTHMUS_CONFIG_MODEL_H
 #define ISTHMUS_CONFIG_MODEL_H
 
+#include "config/traffic_policy.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/arena.h"
 
@@ -125,7 +126,19 @@ struct model_bundle {
     struct str pem; /* the roots */
 };
 
-enum model_kind { MODEL_WORKLOAD, MODEL_SERVICE, MODEL_POLICY, MODEL_BUNDLE, MODEL_KINDS };
+struct model_traffic {  /* a service without one has traffic_policy_default() */
+    struct str service; /* "<namespace>/<hostname>" */
+    struct traffic_policy policy;
+};
+
+enum model_kind {
+    MODEL_WORKLOAD,
+    MODEL_SERVICE,
+    MODEL_POLICY,
+    MODEL_BUNDLE,
+    MODEL_TRAFFIC,
+    MODEL_KINDS
+};
 
 /* One resource: exactly the member that kind says. */
 struct model_resource {
@@ -137,6 +150,7 @@ struct model_resource {
         struct model_service *service;
         struct model_policy *policy;
         struct model_bundle *bundle;
+        struct model_traffic *traffic;
     } of;
 };
 

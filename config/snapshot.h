@@ -88,15 +88,15 @@ struct level {
 };
 
 /* A workload that serves the port without being an endpoint of its own: another has its address,
- * or the policy leaves its cluster out. */
+ * or the policy does not admit it. */
 struct hidden_endpoint {
     const struct workload *workload;
     uint16_t target_port;
 };
 
 /*
- * The endpoints of one port of a service in one address family, sorted by level. Endpoints in
- * clusters that the policy does not allow are not among them. No two have one address in one
+ * The endpoints of one port of a service in one address family, sorted by level. Endpoints
+ * that the policy does not admit are not among them. No two have one address in one
  * network: what several workloads offer under one address is one endpoint with their weights
  * summed.
  */

@@ -90,11 +90,13 @@ struct snapshot *snapshot_build(const struct model_resource *const *resources, s
     struct run workloads = run_of(sorted, n_resources, MODEL_WORKLOAD);
     struct run services = run_of(sorted, n_resources, MODEL_SERVICE);
     struct run policies = run_of(sorted, n_resources, MODEL_POLICY);
+    struct run traffic = run_of(sorted, n_resources, MODEL_TRAFFIC);
     snapshot->generation = generation;
     snapshot->is_synced = is_synced;
     copy_vantage(snapshot, vantage);
     learn_locality(snapshot, workloads);
     snapshot_add_policies(&builder, policies.first, policies.len);
+    snapshot_add_traffic(&builder, traffic.first, traffic.len);
     snapshot_add_workloads(&builder, workloads.first, workloads.len);
     snapshot_add_services(&builder, services.first, services.len);
     snapshot_add_endpoints(&builder);
@@ -103,6 +105,7 @@ struct snapshot *snapshot_build(const struct model_resource *const *resources, s
     map_fini(&builder.policy_namespaces);
     map_fini(&builder.services_by_key);
     map_fini(&builder.callers);
+    map_fini(&builder.traffic);
     arena_fini(&builder.scratch);
     return snapshot;
 }

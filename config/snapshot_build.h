@@ -1,7 +1,7 @@
 /*
  * snapshot_build.h - the parts in which a snapshot is made; inside the room.
  *
- * The steps run in this order: policies, workloads, services (their endpoints refer to the
+ * The steps run in this order: policies, traffic, workloads, services (their endpoints refer to the
  * workloads), names. Each works on resources of one kind, sorted by name, so that the same
  * resources give the same snapshot in whatever order they came. Thread: the builder's.
  */
@@ -67,6 +67,7 @@ struct snapshot_builder {
     struct map callers; /* "<region>/<zone>" -> struct caller_count; of the own cluster, made when
                            the first service asks */
     uint32_t n_callers;
+    struct map traffic; /* service key -> const struct traffic_policy */
 };
 
 /* snapshot_policies.c */
@@ -74,6 +75,11 @@ void snapshot_add_policies(struct snapshot_builder *builder,
                            const struct model_resource *const *resources, size_t n_resources);
 void snapshot_attach_policies(struct snapshot_builder *builder, struct workload *workload,
                               const struct model_workload *model);
+/* snapshot_traffic.c */
+void snapshot_add_traffic(struct snapshot_builder *builder,
+                          const struct model_resource *const *resources, size_t n_resources);
+const struct traffic_policy *snapshot_traffic_of(const struct snapshot_builder *builder,
+                                                 struct str service);
 /* snapshot_workloads.c */
 void snapshot_add_workloads(struct snapshot_builder *builder,
                             const struct model_resource *const *resources, size_t n_resources);

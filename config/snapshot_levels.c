@@ -20,6 +20,7 @@ enum standing {
 
 struct draft {
     struct level level;
+    uint64_t order; /* by the priorities of the policy; before the standing */
     unsigned standing;
 };
 
@@ -35,14 +36,6 @@ struct layout {
 struct caller_count {
     uint32_t n;
 };
-
-static bool is_allowed(const struct traffic_policy *policy, struct str cluster)
-{
-    for (size_t i = 0; policy->is_restricted && i < policy->n_allowed; i++)
-        if (str_eq(policy->allowed_clusters[i], cluster))
-            return true;
-    return !policy->is_restricted;
-}
 
 static enum level_kind distance_of(const struct vantage *vantage,
                                    const struct model_workload *model)
@@ -116,6 +109,7 @@ static struct draft whole_cluster(const struct model_workload *model, bool is_ow
 
 static struct draft as_last_resort(struct draft draft)
 {
+    draft.order = UINT64_MAX;
     draft.standing = STANDING_LAST;
     draft.level.is_last_resort = true;
     return draft;
@@ -154,6 +148,10 @@ static struct draft near(const struct layout *layout, const struct model_workloa
         draft.level.kind = distance;
         draft.standing = STANDING_NEAR + (unsigned)distance;
         return draft;
+    case LOCALITY_ZONE:
+        draft.level.kind = distance == LEVEL_NODE ? LEVEL_ZONE : distance;
+        draft.standing = STANDING_NEAR + (unsigned)draft.level.kind;
+        return draft;
     case LOCALITY_WEIGHTED: return near_by_weight(layout, model);
     case LOCALITY_ZONE_AWARE:
         return layout->splits_zones ? near_by_zone(layout, model, distance) : draft;
@@ -187,7 +185,11 @@ static struct draft classify(const struct layout *layout, const struct model_wor
     case CLUSTERS_ACTIVE_PASSIVE:
     case CLUSTER_MODES: break;
     }
-    return is_own ? near(layout, model, distance) : draft;
+    if (is_own)
+        draft = near(layout, model, distance);
+    if (policy->has_priorities && !draft.level.is_last_resort)
+        draft.order = share ? share->priority : UINT32_MAX;
+    return draft;
 }
 
 /* ---- the list of levels ---- */
@@ -200,6 +202,8 @@ static int compare_u64(uint64_t a, uint64_t b)
 /* 0: of one rank. */
 static int compare_ranks(const struct draft *a, const struct draft *b)
 {
+    if (a->order != b->order)
+        return compare_u64(a->order, b->order);
     if (a->standing != b->standing)
         return a->standing < b->standing ? -1 : 1;
     if (a->standing != STANDING_FAR && a->standing != STANDING_LAST)
@@ -346,12 +350,13 @@ static void classify_all(struct layout *layout, struct gathering *gathering)
     for (size_t i = 0; i < gathering->len; i++) {
         const struct model_workload *model = gathering->models[i];
         struct endpoint endpoint = gathering->endpoints[i];
-        if (!is_allowed(layout->policy, model->cluster)) {
+        endpoint.distance = distance_of(&layout->builder->snapshot->vantage, model);
+        if (!traffic_policy_admits(layout->policy, model->cluster,
+                                   endpoint.distance == LEVEL_NODE)) {
             gathering->hidden[gathering->n_hidden++] =
                 (struct hidden_endpoint){endpoint.workload, endpoint.addr.port};
             continue;
         }
-        endpoint.distance = distance_of(&layout->builder->snapshot->vantage, model);
         const struct draft draft = classify(layout, model, endpoint.distance);
         endpoint.level = (uint16_t)file_draft(layout, &draft);
         gathering->endpoints[n_kept++] = endpoint;

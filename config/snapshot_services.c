@@ -52,7 +52,6 @@ static void copy_service(struct arena *arena, struct service *to, const struct m
     memcpy(to->addresses, from->addresses, sizeof(to->addresses));
     to->is_headless = from->is_headless;
     to->allow_unhealthy = from->allow_unhealthy;
-    to->traffic = traffic_policy_default();
     copy_ports(arena, to, from);
     copy_sans(arena, to, from);
 }
@@ -131,8 +130,10 @@ uint16_t snapshot_target_port(const struct model_membership *membership, uint16_
 
 bool snapshot_is_ready(const struct service *service, const struct serving *serving)
 {
-    return service->allow_unhealthy ||
-           (serving->model->is_healthy && !serving->membership->not_ready);
+    return traffic_policy_admits(service->traffic, serving->model->cluster,
+                                 serving->workload->is_local) &&
+           (service->allow_unhealthy ||
+            (serving->model->is_healthy && !serving->membership->not_ready));
 }
 
 void snapshot_add_services(struct snapshot_builder *builder,
@@ -147,6 +148,7 @@ void snapshot_add_services(struct snapshot_builder *builder,
         build->service = &services[i];
         build->model = resources[i]->of.service;
         copy_service(arena, build->service, build->model);
+        build->service->traffic = snapshot_traffic_of(builder, build->service->key);
         file_service(builder, build);
     }
     count_servings(builder);

@@ -43,3 +43,65 @@ const struct traffic_policy *traffic_policy_default(void)
     };
     return &policy;
 }
+
+static struct health_check *copy_checks(struct arena *arena, const struct traffic_policy *from)
+{
+    struct health_check *checks = arena_new_array(arena, struct health_check, from->n_checks);
+    for (size_t i = 0; i < from->n_checks; i++) {
+        checks[i] = from->checks[i];
+        checks[i].path = arena_str(arena, checks[i].path);
+        checks[i].host = arena_str(arena, checks[i].host);
+        checks[i].grpc_service = arena_str(arena, checks[i].grpc_service);
+    }
+    return checks;
+}
+
+static struct locality_weight *copy_localities(struct arena *arena,
+                                               const struct traffic_policy *from)
+{
+    struct locality_weight *localities =
+        arena_new_array(arena, struct locality_weight, from->n_localities);
+    for (size_t i = 0; i < from->n_localities; i++) {
+        localities[i] = from->localities[i];
+        localities[i].region = arena_str(arena, localities[i].region);
+        localities[i].zone = arena_str(arena, localities[i].zone);
+    }
+    return localities;
+}
+
+static struct cluster_share *copy_clusters(struct arena *arena, const struct traffic_policy *from)
+{
+    struct cluster_share *clusters = arena_new_array(arena, struct cluster_share, from->n_clusters);
+    for (size_t i = 0; i < from->n_clusters; i++) {
+        clusters[i] = from->clusters[i];
+        clusters[i].cluster = arena_str(arena, clusters[i].cluster);
+    }
+    return clusters;
+}
+
+struct traffic_policy traffic_policy_copy(struct arena *arena, const struct traffic_policy *from)
+{
+    struct traffic_policy to = *from;
+    struct str *allowed = arena_new_array(arena, struct str, from->n_allowed);
+    for (size_t i = 0; i < from->n_allowed; i++)
+        allowed[i] = arena_str(arena, from->allowed_clusters[i]);
+    to.name = arena_str(arena, from->name);
+    to.tier = arena_str(arena, from->tier);
+    to.drilled_cluster = arena_str(arena, from->drilled_cluster);
+    to.allowed_clusters = allowed;
+    to.localities = copy_localities(arena, from);
+    to.clusters = copy_clusters(arena, from);
+    to.checks = copy_checks(arena, from);
+    return to;
+}
+
+bool traffic_policy_admits(const struct traffic_policy *policy, struct str cluster,
+                           bool is_own_node)
+{
+    bool is_allowed = !policy->is_restricted;
+    for (size_t i = 0; i < policy->n_allowed && !is_allowed; i++)
+        is_allowed = str_eq(policy->allowed_clusters[i], cluster);
+    if (!is_allowed || (policy->node_only && !is_own_node))
+        return false;
+    return str_is_empty(policy->drilled_cluster) || !str_eq(policy->drilled_cluster, cluster);
+}

@@ -19,9 +19,7 @@
 #ifndef ISTHMUS_CONFIG_TRAFFIC_POLICY_H
 #define ISTHMUS_CONFIG_TRAFFIC_POLICY_H
 
-#include <stdbool.h>
-
-#include "proxy/base/str.h"
+#include "proxy/base/arena.h"
 
 #define TRAFFIC_CLUSTERS_MAX   64      /* named in one policy */
 #define TRAFFIC_LOCALITIES_MAX 64      /* weighted in one policy */
@@ -45,6 +43,8 @@ enum hash_on { HASH_ON_SOURCE_ADDRESS, HASH_ON_SOURCE_PRINCIPAL };
 /* How the near is preferred. */
 enum locality_mode {
     LOCALITY_LEVELS,     /* node, zone, region, cluster, other clusters; the default */
+    LOCALITY_ZONE,       /* as LEVELS, but the node is no nearer than its zone (Kubernetes'
+                            PreferSameZone) */
     LOCALITY_ZONE_AWARE, /* inside the own cluster: each zone's callers fill their own zone as far
                             as its share goes (Envoy's zone aware routing); then as LEVELS */
     LOCALITY_WEIGHTED,   /* localities of the own cluster by localities[], times their health */
@@ -66,6 +66,7 @@ struct cluster_share {
     struct str cluster;
     uint32_t weight;
     uint64_t price_micro; /* millionths of a currency unit for one GB carried there; 0: not said */
+    uint32_t priority;    /* ACTIVE_PASSIVE, with has_priorities: 0 first; without a gap */
 };
 
 struct locality_weight {
@@ -124,11 +125,17 @@ struct traffic_policy {
     enum cluster_mode cluster_mode;
     const struct cluster_share *clusters;
     size_t n_clusters;
+    bool has_priorities; /* each of clusters[] has one: they go before price and round-trip time,
+                            and before the own cluster; clusters without an entry come last */
     /* An endpoint of a cluster that is not among these is never used, not even in panic. Made by
      * control of names and labels; n_allowed 0 with is_restricted allows none. */
     bool is_restricted;
     const struct str *allowed_clusters;
     size_t n_allowed;
+    bool node_only;             /* an endpoint of another node is never used (Kubernetes'
+                                   internalTrafficPolicy: Local) */
+    struct str drilled_cluster; /* taken out for the time of a drill, as if it was not allowed; ""
+                                   none */
 
     uint32_t overprovisioning_pct; /* 140 */
     uint32_t panic_pct;            /* 50; 0: never */
@@ -155,5 +162,12 @@ struct traffic_policy {
 
 /* What a service has for which nobody wrote a policy. */
 const struct traffic_policy *traffic_policy_default(void);
+
+/* A copy that borrows nothing. */
+struct traffic_policy traffic_policy_copy(struct arena *arena, const struct traffic_policy *from);
+
+/* May an endpoint of that cluster be used at all; is_own_node: it is on the caller's node. */
+bool traffic_policy_admits(const struct traffic_policy *policy, struct str cluster,
+                           bool is_own_node);
 
 #endif

@@ -39,6 +39,7 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     case MODEL_SERVICE: return XDS_ADDRESS;
     case MODEL_POLICY: return XDS_AUTHORIZATION;
     case MODEL_BUNDLE: return XDS_SECRET;
+    case MODEL_TRAFFIC:
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -135,6 +136,7 @@ static struct str resource_name(const struct model_resource *resource, struct ar
     case MODEL_BUNDLE:
         return arena_printf(arena, SPIFFE_PREFIX "%.*s",
                             STR_ARG(resource->of.bundle->trust_domain));
+    case MODEL_TRAFFIC:
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -150,6 +152,7 @@ struct str xds_encode(const struct model_resource *resource, struct arena *arena
     case MODEL_SERVICE: codec_service_encode(resource->of.service, &scratch, out); break;
     case MODEL_POLICY: codec_policy_encode(resource->of.policy, &scratch, out); break;
     case MODEL_BUNDLE: bundle_encode(resource->of.bundle, name, &scratch, out); break;
+    case MODEL_TRAFFIC:
     case MODEL_KINDS: break;
     }
     arena_fini(&scratch);

@@ -121,6 +121,15 @@ struct model_policy *mesh_policy(struct mesh *mesh, const char *key, enum policy
     return policy;
 }
 
+struct traffic_policy *mesh_traffic(struct mesh *mesh, const char *key)
+{
+    struct model_traffic *traffic = arena_new(&mesh->arena, struct model_traffic);
+    traffic->service = arena_str(&mesh->arena, str_from(key));
+    traffic->policy = *traffic_policy_default();
+    add(mesh, (struct model_resource){MODEL_TRAFFIC, traffic->service, {.traffic = traffic}});
+    return &traffic->policy;
+}
+
 struct snapshot *mesh_build(const struct mesh *mesh)
 {
     return snapshot_build(mesh->resources, mesh->n, &mesh->vantage, 7, true);

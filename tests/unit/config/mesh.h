@@ -24,6 +24,8 @@ struct model_service *mesh_service(struct mesh *mesh, const char *key, const cha
                                    const char *ports);
 struct model_policy *mesh_policy(struct mesh *mesh, const char *key, enum policy_action action,
                                  enum policy_scope scope);
+/* How the service with that key is balanced: the default, for the caller to change. */
+struct traffic_policy *mesh_traffic(struct mesh *mesh, const char *key);
 struct snapshot *mesh_build(const struct mesh *mesh);
 
 #endif

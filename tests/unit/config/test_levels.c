@@ -110,13 +110,35 @@ Test(levels, the_default_is_nearest_first_then_the_other_clusters_by_name)
 
 Test(levels, other_clusters_stand_in_the_order_of_their_price)
 {
-    const struct cluster_share shares[] = {{STR("east"), 0, 20000}, {STR("south"), 0, 10000}};
+    const struct cluster_share shares[] = {{STR("east"), 0, 20000, 0}, {STR("south"), 0, 10000, 0}};
     struct stage stage;
     stage_init(&stage);
     stage.policy.clusters = shares;
     stage.policy.n_clusters = 2;
     cr_expect_str_eq(shape(&stage), "here / zone / reg / far / n / s / e1,e2");
     cr_expect_eq(stage.set.levels[5].price_micro, 10000);
+    stage_fini(&stage);
+}
+
+Test(levels, priorities_go_before_the_own_cluster_price_and_round_trip_time)
+{
+    const struct cluster_share shares[] = {{STR("north"), 0, 0, 0}, {STR("east"), 0, 5, 1}};
+    struct stage stage;
+    stage_init(&stage);
+    stage.policy.has_priorities = true;
+    stage.policy.clusters = shares;
+    stage.policy.n_clusters = 2;
+    cr_expect_str_eq(shape(&stage), "n / e1,e2 / here / zone / reg / far / s");
+    stage_fini(&stage);
+}
+
+Test(levels, for_the_zone_its_nodes_are_alike)
+{
+    struct stage stage;
+    stage_init(&stage);
+    stage.policy.locality = LOCALITY_ZONE;
+    cr_expect_str_eq(shape(&stage), "here,zone / reg / far / e1,e2 / n / s");
+    cr_expect_eq(stage.set.levels[0].kind, LEVEL_ZONE);
     stage_fini(&stage);
 }
 
@@ -156,7 +178,7 @@ Test(levels, active_active_is_one_level_of_all_clusters)
 Test(levels, weighted_clusters_share_a_rank_and_those_without_weight_are_the_last_resort)
 {
     const struct cluster_share shares[] = {
-        {STR("west"), 90, 0}, {STR("east"), 10, 0}, {STR("south"), 0, 0}};
+        {STR("west"), 90, 0, 0}, {STR("east"), 10, 0, 0}, {STR("south"), 0, 0, 0}};
     struct stage stage;
     stage_init(&stage);
     stage.policy.cluster_mode = CLUSTERS_WEIGHTED;
