@@ -18,6 +18,10 @@
 #include "proxy/io/tcp_uv.h"
 
 #define FLUSH_SLICES 16
+/* Pieces of bulk (records, frames) come several in a turn. Gathered into one send they also leave
+ * as one large packet, which passes every hook on its way once. Small messages never wait. */
+#define CORK_LEAST_BYTES ((size_t)8192)
+#define CORK_MOST_BYTES  SLAB_BYTES
 #define FLUSH_BYTES                                                                                \
     ((size_t)131072) /* of one request: small enough that on_drain comes before the queue is empty \
                       */
@@ -178,15 +182,51 @@ static void on_written(uv_write_t *req, int status)
 }
 
 /* The number of bytes that the socket took, or a negative errno. */
-static ssize_t send_now(const struct tcp *tcp, struct slice bytes)
+static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov)
 {
+    const struct msghdr message = {.msg_iov = iov, .msg_iovlen = n_iov};
     ssize_t n_sent;
     do
-        n_sent = send(tcp->fd, bytes.ptr, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n_sent = sendmsg(tcp->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n_sent < 0 && errno == EINTR);
     if (n_sent >= 0)
         return n_sent;
     return errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;
+}
+
+/* Sends what was gathered; what the socket does not take is libuv's from here on. */
+static void uncork(struct tcp *tcp)
+{
+    struct iovec iov[FLUSH_SLICES];
+    task_cancel(&tcp->uncork);
+    const unsigned n_iov = buf_peek(&tcp->queue, iov, FLUSH_SLICES);
+    const ssize_t n_sent = send_now(tcp, iov, n_iov);
+    if (n_sent < 0) {
+        tcp_fail(tcp, err_from_socket((int)n_sent));
+        return;
+    }
+    /* The queue cannot drain past its low mark here: corked it is far below its high one. */
+    (void)buf_pop(&tcp->queue, (size_t)n_sent);
+    if (tcp->queue.bytes > 0)
+        flush(tcp);
+    else if (tcp->shut)
+        send_fin(tcp);
+}
+
+static void run_uncork(struct task *task)
+{
+    uncork(container_of(task, struct tcp, uncork));
+}
+
+/* Nothing is being written by libuv, so what is queued waits for uncork() alone. */
+static bool cork(struct tcp *tcp, struct slice bytes)
+{
+    (void)buf_push(&tcp->queue, bytes);
+    if (tcp->queue.bytes >= CORK_MOST_BYTES)
+        uncork(tcp);
+    else
+        loop_defer(tcp->loop, &tcp->uncork);
+    return !tcp->queue.full || tcp->err;
 }
 
 static bool tcp_write(struct stream *stream, struct slice bytes)
@@ -196,8 +236,11 @@ static bool tcp_write(struct stream *stream, struct slice bytes)
         slice_release(bytes);
         return true;
     }
+    if (tcp->in_flight == 0 && (tcp->queue.bytes > 0 || bytes.len >= CORK_LEAST_BYTES))
+        return cork(tcp, bytes);
     if (tcp->queue.bytes == 0) {
-        ssize_t n_sent = send_now(tcp, bytes);
+        struct iovec iov = {bytes.ptr, bytes.len};
+        ssize_t n_sent = send_now(tcp, &iov, 1);
         if (n_sent < 0)
             tcp_fail(tcp, err_from_socket((int)n_sent));
         if (n_sent < 0 || (size_t)n_sent == bytes.len) {
@@ -245,6 +288,7 @@ static void tcp_fail(struct tcp *tcp, int err)
         return;
     tcp->err = err;
     stop_reading(tcp);
+    task_cancel(&tcp->uncork);
     if (tcp->lingering)
         tcp_dispose(tcp);
     else
@@ -313,6 +357,7 @@ void tcp_dispose(struct tcp *tcp)
         return;
     tcp->closed = true;
     timer_stop(&tcp->linger);
+    task_cancel(&tcp->uncork);
     task_cancel(&tcp->failing);
     uv_close((uv_handle_t *)&tcp->uv, on_closed);
 }
@@ -335,6 +380,7 @@ struct tcp *tcp_new(struct loop *loop)
     tcp->stream.slabs = loop_slabs(loop);
     tcp->loop = loop;
     tcp->fd = -1;
+    tcp->uncork.run = run_uncork;
     tcp->failing.run = run_failing;
     buf_init(&tcp->queue, loop_slabs(loop), TCP_QUEUE_LOW, TCP_QUEUE_HIGH);
     ensure(uv_tcp_init(loop_uv(loop), &tcp->uv) == 0);

@@ -8,8 +8,9 @@
  * Happy path: tcp_connect() -> on_connect(stream) -> events.  Failure modes: refused, unreachable,
  * timed out, each as its error; cancelled with tcp_connect_cancel(), after which nothing is called.
  *
- * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A write is tried
- * at once; what the socket does not take is queued (by reference).
+ * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A small write is
+ * tried at once; large ones are gathered until there is a slab of them or the turn ends. What the
+ * socket does not take is queued (by reference).
  *
  * Thread: the loop's.
  */

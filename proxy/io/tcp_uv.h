@@ -21,6 +21,7 @@ struct tcp {
     } req;
     struct buf queue;    /* what the socket did not take at once */
     size_t in_flight;    /* bytes at the front of queue that req.write has; 0: it is free */
+    struct task uncork;  /* sends what was gathered, at the end of the turn */
     struct task failing; /* tells the owner of err at the end of the turn */
     struct timer linger;
     struct addr local, remote;

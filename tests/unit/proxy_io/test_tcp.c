@@ -94,13 +94,21 @@ Test(tcp, carries_megabytes_in_order_through_a_slow_reader_with_a_bounded_queue)
     finish();
 }
 
+/* Writes from a until something stays queued over a turn: then the socket takes no more. */
+static void fill_socket(size_t *total)
+{
+    do {
+        end_write_pattern(&a, *total += 50000);
+        loop_turn(loop, false);
+    } while (stream_queued(a.stream) == 0);
+}
+
 Test(tcp, small_writes_behind_a_full_socket_keep_their_order)
 {
     start();
     stream_pause(b.stream);
     size_t total = 0;
-    while (stream_queued(a.stream) == 0)
-        end_write_pattern(&a, total += 50000);
+    fill_socket(&total);
     for (unsigned idx = 0; idx < 500; idx++)
         end_write_pattern(&a, total += 77);
     stream_resume(b.stream);
@@ -149,8 +157,7 @@ Test(tcp, shutdown_waits_for_what_is_queued)
     start();
     stream_pause(b.stream);
     size_t total = 0;
-    while (stream_queued(a.stream) == 0)
-        end_write_pattern(&a, total += 50000);
+    fill_socket(&total);
     stream_shutdown(a.stream);
     cr_expect(stream_write_copy(a.stream, "lost", 4), "after shutdown bytes are dropped");
     stream_resume(b.stream);
@@ -262,6 +269,41 @@ Test(tcp, the_end_is_not_told_while_paused)
     finish();
 }
 
+static size_t readable(int fd)
+{
+    static uint8_t bytes[SLAB_BYTES];
+    const ssize_t len = recv(fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    return len > 0 ? (size_t)len : 0;
+}
+
+Test(tcp, pieces_of_bulk_are_gathered_until_the_turn_ends_and_small_messages_go_at_once)
+{
+    struct door door = {0};
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", &a, 1);
+    const int fd = plain_connect(&door.addr);
+    cr_assert(run_until_count(loop, &door.n_accepted, 1, PATIENCE_MS));
+    listener_close(door.listener);
+
+    end_write_pattern(&a, 100);
+    cr_expect_eq(readable(fd), 100);
+    end_write_pattern(&a, 100 + 16384);
+    end_write_pattern(&a, 100 + 2 * 16384);
+    end_write_pattern(&a, 100 + 2 * 16384 + 100);
+    cr_expect_eq(readable(fd), 100, "the small one behind them keeps its place");
+    run_turns(loop, 1);
+    cr_expect_eq(readable(fd), 200 + 2 * 16384);
+
+    stream_pause(a.stream);
+    end_write_pattern(&a, 200 + 3 * 16384);
+    stream_shutdown(a.stream);
+    run_turns(loop, 1);
+    cr_expect_eq(readable(fd), 200 + 3 * 16384, "an end comes behind what was gathered");
+    end_close(&a, 0);
+    close(fd);
+    finish();
+}
+
 /* ------------------------------------------------------------------ closing with bytes in the
  * queue */
 
@@ -278,8 +320,7 @@ static size_t close_with_a_full_queue(void)
     cr_assert(run_until_count(loop, &door.n_accepted, 1, PATIENCE_MS));
     listener_close(door.listener);
     size_t total = 0;
-    while (stream_queued(a.stream) == 0)
-        end_write_pattern(&a, total += 50000);
+    fill_socket(&total);
     cr_expect_not(end_write_pattern(&a, total + 4 * TCP_QUEUE_HIGH));
     total = a.n_wrote;
     stream_shutdown(a.stream);
@@ -333,8 +374,7 @@ Test(tcp, an_abortive_close_drops_the_queue_at_once)
     start();
     stream_pause(b.stream);
     size_t total = 0;
-    while (stream_queued(a.stream) == 0)
-        end_write_pattern(&a, total += 50000);
+    fill_socket(&total);
     stream_shutdown(a.stream);
     end_close(&a, -ERR_SHUTDOWN);
     loop_turn(loop, false);
