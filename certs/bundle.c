@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 
 #include "certs/cert.h"
+#include "certs/crl.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 
@@ -48,9 +49,11 @@ int bundle_check(struct str pem, struct text *why)
 
 struct trust *trust_new(void)
 {
+    static uint64_t last_generation; /* trust is made by one thread */
     struct trust *trust = mem_new(struct trust);
 
     trust->refs = 1;
+    trust->generation = ++last_generation;
     return trust;
 }
 
@@ -74,7 +77,11 @@ void trust_unref(struct trust *trust)
         X509_STORE_free(bundle->store);
         cert_list_free(bundle->roots);
     }
+    idx = 0;
+    while (map_next(&trust->revocations, &idx, &key, &value))
+        crl_list_free(((struct revocations *)value)->crls);
     map_fini(&trust->bundles);
+    map_fini(&trust->revocations);
     arena_fini(&trust->arena);
     mem_free(trust);
 }
@@ -94,22 +101,46 @@ static void add_bundle(struct trust *trust, const struct bundle *from, X509_STOR
     map_put(&trust->bundles, bundle->trust_domain, bundle);
 }
 
-static struct trust *copy_without(const struct trust *trust, struct str trust_domain)
+static void copy_bundles(struct trust *to, const struct trust *from, struct str without)
 {
-    struct trust *copy = trust_new();
     size_t idx = 0;
     struct str key;
     void *value;
 
-    while (map_next(&trust->bundles, &idx, &key, &value)) {
+    while (map_next(&from->bundles, &idx, &key, &value)) {
         const struct bundle *bundle = value;
 
-        if (str_eq(bundle->trust_domain, trust_domain))
+        if (str_eq(bundle->trust_domain, without))
             continue;
         ensure(X509_STORE_up_ref(bundle->store) == 1);
-        add_bundle(copy, bundle, bundle->store, X509_chain_up_ref(bundle->roots));
+        add_bundle(to, bundle, bundle->store, X509_chain_up_ref(bundle->roots));
     }
-    return copy;
+}
+
+static void add_revocations(struct trust *trust, struct str trust_domain, struct str der,
+                            STACK_OF(X509_CRL) * crls)
+{
+    struct revocations *revocations = arena_new(&trust->arena, struct revocations);
+
+    revocations->trust_domain = arena_str(&trust->arena, trust_domain);
+    revocations->der = arena_str(&trust->arena, der);
+    revocations->crls = crls;
+    map_put(&trust->revocations, revocations->trust_domain, revocations);
+}
+
+static void copy_revocations(struct trust *to, const struct trust *from, struct str without)
+{
+    size_t idx = 0;
+    struct str key;
+    void *value;
+
+    while (map_next(&from->revocations, &idx, &key, &value)) {
+        const struct revocations *revocations = value;
+
+        if (!str_eq(revocations->trust_domain, without))
+            add_revocations(to, revocations->trust_domain, revocations->der,
+                            crl_list_ref(revocations->crls));
+    }
 }
 
 static void add_roots(struct trust *trust, struct str trust_domain, STACK_OF(X509) * roots)
@@ -133,26 +164,74 @@ static void add_roots(struct trust *trust, struct str trust_domain, STACK_OF(X50
     text_fini(&pem);
 }
 
+/* Whether one more domain fits and may be called that. */
+static int check_domain(const struct map *map, struct str trust_domain, struct text *why)
+{
+    if (spiffe_check_trust_domain(trust_domain) < 0)
+        return fail(why, -ERR_INVALID, "the name of the trust domain is malformed");
+    if (map->len >= TRUST_DOMAINS_MAX && !map_find(map, trust_domain))
+        return fail(why, -ERR_LIMIT, "there are too many trust domains");
+    return 0;
+}
+
 int trust_with(const struct trust *trust, struct str trust_domain, struct str pem,
                struct trust **out_trust, struct text *why)
 {
     STACK_OF(X509) *roots = NULL;
+    int err = check_domain(&trust->bundles, trust_domain, why);
 
-    if (spiffe_check_trust_domain(trust_domain) < 0)
-        return fail(why, -ERR_INVALID, "the name of the trust domain is malformed");
-    if (!str_is_empty(pem)) {
-        if (trust->bundles.len >= TRUST_DOMAINS_MAX && !trust_find(trust, trust_domain))
-            return fail(why, -ERR_LIMIT, "there are too many trust domains");
-        int err = roots_from_pem(pem, &roots, why);
-        if (err < 0)
-            return err;
-    }
-    struct trust *next = copy_without(trust, trust_domain);
+    if (err == 0 && !str_is_empty(pem))
+        err = roots_from_pem(pem, &roots, why);
+    if (err < 0)
+        return err;
+    struct trust *next = trust_new();
 
+    copy_bundles(next, trust, trust_domain);
+    copy_revocations(next, trust, (struct str){0});
     if (roots)
         add_roots(next, trust_domain, roots);
     *out_trust = next;
     return 0;
+}
+
+static int read_crls(const struct trust *trust, struct str trust_domain, struct str bytes,
+                     STACK_OF(X509_CRL) * *out_crls, struct text *why)
+{
+    const struct bundle *bundle = trust_find(trust, trust_domain);
+    int err = crl_read(bytes, out_crls, why);
+
+    if (err == 0 && bundle && (err = crl_check_roots(*out_crls, bundle->roots, why)) < 0)
+        crl_list_free(*out_crls);
+    return err;
+}
+
+int trust_with_crls(const struct trust *trust, struct str trust_domain, struct str crls,
+                    struct trust **out_trust, struct text *why)
+{
+    STACK_OF(X509_CRL) *lists = NULL;
+    struct text der = {0};
+    int err = check_domain(&trust->revocations, trust_domain, why);
+
+    if (err == 0 && !str_is_empty(crls))
+        err = crl_to_der(crls, &der, why);
+    if (err == 0 && der.len > 0)
+        err = read_crls(trust, trust_domain, text_str(&der), &lists, why);
+    if (err == 0) {
+        struct trust *next = trust_new();
+
+        copy_bundles(next, trust, (struct str){0});
+        copy_revocations(next, trust, trust_domain);
+        if (lists)
+            add_revocations(next, trust_domain, text_str(&der), lists);
+        *out_trust = next;
+    }
+    text_fini(&der);
+    return err;
+}
+
+const struct revocations *trust_find_crls(const struct trust *trust, struct str trust_domain)
+{
+    return map_find(&trust->revocations, trust_domain);
 }
 
 const struct bundle *trust_find(const struct trust *trust, struct str trust_domain)

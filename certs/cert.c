@@ -5,6 +5,7 @@
  */
 #include "certs/cert.h"
 
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
@@ -44,8 +45,8 @@ static BIO *open_pem(struct str pem, const char **out_why)
         *out_why = "the PEM text is empty";
         return NULL;
     }
-    if (pem.len > CERT_PEM_MAX_BYTES) {
-        *out_why = "the PEM text is longer than 1 MiB";
+    if (pem.len > INT_MAX) {
+        *out_why = "the PEM text is too long";
         return NULL;
     }
     BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
@@ -82,7 +83,7 @@ static unsigned char *next_block(BIO *bio, const char *wanted, long *out_len, co
     return NULL;
 }
 
-static X509 *cert_from_der(const unsigned char *der, long len)
+X509 *cert_from_der(const unsigned char *der, long len)
 {
     const unsigned char *at = der;
     X509 *cert = d2i_X509(NULL, &at, len);
@@ -91,48 +92,66 @@ static X509 *cert_from_der(const unsigned char *der, long len)
         X509_free(cert);
         cert = NULL;
     }
+    ERR_clear_error();
     return cert;
 }
 
-static const char *read_certs(BIO *bio, int max, STACK_OF(X509) * certs)
+int cert_each_block(struct str pem, const char *name, cert_take_block *take, void *owner,
+                    const char **out_why)
 {
-    const char *why;
+    const char *why = NULL;
     unsigned char *der;
     long len = 0;
+    int n_blocks = 0;
+    BIO *bio = open_pem(pem, &why);
 
-    while ((der = next_block(bio, PEM_STRING_X509, &len, &why))) {
-        X509 *cert = cert_from_der(der, len);
-
+    if (!bio)
+        return invalid(why, out_why);
+    while ((der = next_block(bio, name, &len, &why))) {
+        n_blocks++;
+        why = take(owner, der, len);
         OPENSSL_clear_free(der, (size_t)len);
-        if (!cert)
-            return "a certificate is malformed";
-        ensure(sk_X509_push(certs, cert) > 0);
-        if (sk_X509_num(certs) > max)
-            return "there are too many certificates";
+        if (why)
+            break;
     }
-    return why;
+    BIO_free(bio);
+    if (!why && n_blocks != count_blocks(pem))
+        why = "the PEM text has a block that cannot be read";
+    return why ? invalid(why, out_why) : 0;
+}
+
+struct cert_list {
+    STACK_OF(X509) * certs;
+    int max;
+};
+
+static const char *take_cert(void *owner, const unsigned char *der, long len)
+{
+    struct cert_list *list = owner;
+    X509 *cert = cert_from_der(der, len);
+
+    if (!cert)
+        return "a certificate is malformed";
+    ensure(sk_X509_push(list->certs, cert) > 0);
+    return sk_X509_num(list->certs) > list->max ? "there are too many certificates" : NULL;
 }
 
 int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) * *out_certs, const char **out_why)
 {
     const char *why = NULL;
-    BIO *bio = open_pem(pem, &why);
+    struct cert_list list = {sk_X509_new_null(), max};
 
-    if (!bio)
-        return invalid(why, out_why);
-    STACK_OF(X509) *certs = sk_X509_new_null();
-    ensure(certs);
-    why = read_certs(bio, max, certs);
-    BIO_free(bio);
-    if (!why && sk_X509_num(certs) == 0)
+    ensure(list.certs);
+    if (pem.len > CERT_PEM_MAX_BYTES)
+        why = "the PEM text is longer than 1 MiB";
+    else if (cert_each_block(pem, PEM_STRING_X509, take_cert, &list, &why) == 0 &&
+             sk_X509_num(list.certs) == 0)
         why = "there is no certificate";
-    if (!why && sk_X509_num(certs) != count_blocks(pem))
-        why = "the PEM text has a block that cannot be read";
     if (why) {
-        cert_list_free(certs);
+        cert_list_free(list.certs);
         return invalid(why, out_why);
     }
-    *out_certs = certs;
+    *out_certs = list.certs;
     return 0;
 }
 
@@ -146,8 +165,10 @@ int cert_block_from_pem(struct str pem, const char *name, unsigned char **out_de
 {
     const char *why = NULL;
     long len = 0;
-    BIO *bio = open_pem(pem, &why);
 
+    if (pem.len > CERT_PEM_MAX_BYTES)
+        return invalid("the PEM text is longer than 1 MiB", out_why);
+    BIO *bio = open_pem(pem, &why);
     if (!bio)
         return invalid(why, out_why);
     unsigned char *der = next_block(bio, name, &len, &why);

@@ -17,12 +17,22 @@
 
 #define CERT_PEM_MAX_BYTES ((size_t)1024 * 1024)
 
+/* The one certificate that the bytes are, or NULL. */
+X509 *cert_from_der(const unsigned char *der, long len);
+
 /* The certificates of a PEM text in order: 1 to max, and no other PEM block. Free with
  * cert_list_free(). */
 MUST_USE int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) * *out_certs,
                                 const char **out_why);
 void cert_list_free(STACK_OF(X509) * certs);
 void cert_add_pem(X509 *cert, struct text *out);
+
+/* Gives every block of a PEM text to take(), in order; all must have this name and no headers, and
+ * nothing may look like a block without being one. take() returns NULL, or why the text is no good
+ * (constant), which ends it. No block at all is fine here. */
+typedef const char *cert_take_block(void *owner, const unsigned char *der, long len);
+MUST_USE int cert_each_block(struct str pem, const char *name, cert_take_block *take, void *owner,
+                             const char **out_why);
 
 /* The only PEM block of a text, which must have this name and no headers: its DER, free with
  * OPENSSL_clear_free(). */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "certs/cert.h"
+#include "certs/crl.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 
@@ -157,9 +158,9 @@ static void set_parameters(X509_STORE_CTX *ctx, const struct verify_request *req
     X509_STORE_CTX_set_verify_cb(ctx, on_verify);
 }
 
-/* NULL if the leaf chains to the bundle; else why not, constant. */
+/* NULL with the path if the leaf chains to the bundle; else why not, constant. */
 static const char *chain_fault(X509 *leaf, STACK_OF(X509) * chain, const struct bundle *bundle,
-                               const struct verify_request *request)
+                               const struct verify_request *request, STACK_OF(X509) * *out_path)
 {
     const char *why = NULL;
     int64_t now_ns = request->now_ns; /* what on_verify() reads */
@@ -174,8 +175,43 @@ static const char *chain_fault(X509 *leaf, STACK_OF(X509) * chain, const struct 
         why = signers_fault(ctx);
     else
         why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx));
+    if (!why)
+        *out_path = X509_STORE_CTX_get1_chain(ctx);
+    ensure(why || *out_path);
     X509_STORE_CTX_free(ctx);
     return why;
+}
+
+void verify_path_free(STACK_OF(X509) * path)
+{
+    cert_list_free(path);
+}
+
+static bool is_anchor(X509 *cert, const struct bundle *bundle)
+{
+    for (int i = 0; i < sk_X509_num(bundle->roots); i++)
+        if (X509_cmp(cert, sk_X509_value(bundle->roots, i)) == 0)
+            return true;
+    return false;
+}
+
+static X509 *find_revoked(const STACK_OF(X509) * path, const struct trust *trust,
+                          struct str trust_domain)
+{
+    const struct revocations *revocations = trust_find_crls(trust, trust_domain);
+
+    return revocations ? crl_find_revoked(revocations->crls, path) : NULL;
+}
+
+int verify_path(const STACK_OF(X509) * path, const struct trust *trust, struct str trust_domain)
+{
+    const struct bundle *bundle = trust_find(trust, trust_domain);
+
+    if (!bundle)
+        return -ERR_TLS_TRUST_DOMAIN;
+    if (find_revoked(path, trust, trust_domain))
+        return -ERR_TLS_REVOKED;
+    return is_anchor(sk_X509_value(path, sk_X509_num(path) - 1), bundle) ? 0 : -ERR_TLS_CHAIN;
 }
 
 static bool is_expected(struct str id, const struct verify_request *request)
@@ -193,6 +229,31 @@ static int fail(struct verify_result *result, int err, const char *sentence)
     return err;
 }
 
+/* The chain and the lists; on success with the path. */
+static int check_chain(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request *request,
+                       struct str trust_domain, struct verify_result *result)
+{
+    const struct bundle *bundle = trust_find(request->trust, trust_domain);
+    STACK_OF(X509) *path = NULL;
+
+    if (!bundle)
+        return fail(result, -ERR_TLS_TRUST_DOMAIN, err_text(ERR_TLS_TRUST_DOMAIN));
+    const char *why = chain_fault(leaf, chain, bundle, request, &path);
+    if (why)
+        return fail(result, -ERR_TLS_CHAIN, why);
+    X509 *revoked = find_revoked(path, request->trust, trust_domain);
+    if (revoked) {
+        const char *sentence = X509_cmp(revoked, leaf) == 0
+                                   ? "the certificate was revoked"
+                                   : "a certificate that signs in its chain was revoked";
+
+        verify_path_free(path);
+        return fail(result, -ERR_TLS_REVOKED, sentence);
+    }
+    result->path = path;
+    return 0;
+}
+
 int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request *request,
                 struct verify_result *result)
 {
@@ -202,6 +263,7 @@ int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request 
     result->id[0] = result->serial[0] = result->reason[0] = '\0';
     result->id_len = 0;
     result->not_after_ns = 0;
+    result->path = NULL;
     if (!leaf)
         return fail(result, -ERR_TLS_NO_CERTIFICATE, "the peer sent no certificate");
     cert_serial_hex(leaf, result->serial, sizeof(result->serial));
@@ -210,15 +272,13 @@ int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request 
         return fail(result, -ERR_TLS_SVID, why);
     if (spiffe_parse(str_of(result->id, result->id_len), &id, &why) < 0)
         return fail(result, -ERR_TLS_SVID, why);
-    const struct bundle *bundle = trust_find(request->trust, id.trust_domain);
-
-    if (!bundle)
-        return fail(result, -ERR_TLS_TRUST_DOMAIN, err_text(ERR_TLS_TRUST_DOMAIN));
-    why = chain_fault(leaf, chain, bundle, request);
-    if (why)
-        return fail(result, -ERR_TLS_CHAIN, why);
-    if (!is_expected(id.text, request))
-        return fail(result, -ERR_TLS_IDENTITY, err_text(ERR_TLS_IDENTITY));
+    int err = check_chain(leaf, chain, request, id.trust_domain, result);
+    if (err < 0)
+        return err;
     ERR_clear_error();
-    return 0;
+    if (is_expected(id.text, request))
+        return 0;
+    verify_path_free(result->path);
+    result->path = NULL;
+    return fail(result, -ERR_TLS_IDENTITY, err_text(ERR_TLS_IDENTITY));
 }

@@ -89,6 +89,7 @@ static int verify_certificate(X509_STORE_CTX *store_ctx, void *arg)
         X509_STORE_CTX_set_error(store_ctx, x509_error(err));
         return 0;
     }
+    verify_path_free(result.path);
     memcpy(check->id, result.id, sizeof(check->id));
     memcpy(check->serial, result.serial, sizeof(check->serial));
     check->not_after_ns = result.not_after_ns;

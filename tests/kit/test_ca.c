@@ -271,3 +271,82 @@ void test_trust_add(struct trust **trust, const char *trust_domain, const struct
     text_fini(&pem);
     text_fini(&why);
 }
+
+static void add_revoked(X509_CRL *crl, const X509 *cert, const ASN1_TIME *when)
+{
+    X509_REVOKED *entry = X509_REVOKED_new();
+    ASN1_INTEGER *serial = ASN1_INTEGER_dup(X509_get0_serialNumber(cert));
+
+    ensure(entry && serial && X509_REVOKED_set_serialNumber(entry, serial) == 1);
+    ensure(X509_REVOKED_set_revocationDate(entry, (ASN1_TIME *)(uintptr_t)when) == 1);
+    ensure(X509_CRL_add0_revoked(crl, entry) == 1);
+    ASN1_INTEGER_free(serial);
+}
+
+static void add_crl_extensions(X509_CRL *crl, const struct test_crl *spec)
+{
+    if (spec->critical_nid) {
+        ASN1_OCTET_STRING *der = ASN1_OCTET_STRING_new();
+
+        ensure(der && ASN1_OCTET_STRING_set(der, (const unsigned char *)"\x02\x01\x01", 3) == 1);
+        X509_EXTENSION *extension = X509_EXTENSION_create_by_NID(NULL, spec->critical_nid, 1, der);
+        ensure(extension && X509_CRL_add_ext(crl, extension, -1) == 1);
+        X509_EXTENSION_free(extension);
+        ASN1_OCTET_STRING_free(der);
+    }
+    if (spec->is_indirect) {
+        ISSUING_DIST_POINT *point = ISSUING_DIST_POINT_new();
+
+        ensure(point);
+        point->indirectCRL = 0xff;
+        ensure(X509_CRL_add1_ext_i2d(crl, NID_issuing_distribution_point, point, 1, 0) == 1);
+        ISSUING_DIST_POINT_free(point);
+    }
+}
+
+static X509_CRL *make_crl(const struct test_ca *ca, const struct test_crl *spec)
+{
+    X509_CRL *crl = X509_CRL_new();
+    time_t now_s = (time_t)(clock_wall_ns() / (int64_t)NS_PER_SEC);
+    ASN1_TIME *from = ASN1_TIME_set(NULL, now_s + (spec->from_s ? spec->from_s : -BACKDATE_S));
+    ASN1_TIME *until = ASN1_TIME_set(NULL, now_s + (spec->until_s ? spec->until_s : LIFE_S));
+
+    ensure(crl && from && until && X509_CRL_set_version(crl, X509_CRL_VERSION_2) == 1);
+    ensure(X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca->cert)) == 1);
+    ensure(X509_CRL_set1_lastUpdate(crl, from) == 1);
+    if (!spec->has_no_end)
+        ensure(X509_CRL_set1_nextUpdate(crl, until) == 1);
+    for (size_t i = 0; i < spec->n_revoked; i++)
+        add_revoked(crl, spec->revoked[i], from);
+    add_crl_extensions(crl, spec);
+    ensure(X509_CRL_sort(crl) == 1);
+    ensure(X509_CRL_sign(crl, spec->key ? spec->key : ca->key, EVP_sha256()) > 0);
+    ASN1_TIME_free(from);
+    ASN1_TIME_free(until);
+    return crl;
+}
+
+void test_crl_der(const struct test_ca *ca, const struct test_crl *spec, struct text *out)
+{
+    X509_CRL *crl = make_crl(ca, spec);
+    unsigned char *der = NULL;
+    int len = i2d_X509_CRL(crl, &der);
+
+    ensure(len > 0);
+    text_add(out, str_of(der, (size_t)len));
+    OPENSSL_free(der);
+    X509_CRL_free(crl);
+}
+
+void test_crl_pem(const struct test_ca *ca, const struct test_crl *spec, struct text *out)
+{
+    X509_CRL *crl = make_crl(ca, spec);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *ptr = NULL;
+
+    ensure(bio && PEM_write_bio_X509_CRL(bio, crl) == 1);
+    long len = BIO_get_mem_data(bio, &ptr);
+    text_add(out, str_of(ptr, (size_t)len));
+    BIO_free(bio);
+    X509_CRL_free(crl);
+}

@@ -67,4 +67,19 @@ struct svid *test_svid_under(const struct test_ca *intermediate, const char *id)
  * generation; NULL starts one. */
 void test_trust_add(struct trust **trust, const char *trust_domain, const struct test_ca *ca);
 
+/* {0} is a list of nothing, from a minute ago for an hour. */
+struct test_crl {
+    X509 *const *revoked; /* certificates it takes back */
+    size_t n_revoked;
+    int64_t from_s, until_s; /* from now; 0: a minute ago, in an hour */
+    bool has_no_end;         /* no nextUpdate */
+    EVP_PKEY *key;           /* signs in place of the CA's; borrowed */
+    int critical_nid;        /* an extension of this kind, critical and empty; 0: none */
+    bool is_indirect;
+};
+
+/* Appends a revocation list of the CA as DER, or as PEM. */
+void test_crl_der(const struct test_ca *ca, const struct test_crl *spec, struct text *out);
+void test_crl_pem(const struct test_ca *ca, const struct test_crl *spec, struct text *out);
+
 #endif

@@ -113,6 +113,7 @@ Test(ca, signs_leaves_that_verify_against_its_root)
         struct verify_result result;
 
         cr_assert_eq(verify_peer(svid->leaf, NULL, &request, &result), 0, "%s", result.reason);
+        verify_path_free(result.path);
         cr_assert_str_eq(result.id, ID);
     }
     int64_t now_ns = clock_wall_ns();

@@ -47,6 +47,8 @@ static int verify(const struct world *world, X509 *leaf, STACK_OF(X509) * chain,
     int err = verify_peer(leaf, chain, &request, result);
 
     cr_assert_eq(ERR_peek_error(), 0, "the error queue is not empty");
+    cr_assert_eq(result->path != NULL, err == 0);
+    verify_path_free(result->path);
     return err;
 }
 
@@ -233,6 +235,7 @@ Test(verify, allows_a_minute_before_the_first_second_and_none_after_the_last) /*
 
         cr_assert_eq(verify_peer(leaf, NULL, &request, &result), rows[i].err, "at %lld: %s",
                      (long long)rows[i].at_s, result.reason);
+        verify_path_free(result.path);
     }
     X509_free(leaf);
     world_free(&world);
@@ -541,6 +544,7 @@ Test(verify, accepts_one_of_the_expected_identities_and_no_other) /* X45, X46 */
         };
 
         cr_assert_eq(verify_peer(leaf, NULL, &request, &result), rows[i].err, "row %zu", i);
+        verify_path_free(result.path);
         cr_assert_str_eq(result.id, ID);
     }
     X509_free(leaf);

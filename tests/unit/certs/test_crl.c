@@ -1,0 +1,343 @@
+/* X47 is the row of the X.509-SVID table about revocation; the sections are RFC 5280's. */
+#include <criterion/criterion.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+#include "certs/bundle.h"
+#include "certs/crl.h"
+#include "certs/verify.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/err.h"
+#include "tests/kit/test_ca.h"
+
+TestSuite(crl, .timeout = 60);
+
+#define ID "spiffe://west.example/ns/shop/sa/cart"
+
+/* A root, an intermediate under it, and a leaf of each. */
+struct world {
+    struct test_ca *root, *middle;
+    X509 *by_root, *by_middle;
+    STACK_OF(X509) * chain;
+    struct trust *trust;
+};
+
+static struct world world_new(void)
+{
+    struct world world = {.root = test_ca_new("west.example"), .chain = sk_X509_new_null()};
+    struct test_cert middle = {.is_ca = true, .subject = "intermediate"};
+    struct test_cert leaf = {.uris = {STR(ID)}};
+
+    world.middle = test_ca_under(world.root, &middle);
+    world.by_root = test_ca_mint(world.root, &leaf, NULL);
+    world.by_middle = test_ca_mint(world.middle, &leaf, NULL);
+    sk_X509_push(world.chain, world.middle->cert);
+    test_trust_add(&world.trust, "west.example", world.root);
+    return world;
+}
+
+static void world_free(struct world *world)
+{
+    test_ca_free(world->root);
+    test_ca_free(world->middle);
+    X509_free(world->by_root);
+    X509_free(world->by_middle);
+    sk_X509_free(world->chain);
+    trust_unref(world->trust);
+}
+
+static int set_crls(struct world *world, const struct text *crls, struct text *why)
+{
+    struct trust *next = NULL;
+    int err = trust_with_crls(world->trust, STR("west.example"), text_str(crls), &next, why);
+
+    cr_assert_eq(ERR_peek_error(), 0);
+    if (err == 0) {
+        trust_unref(world->trust);
+        world->trust = next;
+    }
+    return err;
+}
+
+static void revoke(struct world *world, const struct test_ca *ca, X509 *cert)
+{
+    struct test_crl spec = {.revoked = &cert, .n_revoked = 1};
+    struct text der = {0}, why = {0};
+
+    test_crl_der(ca, &spec, &der);
+    cr_assert_eq(set_crls(world, &der, &why), 0, "%s", why.ptr);
+    text_fini(&der);
+}
+
+static int verify(const struct world *world, X509 *leaf, struct verify_result *result)
+{
+    struct verify_request request = {.trust = world->trust, .now_ns = clock_wall_ns()};
+    int err = verify_peer(leaf, world->chain, &request, result);
+
+    verify_path_free(result->path);
+    return err;
+}
+
+Test(crl, X47_a_revoked_leaf_is_refused)
+{
+    struct world world = world_new();
+    struct verify_result result;
+
+    cr_assert_eq(verify(&world, world.by_root, &result), 0, "%s", result.reason);
+    revoke(&world, world.root, world.by_root);
+    cr_assert_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED);
+    cr_assert_str_eq(result.reason, "the certificate was revoked");
+    cr_assert_eq(verify(&world, world.by_middle, &result), 0, "%s", result.reason);
+    world_free(&world);
+}
+
+Test(crl, X47_a_revoked_intermediate_takes_its_leaves_with_it)
+{
+    struct world world = world_new();
+    struct verify_result result;
+
+    revoke(&world, world.root, world.middle->cert);
+    cr_assert_eq(verify(&world, world.by_middle, &result), -ERR_TLS_REVOKED);
+    cr_assert_str_eq(result.reason, "a certificate that signs in its chain was revoked");
+    cr_assert_eq(verify(&world, world.by_root, &result), 0, "%s", result.reason);
+    world_free(&world);
+}
+
+Test(crl, X47_an_intermediate_takes_back_what_it_signed)
+{
+    struct world world = world_new();
+    struct verify_result result;
+
+    revoke(&world, world.middle, world.by_middle);
+    cr_assert_eq(verify(&world, world.by_middle, &result), -ERR_TLS_REVOKED);
+    world_free(&world);
+}
+
+Test(crl, a_list_counts_for_its_own_issuer_only)
+{
+    struct world world = world_new();
+    struct verify_result result;
+
+    /* The same number under another issuer is another certificate. */
+    revoke(&world, world.middle, world.by_root);
+    cr_assert_eq(verify(&world, world.by_root, &result), 0, "%s", result.reason);
+    world_free(&world);
+}
+
+Test(crl, a_list_that_a_stranger_signed_in_an_intermediates_name_counts_for_nobody)
+{
+    struct world world = world_new();
+    struct verify_result result;
+    EVP_PKEY *stranger = test_key_new(NULL);
+    struct test_crl spec = {.revoked = &world.by_middle, .n_revoked = 1, .key = stranger};
+    struct text der = {0}, why = {0};
+
+    test_crl_der(world.middle, &spec, &der);
+    cr_assert_eq(set_crls(&world, &der, &why), 0, "%s", why.ptr);
+    cr_assert_eq(verify(&world, world.by_middle, &result), 0, "%s", result.reason);
+    text_fini(&der);
+    EVP_PKEY_free(stranger);
+    world_free(&world);
+}
+
+Test(crl, the_lists_of_one_trust_domain_touch_no_other)
+{
+    struct world world = world_new();
+    struct test_crl spec = {.revoked = &world.by_root, .n_revoked = 1};
+    struct verify_result result;
+    struct text der = {0}, why = {0};
+    struct trust *next = NULL;
+
+    test_crl_der(world.root, &spec, &der);
+    cr_assert_eq(trust_with_crls(world.trust, STR("east.example"), text_str(&der), &next, &why), 0);
+    trust_unref(world.trust);
+    world.trust = next;
+    cr_assert_eq(verify(&world, world.by_root, &result), 0, "%s", result.reason);
+    text_fini(&der);
+    world_free(&world);
+}
+
+Test(crl, what_a_list_names_is_refused_whatever_its_dates)
+{
+    static const struct {
+        const char *item;
+        int64_t from_s, until_s;
+        bool has_no_end;
+    } rows[] = {{"stale", -7200, -3600, false},
+                {"from the future", 3600, 7200, false},
+                {"without an end", 0, 0, true}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct world world = world_new();
+        struct verify_result result;
+        struct test_crl spec = {.revoked = &world.by_root,
+                                .n_revoked = 1,
+                                .from_s = rows[i].from_s,
+                                .until_s = rows[i].until_s,
+                                .has_no_end = rows[i].has_no_end};
+        struct text der = {0}, why = {0};
+
+        test_crl_der(world.root, &spec, &der);
+        cr_assert_eq(set_crls(&world, &der, &why), 0, "%s: %s", rows[i].item, why.ptr);
+        cr_assert_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED, "%s", rows[i].item);
+        cr_assert_eq(verify(&world, world.by_middle, &result), 0, "%s", rows[i].item);
+        text_fini(&der);
+        world_free(&world);
+    }
+}
+
+Test(crl, bad_lists_are_refused_with_a_reason_and_the_last_good_stay)
+{
+    struct world world = world_new();
+    EVP_PKEY *stranger = test_key_new(NULL);
+
+    const struct {
+        const char *item, *why;
+        struct test_crl spec;
+    } rows[] = {
+        {"signed by another", "did not sign it", {.key = stranger}},
+        {"5.2 unknown critical",
+         "unknown critical extension",
+         {.critical_nid = NID_netscape_comment}},
+        {"5.2.4 delta", "delta", {.critical_nid = NID_delta_crl}},
+        {"5.2.5 indirect", "indirect", {.is_indirect = true}},
+        {"5.2.5 malformed", "malformed", {.critical_nid = NID_issuing_distribution_point}},
+    };
+    struct verify_result result;
+
+    revoke(&world, world.root, world.by_root);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text der = {0}, why = {0};
+
+        test_crl_der(world.root, &rows[i].spec, &der);
+        cr_assert_eq(set_crls(&world, &der, &why), -ERR_INVALID, "%s", rows[i].item);
+        cr_assert(str_contains(text_str(&why), str_from(rows[i].why)), "%s: %s", rows[i].item,
+                  why.ptr);
+        cr_assert_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED, "%s", rows[i].item);
+        text_fini(&der);
+        text_fini(&why);
+    }
+    EVP_PKEY_free(stranger);
+    world_free(&world);
+}
+
+Test(crl, reads_several_lists_in_PEM_and_in_DER)
+{
+    struct world world = world_new();
+    struct test_crl by_root = {.revoked = &world.by_root, .n_revoked = 1};
+    struct test_crl by_middle = {.revoked = &world.by_middle, .n_revoked = 1};
+    struct text der = {0}, pem = {0}, again = {0}, why = {0};
+    struct verify_result result;
+
+    test_crl_der(world.root, &by_root, &der);
+    test_crl_der(world.middle, &by_middle, &der);
+    cr_assert_eq(set_crls(&world, &der, &why), 0, "%s", why.ptr);
+    cr_assert_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED);
+    cr_assert_eq(verify(&world, world.by_middle, &result), -ERR_TLS_REVOKED);
+
+    test_crl_pem(world.middle, &by_middle, &pem);
+    cr_assert_eq(set_crls(&world, &pem, &why), 0, "%s", why.ptr);
+    cr_assert_eq(verify(&world, world.by_root, &result), 0);
+    cr_assert_eq(verify(&world, world.by_middle, &result), -ERR_TLS_REVOKED);
+    cr_assert_eq(crl_to_der(text_str(&pem), &again, &why), 0);
+    cr_assert(str_eq(text_str(&again), trust_find_crls(world.trust, STR("west.example"))->der));
+
+    text_clear(&der);
+    cr_assert_eq(set_crls(&world, &der, &why), 0);
+    cr_assert_null(trust_find_crls(world.trust, STR("west.example")));
+    cr_assert_eq(verify(&world, world.by_middle, &result), 0);
+    text_fini(&der);
+    text_fini(&pem);
+    text_fini(&again);
+    world_free(&world);
+}
+
+Test(crl, refuses_what_is_not_a_list)
+{
+    static const struct str rows[] = {
+        {"hello", 5},
+        {"\x30", 1},
+        {"\x30\x03\x02\x01\x01", 5},
+        {"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", 53},
+        {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", 59},
+    };
+    struct world world = world_new();
+    struct test_crl spec = {0};
+    struct text der = {0}, why = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text bytes = {0};
+
+        text_add(&bytes, rows[i]);
+        text_clear(&why);
+        cr_assert_eq(set_crls(&world, &bytes, &why), -ERR_INVALID, "row %zu", i);
+        cr_assert(why.len > 0, "row %zu", i);
+        text_fini(&bytes);
+    }
+    test_crl_der(world.root, &spec, &der);
+    text_addc(&der, '\n');
+    cr_assert_eq(set_crls(&world, &der, &why), -ERR_INVALID);
+    text_fini(&der);
+    text_fini(&why);
+    world_free(&world);
+}
+
+Test(crl, holds_64_lists_and_not_one_more)
+{
+    struct world world = world_new();
+    struct test_crl spec = {0};
+    struct text der = {0}, why = {0};
+
+    for (int i = 0; i < CRLS_MAX; i++)
+        test_crl_der(world.root, &spec, &der);
+    cr_assert_eq(set_crls(&world, &der, &why), 0, "%s", why.ptr);
+    test_crl_der(world.root, &spec, &der);
+    cr_assert_eq(set_crls(&world, &der, &why), -ERR_INVALID);
+    cr_assert(str_contains(text_str(&why), STR("too many")), "%s", why.ptr);
+    text_fini(&der);
+    text_fini(&why);
+    world_free(&world);
+}
+
+Test(crl, lists_and_roots_change_without_each_other)
+{
+    struct world world = world_new();
+    struct text pem = {0}, why = {0};
+    struct trust *without = NULL, *with = NULL;
+    struct verify_result result;
+
+    revoke(&world, world.root, world.by_root);
+    cr_assert_eq(trust_with(world.trust, STR("west.example"), (struct str){0}, &without, &why), 0);
+    cr_assert_not_null(trust_find_crls(without, STR("west.example")));
+    test_ca_pem(world.root, &pem);
+    cr_assert_eq(trust_with(without, STR("west.example"), text_str(&pem), &with, &why), 0);
+    cr_assert_neq(with->generation, without->generation);
+    trust_unref(world.trust);
+    trust_unref(without);
+    world.trust = with;
+    cr_assert_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED);
+    text_fini(&pem);
+    world_free(&world);
+}
+
+Test(crl, says_when_the_first_list_is_due)
+{
+    struct test_ca *ca = test_ca_new("west.example");
+    struct test_crl soon = {.until_s = 600}, late = {.until_s = 6000}, never = {.has_no_end = true};
+    struct text der = {0}, why = {0};
+    STACK_OF(X509_CRL) *crls = NULL;
+
+    test_crl_der(ca, &never, &der);
+    cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0);
+    cr_assert_eq(crl_next_update_ns(crls), INT64_MAX);
+    crl_list_free(crls);
+    test_crl_der(ca, &late, &der);
+    test_crl_der(ca, &soon, &der);
+    cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0);
+    int64_t left_s = (crl_next_update_ns(crls) - clock_wall_ns()) / (int64_t)NS_PER_SEC;
+    cr_assert(left_s > 500 && left_s <= 600, "%lld", (long long)left_s);
+    crl_list_free(crls);
+    text_fini(&der);
+    test_ca_free(ca);
+}
