@@ -47,6 +47,24 @@ int bundle_check(struct str pem, struct text *why)
     return err;
 }
 
+int bundle_pem_from_der(struct str der, struct text *out_pem, struct text *why)
+{
+    STACK_OF(X509) *roots = NULL;
+    struct text pem = {0};
+    const char *fault = NULL;
+
+    if (cert_list_from_der(der, BUNDLE_ROOTS_MAX, &roots, &fault) < 0)
+        return fail(why, -ERR_INVALID, fault);
+    for (int i = 0; i < sk_X509_num(roots); i++)
+        cert_add_pem(sk_X509_value(roots, i), &pem);
+    cert_list_free(roots);
+    int err = bundle_check(text_str(&pem), why);
+    if (err == 0)
+        text_add(out_pem, text_str(&pem));
+    text_fini(&pem);
+    return err;
+}
+
 struct trust *trust_new(void)
 {
     static uint64_t last_generation; /* trust is made by one thread */

@@ -49,6 +49,9 @@ struct trust {
  * path) and nothing else. 0 or -ERR_INVALID with the reason in *why. */
 MUST_USE int bundle_check(struct str pem, struct text *why);
 
+/* The same check of DER certificates one behind the other; appends them as PEM. */
+MUST_USE int bundle_pem_from_der(struct str der, struct text *out_pem, struct text *why);
+
 struct trust *trust_new(void);
 struct trust *trust_ref(struct trust *trust);
 void trust_unref(struct trust *trust);

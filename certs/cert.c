@@ -155,6 +155,34 @@ int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) * *out_certs, con
     return 0;
 }
 
+int cert_list_from_der(struct str der, int max, STACK_OF(X509) * *out_certs, const char **out_why)
+{
+    STACK_OF(X509) *certs = sk_X509_new_null();
+    const unsigned char *at = (const unsigned char *)der.ptr;
+    const unsigned char *end = at + der.len;
+    const char *why = der.len > CERT_DER_MAX_BYTES ? "the certificates are longer than 1 MiB"
+                      : der.len == 0               ? "there is no certificate"
+                                                   : NULL;
+
+    ensure(certs);
+    while (!why && at < end) {
+        X509 *cert = d2i_X509(NULL, &at, (long)(end - at));
+
+        if (cert)
+            ensure(sk_X509_push(certs, cert) > 0);
+        if (!cert)
+            why = "a certificate is malformed";
+        else if (sk_X509_num(certs) > max)
+            why = "there are too many certificates";
+    }
+    if (why) {
+        cert_list_free(certs);
+        return invalid(why, out_why);
+    }
+    *out_certs = certs;
+    return 0;
+}
+
 void cert_list_free(STACK_OF(X509) * certs)
 {
     sk_X509_pop_free(certs, X509_free);

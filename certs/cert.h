@@ -16,6 +16,7 @@
 #include "proxy/base/text.h"
 
 #define CERT_PEM_MAX_BYTES ((size_t)1024 * 1024)
+#define CERT_DER_MAX_BYTES ((size_t)1024 * 1024)
 
 /* The one certificate that the bytes are, or NULL. */
 X509 *cert_from_der(const unsigned char *der, long len);
@@ -23,6 +24,9 @@ X509 *cert_from_der(const unsigned char *der, long len);
 /* The certificates of a PEM text in order: 1 to max, and no other PEM block. Free with
  * cert_list_free(). */
 MUST_USE int cert_list_from_pem(struct str pem, int max, STACK_OF(X509) * *out_certs,
+                                const char **out_why);
+/* The same from DER certificates one behind the other, as the Workload API carries them. */
+MUST_USE int cert_list_from_der(struct str der, int max, STACK_OF(X509) * *out_certs,
                                 const char **out_why);
 void cert_list_free(STACK_OF(X509) * certs);
 void cert_add_pem(X509 *cert, struct text *out);

@@ -13,6 +13,8 @@
  *   - the SVID runs out: it is dropped with an event, the identity fails closed
  *   - the wall clock jumps: the timer never sleeps longer than CHECK_MAX_NS, so it is seen soon
  *   - a CA hands out SVIDs past half of their life: RENEW_MIN_NS between two requests
+ *   - a source that gives by itself is away: what it gave stays until it expires
+ *   - it says that an SVID is withdrawn: dropped at once, with an event
  */
 #include "certs/rotation.h"
 
@@ -34,14 +36,23 @@
 #define JITTER_PERMILLE   1000
 #define ERROR_TEXT_MAX    256
 
-enum entry_state { ENTRY_ABSENT, ENTRY_WAITING, ENTRY_REQUESTED, ENTRY_HELD, ENTRY_STATES };
+enum entry_state {
+    ENTRY_ABSENT,
+    ENTRY_WAITING,
+    ENTRY_REQUESTED,
+    ENTRY_HELD,
+    ENTRY_FOLLOWED,
+    ENTRY_STATES
+};
 
 static const struct sm_rule rules[ENTRY_STATES] = {
     [ENTRY_ABSENT] = {"absent", SM_TO(ENTRY_WAITING)},
-    [ENTRY_WAITING] = {"waiting", SM_TO(ENTRY_REQUESTED) | SM_TO(ENTRY_HELD) | SM_TO(ENTRY_ABSENT)},
+    [ENTRY_WAITING] = {"waiting", SM_TO(ENTRY_REQUESTED) | SM_TO(ENTRY_HELD) |
+                                      SM_TO(ENTRY_FOLLOWED) | SM_TO(ENTRY_ABSENT)},
     [ENTRY_REQUESTED] = {"requested",
                          SM_TO(ENTRY_HELD) | SM_TO(ENTRY_WAITING) | SM_TO(ENTRY_ABSENT)},
     [ENTRY_HELD] = {"held", SM_TO(ENTRY_WAITING) | SM_TO(ENTRY_ABSENT)},
+    [ENTRY_FOLLOWED] = {"followed", SM_TO(ENTRY_ABSENT)},
 };
 
 struct entry {
@@ -157,13 +168,22 @@ static uint64_t backoff_ns(const struct rotation *rotation, const struct entry *
     return wait_ns > BACKOFF_FIRST_NS ? wait_ns : BACKOFF_FIRST_NS;
 }
 
+static void note_error(struct rotation *rotation, struct entry *entry, struct str why)
+{
+    const bool is_repeated =
+        entry->state == ENTRY_FOLLOWED &&
+        str_eq(str_from(entry->last_error), str_sub(why, 0, ERROR_TEXT_MAX - 1));
+
+    (void)snprintf(entry->last_error, sizeof(entry->last_error), "%.*s", STR_ARG(why));
+    if (rotation->events.on_failed && !is_repeated)
+        rotation->events.on_failed(rotation->owner, entry->id, why);
+}
+
 static void entry_failed(struct rotation *rotation, struct entry *entry, struct str why)
 {
     entry->n_failures++;
-    (void)snprintf(entry->last_error, sizeof(entry->last_error), "%.*s", STR_ARG(why));
     entry_to_waiting(entry, mono_now_ns(rotation) + backoff_ns(rotation, entry));
-    if (rotation->events.on_failed)
-        rotation->events.on_failed(rotation->owner, entry->id, why);
+    note_error(rotation, entry, why);
 }
 
 /* ---- the check ---- */
@@ -183,13 +203,29 @@ static void entry_send(struct rotation *rotation, struct entry *entry)
     struct text csr = {0};
 
     sm_move(rules, &entry->state, ENTRY_REQUESTED);
-    if (csr_make(entry->id, &entry->key, &csr) < 0) {
+    if (csr_make(svid_key_id(entry->id), &entry->key, &csr) < 0) {
         entry_failed(rotation, entry, STR("a certificate signing request could not be made"));
     } else {
         rotation->n_in_flight++;
         rotation->source->request(rotation->source, entry->id, text_str(&csr));
     }
     text_fini(&csr);
+}
+
+/* Tells a source that gives by itself what is wanted now, and what no more. */
+static void follow_wanted(struct rotation *rotation)
+{
+    struct cert_source *source = rotation->source;
+
+    list_foreach(link, &rotation->entries)
+    {
+        struct entry *entry = list_entry(link, struct entry, link);
+
+        if (entry->state == ENTRY_WAITING && entry->wants > 0) {
+            sm_move(rules, &entry->state, ENTRY_FOLLOWED);
+            source->follow(source, entry->id);
+        }
+    }
 }
 
 /* Sends what is due among those that have an SVID already or among those that have none. */
@@ -227,6 +263,8 @@ static void tell_and_forget(struct rotation *rotation)
 
         if (entry->wants > 0 || entry->state == ENTRY_REQUESTED || entry->svid)
             continue;
+        if (entry->state == ENTRY_FOLLOWED)
+            rotation->source->forget(rotation->source, entry->id);
         sm_move(rules, &entry->state, ENTRY_ABSENT);
         entry_free(rotation, entry);
     }
@@ -283,8 +321,12 @@ static void on_task(struct task *task)
     int64_t wall_ns = wall_now_ns(rotation);
 
     list_foreach(link, &rotation->entries) entry_age(list_entry(link, struct entry, link), wall_ns);
-    send_due(rotation, false);
-    send_due(rotation, true);
+    if (rotation->source->request) {
+        send_due(rotation, false);
+        send_due(rotation, true);
+    } else {
+        follow_wanted(rotation);
+    }
     tell_and_forget(rotation);
     arm(rotation);
 }
@@ -385,6 +427,33 @@ void rotation_offer(struct rotation *rotation, struct svid *svid)
     rotation_check(rotation);
 }
 
+void rotation_give(struct rotation *rotation, struct str key, struct svid *svid)
+{
+    struct entry *entry = find_wanted(rotation, key);
+    bool is_news = entry && entry->state == ENTRY_FOLLOWED &&
+                   !(entry->svid && svid_is_same(entry->svid, svid));
+
+    if (entry)
+        entry->last_error[0] = '\0';
+    if (is_news)
+        entry_set_svid(entry, svid, next_jitter(rotation));
+    else
+        svid_unref(svid);
+    rotation_check(rotation);
+}
+
+void rotation_fail(struct rotation *rotation, struct str key, struct str why, bool is_withdrawn)
+{
+    struct entry *entry = find_wanted(rotation, key);
+
+    if (!entry || entry->state != ENTRY_FOLLOWED)
+        return;
+    if (is_withdrawn && entry->svid)
+        entry_set_svid(entry, NULL, 0);
+    note_error(rotation, entry, why);
+    rotation_check(rotation);
+}
+
 static void take_chain(struct rotation *rotation, struct entry *entry, struct str chain_pem)
 {
     struct svid *svid = NULL;
@@ -392,7 +461,7 @@ static void take_chain(struct rotation *rotation, struct entry *entry, struct st
 
     if (svid_from_chain(chain_pem, entry->key, &svid, &why) < 0) {
         entry_failed(rotation, entry, text_str(&why));
-    } else if (!str_eq(svid->id.text, entry->id)) {
+    } else if (!str_eq(svid->id.text, svid_key_id(entry->id))) {
         svid_unref(svid);
         entry_failed(rotation, entry, STR("the certificate that came names another identity"));
     } else {
@@ -442,11 +511,15 @@ bool rotation_is_complete(const struct rotation *rotation)
     return true;
 }
 
-static void describe(const struct entry *entry, struct rotation_status *out_status)
+static void describe(const struct rotation *rotation, const struct entry *entry,
+                     struct rotation_status *out_status)
 {
+    bool is_given = entry->state == ENTRY_FOLLOWED && entry->svid;
+
     *out_status = (struct rotation_status){
         .id = entry->id,
-        .state = rules[entry->state].name,
+        .state = rules[is_given ? ENTRY_HELD : entry->state].name,
+        .source = rotation->source->name,
         .last_error = str_from(entry->last_error),
     };
     if (!entry->svid)
@@ -466,7 +539,7 @@ bool rotation_next(const struct rotation *rotation, size_t *idx, struct rotation
 
         if (entry->wants == 0)
             continue;
-        describe(entry, out_status);
+        describe(rotation, entry, out_status);
         return true;
     }
     return false;

@@ -15,6 +15,7 @@
 
 #define CHAIN_MAX      8
 #define SERIAL_HEX_MAX 64
+#define KEY_MAX_BYTES  ((size_t)65536)
 
 static int fail(struct text *why, int err, const char *sentence)
 {
@@ -131,6 +132,51 @@ int svid_from_pem(struct str chain_pem, struct str key_pem, struct svid **out_sv
     int err = svid_from_chain(chain_pem, key, out_svid, why);
     EVP_PKEY_free(key);
     return err;
+}
+
+int svid_from_der(struct str chain_der, struct str key_der, struct svid **out_svid,
+                  struct text *why)
+{
+    STACK_OF(X509) *certs = NULL;
+    const char *fault = NULL;
+
+    if (cert_list_from_der(chain_der, CHAIN_MAX, &certs, &fault) < 0)
+        return fail(why, -ERR_INVALID, fault);
+    EVP_PKEY *key = key_der.len > KEY_MAX_BYTES
+                        ? NULL
+                        : key_from_der((const unsigned char *)key_der.ptr, (long)key_der.len);
+    int err = key ? from_certs(certs, key, out_svid, why)
+                  : fail(why, -ERR_INVALID,
+                         "the private key is not one PKCS#8 structure without encryption");
+    EVP_PKEY_free(key);
+    cert_list_free(certs);
+    return err;
+}
+
+bool svid_is_same(const struct svid *a, const struct svid *b)
+{
+    return X509_cmp(a->leaf, b->leaf) == 0;
+}
+
+struct str svid_key_for(struct arena *arena, struct str id, struct str workload_uid)
+{
+    return arena_printf(arena, "%.*s %.*s", STR_ARG(id), STR_ARG(workload_uid));
+}
+
+struct str svid_key_id(struct str key)
+{
+    struct str id = key, workload;
+
+    (void)str_split(key, ' ', &id, &workload);
+    return id;
+}
+
+struct str svid_key_workload(struct str key)
+{
+    struct str id, workload = {0};
+
+    (void)str_split(key, ' ', &id, &workload);
+    return workload;
 }
 
 struct svid *svid_ref(struct svid *svid)

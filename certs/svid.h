@@ -37,12 +37,29 @@ MUST_USE int svid_from_pem(struct str chain_pem, struct str key_pem, struct svid
 /* The same for a key that is in hand; takes a reference of it. */
 MUST_USE int svid_from_chain(struct str chain_pem, EVP_PKEY *key, struct svid **out_svid,
                              struct text *why);
+/* The same from DER: certificates one behind the other, the key as unencrypted PKCS#8 and nothing
+ * behind it. */
+MUST_USE int svid_from_der(struct str chain_der, struct str key_der, struct svid **out_svid,
+                           struct text *why);
 struct svid *svid_ref(struct svid *svid);
 void svid_unref(struct svid *svid);
 
 /* PEM of the leaf and intermediates; and of the key (PKCS#8; the caller wipes it). */
 void svid_chain_pem(const struct svid *svid, struct text *out);
 void svid_key_pem(const struct svid *svid, struct text *out);
+
+/* True when both are the same certificate. */
+bool svid_is_same(const struct svid *a, const struct svid *b);
+
+/*
+ * The key under which an SVID is wanted and filed: its SPIFFE ID; or, where every workload has an
+ * SVID of its own (SPIFFE Broker API section 4.2 forbids to share them), the ID, a space, and the
+ * workload's uid. An ID holds no space.
+ */
+struct str svid_key_for(struct arena *arena, struct str id, struct str workload_uid);
+struct str svid_key_id(struct str key);
+/* The workload's uid, "" when the key is an ID alone. */
+struct str svid_key_workload(struct str key);
 
 /* When it should be renewed: half of its life, moved by up to 10 % of it either way by jitter in
  * [0, 1000). */

@@ -12,14 +12,33 @@
 #ifndef ISTHMUS_CONFIG_BOOTSTRAP_H
 #define ISTHMUS_CONFIG_BOOTSTRAP_H
 
-#include "proxy/base/addr.h"
+#include "config/endpoint.h"
 #include "proxy/base/diag.h"
 #include "proxy/base/log.h"
 
-/* host: an IP address or a name, resolved when connecting. */
-struct endpoint_name {
-    struct str host;
-    uint16_t port;
+/* Where certificates come from; docs/identity.md says which when. */
+enum identity_source { IDENTITY_CONTROL, IDENTITY_SPIFFE, IDENTITY_FILES };
+
+#define TRUST_BUNDLES_MAX 255
+
+/* Roots of a trust domain that do not come over the control stream. */
+struct trust_bundle_config {
+    struct str trust_domain;
+    struct str file; /* PEM or JWKS; "" when there is a url and nothing to begin with */
+    /* Control only, a federation endpoint: */
+    struct str url; /* "" for a file alone */
+    struct endpoint_name server;
+    struct str path;        /* of the url, with its query */
+    bool is_spiffe;         /* profile https_spiffe, else https_web */
+    struct str endpoint_id; /* https_spiffe: whose certificate the server must show */
+};
+
+struct identity_config {
+    enum identity_source node, pods;
+    struct spiffe_endpoint workload_api, broker_api;
+    struct str broker_id;                  /* the SPIFFE ID of the Broker API's server */
+    struct str node_certificate, node_key; /* files */
+    struct str pods_dir;                   /* a folder with a folder for each identity */
 };
 
 enum capture_mode { CAPTURE_NONE, CAPTURE_TPROXY };
@@ -39,13 +58,23 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
  * control:                         # required
  *   address: 10.1.0.10:15012
  *   trustBundle: /etc/isthmus/roots.pem   # roots of our own trust domain, for the first connection
- *   tokenFile: /etc/isthmus/token         # the node's bootstrap token, for the first certificate
+ *   tokenFile: /etc/isthmus/token         # the node's bootstrap token, for the first certificate;
+ *                                         # required with identity.node: control
+ * identity:
+ *   node: control                  # control, workloadAPI or files
+ *   pods: control                  # control, brokerAPI or files
+ *   workloadAPI: unix:///run/spire/agent/public/api.sock   # default: $SPIFFE_ENDPOINT_SOCKET
+ *   brokerAPI: unix:///run/spire/agent/broker/api.sock     # default: $SPIFFE_BROKER_SOCKET
+ *   brokerID: spiffe://west.example/spire/agent/west-1     # required with pods: brokerAPI
+ *   nodeCertificate: /etc/isthmus/node/tls.crt             # with nodeKey: node: files
+ *   nodeKey: /etc/isthmus/node/tls.key
+ *   podsDir: /etc/isthmus/pods                             # pods: files
+ * trustBundles: [{trustDomain: partner.example, file: /etc/isthmus/partner.json}]
  * capture: {mode: tproxy, onExit: remove, mark: 1337, routeTable: 133}
  * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020,
  *         ready: 15021, admin: 15000}
  * timeouts: {handshake: 10s, connect: 10s, attempt: 400ms, idle: 1h, halfClose: 5m, drain: 20s}
  * limits: {connections: 20000, connectAttempts: 5}
- * dataPath: {spliceAfterBytes: 1048576}
  * log: {level: info, access: true}
  */
 struct proxy_config {
@@ -54,6 +83,9 @@ struct proxy_config {
     unsigned workers;
     struct endpoint_name control;
     struct str control_trust_bundle, control_token_file;
+    struct identity_config identity;
+    struct trust_bundle_config *trust_bundles;
+    size_t n_trust_bundles;
     enum capture_mode capture;
     enum capture_on_exit capture_on_exit;
     uint32_t mark;
@@ -66,7 +98,6 @@ struct proxy_config {
     uint64_t handshake_ns, connect_ns, attempt_ns, idle_ns, half_close_ns, drain_ns;
     unsigned max_connections; /* flows a worker may hold */
     unsigned max_connect_attempts;
-    uint64_t splice_after_bytes; /* 0: never */
     enum log_level log_level;
     bool log_access;
 };
@@ -98,6 +129,9 @@ struct peer_config {
  * peerLease: 30s
  * peers: [{name: east, address: 10.2.0.10:15012, trustDomain: east.example,
  *          trustBundle: /etc/isthmus/east.pem}]
+ * trustBundles:
+ * - {trustDomain: partner.example, url: "https://partner.example:8443/", profile: https_spiffe,
+ *    endpointID: "spiffe://partner.example/spire/server", file: /etc/isthmus/partner.json}
  * ports: {metrics: 15020, ready: 15021, admin: 15000}
  * log: {level: info}
  */
@@ -111,6 +145,8 @@ struct control_config {
     uint64_t workload_ttl_ns, peer_lease_ns;
     struct peer_config *peers;
     size_t n_peers;
+    struct trust_bundle_config *trust_bundles;
+    size_t n_trust_bundles;
 
     struct {
         uint16_t metrics, ready, admin;
@@ -121,6 +157,15 @@ struct control_config {
 /* Reads a file of the given kind. Check diag_is_clean(); on errors the out is untouched. */
 void bootstrap_read_proxy(const char *path, struct proxy_config *out_config, struct diag *diag);
 void bootstrap_read_control(const char *path, struct control_config *out_config, struct diag *diag);
+/* Fills in the SPIFFE endpoints that the file leaves to the environment (SPIFFE_ENDPOINT_SOCKET,
+ * SPIFFE_BROKER_SOCKET; NULL when not set): an error when one that is needed is neither here nor
+ * there, or is malformed. */
+void bootstrap_use_environment(struct proxy_config *config, const char *workload_api,
+                               const char *broker_api, struct diag *diag);
+/* Fills url, server and path from the URL of a bundle endpoint (SPIFFE Federation 5.2.1.1: https,
+ * no user information), copied into the arena. NULL, or a sentence why it is none. */
+const char *bundle_endpoint_url(struct str url, struct trust_bundle_config *bundle,
+                                struct arena *arena);
 void bootstrap_fini_proxy(struct proxy_config *config);
 void bootstrap_fini_control(struct control_config *config);
 

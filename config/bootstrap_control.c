@@ -166,6 +166,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
                                        "workloadCertificateTTL",
                                        "peerLease",
                                        "peers",
+                                       "trustBundles",
                                        "ports",
                                        "log",
                                        NULL};
@@ -185,6 +186,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
         field_duration(&top, "workloadCertificateTTL", SECOND, 720 * HOUR, 24 * HOUR);
     config->peer_lease_ns = field_duration(&top, "peerLease", SECOND, HOUR, 30 * SECOND);
     read_peers(&top, config);
+    config->trust_bundles = read_trust_bundles(&top, true, &config->n_trust_bundles);
     read_ports(&top, config);
     struct fields log = fields_below(&top, "log", "log.");
     yaml_only_keys(log.node, "log", log_keys, diag);

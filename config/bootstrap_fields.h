@@ -53,6 +53,12 @@ enum log_level field_log_level(const struct fields *fields, const char *key);
 unsigned field_word(const struct fields *fields, const char *key, const char *const *words,
                     unsigned fallback);
 
+/* The keys identity and trustBundles (bootstrap_identity.c). */
+void read_identity(const struct fields *top, struct proxy_config *config);
+/* urls_allowed: entries may name federation endpoints. */
+struct trust_bundle_config *read_trust_bundles(const struct fields *top, bool urls_allowed,
+                                               size_t *out_n);
+
 struct port_field {
     const char *key;
     uint16_t fallback;

@@ -20,7 +20,9 @@ static void read_control(const struct fields *top, struct proxy_config *config)
     yaml_only_keys(fields.node, "control", keys, fields.diag);
     config->control = field_endpoint(&fields, "address");
     config->control_trust_bundle = field_path(&fields, "trustBundle", FIELD_REQUIRED);
-    config->control_token_file = field_path(&fields, "tokenFile", FIELD_REQUIRED);
+    config->control_token_file =
+        field_path(&fields, "tokenFile",
+                   config->identity.node == IDENTITY_CONTROL ? FIELD_REQUIRED : FIELD_OPTIONAL);
 }
 
 /* Tables 253 to 255 are the kernel's own (default, main, local); a route in them would not be ours
@@ -80,18 +82,13 @@ static void read_timeouts(const struct fields *top, struct proxy_config *config)
 static void read_rest(const struct fields *top, struct proxy_config *config)
 {
     static const char *const limit_keys[] = {"connections", "connectAttempts", NULL};
-    static const char *const path_keys[] = {"spliceAfterBytes", NULL};
     static const char *const log_keys[] = {"level", "access", NULL};
     struct fields limits = fields_below(top, "limits", "limits.");
-    struct fields path = fields_below(top, "dataPath", "dataPath.");
     struct fields log = fields_below(top, "log", "log.");
     yaml_only_keys(limits.node, "limits", limit_keys, limits.diag);
-    yaml_only_keys(path.node, "dataPath", path_keys, path.diag);
     yaml_only_keys(log.node, "log", log_keys, log.diag);
     config->max_connections = (unsigned)field_u64(&limits, "connections", 1, 10000000, 20000);
     config->max_connect_attempts = (unsigned)field_u64(&limits, "connectAttempts", 1, 100, 5);
-    config->splice_after_bytes =
-        field_u64(&path, "spliceAfterBytes", 0, UINT64_C(1) << 40, UINT64_C(1) << 20);
     config->log_level = field_log_level(&log, "level");
     config->log_access = field_bool(&log, "access", true);
 }
@@ -99,9 +96,9 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
 void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, struct diag *diag)
 {
     static const char *const keys[] = {
-        "apiVersion",    "kind",    "node",     "cluster", "network", "trustDomain",
-        "clusterDomain", "workers", "stateDir", "control", "capture", "ports",
-        "timeouts",      "limits",  "dataPath", "log",     NULL};
+        "apiVersion",    "kind",    "node",     "cluster",  "network",      "trustDomain",
+        "clusterDomain", "workers", "stateDir", "control",  "capture",      "ports",
+        "timeouts",      "limits",  "log",      "identity", "trustBundles", NULL};
     struct fields top = {&config->arena, diag, doc, ""};
     if (!yaml_is_mapping(doc, "the document", diag))
         return;
@@ -117,6 +114,8 @@ void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, st
                                         name_is_subdomain, "a domain (RFC 1123)");
     config->workers = (unsigned)field_u64(&top, "workers", 0, 1024, 0);
     config->state_dir = field_path(&top, "stateDir", FIELD_REQUIRED);
+    read_identity(&top, config);
+    config->trust_bundles = read_trust_bundles(&top, false, &config->n_trust_bundles);
     read_control(&top, config);
     read_capture(&top, config);
     read_ports(&top, config);

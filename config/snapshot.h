@@ -20,6 +20,7 @@
 /* Who reads the snapshot: distances are measured from here. */
 struct vantage {
     struct str node, cluster, network, trust_domain, cluster_domain;
+    bool svid_per_workload;  /* each has an SVID of its own, not only each identity */
     struct str region, zone; /* of the node itself; learnt from its workloads when empty */
 };
 
@@ -43,6 +44,7 @@ struct workload {
     struct str node, cluster, network;
     struct str canonical_name, canonical_revision, workload_name;
     struct str identity; /* spiffe://td/ns/x/sa/y, "" when a part is missing */
+    struct str svid_key; /* under which its certificate is filed: certs/svid.h */
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool speaks_hbone, is_healthy, is_local; /* is_local: on this node */

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "certs/spiffe.h"
+#include "certs/svid.h"
 #include "config/snapshot_build.h"
 
 static void copy_names(struct arena *arena, struct workload *to, const struct model_workload *from)
@@ -30,6 +30,15 @@ static void file_address(struct snapshot *snapshot, struct workload *workload, c
         map_put(&snapshot->workload_by_ip, ip_key(ip), workload);
 }
 
+/* Those of other nodes have no certificate here. */
+static void set_svid_key(const struct snapshot *snapshot, struct arena *arena,
+                         struct workload *workload)
+{
+    workload->svid_key = workload->identity;
+    if (snapshot->vantage.svid_per_workload && workload->is_local && workload->identity.len > 0)
+        workload->svid_key = svid_key_for(arena, workload->identity, workload->uid);
+}
+
 static void add_workload(struct snapshot_builder *builder, struct workload *to,
                          const struct model_resource *resource)
 {
@@ -43,6 +52,7 @@ static void add_workload(struct snapshot_builder *builder, struct workload *to,
     to->is_healthy = from->is_healthy;
     to->is_local = str_eq(from->node, snapshot->vantage.node) &&
                    str_eq(from->cluster, snapshot->vantage.cluster);
+    set_svid_key(snapshot, &snapshot->arena, to);
     snapshot_attach_policies(builder, to, from);
     map_put(&snapshot->workloads, to->uid, to);
     if (from->host_network || !str_eq(from->network, snapshot->vantage.network))

@@ -262,6 +262,7 @@ struct ca_client *ca_client_new(struct loop *loop, struct str cluster, struct st
 {
     struct ca_client *client = mem_new(struct ca_client);
 
+    client->source.name = "control";
     client->source.request = request_certificate;
     client->source.cancel_all = cancel_all;
     client->loop = loop;

@@ -136,6 +136,16 @@ static const struct h2_events h2_events = {
     .on_dead = on_dead,
 };
 
+static void speak_h2(struct channel *channel, struct stream *stream)
+{
+    const struct h2_options options = {
+        .keepalive_ns = channel->options.keepalive_ns,
+        .keepalive_timeout_ns = channel->options.keepalive_timeout_ns,
+    };
+
+    channel->h2 = h2_client_new(channel->loop, stream, &options, &h2_events, channel);
+}
+
 static void on_handshake(void *owner, int err, struct stream *stream, struct str why)
 {
     struct channel *channel = owner;
@@ -145,14 +155,10 @@ static void on_handshake(void *owner, int err, struct stream *stream, struct str
         fail(channel, err, str_is_empty(why) ? str_from(err_text(err)) : why);
         return;
     }
-    const struct h2_options options = {
-        .keepalive_ns = channel->options.keepalive_ns,
-        .keepalive_timeout_ns = channel->options.keepalive_timeout_ns,
-    };
-    channel->h2 = h2_client_new(channel->loop, stream, &options, &h2_events, channel);
+    speak_h2(channel, stream);
 }
 
-static void to_securing(struct channel *channel, struct stream *tcp)
+static void secure(struct channel *channel, struct stream *tcp)
 {
     const struct channel_options *options = &channel->options;
     struct tls_identity *own = options->identity ? options->identity(channel->owner) : NULL;
@@ -165,10 +171,18 @@ static void to_securing(struct channel *channel, struct stream *tcp)
         .n_expected = 1,
     };
 
-    sm_move(channel_rules, &channel->state, CHANNEL_SECURING);
     channel->handshake = tls_handshake(channel->loop, tcp, &tls, on_handshake, channel);
     if (anonymous)
         tls_identity_unref(anonymous);
+}
+
+static void to_securing(struct channel *channel, struct stream *lower)
+{
+    sm_move(channel_rules, &channel->state, CHANNEL_SECURING);
+    if (channel->options.plaintext)
+        speak_h2(channel, lower);
+    else
+        secure(channel, lower);
 }
 
 /* ---- DIALING ---- */
@@ -202,7 +216,7 @@ static void on_lookup(void *owner, int err, const struct addr *addrs, size_t n_a
 
     channel->lookup = NULL;
     if (err) {
-        fail(channel, err, STR("the name of the control process could not be looked up"));
+        fail(channel, err, STR("the name of the server could not be looked up"));
         return;
     }
     for (size_t i = 0; i < n_addrs; i++)
@@ -215,6 +229,12 @@ static void on_lookup(void *owner, int err, const struct addr *addrs, size_t n_a
 static void dial(struct channel *channel)
 {
     sm_move(channel_rules, &channel->state, CHANNEL_DIALING);
+    if (!str_is_empty(channel->options.unix_path)) {
+        channel->n_addrs = channel->next_addr = 0;
+        channel->connect =
+            unix_connect(channel->loop, channel->options.unix_path, on_connect, channel);
+        return;
+    }
     channel->lookup = lookup_start(channel->loop, channel->options.server.host,
                                    channel->options.server.port, on_lookup, channel);
 }
@@ -242,6 +262,7 @@ struct channel *channel_open(struct loop *loop, const struct channel_options *op
     channel->loop = loop;
     channel->options = *options;
     channel->options.server.host = arena_str(&channel->arena, options->server.host);
+    channel->options.unix_path = arena_str(&channel->arena, options->unix_path);
     channel->options.expected_id = arena_str(&channel->arena, options->expected_id);
     channel->events = *events;
     channel->owner = owner;

@@ -1,5 +1,7 @@
 /*
- * channel.h - one HTTP/2 connection over mutual TLS to a control process, kept up.
+ * channel.h - one HTTP/2 connection to a control process or to an API of SPIFFE, kept up: over
+ * mutual TLS, or in the clear to the Workload API, which has no other form; to a host or a Unix
+ * socket.
  *
  *           lookup, connect        handshake            SETTINGS
  *  RESTING ───────────────► DIALING ─────────► SECURING ─────────► UP
@@ -19,7 +21,9 @@
 
 struct channel_options {
     struct endpoint_name server;
-    uint32_t mark;                    /* SO_MARK of the socket */
+    struct str unix_path; /* in place of server */
+    bool plaintext;       /* no TLS: what follows but mark and the keepalives is not used */
+    uint32_t mark;        /* SO_MARK of the socket */
     const struct trust *const *trust; /* read at each handshake */
     struct str expected_id;           /* the server's SPIFFE ID */
     /* The identity to show, asked before each dial; NULL shows none. Borrowed. */

@@ -16,6 +16,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/text.h"
+#include "proxy/tls/tls_stream.h"
 #include "xds/grpc_frame.h"
 
 #define QUEUE_HIGH                                                                                 \
@@ -257,10 +258,9 @@ static void refuse(struct grpc_call *call, enum grpc_status status, struct str w
         events->on_end(owner, GRPC_CANCELLED, why);
 }
 
-static void on_data(void *owner, struct slice slice)
+static void take(struct grpc_call *call, struct str bytes)
 {
-    struct grpc_call *call = owner;
-    struct str bytes = slice_str(slice), message;
+    struct str message;
 
     while (call->stream && call->events) {
         switch (grpc_reader_take(&call->reader, &bytes, &message)) {
@@ -274,6 +274,17 @@ static void on_data(void *owner, struct slice slice)
             return;
         }
     }
+}
+
+/* A call that ends inside keeps its memory until the end of the turn. */
+static void on_data(void *owner, struct slice slice)
+{
+    struct grpc_call *call = owner;
+    const bool is_secret = call->reader.is_secret;
+
+    take(call, slice_str(slice));
+    if (is_secret)
+        mem_wipe(slice.ptr, slice.len);
 }
 
 static void on_end(void *owner)
@@ -384,7 +395,7 @@ static struct stream *request(struct grpc_call *call, struct h2 *h2, struct str 
 {
     struct h2_field fields[FIELDS_MAX] = {
         {STR(":method"), STR("POST")},
-        {STR(":scheme"), STR("https")},
+        {STR(":scheme"), tls_is_stream(h2_lower(h2)) ? STR("https") : STR("http")},
         {STR(":path"), path},
         {STR(":authority"), STR("isthmus")},
         {STR("content-type"), STR(CONTENT_TYPE)},
@@ -441,6 +452,12 @@ void grpc_limit_messages(struct grpc_call *call, size_t max_bytes)
 {
     ensure(max_bytes <= GRPC_MESSAGE_MAX);
     call->reader.max_bytes = max_bytes;
+}
+
+void grpc_keep_secret(struct grpc_call *call, size_t max_bytes)
+{
+    grpc_limit_messages(call, max_bytes);
+    call->reader.is_secret = true;
 }
 
 unsigned grpc_check_request(const struct h2_head *head)

@@ -58,6 +58,9 @@ struct grpc_call *grpc_serve(struct loop *loop, struct stream *stream,
 void grpc_accept(struct grpc_call *call);
 /* Messages of the peer may be no longer than that; GRPC_MESSAGE_MAX by default. */
 void grpc_limit_messages(struct grpc_call *call, size_t max_bytes);
+/* The same; and what the peer sends holds keys: every byte of it is overwritten once it was taken.
+ */
+void grpc_keep_secret(struct grpc_call *call, size_t max_bytes);
 /* POST, content-type application/grpc, te trailers: 0, else the HTTP status to answer with (404,
  * 405, 415). */
 unsigned grpc_check_request(const struct h2_head *head);

@@ -36,6 +36,23 @@ static bool take_prefix(struct grpc_reader *reader, struct str *bytes)
     return true;
 }
 
+static void grow(struct grpc_reader *reader, size_t cap)
+{
+    if (reader->is_secret) {
+        char *buffer = mem_alloc(cap);
+
+        if (reader->len)
+            memcpy(buffer, reader->buffer, reader->len);
+        if (reader->buffer)
+            mem_wipe(reader->buffer, reader->cap);
+        mem_free(reader->buffer);
+        reader->buffer = buffer;
+    } else {
+        reader->buffer = mem_realloc(reader->buffer, cap);
+    }
+    reader->cap = cap;
+}
+
 static void gather(struct grpc_reader *reader, struct str part)
 {
     size_t need = reader->len + part.len;
@@ -44,8 +61,7 @@ static void gather(struct grpc_reader *reader, struct str part)
         size_t cap = reader->cap ? reader->cap : FIRST_CAP;
         while (cap < need)
             cap *= 2;
-        reader->buffer = mem_realloc(reader->buffer, cap);
-        reader->cap = cap;
+        grow(reader, cap);
     }
     if (part.len)
         memcpy(reader->buffer + reader->len, part.ptr, part.len);
@@ -55,7 +71,7 @@ static void gather(struct grpc_reader *reader, struct str part)
 /* The last message was used: its memory goes if it was large. */
 static void drop_large_buffer(struct grpc_reader *reader)
 {
-    if (reader->n_prefix == 0 && reader->cap > KEPT_CAP)
+    if (reader->n_prefix == 0 && (reader->cap > KEPT_CAP || (reader->is_secret && reader->cap)))
         grpc_reader_fini(reader);
 }
 
@@ -90,8 +106,10 @@ bool grpc_reader_is_inside(const struct grpc_reader *reader)
 
 void grpc_reader_fini(struct grpc_reader *reader)
 {
+    if (reader->is_secret && reader->buffer)
+        mem_wipe(reader->buffer, reader->cap);
     mem_free(reader->buffer);
-    *reader = (struct grpc_reader){.max_bytes = reader->max_bytes};
+    *reader = (struct grpc_reader){.max_bytes = reader->max_bytes, .is_secret = reader->is_secret};
 }
 
 void grpc_prefix(uint8_t *out_prefix, size_t len)

@@ -16,6 +16,7 @@
  * grpc_reader_fini(). */
 struct grpc_reader {
     size_t max_bytes; /* of one message */
+    bool is_secret;   /* what it gathers is overwritten before its memory goes */
     uint8_t prefix[GRPC_PREFIX_BYTES];
     size_t n_prefix;
     char *buffer; /* grows with what arrived, not with what the prefix claims */

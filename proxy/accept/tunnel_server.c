@@ -148,7 +148,7 @@ static int find_identity(const struct tunnel_server *server, const struct ip *di
     const struct workload *workload = snapshot ? snapshot_workload_by_ip(snapshot, dialled) : NULL;
     if (!workload || !workload->is_local || !workload->speaks_hbone)
         return -ERR_UNKNOWN_DESTINATION;
-    struct tls_identity *identity = tls ? tls_set_find(tls, workload->identity) : NULL;
+    struct tls_identity *identity = tls ? tls_set_find(tls, workload->svid_key) : NULL;
     if (!identity)
         return -ERR_NO_IDENTITY;
     *out_identity = identity;

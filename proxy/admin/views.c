@@ -286,12 +286,13 @@ static int compare_certificates(const void *a, const void *b)
     return str_cmp(x->id, y->id);
 }
 
-static size_t count_certificates(const struct rotation *rotation)
+static size_t count_certificates(const struct rotation *const *rotations, size_t n_rotations)
 {
     struct rotation_status status;
     size_t len = 0;
-    for (size_t idx = 0; rotation_next(rotation, &idx, &status);)
-        len++;
+    for (size_t i = 0; i < n_rotations; i++)
+        for (size_t idx = 0; rotation_next(rotations[i], &idx, &status);)
+            len++;
     return len;
 }
 
@@ -299,7 +300,9 @@ static void add_certificate(struct text *out, const struct rotation_status *stat
 {
     add_comma(out);
     text_addc(out, '{');
-    add_str(out, "identity", status->id);
+    add_str(out, "identity", svid_key_id(status->id));
+    add_str(out, "workload", svid_key_workload(status->id));
+    add_str(out, "source", str_from(status->source));
     add_str(out, "state", str_from(status->state));
     add_str(out, "serial", status->serial);
     add_time(out, "not_before", status->not_before_ns);
@@ -308,12 +311,14 @@ static void add_certificate(struct text *out, const struct rotation_status *stat
     text_addc(out, '}');
 }
 
-static void add_certificates(struct text *out, const struct rotation *rotation)
+static void add_certificates(struct text *out, const struct rotation *const *rotations,
+                             size_t n_rotations)
 {
-    const size_t len = count_certificates(rotation);
+    size_t len = count_certificates(rotations, n_rotations), n = 0;
     struct rotation_status *held = mem_new_array(struct rotation_status, len + 1);
-    for (size_t idx = 0, i = 0; i < len && rotation_next(rotation, &idx, &held[i]);)
-        i++;
+    for (size_t i = 0; i < n_rotations; i++)
+        for (size_t idx = 0; n < len && rotation_next(rotations[i], &idx, &held[n]);)
+            n++;
     qsort(held, len, sizeof(*held), compare_certificates);
     add_key(out, "certificates");
     text_addc(out, '[');
@@ -357,10 +362,11 @@ static void add_bundles(struct text *out, const struct trust *trust)
     mem_free(bundles);
 }
 
-void view_certificates(const struct rotation *rotation, const struct trust *trust, struct text *out)
+void view_certificates(const struct rotation *const *rotations, size_t n_rotations,
+                       const struct trust *trust, struct text *out)
 {
     text_addc(out, '{');
-    add_certificates(out, rotation);
+    add_certificates(out, rotations, n_rotations);
     add_bundles(out, trust);
     text_add(out, STR("}\n"));
 }

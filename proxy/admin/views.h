@@ -19,7 +19,7 @@
 /* host: only services whose host contains it; "" shows all. */
 void view_services(const struct snapshot *snapshot, struct str host, struct text *out);
 void view_endpoints(const struct snapshot *snapshot, struct str host, struct text *out);
-void view_certificates(const struct rotation *rotation, const struct trust *trust,
-                       struct text *out);
+void view_certificates(const struct rotation *const *rotations, size_t n_rotations,
+                       const struct trust *trust, struct text *out);
 
 #endif

@@ -43,7 +43,7 @@ struct connect_request { /* borrowed for the call */
     bool through_tunnel;
     struct addr addr;           /* where the bytes are to end */
     struct ip source;           /* plain: the address to come from, "none" for our own */
-    struct str identity;        /* tunnel: the SPIFFE ID under which we speak */
+    struct str identity;        /* tunnel: the key of the SVID under which we speak */
     const struct str *expected; /* tunnel: IDs of which the far side must have one */
     size_t n_expected;
     struct str baggage, forwarded, traceparent;

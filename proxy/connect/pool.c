@@ -41,7 +41,7 @@ static struct str key_of(struct arena *arena, const struct tunnel_options *optio
 {
     struct text text = {0};
     char buf[ADDR_TEXT_MAX];
-    text_add(&text, tls_identity_id(options->identity));
+    text_add(&text, tls_identity_key(options->identity));
     text_addf(&text, "\n%s", addr_text(&options->remote, buf));
     for (size_t i = 0; i < options->n_expected; i++)
         text_addf(&text, "\n%.*s", STR_ARG(options->expected[i]));
@@ -307,14 +307,14 @@ bool pool_is_dialing(const struct pool_waiter *waiter)
     return !list_is_empty(&waiter->group->members);
 }
 
-void pool_retire_identity(struct pool *pool, struct str id)
+void pool_retire_identity(struct pool *pool, struct str key_of_identity)
 {
     size_t idx = 0;
     struct str key;
     void *value;
     while (map_next(&pool->groups, &idx, &key, &value)) {
         struct group *group = value;
-        if (!str_eq(tls_identity_id(group->options.identity), id))
+        if (!str_eq(tls_identity_key(group->options.identity), key_of_identity))
             continue;
         list_foreach(it, &group->members)
             tunnel_retire(list_entry(it, struct member, link)->tunnel);

@@ -41,8 +41,8 @@ void pool_forget(struct pool_waiter *waiter);
  * far. */
 bool pool_is_dialing(const struct pool_waiter *waiter);
 
-/* Retires the tunnels of an identity that is no longer ours. */
-void pool_retire_identity(struct pool *pool, struct str id);
+/* Retires the tunnels of an identity that is no longer ours, by tls_identity_key(). */
+void pool_retire_identity(struct pool *pool, struct str key_of_identity);
 size_t pool_tunnels(const struct pool *pool);
 
 #endif

@@ -125,11 +125,7 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
     arrival_free(flow->arrival, 0);
     flow->arrival = NULL;
     flow_move(flow, FLOW_PUMPING);
-    const struct pump_options pump = {
-        .idle_ns = options->idle_ns,
-        .half_close_ns = options->half_close_ns,
-        .splice_after_bytes = options->splice_after_bytes,
-    };
+    const struct pump_options pump = {options->idle_ns, options->half_close_ns};
     pump_start(&flow->pump, flow->walk->tools.loop, client, upstream->stream, &pump, on_pumped,
                flow);
 }
@@ -167,7 +163,7 @@ static int go_through_tunnel(struct flow *flow, const struct plan *plan,
     struct connect_request request = {
         .through_tunnel = true,
         .addr = plan->addr,
-        .identity = source->id,
+        .identity = source->workload ? source->workload->svid_key : source->id,
         .expected = expected,
         .n_expected = 1 + n_sans,
         .baggage = hbone_baggage(&scratch, source->workload),

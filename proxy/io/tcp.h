@@ -40,6 +40,11 @@ struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
                                 const struct tcp_options *options,
                                 void (*on_done)(void *owner, int err, struct stream *stream),
                                 void *owner);
+/* The same to a Unix socket by its path; such a stream has no addresses ("none"), and all else is
+ * as for TCP. A path that does not fit or where nobody listens is reported through on_done. */
+struct tcp_connect *unix_connect(struct loop *loop, struct str path,
+                                 void (*on_done)(void *owner, int err, struct stream *stream),
+                                 void *owner);
 /* Stops it; on_done is not called. */
 void tcp_connect_cancel(struct tcp_connect *connect);
 

@@ -6,8 +6,13 @@
  * on_done from the timer. All of them end in finish().
  *
  * Cancelled: finish() without on_done.
+ *
+ * A Unix socket connects or is refused at once, so both ends come from a task.
  */
 #include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "proxy/base/clock.h"
@@ -23,7 +28,7 @@ struct tcp_connect {
     struct tcp *tcp; /* NULL once it was given away */
     struct addr remote;
     struct timer timeout;
-    struct task failing;
+    struct task failing; /* or, of a Unix socket, succeeding */
     int err;
     void (*on_done)(void *owner, int err, struct stream *stream);
     void *owner;
@@ -63,6 +68,11 @@ static void run_failing(struct task *task)
 {
     struct tcp_connect *connect = container_of(task, struct tcp_connect, failing);
     fail(connect, connect->err);
+}
+
+static void run_connected(struct task *task)
+{
+    succeed(container_of(task, struct tcp_connect, failing));
 }
 
 static void on_connected(uv_connect_t *req, int status)
@@ -121,6 +131,19 @@ static int start(struct tcp_connect *connect, const struct tcp_options *options)
     return uv_tcp_connect(&tcp->req.connect, &tcp->uv, (const struct sockaddr *)&sa, on_connected);
 }
 
+static struct tcp_connect *connect_new(struct loop *loop,
+                                       void (*on_done)(void *owner, int err, struct stream *stream),
+                                       void *owner)
+{
+    struct tcp_connect *connect = mem_new(struct tcp_connect);
+    connect->loop = loop;
+    connect->tcp = tcp_new(loop);
+    connect->failing.run = run_failing;
+    connect->on_done = on_done;
+    connect->owner = owner;
+    return connect;
+}
+
 struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
                                 const struct tcp_options *options,
                                 void (*on_done)(void *owner, int err, struct stream *stream),
@@ -129,13 +152,8 @@ struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
     static const struct tcp_options none;
     if (!options)
         options = &none;
-    struct tcp_connect *connect = mem_new(struct tcp_connect);
-    connect->loop = loop;
-    connect->tcp = tcp_new(loop);
+    struct tcp_connect *connect = connect_new(loop, on_done, owner);
     connect->remote = *remote;
-    connect->failing.run = run_failing;
-    connect->on_done = on_done;
-    connect->owner = owner;
 
     int err = start(connect, options);
     if (err < 0) {
@@ -145,6 +163,40 @@ struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
         uint64_t timeout_ns = options->timeout_ns ? options->timeout_ns : DEFAULT_TIMEOUT_NS;
         timer_start(loop, &connect->timeout, timeout_ns, on_timeout);
     }
+    return connect;
+}
+
+/* A connected socket, or a negative errno. */
+static int open_unix(struct str path)
+{
+    static const struct socket_options plain;
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    if (path.len == 0 || path.len >= sizeof(sa.sun_path))
+        return -EINVAL;
+    memcpy(sa.sun_path, path.ptr, path.len);
+    int fd = socket_open(AF_UNIX, SOCK_STREAM, &plain);
+    if (fd < 0)
+        return fd;
+    if (connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0)
+        return fd;
+    int err = -errno;
+    close(fd);
+    return err;
+}
+
+struct tcp_connect *unix_connect(struct loop *loop, struct str path,
+                                 void (*on_done)(void *owner, int err, struct stream *stream),
+                                 void *owner)
+{
+    struct tcp_connect *connect = connect_new(loop, on_done, owner);
+    int fd = open_unix(path);
+    int err = fd < 0 ? fd : tcp_attach(connect->tcp, fd);
+    if (err == 0)
+        connect->failing.run = run_connected;
+    else if (fd >= 0)
+        close(fd);
+    connect->err = err < 0 ? err_from_errno(-err) : 0;
+    loop_defer(loop, &connect->failing);
     return connect;
 }
 

@@ -6,15 +6,23 @@
  */
 #include "proxy/run/identities.h"
 
+#include "certs/anchors.h"
+#include "certs/bundle_files.h"
 #include "certs/store.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
-#include "xds/ca_client.h"
+#include "proxy/run/identity_sources.h"
 
 #define SETTLE_NS     (UINT64_C(10) * NS_PER_MS)
 #define ROOT_FILE_MAX ((size_t)1 << 20)
+
+/* Who speaks for a trust domain's roots. */
+#define SAYS_BOOTSTRAP "control.trustBundle"
+#define SAYS_CONTROL   "control"
+#define SAYS_SPIFFE    "workload API"
+#define SAYS_FILES     "files"
 
 struct identities {
     struct loop *loop;
@@ -23,12 +31,14 @@ struct identities {
     void *owner;
     struct arena arena;
     struct str node_id, state_dir, trust_domain;
-    struct trust *trust;
-    struct ca_client *ca;
-    struct rotation *rotation;
-    struct map contexts; /* SPIFFE ID -> struct context */
-    struct map wanted;   /* SPIFFE ID -> struct wish */
-    bool is_connected;   /* to the control process */
+    const struct proxy_config *config;
+    struct anchors *anchors;
+    struct bundle_files *bundle_files;
+    struct identity_sources sources;
+    struct rotation *rotations[IDENTITIES_ROTATIONS]; /* the node's own, its pods' */
+    struct map contexts;                              /* svid_key_for() -> struct context */
+    struct map wanted;                                /* the same -> struct wish */
+    bool is_connected;                                /* to the control process */
     uint64_t generation;
     struct timer settle;
 };
@@ -67,7 +77,8 @@ static void free_str(struct str text)
 static void on_settled(struct timer *timer)
 {
     struct identities *identities = container_of(timer, struct identities, settle);
-    struct tls_set *set = tls_set_new(++identities->generation, identities->trust);
+    struct tls_set *set =
+        tls_set_new(++identities->generation, anchors_current(identities->anchors));
     size_t idx = 0;
     struct str id;
     void *value;
@@ -102,6 +113,18 @@ static void put_context(struct identities *identities, struct str id, struct tls
     (void)map_put(&identities->contexts, context->id, context);
 }
 
+static struct rotation *rotation_of(const struct identities *identities, struct str key)
+{
+    return identities->rotations[str_eq(key, identities->node_id) ? 0 : 1];
+}
+
+/* What others keep for us is theirs to keep; a pod's key from the Broker API may not outlive it. */
+static bool is_kept_on_disk(const struct identities *identities, struct str key)
+{
+    const struct identity_config *config = &identities->config->identity;
+    return (str_eq(key, identities->node_id) ? config->node : config->pods) == IDENTITY_CONTROL;
+}
+
 static void on_svid(void *owner, struct str id, struct svid *svid)
 {
     struct identities *identities = owner;
@@ -109,25 +132,32 @@ static void on_svid(void *owner, struct str id, struct svid *svid)
     if (!svid) {
         drop_context(identities, id);
         store_remove_svid(identities->state_dir, id);
-    } else if (tls_identity_new(svid, &tls) < 0) {
+    } else if (tls_identity_new_for(svid, id, &tls) < 0) {
         log_error("a certificate cannot be used", log_str("identity", id));
         return;
     } else {
         put_context(identities, id, tls);
         meter_add(identities->meter, METRIC_CERTIFICATES_RENEWED, 1);
-        if (store_put_svid(identities->state_dir, svid) < 0)
+        if (is_kept_on_disk(identities, id) && store_put_svid(identities->state_dir, svid) < 0)
             log_error("a certificate could not be kept on disk", log_str("identity", id));
     }
     set_changed(identities);
-    if (svid && str_eq(id, identities->node_id))
+    if (svid && str_eq(id, identities->node_id)) {
+        if (identities->sources.broker_api)
+            broker_api_identity_changed(identities->sources.broker_api);
         identities->events->on_node_identity(identities->owner);
+    }
 }
 
 /* ---- what is needed ---- */
 
 static void offer(void *owner, struct svid *svid)
 {
-    rotation_offer(((struct identities *)owner)->rotation, svid);
+    struct identities *identities = owner;
+    if (is_kept_on_disk(identities, svid->id.text))
+        rotation_offer(rotation_of(identities, svid->id.text), svid);
+    else
+        svid_unref(svid);
 }
 
 static bool wish_for(struct identities *identities, struct str id, uint64_t sweep)
@@ -141,14 +171,14 @@ static bool wish_for(struct identities *identities, struct str id, uint64_t swee
     wish->id = copy_str(id);
     wish->seen = sweep;
     (void)map_put(&identities->wanted, wish->id, wish);
-    rotation_want(identities->rotation, wish->id);
+    rotation_want(identities->rotations[1], wish->id);
     return true;
 }
 
 static void drop_wish(struct identities *identities, struct wish *wish)
 {
     (void)map_remove(&identities->wanted, wish->id);
-    rotation_unwant(identities->rotation, wish->id);
+    rotation_unwant(identities->rotations[1], wish->id);
     free_str(wish->id);
     mem_free(wish);
 }
@@ -172,57 +202,114 @@ void identities_follow(struct identities *identities, const struct snapshot *sna
     bool has_new = false;
     for (size_t i = 0; i < snapshot->n_local; i++) {
         const struct workload *workload = snapshot->local[i];
-        if (!str_is_empty(workload->identity))
-            has_new |= wish_for(identities, workload->identity, snapshot->generation);
+        if (!str_is_empty(workload->svid_key))
+            has_new |= wish_for(identities, workload->svid_key, snapshot->generation);
     }
     drop_stale_wishes(identities, snapshot->generation);
     if (has_new)
         store_load_svids(identities->state_dir, offer, identities);
 }
 
-bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem)
+/* ---- trust ---- */
+
+/* False and a log line when they are no roots; what the source said before stays. */
+static bool say(struct identities *identities, const char *source, struct str trust_domain,
+                struct str pem)
 {
-    const struct bundle *held = trust_find(identities->trust, trust_domain);
-    if (held ? str_eq(held->pem, pem) : str_is_empty(pem))
-        return true;
+    const struct trust *before = anchors_current(identities->anchors);
     struct text why = {0};
-    struct trust *next;
-    const int err = trust_with(identities->trust, trust_domain, pem, &next, &why);
-    if (err < 0) {
+    const int err = anchors_set(identities->anchors, source, trust_domain, pem, &why);
+    if (err < 0)
         log_error("a trust bundle was refused", log_str("trust_domain", trust_domain),
-                  log_str("error", text_str(&why)));
-    } else {
-        trust_unref(identities->trust);
-        identities->trust = next;
+                  log_cstr("source", source), log_str("error", text_str(&why)));
+    if (anchors_current(identities->anchors) != before)
         set_changed(identities);
-    }
     text_fini(&why);
     return err == 0;
 }
 
-static bool is_among(struct str wanted, const struct str *list, size_t n)
+static void keep(struct identities *identities, const char *source, const struct str *trust_domains,
+                 size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (str_eq(list[i], wanted))
-            return true;
-    }
-    return false;
+    const struct trust *before = anchors_current(identities->anchors);
+    anchors_keep(identities->anchors, source, trust_domains, n);
+    if (anchors_current(identities->anchors) == before)
+        return;
+    log_info("trust bundles were removed", log_cstr("source", source));
+    set_changed(identities);
+}
+
+/* The roots of the first connection have served once control itself says which they are. */
+bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem)
+{
+    const bool is_own = str_eq(trust_domain, identities->trust_domain);
+    if (is_own && str_is_empty(pem))
+        return true; /* our own roots are never taken back */
+    if (!say(identities, SAYS_CONTROL, trust_domain, pem))
+        return false;
+    return !is_own || say(identities, SAYS_BOOTSTRAP, trust_domain, (struct str){0});
 }
 
 void identities_keep_bundles(struct identities *identities, const struct str *trust_domains,
                              size_t n)
 {
-    size_t idx = 0;
-    struct str domain;
-    void *value;
-    while (map_next(&identities->trust->bundles, &idx, &domain, &value)) {
-        if (str_eq(domain, identities->trust_domain) || is_among(domain, trust_domains, n))
-            continue;
-        log_info("a trust bundle was removed", log_str("trust_domain", domain));
-        if (!identities_set_bundle(identities, domain, (struct str){0}))
-            return;
-        idx = 0; /* another generation of the map */
+    struct str *kept = mem_new_array(struct str, n + 1);
+    for (size_t i = 0; i < n; i++)
+        kept[i] = trust_domains[i];
+    kept[n] = identities->trust_domain;
+    keep(identities, SAYS_CONTROL, kept, n + 1);
+    mem_free(kept);
+}
+
+/* CRLs come for all domains together: each counts where its issuer's roots are. */
+static void say_crls(struct identities *identities, const struct svid_update *update)
+{
+    struct text crls = {0};
+    for (size_t i = 0; i < update->n_crls; i++)
+        text_add(&crls, update->crls[i]);
+    for (size_t i = 0; i < update->n_bundles; i++) {
+        const struct trust *before = anchors_current(identities->anchors);
+        struct str trust_domain = update->bundles[i].trust_domain;
+        struct text why = {0};
+        if (anchors_set_crls(identities->anchors, SAYS_SPIFFE, trust_domain, text_str(&crls),
+                             &why) < 0)
+            log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
+                      log_cstr("source", SAYS_SPIFFE), log_str("error", text_str(&why)));
+        if (anchors_current(identities->anchors) != before)
+            set_changed(identities);
+        text_fini(&why);
     }
+    text_fini(&crls);
+}
+
+static void on_spiffe_trust(void *owner, const struct svid_update *update)
+{
+    struct identities *identities = owner;
+    const size_t n = update ? update->n_bundles : 0;
+    struct str *domains = mem_new_array(struct str, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        domains[i] = update->bundles[i].trust_domain;
+        (void)say(identities, SAYS_SPIFFE, domains[i], update->bundles[i].pem);
+    }
+    keep(identities, SAYS_SPIFFE, domains, n);
+    if (update)
+        say_crls(identities, update);
+    mem_free(domains);
+}
+
+static void on_bundle_file(void *owner, struct str trust_domain, struct str pem)
+{
+    (void)say(owner, SAYS_FILES, trust_domain, pem);
+}
+
+static int open_bundle_files(struct identities *identities, struct text *why)
+{
+    const struct proxy_config *config = identities->config;
+    identities->bundle_files = bundle_files_new(identities->loop, on_bundle_file, identities);
+    for (size_t i = 0; i < config->n_trust_bundles; i++)
+        bundle_files_add(identities->bundle_files, config->trust_bundles[i].trust_domain,
+                         config->trust_bundles[i].file);
+    return bundle_files_read(identities->bundle_files, why);
 }
 
 /* ---- life ---- */
@@ -231,17 +318,15 @@ static int load_roots(struct identities *identities, const struct proxy_config *
                       struct text *why)
 {
     struct text pem = {0}, reason = {0};
-    struct trust *next = NULL;
     int err = file_read_all(config->control_trust_bundle, ROOT_FILE_MAX, &pem);
     if (err == 0)
-        err = trust_with(identities->trust, config->trust_domain, text_str(&pem), &next, &reason);
-    if (err < 0) {
-        text_addf(why, "control.trustBundle: %.*s: %s", STR_ARG(config->control_trust_bundle),
+        err = bundle_check(text_str(&pem), &reason);
+    if (err == 0)
+        err = anchors_set(identities->anchors, SAYS_BOOTSTRAP, config->trust_domain, text_str(&pem),
+                          &reason);
+    if (err < 0)
+        text_addf(why, SAYS_BOOTSTRAP ": %.*s: %s", STR_ARG(config->control_trust_bundle),
                   reason.len > 0 ? reason.ptr : file_why(err));
-    } else {
-        trust_unref(identities->trust);
-        identities->trust = next;
-    }
     text_fini(&pem);
     text_fini(&reason);
     return err;
@@ -251,7 +336,7 @@ static int load_roots(struct identities *identities, const struct proxy_config *
 static void on_failed(void *owner, struct str id, struct str why)
 {
     struct identities *identities = owner;
-    if (!identities->is_connected)
+    if (!identities->is_connected && is_kept_on_disk(identities, id))
         return;
     meter_add(identities->meter, METRIC_CERTIFICATES_FAILED, 1);
     log_warn("a certificate could not be obtained", log_str("identity", id), log_str("error", why));
@@ -261,6 +346,27 @@ static const struct rotation_events rotation_events = {
     .on_svid = on_svid,
     .on_failed = on_failed,
 };
+
+static struct tls_identity *node_identity(void *owner)
+{
+    return identities_node(owner);
+}
+
+static void open_rotations(struct identities *identities)
+{
+    const struct identity_sources_options options = {
+        .config = identities->config,
+        .trust = anchors_trust(identities->anchors),
+        .on_trust = on_spiffe_trust,
+        .node_identity = node_identity,
+        .owner = identities,
+    };
+    identity_sources_open(&identities->sources, identities->loop, &options);
+    identities->rotations[0] =
+        rotation_new(identities->loop, identities->sources.node, &rotation_events, identities);
+    identities->rotations[1] =
+        rotation_new(identities->loop, identities->sources.pods, &rotation_events, identities);
+}
 
 int identities_open(struct loop *loop, const struct proxy_config *config, struct meter *meter,
                     const struct identities_events *events, void *owner,
@@ -274,16 +380,17 @@ int identities_open(struct loop *loop, const struct proxy_config *config, struct
     identities->state_dir = config->state_dir;
     identities->trust_domain = config->trust_domain;
     identities->node_id = spiffe_for_node(&identities->arena, config->trust_domain, config->node);
-    identities->trust = trust_new();
-    identities->ca = ca_client_new(loop, config->cluster, config->control_token_file);
-    identities->rotation =
-        rotation_new(loop, ca_client_source(identities->ca), &rotation_events, identities);
-    const int err = load_roots(identities, config, why);
+    identities->config = config;
+    identities->anchors = anchors_new();
+    open_rotations(identities);
+    int err = load_roots(identities, config, why);
+    if (err == 0)
+        err = open_bundle_files(identities, why);
     if (err < 0) {
         identities_close(identities);
         return err;
     }
-    rotation_want(identities->rotation, identities->node_id);
+    rotation_want(identities->rotations[0], identities->node_id);
     store_load_svids(identities->state_dir, offer, identities);
     set_changed(identities);
     *out_identities = identities;
@@ -296,8 +403,10 @@ void identities_close(struct identities *identities)
     struct str id;
     void *value;
     timer_stop(&identities->settle);
-    rotation_free(identities->rotation);
-    ca_client_free(identities->ca);
+    for (size_t i = 0; i < IDENTITIES_ROTATIONS; i++)
+        rotation_free(identities->rotations[i]);
+    identity_sources_close(&identities->sources);
+    bundle_files_free(identities->bundle_files);
     while (map_next(&identities->contexts, &idx, &id, &value)) {
         drop_context(identities, id);
         idx = 0;
@@ -312,17 +421,17 @@ void identities_close(struct identities *identities)
     }
     map_fini(&identities->contexts);
     map_fini(&identities->wanted);
-    trust_unref(identities->trust);
+    anchors_free(identities->anchors);
     arena_fini(&identities->arena);
     mem_free(identities);
 }
 
 void identities_set_h2(struct identities *identities, struct h2 *h2, bool is_anonymous)
 {
-    ca_client_set_h2(identities->ca, h2, is_anonymous);
+    identity_sources_set_h2(&identities->sources, h2, is_anonymous);
     identities->is_connected = h2 != NULL;
-    if (h2)
-        rotation_retry_now(identities->rotation);
+    for (size_t i = 0; h2 && i < IDENTITIES_ROTATIONS; i++)
+        rotation_retry_now(identities->rotations[i]);
 }
 
 struct tls_identity *identities_node(const struct identities *identities)
@@ -333,10 +442,10 @@ struct tls_identity *identities_node(const struct identities *identities)
 
 const struct trust *const *identities_trust(const struct identities *identities)
 {
-    return (const struct trust *const *)&identities->trust;
+    return anchors_trust(identities->anchors);
 }
 
-const struct rotation *identities_rotation(const struct identities *identities)
+const struct rotation *const *identities_rotations(const struct identities *identities)
 {
-    return identities->rotation;
+    return (const struct rotation *const *)identities->rotations;
 }

@@ -1,12 +1,16 @@
 /*
  * identities.h - the certificates of one node: its own, and one for every identity of its pods.
  *
- * Binds the CA client, the rotation, the disk and the TLS contexts together. What comes out is a
+ * Binds the sources that the configuration names, the rotations, the disk and the TLS contexts
+ * together. What comes out is a
  * tls_set, made anew when an identity or the trust changed, for the owner to publish.
  *
- * The node's own identity comes first, with the bootstrap token; then the pods', over mutual TLS as
- * the node. Everything issued is kept under the state folder, so that a restart without a control
- * plane has it.
+ * The node's own identity comes first (from control: with the bootstrap token); then the pods',
+ * under it. What control issued is kept under the state folder, so that a restart without a control
+ * plane has it; what other sources gave is theirs to keep.
+ *
+ * Trust is what the control stream, the Workload API and bundle files say, each for itself
+ * (certs/anchors.h).
  *
  * Owner: the proxy process. Thread: the control thread's.
  */
@@ -21,6 +25,8 @@
 
 struct h2;
 struct identities;
+
+#define IDENTITIES_ROTATIONS 2
 
 struct identities_events {
     void (*on_set)(void *owner, struct tls_set *set); /* a new generation; the owner's to free */
@@ -50,6 +56,7 @@ bool identities_set_bundle(struct identities *identities, struct str trust_domai
 void identities_keep_bundles(struct identities *identities, const struct str *trust_domains,
                              size_t n);
 
-const struct rotation *identities_rotation(const struct identities *identities);
+/* IDENTITIES_ROTATIONS of them: the node's own, its pods'. */
+const struct rotation *const *identities_rotations(const struct identities *identities);
 
 #endif

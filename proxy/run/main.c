@@ -2,6 +2,7 @@
  * main.c - the one binary: `isthmus proxy|control|check|ctl`.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/check.h"
@@ -64,6 +65,9 @@ static int run_proxy(int argc, char **argv)
     if (!path)
         return EXIT_USAGE;
     bootstrap_read_proxy(path, &config, &diag);
+    if (diag_is_clean(&diag))
+        bootstrap_use_environment(&config, getenv("SPIFFE_ENDPOINT_SOCKET"),
+                                  getenv("SPIFFE_BROKER_SOCKET"), &diag);
     if (!report(&diag))
         return 1;
     log_set_level(config.log_level);

@@ -62,6 +62,7 @@ static struct snapshot *build_snapshot(struct node *node)
         .network = config->network,
         .trust_domain = config->trust_domain,
         .cluster_domain = config->cluster_domain,
+        .svid_per_workload = config->identity.pods == IDENTITY_SPIFFE,
     };
     struct snapshot *snapshot =
         snapshot_build(resources, n, &vantage, ++node->generation, delta_client_is_synced(state));

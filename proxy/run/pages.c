@@ -140,11 +140,13 @@ static void add_control(const struct node *node, struct text *out)
 static void add_certificates(const struct node *node, struct text *out)
 {
     struct rotation_status status;
-    size_t idx = 0, held = 0, wanted = 0;
-    while (rotation_next(identities_rotation(node->identities), &idx, &status)) {
-        wanted++;
-        held += status.not_after_ns != 0;
-    }
+    size_t held = 0, wanted = 0;
+    for (size_t i = 0; i < IDENTITIES_ROTATIONS; i++)
+        for (size_t idx = 0;
+             rotation_next(identities_rotations(node->identities)[i], &idx, &status);) {
+            wanted++;
+            held += status.not_after_ns != 0;
+        }
     text_addf(out, "\"certificates\":{\"held\":%zu,\"wanted\":%zu},", held, wanted);
 }
 
@@ -216,8 +218,8 @@ static void answer_certificates(void *owner, struct h1_exchange *exchange,
     const struct node *node = owner;
     struct text page = {0};
     (void)request;
-    view_certificates(identities_rotation(node->identities), *identities_trust(node->identities),
-                      &page);
+    view_certificates(identities_rotations(node->identities), IDENTITIES_ROTATIONS,
+                      *identities_trust(node->identities), &page);
     admin_answer_json(exchange, text_str(&page));
     text_fini(&page);
 }

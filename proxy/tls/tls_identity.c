@@ -12,7 +12,7 @@
 struct tls_identity {
     SSL_CTX *ctx;
     struct arena arena;
-    struct str id;
+    struct str id, key;
     int64_t not_after_ns;
 };
 
@@ -80,6 +80,12 @@ static bool use_svid(SSL_CTX *ctx, const struct svid *svid)
 
 int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity)
 {
+    return tls_identity_new_for(svid, svid->id.text, out_identity);
+}
+
+int tls_identity_new_for(const struct svid *svid, struct str key,
+                         struct tls_identity **out_identity)
+{
     struct tls_identity *identity = tls_identity_anonymous();
 
     ERR_clear_error();
@@ -89,6 +95,7 @@ int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity
         return -ERR_TLS;
     }
     identity->id = arena_str(&identity->arena, svid->id.text);
+    identity->key = arena_str(&identity->arena, key);
     identity->not_after_ns = svid->not_after_ns;
     *out_identity = identity;
     return 0;
@@ -109,6 +116,11 @@ void tls_identity_unref(struct tls_identity *identity)
 struct str tls_identity_id(const struct tls_identity *identity)
 {
     return identity->id;
+}
+
+struct str tls_identity_key(const struct tls_identity *identity)
+{
+    return identity->key;
 }
 
 int64_t tls_identity_not_after_ns(const struct tls_identity *identity)
@@ -132,7 +144,7 @@ struct tls_set *tls_set_new(uint64_t generation, struct trust *trust)
 
 void tls_set_add(struct tls_set *set, struct tls_identity *identity)
 {
-    struct str key = arena_str(&set->arena, identity->id);
+    struct str key = arena_str(&set->arena, identity->key);
     struct tls_identity *before = map_put(&set->identities, key, tls_identity_ref(identity));
 
     tls_identity_unref(before);

@@ -22,6 +22,9 @@ struct tls_identity; /* counted by OpenSSL; lives while any set or handshake hol
 
 /* From an SVID: 0, or -ERR_TLS when OpenSSL refuses the pair. */
 MUST_USE int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity);
+/* The same filed under another key than the SPIFFE ID (svid_key_for()). */
+MUST_USE int tls_identity_new_for(const struct svid *svid, struct str key,
+                                  struct tls_identity **out_identity);
 /* An identity without a certificate: for a client that has none yet (the first certificate). Never
  * NULL. */
 struct tls_identity *tls_identity_anonymous(void);
@@ -29,12 +32,14 @@ struct tls_identity *tls_identity_ref(struct tls_identity *identity); /* Thread:
 void tls_identity_unref(struct tls_identity *identity);               /* Thread: any */
 /* The SPIFFE ID, "" when anonymous; and the certificate's end. */
 struct str tls_identity_id(const struct tls_identity *identity);
+/* What it is filed under: the SPIFFE ID, or a key that has the workload's uid, too. */
+struct str tls_identity_key(const struct tls_identity *identity);
 int64_t tls_identity_not_after_ns(const struct tls_identity *identity);
 
 struct tls_set {
     struct arena arena;
     uint64_t generation;
-    struct map identities; /* SPIFFE ID -> struct tls_identity, one reference each */
+    struct map identities; /* key -> struct tls_identity, one reference each */
     struct trust *trust;   /* one reference */
 };
 
@@ -42,7 +47,7 @@ struct tls_set {
 struct tls_set *tls_set_new(uint64_t generation, struct trust *trust);
 /* Adds an identity (makes its own reference). */
 void tls_set_add(struct tls_set *set, struct tls_identity *identity);
-/* The identity with that SPIFFE ID, or NULL. Borrowed. Thread: any. */
+/* The identity with that key, or NULL. Borrowed. Thread: any. */
 struct tls_identity *tls_set_find(const struct tls_set *set, struct str id);
 void tls_set_free(struct tls_set *set);
 

@@ -354,6 +354,11 @@ void tls_stream_start(struct tls_stream *s)
     stream_set_owner(s->lower, &lower_events, s);
 }
 
+bool tls_is_stream(const struct stream *stream)
+{
+    return stream && stream->ops == &tls_ops;
+}
+
 const struct tls_peer *tls_peer(const struct stream *stream)
 {
     return &peek_stream(stream)->peer;

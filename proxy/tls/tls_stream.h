@@ -57,6 +57,8 @@ tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options 
               void *owner);
 void tls_handshake_cancel(struct tls_handshake *handshake);
 
+/* False for a stream of another kind, or NULL. */
+bool tls_is_stream(const struct stream *stream);
 const struct tls_peer *tls_peer(const struct stream *stream);
 /* The stream below, borrowed: for tcp_local() and tcp_remote(). */
 const struct stream *tls_lower(const struct stream *stream);

@@ -103,7 +103,7 @@ static struct bench *bench_new(bool has_fake_clock)
     struct rotation_clock clock = {wall, mono, &bench};
 
     bench = (struct bench){
-        .source = {on_request, on_cancel, NULL},
+        .source = {.name = "test", .request = on_request, .cancel_all = on_cancel},
         .wall_ns = clock_wall_ns() / SECOND_NS * SECOND_NS,
         .mono_ns = 1000 * NS_PER_SEC,
     };
@@ -585,5 +585,113 @@ Test(rotation, its_own_timer_makes_the_next_attempt)
     refuse(bench, 0);
     cr_assert_eq(bench->n_asked, 1);
     cr_assert(run_until_count(bench->loop, &bench->n_asked, 2, 5000));
+    bench_free(bench);
+}
+
+/* ---- a source that gives by itself ---- */
+
+static unsigned n_followed, n_forgotten;
+
+static void on_follow(struct cert_source *source, struct str key)
+{
+    (void)source;
+    cr_assert(str_eq(key, STR(ID_A)));
+    n_followed++;
+}
+
+static void on_forget(struct cert_source *source, struct str key)
+{
+    (void)source;
+    cr_assert(str_eq(key, STR(ID_A)));
+    n_forgotten++;
+}
+
+static struct bench *giving_bench(void)
+{
+    struct bench *bench = bench_new(true);
+
+    n_followed = n_forgotten = 0;
+    bench->source.request = NULL;
+    bench->source.follow = on_follow;
+    bench->source.forget = on_forget;
+    rotation_want(bench->rotation, STR(ID_A));
+    cr_assert_eq(n_followed, 0, "not out of the call");
+    settle(bench);
+    cr_assert_eq(n_followed, 1);
+    return bench;
+}
+
+static void give(struct bench *bench, int64_t from_s, int64_t until_s)
+{
+    rotation_give(bench->rotation, STR(ID_A), offer_of(bench, ID_A, from_s, until_s));
+    settle(bench);
+}
+
+Test(rotation, holds_what_a_source_gives_by_itself_and_forgets_with_the_last_want)
+{
+    struct bench *bench = giving_bench();
+
+    cr_assert_str_eq(status_of(bench, ID_A).state, "followed");
+    give(bench, -1, LIFE_S);
+    cr_assert_eq(bench->n_events, 1);
+    cr_assert_str_eq(status_of(bench, ID_A).state, "held");
+    cr_assert_str_eq(status_of(bench, ID_A).source, "test");
+    pass(bench, LIFE_S * 0.8);
+    cr_assert_eq(bench->n_asked, 0, "nobody asks a source that gives by itself");
+
+    rotation_unwant(bench->rotation, STR(ID_A));
+    settle(bench);
+    cr_assert_eq(n_forgotten, 1);
+    cr_assert_not(bench->events[bench->n_events - 1].has_svid);
+    cr_assert_str_eq(status_of(bench, ID_A).state, "none");
+    bench_free(bench);
+}
+
+Test(rotation, takes_a_given_svid_though_it_is_older_but_not_twice)
+{
+    struct bench *bench = giving_bench();
+    struct svid *older = offer_of(bench, ID_A, -100, LIFE_S);
+
+    give(bench, -1, LIFE_S);
+    rotation_give(bench->rotation, STR(ID_A), svid_ref(older));
+    settle(bench);
+    cr_assert_eq(rotation_find(bench->rotation, STR(ID_A)), older);
+    cr_assert_eq(bench->n_events, 2);
+    rotation_give(bench->rotation, STR(ID_A), older);
+    settle(bench);
+    cr_assert_eq(bench->n_events, 2, "the same certificate is no news");
+    bench_free(bench);
+}
+
+Test(rotation, keeps_what_was_given_while_the_source_is_away_until_it_expires)
+{
+    struct bench *bench = giving_bench();
+
+    give(bench, -1, LIFE_S);
+    rotation_fail(bench->rotation, STR(ID_A), STR("the agent is away"), false);
+    rotation_fail(bench->rotation, STR(ID_A), STR("the agent is away"), false);
+    settle(bench);
+    cr_assert_eq(bench->n_failed, 1, "the same trouble is told once");
+    cr_assert(str_eq(status_of(bench, ID_A).last_error, STR("the agent is away")));
+    pass(bench, LIFE_S - 10);
+    cr_assert_not_null(rotation_find(bench->rotation, STR(ID_A)));
+    pass(bench, 11);
+    cr_assert_null(rotation_find(bench->rotation, STR(ID_A)));
+    cr_assert_not(bench->events[bench->n_events - 1].has_svid);
+    bench_free(bench);
+}
+
+Test(rotation, drops_what_is_withdrawn_at_once)
+{
+    struct bench *bench = giving_bench();
+
+    give(bench, -1, LIFE_S);
+    rotation_fail(bench->rotation, STR(ID_A), STR("withdrawn"), true);
+    cr_assert_null(rotation_find(bench->rotation, STR(ID_A)));
+    settle(bench);
+    cr_assert_eq(bench->n_events, 2);
+    cr_assert_not(bench->events[1].has_svid);
+    give(bench, -1, LIFE_S);
+    cr_assert_not_null(rotation_find(bench->rotation, STR(ID_A)), "and takes the next one");
     bench_free(bench);
 }

@@ -67,7 +67,6 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(example.attempt_ns, plain.attempt_ns);
     cr_expect_eq(example.idle_ns, plain.idle_ns);
     cr_expect_eq(example.half_close_ns, plain.half_close_ns);
-    cr_expect_eq(example.splice_after_bytes, plain.splice_after_bytes);
     cr_expect_eq(example.drain_ns, plain.drain_ns);
     cr_expect_eq(example.max_connections, plain.max_connections);
     cr_expect_eq(example.max_connect_attempts, plain.max_connect_attempts);
@@ -77,7 +76,6 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(plain.ports.tunnel, 15008);
     cr_expect_eq(plain.attempt_ns, 400 * NS_PER_MS);
     cr_expect_eq(plain.half_close_ns, 300 * NS_PER_SEC);
-    cr_expect_eq(plain.splice_after_bytes, 1048576);
     bootstrap_fini_proxy(&example);
     bootstrap_fini_proxy(&plain);
 }
@@ -282,5 +280,136 @@ Test(bootstrap, reads_on_when_the_diag_had_errors_before)
     (void)read_proxy(PROXY, &config);
     cr_expect_eq(diag.n_errors, 1, "%s", said(&diag));
     expect_str(config.node, "n1");
+    bootstrap_fini_proxy(&config);
+}
+
+/* ---- identity and trustBundles ---- */
+
+#define PROXY_HEAD                                                                                 \
+    "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnode: n\ncluster: c\ntrustDomain: td\n"   \
+    "stateDir: /s\n"
+#define CONTROL_HEAD                                                                               \
+    "apiVersion: isthmus.io/v1alpha1\nkind: ControlConfig\ncluster: c\ntrustDomain: td\n"          \
+    "manifests: /m\nstateDir: /s\ntokensDir: /t\nclusterSetIPs: [10.1.0.0/16]\n"
+#define BUNDLE(rest) CONTROL_HEAD "trustBundles:\n- {trustDomain: p.example, " rest "}\n"
+
+static const struct {
+    const char *text;
+    bool is_control;
+    const char *fault; /* NULL: good */
+} identity_rows[] = {
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r}\n", false,
+     "control.tokenFile: is required"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r}\n"
+                "identity: {node: workloadAPI}\n",
+     false, NULL},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "identity: {workloadAPI: \"tcp://host:1\"}\n",
+     false, "identity.workloadAPI: \"tcp://host:1\" must have an IP address as its host"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "identity: {node: brokerAPI}\n",
+     false, "identity.node: \"brokerAPI\" is not one of control, workloadAPI, files"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "identity: {pods: brokerAPI}\n",
+     false, "identity.brokerID: is required"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "identity: {pods: brokerAPI, brokerID: \"spiffe://td\"}\n",
+     false, "identity.brokerID: \"spiffe://td\" names a trust domain"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "identity: {pods: files}\n",
+     false, "identity.podsDir: is required"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "identity: {node: files, nodeKey: /k}\n",
+     false, "identity.nodeCertificate: is required"},
+    {PROXY_HEAD "control: {address: \"1.2.3.4:5\", trustBundle: /r, tokenFile: /t}\n"
+                "trustBundles: [{trustDomain: p, url: \"https://p/\"}]\n",
+     false, "trustBundles[0].url"},
+    {BUNDLE("file: /f"), true, NULL},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_web"), true, NULL},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_spiffe, file: /f, "
+            "endpointID: \"spiffe://p.example/e\""),
+     true, NULL},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_spiffe, "
+            "endpointID: \"spiffe://other.example/e\""),
+     true, NULL},
+    /* F2: url, profile and trust domain are all configured; F5: and the endpoint's ID and roots. */
+    {BUNDLE("url: \"https://p.example/b\""), true, "trustBundles[0].profile: is required"},
+    {BUNDLE("url: \"https://p.example/b\", profile: http"), true, "is not one of https_web"},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_spiffe"), true,
+     "trustBundles[0].endpointID: is required"},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_spiffe, "
+            "endpointID: \"spiffe://p.example/e\""),
+     true, "trustBundles[0].file: is required"},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_web, "
+            "endpointID: \"spiffe://p.example/e\""),
+     true, "is for profile https_spiffe"},
+    {BUNDLE("profile: https_web, file: /f"), true, "trustBundles[0].url: is required"},
+    {CONTROL_HEAD "trustBundles: [{trustDomain: p, file: /f}, {trustDomain: p, file: /g}]\n", true,
+     "is there twice"},
+    /* F3 */
+    {BUNDLE("url: \"http://p.example/b\", profile: https_web"), true, "must begin with https://"},
+    {BUNDLE("url: \"https://me:pw@p.example/b\", profile: https_web"), true, "user information"},
+    {BUNDLE("url: \"https:///b\", profile: https_web"), true, "has no host"},
+    {BUNDLE("url: \"https://p.example:99999/b\", profile: https_web"), true,
+     "has no host, or a port"},
+    {BUNDLE("url: \"https://p.example/b#f\", profile: https_web"), true, "fragment"},
+    {BUNDLE("url: \"https://p.example/a b\", profile: https_web"), true, "holds a space"},
+};
+
+Test(bootstrap, f2_f3_identity_and_trust_bundles_are_checked_with_their_places)
+{
+    for (size_t i = 0; i < ARRAY_LEN(identity_rows); i++) {
+        struct proxy_config proxy = {0};
+        struct control_config control = {0};
+        char row[20];
+        (void)snprintf(row, sizeof(row), "row %zu", i);
+        const bool is_good = identity_rows[i].is_control
+                                 ? read_control(identity_rows[i].text, &control)
+                                 : read_proxy(identity_rows[i].text, &proxy);
+        cr_expect_eq(is_good, identity_rows[i].fault == NULL, "%s: %s", row, said(&diag));
+        if (identity_rows[i].fault)
+            expect_said(&diag, row, identity_rows[i].fault);
+        bootstrap_fini_proxy(&proxy);
+        bootstrap_fini_control(&control);
+        diag_fini(&diag);
+        diag = (struct diag){0};
+    }
+}
+
+Test(bootstrap, an_endpoint_url_is_taken_apart)
+{
+    struct arena arena = {0};
+    struct trust_bundle_config bundle = {0};
+    cr_assert_null(bundle_endpoint_url(STR("https://p.example/a/b?c=d"), &bundle, &arena));
+    expect_str(bundle.server.host, "p.example");
+    cr_expect_eq(bundle.server.port, 443);
+    expect_str(bundle.path, "/a/b?c=d");
+    cr_assert_null(bundle_endpoint_url(STR("https://[fd00::1]:8443"), &bundle, &arena));
+    expect_str(bundle.server.host, "fd00::1");
+    cr_expect_eq(bundle.server.port, 8443);
+    expect_str(bundle.path, "/");
+    cr_assert_null(bundle_endpoint_url(STR("https://[fd00::1]?x"), &bundle, &arena));
+    cr_expect_eq(bundle.server.port, 443);
+    expect_str(bundle.path, "/?x");
+    arena_fini(&arena);
+}
+
+Test(bootstrap, w2_endpoints_that_the_file_leaves_out_come_from_the_environment)
+{
+    struct proxy_config config = {.identity = {.node = IDENTITY_SPIFFE, .pods = IDENTITY_SPIFFE}};
+    bootstrap_use_environment(&config, "unix:///run/api.sock", "tcp://broker:1", &diag);
+    cr_assert(diag_is_clean(&diag));
+    expect_str(config.identity.workload_api.unix_path, "/run/api.sock");
+    expect_str(config.identity.broker_api.tcp.host, "broker");
+
+    bootstrap_use_environment(&config, "unix:///other", "tcp://other:2", &diag);
+    cr_assert(diag_is_clean(&diag));
+    expect_str(config.identity.workload_api.unix_path, "/run/api.sock"); /* the file wins */
+
+    config.identity.workload_api = (struct spiffe_endpoint){0};
+    bootstrap_use_environment(&config, NULL, NULL, &diag);
+    cr_assert_eq(diag.n_errors, 1);
+    bootstrap_use_environment(&config, "tcp://name:1", NULL, &diag);
+    cr_assert_eq(diag.n_errors, 2);
     bootstrap_fini_proxy(&config);
 }

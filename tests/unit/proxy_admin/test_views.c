@@ -254,7 +254,7 @@ Test(views, certificates_show_what_is_held_what_is_awaited_and_whom_we_trust)
     rotation_offer(rotation, svid_ref(svid));
     run_turns(loop, 3);
 
-    view_certificates(rotation, trust, &page);
+    view_certificates((const struct rotation *const[]){rotation}, 1, trust, &page);
     json_t *json = parse(&page);
     const json_t *list = json_object_get(json, "certificates");
     cr_assert_eq(json_array_size(list), 2);

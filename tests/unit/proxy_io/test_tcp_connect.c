@@ -1,7 +1,9 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "peers.h"
@@ -9,6 +11,7 @@
 #include "proxy/io/tcp.h"
 #include "proxy/io/tcp_uv.h"
 #include "tests/kit/loop_kit.h"
+#include "tests/kit/temp_dir.h"
 
 TestSuite(tcp_connect, .timeout = 20);
 
@@ -210,5 +213,64 @@ Test(tcp_connect, a_socket_that_would_connect_to_itself_counts_as_refused)
     close(fd);
     const struct tcp_options options = {.source = self};
     cr_expect_eq(dial_and_wait(&self, &options), -ERR_REFUSED);
+    loop_finish(loop);
+}
+
+/* ---- Unix sockets ---- */
+
+static int listen_on(const char *path)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_lt(strlen(path), sizeof(sa.sun_path));
+    memcpy(sa.sun_path, path, strlen(path));
+    cr_assert_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    cr_assert_eq(listen(fd, 1), 0);
+    return fd;
+}
+
+static int dial_unix_and_wait(const char *path)
+{
+    n_done = 0;
+    unix_connect(loop, str_from(path), on_done, &n_done);
+    cr_assert_eq(n_done, 0, "on_done came out of the call");
+    cr_assert(run_until_count(loop, &n_done, 1, PATIENCE_MS));
+    return done_err;
+}
+
+Test(tcp_connect, reaches_a_unix_socket_by_its_path)
+{
+    struct temp_dir dir = temp_dir_new();
+    char path[100];
+    loop = loop_new();
+    snprintf(path, sizeof(path), "%s/s", dir.path);
+    int fd = listen_on(path);
+    cr_assert_eq(dial_unix_and_wait(path), 0);
+    stream_write_copy(stream, "hello", 5);
+    int peer = accept(fd, NULL, NULL);
+    char bytes[6] = "";
+    cr_expect_eq(recv(peer, bytes, 5, MSG_WAITALL), 5);
+    cr_expect_str_eq(bytes, "hello");
+    stream_close(stream, 0);
+    close(peer);
+    close(fd);
+    temp_dir_remove(&dir);
+    loop_finish(loop);
+}
+
+Test(tcp_connect, a_unix_socket_that_is_not_there_or_on_which_nobody_listens_is_told_from_the_loop)
+{
+    struct temp_dir dir = temp_dir_new();
+    char path[300], too_long[200];
+    loop = loop_new();
+    snprintf(path, sizeof(path), "%s/s", dir.path);
+    cr_expect_eq(dial_unix_and_wait(path), -ERR_NOT_FOUND);
+    close(listen_on(path));
+    cr_expect_eq(dial_unix_and_wait(path), -ERR_REFUSED);
+    memset(too_long, 'a', sizeof(too_long) - 1);
+    too_long[sizeof(too_long) - 1] = '\0';
+    cr_expect_eq(dial_unix_and_wait(too_long), -ERR_INVALID);
+    cr_expect_eq(dial_unix_and_wait(""), -ERR_INVALID);
+    temp_dir_remove(&dir);
     loop_finish(loop);
 }
