@@ -5,7 +5,7 @@ import platform
 import subprocess
 
 UNITS = {"rate": (1, "/s", 0), "bytes_per_s": (1e-9, "GB/s", 2), "p50_us": (1, "us", 1), "p99_us": (1, "us", 1),
-         "cpu_per_gb": (1e3, "ms/GB", 0), "cpu_per_request": (1, "us/req", 2)}
+         "bytes_each": (1 / 1024, "KiB", 2), "proxy_cpu": (100, "% of a core", 2), "cpu_per_gb": (1e3, "ms/GB", 0), "cpu_per_request": (1, "us/req", 2)}
 
 
 def _first_line(argv):

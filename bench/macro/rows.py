@@ -27,6 +27,7 @@ class Row:
     peers: tuple
     goals: tuple
     ztunnel: str = ""   # the name of the like row in ztunnel's benches
+    beside: tuple = ()  # (port, arguments) of a load that runs beside it on the same path
 
     @property
     def load(self):
@@ -54,6 +55,14 @@ ROWS = (
     *(_bulk(way, flows) for flows in (1, 4, 8) for way in ("download", "upload")),
     Row("mesh-pingpong", "64 B there and back, one connection, p50", "mesh", ECHO, ("pingpong", "--size", "64"),
         "p50_us", False, L4_PEERS, (Goal(("haproxy", "haproxy-64k"), 0.85), Goal(("nginx",), 0.95))),
+    Row("mesh-fairness", "800 small requests/s beside four saturating downloads, p99", "mesh", HTTP,
+        ("http", "--connections", "16", "--rate", "800"), "p99_us", False, L4_PEERS,
+        (Goal(("haproxy", "haproxy-64k"), 0.02),), beside=(SOURCE, ("download", "--connections", "4"))),
+    Row("mesh-memory", "5,000 idle connections: memory of both proxies for each", "mesh", HTTP,
+        ("idle", "--connections", "5000"), "bytes_each", False, ("haproxy", "nginx"),
+        (Goal(("haproxy", "nginx"), 0.02),)),
+    Row("mesh-idle", "5,000 idle connections: processor time of both proxies", "mesh", HTTP,
+        ("idle", "--connections", "5000"), "proxy_cpu", False, ("haproxy", "nginx"), ()),
     Row("relay-bulk", "two pods of one node, bulk, proxy CPU for a GB", "node", SOURCE,
         ("download", "--connections", "4"), "cpu_per_gb", False, L4_PEERS, (Goal(L4_PEERS, 0.3),), "throughput/tcp/4"),
     Row("relay-rps", "two pods of one node, HTTP 1 KiB, proxy CPU for a request", "node", HTTP,

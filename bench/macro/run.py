@@ -10,6 +10,7 @@ window in which others used more than 12 % of a core is measured again. A differ
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -25,7 +26,7 @@ sys.path.insert(0, HERE)
 import isolate  # noqa: E402
 import report  # noqa: E402
 from lab import Lab, find_program  # noqa: E402
-from process import LabError  # noqa: E402
+from process import LabError, wait_until  # noqa: E402
 from rows import ROWS  # noqa: E402
 from stage import LOAD_CORE, PROXY_CORE, Stage  # noqa: E402
 
@@ -52,6 +53,18 @@ def busy_s():
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
+def user_bytes(pid):
+    """Memory that is a process's alone or its share of, in bytes."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
 class Bench:
     def __init__(self, stage, load, options):
         self.stage, self.load = stage, load
@@ -59,11 +72,51 @@ class Bench:
         self.n_noisy = 0
         self.windows = {}  # what two rows read different figures of is measured once
 
+    def command(self, address, arguments, seconds):
+        return ["taskset", "-c", LOAD_CORE, self.load, arguments[0], "--to", address, *arguments[1:],
+                "--seconds", str(seconds), "--warm", str(self.warm)]
+
+    def idle(self, proxy, row):
+        """What connections cost that do nothing: memory for each, and processor time."""
+        pod, address = self.stage.target(proxy, row)
+        pids = self.stage.pids.get(proxy, [])
+        n = int(row.arguments[row.arguments.index("--connections") + 1])
+        before = sum(map(user_bytes, pids))
+        hold, release = os.pipe()
+        with open(hold, "rb") as stdin, open(release, "wb"):
+            load = pod.start(self.command(address, row.arguments, 20), "idle", stdin=stdin)
+            wait_until(f"{n} connections through {proxy}", lambda: load.out() or not load.is_running(), timeout_s=30)
+            figures = json.loads(load.out())
+            if figures["n"] < n:
+                raise LabError(f"{row.name} through {proxy}: {figures['n']} of {n} connections: {load.err().strip()}")
+            bytes_each = (sum(map(user_bytes, pids)) - before) / n
+            time.sleep(0.5)
+            spent, started = sum(map(cpu_ns, pids)), time.monotonic()
+            time.sleep(max(self.seconds, 1))
+            figures["proxy_cpu"] = (sum(map(cpu_ns, pids)) - spent) / 1e9 / (time.monotonic() - started)
+            load.kill()
+        time.sleep(0.5)  # until the proxies have seen their ends
+        figures.update(bytes_each=bytes_each, cpu_per_gb=0.0, cpu_per_request=0.0)
+        return figures
+
     def once(self, proxy, row):
         """One window: bench_load's figures, with the CPU that the proxies burnt."""
+        if row.arguments[0] == "idle":
+            return self.idle(proxy, row)
+        if not row.beside:
+            return self.window(proxy, row)
+        port, arguments = row.beside
+        pod, address = self.stage.target(proxy, dataclasses.replace(row, port=port))
+        beside = pod.start(self.command(address, arguments, self.seconds + 30), "beside")
+        time.sleep(0.3)
+        try:
+            return self.window(proxy, row)
+        finally:
+            beside.kill()
+
+    def window(self, proxy, row):
         pod, address = self.stage.target(proxy, row)
-        argv = ["taskset", "-c", LOAD_CORE, self.load, row.arguments[0], "--to", address, *row.arguments[1:],
-                "--seconds", str(self.seconds), "--warm", str(self.warm)]
+        argv = self.command(address, row.arguments, self.seconds)
         pids = self.stage.pids.get(proxy, [])
         others = [pid for name, all_of in self.stage.pids.items() if name != proxy for pid in all_of]
         for attempt in range(TRIES):
@@ -74,8 +127,8 @@ class Bench:
             proxy_s = (sum(map(cpu_ns, pids)) - before) / 1e9
             figures = json.loads(done.stdout)
             # Load and backend may use their core whole; what is beyond that and the proxies is foreign.
-            foreign = (busy_s() - before_all - proxy_s - (sum(map(cpu_ns, others)) - before_others) / 1e9) / took - 1
-            if foreign <= FOREIGN_MOST:
+            foreign_s = busy_s() - before_all - proxy_s - (sum(map(cpu_ns, others)) - before_others) / 1e9
+            if foreign_s / took - 1 <= FOREIGN_MOST:
                 break
         else:
             self.n_noisy += 1
@@ -89,11 +142,12 @@ class Bench:
 
     def row(self, row):
         """{proxy: [figures, one a round]}"""
-        proxies = ("direct", "ours", *row.peers)
+        proxies = ("direct", "ours", *row.peers) if row.arguments[0] != "idle" else ("ours", *row.peers)
         key = (row.path, row.port, row.arguments, proxies)
         if key not in self.windows:
             found = {proxy: [] for proxy in proxies}
-            for turn in range(self.rounds):
+            # A heap that has grown does not shrink: what idle connections need shows the first time only.
+            for turn in range(self.rounds if row.arguments[0] != "idle" else 1):
                 for proxy in proxies[turn % len(proxies):] + proxies[:turn % len(proxies)]:
                     found[proxy].append(self.once(proxy, row))
             self.windows[key] = found
