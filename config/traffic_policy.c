@@ -1,6 +1,7 @@
 #include "config/traffic_policy.h"
 
 #define SECOND_NS UINT64_C(1000000000)
+#define MS_NS     UINT64_C(1000000)
 
 const struct traffic_policy *traffic_policy_default(void)
 {
@@ -16,6 +17,7 @@ const struct traffic_policy *traffic_policy_default(void)
         .overprovisioning_pct = 140,
         .panic_pct = 50,
         .spill_by_load = true,
+        .race_ns = 250 * MS_NS,
         .slow_start_aggression_permille = 1000,
         .slow_start_min_pct = 10,
         .ejection =

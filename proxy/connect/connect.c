@@ -224,13 +224,18 @@ static void ask_pool(struct connect *connect)
 
 /* ---- both ---- */
 
+static void doubt_tunnel(struct connect *connect)
+{
+    if (connect->stream && !tunnel_was_heard_since(connect->tunnel, connect->asked_ns))
+        tunnel_retire(connect->tunnel);
+}
+
 static void on_timeout(struct timer *timer)
 {
     struct connect *connect = container_of(timer, struct connect, timer);
-    if (connect->stream && !tunnel_was_heard_since(connect->tunnel, connect->asked_ns))
-        tunnel_retire(connect->tunnel);
+    doubt_tunnel(connect);
     int err = -ERR_CONNECT_TIMEOUT;
-    if (timer_is_running(&connect->identity))
+    if (connect_awaits_identity(connect))
         err = -ERR_NO_IDENTITY;
     else if (pool_is_dialing(&connect->waiter))
         err = -ERR_NETWORK_POLICY;
@@ -271,8 +276,19 @@ struct connect *connect_start(struct connector *connector, const struct connect_
     return connect;
 }
 
+bool connect_awaits_identity(const struct connect *connect)
+{
+    return timer_is_running(&connect->identity);
+}
+
 void connect_cancel(struct connect *connect)
 {
+    dismantle(connect, -ERR_SHUTDOWN);
+}
+
+void connect_abandon(struct connect *connect)
+{
+    doubt_tunnel(connect);
     dismantle(connect, -ERR_SHUTDOWN);
 }
 

@@ -63,7 +63,13 @@ struct connect *connect_start(struct connector *connector, const struct connect_
                               void (*on_done)(void *owner, int err, const struct upstream *upstream,
                                               struct str why),
                               void *owner);
+/* It waits for the certificate of our own identity: the far side has not been asked for anything.
+ */
+bool connect_awaits_identity(const struct connect *connect);
 /* Gives it up; on_done is not called. */
 void connect_cancel(struct connect *connect);
+/* The same for one that took too long: as at its timeout, a tunnel on which nothing was heard since
+ * it was asked takes no new streams. */
+void connect_abandon(struct connect *connect);
 
 #endif

@@ -3,8 +3,12 @@
  *
  * Happy path: attempt_outbound (or attempt_plain) -> on_connected -> pump. Failure modes: a connect
  * that failed goes back to pick while the bounds of attempts and time allow, since no byte of the
- * application has been sent; else the flow ends with the reason of the last one.
+ * application has been sent; else the flow ends with the reason of the last one. A connect that is
+ * slow is raced: after the policy's time another endpoint is asked beside it, the first of the two
+ * that connects wins and the other is cancelled. Never more than FLOW_RACERS at once.
+ * Source: RFC 8305 section 5, whose Connection Attempt Delay is 250 ms too.
  */
+#include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
 #include "proxy/http/hbone.h"
 #include "proxy/meter/meter.h"
@@ -55,21 +59,104 @@ static uint64_t time_left_ns(const struct flow *flow)
     return spent_ns < all_ns ? all_ns - spent_ns : 0;
 }
 
-static void note_failure(struct flow *flow, int err)
+static bool has_attempts_left(const struct flow *flow)
 {
-    if (flow->lease.key != 0 && !is_blameless(err) && flow->tried.len < PICK_TRIES_MAX)
-        flow->tried.keys[flow->tried.len++] = flow->lease.key;
-    lease_return(flow->walk->tools.memory, &flow->lease,
-                 is_suspicious(err) ? LEASE_FAILED : LEASE_UNUSED, flow_now_ns(flow));
+    return flow->n_attempts < flow->walk->options.max_attempts && time_left_ns(flow) > 0;
 }
 
-static void on_connect_failed(struct flow *flow, int err, struct str why)
+/* ---- racing ---- */
+
+/* The record tells of this attempt from now on. */
+static void show_attempt(struct flow *flow, const struct attempt *attempt)
 {
-    const bool had_lease = flow->lease.key != 0;
-    const bool has_another = had_lease || is_blameless(err);
-    note_failure(flow, err);
+    struct record *record = &flow->record;
+    record->destination = attempt->reached.destination;
+    record->hbone_addr = attempt->reached.hbone_addr;
+    record->policy = attempt->reached.policy;
+    record->dry_run_policy = attempt->reached.dry_run_policy;
+    record->is_same_node = attempt->reached.is_same_node;
+}
+
+static void remember_reached(struct attempt *attempt)
+{
+    const struct record *record = &attempt->flow->record;
+    attempt->reached = (struct reached){
+        .destination = record->destination,
+        .hbone_addr = record->hbone_addr,
+        .policy = record->policy,
+        .dry_run_policy = record->dry_run_policy,
+        .is_same_node = record->is_same_node,
+    };
+}
+
+/* A second endpoint is asked beside the first, which may still win. That nobody else can be asked
+ * is no failure. */
+static void on_race(struct timer *timer)
+{
+    struct flow *flow = container_of(timer, struct flow, race);
+    if (!has_attempts_left(flow))
+        return;
+    if (connect_awaits_identity(flow->racers[0]->connect)) {
+        timer_start(flow->walk->tools.loop, timer, flow->race_ns, on_race);
+        return;
+    }
+    if (attempt_outbound(flow) == 0) {
+        meter_add(flow->walk->tools.meter, METRIC_CONNECT_RACES, 1);
+        return;
+    }
+    flow->record.detail = (struct str){0};
+    show_attempt(flow, flow->racers[0]);
+}
+
+/* Whoever connects alone gets company when its time for that has passed. */
+static void arm_race(struct flow *flow)
+{
+    timer_stop(&flow->race);
+    if (flow->race_ns == 0 || !flow->racers[0] || flow->racers[1] || !has_attempts_left(flow))
+        return;
+    const uint64_t since_ns = flow_now_ns(flow) - flow->racers[0]->started_ns;
+    timer_start(flow->walk->tools.loop, &flow->race,
+                since_ns < flow->race_ns ? flow->race_ns - since_ns : 1, on_race);
+}
+
+/* The others have lost. Who had started before the winner was overtaken, which is as much of a
+ * failure as a connect that took too long; who started after it did nothing wrong. */
+static void end_race(struct flow *flow, struct attempt *winner)
+{
+    timer_stop(&flow->race);
+    struct attempt *other = flow->racers[0] == winner ? flow->racers[1] : flow->racers[0];
+    if (!other)
+        return;
+    const bool was_overtaken = other == flow->racers[0];
+    if (was_overtaken) {
+        meter_add(flow->walk->tools.meter, METRIC_CONNECT_RACES_WON, 1);
+        connect_abandon(other->connect);
+        other->connect = NULL;
+    }
+    flow_drop_attempt(flow, other, was_overtaken ? LEASE_FAILED : LEASE_UNUSED);
+}
+
+/* ---- failure ---- */
+
+static void note_failure(struct flow *flow, struct attempt *attempt, int err)
+{
+    if (attempt->lease.key != 0 && !is_blameless(err) && flow->tried.len < PICK_TRIES_MAX)
+        flow->tried.keys[flow->tried.len++] = attempt->lease.key;
+    flow_drop_attempt(flow, attempt, is_suspicious(err) ? LEASE_FAILED : LEASE_UNUSED);
+}
+
+static void on_connect_failed(struct attempt *attempt, int err, struct str why)
+{
+    struct flow *flow = attempt->flow;
+    const bool has_another = attempt->lease.key != 0 || is_blameless(err);
+    note_failure(flow, attempt, err);
+    if (flow->racers[0]) {
+        show_attempt(flow, flow->racers[0]);
+        arm_race(flow);
+        return;
+    }
     if (has_another && flow->record.kind == ARRIVAL_OUTBOUND && may_try_again(err) &&
-        flow->attempts < flow->walk->options.max_attempts && time_left_ns(flow) > 0) {
+        has_attempts_left(flow)) {
         const int again = attempt_outbound(flow);
         if (again == 0) {
             meter_add(flow->walk->tools.meter, METRIC_CONNECT_RETRIES, 1);
@@ -88,6 +175,8 @@ static void on_connect_failed(struct flow *flow, int err, struct str why)
     text_fini(&detail);
 }
 
+/* ---- success ---- */
+
 /* The caller's node, which may know nothing of our pod, is told whom it reached. */
 static void accept_arrival(struct flow *flow)
 {
@@ -102,16 +191,29 @@ static void on_pumped(void *owner, const struct totals *totals)
     flow_close(owner, totals, (struct str){0});
 }
 
+/* The flow goes on with what this attempt reached. */
+static void settle(struct flow *flow, struct attempt *winner)
+{
+    end_race(flow, winner);
+    flow->lease = winner->lease;
+    winner->lease = (struct lease){0};
+    flow->judged = winner->judged;
+    show_attempt(flow, winner);
+    flow_drop_attempt(flow, winner, LEASE_UNUSED);
+    lease_confirm(flow->walk->tools.memory, &flow->lease);
+}
+
 static void on_connected(void *owner, int err, const struct upstream *upstream, struct str why)
 {
-    struct flow *flow = owner;
+    struct attempt *attempt = owner;
+    struct flow *flow = attempt->flow;
     const struct walk_options *options = &flow->walk->options;
-    flow->connect = NULL;
+    attempt->connect = NULL;
     if (err < 0) {
-        on_connect_failed(flow, err, why);
+        on_connect_failed(attempt, err, why);
         return;
     }
-    lease_confirm(flow->walk->tools.memory, &flow->lease);
+    settle(flow, attempt);
     if (upstream->is_tunnel) {
         flow->record.is_mutual_tls = true;
         flow->record.tls_version = upstream->tls_version;
@@ -135,16 +237,27 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
 static uint64_t attempt_time_ns(const struct flow *flow, bool is_last)
 {
     const uint64_t left_ns = time_left_ns(flow);
-    const uint64_t shift = flow->attempts < 8 ? flow->attempts : 8;
+    const uint64_t shift = flow->n_attempts < 8 ? flow->n_attempts : 8;
     const uint64_t share_ns = flow->walk->options.attempt_ns << shift;
     return is_last || share_ns > left_ns ? left_ns : share_ns;
 }
 
+/* Takes what the plan has left in the flow: the lease, the verdict, the record. */
 static void go(struct flow *flow, struct connect_request *request)
 {
-    flow->attempts++;
+    struct attempt *attempt = mem_new(struct attempt);
+    attempt->flow = flow;
+    attempt->started_ns = flow_now_ns(flow);
+    attempt->lease = flow->lease;
+    attempt->judged = flow->judged;
+    flow->lease = (struct lease){0};
+    flow->judged = (struct judged){0};
+    remember_reached(attempt);
+    flow->n_attempts++;
+    flow->racers[flow->racers[0] ? 1 : 0] = attempt;
     flow_move(flow, FLOW_CONNECTING);
-    flow->connect = connect_start(flow->walk->tools.connector, request, on_connected, flow);
+    attempt->connect = connect_start(flow->walk->tools.connector, request, on_connected, attempt);
+    arm_race(flow);
 }
 
 static int go_through_tunnel(struct flow *flow, const struct plan *plan,
@@ -190,23 +303,35 @@ void attempt_plain(struct flow *flow, const struct addr *addr, const struct ip *
     go(flow, &request);
 }
 
+/* Whom not to ask: those that failed, and the one that is being asked. */
+static struct tried not_again(const struct flow *flow)
+{
+    struct tried tried = flow->tried;
+    if (flow->racers[0] && tried.len < PICK_TRIES_MAX)
+        tried.keys[tried.len++] = flow->racers[0]->lease.key;
+    return tried;
+}
+
 /* Turns a target into the plan of one attempt; a service's takes a lease. */
 static int make_plan(struct flow *flow, const struct target *target, struct plan *out_plan)
 {
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
+    const struct tried tried = not_again(flow);
+    flow->race_ns = 0;
     if (target->kind == TARGET_SERVICE) {
         const struct walk_tools *tools = &flow->walk->tools;
         const int err =
-            lease_cut(tools->memory, target->endpoints, target->service->allow_unhealthy,
-                      &flow->tried, flow_now_ns(flow), loop_rng(tools->loop), &flow->lease);
+            lease_cut(tools->memory, target->endpoints, target->service->allow_unhealthy, &tried,
+                      flow_now_ns(flow), loop_rng(tools->loop), &flow->lease);
         if (err < 0)
             return err;
         plan.workload = flow->lease.endpoint->workload;
         plan.addr = flow->lease.addr;
         plan.service = target->service;
-        plan.is_last = flow->attempts + 1 >= flow->walk->options.max_attempts ||
-                       !lease_has_other(target->endpoints, target->service->allow_unhealthy,
-                                        &flow->tried, &flow->lease);
+        plan.is_last = flow->n_attempts + 1 >= flow->walk->options.max_attempts ||
+                       !lease_has_other(target->endpoints, target->service->allow_unhealthy, &tried,
+                                        &flow->lease);
+        flow->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
     }
     *out_plan = plan;
     return 0;

@@ -74,13 +74,31 @@ static void refuse_arrival(struct flow *flow, int err)
     flow->arrival = NULL;
 }
 
+static void free_attempt(void *ptr)
+{
+    mem_free(ptr);
+}
+
+void flow_drop_attempt(struct flow *flow, struct attempt *attempt, enum lease_outcome outcome)
+{
+    struct walk *walk = flow->walk;
+    if (attempt->connect)
+        connect_cancel(attempt->connect);
+    attempt->connect = NULL;
+    lease_return(walk->tools.memory, &attempt->lease, outcome, flow_now_ns(flow));
+    if (flow->racers[0] == attempt)
+        flow->racers[0] = flow->racers[1];
+    flow->racers[1] = NULL;
+    loop_bury(walk->tools.loop, attempt, free_attempt);
+}
+
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail)
 {
     struct walk *walk = flow->walk;
     const uint64_t now_ns = flow_now_ns(flow);
     if (!str_is_empty(detail))
         flow->record.detail = arena_str(&flow->arena, detail);
-    flow->record.attempts = flow->attempts;
+    flow->record.attempts = flow->n_attempts;
     record_open(&flow->record, walk->tools.traffic);
     record_close(&flow->record, totals, now_ns - flow->started_ns, walk->options.log_access);
     lease_return(walk->tools.memory, &flow->lease, LEASE_SERVED, now_ns);
@@ -94,9 +112,9 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
 void flow_end(struct flow *flow, int err, struct str detail)
 {
     struct totals totals = pump_cut(&flow->pump, err);
-    if (flow->connect)
-        connect_cancel(flow->connect);
-    flow->connect = NULL;
+    while (flow->racers[0])
+        flow_drop_attempt(flow, flow->racers[0], LEASE_UNUSED);
+    timer_stop(&flow->race);
     if (flow->arrival)
         refuse_arrival(flow, err);
     flow_close(flow, &totals, detail);

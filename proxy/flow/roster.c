@@ -52,6 +52,23 @@ size_t walk_flows(const struct walk *walk)
     return walk->n_flows;
 }
 
+static int recheck_judged(const struct judged *judged, const struct snapshot *snapshot)
+{
+    struct principal source;
+    if (!judged->is_judged)
+        return 0;
+    const struct workload *destination = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
+    if (!destination || !destination->is_local)
+        return -ERR_WORKLOAD_GONE;
+    if (str_is_empty(judged->principal_id))
+        identify_plaintext(snapshot, &judged->source, &source);
+    else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
+                           &source) < 0)
+        return -ERR_DENIED_LATE;
+    const struct verdict verdict = authorize(destination, &source, &judged->destination);
+    return verdict.err < 0 ? -ERR_DENIED_LATE : 0;
+}
+
 /* What the present snapshot says of a flow that an earlier one allowed. */
 static int recheck_flow(const struct flow *flow, const struct snapshot *snapshot)
 {
@@ -61,19 +78,10 @@ static int recheck_flow(const struct flow *flow, const struct snapshot *snapshot
         (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
          !str_eq(source.id, record->source.identity)))
         return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
-    if (!flow->judged.is_judged)
-        return 0;
-    const struct workload *destination =
-        snapshot_workload_by_ip(snapshot, &flow->judged.destination.ip);
-    if (!destination || !destination->is_local)
-        return -ERR_WORKLOAD_GONE;
-    if (str_is_empty(flow->judged.principal_id))
-        identify_plaintext(snapshot, &flow->judged.source, &source);
-    else if (identify_svid(snapshot, flow->judged.principal_id, &flow->judged.source,
-                           &flow->judged.source, &source) < 0)
-        return -ERR_DENIED_LATE;
-    const struct verdict verdict = authorize(destination, &source, &flow->judged.destination);
-    return verdict.err < 0 ? -ERR_DENIED_LATE : 0;
+    int err = recheck_judged(&flow->judged, snapshot);
+    for (size_t i = 0; i < FLOW_RACERS && err == 0 && flow->racers[i]; i++)
+        err = recheck_judged(&flow->racers[i]->judged, snapshot);
+    return err;
 }
 
 void walk_recheck(struct walk *walk)

@@ -25,6 +25,26 @@ struct judged { /* what a verdict was about, to ask again when policies change *
     struct addr destination;
 };
 
+/* What the record says while an attempt is the one that counts. */
+struct reached {
+    struct party destination;
+    struct addr hbone_addr;
+    struct str policy, dry_run_policy;
+    bool is_same_node;
+};
+
+struct attempt { /* one endpoint that is being connected to */
+    struct flow *flow;
+    struct connect *connect;
+    uint64_t started_ns;
+    struct lease lease;
+    struct judged judged;
+    struct reached reached;
+};
+
+/* So many endpoints are connected to at once by one flow: a slow one, and one that races it. */
+#define FLOW_RACERS 2
+
 struct flow {
     int state;
     struct list by_state;
@@ -35,9 +55,11 @@ struct flow {
     struct record record;
     struct judged judged;
     struct tried tried;
-    struct lease lease;
-    unsigned attempts;
-    struct connect *connect;
+    struct lease lease; /* of the attempt that won */
+    unsigned n_attempts;
+    struct attempt *racers[FLOW_RACERS]; /* in progress, the older first; NULL behind them */
+    struct timer race;
+    uint64_t race_ns; /* of the service; 0: no race */
     struct pump pump;
 };
 
@@ -52,6 +74,9 @@ uint64_t flow_now_ns(const struct flow *flow);
 void flow_end(struct flow *flow, int err, struct str detail);
 /* The end of a flow whose streams are closed already. */
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail);
+
+/* Stops an attempt if it is still in progress, gives its lease back, forgets it. */
+void flow_drop_attempt(struct flow *flow, struct attempt *attempt, enum lease_outcome outcome);
 
 /* Asks the destination's policies and keeps the question for the day they change. */
 MUST_USE int flow_judge(struct flow *flow, const struct workload *destination,

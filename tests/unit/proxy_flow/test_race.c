@@ -1,0 +1,260 @@
+#include <criterion/criterion.h>
+#include <unistd.h>
+
+#include "proxy/base/clock.h"
+#include "town.h"
+
+TestSuite(race, .timeout = 60);
+
+#define PAY3 "127.0.0.23"
+
+static struct town town;
+static struct traffic_policy policy;
+
+static void finish(struct town_call *call)
+{
+    call_end(call);
+    cr_expect(town_is_quiet(&town));
+}
+
+/* ---- addresses that drop packets, outside the mesh ---- */
+
+#define HOLE_FDS 4
+
+struct hole {
+    int fds[HOLE_FDS];
+};
+
+static void dig(struct hole *hole, const char *address)
+{
+    struct addr addr = {.port = town.port};
+    struct sockaddr_storage sa;
+    cr_assert_eq(ip_parse(str_from(address), &addr.ip), 0);
+    const socklen_t len = addr_to_sockaddr(&addr, &sa);
+    hole->fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    cr_assert_eq(bind(hole->fds[0], (struct sockaddr *)&sa, len), 0);
+    cr_assert_eq(listen(hole->fds[0], 0), 0);
+    for (int i = 1; i < HOLE_FDS; i++) {
+        hole->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(hole->fds[i], (struct sockaddr *)&sa, len);
+    }
+}
+
+/* It drops them no longer. */
+static void make_room(struct hole *hole)
+{
+    int fd;
+    while ((fd = accept4(hole->fds[0], NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        close(fd);
+}
+
+static void fill(struct hole *hole)
+{
+    for (int i = 0; i < HOLE_FDS; i++)
+        close(hole->fds[i]);
+}
+
+/* ---- the town ---- */
+
+static void add_silent(const char *name, const char *address)
+{
+    town_pay(&town, name, "n9", address)->speaks_hbone = false;
+}
+
+/* The service's policy with another time before a race; what a snapshot holds is only the test's.
+ */
+static void race_after(uint64_t race_ns)
+{
+    size_t idx = 0;
+    struct str key;
+    void *value;
+    policy = *traffic_policy_default();
+    policy.race_ns = race_ns;
+    while (map_next(&town.n1.snapshot->services, &idx, &key, &value))
+        ((struct service *)value)->traffic = &policy;
+}
+
+static bool has_raced(void *ctx)
+{
+    return meter_total(METRIC_CONNECT_RACES) >= *(const int64_t *)ctx;
+}
+
+static bool await_races(int64_t n)
+{
+    return run_until(town.world.loop, has_raced, &n, PATIENCE_MS);
+}
+
+/* Calls until one was raced; every call is served. */
+static unsigned call_until_raced(void)
+{
+    unsigned n = 0;
+    while (n < 40 && meter_total(METRIC_CONNECT_RACES) == 0) {
+        struct town_call call;
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+        cr_assert(call_echoes(&call, ++n), "call %u", n);
+        finish(&call);
+    }
+    return n;
+}
+
+Test(race, a_slow_endpoint_is_overtaken_by_another_and_avoided_after)
+{
+    struct hole hole;
+    town_open(&town);
+    add_silent("pay-2", PAY2);
+    town_service(&town);
+    town_learn(&town);
+    race_after(20 * NS_PER_MS);
+    dig(&hole, PAY2);
+
+    unsigned n = call_until_raced();
+    const uint64_t raced_ns = clock_mono_ns();
+
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 1);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES_WON), 1);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 0, "nothing failed");
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2",
+                     "\"dst.workload\":\"pay-1\"", "\"why\":\"client_reset\"", "\"mtls\":true"));
+    for (unsigned i = 0; i < 10; i++) {
+        struct town_call call;
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+        cr_expect(call_echoes(&call, ++n));
+        finish(&call);
+    }
+    if (clock_mono_ns() - raced_ns < SUSPECT_MIN_NS)
+        cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 1, "it is suspect now");
+    fill(&hole);
+    town_close(&town);
+}
+
+static bool is_pumping(void *ctx)
+{
+    struct text flows = {0};
+    (void)ctx;
+    walk_json(town.n1.walk, STR("pumping"), 1, &flows);
+    const bool any = flows.len > 0;
+    text_fini(&flows);
+    return any;
+}
+
+/* The kernel asks a full listener again a second later; the older attempt is the first to. */
+Test(race, the_first_may_still_win_and_the_second_is_not_blamed)
+{
+    struct hole two, three;
+    struct town_call call;
+    town_open(&town);
+    add_silent("pay-2", PAY2);
+    add_silent("pay-3", PAY3);
+    snap_drop(&town.snap, "pay-1");
+    town_service(&town);
+    town_learn(&town);
+    race_after(100 * NS_PER_MS);
+    dig(&two, PAY2);
+    dig(&three, PAY3);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(await_races(1));
+    make_room(&two);
+    make_room(&three);
+    cr_expect(run_until(town.world.loop, is_pumping, NULL, PATIENCE_MS));
+    finish(&call);
+
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES_WON), 0);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2"));
+    cr_expect_eq(memory_len(town.n1.memory), 0, "nobody is blamed");
+    fill(&two);
+    fill(&three);
+    town_close(&town);
+}
+
+Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
+{
+    struct hole two, three;
+    struct town_call call;
+    town_open(&town);
+    add_silent("pay-2", PAY2);
+    add_silent("pay-3", PAY3);
+    town_service(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_learn(&town);
+    race_after(20 * NS_PER_MS);
+    dig(&two, PAY2);
+    dig(&three, PAY3);
+    town_walk(&town.n1,
+              &(struct walk_options){.attempt_ns = 60 * NS_PER_MS, .connect_ns = 500 * NS_PER_MS});
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(await_races(1));
+    cr_expect(call_refused(&call));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"connect_timeout\"",
+                     "\"attempts\":2"));
+    fill(&two);
+    fill(&three);
+    town_close(&town);
+}
+
+Test(race, what_ends_the_flow_ends_both_attempts)
+{
+    struct hole two, three;
+    struct town_call call;
+    town_open(&town);
+    add_silent("pay-2", PAY2);
+    add_silent("pay-3", PAY3);
+    town_service(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_learn(&town);
+    race_after(5 * NS_PER_MS);
+    dig(&two, PAY2);
+    dig(&three, PAY3);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(await_races(1));
+    walk_cut_all(town.n1.walk, -ERR_SHUTDOWN);
+    cr_expect(call_refused(&call));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"why\":\"shutdown\"", "\"attempts\":2"));
+    cr_expect_eq(memory_len(town.n1.memory), 0, "both leases came back, and nobody is blamed");
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(await_races(2));
+    snap_drop(&town.snap, "cart");
+    town_learn(&town);
+    cr_expect(call_refused(&call));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"why\":\"workload_gone\""));
+    fill(&two);
+    fill(&three);
+    town_close(&town);
+}
+
+Test(race, there_is_none_without_a_policy_for_it_or_without_another_endpoint)
+{
+    struct hole hole;
+    struct town_call call;
+    town_open(&town);
+    add_silent("pay-2", PAY2);
+    town_service(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_learn(&town);
+    race_after(NS_PER_MS);
+    dig(&hole, PAY2);
+    town_walk(&town.n1, &(struct walk_options){.connect_ns = 100 * NS_PER_MS});
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect(call_refused(&call));
+    finish(&call);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 0, "nobody else is there");
+
+    add_silent("pay-3", PAY3);
+    town_service(&town);
+    town_learn(&town);
+    race_after(0);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    (void)call_refused(&call);
+    finish(&call);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 0, "the policy has none");
+    fill(&hole);
+    town_close(&town);
+}
