@@ -26,6 +26,7 @@ struct bundle_file {
     struct bundle_files *files;
     struct arena arena;
     struct str trust_domain, path;
+    uint64_t told; /* the hash of what was told last; 0: nothing */
     struct folder_watch *watch;
 };
 
@@ -71,9 +72,12 @@ static int read_one(struct bundle_file *file, struct text *why)
 {
     struct text pem = {0};
     int err = bundle_file_read(file->path, &pem, why);
+    const uint64_t told = str_hash(text_str(&pem), 1);
 
-    if (err == 0)
+    if (err == 0 && told != file->told) {
+        file->told = told;
         file->files->on_bundle(file->files->owner, file->trust_domain, text_str(&pem));
+    }
     text_fini(&pem);
     return err;
 }

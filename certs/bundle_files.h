@@ -14,13 +14,14 @@
 
 struct bundle_files;
 
-/* pem may be empty: the file says that nobody is trusted. */
+/* Told when it is other than what was told before. pem may be empty: the file says that nobody is
+ * trusted. */
 typedef void bundle_file_fn(void *owner, struct str trust_domain, struct str pem);
 
 struct bundle_files *bundle_files_new(struct loop *loop, bundle_file_fn *on_bundle, void *owner);
 /* Watches a file; its content comes from a call of bundle_files_read() or with its next change. */
 void bundle_files_add(struct bundle_files *files, struct str trust_domain, struct str path);
-/* Reads all of them and calls on_bundle for those that are good; safe in the owner's start. 0, or
+/* Reads all of them and tells those that are good; safe in the owner's start. 0, or
  * the error of the first that is not, with file and reason in *why. */
 MUST_USE int bundle_files_read(struct bundle_files *files, struct text *why);
 void bundle_files_free(struct bundle_files *files);

@@ -7,25 +7,19 @@
  */
 #include "proxy/http/h1_fetch.h"
 
-#include <llhttp.h>
-
 #include "proxy/base/mem.h"
-#include "proxy/base/text.h"
+#include "proxy/http/h1_answer.h"
 
 #define BODY_MAX ((size_t)256 << 20)
-#define HEAD_MAX ((size_t)65536)
 
 struct fetch {
     struct loop *loop;
     struct tcp_connect *connect; /* NULL once connected */
     struct stream *stream;
-    llhttp_t parser;
+    struct h1_answer answer;
     struct timer timer;
-    struct text request, body;
-    size_t head_bytes;
-    unsigned status;
-    int err; /* found while parsing */
-    bool is_whole;
+    struct text request;
+    int err; /* found before it was asked */
     void (*on_done)(void *owner, int err, unsigned status, struct str body);
     void *owner;
 };
@@ -35,7 +29,7 @@ static void free_fetch(void *ptr)
     struct fetch *fetch = ptr;
 
     text_fini(&fetch->request);
-    text_fini(&fetch->body);
+    h1_answer_fini(&fetch->answer);
     mem_free(fetch);
 }
 
@@ -50,75 +44,25 @@ static void finish(struct fetch *fetch, int err)
     if (err)
         fetch->on_done(fetch->owner, err, 0, (struct str){0});
     else
-        fetch->on_done(fetch->owner, 0, fetch->status, text_str(&fetch->body));
+        fetch->on_done(fetch->owner, 0, fetch->answer.status, text_str(&fetch->answer.body));
 }
 
 /* ------------------------------------------------------------------ the answer */
 
-static int on_head_part(llhttp_t *parser, const char *at, size_t len)
-{
-    struct fetch *fetch = parser->data;
-
-    (void)at;
-    fetch->head_bytes += len + 1;
-    if (fetch->head_bytes <= HEAD_MAX)
-        return 0;
-    fetch->err = -ERR_LIMIT;
-    return -1;
-}
-
-static int on_body(llhttp_t *parser, const char *at, size_t len)
-{
-    struct fetch *fetch = parser->data;
-
-    if (len > BODY_MAX - fetch->body.len) {
-        fetch->err = -ERR_LIMIT;
-        return -1;
-    }
-    text_add(&fetch->body, str_of(at, len));
-    return 0;
-}
-
-static int on_message_complete(llhttp_t *parser)
-{
-    struct fetch *fetch = parser->data;
-
-    if (parser->status_code < 200)
-        return 0; /* interim: the answer follows */
-    fetch->status = parser->status_code;
-    fetch->is_whole = true;
-    return HPE_PAUSED;
-}
-
-static const llhttp_settings_t parser_settings = {
-    .on_status = on_head_part,
-    .on_header_field = on_head_part,
-    .on_header_value = on_head_part,
-    .on_body = on_body,
-    .on_message_complete = on_message_complete,
-};
-
-static void settle(struct fetch *fetch, enum llhttp_errno code)
-{
-    if (fetch->is_whole)
-        finish(fetch, 0);
-    else if (code != HPE_OK)
-        finish(fetch, fetch->err ? fetch->err : -ERR_INVALID);
-}
-
 static void on_data(void *owner, struct slice bytes)
 {
     struct fetch *fetch = owner;
+    const int err = h1_answer_take(&fetch->answer, slice_str(bytes));
 
-    settle(fetch, llhttp_execute(&fetch->parser, (const char *)bytes.ptr, bytes.len));
+    if (err || fetch->answer.is_whole)
+        finish(fetch, err);
 }
 
 static void on_end(void *owner)
 {
     struct fetch *fetch = owner;
 
-    (void)llhttp_finish(&fetch->parser); /* completes a body that the end delimits */
-    finish(fetch, fetch->is_whole ? 0 : -ERR_EOF);
+    finish(fetch, h1_answer_end(&fetch->answer));
 }
 
 static void on_drain(void *owner)
@@ -178,9 +122,7 @@ void h1_fetch(struct loop *loop, const struct addr *remote, struct str method, s
     fetch->loop = loop;
     fetch->on_done = on_done;
     fetch->owner = owner;
-    fetch->body.limit = BODY_MAX * 2; /* on_body() bounds it */
-    llhttp_init(&fetch->parser, HTTP_RESPONSE, &parser_settings);
-    fetch->parser.data = fetch;
+    h1_answer_init(&fetch->answer, BODY_MAX);
     text_addf(&fetch->request, "%.*s %.*s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n",
               STR_ARG(method), STR_ARG(path), addr_text(remote, host),
               str_eq(method, STR("GET")) ? "" : "Content-Length: 0\r\n");

@@ -1,10 +1,13 @@
 /*
  * tls_check.c - who is at the other end: certificates and ALPN, as OpenSSL's handshake asks.
  */
+#include <limits.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/base/addr.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/tls/tls_internal.h"
@@ -133,6 +136,28 @@ void tls_check_install(SSL_CTX *ctx)
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
     SSL_CTX_set_client_hello_cb(ctx, look_at_hello, NULL);
     ensure(SSL_CTX_set_alpn_protos(ctx, alpn_h2, sizeof(alpn_h2)) == 0);
+}
+
+bool tls_check_name_server(SSL *ssl, struct str name, bool is_web)
+{
+    static const unsigned char http1[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
+    char host[NAME_MAX + 1];
+    struct ip ip;
+
+    if (name.len == 0 || name.len > NAME_MAX)
+        return false;
+    memcpy(host, name.ptr, name.len);
+    host[name.len] = '\0';
+    const bool is_address = ip_parse(name, &ip) == 0;
+
+    ensure(SSL_set_alpn_protos(ssl, http1, sizeof(http1)) == 0);
+    if (!is_address && SSL_set_tlsext_host_name(ssl, host) != 1)
+        return false;
+    if (!is_web)
+        return true;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return is_address ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1
+                      : SSL_set1_host(ssl, host) == 1;
 }
 
 void tls_check_attach(SSL *ssl, struct tls_check *check)

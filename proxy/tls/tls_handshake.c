@@ -18,6 +18,7 @@ struct tls_handshake {
     struct tls_stream *stream;
     struct tls_check check;
     struct task task; /* the first step */
+    bool is_http1, is_web, has_bad_name;
     struct timer timer;
     void (*on_done)(void *owner, int err, struct stream *stream, struct str why);
     void *owner;
@@ -53,7 +54,13 @@ static void fail(struct tls_handshake *h, int err, const char *why, int lower_er
 static void refused(struct tls_handshake *h)
 {
     const char *why;
+    const long verdict = SSL_get_verify_result(h->stream->ssl);
     int err = tls_check_failure(&h->check, &why);
+
+    if (h->is_web && verdict != X509_V_OK) {
+        err = -ERR_TLS_CHAIN;
+        why = X509_verify_cert_error_string(verdict);
+    }
 
     fail(h, err, why, 0);
 }
@@ -80,7 +87,7 @@ static void done(struct tls_handshake *h)
 {
     struct tls_stream *s = h->stream;
 
-    if (!peer_speaks_h2(s->ssl)) {
+    if (!h->is_http1 && !peer_speaks_h2(s->ssl)) {
         fail(h, -ERR_TLS_ALPN, "the server did not agree to h2", 0);
         return;
     }
@@ -120,6 +127,11 @@ static void on_timeout(struct timer *timer)
 static void start(struct task *task)
 {
     struct tls_handshake *h = container_of(task, struct tls_handshake, task);
+
+    if (h->has_bad_name) {
+        fail(h, -ERR_INVALID, "the server's name is no host name", -ERR_INVALID);
+        return;
+    }
 
     stream_resume(h->stream->lower);
     step(h);
@@ -202,6 +214,9 @@ tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options 
     h->on_done = on_done;
     h->owner = owner;
     set_role(ssl, options);
+    h->is_web = tls_identity_is_web(options->identity);
+    h->is_http1 = h->is_web || options->server_name.len > 0;
+    h->has_bad_name = h->is_http1 && !tls_check_name_server(ssl, options->server_name, h->is_web);
     fill_check(&h->check, options);
     tls_check_attach(ssl, &h->check);
     timer_start(loop, &h->timer, options->timeout_ns ? options->timeout_ns : TIMEOUT_NS,

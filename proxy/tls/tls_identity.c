@@ -14,6 +14,7 @@ struct tls_identity {
     struct arena arena;
     struct str id, key;
     int64_t not_after_ns;
+    bool is_web;
 };
 
 static int identity_slot; /* OpenSSL's index of ours in an SSL_CTX */
@@ -67,6 +68,31 @@ struct tls_identity *tls_identity_anonymous(void)
     identity->ctx = new_context();
     ensure(SSL_CTX_set_ex_data(identity->ctx, identity_slot, identity) == 1);
     return identity;
+}
+
+struct tls_identity *tls_identity_web(void)
+{
+    struct tls_identity *identity = mem_new(struct tls_identity);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    ensure(CRYPTO_THREAD_run_once(&once, make_slot) == 1);
+    ensure(ctx && SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1);
+    /* Without the system's authorities every server is refused. */
+    (void)SSL_CTX_set_default_verify_paths(ctx);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
+    ERR_clear_error();
+    identity->ctx = ctx;
+    identity->is_web = true;
+    ensure(SSL_CTX_set_ex_data(ctx, identity_slot, identity) == 1);
+    return identity;
+}
+
+bool tls_identity_is_web(const struct tls_identity *identity)
+{
+    return identity->is_web;
 }
 
 static bool use_svid(SSL_CTX *ctx, const struct svid *svid)

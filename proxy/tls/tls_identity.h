@@ -28,6 +28,10 @@ MUST_USE int tls_identity_new_for(const struct svid *svid, struct str key,
 /* An identity without a certificate: for a client that has none yet (the first certificate). Never
  * NULL. */
 struct tls_identity *tls_identity_anonymous(void);
+/* The same for a client that takes a server's certificate from the system's authorities, as the web
+ * does, with TLS 1.2 as well: for https_web of SPIFFE Federation, and for nothing of the mesh. Its
+ * handshakes name the server (tls_options.server_name). Never NULL. */
+struct tls_identity *tls_identity_web(void);
 struct tls_identity *tls_identity_ref(struct tls_identity *identity); /* Thread: any */
 void tls_identity_unref(struct tls_identity *identity);               /* Thread: any */
 /* The SPIFFE ID, "" when anonymous; and the certificate's end. */

@@ -83,7 +83,11 @@ void tls_stream_drop(struct tls_stream *s, int lower_err);
 
 /* tls_identity.c */
 SSL *tls_identity_ssl(struct tls_identity *identity); /* a new one; NULL when OpenSSL fails */
+bool tls_identity_is_web(const struct tls_identity *identity);
 /* tls_check.c */
+/* A client's handshake for HTTP/1.1: what it offers, whom it names, and, is_web, whom the
+ * certificate must be for. False when the name is none. */
+bool tls_check_name_server(SSL *ssl, struct str name, bool is_web);
 /* Installs the callbacks that look for a struct tls_check behind the SSL. */
 void tls_check_install(SSL_CTX *ctx);
 void tls_check_attach(SSL *ssl, struct tls_check *check);

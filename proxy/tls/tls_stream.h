@@ -37,6 +37,9 @@ struct tls_options {
     size_t n_expected;                /* 0: any verified ID */
     bool peer_certificate_optional;   /* a server that also admits clients without one */
     uint64_t timeout_ns;              /* 0 is 10 s */
+    /* A client of HTTP/1.1, in place of h2: the server's host name or address. Told to the server
+     * when it is a name; with tls_identity_web() the certificate must be for it (RFC 6125). */
+    struct str server_name;
 };
 
 struct tls_peer {  /* of an established stream; borrowed while it lives */

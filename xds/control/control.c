@@ -440,6 +440,25 @@ static int make_dirs(struct control *control, struct text *why)
     return 0;
 }
 
+static void on_federation(void *owner)
+{
+    struct control *control = owner;
+    control_rebuild_trust(control);
+    rebuild_soon(control);
+}
+
+static int open_federation(struct control *control, struct text *why)
+{
+    const struct federation_options options = {
+        .config = control->config,
+        .trust = &control->trust_view,
+        .meter = control->meter,
+        .on_change = on_federation,
+        .owner = control,
+    };
+    return federation_open(control->loop, &options, &control->federation, why);
+}
+
 static int open_inputs(struct control *control, struct text *why)
 {
     const struct control_config *config = control->config;
@@ -451,6 +470,8 @@ static int open_inputs(struct control *control, struct text *why)
     if (err == 0)
         err = own_identity_open(control->loop, control->ca, config->trust_domain,
                                 config->workload_ttl_ns, &control->identity, why);
+    if (err == 0)
+        err = open_federation(control, why);
     if (err < 0)
         return err;
     control->manifests = read_manifests(control, why);
@@ -540,5 +561,6 @@ void control_close(struct control *control)
         xds_server_close(control->server);
     for (size_t i = 0; i < control->n_peers; i++)
         peer_close(control->peers[i]);
+    federation_close(control->federation);
     loop_bury(control->loop, control, control_free);
 }

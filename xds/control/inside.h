@@ -8,6 +8,7 @@
 #include "certs/ca.h"
 #include "proxy/io/process.h"
 #include "xds/control/control.h"
+#include "xds/control/federation.h"
 #include "xds/control/own_identity.h"
 #include "xds/control/peer.h"
 #include "xds/control/vips.h"
@@ -27,6 +28,7 @@ struct control {
     struct meter *meter;
     struct ca *ca;
     struct own_identity *identity;
+    struct federation *federation;
     struct trust *trust; /* our own roots and the peers' */
     const struct trust *trust_view;
     struct manifests_cache *manifests_cache;
@@ -51,8 +53,9 @@ struct control {
     uint64_t rebuild_took_ns; /* the last one */
 };
 
-/* roots.c: the trust map, and bundles for the nodes, out of our own roots and the peers'. Several
- * peers may share a trust domain, with each other or with us; it has all their roots then. */
+/* roots.c: the trust map, and bundles for the nodes, out of our own roots, the peers' and those of
+ * federation. Several peers may share a trust domain, with each other or with us; it has all their
+ * roots then. */
 void control_rebuild_trust(struct control *control);
 /* In the arena. */
 struct model_bundle *control_bundles(const struct control *control, struct arena *arena,

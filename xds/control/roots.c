@@ -2,20 +2,27 @@
 #include "proxy/base/log.h"
 #include "xds/control/inside.h"
 
+static void add_roots(struct str roots, struct text *out)
+{
+    if (str_is_empty(roots) || str_contains(text_str(out), roots))
+        return;
+    if (out->len > 0 && !str_ends_with(text_str(out), STR("\n")))
+        text_addc(out, '\n');
+    text_add(out, roots);
+}
+
 /* The roots of one trust domain, from everyone who speaks for it, each text once. */
 static void gather(const struct control *control, struct str trust_domain, struct text *out)
 {
+    const struct bundle *federated =
+        trust_find(federation_trust(control->federation), trust_domain);
     if (str_eq(trust_domain, control->config->trust_domain))
         text_add(out, ca_root_pem(control->ca));
-    for (size_t i = 0; i < control->n_peers; i++) {
-        struct str roots = control->peers[i] ? peer_roots(control->peers[i]) : (struct str){0};
-        if (!str_eq(control->config->peers[i].trust_domain, trust_domain) || str_is_empty(roots) ||
-            str_contains(text_str(out), roots))
-            continue;
-        if (out->len > 0 && !str_ends_with(text_str(out), STR("\n")))
-            text_addc(out, '\n');
-        text_add(out, roots);
-    }
+    if (federated)
+        add_roots(federated->pem, out);
+    for (size_t i = 0; i < control->n_peers; i++)
+        if (control->peers[i] && str_eq(control->config->peers[i].trust_domain, trust_domain))
+            add_roots(peer_roots(control->peers[i]), out);
 }
 
 static bool is_known(const struct model_bundle *bundles, size_t n, struct str trust_domain)
@@ -26,15 +33,25 @@ static bool is_known(const struct model_bundle *bundles, size_t n, struct str tr
     return false;
 }
 
+/* Who may have roots: we, the peers, the domains of trustBundles; a domain may be among them more
+ * than once. */
+static struct str domain_at(const struct control_config *config, size_t idx)
+{
+    if (idx == 0)
+        return config->trust_domain;
+    if (idx <= config->n_peers)
+        return config->peers[idx - 1].trust_domain;
+    return config->trust_bundles[idx - 1 - config->n_peers].trust_domain;
+}
+
 struct model_bundle *control_bundles(const struct control *control, struct arena *arena,
                                      size_t *out_n)
 {
-    struct model_bundle *bundles =
-        arena_new_array(arena, struct model_bundle, control->n_peers + 1);
+    const size_t n_domains = 1 + control->config->n_peers + control->config->n_trust_bundles;
+    struct model_bundle *bundles = arena_new_array(arena, struct model_bundle, n_domains);
     size_t n = 0;
-    for (size_t i = 0; i <= control->n_peers; i++) {
-        struct str trust_domain =
-            i ? control->config->peers[i - 1].trust_domain : control->config->trust_domain;
+    for (size_t i = 0; i < n_domains; i++) {
+        struct str trust_domain = domain_at(control->config, i);
         struct text roots = {0};
         if (is_known(bundles, n, trust_domain))
             continue;

@@ -90,6 +90,25 @@ static void add_peer(const struct control *control, size_t idx, struct text *out
     text_addc(out, '}');
 }
 
+static void add_trust_bundles(const struct control *control, struct text *out)
+{
+    struct federation_status status;
+    for (size_t idx = 0, n = 0; federation_next(control->federation, &idx, &status); n++) {
+        add_comma(out, n);
+        text_add(out, STR("{\"trust_domain\":"));
+        text_add_json_string(out, status.config->trust_domain);
+        add_string(out, "url", status.config->url);
+        add_string(out, "profile",
+                   status.config->is_spiffe ? STR("https_spiffe") : STR("https_web"));
+        add_time(out, "fetched_at", status.fetched_ns);
+        if (status.has_sequence)
+            add_count(out, "sequence", status.sequence);
+        add_count(out, "refresh_s", status.hint_s);
+        add_string(out, "last_error", status.last_error);
+        text_addc(out, '}');
+    }
+}
+
 static void add_nodes(const struct control *control, struct text *out)
 {
     struct str name, id;
@@ -151,6 +170,8 @@ void control_status_json(const struct control *control, struct text *out)
     text_add(out, STR(",\"peers\":["));
     for (size_t i = 0; i < control->n_peers; i++)
         add_peer(control, i, out);
+    text_add(out, STR("],\"trust_bundles\":["));
+    add_trust_bundles(control, out);
     text_add(out, STR("],\"nodes\":["));
     add_nodes(control, out);
     text_add(out, STR("],\"exports\":["));

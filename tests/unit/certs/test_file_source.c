@@ -181,17 +181,25 @@ Test(file_source, a_bundle_file_is_pem_or_a_key_set_and_is_read_again)
     struct text pem = {0}, json = {0}, why = {0};
     struct bundle_files *files = bundle_files_new(loop, on_bundle, NULL);
 
+    struct test_ca *other = test_ca_new("td");
+    struct text other_pem = {0};
+
     test_ca_pem(ca, &pem);
-    cr_assert_eq(jwks_write(text_str(&pem), 1, 300, &json, &why), 0);
+    test_ca_pem(other, &other_pem);
+    cr_assert_eq(jwks_write(text_str(&other_pem), 1, 300, &json, &why), 0);
     cr_assert_eq(file_write_atomic(path_of("td.bundle"), text_str(&pem), 0600), 0);
     bundle_files_add(files, STR("td"), path_of("td.bundle"));
     cr_assert_eq(bundle_files_read(files, &why), 0, "%s", why.ptr);
     cr_assert_eq(n_bundles, 1);
     cr_expect(str_eq(text_str(&said), text_str(&pem)));
+    cr_assert_eq(bundle_files_read(files, &why), 0);
+    cr_assert_eq(n_bundles, 1, "the same again is no news");
 
     cr_assert_eq(file_write_atomic(path_of("td.bundle"), text_str(&json), 0600), 0);
     cr_assert(run_until_count(loop, &n_bundles, 2, PATIENCE_MS));
-    cr_expect(str_eq(text_str(&said), text_str(&pem)), "the same roots out of the other form");
+    cr_expect(str_eq(text_str(&said), text_str(&other_pem)), "the roots out of the other form");
+    test_ca_free(other);
+    text_fini(&other_pem);
 
     cr_assert_eq(file_write_atomic(path_of("td.bundle"), STR("{"), 0600), 0);
     cr_expect_lt(bundle_files_read(files, &why), 0);

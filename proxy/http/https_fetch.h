@@ -1,0 +1,44 @@
+/*
+ * https_fetch.h - one GET over TLS, with its whole answer: what bundles of other trust domains are
+ * fetched with.
+ *
+ * Happy path: lookup -> connect, address by address -> handshake -> request -> on_done(0). Failure
+ * modes, each as on_done's err with a sentence: no such name, nobody answers, the server is not who
+ * it must be, no answer in time, an answer that is malformed, cut short or too large. Redirects are
+ * the caller's to judge.
+ *
+ * Owner: the caller, until on_done or https_fetch_cancel(). Thread: the loop's.
+ */
+#ifndef ISTHMUS_HTTP_HTTPS_FETCH_H
+#define ISTHMUS_HTTP_HTTPS_FETCH_H
+
+#include "proxy/io/loop.h"
+#include "proxy/tls/tls_stream.h"
+
+struct https_request { /* borrowed for the call, but for trust */
+    struct str host;   /* a name or an address, without brackets */
+    uint16_t port;
+    struct str path; /* with the query */
+    size_t max_body;
+    uint64_t timeout_ns; /* for all of it */
+    /* Empty: the server proves its host name to the system's authorities. Else its SPIFFE ID, with
+     * the trust that it is verified against. */
+    struct str spiffe_id;
+    const struct trust *const *trust;
+};
+
+struct https_answer { /* borrowed for the call of on_done */
+    unsigned status;
+    struct str body, location;
+};
+
+struct https_fetch;
+
+/* answer is NULL when err < 0; why is a sentence then. Never NULL. */
+struct https_fetch *https_fetch(struct loop *loop, const struct https_request *request,
+                                void (*on_done)(void *owner, int err,
+                                                const struct https_answer *answer, struct str why),
+                                void *owner);
+void https_fetch_cancel(struct https_fetch *fetch);
+
+#endif
