@@ -54,6 +54,7 @@ static void copy_vantage(struct snapshot *snapshot, const struct vantage *from)
 {
     struct arena *arena = &snapshot->arena;
     struct vantage *to = &snapshot->vantage;
+    to->svid_per_workload = from->svid_per_workload;
     to->node = arena_str(arena, from->node);
     to->cluster = arena_str(arena, from->cluster);
     to->network = arena_str(arena, from->network);

@@ -49,10 +49,10 @@ static struct registry *build(struct control *control)
         .manifests = control->manifests,
         .peers = peers,
         .n_peers = control->n_peers,
-        .own_roots_pem = ca_root_pem(control->ca),
     };
     for (size_t i = 0; i < control->n_peers; i++)
         peers[i] = peer_exports(control->peers[i], &arena);
+    input.own_roots_pem = control_own_roots(control, &arena);
     input.bundles = control_bundles(control, &arena, &input.n_bundles);
     struct registry *registry = registry_build(&input);
     arena_fini(&arena);

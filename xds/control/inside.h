@@ -57,6 +57,9 @@ struct control {
  * federation. Several peers may share a trust domain, with each other or with us; it has all their
  * roots then. */
 void control_rebuild_trust(struct control *control);
+/* What peers are told of our own trust domain: our roots, and those that trustBundles has for it.
+ * In the arena. */
+struct str control_own_roots(const struct control *control, struct arena *arena);
 /* In the arena. */
 struct model_bundle *control_bundles(const struct control *control, struct arena *arena,
                                      size_t *out_n);

@@ -11,8 +11,8 @@ static void add_roots(struct str roots, struct text *out)
     text_add(out, roots);
 }
 
-/* The roots of one trust domain, from everyone who speaks for it, each text once. */
-static void gather(const struct control *control, struct str trust_domain, struct text *out)
+/* What this control process says of a domain by itself. */
+static void gather_own(const struct control *control, struct str trust_domain, struct text *out)
 {
     const struct bundle *federated =
         trust_find(federation_trust(control->federation), trust_domain);
@@ -20,9 +20,24 @@ static void gather(const struct control *control, struct str trust_domain, struc
         text_add(out, ca_root_pem(control->ca));
     if (federated)
         add_roots(federated->pem, out);
+}
+
+/* The roots of one trust domain, from everyone who speaks for it, each text once. */
+static void gather(const struct control *control, struct str trust_domain, struct text *out)
+{
+    gather_own(control, trust_domain, out);
     for (size_t i = 0; i < control->n_peers; i++)
         if (control->peers[i] && str_eq(control->config->peers[i].trust_domain, trust_domain))
             add_roots(peer_roots(control->peers[i]), out);
+}
+
+struct str control_own_roots(const struct control *control, struct arena *arena)
+{
+    struct text roots = {0};
+    gather_own(control, control->config->trust_domain, &roots);
+    struct str kept = arena_str(arena, text_str(&roots));
+    text_fini(&roots);
+    return kept;
 }
 
 static bool is_known(const struct model_bundle *bundles, size_t n, struct str trust_domain)

@@ -427,3 +427,23 @@ Test(snapshot, names_every_level)
     cr_expect_str_eq(level_kind_name(LEVEL_CLUSTERSET), "clusterset");
     cr_expect_str_eq(level_kind_name(LEVEL_KINDS), "unknown");
 }
+
+Test(snapshot, k5_pods_of_one_identity_have_keys_of_their_own_where_each_has_an_svid)
+{
+    mesh_workload(&mesh, "west", "a", "n1", "10.0.0.1", "");
+    mesh_workload(&mesh, "west", "b", "n1", "10.0.0.2", "");
+    snapshot = mesh_build(&mesh);
+    cr_assert_eq(snapshot->n_local, 2);
+    cr_expect(str_eq(snapshot->local[0]->svid_key, snapshot->local[0]->identity));
+    cr_expect(str_eq(snapshot->local[0]->svid_key, snapshot->local[1]->svid_key));
+    snapshot_free(snapshot);
+
+    mesh.vantage.svid_per_workload = true;
+    snapshot = mesh_build(&mesh);
+    cr_expect_not(str_eq(snapshot->local[0]->svid_key, snapshot->local[1]->svid_key));
+    for (size_t i = 0; i < snapshot->n_local; i++) {
+        const struct workload *workload = snapshot->local[i];
+        cr_expect(str_starts_with(workload->svid_key, workload->identity));
+        cr_expect(str_ends_with(workload->svid_key, workload->uid));
+    }
+}

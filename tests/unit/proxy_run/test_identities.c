@@ -160,3 +160,76 @@ Test(identities, a_bundle_that_is_none_changes_nothing, .init = start, .fini = f
     cr_expect_not(identities_set_bundle(identities, STR("east.example"), STR("garbage")));
     cr_expect(trusts("east.example"));
 }
+
+/* ---- pods ---- */
+
+static void follow(uint64_t generation, const struct workload *const *local, size_t n)
+{
+    const struct snapshot snapshot = {.generation = generation, .local = local, .n_local = n};
+    identities_follow(identities, &snapshot);
+    run_turns(loop, 2);
+}
+
+static size_t n_wanted(void)
+{
+    struct rotation_status status;
+    size_t n = 0;
+    for (size_t idx = 0; rotation_next(identities_rotations(identities)[1], &idx, &status);)
+        n++;
+    return n;
+}
+
+Test(identities, asks_for_local_workloads_before_they_call_and_drops_with_the_last_one,
+     .init = start, .fini = finish)
+{
+    const struct workload one = {.identity = STR("spiffe://west.example/ns/a/sa/b"),
+                                 .svid_key = STR("spiffe://west.example/ns/a/sa/b")};
+    const struct workload nameless = {0};
+    const struct workload *const both[] = {&one, &one, &nameless};
+    open_them();
+    follow(1, both, 3);
+    cr_expect_eq(n_wanted(), 1, "one certificate serves all pods of an identity");
+    follow(2, both, 1);
+    cr_expect_eq(n_wanted(), 1, "a pod of the identity is left");
+    follow(3, both, 0);
+    cr_expect_eq(n_wanted(), 0, "the last workload left");
+}
+
+/* ---- who speaks for a domain ---- */
+
+static size_t n_roots(const char *domain)
+{
+    const struct bundle *bundle = trust_find(*identities_trust(identities), str_from(domain));
+    return bundle ? bundle_n_roots(bundle) : 0;
+}
+
+Test(identities, the_roots_of_the_first_connection_go_when_control_says_which_they_are,
+     .init = start, .fini = finish)
+{
+    struct test_ca *next = test_ca_new("west.example");
+    open_them();
+    give_bundle("west.example", next);
+    cr_expect_eq(n_roots("west.example"), 1, "control's word replaces the file's");
+    cr_expect(identities_set_bundle(identities, STR("west.example"), (struct str){0}));
+    cr_expect_eq(n_roots("west.example"), 1, "our own roots are never taken back");
+    test_ca_free(next);
+}
+
+Test(identities, roots_from_a_bundle_file_stand_beside_those_of_control, .init = start,
+     .fini = finish)
+{
+    struct trust_bundle_config bundle = {.trust_domain = STR("west.example"),
+                                         .file = path_of("spire.pem")};
+    struct test_ca *spire = test_ca_new("west.example");
+    struct text pem = {0};
+    test_ca_pem(spire, &pem);
+    cr_assert_eq(file_write_atomic(bundle.file, text_str(&pem), 0600), 0);
+    config.trust_bundles = &bundle;
+    config.n_trust_bundles = 1;
+    open_them();
+    cr_expect_eq(n_roots("west.example"), 2);
+    give_bundle("west.example", west);
+    cr_expect_eq(n_roots("west.example"), 2, "each source speaks for itself");
+    text_fini(&pem);
+    test_ca_free(spire);
+}
