@@ -163,7 +163,7 @@ Test(identities, a_bundle_that_is_none_changes_nothing, .init = start, .fini = f
 
 /* ---- pods ---- */
 
-static void follow(uint64_t generation, const struct workload *const *local, size_t n)
+static void follow(uint64_t generation, const struct workload **local, size_t n)
 {
     const struct snapshot snapshot = {.generation = generation, .local = local, .n_local = n};
     identities_follow(identities, &snapshot);
@@ -185,7 +185,7 @@ Test(identities, asks_for_local_workloads_before_they_call_and_drops_with_the_la
     const struct workload one = {.identity = STR("spiffe://west.example/ns/a/sa/b"),
                                  .svid_key = STR("spiffe://west.example/ns/a/sa/b")};
     const struct workload nameless = {0};
-    const struct workload *const both[] = {&one, &one, &nameless};
+    const struct workload *both[] = {&one, &one, &nameless};
     open_them();
     follow(1, both, 3);
     cr_expect_eq(n_wanted(), 1, "one certificate serves all pods of an identity");
