@@ -70,6 +70,7 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
  *   nodeKey: /etc/isthmus/node/tls.key
  *   podsDir: /etc/isthmus/pods                             # pods: files
  * trustBundles: [{trustDomain: partner.example, file: /etc/isthmus/partner.json}]
+ * trust: {cutOnRemoval: true}    # live tunnels end with the root or certificate they rest on
  * capture: {mode: tproxy, onExit: remove, mark: 1337, routeTable: 133}
  * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020,
  *         ready: 15021, admin: 15000}
@@ -86,6 +87,7 @@ struct proxy_config {
     struct identity_config identity;
     struct trust_bundle_config *trust_bundles;
     size_t n_trust_bundles;
+    bool cut_on_removal;
     enum capture_mode capture;
     enum capture_on_exit capture_on_exit;
     uint32_t mark;

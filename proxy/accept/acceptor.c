@@ -112,6 +112,11 @@ void acceptor_recheck(struct acceptor *acceptor)
     tunnel_server_recheck(acceptor->tunnels);
 }
 
+void acceptor_recheck_trust(struct acceptor *acceptor)
+{
+    tunnel_server_recheck_trust(acceptor->tunnels);
+}
+
 static void close_doors(struct acceptor *acceptor)
 {
     for (int i = 0; i < DOORS; i++) {

@@ -35,6 +35,8 @@ struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind doo
 size_t acceptor_sessions(const struct acceptor *acceptor);
 /* The snapshot or the identities have changed. */
 void acceptor_recheck(struct acceptor *acceptor);
+/* Trust has changed. */
+void acceptor_recheck_trust(struct acceptor *acceptor);
 /* Closes the listeners (their backlog is still served) and says GOAWAY on every tunnel. */
 void acceptor_drain(struct acceptor *acceptor);
 /* Closes everything; who waits in a backlog is reset, and no arrival comes any more. */

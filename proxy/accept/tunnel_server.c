@@ -29,7 +29,8 @@ struct session {
     struct tunnel_server *server;
     struct addr peer, dialled;
     struct tls_handshake *handshake;
-    const struct tls_peer *tls; /* borrowed from the stream below h2 */
+    struct stream *secured;     /* below h2, which owns it */
+    const struct tls_peer *tls; /* borrowed from it */
     struct h2 *h2;
     struct timer idle;
 };
@@ -132,6 +133,7 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
     list_remove(&session->link);
     list_push_back(&server->sessions, &session->link);
     server->n_unproven--;
+    session->secured = stream;
     session->tls = tls_peer(stream);
     session->h2 = h2_server_new(server->loop, stream, &options, &session_events, session);
     watch_idleness(session);
@@ -216,6 +218,24 @@ void tunnel_server_recheck(struct tunnel_server *server)
 {
     recheck(server, &server->unproven);
     recheck(server, &server->sessions);
+}
+
+/* Those in their handshake look at the current trust before they are done. */
+void tunnel_server_recheck_trust(struct tunnel_server *server)
+{
+    list_foreach(it, &server->sessions)
+    {
+        struct session *session = list_entry(it, struct session, link);
+        const int err = tls_recheck(session->secured, *server->options.trust);
+        if (err == 0)
+            continue;
+        meter_add(server->meter, METRIC_TUNNELS_CUT, 1);
+        log_warn("a tunnel was cut", log_addr("src.addr", &session->peer),
+                 log_addr("dst.addr", &session->dialled), log_cstr("direction", "inbound"),
+                 log_str("peer", session->tls->id), log_str("serial", session->tls->serial),
+                 log_err("why", err));
+        end_session(session, err);
+    }
 }
 
 void tunnel_server_drain(struct tunnel_server *server)

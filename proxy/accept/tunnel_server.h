@@ -49,6 +49,8 @@ struct tunnel_server *tunnel_server_new(struct loop *loop,
 void tunnel_server_take(struct tunnel_server *server, struct stream *tcp);
 /* The snapshot has changed: sessions of pods that left this node end. */
 void tunnel_server_recheck(struct tunnel_server *server);
+/* Trust has changed: sessions whose client would not be let in any more end. */
+void tunnel_server_recheck_trust(struct tunnel_server *server);
 /* Takes no new streams: GOAWAY to every session. */
 void tunnel_server_drain(struct tunnel_server *server);
 size_t tunnel_server_sessions(const struct tunnel_server *server);

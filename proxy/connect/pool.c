@@ -263,7 +263,7 @@ static void close_group(struct group *group)
     ensure(list_is_empty(&group->waiters));
     while (!list_is_empty(&group->members)) {
         struct member *member = list_entry(group->members.next, struct member, link);
-        tunnel_close(member->tunnel);
+        tunnel_close(member->tunnel, 0);
         remove_member(member);
     }
     drop_group_if_empty(group);
@@ -318,6 +318,37 @@ void pool_retire_identity(struct pool *pool, struct str key_of_identity)
             continue;
         list_foreach(it, &group->members)
             tunnel_retire(list_entry(it, struct member, link)->tunnel);
+    }
+}
+
+static void cut(struct member *member, int err)
+{
+    struct group *group = member->group;
+    const struct tls_peer *peer = tunnel_peer(member->tunnel);
+    meter_add(group->pool->meter, METRIC_TUNNELS_CUT, 1);
+    log_warn("a tunnel was cut", log_addr("dst.addr", &group->options.remote),
+             log_cstr("direction", "outbound"),
+             log_str("src.identity", tls_identity_id(group->options.identity)),
+             log_str("peer", peer->id), log_str("serial", peer->serial), log_err("why", err));
+    tunnel_close(member->tunnel, err);
+    remove_member(member);
+    loop_defer(group->pool->loop, &group->serve);
+}
+
+void pool_recheck_trust(struct pool *pool, const struct trust *trust)
+{
+    size_t idx = 0;
+    struct str key;
+    void *value;
+    while (map_next(&pool->groups, &idx, &key, &value)) {
+        struct group *group = value;
+        list_foreach(it, &group->members)
+        {
+            struct member *member = list_entry(it, struct member, link);
+            const int err = tunnel_recheck(member->tunnel, trust);
+            if (err < 0)
+                cut(member, err);
+        }
     }
 }
 

@@ -43,6 +43,9 @@ bool pool_is_dialing(const struct pool_waiter *waiter);
 
 /* Retires the tunnels of an identity that is no longer ours, by tls_identity_key(). */
 void pool_retire_identity(struct pool *pool, struct str key_of_identity);
+/* Trust has changed: cuts the tunnels whose peer would not be let in any more; their streams fail
+ * with the reason. */
+void pool_recheck_trust(struct pool *pool, const struct trust *trust);
 size_t pool_tunnels(const struct pool *pool);
 
 #endif

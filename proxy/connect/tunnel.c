@@ -230,9 +230,14 @@ struct stream *tunnel_request(struct tunnel *tunnel, const struct h2_field *fiel
     return stream;
 }
 
-void tunnel_close(struct tunnel *tunnel)
+int tunnel_recheck(struct tunnel *tunnel, const struct trust *trust)
 {
-    dismantle(tunnel, 0);
+    return tunnel->h2 ? tls_recheck(tunnel->tls, trust) : 0;
+}
+
+void tunnel_close(struct tunnel *tunnel, int err)
+{
+    dismantle(tunnel, err);
 }
 
 const struct tls_peer *tunnel_peer(const struct tunnel *tunnel)

@@ -63,10 +63,12 @@ struct stream *tunnel_request(struct tunnel *tunnel, const struct h2_field *fiel
                               const struct stream_events *events, void *owner);
 /* Takes no new streams from now on. */
 void tunnel_retire(struct tunnel *tunnel);
+/* Whether its peer still stands under this trust, see tls_recheck(). 0 while it is not up. */
+MUST_USE int tunnel_recheck(struct tunnel *tunnel, const struct trust *trust);
 /* The peer has said something after that time, about whatever stream: it is alive. */
 bool tunnel_was_heard_since(const struct tunnel *tunnel, uint64_t since_ns);
-/* Ends it at once; its streams fail. No event comes. */
-void tunnel_close(struct tunnel *tunnel);
+/* Ends it at once; its streams fail with err (0: as on an end of its own). No event comes. */
+void tunnel_close(struct tunnel *tunnel, int err);
 /* Who is at the other end; valid when UP or RETIRED. */
 const struct tls_peer *tunnel_peer(const struct tunnel *tunnel);
 

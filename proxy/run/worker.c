@@ -193,6 +193,17 @@ static void retire_lost_identities(struct worker *worker, const struct tls_set *
     }
 }
 
+/* Live tunnels rest on the trust of their handshake: each is held against what is trusted now. */
+static void recheck_trust(struct worker *worker, const struct tls_set *before)
+{
+    if (!before || before->trust->generation == worker->trust->generation ||
+        !worker->config->cut_on_removal)
+        return;
+    if (worker->acceptor)
+        acceptor_recheck_trust(worker->acceptor);
+    pool_recheck_trust(connector_pool(worker->connector), worker->trust);
+}
+
 void worker_deliver_tls(struct letter *letter, void *receiver)
 {
     struct worker *worker = receiver;
@@ -202,6 +213,7 @@ void worker_deliver_tls(struct letter *letter, void *receiver)
     worker->tls = worker->tls_delivery->object;
     worker->trust = worker->tls->trust;
     retire_lost_identities(worker, before);
+    recheck_trust(worker, before);
     delivery_return(old);
     open_when_ready(worker);
 }

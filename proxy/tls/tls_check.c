@@ -92,7 +92,13 @@ static int verify_certificate(X509_STORE_CTX *store_ctx, void *arg)
         X509_STORE_CTX_set_error(store_ctx, x509_error(err));
         return 0;
     }
-    verify_path_free(result.path);
+    verify_path_free(check->proof.path);
+    check->proof = (struct tls_proof){
+        .path = result.path,
+        .role = request.role,
+        .generation = request.trust->generation,
+        .proven_ns = request.now_ns,
+    };
     memcpy(check->id, result.id, sizeof(check->id));
     memcpy(check->serial, result.serial, sizeof(check->serial));
     check->not_after_ns = result.not_after_ns;
@@ -163,6 +169,39 @@ bool tls_check_name_server(SSL *ssl, struct str name, bool is_web)
 void tls_check_attach(SSL *ssl, struct tls_check *check)
 {
     ensure(SSL_set_ex_data(ssl, check_slot, check) == 1);
+}
+
+/* As in the handshake, with its clock: that dates passed since ends no tunnel. Who was expected was
+ * settled then, too. */
+static int prove_again(struct tls_proof *proof, const SSL *ssl, const struct trust *trust)
+{
+    struct verify_result result = {0};
+    const struct verify_request request = {
+        .trust = trust, .role = proof->role, .now_ns = proof->proven_ns};
+    int err =
+        verify_peer(sk_X509_value(proof->path, 0), SSL_get_peer_cert_chain(ssl), &request, &result);
+
+    if (err < 0)
+        return err == -ERR_TLS_REVOKED ? err : -ERR_TRUST_REMOVED;
+    verify_path_free(proof->path);
+    proof->path = result.path;
+    return 0;
+}
+
+int tls_check_again(struct tls_proof *proof, const SSL *ssl, struct str id,
+                    const struct trust *trust)
+{
+    struct spiffe_id parsed;
+
+    if (!proof->path || proof->generation == trust->generation)
+        return 0;
+    ensure(spiffe_parse(id, &parsed, NULL) == 0);
+    int err = verify_path(proof->path, trust, parsed.trust_domain);
+    if (err < 0)
+        err = prove_again(proof, ssl, trust);
+    if (err == 0)
+        proof->generation = trust->generation;
+    return err;
 }
 
 static int err_from_reason(int reason)

@@ -33,6 +33,8 @@ static void finish(struct tls_handshake *h)
 {
     timer_stop(&h->timer);
     arena_fini(&h->check.arena);
+    verify_path_free(h->check.proof.path);
+    h->check.proof.path = NULL;
     tls_check_attach(h->stream->ssl, NULL);
     task_cancel(&h->task);
     loop_bury(h->stream->loop, h, free_memory);
@@ -74,8 +76,10 @@ static bool peer_speaks_h2(const SSL *ssl)
     return str_eq(str_of(name, len), STR("h2"));
 }
 
-static void keep_peer(struct tls_stream *s, const struct tls_check *check)
+static void keep_peer(struct tls_stream *s, struct tls_check *check)
 {
+    s->proof = check->proof;
+    check->proof.path = NULL;
     s->peer.id = arena_str(&s->arena, str_from(check->id));
     s->peer.serial = arena_str(&s->arena, str_from(check->serial));
     s->peer.not_after_ns = check->not_after_ns;
@@ -89,6 +93,12 @@ static void done(struct tls_handshake *h)
 
     if (!h->is_http1 && !peer_speaks_h2(s->ssl)) {
         fail(h, -ERR_TLS_ALPN, "the server did not agree to h2", 0);
+        return;
+    }
+    /* Trust may have changed between the certificate and the end of the handshake. */
+    int err = tls_check_again(&h->check.proof, s->ssl, str_from(h->check.id), *h->check.trust);
+    if (err < 0) {
+        fail(h, err, err_text(err), err);
         return;
     }
     stage_flush(&s->stage);

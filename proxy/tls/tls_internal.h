@@ -15,6 +15,14 @@
 #include "proxy/tls/tls_identity.h"
 #include "proxy/tls/tls_stream.h"
 
+/* What a peer's standing rests on, so that it can be asked again when trust changes. */
+struct tls_proof {
+    STACK_OF(X509) * path; /* leaf, intermediates, anchor; NULL: it showed no certificate */
+    enum verify_role role;
+    uint64_t generation; /* of the trust it was last checked against */
+    int64_t proven_ns;   /* wall clock */
+};
+
 /* What a handshake is checked against. OpenSSL finds it behind the SSL while the handshake lasts.
  */
 struct tls_check {
@@ -29,6 +37,7 @@ struct tls_check {
     char id[SPIFFE_ID_MAX + 1];
     char serial[64];
     int64_t not_after_ns;
+    struct tls_proof proof;
 };
 
 /* Each direction: OPEN --(end asked for / seen)--> ENDING --(sent / told)--> ENDED. */
@@ -47,6 +56,7 @@ struct tls_stream {
     struct timer linger;
     struct arena arena;
     struct tls_peer peer;
+    struct tls_proof proof;
     enum tls_half in_half, out_half;
     uint64_t n_records; /* sealed under the current key */
     int fail_err;
@@ -91,6 +101,10 @@ bool tls_check_name_server(SSL *ssl, struct str name, bool is_web);
 /* Installs the callbacks that look for a struct tls_check behind the SSL. */
 void tls_check_install(SSL_CTX *ctx);
 void tls_check_attach(SSL *ssl, struct tls_check *check);
+/* Whether what a proof says still holds under another trust; finds another path when its own is
+ * gone (ssl has what the peer sent). 0, or -ERR_TRUST_REMOVED or -ERR_TLS_REVOKED. */
+int tls_check_again(struct tls_proof *proof, const SSL *ssl, struct str id,
+                    const struct trust *trust);
 /* Why the last call of OpenSSL failed: the check's reason if it has one, else OpenSSL's. Empties
  * OpenSSL's error queue. */
 int tls_check_failure(struct tls_check *check, const char **out_why);

@@ -46,6 +46,7 @@ static void free_stream(void *ptr)
     struct tls_stream *s = ptr;
 
     SSL_free(s->ssl);
+    verify_path_free(s->proof.path);
     arena_fini(&s->arena);
     mem_free(s);
 }
@@ -362,6 +363,13 @@ bool tls_is_stream(const struct stream *stream)
 const struct tls_peer *tls_peer(const struct stream *stream)
 {
     return &peek_stream(stream)->peer;
+}
+
+int tls_recheck(struct stream *stream, const struct trust *trust)
+{
+    struct tls_stream *s = from_stream(stream);
+
+    return tls_check_again(&s->proof, s->ssl, s->peer.id, trust);
 }
 
 const struct stream *tls_lower(const struct stream *stream)

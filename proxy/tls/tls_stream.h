@@ -8,7 +8,8 @@
  *
  * Happy path: tls_handshake() -> on_done(0, stream). Failure modes: timeout
  * (-ERR_HANDSHAKE_TIMEOUT), no client certificate (-ERR_TLS_NO_CERTIFICATE), verification
- * (-ERR_TLS_SVID, _TRUST_DOMAIN, _CHAIN, _IDENTITY), ALPN (-ERR_TLS_ALPN), everything else OpenSSL
+ * (-ERR_TLS_SVID, _TRUST_DOMAIN, _CHAIN, _REVOKED, _IDENTITY), trust that
+ * changed meanwhile (-ERR_TRUST_REMOVED), ALPN (-ERR_TLS_ALPN), everything else OpenSSL
  * says (-ERR_TLS), the lower stream's own errors. The lower stream is closed in all of them, with
  * the TLS alert sent first.
  *
@@ -63,6 +64,11 @@ void tls_handshake_cancel(struct tls_handshake *handshake);
 /* False for a stream of another kind, or NULL. */
 bool tls_is_stream(const struct stream *stream);
 const struct tls_peer *tls_peer(const struct stream *stream);
+/* Whether the peer would be let in under this trust as well: its root is still there, or another
+ * that vouches for it, and nothing in its chain was revoked. Dates are as at the handshake. 0, or
+ * -ERR_TRUST_REMOVED or -ERR_TLS_REVOKED; the stream is left as it is. No signature is computed
+ * unless the root is gone. */
+MUST_USE int tls_recheck(struct stream *stream, const struct trust *trust);
 /* The stream below, borrowed: for tcp_local() and tcp_remote(). */
 const struct stream *tls_lower(const struct stream *stream);
 /* Changes the key we write with after the next record. It happens on its own every 4 million

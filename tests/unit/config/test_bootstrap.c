@@ -72,6 +72,7 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(example.max_connect_attempts, plain.max_connect_attempts);
     cr_expect_eq(example.log_level, plain.log_level);
     cr_expect_eq(example.log_access, plain.log_access);
+    cr_expect(example.cut_on_removal && plain.cut_on_removal);
     cr_expect(str_eq(example.cluster_domain, plain.cluster_domain));
     cr_expect_eq(plain.ports.tunnel, 15008);
     cr_expect_eq(plain.attempt_ns, 400 * NS_PER_MS);

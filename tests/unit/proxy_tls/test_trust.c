@@ -1,0 +1,166 @@
+/* What becomes of live peers when trust changes. R3 and R4 are rows of a table of rotation; X47 and
+ * X48 of that of X.509-SVIDs. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "tls_kit.h"
+
+TestSuite(tls_trust, .timeout = 60);
+
+static struct world world;
+static struct side client, server;
+
+static void start(void)
+{
+    world_open(&world);
+    client = server = (struct side){0};
+    tls_pair(&world, &client, &server);
+}
+
+static void finish(void)
+{
+    tap_free(&client.tap);
+    tap_free(&server.tap);
+    world_close(&world);
+}
+
+/* The next generation of trust; the caller frees it. */
+static struct trust *with_roots(const struct trust *trust, const char *trust_domain,
+                                const struct test_ca *first, const struct test_ca *second)
+{
+    struct text pem = {0}, why = {0};
+    struct trust *next = NULL;
+
+    if (first)
+        test_ca_pem(first, &pem);
+    if (second)
+        test_ca_pem(second, &pem);
+    cr_assert_eq(trust_with(trust, str_from(trust_domain), text_str(&pem), &next, &why), 0, "%s",
+                 why.ptr);
+    text_fini(&pem);
+    return next;
+}
+
+static void is_after(const struct trust *trust, int client_err, int server_err)
+{
+    cr_expect_eq(tls_recheck(client.tap.stream, trust), client_err);
+    cr_expect_eq(tls_recheck(server.tap.stream, trust), server_err);
+}
+
+Test(tls_trust, R4_a_removed_bundle_fails_the_live_peers_of_its_domain, .init = start,
+     .fini = finish)
+{
+    struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+
+    is_after(world.trust, 0, 0);
+    is_after(without_west, 0, -ERR_TRUST_REMOVED);
+    trust_unref(without_west);
+}
+
+Test(tls_trust, R4_a_replaced_root_fails_the_live_peers_it_vouched_for, .init = start,
+     .fini = finish)
+{
+    struct test_ca *other = test_ca_new("east.example");
+    struct trust *replaced = with_roots(world.trust, "east.example", other, NULL);
+
+    is_after(replaced, -ERR_TRUST_REMOVED, 0);
+    trust_unref(replaced);
+    test_ca_free(other);
+}
+
+Test(tls_trust, R3_a_second_root_beside_the_first_cuts_nobody, .init = start, .fini = finish)
+{
+    struct test_ca *other = test_ca_new("east.example");
+    struct trust *both = with_roots(world.trust, "east.example", other, world.east);
+
+    is_after(both, 0, 0);
+    trust_unref(both);
+    test_ca_free(other);
+}
+
+Test(tls_trust, R3_peers_signed_by_the_old_and_by_the_new_root_are_let_in, .init = start,
+     .fini = finish)
+{
+    struct test_ca *other = test_ca_new("east.example");
+    struct trust *both = with_roots(world.trust, "east.example", other, world.east);
+    struct tls_identity *renewed = world_identity(other, ID_B);
+    struct tls_identity *shown[] = {world.b, renewed};
+
+    for (size_t i = 0; i < ARRAY_LEN(shown); i++) {
+        struct side a = {0}, b = {0};
+        struct tls_options ao = world_options(&world, TLS_CLIENT);
+        struct tls_options bo = world_options(&world, TLS_SERVER);
+        struct stream *lower_a, *lower_b;
+
+        world.trust_now = both;
+        bo.identity = shown[i];
+        tcp_pair(world.loop, &lower_a, &lower_b);
+        side_start(&a, &world, lower_a, &ao);
+        side_start(&b, &world, lower_b, &bo);
+        cr_assert(side_wait(&world, &a) && side_wait(&world, &b));
+        cr_expect_eq(a.err, 0, "%s", a.why);
+        cr_expect_eq(b.err, 0, "%s", b.why);
+        tap_free(&a.tap);
+        tap_free(&b.tap);
+    }
+    tls_identity_unref(renewed);
+    trust_unref(both);
+    test_ca_free(other);
+}
+
+Test(tls_trust, a_peer_that_another_root_vouches_for_stays, .init = start, .fini = finish)
+{
+    /* The same key and name, certified anew: a root that was prolonged. */
+    struct test_cert spec = {.is_ca = true,
+                             .subject = "root of east.example",
+                             .uris = {STR("spiffe://east.example")},
+                             .public_key = world.east->key};
+    struct test_ca prolonged = {.key = world.east->key};
+    prolonged.cert = test_ca_mint(world.east, &spec, NULL);
+    struct trust *next = with_roots(world.trust, "east.example", &prolonged, NULL);
+
+    is_after(next, 0, 0);
+    trust_unref(next);
+    X509_free(prolonged.cert);
+}
+
+Test(tls_trust, X47_a_revocation_fails_the_live_peer, .init = start, .fini = finish)
+{
+    struct text der = {0}, why = {0};
+    struct trust *next = NULL;
+    X509 *shown = X509_new(); /* with the number that the live peer's certificate has */
+    struct test_crl spec = {.revoked = &shown, .n_revoked = 1};
+    BIGNUM *number = NULL;
+
+    cr_assert(BN_hex2bn(&number, tls_peer(server.tap.stream)->serial.ptr) > 0);
+    cr_assert_not_null(BN_to_ASN1_INTEGER(number, X509_get_serialNumber(shown)));
+    test_crl_der(world.west, &spec, &der);
+    cr_assert_eq(trust_with_crls(world.trust, STR("west.example"), text_str(&der), &next, &why), 0,
+                 "%s", why.ptr);
+    is_after(next, 0, -ERR_TLS_REVOKED);
+    trust_unref(next);
+    X509_free(shown);
+    BN_free(number);
+    text_fini(&der);
+}
+
+Test(tls_trust, X48_there_is_nothing_to_resume_with, .init = start, .fini = finish)
+{
+    const struct tls_peer *peer = tls_peer(client.tap.stream);
+    struct side a = {0}, b = {0};
+    struct tls_options ao = world_options(&world, TLS_CLIENT);
+    struct tls_options bo = world_options(&world, TLS_SERVER);
+    struct stream *lower_a, *lower_b;
+    struct trust *without_east = with_roots(world.trust, "east.example", NULL, NULL);
+
+    cr_assert_str_eq(peer->version, "TLSv1.3");
+    world.trust_now = without_east;
+    tcp_pair(world.loop, &lower_a, &lower_b);
+    side_start(&a, &world, lower_a, &ao);
+    side_start(&b, &world, lower_b, &bo);
+    cr_assert(side_wait(&world, &a) && side_wait(&world, &b));
+    cr_expect_eq(a.err, -ERR_TLS_TRUST_DOMAIN, "%s", a.why);
+    tap_free(&a.tap);
+    tap_free(&b.tap);
+    trust_unref(without_east);
+}
