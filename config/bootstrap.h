@@ -76,6 +76,7 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
  *         ready: 15021, admin: 15000}
  * timeouts: {handshake: 10s, connect: 10s, attempt: 400ms, idle: 1h, halfClose: 5m, drain: 20s}
  * limits: {connections: 20000, connectAttempts: 5}
+ * dataPath: {spliceAfterBytes: 1048576}
  * log: {level: info, access: true}
  */
 struct proxy_config {
@@ -100,6 +101,7 @@ struct proxy_config {
     uint64_t handshake_ns, connect_ns, attempt_ns, idle_ns, half_close_ns, drain_ns;
     unsigned max_connections; /* flows a worker may hold */
     unsigned max_connect_attempts;
+    uint64_t splice_after_bytes; /* 0: never */
     enum log_level log_level;
     bool log_access;
 };

@@ -82,16 +82,21 @@ static void read_timeouts(const struct fields *top, struct proxy_config *config)
 static void read_rest(const struct fields *top, struct proxy_config *config)
 {
     static const char *const limit_keys[] = {"connections", "connectAttempts", NULL};
+    static const char *const path_keys[] = {"spliceAfterBytes", NULL};
     static const char *const log_keys[] = {"level", "access", NULL};
     static const char *const trust_keys[] = {"cutOnRemoval", NULL};
     struct fields trust = fields_below(top, "trust", "trust.");
     struct fields limits = fields_below(top, "limits", "limits.");
+    struct fields path = fields_below(top, "dataPath", "dataPath.");
     struct fields log = fields_below(top, "log", "log.");
     yaml_only_keys(limits.node, "limits", limit_keys, limits.diag);
+    yaml_only_keys(path.node, "dataPath", path_keys, path.diag);
     yaml_only_keys(log.node, "log", log_keys, log.diag);
     yaml_only_keys(trust.node, "trust", trust_keys, trust.diag);
     config->max_connections = (unsigned)field_u64(&limits, "connections", 1, 10000000, 20000);
     config->max_connect_attempts = (unsigned)field_u64(&limits, "connectAttempts", 1, 100, 5);
+    config->splice_after_bytes =
+        field_u64(&path, "spliceAfterBytes", 0, UINT64_C(1) << 40, UINT64_C(1) << 20);
     config->log_level = field_log_level(&log, "level");
     config->log_access = field_bool(&log, "access", true);
     config->cut_on_removal = field_bool(&trust, "cutOnRemoval", true);
@@ -99,11 +104,11 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
 
 void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, struct diag *diag)
 {
-    static const char *const keys[] = {
-        "apiVersion",  "kind",          "node",     "cluster",  "network",
-        "trustDomain", "clusterDomain", "workers",  "stateDir", "control",
-        "capture",     "ports",         "timeouts", "limits",   "log",
-        "identity",    "trustBundles",  "trust",    NULL};
+    static const char *const keys[] = {"apiVersion", "kind",         "node",          "cluster",
+                                       "network",    "trustDomain",  "clusterDomain", "workers",
+                                       "stateDir",   "control",      "capture",       "ports",
+                                       "timeouts",   "limits",       "dataPath",      "log",
+                                       "identity",   "trustBundles", "trust",         NULL};
     struct fields top = {&config->arena, diag, doc, ""};
     if (!yaml_is_mapping(doc, "the document", diag))
         return;

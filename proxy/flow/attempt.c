@@ -227,7 +227,11 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
     arrival_free(flow->arrival, 0);
     flow->arrival = NULL;
     flow_move(flow, FLOW_PUMPING);
-    const struct pump_options pump = {options->idle_ns, options->half_close_ns};
+    const struct pump_options pump = {
+        .idle_ns = options->idle_ns,
+        .half_close_ns = options->half_close_ns,
+        .splice_after_bytes = options->splice_after_bytes,
+    };
     pump_start(&flow->pump, flow->walk->tools.loop, client, upstream->stream, &pump, on_pumped,
                flow);
 }

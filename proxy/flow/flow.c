@@ -100,6 +100,7 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
         flow->record.detail = arena_str(&flow->arena, detail);
     flow->record.attempts = flow->n_attempts;
     record_open(&flow->record, walk->tools.traffic);
+    meter_add(walk->tools.meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
     record_close(&flow->record, totals, now_ns - flow->started_ns, walk->options.log_access);
     lease_return(walk->tools.memory, &flow->lease, LEASE_SERVED, now_ns);
     flow_move(flow, FLOW_CLOSED);

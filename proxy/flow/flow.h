@@ -28,6 +28,7 @@ struct walk_options {
     uint64_t attempt_ns; /* the first attempt's time while another endpoint is left; doubles */
     uint64_t connect_ns; /* all attempts together */
     uint64_t idle_ns, half_close_ns;
+    uint64_t splice_after_bytes; /* see pump.h */
     unsigned max_flows, max_attempts;
     bool log_access;
 };

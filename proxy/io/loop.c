@@ -45,6 +45,7 @@ struct loop {
     void *scratch;
     size_t scratch_bytes;
     unsigned n_open;
+    unsigned n_splices;
     bool stopped;
 };
 
@@ -62,6 +63,22 @@ void loop_handle_closed(struct loop *loop)
 {
     ensure(loop->n_open > 0);
     loop->n_open--;
+}
+
+void loop_splice_opened(struct loop *loop)
+{
+    loop->n_splices++;
+}
+
+void loop_splice_closed(struct loop *loop)
+{
+    ensure(loop->n_splices > 0);
+    loop->n_splices--;
+}
+
+unsigned loop_splices(const struct loop *loop)
+{
+    return loop->n_splices;
 }
 
 unsigned loop_open_handles(const struct loop *loop)

@@ -17,6 +17,11 @@ uv_loop_t *loop_uv(struct loop *loop);
 void loop_handle_opened(struct loop *loop);
 void loop_handle_closed(struct loop *loop);
 
+/* Splices are counted, since each holds descriptors. */
+void loop_splice_opened(struct loop *loop);
+void loop_splice_closed(struct loop *loop);
+unsigned loop_splices(const struct loop *loop);
+
 /*
  * The slab that the next read goes into, behind its used bytes; at least LOOP_READ_MIN of it are
  * free. All connections of a loop share it, since a read is consumed before the next one starts:

@@ -38,6 +38,7 @@ static const struct tcp *tcp_peek(const struct stream *stream) /* stream is the 
 
 static void tcp_fail(struct tcp *tcp, int err);
 static void finish_linger(struct tcp *tcp);
+static void queue_is_empty(struct tcp *tcp);
 
 static int err_from_socket(int status)
 {
@@ -73,7 +74,7 @@ static void start_reading(struct tcp *tcp);
  * socket again. But a reset hangs up, too, and then bytes are missing: the socket has the last
  * word.
  */
-static void peer_ended(struct tcp *tcp)
+void tcp_peer_ended(struct tcp *tcp)
 {
     uint8_t byte;
     ssize_t n_left = recv(tcp->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
@@ -98,7 +99,7 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
     (void)room; /* but for the assume() below */
     struct tcp *tcp = handle->data;
     if (n_read == UV_EOF) {
-        peer_ended(tcp);
+        tcp_peer_ended(tcp);
     } else if (n_read < 0) {
         tcp_fail(tcp, err_from_socket((int)n_read));
     } else if (n_read > 0 && !tcp->lingering) {
@@ -113,7 +114,7 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
 
 static void start_reading(struct tcp *tcp)
 {
-    if (tcp->reading || tcp->ended || tcp->err)
+    if (tcp->reading || tcp->ended || tcp->err || tcp->splice_out)
         return;
     int status = uv_read_start((uv_stream_t *)&tcp->uv, on_alloc, on_read);
     if (status < 0)
@@ -140,6 +141,14 @@ static void send_fin(struct tcp *tcp)
         tcp_fail(tcp, err_from_socket(-errno));
     else if (tcp->lingering)
         finish_linger(tcp);
+}
+
+static void queue_is_empty(struct tcp *tcp)
+{
+    if (tcp->shut)
+        send_fin(tcp);
+    else if (tcp->splice_in)
+        tcp->splice_in->on_queue_empty(tcp->splice_in);
 }
 
 static void on_written(uv_write_t *req, int status);
@@ -175,8 +184,8 @@ static void on_written(uv_write_t *req, int status)
     bool drained = buf_pop(&tcp->queue, bytes);
     if (tcp->queue.bytes > 0)
         flush(tcp);
-    else if (tcp->shut)
-        send_fin(tcp);
+    else
+        queue_is_empty(tcp);
     if (drained && !tcp->err && !tcp->shut)
         tcp->stream.events->on_drain(tcp->stream.owner);
 }
@@ -209,8 +218,8 @@ static void uncork(struct tcp *tcp)
     (void)buf_pop(&tcp->queue, (size_t)n_sent);
     if (tcp->queue.bytes > 0)
         flush(tcp);
-    else if (tcp->shut)
-        send_fin(tcp);
+    else
+        queue_is_empty(tcp);
 }
 
 static void run_uncork(struct task *task)
@@ -271,7 +280,8 @@ static size_t tcp_queued(const struct stream *stream)
 {
     const struct tcp *tcp = tcp_peek(stream);
     size_t unsent = uv_stream_get_write_queue_size((const uv_stream_t *)&tcp->uv);
-    return tcp->queue.bytes - tcp->in_flight + (tcp->in_flight ? unsent : 0);
+    const size_t spliced = tcp->splice_in ? tcp->splice_in->bytes : 0;
+    return spliced + tcp->queue.bytes - tcp->in_flight + (tcp->in_flight ? unsent : 0);
 }
 
 /* ------------------------------------------------------------------ the end */
@@ -282,12 +292,21 @@ static void run_failing(struct task *task)
     tcp->stream.events->on_fail(tcp->stream.owner, tcp->err);
 }
 
+static void drop_splices(struct tcp *tcp)
+{
+    if (tcp->splice_out)
+        tcp->splice_out->drop(tcp->splice_out);
+    if (tcp->splice_in)
+        tcp->splice_in->drop(tcp->splice_in);
+}
+
 static void tcp_fail(struct tcp *tcp, int err)
 {
     if (tcp->err)
         return;
     tcp->err = err;
     stop_reading(tcp);
+    drop_splices(tcp);
     task_cancel(&tcp->uncork);
     if (tcp->lingering)
         tcp_dispose(tcp);
@@ -332,6 +351,7 @@ static void tcp_close(struct stream *stream, int err)
 {
     struct tcp *tcp = tcp_of(stream);
     ensure(!tcp->closed && !tcp->lingering);
+    drop_splices(tcp);
     task_cancel(&tcp->failing);
     stream_set_owner(stream, NULL, NULL);
     if (err == 0 && tcp->shut && !tcp->err && !(tcp->ended && tcp->queue.bytes == 0)) {
@@ -401,6 +421,21 @@ void tcp_set_addrs(struct tcp *tcp, const struct addr *remote)
 {
     tcp->local = socket_local(tcp->fd);
     tcp->remote = *remote;
+}
+
+struct tcp *tcp_of_stream(struct stream *stream)
+{
+    return stream->ops == &tcp_ops ? tcp_of(stream) : NULL;
+}
+
+void tcp_hand_over(struct tcp *tcp)
+{
+    stop_reading(tcp);
+}
+
+void tcp_failed(struct tcp *tcp, int status)
+{
+    tcp_fail(tcp, err_from_socket(status));
 }
 
 struct addr tcp_local(const struct stream *stream)

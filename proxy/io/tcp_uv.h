@@ -10,6 +10,13 @@
 #include "proxy/io/loop_uv.h"
 #include "proxy/io/tcp.h"
 
+/* What a splice (tcp_splice.h) is for the two streams that it joins. */
+struct splice_hold {
+    size_t bytes; /* in the pipe */
+    void (*drop)(struct splice_hold *hold);
+    void (*on_queue_empty)(struct splice_hold *hold); /* of the destination */
+};
+
 struct tcp {
     struct stream stream; /* first: a stream is its tcp */
     struct loop *loop;
@@ -25,6 +32,8 @@ struct tcp {
     struct task failing; /* tells the owner of err at the end of the turn */
     struct timer linger;
     struct addr local, remote;
+    struct splice_hold *splice_out,
+        *splice_in; /* that reads this socket; that writes it; or NULL */
     int fd;
     int err; /* negative once the stream is dead */
     bool reading;
@@ -44,5 +53,13 @@ void tcp_set_addrs(struct tcp *tcp, const struct addr *remote);
 /* Closes the socket, if there is one, and frees the stream after the turn. Nothing is called any
  * more. */
 void tcp_dispose(struct tcp *tcp);
+
+/* For tcp_splice.c. The TCP stream behind a stream, or NULL. */
+struct tcp *tcp_of_stream(struct stream *stream);
+/* The socket is read by a splice from here on. */
+void tcp_hand_over(struct tcp *tcp);
+/* The splice saw the peer's end; or the socket die of a negative errno. */
+void tcp_peer_ended(struct tcp *tcp);
+void tcp_failed(struct tcp *tcp, int status);
 
 #endif

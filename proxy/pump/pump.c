@@ -14,6 +14,7 @@
 #include "proxy/pump/pump.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/io/tcp_splice.h"
 
 #define LAST_LOOK_NS                                                                               \
     (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left                   \
@@ -74,6 +75,24 @@ static void on_timer(struct timer *timer)
     finish(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
 }
 
+static void on_spliced(void *owner, size_t bytes)
+{
+    struct pipe *pipe = owner;
+    pipe->bytes += bytes;
+    pipe->spliced += bytes;
+    pipe->pump->last_moved_ns = loop_now_ns(pipe->pump->loop);
+}
+
+/* Asked once: what cannot be spliced now (a tunnel, a lack of descriptors) is copied to its end. */
+static void splice_if_bulky(struct pipe *pipe)
+{
+    const uint64_t after_bytes = pipe->pump->options.splice_after_bytes;
+    if (pipe->tried_splice || after_bytes == 0 || pipe->bytes < after_bytes)
+        return;
+    pipe->tried_splice = true;
+    (void)tcp_splice(pipe->from, pipe->to, on_spliced, pipe);
+}
+
 static void pipe_data(struct pipe *pipe, struct slice bytes)
 {
     pipe->bytes += bytes.len;
@@ -82,6 +101,7 @@ static void pipe_data(struct pipe *pipe, struct slice bytes)
         pipe->is_paused = true;
         stream_pause(pipe->from);
     }
+    splice_if_bulky(pipe);
 }
 
 static void pipe_end(struct pipe *pipe)
@@ -192,7 +212,9 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
 
 struct totals pump_totals(const struct pump *pump)
 {
-    return (struct totals){.received = pump->up.bytes, .sent = pump->down.bytes};
+    return (struct totals){.received = pump->up.bytes,
+                           .sent = pump->down.bytes,
+                           .spliced = pump->up.spliced + pump->down.spliced};
 }
 
 static void close_streams(struct pump *pump, int err)

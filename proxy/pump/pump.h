@@ -8,6 +8,9 @@
  *   both ENDED and their queues empty: done, ERR_OK
  *   either stream fails, or time runs out: both are cut, done with the reason
  *
+ * A direction that proved bulky between two sockets is handed to splice(2): its bytes are counted
+ * here, but no longer seen.
+ *
  * What a pipe holds is bounded by the write queue of its destination: when that is full the source
  * is paused.
  * Time: nothing moved (came or left) for idle_ns; or a direction ended and nothing moved
@@ -25,11 +28,14 @@
 
 struct pump_options {
     uint64_t idle_ns, half_close_ns;
+    uint64_t splice_after_bytes; /* a direction that moved so many is moved by the kernel from there
+                                    on, where both ends are TCP; 0: never */
 };
 
 struct totals {
     uint64_t received; /* bytes from the client to the server */
     uint64_t sent;     /* bytes from the server to the client */
+    uint64_t spliced;  /* of both: that the kernel moved */
     int err;           /* 0, or why it ended: -ERR_CLIENT_RESET, -ERR_IDLE_TIMEOUT, ... */
 };
 
@@ -39,7 +45,8 @@ struct pipe {
     struct pump *pump;
     struct stream *from, *to;
     uint64_t bytes;
-    bool ended, is_paused;
+    uint64_t spliced;
+    bool ended, is_paused, tried_splice;
 };
 
 struct pump {

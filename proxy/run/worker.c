@@ -330,6 +330,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .connect_ns = config->connect_ns,
         .idle_ns = config->idle_ns,
         .half_close_ns = config->half_close_ns,
+        .splice_after_bytes = config->splice_after_bytes,
         .max_flows = config->max_connections,
         .max_attempts = config->max_connect_attempts,
         .log_access = config->log_access,

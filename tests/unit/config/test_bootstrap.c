@@ -67,6 +67,7 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(example.attempt_ns, plain.attempt_ns);
     cr_expect_eq(example.idle_ns, plain.idle_ns);
     cr_expect_eq(example.half_close_ns, plain.half_close_ns);
+    cr_expect_eq(example.splice_after_bytes, plain.splice_after_bytes);
     cr_expect_eq(example.drain_ns, plain.drain_ns);
     cr_expect_eq(example.max_connections, plain.max_connections);
     cr_expect_eq(example.max_connect_attempts, plain.max_connect_attempts);
@@ -77,6 +78,7 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(plain.ports.tunnel, 15008);
     cr_expect_eq(plain.attempt_ns, 400 * NS_PER_MS);
     cr_expect_eq(plain.half_close_ns, 300 * NS_PER_SEC);
+    cr_expect_eq(plain.splice_after_bytes, 1048576);
     bootstrap_fini_proxy(&example);
     bootstrap_fini_proxy(&plain);
 }

@@ -33,7 +33,7 @@ static void on_done(void *owner, const struct totals *totals)
 
 static void middle_open(struct middle *m, uint64_t idle_ns, uint64_t half_close_ns)
 {
-    const struct pump_options options = {idle_ns, half_close_ns};
+    const struct pump_options options = {.idle_ns = idle_ns, .half_close_ns = half_close_ns};
     *m = (struct middle){.loop = loop_new()};
     m->client = fake_stream_new(m->loop);
     m->server = fake_stream_new(m->loop);
@@ -351,7 +351,7 @@ static void on_outer_done(void *owner, const struct totals *totals)
 
 Test(pump, may_be_cut_from_the_callback_of_another)
 {
-    const struct pump_options options = {SEC * 60, SEC * 60};
+    const struct pump_options options = {.idle_ns = SEC * 60, .half_close_ns = SEC * 60};
     struct nested n = {.m = {.loop = loop_new()}};
     struct fake_stream *near, *far;
     struct loop *loop = n.m.loop;
