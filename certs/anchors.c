@@ -84,8 +84,10 @@ static void add_new_blocks(struct text *all, struct str pem)
     }
 }
 
-static int join(const struct anchors *anchors, struct str trust_domain, struct trust **out_trust,
-                struct text *why)
+/* Lists that contradict the roots (from a root of the same name that is gone) must not stop a
+ * change of roots: then the lists that were in force stay. */
+static int join(const struct anchors *anchors, struct str trust_domain, bool is_about_crls,
+                struct trust **out_trust, struct text *why)
 {
     struct text pem = {0}, crls = {0};
     struct trust *with_roots = NULL;
@@ -101,18 +103,27 @@ static int join(const struct anchors *anchors, struct str trust_domain, struct t
     }
     int err = trust_with(anchors->trust, trust_domain, text_str(&pem), &with_roots, why);
     if (err == 0) {
-        err = trust_with_crls(with_roots, trust_domain, text_str(&crls), out_trust, why);
+        struct text doubt = {0};
+        err = trust_with_crls(with_roots, trust_domain, text_str(&crls), out_trust, &doubt);
+        if (err < 0 && !is_about_crls) {
+            *out_trust = trust_ref(with_roots);
+            err = 0;
+        } else if (err < 0) {
+            text_add(why, text_str(&doubt));
+        }
         trust_unref(with_roots);
+        text_fini(&doubt);
     }
     text_fini(&pem);
     text_fini(&crls);
     return err;
 }
 
-static int publish(struct anchors *anchors, struct str trust_domain, struct text *why)
+static int publish(struct anchors *anchors, struct str trust_domain, bool is_about_crls,
+                   struct text *why)
 {
     struct trust *next = NULL;
-    int err = join(anchors, trust_domain, &next, why);
+    int err = join(anchors, trust_domain, is_about_crls, &next, why);
 
     if (err < 0)
         return err;
@@ -153,7 +164,7 @@ static int replace(struct anchors *anchors, struct word *word, struct text *plac
 
     if (!str_eq(text_str(place), text_str(fresh))) {
         swap_text(place, fresh);
-        err = publish(anchors, text_str(&word->trust_domain), why);
+        err = publish(anchors, text_str(&word->trust_domain), place == &word->crls, why);
         if (err < 0)
             swap_text(place, fresh);
     }
@@ -212,7 +223,7 @@ void anchors_keep(struct anchors *anchors, const char *source, const struct str 
             continue;
         text_add(&name, text_str(&word->trust_domain));
         drop(word);
-        ensure(publish(anchors, text_str(&name), &why) == 0);
+        ensure(publish(anchors, text_str(&name), false, &why) == 0);
         text_fini(&name);
     }
 }

@@ -1,7 +1,9 @@
 /*
- * bundle_files.h - the roots of trust domains from files, read again when they change.
+ * bundle_files.h - the roots and the revocation lists of trust domains from files, read again when
+ * they change.
  *
- * A file is PEM (certificates), or a bundle of SPIFFE (a JSON Web Key Set). A file that is missing
+ * A file of roots is PEM (certificates), or a bundle of SPIFFE (a JSON Web Key Set); one of
+ * revocation lists PEM or DER. A file that is missing
  * or wrong is told with its name and reason, and what was read before stays.
  *
  * Owner: whoever opened them. Thread: the loop's.
@@ -18,9 +20,15 @@ struct bundle_files;
  * trusted. */
 typedef void bundle_file_fn(void *owner, struct str trust_domain, struct str pem);
 
-struct bundle_files *bundle_files_new(struct loop *loop, bundle_file_fn *on_bundle, void *owner);
+/* Lists as crl_read() takes them; told under the same rule. */
+typedef void crl_file_fn(void *owner, struct str trust_domain, struct str crls);
+
+/* on_crls may be NULL when no such file is added. */
+struct bundle_files *bundle_files_new(struct loop *loop, bundle_file_fn *on_bundle,
+                                      crl_file_fn *on_crls, void *owner);
 /* Watches a file; its content comes from a call of bundle_files_read() or with its next change. */
 void bundle_files_add(struct bundle_files *files, struct str trust_domain, struct str path);
+void bundle_files_add_crls(struct bundle_files *files, struct str trust_domain, struct str path);
 /* Reads all of them and tells those that are good; safe in the owner's start. 0, or
  * the error of the first that is not, with file and reason in *why. */
 MUST_USE int bundle_files_read(struct bundle_files *files, struct text *why);

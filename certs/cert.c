@@ -159,7 +159,7 @@ int cert_list_from_der(struct str der, int max, STACK_OF(X509) * *out_certs, con
 {
     STACK_OF(X509) *certs = sk_X509_new_null();
     const unsigned char *at = (const unsigned char *)der.ptr;
-    const unsigned char *end = at + der.len;
+    const unsigned char *end = der.len ? at + der.len : at;
     const char *why = der.len > CERT_DER_MAX_BYTES ? "the certificates are longer than 1 MiB"
                       : der.len == 0               ? "there is no certificate"
                                                    : NULL;

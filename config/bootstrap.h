@@ -25,6 +25,7 @@ enum identity_source { IDENTITY_CONTROL, IDENTITY_SPIFFE, IDENTITY_FILES };
 struct trust_bundle_config {
     struct str trust_domain;
     struct str file; /* PEM or JWKS; "" when there is a url and nothing to begin with */
+    struct str crls; /* proxy only: a file with revocation lists, or "" */
     /* Control only, a federation endpoint: */
     struct str url; /* "" for a file alone */
     struct endpoint_name server;
@@ -69,7 +70,8 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
  *   nodeCertificate: /etc/isthmus/node/tls.crt             # with nodeKey: node: files
  *   nodeKey: /etc/isthmus/node/tls.key
  *   podsDir: /etc/isthmus/pods                             # pods: files
- * trustBundles: [{trustDomain: partner.example, file: /etc/isthmus/partner.json}]
+ * trustBundles: [{trustDomain: partner.example, file: /etc/isthmus/partner.json,
+ *                 crls: /etc/isthmus/partner.crl}]
  * trust: {cutOnRemoval: true}    # live tunnels end with the root or certificate they rest on
  * capture: {mode: tproxy, onExit: remove, mark: 1337, routeTable: 133}
  * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020,

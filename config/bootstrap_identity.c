@@ -177,7 +177,7 @@ static void read_trust_bundle(const struct fields *top, const struct yaml *item,
                               bool urls_allowed, struct trust_bundle_config *bundle)
 {
     static const char *const keys[] = {"trustDomain", "file", "url", "profile", "endpointID", NULL};
-    static const char *const file_keys[] = {"trustDomain", "file", NULL};
+    static const char *const file_keys[] = {"trustDomain", "file", "crls", NULL};
     struct str prefix = arena_printf(top->arena, "trustBundles[%zu].", idx);
     struct fields fields = {top->arena, top->diag, item, prefix.ptr};
     if (item->kind != YAML_MAPPING) {
@@ -188,7 +188,9 @@ static void read_trust_bundle(const struct fields *top, const struct yaml *item,
                    urls_allowed ? keys : file_keys, top->diag);
     const bool has_url = urls_allowed && yaml_get(item, "url");
     bundle->trust_domain = field_trust_domain(&fields, "trustDomain");
-    bundle->file = field_path(&fields, "file", need_if(!has_url));
+    if (!urls_allowed)
+        bundle->crls = field_path(&fields, "crls", FIELD_OPTIONAL);
+    bundle->file = field_path(&fields, "file", need_if(!has_url && str_is_empty(bundle->crls)));
     if (has_url) {
         read_url(&fields, bundle);
         check_bootstrap(&fields, bundle);

@@ -261,25 +261,17 @@ void identities_keep_bundles(struct identities *identities, const struct str *tr
     mem_free(kept);
 }
 
-/* CRLs come for all domains together: each counts where its issuer's roots are. */
-static void say_crls(struct identities *identities, const struct svid_update *update)
+static void say_crls(struct identities *identities, const char *source, struct str trust_domain,
+                     struct str crls)
 {
-    struct text crls = {0};
-    for (size_t i = 0; i < update->n_crls; i++)
-        text_add(&crls, update->crls[i]);
-    for (size_t i = 0; i < update->n_bundles; i++) {
-        const struct trust *before = anchors_current(identities->anchors);
-        struct str trust_domain = update->bundles[i].trust_domain;
-        struct text why = {0};
-        if (anchors_set_crls(identities->anchors, SAYS_SPIFFE, trust_domain, text_str(&crls),
-                             &why) < 0)
-            log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
-                      log_cstr("source", SAYS_SPIFFE), log_str("error", text_str(&why)));
-        if (anchors_current(identities->anchors) != before)
-            set_changed(identities);
-        text_fini(&why);
-    }
-    text_fini(&crls);
+    const struct trust *before = anchors_current(identities->anchors);
+    struct text why = {0};
+    if (anchors_set_crls(identities->anchors, source, trust_domain, crls, &why) < 0)
+        log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
+                  log_cstr("source", source), log_str("error", text_str(&why)));
+    if (anchors_current(identities->anchors) != before)
+        set_changed(identities);
+    text_fini(&why);
 }
 
 static void on_spiffe_trust(void *owner, const struct svid_update *update)
@@ -287,13 +279,17 @@ static void on_spiffe_trust(void *owner, const struct svid_update *update)
     struct identities *identities = owner;
     const size_t n = update ? update->n_bundles : 0;
     struct str *domains = mem_new_array(struct str, n + 1);
+    struct text crls = {0};
+    for (size_t i = 0; update && i < update->n_crls; i++)
+        text_add(&crls, update->crls[i]);
     for (size_t i = 0; i < n; i++) {
         domains[i] = update->bundles[i].trust_domain;
         (void)say(identities, SAYS_SPIFFE, domains[i], update->bundles[i].pem);
+        /* Lists come for all domains together: each counts where its issuer's roots are. */
+        say_crls(identities, SAYS_SPIFFE, domains[i], text_str(&crls));
     }
     keep(identities, SAYS_SPIFFE, domains, n);
-    if (update)
-        say_crls(identities, update);
+    text_fini(&crls);
     mem_free(domains);
 }
 
@@ -302,13 +298,23 @@ static void on_bundle_file(void *owner, struct str trust_domain, struct str pem)
     (void)say(owner, SAYS_FILES, trust_domain, pem);
 }
 
+static void on_crl_file(void *owner, struct str trust_domain, struct str crls)
+{
+    say_crls(owner, SAYS_FILES, trust_domain, crls);
+}
+
 static int open_bundle_files(struct identities *identities, struct text *why)
 {
     const struct proxy_config *config = identities->config;
-    identities->bundle_files = bundle_files_new(identities->loop, on_bundle_file, identities);
-    for (size_t i = 0; i < config->n_trust_bundles; i++)
-        bundle_files_add(identities->bundle_files, config->trust_bundles[i].trust_domain,
-                         config->trust_bundles[i].file);
+    identities->bundle_files =
+        bundle_files_new(identities->loop, on_bundle_file, on_crl_file, identities);
+    for (size_t i = 0; i < config->n_trust_bundles; i++) {
+        const struct trust_bundle_config *bundle = &config->trust_bundles[i];
+        if (!str_is_empty(bundle->file))
+            bundle_files_add(identities->bundle_files, bundle->trust_domain, bundle->file);
+        if (!str_is_empty(bundle->crls))
+            bundle_files_add_crls(identities->bundle_files, bundle->trust_domain, bundle->crls);
+    }
     return bundle_files_read(identities->bundle_files, why);
 }
 

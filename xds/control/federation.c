@@ -300,7 +300,7 @@ int federation_open(struct loop *loop, const struct federation_options *options,
     federation->loop = loop;
     federation->options = *options;
     federation->anchors = anchors_new();
-    federation->files = bundle_files_new(loop, on_file, federation);
+    federation->files = bundle_files_new(loop, on_file, NULL, federation);
     federation->endpoints = mem_new_array(struct endpoint, config->n_trust_bundles + 1);
     for (size_t i = 0; i < config->n_trust_bundles; i++)
         if (!str_is_empty(config->trust_bundles[i].file))

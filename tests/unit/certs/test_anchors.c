@@ -98,3 +98,59 @@ Test(anchors, refused_roots_leave_the_earlier_word_and_the_trust_as_they_were, .
     say("a", "td", one);
     cr_expect_eq(*anchors_trust(anchors), before, "the same word changes nothing");
 }
+
+/* ---- revocation lists ---- */
+
+static void revoke(const char *source, const struct test_ca *ca)
+{
+    const struct test_crl spec = {0};
+    struct text der = {0}, why = {0};
+
+    if (ca)
+        test_crl_der(ca, &spec, &der);
+    cr_assert_eq(anchors_set_crls(anchors, source, STR("td"), text_str(&der), &why), 0, "%s",
+                 why.ptr);
+    text_fini(&der);
+}
+
+static bool has_crls(void)
+{
+    return trust_find_crls(*anchors_trust(anchors), STR("td")) != NULL;
+}
+
+Test(anchors, lists_and_roots_come_and_go_each_by_itself, .init = start, .fini = finish)
+{
+    revoke("a", one);
+    cr_expect(has_crls(), "lists before roots");
+    say("b", "td", one);
+    cr_expect_eq(n_roots("td"), 1);
+    cr_expect(has_crls());
+    revoke("a", NULL);
+    cr_expect_not(has_crls());
+    cr_expect_eq(n_roots("td"), 1);
+}
+
+Test(anchors, a_list_of_a_root_that_is_gone_does_not_stop_its_successor_of_the_same_name,
+     .init = start, .fini = finish)
+{
+    say("a", "td", one);
+    revoke("a", one);
+    say("a", "td", two);
+    cr_expect_eq(n_roots("td"), 1);
+    cr_expect(has_crls(), "the lists in force stay");
+    anchors_keep(anchors, "a", NULL, 0);
+    cr_expect_eq(n_roots("td"), 0);
+}
+
+Test(anchors, lists_that_are_none_are_refused_and_change_nothing, .init = start, .fini = finish)
+{
+    struct text why = {0};
+
+    say("a", "td", one);
+    revoke("a", one);
+    const struct trust *before = *anchors_trust(anchors);
+    cr_expect_lt(anchors_set_crls(anchors, "a", STR("td"), STR("garbage"), &why), 0);
+    cr_expect_gt(why.len, 0);
+    cr_expect_eq(*anchors_trust(anchors), before);
+    text_fini(&why);
+}

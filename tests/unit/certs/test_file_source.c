@@ -176,10 +176,32 @@ static void on_bundle(void *owner, struct str trust_domain, struct str pem)
     n_bundles++;
 }
 
+static unsigned n_crls;
+
+static void on_crls(void *owner, struct str trust_domain, struct str crls)
+{
+    (void)owner, (void)trust_domain, (void)crls;
+    n_crls++;
+}
+
+Test(file_source, a_file_of_revocation_lists_that_holds_none_is_told_with_its_name)
+{
+    struct text why = {0};
+    struct bundle_files *files = bundle_files_new(loop, on_bundle, on_crls, NULL);
+
+    cr_assert_eq(file_write_atomic(path_of("td.crl"), STR("no list"), 0600), 0);
+    bundle_files_add_crls(files, STR("td"), path_of("td.crl"));
+    cr_expect_lt(bundle_files_read(files, &why), 0);
+    cr_expect_not_null(strstr(why.ptr, "td.crl: "), "%s", why.ptr);
+    cr_expect_eq(n_crls, 0);
+    bundle_files_free(files);
+    text_fini(&why);
+}
+
 Test(file_source, a_bundle_file_is_pem_or_a_key_set_and_is_read_again)
 {
     struct text pem = {0}, json = {0}, why = {0};
-    struct bundle_files *files = bundle_files_new(loop, on_bundle, NULL);
+    struct bundle_files *files = bundle_files_new(loop, on_bundle, on_crls, NULL);
 
     struct test_ca *other = test_ca_new("td");
     struct text other_pem = {0};
