@@ -21,13 +21,15 @@
 
 #include "proxy/base/arena.h"
 
-#define TRAFFIC_CLUSTERS_MAX   64      /* named in one policy */
-#define TRAFFIC_LOCALITIES_MAX 64      /* weighted in one policy */
-#define TRAFFIC_CHECKS_MAX     4       /* active checks of one policy */
-#define TRAFFIC_RING_MAX       1048576 /* entries of a ring */
-#define TRAFFIC_MAGLEV_DEFAULT 65537
-#define TRAFFIC_MAGLEV_MAX     5000011 /* a prime; Envoy's bound */
+#define TRAFFIC_CLUSTERS_MAX    64      /* named in one policy */
+#define TRAFFIC_LOCALITIES_MAX  64      /* weighted in one policy */
+#define TRAFFIC_CHECKS_MAX      4       /* active checks of one policy */
+#define TRAFFIC_RING_MAX        1048576 /* entries of a ring */
+#define TRAFFIC_MAGLEV_DEFAULT  65537
+#define TRAFFIC_PRICE_MAX_MICRO UINT64_C(1000000000000) /* a million a GB */
+#define TRAFFIC_MAGLEV_MAX      5000011                 /* a prime; Envoy's bound */
 
+/* The enums below travel as numbers: new words go to their ends. */
 enum algorithm {
     ALGORITHM_PEAK_EWMA, /* P2C on (latency x flows in progress); the default */
     ALGORITHM_LEAST_REQUEST,
@@ -43,12 +45,12 @@ enum hash_on { HASH_ON_SOURCE_ADDRESS, HASH_ON_SOURCE_PRINCIPAL };
 /* How the near is preferred. */
 enum locality_mode {
     LOCALITY_LEVELS,     /* node, zone, region, cluster, other clusters; the default */
-    LOCALITY_ZONE,       /* as LEVELS, but the node is no nearer than its zone (Kubernetes'
-                            PreferSameZone) */
     LOCALITY_ZONE_AWARE, /* inside the own cluster: each zone's callers fill their own zone as far
                             as its share goes (Envoy's zone aware routing); then as LEVELS */
     LOCALITY_WEIGHTED,   /* localities of the own cluster by localities[], times their health */
     LOCALITY_NONE,       /* the own cluster is one level */
+    LOCALITY_ZONE,       /* as LEVELS, but the node is no nearer than its zone (Kubernetes'
+                            PreferSameZone) */
     LOCALITY_MODES
 };
 

@@ -13,6 +13,7 @@ static const char *const type_urls[XDS_TYPES] = {
     [XDS_ADDRESS] = TYPE_URL_PREFIX "istio.workload.Address",
     [XDS_AUTHORIZATION] = TYPE_URL_PREFIX "istio.security.Authorization",
     [XDS_SECRET] = TYPE_URL_PREFIX "envoy.extensions.transport_sockets.tls.v3.Secret",
+    [XDS_CLUSTER] = TYPE_URL_PREFIX "envoy.config.cluster.v3.Cluster",
 };
 
 const char *xds_type_url(enum xds_type type)
@@ -39,7 +40,7 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     case MODEL_SERVICE: return XDS_ADDRESS;
     case MODEL_POLICY: return XDS_AUTHORIZATION;
     case MODEL_BUNDLE: return XDS_SECRET;
-    case MODEL_TRAFFIC:
+    case MODEL_TRAFFIC: return XDS_CLUSTER;
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -136,7 +137,7 @@ static struct str resource_name(const struct model_resource *resource, struct ar
     case MODEL_BUNDLE:
         return arena_printf(arena, SPIFFE_PREFIX "%.*s",
                             STR_ARG(resource->of.bundle->trust_domain));
-    case MODEL_TRAFFIC:
+    case MODEL_TRAFFIC: return arena_str(arena, resource->of.traffic->service);
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -152,7 +153,7 @@ struct str xds_encode(const struct model_resource *resource, struct arena *arena
     case MODEL_SERVICE: codec_service_encode(resource->of.service, &scratch, out); break;
     case MODEL_POLICY: codec_policy_encode(resource->of.policy, &scratch, out); break;
     case MODEL_BUNDLE: bundle_encode(resource->of.bundle, name, &scratch, out); break;
-    case MODEL_TRAFFIC:
+    case MODEL_TRAFFIC: codec_traffic_encode(resource->of.traffic, &scratch, out); break;
     case MODEL_KINDS: break;
     }
     arena_fini(&scratch);
@@ -198,6 +199,10 @@ int xds_decode(enum xds_type type, struct str name, struct str bytes, struct are
     case XDS_SECRET:
         resource.kind = MODEL_BUNDLE;
         err = bundle_decode(bytes, name, arena, &resource.of.bundle, why);
+        break;
+    case XDS_CLUSTER:
+        resource.kind = MODEL_TRAFFIC;
+        err = codec_traffic_decode(bytes, name, arena, &resource.of.traffic, why);
         break;
     case XDS_TYPES: ensure_failed("a type of resource", __FILE__, __LINE__);
     }

@@ -42,6 +42,11 @@ void codec_policy_encode(const struct model_policy *policy, struct arena *arena,
 MUST_USE int codec_policy_decode(struct str bytes, struct str name, struct arena *arena,
                                  struct model_policy **out_policy, struct text *why);
 
+void codec_traffic_encode(const struct model_traffic *traffic, struct arena *arena,
+                          struct text *out);
+MUST_USE int codec_traffic_decode(struct str bytes, struct str name, struct arena *arena,
+                                  struct model_traffic **out_traffic, struct text *why);
+
 /* ---- what workloads and services share ---- */
 
 struct codec_ports {
@@ -63,6 +68,10 @@ MUST_USE int codec_ip_decode(const ProtobufCBinaryData *bytes, const char *field
                              struct text *why);
 ProtobufCBinaryData codec_ip_encode(const struct ip *ip, struct arena *arena);
 
+/* A message packed as an Any; and the bytes of one of that type, {0} when it is of another. */
+Google__Protobuf__Any *codec_any(struct arena *arena, const char *type_name,
+                                 const ProtobufCMessage *message);
+struct str codec_any_value(const Google__Protobuf__Any *any, const char *type_name);
 /* An extension of ours around a packed message; and the bytes of the extension with that type, {0}
  * when there is none. */
 Istio__Workload__Extension *codec_extension(struct arena *arena, const char *type_name,

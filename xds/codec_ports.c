@@ -66,23 +66,40 @@ ProtobufCBinaryData codec_ip_encode(const struct ip *ip, struct arena *arena)
     return (ProtobufCBinaryData){.len = ip->len, .data = bytes};
 }
 
-Istio__Workload__Extension *codec_extension(struct arena *arena, const char *type_name,
-                                            const ProtobufCMessage *message)
+Google__Protobuf__Any *codec_any(struct arena *arena, const char *type_name,
+                                 const ProtobufCMessage *message)
 {
-    Istio__Workload__Extension *extension = arena_new(arena, Istio__Workload__Extension);
     Google__Protobuf__Any *any = arena_new(arena, Google__Protobuf__Any);
     struct str url = arena_printf(arena, TYPE_URL_PREFIX "%s", type_name);
     struct text packed = {0};
 
-    istio__workload__extension__init(extension);
     google__protobuf__any__init(any);
     wire_pack(message, &packed);
     any->type_url = wire_text(arena, url);
     any->value.len = packed.len;
     any->value.data = (uint8_t *)wire_text(arena, text_str(&packed));
     text_fini(&packed);
+    return any;
+}
+
+struct str codec_any_value(const Google__Protobuf__Any *any, const char *type_name)
+{
+    struct str prefix, type;
+
+    if (!any || !str_rsplit(str_from(any->type_url), '/', &prefix, &type) ||
+        !str_eq(type, str_from(type_name)))
+        return (struct str){0};
+    return (struct str){any->value.len ? (const char *)any->value.data : "", any->value.len};
+}
+
+Istio__Workload__Extension *codec_extension(struct arena *arena, const char *type_name,
+                                            const ProtobufCMessage *message)
+{
+    Istio__Workload__Extension *extension = arena_new(arena, Istio__Workload__Extension);
+
+    istio__workload__extension__init(extension);
     extension->name = wire_text(arena, str_from(type_name));
-    extension->config = any;
+    extension->config = codec_any(arena, type_name, message);
     return extension;
 }
 
@@ -90,13 +107,10 @@ struct str codec_find_extension(Istio__Workload__Extension *const *extensions, s
                                 const char *type_name)
 {
     for (size_t i = 0; i < n_extensions; i++) {
-        const Google__Protobuf__Any *any = extensions[i]->config;
-        struct str prefix, type;
+        struct str value = codec_any_value(extensions[i]->config, type_name);
 
-        if (any && str_rsplit(str_from(any->type_url), '/', &prefix, &type) &&
-            str_eq(type, str_from(type_name)))
-            return (struct str){any->value.len ? (const char *)any->value.data : "",
-                                any->value.len};
+        if (value.ptr)
+            return value;
     }
     return (struct str){0};
 }

@@ -233,7 +233,10 @@ static void open_xds(struct node *node)
         .node_id = arena_printf(&node->arena, "isthmus~%.*s~%.*s", STR_ARG(config->node),
                                 STR_ARG(config->cluster)),
         .cluster = config->cluster,
-        .subscribed = {[XDS_ADDRESS] = true, [XDS_AUTHORIZATION] = true, [XDS_SECRET] = true},
+        .subscribed = {[XDS_ADDRESS] = true,
+                       [XDS_AUTHORIZATION] = true,
+                       [XDS_SECRET] = true,
+                       [XDS_CLUSTER] = true},
         .state_file = arena_printf(&node->arena, "%.*s/state.pb", STR_ARG(config->state_dir)),
     };
     node->xds = xds_client_open(node->loop, &options, node->meter, &xds_events, node);

@@ -582,7 +582,8 @@ Test(codec, knows_its_type_urls)
         cr_assert(xds_type_of_url(str_from(xds_type_url((enum xds_type)i)), &type));
         cr_assert_eq(type, (enum xds_type)i);
     }
-    cr_assert(!xds_type_of_url(STR("type.googleapis.com/envoy.config.cluster.v3.Cluster"), &type));
+    cr_assert(
+        !xds_type_of_url(STR("type.googleapis.com/envoy.config.listener.v3.Listener"), &type));
     cr_assert(!xds_type_of_url(STR(""), &type));
     cr_assert_eq(xds_type_of_kind(MODEL_SERVICE), XDS_ADDRESS);
 }

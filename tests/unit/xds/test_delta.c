@@ -987,7 +987,7 @@ Test(delta, types_nobody_has_are_answered_with_nothing)
     delta_response *response;
     int err = 0;
 
-    request.type_url = (char[]){"type.googleapis.com/envoy.config.cluster.v3.Cluster"};
+    request.type_url = (char[]){"type.googleapis.com/envoy.config.listener.v3.Listener"};
     request.resource_names_subscribe = &name;
     request.n_resource_names_subscribe = 1;
     cr_assert_eq(
