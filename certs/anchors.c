@@ -225,6 +225,7 @@ void anchors_keep(struct anchors *anchors, const char *source, const struct str 
         drop(word);
         ensure(publish(anchors, text_str(&name), false, &why) == 0);
         text_fini(&name);
+        text_fini(&why);
     }
 }
 

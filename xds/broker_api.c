@@ -9,11 +9,13 @@
 
 #include <spiffe_broker.pb-c.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "xds/svid_stream.h"
 #include "xds/wire.h"
 
+#define REDIALS_MAX    30
 #define REFERENCE_TYPE "type.googleapis.com/spiffe.broker.KubernetesObjectReference"
 
 struct broker_api {
@@ -23,6 +25,8 @@ struct broker_api {
     struct broker_api_options options;
     struct channel *channel; /* NULL until the node has its SVID */
     struct map pods;         /* key -> struct pod */
+    struct timer redial;     /* after UNAUTHENTICATED */
+    unsigned n_redials;      /* since the last good answer */
 };
 
 struct pod {
@@ -94,11 +98,33 @@ bool broker_api_request(struct str workload_uid, struct text *out)
 
 /* ---- what the server says ---- */
 
+static void on_redial(struct timer *timer)
+{
+    struct broker_api *api = container_of(timer, struct broker_api, redial);
+
+    if (api->channel)
+        channel_redial(api->channel);
+}
+
+/* Under the SVID that the node then has; the n-th time after n seconds, jittered downwards. */
+static void redial_later(struct broker_api *api)
+{
+    if (timer_is_running(&api->redial))
+        return;
+    if (api->n_redials < REDIALS_MAX)
+        api->n_redials++;
+    const uint64_t top_ns = api->n_redials * NS_PER_SEC;
+    const uint64_t less_ns = top_ns / 2000 * rng_below(loop_rng(api->loop), 1001);
+
+    timer_start(api->loop, &api->redial, top_ns - less_ns, on_redial);
+}
+
 static void on_update(void *owner, const struct svid_update *update)
 {
     struct pod *pod = owner;
     struct svid *svid = svid_update_find(update, svid_key_id(pod->key));
 
+    pod->api->n_redials = 0;
     if (svid)
         rotation_give(pod->api->source.rotation, pod->key, svid_ref(svid));
     else
@@ -110,8 +136,8 @@ static void on_trouble(void *owner, int status, struct str why)
     struct pod *pod = owner;
 
     fail(pod, status == GRPC_PERMISSION_DENIED, ": ", why);
-    if (status == GRPC_UNAUTHENTICATED && pod->api->channel)
-        channel_redial(pod->api->channel);
+    if (status == GRPC_UNAUTHENTICATED)
+        redial_later(pod->api);
 }
 
 static const struct svid_stream_events stream_events = {
@@ -244,6 +270,7 @@ static void cancel_all(struct cert_source *source)
     struct str key;
     void *pod;
 
+    timer_stop(&api->redial);
     if (api->channel)
         channel_close(api->channel);
     api->channel = NULL;

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proxy/base/file.h"
 #include "proxy/run/identities.h"
@@ -232,4 +233,55 @@ Test(identities, roots_from_a_bundle_file_stand_beside_those_of_control, .init =
     cr_expect_eq(n_roots("west.example"), 2, "each source speaks for itself");
     text_fini(&pem);
     test_ca_free(spire);
+}
+
+/* ---- other sources ---- */
+
+static struct str write_pair(const char *folder, const char *id)
+{
+    struct svid *svid = test_svid_new(west, id);
+    struct text chain = {0}, key = {0};
+    const struct str path = path_of(folder);
+    svid_chain_pem(svid, &chain);
+    svid_key_pem(svid, &key);
+    cr_assert_eq(file_make_dir(path, 0700), 0);
+    cr_assert_eq(file_write_atomic(arena_printf(&arena, "%.*s/tls.crt", STR_ARG(path)),
+                                   text_str(&chain), 0600),
+                 0);
+    cr_assert_eq(file_write_atomic(arena_printf(&arena, "%.*s/tls.key", STR_ARG(path)),
+                                   text_str(&key), 0600),
+                 0);
+    text_fini(&chain);
+    file_wipe(&key);
+    svid_unref(svid);
+    return path;
+}
+
+static bool has_both(void *id)
+{
+    return identities_node(identities) && set && tls_set_find(set, str_from(id));
+}
+
+Test(identities, the_node_and_its_pods_may_have_their_certificates_from_files, .init = start,
+     .fini = finish)
+{
+    static const char pod_id[] = "spiffe://west.example/ns/a/sa/b";
+    const struct workload pod = {.identity = STR("spiffe://west.example/ns/a/sa/b"),
+                                 .svid_key = STR("spiffe://west.example/ns/a/sa/b")};
+    const struct workload *local[] = {&pod};
+    const struct str node = write_pair("node", "spiffe://west.example/isthmus/node/n1");
+    config.identity = (struct identity_config){
+        .node = IDENTITY_FILES,
+        .pods = IDENTITY_FILES,
+        .node_certificate = arena_printf(&arena, "%.*s/tls.crt", STR_ARG(node)),
+        .node_key = arena_printf(&arena, "%.*s/tls.key", STR_ARG(node)),
+        .pods_dir = path_of("pods"),
+    };
+    cr_assert_eq(file_make_dir(config.identity.pods_dir, 0700), 0);
+    (void)write_pair("pods/b", pod_id);
+    open_them();
+    follow(1, local, 1);
+    cr_assert(run_until(loop, has_both, (void *)(uintptr_t)pod_id, PATIENCE_MS));
+    cr_expect_eq(access(path_of("svids").ptr, F_OK), -1,
+                 "what files gave is not written elsewhere");
 }
