@@ -15,6 +15,7 @@
 
 #include "config/model.h"
 #include "config/traffic_policy.h"
+#include "proxy/balance/maglev.h"
 #include "proxy/base/map.h"
 
 /* Who reads the snapshot: distances are measured from here. */
@@ -87,6 +88,8 @@ struct level {
                               price may change places by what is measured */
     bool is_last_resort;   /* serves only when nobody before it can */
     uint32_t n_callers;    /* ZONE_AWARE: workloads of the mesh that stand in the locality */
+    struct ring ring;      /* RING_HASH; hosts are counted from the level's start */
+    struct maglev maglev;  /* MAGLEV, likewise */
 };
 
 /* A workload that serves the port without being an endpoint of its own: another has its address,

@@ -96,6 +96,9 @@ void snapshot_add_endpoints(struct snapshot_builder *builder);
  * set of it. */
 void snapshot_level_set(struct snapshot_builder *builder, const struct service *service,
                         struct gathering *gathering, struct endpoint_set *set);
+/* snapshot_hash.c: the levels' tables, where the policy hashes. */
+void snapshot_add_tables(struct snapshot_builder *builder, const struct traffic_policy *policy,
+                         const struct endpoint *endpoints, struct level *levels, size_t n_levels);
 /* snapshot_names.c */
 void snapshot_add_names(struct snapshot_builder *builder);
 

@@ -387,6 +387,7 @@ void snapshot_level_set(struct snapshot_builder *builder, const struct service *
     for (size_t i = 0; i < gathering->len; i++)
         gathering->endpoints[i].level = place[gathering->endpoints[i].level];
     place_endpoints(arena, levels, layout.n_drafts, gathering->endpoints, gathering->len, set);
+    snapshot_add_tables(builder, layout.policy, set->endpoints, levels, layout.n_drafts);
     keep_hidden(arena, gathering, set);
     set->fingerprint = fingerprint_of(set);
 }

@@ -4,13 +4,13 @@
 #include "proxy/base/mem.h"
 #include "proxy/dns/answer.h"
 #include "proxy/identify/identify.h"
-#include "proxy/pick/lease.h"
+#include "proxy/pick/balancer.h"
 #include "proxy/resolve/resolve.h"
 
 #define POLICIES_MAX 10000
 
 static struct snapshot *snapshot;
-static struct memory *memory;
+static struct balancer *balancer;
 static struct rng rng;
 static struct addr vip;
 static struct ip client;
@@ -90,7 +90,7 @@ static void prepare_mesh(size_t n_pods)
         resources[i + 1] = make_pod(i, resources[0]->name);
     snapshot = snapshot_build(resources, n_pods + 1, &vantage, 1, true);
     mem_free(resources);
-    memory = memory_new();
+    balancer = balancer_new(meter_new(), 1);
     rng_seed(&rng, 1);
     vip = (struct addr){.ip = ip_of("10.201.0.7"), .port = 80};
     client = (struct ip){4, {10, 0, 0, 0}};
@@ -118,10 +118,13 @@ static void resolve_once(size_t i)
 static void pick_once(size_t i)
 {
     const struct service *service = snapshot_service_by_ip(snapshot, &vip.ip);
+    const struct question question = {.service = service, .set = &service->ports[0].v4};
     struct lease lease;
-    const int err = lease_cut(memory, &service->ports[0].v4, false, NULL, i, &rng, &lease);
+    const int err = lease_cut(balancer, &question, i, &rng, &lease);
     ensure(err == 0);
-    lease_return(memory, &lease, LEASE_SERVED, i);
+    lease_confirm(balancer, &lease, 1000, i);
+    lease_sample(balancer, &lease, 1000, i);
+    lease_return(balancer, &lease, LEASE_SERVED, i);
 }
 
 static void dns_once(size_t i)

@@ -55,13 +55,13 @@ static bool is_suspicious(int err)
 static uint64_t time_left_ns(const struct flow *flow)
 {
     const uint64_t spent_ns = flow_now_ns(flow) - flow->started_ns;
-    const uint64_t all_ns = flow->walk->options.connect_ns;
+    const uint64_t all_ns = flow->patience.connect_ns;
     return spent_ns < all_ns ? all_ns - spent_ns : 0;
 }
 
 static bool has_attempts_left(const struct flow *flow)
 {
-    return flow->n_attempts < flow->walk->options.max_attempts && time_left_ns(flow) > 0;
+    return flow->n_attempts < flow->patience.max_attempts && time_left_ns(flow) > 0;
 }
 
 /* ---- racing ---- */
@@ -138,17 +138,35 @@ static void end_race(struct flow *flow, struct attempt *winner)
 
 /* ---- failure ---- */
 
+/* Nothing came back from where the tunnel was to end: the node may be gone, and not only the pod.
+ */
+static bool blames_node(const struct attempt *attempt, int err)
+{
+    return attempt->reached.hbone_addr.port != 0 &&
+           (err == -ERR_CONNECT_TIMEOUT || err == -ERR_NETWORK_POLICY || err == -ERR_UNREACHABLE ||
+            err == -ERR_KEEPALIVE_TIMEOUT);
+}
+
+static enum lease_outcome outcome_of(const struct attempt *attempt, int err)
+{
+    if (!is_suspicious(err))
+        return LEASE_UNUSED;
+    return blames_node(attempt, err) ? LEASE_NODE_FAILED : LEASE_FAILED;
+}
+
 static void note_failure(struct flow *flow, struct attempt *attempt, int err)
 {
     if (attempt->lease.key != 0 && !is_blameless(err) && flow->tried.len < PICK_TRIES_MAX)
         flow->tried.keys[flow->tried.len++] = attempt->lease.key;
-    flow_drop_attempt(flow, attempt, is_suspicious(err) ? LEASE_FAILED : LEASE_UNUSED);
+    flow_drop_attempt(flow, attempt, outcome_of(attempt, err));
 }
 
 static void on_connect_failed(struct attempt *attempt, int err, struct str why)
 {
     struct flow *flow = attempt->flow;
     const bool has_another = attempt->lease.key != 0 || is_blameless(err);
+    struct text detail = {0};
+    int last_err = err;
     note_failure(flow, attempt, err);
     if (flow->racers[0]) {
         show_attempt(flow, flow->racers[0]);
@@ -162,16 +180,17 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
             meter_add(flow->walk->tools.meter, METRIC_CONNECT_RETRIES, 1);
             return;
         }
-        if (again == -ERR_DENIED)
-            err = again;
+        if (again == -ERR_RETRY_BUDGET)
+            text_addf(&detail, "%s, after: ", err_text(again));
+        if (again == -ERR_DENIED || again == -ERR_RETRY_BUDGET)
+            last_err = again;
     }
-    struct text detail = {0};
-    if (err != -ERR_DENIED) {
+    if (last_err != -ERR_DENIED) {
         text_addf(&detail, "%s", err_text(err));
         if (!str_is_empty(why))
             text_addf(&detail, ": %.*s", STR_ARG(why));
     }
-    flow_end(flow, err, text_str(&detail));
+    flow_end(flow, last_err, text_str(&detail));
     text_fini(&detail);
 }
 
@@ -199,15 +218,21 @@ static void settle(struct flow *flow, struct attempt *winner)
     winner->lease = (struct lease){0};
     flow->judged = winner->judged;
     show_attempt(flow, winner);
+    const uint64_t connect_ns = flow_now_ns(flow) - winner->started_ns;
     flow_drop_attempt(flow, winner, LEASE_UNUSED);
-    lease_confirm(flow->walk->tools.memory, &flow->lease);
+    lease_confirm(flow->walk->tools.balancer, &flow->lease, connect_ns, flow_now_ns(flow));
+}
+
+static void on_answer(void *owner, uint64_t latency_ns)
+{
+    struct flow *flow = owner;
+    lease_sample(flow->walk->tools.balancer, &flow->lease, latency_ns, flow_now_ns(flow));
 }
 
 static void on_connected(void *owner, int err, const struct upstream *upstream, struct str why)
 {
     struct attempt *attempt = owner;
     struct flow *flow = attempt->flow;
-    const struct walk_options *options = &flow->walk->options;
     attempt->connect = NULL;
     if (err < 0) {
         on_connect_failed(attempt, err, why);
@@ -228,9 +253,10 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
     flow->arrival = NULL;
     flow_move(flow, FLOW_PUMPING);
     const struct pump_options pump = {
-        .idle_ns = options->idle_ns,
-        .half_close_ns = options->half_close_ns,
-        .splice_after_bytes = options->splice_after_bytes,
+        .idle_ns = flow->patience.idle_ns,
+        .half_close_ns = flow->walk->options.half_close_ns,
+        .on_answer = flow->lease.key != 0 ? on_answer : NULL,
+        .splice_after_bytes = flow->walk->options.splice_after_bytes,
     };
     pump_start(&flow->pump, flow->walk->tools.loop, client, upstream->stream, &pump, on_pumped,
                flow);
@@ -242,7 +268,7 @@ static uint64_t attempt_time_ns(const struct flow *flow, bool is_last)
 {
     const uint64_t left_ns = time_left_ns(flow);
     const uint64_t shift = flow->n_attempts < 8 ? flow->n_attempts : 8;
-    const uint64_t share_ns = flow->walk->options.attempt_ns << shift;
+    const uint64_t share_ns = flow->patience.attempt_ns << shift;
     return is_last || share_ns > left_ns ? left_ns : share_ns;
 }
 
@@ -316,25 +342,45 @@ static struct tried not_again(const struct flow *flow)
     return tried;
 }
 
+/* What the service's policy says in place of the node's own settings. */
+static void take_patience(struct patience *patience, const struct traffic_policy *policy)
+{
+    if (policy->max_attempts > 0)
+        patience->max_attempts = policy->max_attempts;
+    if (policy->connect_ns > 0)
+        patience->connect_ns = policy->connect_ns;
+    if (policy->attempt_ns > 0)
+        patience->attempt_ns = policy->attempt_ns;
+    if (policy->idle_ns > 0)
+        patience->idle_ns = policy->idle_ns;
+}
+
 /* Turns a target into the plan of one attempt; a service's takes a lease. */
-static int make_plan(struct flow *flow, const struct target *target, struct plan *out_plan)
+static int make_plan(struct flow *flow, const struct target *target, const struct principal *source,
+                     struct plan *out_plan)
 {
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
     const struct tried tried = not_again(flow);
     flow->race_ns = 0;
     if (target->kind == TARGET_SERVICE) {
         const struct walk_tools *tools = &flow->walk->tools;
-        const int err =
-            lease_cut(tools->memory, target->endpoints, target->service->allow_unhealthy, &tried,
-                      flow_now_ns(flow), loop_rng(tools->loop), &flow->lease);
+        const struct question question = {
+            .service = target->service,
+            .set = target->endpoints,
+            .source = flow->record.source.addr.ip,
+            .principal = source->id,
+            .tried = &tried,
+        };
+        take_patience(&flow->patience, target->service->traffic);
+        const int err = lease_cut(tools->balancer, &question, flow_now_ns(flow),
+                                  loop_rng(tools->loop), &flow->lease);
         if (err < 0)
             return err;
         plan.workload = flow->lease.endpoint->workload;
         plan.addr = flow->lease.addr;
         plan.service = target->service;
-        plan.is_last = flow->n_attempts + 1 >= flow->walk->options.max_attempts ||
-                       !lease_has_other(target->endpoints, target->service->allow_unhealthy, &tried,
-                                        &flow->lease);
+        plan.is_last = flow->n_attempts + 1 >= flow->patience.max_attempts ||
+                       !lease_has_other(tools->balancer, &question, &flow->lease);
         flow->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
     }
     *out_plan = plan;
@@ -383,11 +429,11 @@ int attempt_outbound(struct flow *flow)
     if (err < 0)
         return err;
     record_service(&flow->record, &flow->arena, target.service);
-    err = make_plan(flow, &target, &plan);
+    err = make_plan(flow, &target, &source, &plan);
     if (err < 0)
         return err;
     err = follow_plan(flow, &plan, &source);
     if (err < 0)
-        lease_return(flow->walk->tools.memory, &flow->lease, LEASE_UNUSED, flow_now_ns(flow));
+        lease_return(flow->walk->tools.balancer, &flow->lease, LEASE_UNUSED, flow_now_ns(flow));
     return err;
 }

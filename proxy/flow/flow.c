@@ -85,11 +85,20 @@ void flow_drop_attempt(struct flow *flow, struct attempt *attempt, enum lease_ou
     if (attempt->connect)
         connect_cancel(attempt->connect);
     attempt->connect = NULL;
-    lease_return(walk->tools.memory, &attempt->lease, outcome, flow_now_ns(flow));
+    lease_return(walk->tools.balancer, &attempt->lease, outcome, flow_now_ns(flow));
     if (flow->racers[0] == attempt)
         flow->racers[0] = flow->racers[1];
     flow->racers[1] = NULL;
     loop_bury(walk->tools.loop, attempt, free_attempt);
+}
+
+/* How the endpoint did: who broke a connection before it said anything did badly, and so did the
+ * node whose tunnel fell silent. */
+static enum lease_outcome outcome_of(const struct totals *totals)
+{
+    if (totals->err == -ERR_KEEPALIVE_TIMEOUT)
+        return LEASE_NODE_FAILED;
+    return totals->err == -ERR_UPSTREAM_RESET && totals->sent == 0 ? LEASE_RESET : LEASE_SERVED;
 }
 
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail)
@@ -102,7 +111,7 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
     record_open(&flow->record, walk->tools.traffic);
     meter_add(walk->tools.meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
     record_close(&flow->record, totals, now_ns - flow->started_ns, walk->options.log_access);
-    lease_return(walk->tools.memory, &flow->lease, LEASE_SERVED, now_ns);
+    lease_return(walk->tools.balancer, &flow->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);
     list_remove(&flow->by_state);
     walk->n_flows--;

@@ -18,7 +18,7 @@
 
 #include "proxy/accept/arrival.h"
 #include "proxy/connect/connect.h"
-#include "proxy/pick/lease.h"
+#include "proxy/pick/balancer.h"
 #include "proxy/resolve/resolve.h"
 
 struct traffic;
@@ -38,7 +38,7 @@ struct walk_tools {
     struct loop *loop;
     const struct snapshot *const *snapshot;
     struct connector *connector;
-    struct memory *memory;
+    struct balancer *balancer;
     struct traffic *traffic;
     struct meter *meter;
 };

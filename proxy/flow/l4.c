@@ -116,6 +116,8 @@ void walk_start(struct walk *walk, struct arrival *arrival)
     flow->arrival = arrival;
     flow->id = walk->next_id++;
     flow->started_ns = loop_now_ns(walk->tools.loop);
+    flow->patience = (struct patience){walk->options.max_attempts, walk->options.connect_ns,
+                                       walk->options.attempt_ns, walk->options.idle_ns};
     flow->record.kind = arrival->kind;
     flow->record.source.addr = arrival->source;
     flow->record.destination.addr = arrival->destination;

@@ -45,6 +45,11 @@ struct attempt { /* one endpoint that is being connected to */
 /* So many endpoints are connected to at once by one flow: a slow one, and one that races it. */
 #define FLOW_RACERS 2
 
+struct patience { /* the node's own, but for what the service's policy says */
+    unsigned max_attempts;
+    uint64_t connect_ns, attempt_ns, idle_ns;
+};
+
 struct flow {
     int state;
     struct list by_state;
@@ -59,6 +64,7 @@ struct flow {
     unsigned n_attempts;
     struct attempt *racers[FLOW_RACERS]; /* in progress, the older first; NULL behind them */
     struct timer race;
+    struct patience patience;
     uint64_t race_ns; /* of the service; 0: no race */
     struct pump pump;
 };

@@ -37,7 +37,9 @@
 
 #define BALANCER_MEMBERS_MAX 1000000
 #define BALANCER_IDLE_NS     UINT64_C(300000000000)
-#define BALANCER_TICK_NS     UINT64_C(100000000) /* between calls of balancer_tick() */
+#define BALANCER_TICK_NS     UINT64_C(100000000)  /* between calls of balancer_tick() */
+#define SUSPECT_MIN_NS       UINT64_C(1000000000) /* the rest after a failed connect, doubling */
+#define SUSPECT_MAX_NS       UINT64_C(10000000000)
 #define PICK_TRIES_MAX       16
 
 struct balancer;
@@ -66,6 +68,7 @@ struct question { /* borrowed for the call */
 };
 
 struct member;
+struct crew;
 
 struct lease {
     uint64_t key;                    /* of the endpoint; 0: no lease is held */
@@ -73,7 +76,8 @@ struct lease {
     struct addr addr;
     enum level_kind distance;
     uint64_t cut_ns;
-    struct member *member; /* the balancer's */
+    struct member *member; /* the balancer's, as is the next */
+    struct crew *crew;
     bool is_pending, is_retry, is_trial, is_tallied;
 };
 
@@ -126,6 +130,9 @@ enum checked { CHECKED_NOT, CHECKED_GOOD, CHECKED_BAD };
  * Harmless when the set is not in use or the endpoint is not in it. */
 void balancer_set_health(struct balancer *balancer, uint64_t set_id, uint64_t key,
                          enum checked checked, uint64_t now_ns);
+
+/* A round trip to a cluster took this long, as measured by whoever has a way to. */
+void balancer_set_reach(struct balancer *balancer, struct str cluster, uint64_t rtt_ns);
 
 /* ---- looking in ---- */
 

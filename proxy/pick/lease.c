@@ -1,156 +1,306 @@
-#include "proxy/pick/lease.h"
+/*
+ * A lease from its cut to its return: what is counted, and what is learnt on the way.
+ *
+ * A flow is judged once: good when the first answer came or it ended well, bad when the connect
+ * failed or the server broke it before it said anything.
+ */
+#include "proxy/balance/retry.h"
+#include "proxy/meter/meter.h"
+#include "proxy/pick/choose.h"
 
-#define SAMPLES 8 /* draws before the whole level is looked through */
+#define TRIAL_NS        UINT64_C(5000000000) /* a trial that connected and of which nothing is heard */
+#define LEVEL_SMOOTHING (1.0 / 32)           /* of a level's mean latency, a sample's part */
 
-struct choice { /* what a pick looks at, gathered so that helpers take one argument */
-    const struct memory *memory;
-    const struct endpoint_set *endpoints;
-    const struct tried *tried;
-    uint64_t now_ns;
-    bool allow_unhealthy;
-    bool allow_suspects;
-};
+/* ---- limits ---- */
 
-static bool was_tried(const struct tried *tried, uint64_t key)
+/* A limit of one node's, divided by its workers, is at least one. */
+static uint32_t own_part(const struct balancer *balancer, uint32_t limit)
 {
-    for (size_t i = 0; tried && i < tried->len; i++) {
-        if (tried->keys[i] == key)
-            return true;
-    }
-    return false;
+    return limit == 0 ? UINT32_MAX : (limit + balancer->n_workers - 1) / balancer->n_workers;
 }
 
-static bool is_fit(const struct endpoint *endpoint, bool allow_unhealthy, const struct tried *tried)
+static int refuse(struct balancer *balancer, enum metric metric, int err)
 {
-    return (endpoint->is_ready || allow_unhealthy) && !was_tried(tried, endpoint->key);
+    meter_add(balancer->meter, metric, 1);
+    return err;
 }
 
-static bool is_eligible(const struct choice *choice, const struct endpoint *endpoint)
+static int admit(const struct fleet *fleet, bool is_retry)
 {
-    if (!is_fit(endpoint, choice->allow_unhealthy, choice->tried))
-        return false;
-    return choice->allow_suspects ||
-           !memory_is_suspect(choice->memory, endpoint->key, choice->now_ns);
-}
-
-/* Draws until one is eligible, each with its weight's share of the level's largest. A few draws
- * nearly always do, however many endpoints there are; NULL says that they did not. */
-static const struct endpoint *sample(const struct choice *choice, const struct level *level,
-                                     struct rng *rng)
-{
-    const struct endpoint *endpoints = choice->endpoints->endpoints + level->start;
-    for (int i = 0; i < SAMPLES; i++) {
-        const struct endpoint *endpoint = &endpoints[rng_below(rng, (uint32_t)level->len)];
-        if (rng_below(rng, level->max_weight) < endpoint->weight && is_eligible(choice, endpoint))
-            return endpoint;
-    }
-    return NULL;
-}
-
-/* One eligible endpoint by the whole list, each with its weight's share: for levels in which few
- * are eligible. */
-static const struct endpoint *scan(const struct choice *choice, const struct level *level,
-                                   struct rng *rng)
-{
-    const struct endpoint_set *set = choice->endpoints;
-    const struct endpoint *chosen = NULL;
-    uint64_t seen_weight = 0;
-    for (size_t i = level->start; i < level->start + level->len; i++) {
-        const struct endpoint *endpoint = &set->endpoints[i];
-        if (endpoint->weight == 0 || !is_eligible(choice, endpoint))
-            continue;
-        seen_weight += endpoint->weight;
-        if (rng_next(rng) % seen_weight < endpoint->weight)
-            chosen = endpoint;
-    }
-    return chosen;
-}
-
-static const struct endpoint *draw(const struct choice *choice, const struct level *level,
-                                   struct rng *rng)
-{
-    const struct endpoint *endpoint = sample(choice, level, rng);
-    return endpoint ? endpoint : scan(choice, level, rng);
-}
-
-static const struct endpoint *less_loaded_of_two(const struct choice *choice,
-                                                 const struct level *level, struct rng *rng)
-{
-    const struct endpoint *first = draw(choice, level, rng);
-    if (!first)
-        return NULL;
-    const struct endpoint *second = draw(choice, level, rng);
-    const uint32_t first_flows = memory_flows(choice->memory, first->key);
-    const uint32_t second_flows = memory_flows(choice->memory, second->key);
-    return second_flows < first_flows ? second : first;
-}
-
-static const struct endpoint *nearest(const struct choice *choice, struct rng *rng)
-{
-    for (size_t i = 0; i < choice->endpoints->n_levels; i++) {
-        const struct level *level = &choice->endpoints->levels[i];
-        if (level->max_weight == 0)
-            continue;
-        const struct endpoint *endpoint = less_loaded_of_two(choice, level, rng);
-        if (endpoint)
-            return endpoint;
-    }
-    return NULL;
-}
-
-int lease_cut(struct memory *memory, const struct endpoint_set *endpoints, bool allow_unhealthy,
-              const struct tried *tried, uint64_t now_ns, struct rng *rng, struct lease *out_lease)
-{
-    struct choice choice = {
-        .memory = memory,
-        .endpoints = endpoints,
-        .tried = tried,
-        .now_ns = now_ns,
-        .allow_unhealthy = allow_unhealthy,
-    };
-    const struct endpoint *endpoint = nearest(&choice, rng);
-    if (!endpoint) {
-        choice.allow_suspects = true;
-        endpoint = nearest(&choice, rng);
-    }
-    if (!endpoint)
-        return -ERR_NO_HEALTHY_UPSTREAM;
-    memory_flow_began(memory, endpoint->key);
-    *out_lease = (struct lease){
-        .key = endpoint->key,
-        .endpoint = endpoint,
-        .addr = endpoint->addr,
-        .distance = endpoint->distance,
-    };
+    struct balancer *balancer = fleet->balancer;
+    const struct limits *limits = &fleet->policy.limits;
+    const struct crew *crew = fleet->crew;
+    if (crew->n_flows >= own_part(balancer, limits->max_connections) ||
+        crew->n_pending >= own_part(balancer, limits->max_pending))
+        return refuse(balancer, METRIC_CIRCUIT_OVERFLOWS, -ERR_CIRCUIT_OPEN);
+    const uint32_t budget =
+        retry_budget(limits->retry_budget_pct, limits->retry_min_concurrent, crew->n_flows);
+    if (is_retry && crew->n_retries >= budget)
+        return refuse(balancer, METRIC_RETRIES_REFUSED, -ERR_RETRY_BUDGET);
     return 0;
 }
 
-/* Mostly the first or second one is it. */
-bool lease_has_other(const struct endpoint_set *endpoints, bool allow_unhealthy,
-                     const struct tried *tried, const struct lease *lease)
+/* Nobody was chosen: because all that could are full, or because there is nobody. */
+static int nobody(const struct fleet *fleet)
 {
-    for (size_t i = 0; i < endpoints->len; i++) {
-        const struct endpoint *endpoint = &endpoints->endpoints[i];
-        if (endpoint->key != lease->key && endpoint->weight > 0 &&
-            is_fit(endpoint, allow_unhealthy, tried))
+    for (size_t i = 0; i < fleet->n_levels; i++)
+        if (fleet->levels[i].n_full > 0)
+            return refuse(fleet->balancer, METRIC_CIRCUIT_OVERFLOWS, -ERR_CIRCUIT_OPEN);
+    return -ERR_NO_HEALTHY_UPSTREAM;
+}
+
+/* ---- the cut ---- */
+
+static void mask(struct fleet *fleet, const struct tried *tried, bool is_masked)
+{
+    const bool was_stale = fleet->shares_are_stale; /* what is masked is no less healthy for that */
+    for (size_t i = 0; tried && i < tried->len; i++) {
+        struct member *member = fleet_find_member(fleet, tried->keys[i]);
+        if (!member)
+            continue;
+        member->is_masked = is_masked;
+        member_file(member);
+    }
+    fleet->shares_are_stale = was_stale;
+}
+
+static uint64_t hash_of(const struct question *question)
+{
+    switch (question->service->traffic->algorithm) {
+    case ALGORITHM_RING_HASH:
+    case ALGORITHM_MAGLEV:
+        return question->service->traffic->hash_on == HASH_ON_SOURCE_PRINCIPAL
+                   ? str_hash(question->principal, 0)
+                   : str_hash(ip_key(&question->source), 0);
+    case ALGORITHM_PEAK_EWMA:
+    case ALGORITHM_LEAST_REQUEST:
+    case ALGORITHM_ROUND_ROBIN:
+    case ALGORITHM_RANDOM:
+    case ALGORITHMS: break;
+    }
+    return 0;
+}
+
+static void count_pick(const struct member *member)
+{
+    static const enum metric by_distance[LEVEL_KINDS] = {
+        [LEVEL_NODE] = METRIC_PICKS_NODE,
+        [LEVEL_ZONE] = METRIC_PICKS_ZONE,
+        [LEVEL_REGION] = METRIC_PICKS_REGION,
+        [LEVEL_CLUSTER] = METRIC_PICKS_CLUSTER,
+        [LEVEL_OTHER_CLUSTER] = METRIC_PICKS_OTHER_CLUSTER,
+    };
+    struct meter *meter = member->fleet->balancer->meter;
+    meter_add(meter, by_distance[member->distance], 1);
+    if (member_level(member)->rank != member->fleet->nearest_rank)
+        meter_add(meter, METRIC_PICKS_SPILLED, 1);
+}
+
+static void begin(struct member *member, const struct lease *lease)
+{
+    struct fleet *fleet = member->fleet;
+    member->flows++;
+    member_level(member)->n_flows++;
+    fleet->n_flows++;
+    fleet->balancer->n_flows++;
+    fleet->crew->n_flows++;
+    fleet->crew->n_pending++;
+    fleet->crew->n_retries += lease->is_retry;
+    member_file(member);
+    count_pick(member);
+}
+
+static bool is_retry(const struct question *question)
+{
+    return question->tried && question->tried->len > 0;
+}
+
+int lease_cut(struct balancer *balancer, const struct question *question, uint64_t now_ns,
+              struct rng *rng, struct lease *out_lease)
+{
+    if (question->set->len == 0)
+        return -ERR_NO_HEALTHY_UPSTREAM;
+    struct fleet *fleet = fleet_get(balancer, question, now_ns);
+    if (!fleet)
+        return -ERR_LIMIT;
+    members_run_due(balancer, now_ns);
+    ejection_look(fleet, now_ns);
+    const int err = admit(fleet, is_retry(question));
+    if (err < 0)
+        return err;
+    const struct choice choice = {
+        .question = question,
+        .fleet = fleet,
+        .now_ns = now_ns,
+        .hash = hash_of(question),
+        .is_retry = is_retry(question),
+        .rng = rng,
+    };
+    shares_refresh(fleet, now_ns);
+    mask(fleet, question->tried, true);
+    struct member *member = choose_member(&choice);
+    mask(fleet, question->tried, false);
+    if (!member)
+        return nobody(fleet);
+    const struct endpoint *endpoint = &question->set->endpoints[member->idx];
+    *out_lease = (struct lease){
+        .key = member->key,
+        .endpoint = endpoint,
+        .addr = endpoint->addr,
+        .distance = endpoint->distance,
+        .cut_ns = now_ns,
+        .member = member,
+        .crew = fleet->crew,
+        .is_pending = true,
+        .is_retry = choice.is_retry,
+        .is_trial = member->is_on_trial && member->flows == 0,
+    };
+    begin(member, out_lease);
+    return 0;
+}
+
+static bool was_tried(const struct tried *tried, uint64_t key)
+{
+    for (size_t i = 0; tried && i < tried->len; i++)
+        if (tried->keys[i] == key)
+            return true;
+    return false;
+}
+
+/* Mostly the first or second one is it. */
+bool lease_has_other(struct balancer *balancer, const struct question *question,
+                     const struct lease *lease)
+{
+    const struct fleet *fleet = fleet_find(balancer, question->set->id);
+    for (uint32_t i = 0; fleet && i < fleet->n_members; i++) {
+        const struct member *member = fleet->members[i];
+        if (member->key != lease->key && member->weight > 0 && member->is_ready &&
+            !was_tried(question->tried, member->key))
             return true;
     }
     return false;
 }
 
-void lease_confirm(struct memory *memory, const struct lease *lease)
+/* ---- what is learnt ---- */
+
+static void end_pending(struct lease *lease)
 {
-    if (lease->key != 0)
-        memory_succeeded(memory, lease->key);
+    if (lease->is_pending)
+        lease->crew->n_pending--;
+    if (lease->is_retry)
+        lease->crew->n_retries--;
+    lease->is_pending = lease->is_retry = false;
 }
 
-void lease_return(struct memory *memory, struct lease *lease, enum lease_outcome outcome,
+static void tally(struct lease *lease, bool is_good, uint64_t now_ns)
+{
+    if (lease->is_tallied)
+        return;
+    lease->is_tallied = true;
+    ejection_count(lease->member, is_good, now_ns);
+}
+
+void lease_confirm(struct balancer *balancer, struct lease *lease, uint64_t connect_ns,
+                   uint64_t now_ns)
+{
+    struct member *member = lease->member;
+    if (lease->key == 0)
+        return;
+    end_pending(lease);
+    if (!member->fleet)
+        return;
+    member->connect_failures = 0;
+    node_reached(balancer, member->node);
+    if (member->distance == LEVEL_OTHER_CLUSTER)
+        reach_measured(balancer, member_level(member)->cluster, connect_ns);
+    if (member->state == MEMBER_SERVING)
+        return;
+    if (!member->is_ejected)
+        member_recover(member, now_ns); /* it was suspect of not taking connections */
+    else if (lease->is_trial)
+        timetable_set(&balancer->timetable, &member->due, now_ns + TRIAL_NS);
+}
+
+void lease_sample(struct balancer *balancer, struct lease *lease, uint64_t latency_ns,
+                  uint64_t now_ns)
+{
+    struct member *member = lease->member;
+    (void)balancer;
+    if (lease->key == 0 || !member->fleet)
+        return;
+    struct fleet_level *level = member_level(member);
+    const double sample_ns = (double)latency_ns;
+    ewma_add(&member->latency, latency_ns, now_ns, member->fleet->policy.decay_ns);
+    level->mean_ns = level->mean_ns > 0
+                         ? level->mean_ns + (sample_ns - level->mean_ns) * LEVEL_SMOOTHING
+                         : sample_ns;
+    spill_sample(&member->fleet->ranks[level->rank], latency_ns, now_ns);
+    ejection_sample(member, latency_ns, now_ns);
+    tally(lease, true, now_ns);
+}
+
+/* ---- the return ---- */
+
+static uint64_t suspicion_ns(const struct member *member)
+{
+    uint64_t rest_ns = SUSPECT_MIN_NS;
+    for (uint32_t i = 1; i < member->connect_failures && rest_ns < SUSPECT_MAX_NS; i++)
+        rest_ns *= 2;
+    return rest_ns < SUSPECT_MAX_NS ? rest_ns : SUSPECT_MAX_NS;
+}
+
+static void suspect(struct member *member, uint64_t now_ns)
+{
+    const bool is_resting_already = member->state == MEMBER_RESTING && now_ns < member->due.due_ns;
+    if (is_resting_already)
+        return; /* of many flows that fail at once the first decides */
+    member->connect_failures++;
+    member_rest(member, now_ns + suspicion_ns(member), member->is_ejected);
+}
+
+static void learn(struct lease *lease, enum lease_outcome outcome, uint64_t now_ns)
+{
+    struct member *member = lease->member;
+    switch (outcome) {
+    case LEASE_SERVED: tally(lease, true, now_ns); return;
+    case LEASE_RESET: tally(lease, false, now_ns); return;
+    case LEASE_FAILED:
+        tally(lease, false, now_ns);
+        suspect(member, now_ns);
+        return;
+    case LEASE_NODE_FAILED:
+        node_failed(member->fleet->balancer, member, now_ns);
+        suspect(member, now_ns);
+        return;
+    case LEASE_UNUSED: return;
+    }
+}
+
+static void end(struct balancer *balancer, struct member *member, struct crew *crew)
+{
+    balancer->n_flows--;
+    crew->n_flows--;
+    crew_free_if_left(balancer, crew);
+    member->flows--;
+    if (!member->fleet) {
+        member_free_if_left(balancer, member);
+        return;
+    }
+    member->fleet->n_flows--;
+    member_level(member)->n_flows--;
+    member_file(member);
+}
+
+void lease_return(struct balancer *balancer, struct lease *lease, enum lease_outcome outcome,
                   uint64_t now_ns)
 {
     if (lease->key == 0)
         return;
-    if (outcome == LEASE_FAILED)
-        memory_failed(memory, lease->key, now_ns);
-    memory_flow_ended(memory, lease->key);
+    end_pending(lease);
+    if (lease->member->fleet)
+        learn(lease, outcome, now_ns);
+    if (lease->is_trial && lease->member->fleet)
+        member_end_trial(lease->member);
+    end(balancer, lease->member, lease->crew);
     *lease = (struct lease){0};
 }

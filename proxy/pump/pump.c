@@ -131,7 +131,9 @@ static void pipe_drain(struct pipe *pipe)
  * callbacks. */
 static void on_client_data(void *owner, struct slice bytes)
 {
-    pipe_data(&((struct pump *)owner)->up, bytes);
+    struct pump *pump = owner;
+    pipe_data(&pump->up, bytes);
+    pump->asked_ns = pump->last_moved_ns;
 }
 
 static void on_client_end(void *owner)
@@ -157,7 +159,11 @@ static void on_client_fail(void *owner, int err)
 
 static void on_server_data(void *owner, struct slice bytes)
 {
-    pipe_data(&((struct pump *)owner)->down, bytes);
+    struct pump *pump = owner;
+    pipe_data(&pump->down, bytes);
+    if (pump->asked_ns != 0 && pump->options.on_answer)
+        pump->options.on_answer(pump->owner, pump->last_moved_ns - pump->asked_ns);
+    pump->asked_ns = 0;
 }
 
 static void on_server_end(void *owner)

@@ -30,6 +30,9 @@ struct pump_options {
     uint64_t idle_ns, half_close_ns;
     uint64_t splice_after_bytes; /* a direction that moved so many is moved by the kernel from there
                                     on, where both ends are TCP; 0: never */
+    /* The server said something after the client had: how long after the client's last bytes. May
+     * be NULL; neither stream may be touched from within. */
+    void (*on_answer)(void *owner, uint64_t latency_ns);
 };
 
 struct totals {
@@ -55,6 +58,7 @@ struct pump {
     struct pipe up, down; /* client to server, server to client */
     struct timer timer;
     uint64_t last_moved_ns;
+    uint64_t asked_ns;   /* when the client said something that is not answered; 0: nothing */
     uint64_t left_bytes; /* what had left the queues at the last look */
     void (*on_done)(void *owner, const struct totals *totals);
     void *owner;

@@ -312,7 +312,8 @@ static void start_workers(struct node *node)
     node->workers = mem_new_array(struct worker *, node->n_workers);
     node->inboxes = mem_new_array(struct mailbox *, node->n_workers);
     for (unsigned i = 0; i < node->n_workers; i++) {
-        node->workers[i] = worker_start(i, node->config, node->mailbox, &worker_events);
+        node->workers[i] =
+            worker_start(i, node->n_workers, node->config, node->mailbox, &worker_events);
         node->inboxes[i] = worker_mailbox(node->workers[i]);
     }
 }

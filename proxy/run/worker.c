@@ -18,7 +18,7 @@ enum worker_state { WORKER_WAITING, WORKER_SERVING, WORKER_DRAINING, WORKER_FAIL
 
 struct worker {
     /* the control thread's */
-    unsigned idx;
+    unsigned idx, n_workers;
     char name[16];
     struct thread *thread;
     /* constant */
@@ -35,7 +35,8 @@ struct worker {
     const struct trust *trust;
     struct meter *meter;
     struct traffic *traffic;
-    struct memory *memory;
+    struct balancer *balancer;
+    struct timer balancer_tick;
     struct connector *connector;
     struct walk *walk;
     struct acceptor *acceptor;
@@ -298,6 +299,13 @@ void worker_drain(struct worker *worker)
 
 /* ---- life ---- */
 
+static void on_balancer_tick(struct timer *timer)
+{
+    struct worker *worker = container_of(timer, struct worker, balancer_tick);
+    balancer_tick(worker->balancer, loop_now_ns(worker->loop));
+    timer_start(worker->loop, timer, BALANCER_TICK_NS, on_balancer_tick);
+}
+
 static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
 {
     struct worker *worker = receiver;
@@ -306,7 +314,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     worker->inbox = mailbox;
     worker->meter = meter_new();
     worker->traffic = traffic_new();
-    worker->memory = memory_new();
+    worker->balancer = balancer_new(worker->meter, worker->n_workers);
     const struct connector_options connector = {
         .mark = config->mark,
         .transparent = config->capture == CAPTURE_TPROXY,
@@ -320,7 +328,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .loop = loop,
         .snapshot = &worker->snapshot,
         .connector = worker->connector,
-        .memory = worker->memory,
+        .balancer = worker->balancer,
         .traffic = worker->traffic,
         .meter = worker->meter,
     };
@@ -336,6 +344,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .log_access = config->log_access,
     };
     worker->walk = walk_new(&tools, &options);
+    timer_start(loop, &worker->balancer_tick, BALANCER_TICK_NS, on_balancer_tick);
 }
 
 static void teardown(void *receiver)
@@ -348,18 +357,20 @@ static void teardown(void *receiver)
     if (worker->acceptor)
         acceptor_close(worker->acceptor);
     connector_free(worker->connector);
-    memory_free(worker->memory);
+    timer_stop(&worker->balancer_tick);
+    balancer_free(worker->balancer);
     traffic_free(worker->traffic);
     meter_free(worker->meter);
     delivery_return(worker->snapshot_delivery);
     delivery_return(worker->tls_delivery);
 }
 
-struct worker *worker_start(unsigned idx, const struct proxy_config *config,
+struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy_config *config,
                             struct mailbox *control, const struct worker_events *events)
 {
     struct worker *worker = mem_new(struct worker);
     worker->idx = idx;
+    worker->n_workers = n_workers;
     worker->config = config;
     worker->control = control;
     worker->events = events;

@@ -64,7 +64,7 @@ struct call {
 struct node {
     struct snapshot *snapshot;
     const struct snapshot *snapshot_now;
-    struct memory *memory;
+    struct balancer *balancer;
     struct traffic *traffic;
     struct connector *connector;
     struct walk *walk;
@@ -429,11 +429,11 @@ static void node_open(struct node *node, uint16_t tunnel_port, unsigned max_flow
         .max_flows = max_flows,
         .max_attempts = 3,
     };
-    node->memory = memory_new();
+    node->balancer = balancer_new(sim.meter, 1);
     node->traffic = traffic_new();
     node->connector = connector_new(sim.loop, &connector, &sim.set_now, &sim.trust_now, sim.meter);
-    const struct walk_tools tools = {sim.loop,     &node->snapshot_now, node->connector,
-                                     node->memory, node->traffic,       sim.meter};
+    const struct walk_tools tools = {sim.loop,       &node->snapshot_now, node->connector,
+                                     node->balancer, node->traffic,       sim.meter};
     node->walk = walk_new(&tools, &options);
 }
 
@@ -441,7 +441,7 @@ static void node_close(struct node *node)
 {
     walk_free(node->walk);
     connector_free(node->connector);
-    memory_free(node->memory); /* ensures that every lease came back */
+    balancer_free(node->balancer); /* ensures that every lease came back */
     traffic_free(node->traffic);
     snapshot_free(node->snapshot);
 }

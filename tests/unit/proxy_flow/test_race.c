@@ -161,7 +161,7 @@ Test(race, the_first_may_still_win_and_the_second_is_not_blamed)
 
     cr_expect_eq(meter_total(METRIC_CONNECT_RACES_WON), 0);
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2"));
-    cr_expect_eq(memory_len(town.n1.memory), 0, "nobody is blamed");
+    cr_expect_eq(town_blamed(&town.n1), 0, "nobody is blamed");
     fill(&two);
     fill(&three);
     town_close(&town);
@@ -215,7 +215,7 @@ Test(race, what_ends_the_flow_ends_both_attempts)
     cr_expect(call_refused(&call));
     finish(&call);
     cr_expect(LOGGED(&town, "\"why\":\"shutdown\"", "\"attempts\":2"));
-    cr_expect_eq(memory_len(town.n1.memory), 0, "both leases came back, and nobody is blamed");
+    cr_expect_eq(town_blamed(&town.n1), 0, "both leases came back, and nobody is blamed");
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     cr_expect(await_races(2));

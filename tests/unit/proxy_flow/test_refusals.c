@@ -49,7 +49,7 @@ Test(refusals, a_denial_says_nothing_bad_of_the_endpoint)
     cr_expect(call_refused(&call));
     finish(&call);
 
-    cr_expect_eq(memory_len(town.n1.memory), 0, "others may be allowed to use it");
+    cr_expect_eq(town_blamed(&town.n1), 0, "others may be allowed to use it");
     town_close(&town);
 }
 

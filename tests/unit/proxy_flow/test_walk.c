@@ -26,14 +26,14 @@ Test(walk, a_pod_reaches_a_service_on_another_node_under_its_identity)
     cr_assert(call_echoes(&call, 1));
     cr_expect_eq(walk_flows(town.n1.walk), 1);
     cr_expect_eq(walk_flows(town.n2.walk), 1);
-    cr_expect_eq(memory_len(town.n1.memory), 1);
+    cr_expect_eq(balancer_flows(town.n1.balancer), 1);
     stream_shutdown(call.tap.stream);
     cr_assert(tap_ended(town.world.loop, &town.served[0]));
     stream_shutdown(town.served[0].stream);
     cr_assert(tap_ended(town.world.loop, &call.tap));
     cr_expect(town_is_quiet(&town));
 
-    cr_expect_eq(memory_len(town.n1.memory), 0, "the lease came back");
+    cr_expect_eq(balancer_flows(town.n1.balancer), 0, "the lease came back");
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"ok\"", "\"mtls\":true",
                      "\"src.identity\":\"" ID_A "\"", "\"dst.identity\":\"" ID_B "\"",
                      "\"bytes_sent\":11,\"bytes_recv\":22"));

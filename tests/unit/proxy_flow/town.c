@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 
 static const struct ip loopback = {4, {127, 0, 0, 1}};
@@ -32,7 +33,7 @@ void town_walk(struct town_node *node, const struct walk_options *options)
         .loop = town->world.loop,
         .snapshot = &node->snapshot_now,
         .connector = node->connector,
-        .memory = node->memory,
+        .balancer = node->balancer,
         .traffic = node->traffic,
         .meter = town->meter,
     };
@@ -56,7 +57,7 @@ static void open_node(struct town *town, struct town_node *node, const char *nam
         .tunnel_port = tunnel_port, .connect_ns = LONG_NS, .handshake_ns = LONG_NS};
     node->town = town;
     node->name = name;
-    node->memory = memory_new();
+    node->balancer = balancer_new(town->meter, 1);
     node->traffic = traffic_new();
     node->connector =
         connector_new(town->world.loop, &options, &town->set_now, &town->trust, town->meter);
@@ -87,8 +88,9 @@ static void close_node(struct town_node *node)
     connector_free(node->connector);
     if (node->acceptor)
         acceptor_close(node->acceptor);
-    cr_expect(memory_len(node->memory) == 0 || node->town, "failures may be remembered, flows not");
-    memory_free(node->memory);
+    cr_expect(balancer_flows(node->balancer) == 0 || node->town,
+              "failures may be remembered, flows not");
+    balancer_free(node->balancer);
     traffic_free(node->traffic);
     snapshot_free(node->snapshot);
 }
@@ -106,6 +108,31 @@ void town_learn(struct town *town)
 {
     learn(&town->n1);
     learn(&town->n2);
+}
+
+static size_t blamed_of(struct town_node *node, const struct endpoint_set *set)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < set->len; i++) {
+        struct member_view view;
+        n +=
+            balancer_view(node->balancer, set->id, set->endpoints[i].key, clock_mono_ns(), &view) &&
+            view.unfit != UNFIT_NOT;
+    }
+    return n;
+}
+
+size_t town_blamed(struct town_node *node)
+{
+    size_t idx = 0, n = balancer_flows(node->balancer);
+    struct str key;
+    void *value;
+    while (map_next(&node->snapshot->services, &idx, &key, &value)) {
+        const struct service *service = value;
+        for (size_t i = 0; i < service->n_ports; i++)
+            n += blamed_of(node, &service->ports[i].v4) + blamed_of(node, &service->ports[i].v6);
+    }
+    return n;
 }
 
 /* ------------------------------------------------------------------ the app */

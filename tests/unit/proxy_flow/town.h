@@ -25,7 +25,7 @@ struct town_node {
     const char *name;
     struct snapshot *snapshot;
     const struct snapshot *snapshot_now;
-    struct memory *memory;
+    struct balancer *balancer;
     struct traffic *traffic;
     struct connector *connector;
     struct walk *walk;
@@ -53,6 +53,8 @@ void town_open(struct town *town);
 void town_close(struct town *town);
 /* Both nodes take a snapshot of what the snap holds now, and recheck their flows. */
 void town_learn(struct town *town);
+/* How many flows it counts on endpoints, and how many endpoints it holds something against. */
+size_t town_blamed(struct town_node *node);
 /* Makes the walk of a node anew with other options: fields that are 0 keep their default. */
 void town_walk(struct town_node *node, const struct walk_options *options);
 /* The service "store" at VIP:6379 with pay-1, and pay-2 if it was added. */
