@@ -46,6 +46,16 @@ enum capture_mode { CAPTURE_NONE, CAPTURE_TPROXY };
 
 enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
 
+enum audit_fsync { AUDIT_FSYNC_NEVER, AUDIT_FSYNC_SECOND, AUDIT_FSYNC_ALWAYS };
+
+struct audit_config {
+    struct str file; /* "" when events is empty: no audit log */
+    uint64_t max_bytes;
+    unsigned keep;
+    enum audit_fsync fsync;
+    bool verdicts, ends;
+};
+
 /*
  * apiVersion: isthmus.io/v1alpha1
  * kind: ProxyConfig
@@ -80,6 +90,8 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
  * limits: {connections: 20000, connectAttempts: 5}
  * dataPath: {spliceAfterBytes: 1048576}
  * log: {level: info, access: true}
+ * audit: {file: STATE_DIR/audit.log, maxBytes: 67108864, keep: 7, fsync: second,
+ *         events: [verdicts, ends]}
  */
 struct proxy_config {
     struct arena arena;
@@ -106,6 +118,7 @@ struct proxy_config {
     uint64_t splice_after_bytes; /* 0: never */
     enum log_level log_level;
     bool log_access;
+    struct audit_config audit;
 };
 
 #define PEERS_MAX             255

@@ -36,23 +36,34 @@ static void civil_from_days(int64_t days, int64_t *out_year, int64_t *out_month,
     *out_year = year_of_era + era * 400 + (*out_month <= 2);
 }
 
-const char *clock_text(int64_t wall_ns, char *buf)
+static const char *write_text(int64_t wall_ns, unsigned digits, char *buf)
 {
     const int64_t ns_per_day = INT64_C(86400) * (int64_t)NS_PER_SEC;
     int64_t days = wall_ns / ns_per_day;
-    int64_t us = wall_ns % ns_per_day / 1000;
+    int64_t ns = wall_ns % ns_per_day;
     int64_t year, month, day;
-    char roomy[2 * CLOCK_TEXT_MAX];
+    char roomy[3 * CLOCK_TEXT_MAX];
 
-    if (wall_ns % ns_per_day < 0) {
+    if (ns < 0) {
         days--;
-        us = (wall_ns % ns_per_day + ns_per_day) / 1000;
+        ns += ns_per_day;
     }
     civil_from_days(days, &year, &month, &day);
+    const int64_t s = ns / (int64_t)NS_PER_SEC, part = ns % (int64_t)NS_PER_SEC;
     /* Any int64_t is a year of four digits; the compiler cannot know and wants room for more. */
-    (void)snprintf(roomy, sizeof(roomy), "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", (int)year,
-                   (int)month, (int)day, (int)(us / 3600000000), (int)(us / 60000000 % 60),
-                   (int)(us / 1000000 % 60), (int)(us % 1000000));
+    (void)snprintf(roomy, sizeof(roomy), "%04d-%02d-%02dT%02d:%02d:%02d.%0*dZ", (int)year,
+                   (int)month, (int)day, (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60),
+                   (int)digits, (int)(digits == 9 ? part : part / 1000));
     memcpy(buf, roomy, CLOCK_TEXT_MAX);
     return buf;
+}
+
+const char *clock_text(int64_t wall_ns, char *buf)
+{
+    return write_text(wall_ns, 6, buf);
+}
+
+const char *clock_text_ns(int64_t wall_ns, char *buf)
+{
+    return write_text(wall_ns, 9, buf);
 }

@@ -17,5 +17,7 @@ int64_t clock_wall_ns(void);  /* CLOCK_REALTIME, ns since 1970 */
  * returned. */
 #define CLOCK_TEXT_MAX 32
 const char *clock_text(int64_t wall_ns, char *buf);
+/* The same with all nine digits: "2026-01-31T12:00:00.123456789Z". */
+const char *clock_text_ns(int64_t wall_ns, char *buf);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "proxy/ctl/ask.h"
+#include "proxy/ctl/audit.h"
 #include "proxy/ctl/page.h"
 #include "proxy/ctl/table.h"
 
@@ -30,6 +31,7 @@ static const char usage[] =
     "pumping),\n"
     "                          or those with FILTER in an address, a name or an identity\n"
     "  certs [PART]            certificates and trust bundles with PART in an identity\n"
+    "  audit verify [FILE...]  proves audit logs whole, offline (isthmus ctl audit --help)\n"
     "\n"
     "  --address HOST:PORT     the admin port; " ADDRESS_DEFAULT " if not said\n"
     "  --json                  the answer as it came, for programs (connections and certs "
@@ -254,6 +256,8 @@ static int run(const struct wish *wish)
 int ctl_main(int argc, char **argv)
 {
     struct wish wish = {.address = STR(ADDRESS_DEFAULT)};
+    if (argc > 0 && strcmp(argv[0], "audit") == 0)
+        return ctl_audit(argc - 1, argv + 1);
     if (!read_wish(argc, argv, &wish))
         return EXIT_USAGE;
     if (wish.is_help)

@@ -1,0 +1,17 @@
+/*
+ * digest.h - SHA-256 of bytes in memory, for rooms that may not see OpenSSL.
+ *
+ * Thread: any. Errors: none; a library without SHA-256 ends the process.
+ * Source: FIPS 180-4; computed by OpenSSL's default provider, so a FIPS provider serves as well.
+ */
+#ifndef ISTHMUS_CERTS_DIGEST_H
+#define ISTHMUS_CERTS_DIGEST_H
+
+#include "proxy/base/str.h"
+
+#define DIGEST_HEX_LEN 64
+
+/* Into out_hex: 64 lower-case hex digits and a NUL. */
+void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1]);
+
+#endif

@@ -1,0 +1,406 @@
+/*
+ * audit.c - pens, and the thread that writes.
+ *
+ * A turn of the writer: look whether the file was moved (once a second) -> gather -> tell losses ->
+ * checkpoint when it is time -> flush -> rotate -> sync. Whatever of it fails leaves its part
+ * undone for the next turn; nothing is forgotten but what overflows the rings.
+ */
+#include "proxy/audit/audit.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "proxy/audit/ring.h"
+#include "proxy/base/err.h"
+#include "proxy/base/file.h"
+#include "proxy/base/log.h"
+#include "proxy/base/mem.h"
+#include "proxy/io/thread.h"
+#include "proxy/meter/meter.h"
+
+#define PROCESS_TEXT_MAX 17
+/* Batches of JOURNAL_PENDING_MAX a turn: workers may be as fast as we are. */
+#define BATCHES_PER_TURN 16
+#define LOOK_NS          NS_PER_SEC /* for a moved file; also before a failed rotation is tried again */
+
+struct audit_pen { /* a worker's */
+    const struct audit *audit;
+    unsigned worker;
+    struct audit_ring *ring;
+    struct audit_entry entry;
+};
+
+struct slot { /* the oldest record of a ring, out of it; the writer's */
+    size_t len;
+    uint64_t lost_told; /* losses that are in the log */
+    char bytes[ENTRY_MAX];
+};
+
+struct audit {
+    /* constant */
+    struct audit_options options;
+    char process[PROCESS_TEXT_MAX];
+    struct text common;
+    struct audit_pen *pens;
+    struct thread *thread;
+    /* the writer's */
+    struct journal journal;
+    struct journal_found found;
+    struct slot *slots;
+    struct audit_entry own;
+    struct loop *loop;
+    struct timer turn;
+    struct meter *meter;
+    uint64_t n_lost, n_lines;
+    uint64_t looked_ns, synced_ns, checkpoint_ns, retry_ns;
+    int64_t bytes_shown;
+    bool is_blocked, was_blocked; /* now; at some time since losses were told */
+};
+
+/* ---- pens ---- */
+
+struct audit_pen *audit_pen(struct audit *audit, unsigned worker)
+{
+    ensure(worker < audit->options.n_workers);
+    return &audit->pens[worker];
+}
+
+const char *audit_process(const struct audit_pen *pen)
+{
+    return pen->audit->process;
+}
+
+unsigned audit_worker(const struct audit_pen *pen)
+{
+    return pen->worker;
+}
+
+struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event)
+{
+    if (!pen || (event == AUDIT_VERDICT && !pen->audit->options.wants_verdicts) ||
+        (event == AUDIT_END && !pen->audit->options.wants_ends))
+        return NULL;
+    entry_begin(&pen->entry, event, clock_wall_ns());
+    return &pen->entry;
+}
+
+void audit_commit(struct audit_pen *pen)
+{
+    (void)audit_ring_put(pen->ring, entry_end(&pen->entry)); /* the ring counts what it loses */
+}
+
+/* ---- lines ---- */
+
+static void append(struct audit *audit, struct str packed)
+{
+    journal_append(&audit->journal, packed);
+    audit->n_lines++;
+    meter_add(audit->meter, METRIC_AUDIT_RECORDS, 1);
+}
+
+static struct audit_entry *begin_own(struct audit *audit, enum audit_event event)
+{
+    entry_begin(&audit->own, event, clock_wall_ns());
+    return &audit->own;
+}
+
+static void append_own(struct audit *audit)
+{
+    append(audit, entry_end(&audit->own));
+}
+
+static void append_start(struct audit *audit)
+{
+    struct audit_entry *entry = begin_own(audit, AUDIT_START);
+    entry_cstr(entry, AUDIT_CONNECTION, audit->process);
+    entry_cstr(entry, AUDIT_AFTER, audit->found.after);
+    if (audit->found.torn_bytes > 0) {
+        entry_u64(entry, AUDIT_TORN_BYTES, audit->found.torn_bytes);
+        entry_cstr(entry, AUDIT_TORN_SHA256, audit->found.torn_sha256);
+    }
+    append_own(audit);
+}
+
+static struct str counts(struct audit *audit, enum audit_event event)
+{
+    struct audit_entry *entry = begin_own(audit, event);
+    entry_u64(entry, AUDIT_LOST_TOTAL, audit->n_lost);
+    entry_u64(entry, AUDIT_RECORDS, audit->n_lines);
+    return entry_end(entry);
+}
+
+/* The number and hash of the last line go out by the event log, which leaves the node by another
+ * way than the file: whoever keeps them can prove later that the file was not written anew. */
+static void announce(const struct audit *audit, const char *message)
+{
+    log_info(message, log_str("file", audit->options.path),
+             log_u64("audit.seq", audit->journal.chain.seq),
+             log_cstr("audit.hash", audit->journal.chain.hash));
+}
+
+/* ---- the file ---- */
+
+static void set_blocked(struct audit *audit, int err)
+{
+    const bool is_blocked = err < 0;
+    if (is_blocked && !audit->is_blocked)
+        log_error("the audit log cannot be written; records wait, then are lost and counted",
+                  log_str("file", audit->options.path), log_cstr("error", file_why(err)));
+    if (!is_blocked && audit->is_blocked)
+        log_info("the audit log is written again", log_str("file", audit->options.path));
+    if (is_blocked != audit->is_blocked)
+        meter_add(audit->meter, METRIC_AUDIT_BLOCKED, is_blocked ? 1 : -1);
+    audit->is_blocked = is_blocked;
+    audit->was_blocked |= is_blocked;
+}
+
+/* Rotating and reopening; one that failed is not tried at every turn. */
+static void next_file(struct audit *audit, uint64_t now_ns, bool is_moved)
+{
+    const struct str last = counts(audit, AUDIT_ROTATE);
+    const int err =
+        is_moved ? journal_reopen(&audit->journal, last) : journal_rotate(&audit->journal, last);
+    if (err < 0) {
+        log_error("the audit log cannot begin its next file; the present one goes on",
+                  log_str("file", audit->options.path), log_cstr("error", file_why(err)));
+        audit->retry_ns = now_ns + LOOK_NS;
+        return;
+    }
+    announce(audit, "the audit log began its next file");
+}
+
+static void flush(struct audit *audit, uint64_t now_ns)
+{
+    int err = journal_flush(&audit->journal);
+    if (err == 0 && audit->options.sync == AUDIT_SYNC_ALWAYS)
+        err = journal_sync(&audit->journal);
+    set_blocked(audit, err);
+    if (err == 0 && now_ns >= audit->retry_ns && journal_wants_rotation(&audit->journal))
+        next_file(audit, now_ns, false);
+}
+
+/* ---- gathering ---- */
+
+static struct slot *oldest(struct audit *audit)
+{
+    struct slot *found = NULL;
+    int64_t found_ns = 0;
+    for (unsigned i = 0; i < audit->options.n_workers; i++) {
+        struct slot *slot = &audit->slots[i];
+        if (slot->len == 0)
+            slot->len = audit_ring_take(audit->pens[i].ring, slot->bytes, sizeof slot->bytes);
+        if (slot->len == 0)
+            continue;
+        const int64_t wall_ns = entry_wall_ns(str_of(slot->bytes, slot->len));
+        if (!found || wall_ns < found_ns) {
+            found = slot;
+            found_ns = wall_ns;
+        }
+    }
+    return found;
+}
+
+/* One batch at most. False when nothing is left, or there is no room. */
+static bool gather(struct audit *audit)
+{
+    while (journal_has_room(&audit->journal)) {
+        struct slot *slot = oldest(audit);
+        if (!slot)
+            return false;
+        append(audit, str_of(slot->bytes, slot->len));
+        slot->len = 0;
+    }
+    return !audit->is_blocked;
+}
+
+static void tell_losses(struct audit *audit)
+{
+    for (unsigned i = 0; i < audit->options.n_workers; i++) {
+        const uint64_t lost = audit_ring_lost(audit->pens[i].ring);
+        const uint64_t news = lost - audit->slots[i].lost_told;
+        if (news == 0 || !journal_has_room(&audit->journal))
+            continue;
+        audit->slots[i].lost_told = lost;
+        audit->n_lost += news;
+        struct audit_entry *entry = begin_own(audit, AUDIT_LOST);
+        entry_u64(entry, AUDIT_LOST_COUNT, news);
+        entry_cstr(entry, AUDIT_LOST_CAUSE, audit->was_blocked ? "disk" : "overrun");
+        entry_u64(entry, AUDIT_LOST_TOTAL, audit->n_lost);
+        entry_u64(entry, AUDIT_WORKER, i);
+        append_own(audit);
+        meter_add(audit->meter,
+                  audit->was_blocked ? METRIC_AUDIT_LOST_DISK : METRIC_AUDIT_LOST_OVERRUN,
+                  (int64_t)news);
+    }
+    audit->was_blocked = audit->is_blocked;
+}
+
+static void checkpoint(struct audit *audit, uint64_t now_ns)
+{
+    if (now_ns < audit->checkpoint_ns || audit->is_blocked)
+        return;
+    audit->checkpoint_ns = now_ns + audit->options.checkpoint_ns;
+    append(audit, counts(audit, AUDIT_CHECKPOINT));
+    flush(audit, now_ns);
+    if (!audit->is_blocked)
+        announce(audit, "audit checkpoint");
+}
+
+static void sync_file(struct audit *audit, uint64_t now_ns)
+{
+    if (audit->options.sync != AUDIT_SYNC_SECOND || now_ns - audit->synced_ns < NS_PER_SEC)
+        return;
+    audit->synced_ns = now_ns;
+    if (journal_sync(&audit->journal) < 0)
+        log_error("the audit log cannot be brought to the disk",
+                  log_str("file", audit->options.path), log_cstr("error", file_why(-ERR_SYSTEM)));
+}
+
+static void look_for_move(struct audit *audit, uint64_t now_ns)
+{
+    if (now_ns - audit->looked_ns < LOOK_NS)
+        return;
+    audit->looked_ns = now_ns;
+    if (journal_was_moved(&audit->journal))
+        next_file(audit, now_ns, true);
+}
+
+static void show_bytes(struct audit *audit)
+{
+    const int64_t bytes = (int64_t)audit->journal.bytes;
+    meter_add(audit->meter, METRIC_AUDIT_FILE_BYTES, bytes - audit->bytes_shown);
+    audit->bytes_shown = bytes;
+}
+
+static void write_out(struct audit *audit)
+{
+    const uint64_t now_ns = clock_mono_ns();
+    look_for_move(audit, now_ns);
+    bool has_more = true;
+    for (int i = 0; has_more && i < BATCHES_PER_TURN; i++) {
+        has_more = gather(audit);
+        tell_losses(audit);
+        flush(audit, now_ns);
+    }
+    checkpoint(audit, now_ns);
+    sync_file(audit, now_ns);
+    show_bytes(audit);
+}
+
+static void on_turn(struct timer *timer)
+{
+    struct audit *audit = container_of(timer, struct audit, turn);
+    write_out(audit);
+    timer_start(audit->loop, timer, AUDIT_TURN_NS, on_turn);
+}
+
+/* ---- life ---- */
+
+static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
+{
+    struct audit *audit = receiver;
+    (void)mailbox;
+    audit->loop = loop;
+    audit->meter = meter_new();
+    append_start(audit);
+    audit->checkpoint_ns = clock_mono_ns(); /* the first at once: the start is announced by it */
+    on_turn(&audit->turn);
+}
+
+static void teardown(void *receiver)
+{
+    struct audit *audit = receiver;
+    timer_stop(&audit->turn);
+    write_out(audit);
+    append(audit, counts(audit, AUDIT_STOP));
+    flush(audit, clock_mono_ns());
+    if (!audit->is_blocked && journal_sync(&audit->journal) == 0)
+        announce(audit, "the audit log ends");
+    meter_add(audit->meter, METRIC_AUDIT_FILE_BYTES, -audit->bytes_shown);
+    const size_t n_unwritten = journal_close(&audit->journal);
+    if (n_unwritten > 0)
+        log_error("lines of the audit log could not be written before the end",
+                  log_str("file", audit->options.path), log_u64("lines", n_unwritten));
+    meter_free(audit->meter);
+}
+
+static void on_reopen(struct letter *letter, void *receiver)
+{
+    struct audit *audit = receiver;
+    mem_free(letter);
+    next_file(audit, clock_mono_ns(), true);
+}
+
+void audit_reopen(struct audit *audit)
+{
+    struct letter *letter = mem_new(struct letter);
+    letter->deliver = on_reopen;
+    mailbox_post(thread_mailbox(audit->thread), letter);
+}
+
+static void name_process(struct audit *audit)
+{
+    uint64_t random;
+    rng_secret(&random, sizeof random);
+    (void)snprintf(audit->process, sizeof audit->process, "%016llx", (unsigned long long)random);
+}
+
+static void make_pens(struct audit *audit)
+{
+    const struct audit_options *options = &audit->options;
+    audit->pens = mem_new_array(struct audit_pen, options->n_workers);
+    audit->slots = mem_new_array(struct slot, options->n_workers);
+    for (unsigned i = 0; i < options->n_workers; i++) {
+        audit->pens[i].audit = audit;
+        audit->pens[i].worker = i;
+        audit->pens[i].ring =
+            audit_ring_new(options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES);
+    }
+}
+
+static void free_audit(struct audit *audit)
+{
+    for (unsigned i = 0; audit->pens && i < audit->options.n_workers; i++)
+        audit_ring_free(audit->pens[i].ring);
+    mem_free(audit->pens);
+    mem_free(audit->slots);
+    text_fini(&audit->common);
+    mem_free(audit);
+}
+
+int audit_open(const struct audit_options *options, struct audit **out_audit, struct text *why)
+{
+    struct audit *audit = mem_new(struct audit);
+    audit->options = *options;
+    if (audit->options.checkpoint_ns == 0)
+        audit->options.checkpoint_ns = AUDIT_CHECKPOINT_NS;
+    name_process(audit);
+    text_addf(&audit->common, ",\"node\":");
+    text_add_json_string(&audit->common, str_sub(options->node, 0, 256));
+    text_addf(&audit->common, ",\"version\":");
+    text_add_json_string(&audit->common, str_sub(options->version, 0, 64));
+    const struct journal_options journal = {
+        .path = options->path,
+        .common = text_str(&audit->common),
+        .max_bytes = options->max_bytes,
+        .keep = options->keep,
+        .write = options->write,
+    };
+    const int err = journal_open(&journal, &audit->journal, &audit->found, why);
+    if (err < 0) {
+        free_audit(audit);
+        return err;
+    }
+    make_pens(audit);
+    const struct thread_job job = {
+        .name = "audit", .setup = setup, .teardown = teardown, .receiver = audit};
+    audit->thread = thread_start(&job);
+    *out_audit = audit;
+    return 0;
+}
+
+void audit_close(struct audit *audit)
+{
+    thread_stop(audit->thread);
+    free_audit(audit);
+}

@@ -1,0 +1,157 @@
+/*
+ * entry.c - packing by the worker, rendering by the writer. The two halves share the layout:
+ *
+ *   event (1 byte), wall clock (8), cut (1), then for each value: field (1), length (2), bytes
+ */
+#include "proxy/audit/entry.h"
+
+#include <string.h>
+
+#include "proxy/base/clock.h"
+
+enum kind { KIND_STR, KIND_U64, KIND_ADDR, KIND_FLAG, KIND_TIME };
+
+static const struct {
+    const char *name;
+    enum kind kind;
+} fields[AUDIT_FIELDS] = {
+
+#define AUDIT_FIELD(id, kind, name, meaning) [AUDIT_##id] = {name, KIND_##kind},
+#include "proxy/audit/fields.def"
+#undef AUDIT_FIELD
+};
+
+static const char *const event_names[AUDIT_EVENTS] = {
+    [AUDIT_VERDICT] = "verdict", [AUDIT_END] = "end",   [AUDIT_START] = "start",
+    [AUDIT_STOP] = "stop",       [AUDIT_LOST] = "lost", [AUDIT_CHECKPOINT] = "checkpoint",
+    [AUDIT_ROTATE] = "rotate",
+};
+
+#define AT_TIME    1
+#define AT_CUT     9
+#define HEAD_LEN   10
+#define VALUE_HEAD 3
+
+const char *audit_event_name(enum audit_event event)
+{
+    return event_names[event];
+}
+
+/* ---- packing ---- */
+
+void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall_ns)
+{
+    entry->bytes[0] = (char)event;
+    memcpy(entry->bytes + AT_TIME, &wall_ns, sizeof wall_ns);
+    entry->len = HEAD_LEN;
+    entry->is_cut = false;
+}
+
+static void put(struct audit_entry *entry, enum audit_field field, const void *value, size_t len)
+{
+    if (len > ENTRY_VALUE_MAX) {
+        len = ENTRY_VALUE_MAX;
+        entry->is_cut = true;
+    }
+    if (VALUE_HEAD + len > ENTRY_MAX - entry->len) {
+        entry->is_cut = true;
+        return;
+    }
+    char *at = entry->bytes + entry->len;
+    const uint16_t len16 = (uint16_t)len;
+    at[0] = (char)field;
+    memcpy(at + 1, &len16, sizeof len16);
+    memcpy(at + VALUE_HEAD, value, len);
+    entry->len += VALUE_HEAD + len;
+}
+
+void entry_str(struct audit_entry *entry, enum audit_field field, struct str value)
+{
+    if (!str_is_empty(value))
+        put(entry, field, value.ptr, value.len);
+}
+
+void entry_cstr(struct audit_entry *entry, enum audit_field field, const char *value)
+{
+    entry_str(entry, field, str_from(value));
+}
+
+void entry_u64(struct audit_entry *entry, enum audit_field field, uint64_t value)
+{
+    put(entry, field, &value, sizeof value);
+}
+
+void entry_flag(struct audit_entry *entry, enum audit_field field, bool value)
+{
+    const char byte = value ? 1 : 0;
+    put(entry, field, &byte, sizeof byte);
+}
+
+void entry_time(struct audit_entry *entry, enum audit_field field, int64_t wall_ns)
+{
+    put(entry, field, &wall_ns, sizeof wall_ns);
+}
+
+void entry_addr(struct audit_entry *entry, enum audit_field field, const struct addr *value)
+{
+    if (!ip_is_none(&value->ip))
+        put(entry, field, value, sizeof *value);
+}
+
+struct str entry_end(struct audit_entry *entry)
+{
+    entry->bytes[AT_CUT] = entry->is_cut ? 1 : 0;
+    return str_of(entry->bytes, entry->len);
+}
+
+/* ---- rendering ---- */
+
+int64_t entry_wall_ns(struct str packed)
+{
+    int64_t wall_ns;
+    memcpy(&wall_ns, packed.ptr + AT_TIME, sizeof wall_ns);
+    return wall_ns;
+}
+
+static void add_value(struct text *out, enum kind kind, struct str value)
+{
+    char buf[ADDR_TEXT_MAX > CLOCK_TEXT_MAX ? ADDR_TEXT_MAX : CLOCK_TEXT_MAX];
+    struct addr addr;
+    uint64_t number;
+    int64_t wall_ns;
+
+    switch (kind) {
+    case KIND_STR: text_add_json_string(out, value); break;
+    case KIND_U64:
+        memcpy(&number, value.ptr, sizeof number);
+        text_addf(out, "%llu", (unsigned long long)number);
+        break;
+    case KIND_ADDR:
+        memcpy(&addr, value.ptr, sizeof addr);
+        text_addf(out, "\"%s\"", addr_text(&addr, buf));
+        break;
+    case KIND_FLAG: text_addf(out, value.ptr[0] ? "true" : "false"); break;
+    case KIND_TIME:
+        memcpy(&wall_ns, value.ptr, sizeof wall_ns);
+        text_addf(out, "\"%s\"", clock_text_ns(wall_ns, buf));
+        break;
+    }
+}
+
+void entry_render(struct str packed, struct text *out)
+{
+    char time[CLOCK_TEXT_MAX];
+    text_addf(out, "\"time\":\"%s\",\"event\":\"%s\"", clock_text_ns(entry_wall_ns(packed), time),
+              audit_event_name((enum audit_event)packed.ptr[0]));
+    for (size_t at = HEAD_LEN; at < packed.len;) {
+        uint16_t len;
+        const unsigned char field = (unsigned char)packed.ptr[at];
+        ensure(field < AUDIT_FIELDS);
+        memcpy(&len, packed.ptr + at + 1, sizeof len);
+        text_addf(out, ",\"%s\":", fields[field].name);
+        add_value(out, fields[field].kind, str_sub(packed, at + VALUE_HEAD, len));
+        at += VALUE_HEAD + len;
+    }
+    if (packed.ptr[AT_CUT])
+        text_add(out, STR(",\"cut\":true"));
+}

@@ -1,0 +1,67 @@
+/*
+ * entry.h - one record of the audit log before it is a line: packed by a worker, rendered by the
+ * writer.
+ *
+ * A worker only copies bytes: each value behind its field and length, in the order of fields.def.
+ * Turning them into JSON, numbering, hashing and writing are the writer thread's. A value is cut to
+ * ENTRY_VALUE_MAX bytes; what does not fit into ENTRY_MAX is left out; both are told by a last
+ * member "cut", so nobody can push a record out of the log by a long name.
+ *
+ * Owner: whoever embeds the entry. Thread: one at a time.
+ */
+#ifndef ISTHMUS_AUDIT_ENTRY_H
+#define ISTHMUS_AUDIT_ENTRY_H
+
+#include "proxy/base/addr.h"
+#include "proxy/base/text.h"
+
+enum audit_event {
+    AUDIT_VERDICT,    /* a policy decision */
+    AUDIT_END,        /* a connection's end */
+    AUDIT_START,      /* a process opened the log */
+    AUDIT_STOP,       /* and closed it in order */
+    AUDIT_LOST,       /* records are missing here */
+    AUDIT_CHECKPOINT, /* the log is alive and counts so much */
+    AUDIT_ROTATE,     /* the last line of a file: the next file goes on */
+    AUDIT_EVENTS
+};
+
+const char *audit_event_name(enum audit_event event);
+
+enum audit_field {
+
+#define AUDIT_FIELD(id, kind, name, meaning) AUDIT_##id,
+#include "proxy/audit/fields.def"
+#undef AUDIT_FIELD
+    AUDIT_FIELDS
+};
+
+#define ENTRY_MAX       ((size_t)8192)
+#define ENTRY_VALUE_MAX ((size_t)2048)
+/* What a rendered entry can be at most: six bytes of JSON for one of a name, and the keys. */
+#define ENTRY_LINE_MAX ((size_t)65536)
+
+struct audit_entry {
+    size_t len;
+    bool is_cut;
+    char bytes[ENTRY_MAX];
+};
+
+void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall_ns);
+/* Nothing for an empty text. */
+void entry_str(struct audit_entry *entry, enum audit_field field, struct str value);
+void entry_cstr(struct audit_entry *entry, enum audit_field field, const char *value);
+void entry_u64(struct audit_entry *entry, enum audit_field field, uint64_t value);
+void entry_flag(struct audit_entry *entry, enum audit_field field, bool value);
+void entry_time(struct audit_entry *entry, enum audit_field field, int64_t wall_ns);
+/* Nothing for an address that is none. */
+void entry_addr(struct audit_entry *entry, enum audit_field field, const struct addr *value);
+/* The finished bytes, for a ring. */
+struct str entry_end(struct audit_entry *entry);
+
+/* When it happened; of the bytes that entry_end() gave. */
+int64_t entry_wall_ns(struct str packed);
+/* The members of the line, without braces: "time":...,"event":... and the fields. */
+void entry_render(struct str packed, struct text *out);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * ring.c - a ring of bytes in which every record stands behind its length.
+ *
+ * Happy path: the producer copies length and record behind the head and moves the head (release);
+ * the consumer sees the head (acquire), copies the record out and moves the tail. Failure mode: no
+ * room, the record is counted and forgotten.
+ */
+#include "proxy/audit/ring.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+struct audit_ring {
+    size_t cap;
+    _Atomic size_t head; /* bytes ever put in; the producer's */
+    _Atomic uint64_t lost;
+    char apart[64];      /* keeps the two ends off one cache line */
+    _Atomic size_t tail; /* bytes ever taken out; the consumer's */
+    char bytes[];
+};
+
+struct audit_ring *audit_ring_new(size_t cap_bytes)
+{
+    ensure(cap_bytes > 0 && (cap_bytes & (cap_bytes - 1)) == 0);
+    struct audit_ring *ring = mem_zalloc(sizeof(*ring) + cap_bytes);
+    ring->cap = cap_bytes;
+    return ring;
+}
+
+void audit_ring_free(struct audit_ring *ring)
+{
+    mem_free(ring);
+}
+
+static void copy_in(struct audit_ring *ring, size_t at, const void *bytes, size_t len)
+{
+    const size_t start = at & (ring->cap - 1);
+    const size_t first = len < ring->cap - start ? len : ring->cap - start;
+    memcpy(ring->bytes + start, bytes, first);
+    memcpy(ring->bytes, (const char *)bytes + first, len - first);
+}
+
+static void copy_out(const struct audit_ring *ring, size_t at, void *out_bytes, size_t len)
+{
+    const size_t start = at & (ring->cap - 1);
+    const size_t first = len < ring->cap - start ? len : ring->cap - start;
+    memcpy(out_bytes, ring->bytes + start, first);
+    memcpy((char *)out_bytes + first, ring->bytes, len - first);
+}
+
+bool audit_ring_put(struct audit_ring *ring, struct str record)
+{
+    const size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    const size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    const uint32_t len = (uint32_t)record.len;
+
+    if (sizeof(len) + record.len > ring->cap - (head - tail)) {
+        atomic_fetch_add_explicit(&ring->lost, 1, memory_order_relaxed);
+        return false;
+    }
+    copy_in(ring, head, &len, sizeof(len));
+    copy_in(ring, head + sizeof(len), record.ptr, record.len);
+    atomic_store_explicit(&ring->head, head + sizeof(len) + record.len, memory_order_release);
+    return true;
+}
+
+size_t audit_ring_take(struct audit_ring *ring, char *out_record, size_t cap)
+{
+    const size_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+    const size_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    uint32_t len;
+
+    if (head == tail)
+        return 0;
+    copy_out(ring, tail, &len, sizeof(len));
+    ensure(len <= cap);
+    copy_out(ring, tail + sizeof(len), out_record, len);
+    atomic_store_explicit(&ring->tail, tail + sizeof(len) + len, memory_order_release);
+    return len;
+}
+
+uint64_t audit_ring_lost(const struct audit_ring *ring)
+{
+    return atomic_load_explicit(&ring->lost, memory_order_relaxed);
+}

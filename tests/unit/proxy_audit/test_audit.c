@@ -1,0 +1,200 @@
+/* Workers write with pens, one thread writes the log, and what was lost is in it. */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "proxy/audit/audit.h"
+#include "proxy/meter/meter.h"
+#include "tests/unit/proxy_audit/log_kit.h"
+
+TestSuite(audit_audit, .timeout = 30);
+
+static struct temp_dir dir;
+static char path[256];
+static struct audit *audit;
+static struct text text, sentence;
+
+static void setup(void)
+{
+    dir = temp_dir_new();
+    (void)kit_path(&dir, "audit.log", path);
+}
+
+static void teardown(void)
+{
+    temp_dir_remove(&dir);
+    text_fini(&text);
+    text_fini(&sentence);
+}
+
+static void open_audit(size_t ring_bytes, ssize_t (*writer)(int, const void *, size_t))
+{
+    const struct audit_options options = {
+        .path = str_from(path),
+        .node = STR("n1"),
+        .version = STR("1.2.3"),
+        .max_bytes = (uint64_t)1 << 30,
+        .keep = 3,
+        .wants_ends = true,
+        .n_workers = 2,
+        .ring_bytes = ring_bytes,
+        .write = writer,
+    };
+    cr_assert(eq(int, audit_open(&options, &audit, &text), 0), "%s", text.ptr);
+}
+
+static void put(unsigned worker, unsigned n)
+{
+    struct audit_pen *pen = audit_pen(audit, worker);
+    char name[64];
+    for (unsigned i = 0; i < n; i++) {
+        struct audit_entry *entry = audit_begin(pen, AUDIT_END);
+        (void)snprintf(name, sizeof name, "%s-%u-%u", audit_process(pen), worker, i);
+        entry_cstr(entry, AUDIT_CONNECTION, name);
+        audit_commit(pen);
+    }
+}
+
+static struct verify_totals expect_whole(void)
+{
+    struct verify_totals totals;
+    cr_assert(eq(int, (int)kit_verify_file(path, &sentence, &totals), VERIFY_WHOLE), "%s",
+              sentence.ptr);
+    return totals;
+}
+
+Test(audit_audit, what_pens_wrote_is_in_the_log_between_start_and_stop, .init = setup,
+     .fini = teardown)
+{
+    open_audit(0, NULL);
+    put(0, 100);
+    put(1, 50);
+    audit_close(audit);
+    const struct verify_totals totals = expect_whole();
+    cr_assert(eq(u64, totals.by_event[AUDIT_END], 150));
+    cr_assert(eq(u64, totals.by_event[AUDIT_START], 1));
+    cr_assert(totals.ends_with_stop);
+    cr_assert(eq(u64, totals.n_lost, 0));
+}
+
+Test(audit_audit, every_line_names_node_and_version, .init = setup, .fini = teardown)
+{
+    struct text log = {0};
+    open_audit(0, NULL);
+    put(0, 3);
+    audit_close(audit);
+    kit_read(path, &log);
+    for (unsigned i = 0; i < 5; i++) {
+        const struct str line = kit_line(text_str(&log), i);
+        json_t *json = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
+        cr_assert(json != NULL);
+        cr_assert(eq(str, (char *)json_string_value(json_object_get(json, "node")), "n1"));
+        cr_assert(eq(str, (char *)json_string_value(json_object_get(json, "version")), "1.2.3"));
+        json_decref(json);
+    }
+    text_fini(&log);
+}
+
+Test(audit_audit, an_event_that_is_not_wanted_costs_nothing_and_no_pen_writes_nothing,
+     .init = setup, .fini = teardown)
+{
+    open_audit(0, NULL);
+    cr_assert(audit_begin(audit_pen(audit, 0), AUDIT_VERDICT) == NULL);
+    cr_assert(audit_begin(NULL, AUDIT_END) == NULL);
+    audit_close(audit);
+}
+
+static _Atomic bool is_full;
+
+static ssize_t write_unless_full(int fd, const void *bytes, size_t len)
+{
+    if (!atomic_load(&is_full))
+        return write(fd, bytes, len);
+    errno = ENOSPC;
+    return -1;
+}
+
+static void await(enum metric metric, int64_t value)
+{
+    for (int i = 0; i < 10000 && meter_total(metric) != value; i++)
+        (void)usleep(1000);
+    cr_assert(eq(i64, meter_total(metric), value));
+}
+
+static uint64_t count_in_log(const char *words)
+{
+    struct text log = {0};
+    uint64_t n = 0;
+    kit_read(path, &log);
+    const char *at = log.ptr;
+    while ((at = strstr(at, words)) != NULL) {
+        n++;
+        at++;
+    }
+    text_fini(&log);
+    return n;
+}
+
+Test(audit_audit, records_that_a_full_disk_cost_are_counted_in_the_log_and_the_chain_holds,
+     .init = setup, .fini = teardown)
+{
+    const unsigned n = 20000;
+    open_audit(65536, write_unless_full);
+    atomic_store(&is_full, true);
+    put(0, 1); /* so that there is something to write */
+    await(METRIC_AUDIT_BLOCKED, 1);
+    put(0, n);
+    put(1, n);
+    atomic_store(&is_full, false);
+    await(METRIC_AUDIT_BLOCKED, 0);
+    audit_close(audit);
+    const struct verify_totals totals = expect_whole();
+    cr_assert(gt(u64, totals.n_lost, 0));
+    cr_assert(eq(u64, totals.by_event[AUDIT_END] + totals.n_lost, 2 * n + 1));
+    cr_assert(eq(u64,
+                 (uint64_t)meter_total(METRIC_AUDIT_LOST_DISK) +
+                     (uint64_t)meter_total(METRIC_AUDIT_LOST_OVERRUN),
+                 totals.n_lost));
+    cr_assert(gt(u64, count_in_log("\"lost.cause\":\"disk\""), 0));
+}
+
+Test(audit_audit, records_that_overran_the_ring_are_counted_in_the_log, .init = setup,
+     .fini = teardown)
+{
+    const unsigned n = 20000;
+    open_audit(16384, NULL);
+    put(0, n);
+    audit_close(audit);
+    const struct verify_totals totals = expect_whole();
+    cr_assert(gt(u64, totals.n_lost, 0));
+    cr_assert(eq(u64, totals.by_event[AUDIT_END] + totals.n_lost, n));
+    cr_assert(gt(u64, count_in_log("\"lost.cause\":\"overrun\""), 0));
+}
+
+Test(audit_audit, a_restart_goes_on_in_the_same_chain, .init = setup, .fini = teardown)
+{
+    for (int i = 0; i < 3; i++) {
+        open_audit(0, NULL);
+        put(0, 10);
+        audit_close(audit);
+    }
+    const struct verify_totals totals = expect_whole();
+    cr_assert(eq(u64, totals.by_event[AUDIT_END], 30));
+    cr_assert(eq(u64, totals.n_crashes, 0));
+    cr_assert(eq(u64, count_in_log("\"after\":\"stop\""), 2));
+}
+
+Test(audit_audit, a_file_that_cannot_be_opened_is_told_with_its_reason, .init = setup,
+     .fini = teardown)
+{
+    const struct audit_options options = {
+        .path = STR("/nowhere/at/all/audit.log"), .max_bytes = 1000000, .n_workers = 1};
+    cr_assert(lt(int, audit_open(&options, &audit, &text), 0));
+    cr_assert(
+        eq(str, text.ptr,
+           "audit.file: /nowhere/at/all/audit.log cannot be opened: No such file or directory"));
+}
