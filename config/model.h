@@ -80,17 +80,26 @@ enum policy_action { POLICY_ALLOW, POLICY_DENY, POLICY_AUDIT };
 
 enum policy_scope { POLICY_GLOBAL, POLICY_NAMESPACE, POLICY_WORKLOAD };
 
-enum match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_PRESENCE };
+/* MATCH_GLOB: every '*' stands for any letters, also none; in namespaces and trust domains only. */
+enum match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_PRESENCE, MATCH_GLOB };
 
 struct string_match {
     enum match_kind kind;
     struct str value;
 };
 
+struct account_match { /* a service account of any trust domain */
+    struct str namespace_, name;
+};
+
 /* Values of one field are alternatives; a not_ field matches when none of its values does. */
 struct model_match {
     struct string_match *namespaces, *not_namespaces, *principals, *not_principals;
     size_t n_namespaces, n_not_namespaces, n_principals, n_not_principals;
+    struct string_match *trust_domains, *not_trust_domains;
+    size_t n_trust_domains, n_not_trust_domains;
+    struct account_match *accounts, *not_accounts;
+    size_t n_accounts, n_not_accounts;
     struct cidr *source_ips, *not_source_ips, *destination_ips, *not_destination_ips;
     size_t n_source_ips, n_not_source_ips, n_destination_ips, n_not_destination_ips;
     uint16_t *ports, *not_ports;
@@ -98,6 +107,8 @@ struct model_match {
     /* Something that this version cannot evaluate stood here: ALLOW then never matches, DENY always
      * does. */
     bool has_unknown;
+    /* It also asks for what only HTTP shows. Where there is no HTTP: as with has_unknown. */
+    bool needs_http;
 };
 
 struct model_clause { /* matches are alternatives */
@@ -115,6 +126,9 @@ struct model_policy {
     enum policy_action action;
     enum policy_scope scope;
     bool dry_run;
+    struct str *targets; /* services ("<namespace>/<hostname>"): it only holds on the ports on which
+                            a workload serves them; none: on every port */
+    size_t n_targets;
     struct model_rule *rules; /* alternatives; none: never matches */
     size_t n_rules;
     uint64_t revision; /* hash of its content, as the control stream's version shows it; 0 when it

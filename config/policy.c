@@ -1,54 +1,81 @@
+/* Compiling: copies of everything a policy says, so that the resource it came from may go, with the
+ * values of each field as a set. */
 #include "config/policy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* Copies: everything a policy says, so that the resource it came from may go. */
+#include "config/policy_index.h"
+#include "config/policy_match.h"
 
-static struct string_match *copy_strings(struct arena *arena, const struct string_match *from,
-                                         size_t n, bool are_principals)
+/* Principals are compared without the scheme; manifests of other hands may carry it. */
+static struct str principal_of(const struct string_match *match)
 {
-    struct string_match *to = arena_new_array(arena, struct string_match, n);
-    for (size_t i = 0; i < n; i++) {
-        struct str value = from[i].value;
-        /* Principals are compared without the scheme; manifests of other hands may carry it. */
-        if (are_principals && from[i].kind != MATCH_SUFFIX &&
-            str_starts_with(value, STR("spiffe://")))
-            value = str_sub(value, sizeof("spiffe://") - 1, value.len);
-        to[i] = (struct string_match){from[i].kind, arena_str(arena, value)};
+    static const struct str scheme = {"spiffe://", sizeof("spiffe://") - 1};
+    if (match->kind == MATCH_SUFFIX || !str_starts_with(match->value, scheme))
+        return match->value;
+    return str_sub(match->value, scheme.len, match->value.len);
+}
+
+static void copy_strings(struct arena *arena, struct string_match **field, size_t *n,
+                         bool are_principals)
+{
+    struct string_match *to = arena_new_array(arena, struct string_match, *n);
+    for (size_t i = 0; i < *n; i++) {
+        const struct string_match *from = &(*field)[i];
+        to[i].kind = from->kind;
+        to[i].value = arena_str(arena, are_principals ? principal_of(from) : from->value);
     }
-    return to;
+    *n = policy_sort_strings(to, *n);
+    *field = to;
 }
 
-static struct cidr *copy_cidrs(struct arena *arena, const struct cidr *from, size_t n)
+static void copy_accounts(struct arena *arena, struct account_match **field, size_t *n)
 {
-    struct cidr *to = arena_new_array(arena, struct cidr, n);
-    if (n > 0)
-        memcpy(to, from, n * sizeof(*from));
-    return to;
+    struct account_match *to = arena_new_array(arena, struct account_match, *n);
+    for (size_t i = 0; i < *n; i++) {
+        to[i].namespace_ = arena_str(arena, (*field)[i].namespace_);
+        to[i].name = arena_str(arena, (*field)[i].name);
+    }
+    *n = policy_sort_accounts(to, *n);
+    *field = to;
 }
 
-static uint16_t *copy_ports(struct arena *arena, const uint16_t *from, size_t n)
+static void copy_cidrs(struct arena *arena, struct cidr **field, size_t *n)
 {
-    uint16_t *to = arena_new_array(arena, uint16_t, n);
-    if (n > 0)
-        memcpy(to, from, n * sizeof(*from));
-    return to;
+    struct cidr *to = arena_new_array(arena, struct cidr, *n);
+    if (*n > 0)
+        memcpy(to, *field, *n * sizeof(*to));
+    *n = policy_sort_cidrs(to, *n);
+    *field = to;
+}
+
+static void copy_ports(struct arena *arena, uint16_t **field, size_t *n)
+{
+    uint16_t *to = arena_new_array(arena, uint16_t, *n);
+    if (*n > 0)
+        memcpy(to, *field, *n * sizeof(*to));
+    *n = policy_sort_ports(to, *n);
+    *field = to;
 }
 
 static struct model_match copy_match(struct arena *arena, const struct model_match *from)
 {
-    struct model_match to = *from; /* the counts and the flag */
-    to.namespaces = copy_strings(arena, from->namespaces, from->n_namespaces, false);
-    to.not_namespaces = copy_strings(arena, from->not_namespaces, from->n_not_namespaces, false);
-    to.principals = copy_strings(arena, from->principals, from->n_principals, true);
-    to.not_principals = copy_strings(arena, from->not_principals, from->n_not_principals, true);
-    to.source_ips = copy_cidrs(arena, from->source_ips, from->n_source_ips);
-    to.not_source_ips = copy_cidrs(arena, from->not_source_ips, from->n_not_source_ips);
-    to.destination_ips = copy_cidrs(arena, from->destination_ips, from->n_destination_ips);
-    to.not_destination_ips =
-        copy_cidrs(arena, from->not_destination_ips, from->n_not_destination_ips);
-    to.ports = copy_ports(arena, from->ports, from->n_ports);
-    to.not_ports = copy_ports(arena, from->not_ports, from->n_not_ports);
+    struct model_match to = *from; /* the flags; the arrays are replaced one by one */
+    copy_strings(arena, &to.namespaces, &to.n_namespaces, false);
+    copy_strings(arena, &to.not_namespaces, &to.n_not_namespaces, false);
+    copy_strings(arena, &to.principals, &to.n_principals, true);
+    copy_strings(arena, &to.not_principals, &to.n_not_principals, true);
+    copy_strings(arena, &to.trust_domains, &to.n_trust_domains, false);
+    copy_strings(arena, &to.not_trust_domains, &to.n_not_trust_domains, false);
+    copy_accounts(arena, &to.accounts, &to.n_accounts);
+    copy_accounts(arena, &to.not_accounts, &to.n_not_accounts);
+    copy_cidrs(arena, &to.source_ips, &to.n_source_ips);
+    copy_cidrs(arena, &to.not_source_ips, &to.n_not_source_ips);
+    copy_cidrs(arena, &to.destination_ips, &to.n_destination_ips);
+    copy_cidrs(arena, &to.not_destination_ips, &to.n_not_destination_ips);
+    copy_ports(arena, &to.ports, &to.n_ports);
+    copy_ports(arena, &to.not_ports, &to.n_not_ports);
     return to;
 }
 
@@ -72,249 +99,107 @@ const struct policy *policy_compile(struct arena *arena, const struct model_poli
 {
     struct policy *policy = arena_new(arena, struct policy);
     struct model_rule *rules = arena_new_array(arena, struct model_rule, model->n_rules);
+    struct str *targets = arena_new_array(arena, struct str, model->n_targets);
     for (size_t i = 0; i < model->n_rules; i++)
         rules[i] = copy_rule(arena, &model->rules[i]);
-    policy->key =
-        arena_printf(arena, "%.*s/%.*s", STR_ARG(model->namespace_), STR_ARG(model->name));
-    policy->action = model->action;
-    policy->dry_run = model->dry_run;
-    policy->revision = model->revision;
-    policy->rules = rules;
-    policy->n_rules = model->n_rules;
+    for (size_t i = 0; i < model->n_targets; i++)
+        targets[i] = arena_str(arena, model->targets[i]);
+    *policy = (struct policy){
+        .key = arena_printf(arena, "%.*s/%.*s", STR_ARG(model->namespace_), STR_ARG(model->name)),
+        .action = model->action,
+        .scope = model->scope,
+        .dry_run = model->dry_run,
+        .revision = model->revision,
+        .targets = targets,
+        .n_targets = model->n_targets,
+        .rules = rules,
+        .n_rules = model->n_rules,
+    };
     return policy;
 }
 
-/* Matching. */
+/* ---- layers and sets ---- */
 
-/* Nothing matches an empty subject: who has no identity is nobody's "*". */
-static bool string_matches(const struct string_match *match, struct str subject)
+static int rank_of(enum policy_action action)
 {
-    if (str_is_empty(subject))
-        return false;
-    switch (match->kind) {
-    case MATCH_EXACT: return str_eq(subject, match->value);
-    case MATCH_PREFIX: return str_starts_with(subject, match->value);
-    case MATCH_SUFFIX: return str_ends_with(subject, match->value);
-    case MATCH_PRESENCE: return true;
+    switch (action) {
+    case POLICY_DENY: return 0;
+    case POLICY_ALLOW: return 1;
+    case POLICY_AUDIT: return 2;
     }
-    return false;
+    return 3;
 }
 
-static bool any_string(const struct string_match *matches, size_t n, struct str subject)
+int policy_compare(const struct policy *a, const struct policy *b)
 {
-    for (size_t i = 0; i < n; i++)
-        if (string_matches(&matches[i], subject))
-            return true;
-    return false;
+    const int order = rank_of(a->action) - rank_of(b->action);
+    return order != 0 ? order : str_cmp(a->key, b->key);
 }
 
-static bool any_cidr(const struct cidr *cidrs, size_t n, const struct ip *ip)
+static int compare_pointers(const void *a, const void *b)
 {
-    for (size_t i = 0; i < n; i++)
-        if (cidr_contains(&cidrs[i], ip))
-            return true;
-    return false;
+    return policy_compare(*(const struct policy *const *)a, *(const struct policy *const *)b);
 }
 
-static bool any_port(const uint16_t *ports, size_t n, uint16_t port)
+static uint64_t mix(uint64_t hash, uint64_t value)
 {
-    for (size_t i = 0; i < n; i++)
-        if (ports[i] == port)
-            return true;
-    return false;
+    return str_hash(str_of(&value, sizeof(value)), hash);
 }
 
-static bool match_says_nothing(const struct model_match *m)
+const struct policy_layer *policy_layer_new(struct arena *arena, const struct policy **policies,
+                                            size_t n_policies, const uint16_t *ports,
+                                            size_t n_ports)
 {
-    return m->n_namespaces + m->n_not_namespaces + m->n_principals + m->n_not_principals +
-               m->n_source_ips + m->n_not_source_ips + m->n_destination_ips +
-               m->n_not_destination_ips + m->n_ports + m->n_not_ports ==
-           0;
-}
-
-static bool who_matches(const struct model_match *m, const struct policy_question *q)
-{
-    return (m->n_namespaces == 0 || any_string(m->namespaces, m->n_namespaces, q->namespace_)) &&
-           !any_string(m->not_namespaces, m->n_not_namespaces, q->namespace_) &&
-           (m->n_principals == 0 || any_string(m->principals, m->n_principals, q->principal)) &&
-           !any_string(m->not_principals, m->n_not_principals, q->principal);
-}
-
-static bool where_matches(const struct model_match *m, const struct policy_question *q)
-{
-    return (m->n_source_ips == 0 || any_cidr(m->source_ips, m->n_source_ips, &q->source)) &&
-           !any_cidr(m->not_source_ips, m->n_not_source_ips, &q->source) &&
-           (m->n_destination_ips == 0 ||
-            any_cidr(m->destination_ips, m->n_destination_ips, &q->destination)) &&
-           !any_cidr(m->not_destination_ips, m->n_not_destination_ips, &q->destination) &&
-           (m->n_ports == 0 || any_port(m->ports, m->n_ports, q->port)) &&
-           !any_port(m->not_ports, m->n_not_ports, q->port);
-}
-
-/* What this version cannot evaluate is held against the connection: it never allows and never keeps
- * from denying. */
-static bool match_matches(const struct model_match *m, enum policy_action action,
-                          const struct policy_question *q)
-{
-    if (m->has_unknown && action == POLICY_ALLOW)
-        return false;
-    if (match_says_nothing(m))
-        return m->has_unknown;
-    return who_matches(m, q) && where_matches(m, q);
-}
-
-static bool clause_matches(const struct model_clause *clause, enum policy_action action,
-                           const struct policy_question *q)
-{
-    for (size_t i = 0; i < clause->n_matches; i++)
-        if (match_matches(&clause->matches[i], action, q))
-            return true;
-    return clause->n_matches == 0;
-}
-
-static bool rule_matches(const struct model_rule *rule, enum policy_action action,
-                         const struct policy_question *q)
-{
-    for (size_t i = 0; i < rule->n_clauses; i++)
-        if (!clause_matches(&rule->clauses[i], action, q))
-            return false;
-    return true;
-}
-
-static bool policy_matches(const struct policy *policy, const struct policy_question *q,
-                           size_t *out_rule_idx)
-{
-    for (size_t i = 0; i < policy->n_rules; i++) {
-        if (rule_matches(&policy->rules[i], policy->action, q)) {
-            *out_rule_idx = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The first policy of an action and mode that matches. */
-static struct policy_hit first_match(const struct policy *const *policies, size_t n_policies,
-                                     enum policy_action action, bool dry_run,
-                                     const struct policy_question *q)
-{
-    struct policy_hit hit = {.mode = dry_run ? POLICY_DRY_RUN : POLICY_ENFORCED};
+    struct policy_layer *layer = arena_new(arena, struct policy_layer);
+    bool is_known = true;
+    if (n_policies > 1)
+        qsort(policies, n_policies, sizeof(*policies), compare_pointers);
+    *layer = (struct policy_layer){.policies = policies, .n_policies = n_policies};
     for (size_t i = 0; i < n_policies; i++) {
-        if (policies[i]->action != action || policies[i]->dry_run != dry_run ||
-            !policy_matches(policies[i], q, &hit.rule_idx))
-            continue;
-        hit.policy = policies[i]->key;
-        hit.revision = policies[i]->revision;
-        break;
+        const struct policy *policy = policies[i];
+        const bool is_allow = policy->action == POLICY_ALLOW;
+        layer->has_allow |= is_allow && !policy->dry_run;
+        layer->has_dry_allow |= is_allow && policy->dry_run;
+        layer->has_dry_deny |= policy->action == POLICY_DENY && policy->dry_run;
+        layer->revision = mix(str_hash(policy->key, layer->revision), policy->revision);
+        is_known &= policy->revision != 0;
     }
-    return hit;
+    layer->ports = ports;
+    layer->n_ports = n_ports;
+    for (size_t i = 0; i < n_ports; i++)
+        layer->revision = mix(layer->revision, ports[i]);
+    if (!is_known)
+        layer->revision = 0;
+    layer->index = policy_index_new(arena, layer);
+    return layer;
 }
 
-static bool has(const struct policy *const *policies, size_t n_policies, enum policy_action action,
-                bool dry_run)
+bool policy_layer_holds(const struct policy_layer *layer, uint16_t port)
 {
-    for (size_t i = 0; i < n_policies; i++)
-        if (policies[i]->action == action && policies[i]->dry_run == dry_run)
-            return true;
-    return false;
+    return !layer->ports || policy_any_port(layer->ports, layer->n_ports, port);
 }
 
-static void decide(struct policy_answer *answer, bool allowed, const char *sentence)
+void policy_set_seal(struct policy_set *set)
 {
-    answer->allowed = allowed;
-    answer->action = allowed ? POLICY_ALLOW : POLICY_DENY;
-    answer->sentence = sentence;
-}
-
-static void decide_by(struct policy_answer *answer, bool allowed, const struct policy_hit *hit,
-                      const char *sentence)
-{
-    decide(answer, allowed, sentence);
-    answer->policy = hit->policy;
-    answer->has_rule = true;
-    answer->rule_idx = hit->rule_idx;
-    answer->revision = hit->revision;
-}
-
-static bool is_hit(const struct policy_hit *hit)
-{
-    return !str_is_empty(hit->policy);
-}
-
-static void ask_enforced(const struct policy *const *policies, size_t n_policies,
-                         bool policy_missing, const struct policy_question *q,
-                         struct policy_answer *answer)
-{
-    struct policy_hit hit = first_match(policies, n_policies, POLICY_DENY, false, q);
-    if (is_hit(&hit)) {
-        decide_by(answer, false, &hit, "explicitly denied by");
-        return;
+    uint64_t hash = str_hash(set->missing, 1);
+    for (size_t i = 0; i < set->n_layers; i++) {
+        const uint64_t revision = set->layers[i]->revision;
+        hash = revision != 0 && hash != 0 ? mix(hash, revision) : 0;
     }
-    if (policy_missing) {
-        decide(answer, false, "refers to a policy that is not there");
-        return;
-    }
-    if (!has(policies, n_policies, POLICY_ALLOW, false)) {
-        decide(answer, true, "no allow policies");
-        return;
-    }
-    hit = first_match(policies, n_policies, POLICY_ALLOW, false, q);
-    if (is_hit(&hit))
-        decide_by(answer, true, &hit, "allowed by");
-    else
-        decide(answer, false, "allow policies exist, but none allowed");
+    set->revision = hash;
 }
 
-/* A dry-run ALLOW only matters where no enforced one has matched. */
-static void ask_dry_run(const struct policy *const *policies, size_t n_policies,
-                        const struct policy_question *q, struct policy_answer *answer)
+const char *policy_action_text(enum policy_action action)
 {
-    struct policy_dry_run *dry = &answer->dry_run;
-    dry->has_allow = has(policies, n_policies, POLICY_ALLOW, true);
-    dry->is_asked = dry->has_allow || has(policies, n_policies, POLICY_DENY, true);
-    if (!dry->is_asked)
-        return;
-    dry->deny = first_match(policies, n_policies, POLICY_DENY, true, q);
-    dry->allow = first_match(policies, n_policies, POLICY_ALLOW, true, q);
-    const bool is_denied_by_policy = !answer->allowed && answer->has_rule;
-    const bool is_allowed_by_policy = answer->allowed && answer->has_rule;
-    dry->would_deny = !answer->allowed;
-    dry->sentence = "would change nothing";
-    if (is_hit(&dry->deny)) {
-        dry->would_deny = true;
-        dry->sentence = "would be denied by";
-    } else if (dry->has_allow && is_hit(&dry->allow) && !is_denied_by_policy &&
-               !is_allowed_by_policy) {
-        dry->would_deny = false;
-        dry->sentence = "would be allowed by";
-    } else if (dry->has_allow && answer->allowed && !is_allowed_by_policy) {
-        dry->would_deny = true;
-        dry->sentence = "would be denied because no dry-run allow matched";
+    switch (action) {
+    case POLICY_ALLOW: return "ALLOW";
+    case POLICY_DENY: return "DENY";
+    case POLICY_AUDIT: return "AUDIT";
     }
+    return "unknown";
 }
 
-static void ask_audits(const struct policy *const *policies, size_t n_policies,
-                       const struct policy_question *q, struct policy_answer *answer)
+const char *policy_mode_text(enum policy_mode mode)
 {
-    size_t rule_idx;
-    for (size_t i = 0; i < n_policies; i++) {
-        if (policies[i]->action != POLICY_AUDIT || !policy_matches(policies[i], q, &rule_idx))
-            continue;
-        if (answer->n_audits_matched++ < POLICY_AUDITS_MAX)
-            answer->audits[answer->n_audits++] = (struct policy_hit){
-                policies[i]->key, rule_idx, policies[i]->dry_run ? POLICY_DRY_RUN : POLICY_ENFORCED,
-                policies[i]->revision};
-    }
-}
-
-struct policy_answer policy_ask(const struct policy *const *policies, size_t n_policies,
-                                bool policy_missing, const struct policy_question *question)
-{
-    struct policy_answer answer = {0};
-    for (size_t i = 0; i < n_policies; i++)
-        answer.revision += policies[i]->revision;
-    ask_enforced(policies, n_policies, policy_missing, question, &answer);
-    ask_dry_run(policies, n_policies, question, &answer);
-    ask_audits(policies, n_policies, question, &answer);
-    return answer;
+    return mode == POLICY_DRY_RUN ? "dry-run" : "enforced";
 }

@@ -1,16 +1,23 @@
 /*
  * policy.h - compiled authorization policies and the one function that asks them.
  *
- * Semantics are Istio's as ztunnel evaluates them at L4, closed in doubt:
- *   1. a DENY policy that matches denies; 2. with no ALLOW policy at all it is allowed; 3. an ALLOW
- * policy that matches allows; 4. else denied. Dry-run policies are evaluated and reported, never
- * decisive. Rules are alternatives, clauses must all match, matches are alternatives, fields must
- * all match, values are alternatives, not_ values must all fail. A policy without rules never
- * matches; a rule without clauses and a clause without matches do; a wholly empty match never does,
- * except one with has_unknown in a DENY policy, which does.
+ * Semantics are Istio's at L4, closed in doubt:
+ *   1. a DENY policy that matches denies; 2. a policy that is referred to and not there denies;
+ *   3. with no ALLOW policy at all it is allowed; 4. an ALLOW policy that matches allows; 5. else
+ *   denied.
+ * AUDIT and dry-run policies are evaluated and reported, never decisive. Rules are alternatives,
+ * clauses must all match, matches are alternatives, fields must all match, values are alternatives,
+ * not_ values must all fail. A policy without rules never matches; a rule without clauses and a
+ * clause without matches do; a wholly empty match never does, except one with has_unknown or
+ * needs_http in a DENY or AUDIT policy, which does.
+ *
+ * Policies that apply together are a layer: the mesh's, a namespace's, those that name a workload.
+ * A layer is compiled once (policy_index.h) and shared by all workloads under it; what a workload
+ * has of its own is a policy_set, a list of layers. So memory grows with the policies, not with
+ * policies times workloads, and a verdict finds its candidates by lookup.
  *
  * Source: Istio AuthorizationPolicy; ztunnel rbac (see docs/policy.md).
- * Thread: any; immutable.
+ * Owner: the arena given, of the snapshot. Thread: any; immutable.
  */
 #ifndef ISTHMUS_CONFIG_POLICY_H
 #define ISTHMUS_CONFIG_POLICY_H
@@ -20,26 +27,60 @@
 struct policy {
     struct str key; /* "<namespace>/<name>" */
     enum policy_action action;
+    enum policy_scope scope;
     bool dry_run;
     uint64_t revision;
-    const struct model_rule *rules;
+    const struct str *targets; /* see model.h */
+    size_t n_targets;
+    const struct model_rule *rules; /* values of a field sorted, those that others cover left out */
     size_t n_rules;
 };
 
 /* Copies a policy into the arena. */
 const struct policy *policy_compile(struct arena *arena, const struct model_policy *model);
 
+struct policy_index;
+
+struct policy_layer {
+    const struct policy *const *policies; /* as policy_compare() orders them */
+    size_t n_policies;
+    const uint16_t *ports; /* of the workload: the layer holds on these only; NULL: on all */
+    size_t n_ports;
+    bool has_allow, has_dry_allow, has_dry_deny;
+    uint64_t revision; /* of all of it; 0 when a policy's is not known */
+    const struct policy_index *index;
+};
+
+/* Compiles; policies are borrowed and sorted in place, the array and ports must live as long. */
+const struct policy_layer *policy_layer_new(struct arena *arena, const struct policy **policies,
+                                            size_t n_policies, const uint16_t *ports,
+                                            size_t n_ports);
+
+/* DENY, ALLOW, AUDIT; then by name, so that the one which a log names is always the same. */
+int policy_compare(const struct policy *a, const struct policy *b);
+
+struct policy_set { /* all that applies to a workload */
+    const struct policy_layer *const *layers;
+    size_t n_layers;
+    struct str
+        missing; /* a policy that the workload refers to and that is not there; "" when none */
+    uint64_t revision; /* equal revisions give equal verdicts; 0 equals nothing */
+};
+
+/* Sets revision out of the rest. */
+void policy_set_seal(struct policy_set *set);
+
 struct policy_question {
     struct str
         principal; /* "td/ns/x/sa/y" of the verified source, "" when there is none (plaintext) */
-    struct str namespace_; /* of the source, from its principal; "" when unknown */
+    struct str namespace_, service_account; /* of the source, from its principal; "" when unknown */
     struct ip source, destination;
     uint16_t port; /* of the workload, not of the service */
 };
 
 enum policy_mode { POLICY_ENFORCED, POLICY_DRY_RUN };
 
-#define POLICY_AUDITS_MAX 4 /* AUDIT policies named in an answer; the rest are counted */
+#define POLICY_AUDITS_MAX 4 /* AUDIT policies named in an answer */
 
 struct policy_hit { /* a policy that matched; policy "" when none did */
     struct str policy;
@@ -64,19 +105,25 @@ struct policy_answer {
     bool allowed;
     enum policy_action action; /* POLICY_ALLOW or POLICY_DENY, as allowed says */
     enum policy_mode mode;     /* of what decided: always POLICY_ENFORCED; see dry_run */
-    struct str policy;         /* which decided; "" when none did */
+    struct str policy;         /* which decided, or is missing; "" when none did */
     bool has_rule;             /* a rule of it decided: rule_idx, from 0 */
     size_t rule_idx;
     uint64_t revision; /* of that policy; of all policies that apply when none decided */
     const char
         *sentence; /* "explicitly denied by", "allowed by", "no allow policies", "allow policies
                       exist, but none allowed", "refers to a policy that is not there" */
-    struct policy_hit audits[POLICY_AUDITS_MAX]; /* AUDIT policies that matched */
-    size_t n_audits, n_audits_matched;           /* in the list, and in all */
+    struct policy_hit audits[POLICY_AUDITS_MAX]; /* AUDIT policies that matched, by name */
+    size_t n_audits,
+        n_audits_matched; /* in the list; the same, or one more when others matched too */
     struct policy_dry_run dry_run;
 };
 
-struct policy_answer policy_ask(const struct policy *const *policies, size_t n_policies,
-                                bool policy_missing, const struct policy_question *question);
+struct policy_answer policy_ask(const struct policy_set *set,
+                                const struct policy_question *question);
+
+/* Does the layer hold on that port? */
+bool policy_layer_holds(const struct policy_layer *layer, uint16_t port);
+const char *policy_action_text(enum policy_action action);
+const char *policy_mode_text(enum policy_mode mode);
 
 #endif

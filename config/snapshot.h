@@ -38,7 +38,7 @@ enum level_kind {
 
 const char *level_kind_name(enum level_kind kind);
 
-struct policy; /* compiled, see policy.h */
+struct policy_set; /* compiled, see policy.h */
 
 struct workload {
     struct str uid, name, namespace_, service_account, trust_domain;
@@ -49,11 +49,8 @@ struct workload {
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool speaks_hbone, is_healthy, is_local; /* is_local: on this node */
-    const struct policy *
-        *policies; /* all that apply: global, its namespace's, its own; DENY first */
-    size_t n_policies;
-    bool policy_missing;             /* it refers to a policy that is not there: closed */
-    const struct service **services; /* that it serves */
+    const struct policy_set *policies; /* all that apply: the mesh's, its namespace's, its own */
+    const struct service **services;   /* that it serves */
     size_t n_services;
 };
 
@@ -181,7 +178,7 @@ struct snapshot {
 
 /* Compiles resources (borrowed, copied into the snapshot) into a generation. Never fails: what
  * contradicts itself was refused when it was decoded; references to what is not there are kept
- * closed (policy_missing) or left out (a service without its workloads). */
+ * closed (policy_set.missing) or left out (a service without its workloads). */
 struct snapshot *snapshot_build(const struct model_resource *const *resources, size_t n_resources,
                                 const struct vantage *vantage, uint64_t generation, bool is_synced);
 void snapshot_free(struct snapshot *snapshot);

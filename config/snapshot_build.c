@@ -104,6 +104,8 @@ struct snapshot *snapshot_build(const struct model_resource *const *resources, s
     snapshot_add_names(&builder);
     map_fini(&builder.policies);
     map_fini(&builder.policy_namespaces);
+    map_fini(&builder.policy_layers);
+    map_fini(&builder.policy_sets);
     map_fini(&builder.services_by_key);
     map_fini(&builder.callers);
     map_fini(&builder.traffic);

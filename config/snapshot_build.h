@@ -47,14 +47,17 @@ struct gathering {
     uint64_t *places;    /* the map's keys */
 };
 
+struct policy_list; /* snapshot_policies.c */
+
 struct snapshot_builder {
     struct snapshot *snapshot;
     struct arena scratch; /* freed when the snapshot is done */
 
     struct map policies;          /* key -> const struct policy, for workloads that name them */
-    struct map policy_namespaces; /* namespace -> struct policy_list: the global ones and its own */
-    const struct policy **globals; /* sorted */
-    size_t n_globals;
+    struct map policy_namespaces; /* namespace -> struct policy_list */
+    struct policy_list *globals;  /* of the mesh */
+    struct map policy_layers; /* of named workloads: policies and ports -> struct policy_layer */
+    struct map policy_sets;   /* layers -> struct policy_set */
 
     struct workload *workloads; /* by idx of the sorted resources */
     const struct model_workload **workload_models;

@@ -1,37 +1,21 @@
-/* Which policies apply to whom: gathered once a namespace, since most workloads have none of their
- * own. */
-#include <stdlib.h>
+/*
+ * Which policies apply to whom.
+ *
+ * The mesh's policies are one layer and each namespace's are one, compiled once. What names a
+ * workload makes layers of its own, shared by all workloads that are named alike: by key, so that
+ * ten thousand workloads under the same policies cost one layer.
+ */
 #include <string.h>
 
+#include "config/policy_match.h"
 #include "config/snapshot_build.h"
+#include "proxy/base/text.h"
 
-struct policy_list {
-    struct str namespace_;
-    const struct policy **items; /* sorted; in the snapshot */
+struct policy_list {             /* of a namespace or of the mesh, while they are gathered */
+    const struct policy **items; /* in the snapshot */
     size_t len, cap;
+    const struct policy_layer *layer; /* NULL until it is finished, or when it is empty */
 };
-
-static int rank(enum policy_action action)
-{
-    return action == POLICY_DENY ? 0 : action == POLICY_ALLOW ? 1 : 2;
-}
-
-/* DENY before ALLOW, as they are asked; then by name, so that the one that is named in a log is
- * always the same. */
-static int compare_policies(const void *a, const void *b)
-{
-    const struct policy *x = *(const struct policy *const *)a;
-    const struct policy *y = *(const struct policy *const *)b;
-    if (x->action != y->action)
-        return rank(x->action) < rank(y->action) ? -1 : 1;
-    return str_cmp(x->key, y->key);
-}
-
-static void sort_policies(const struct policy **items, size_t len)
-{
-    if (len > 1)
-        qsort(items, len, sizeof(struct policy *), compare_policies);
-}
 
 static void list_push(struct arena *arena, struct policy_list *list, const struct policy *policy)
 {
@@ -46,82 +30,178 @@ static void list_push(struct arena *arena, struct policy_list *list, const struc
     list->items[list->len++] = policy;
 }
 
+static void list_finish(struct arena *arena, struct policy_list *list)
+{
+    if (list->len > 0)
+        list->layer = policy_layer_new(arena, list->items, list->len, NULL, 0);
+}
+
 static struct policy_list *list_of(struct snapshot_builder *builder, struct str namespace_)
 {
     struct policy_list *list = map_find(&builder->policy_namespaces, namespace_);
     if (!list) {
         list = arena_new(&builder->scratch, struct policy_list);
-        list->namespace_ = namespace_;
         map_put(&builder->policy_namespaces, namespace_, list);
     }
     return list;
-}
-
-static void finish_lists(struct snapshot_builder *builder)
-{
-    struct arena *arena = &builder->snapshot->arena;
-    size_t idx = 0;
-    struct str namespace_;
-    void *value;
-    while (map_next(&builder->policy_namespaces, &idx, &namespace_, &value)) {
-        struct policy_list *list = value;
-        for (size_t i = 0; i < builder->n_globals; i++)
-            list_push(arena, list, builder->globals[i]);
-        sort_policies(list->items, list->len);
-    }
 }
 
 void snapshot_add_policies(struct snapshot_builder *builder,
                            const struct model_resource *const *resources, size_t n_resources)
 {
     struct arena *arena = &builder->snapshot->arena;
-    builder->globals = arena_new_array(arena, const struct policy *, n_resources);
+    size_t idx = 0;
+    struct str namespace_;
+    void *value;
+    builder->globals = arena_new(&builder->scratch, struct policy_list);
     for (size_t i = 0; i < n_resources; i++) {
         const struct model_policy *model = resources[i]->of.policy;
         const struct policy *policy = policy_compile(arena, model);
         /* Values of a map are not const; nobody writes through this one. */
         map_put(&builder->policies, resources[i]->name, (void *)(uintptr_t)policy);
         if (model->scope == POLICY_GLOBAL)
-            builder->globals[builder->n_globals++] = policy;
+            list_push(arena, builder->globals, policy);
         else if (model->scope == POLICY_NAMESPACE)
             list_push(arena, list_of(builder, model->namespace_), policy);
     }
-    sort_policies(builder->globals, builder->n_globals);
-    finish_lists(builder);
+    list_finish(arena, builder->globals);
+    while (map_next(&builder->policy_namespaces, &idx, &namespace_, &value))
+        list_finish(arena, value);
 }
 
-/* A policy that is named and applies already is not asked twice. */
-static bool list_has(const struct policy *const *items, size_t len, const struct policy *policy)
+/* ---- those that name a workload ---- */
+
+struct attaching {
+    struct snapshot_builder *builder;
+    const struct model_workload *model;
+    const struct policy_layer **layers; /* room for all */
+    size_t n_layers;
+    struct str missing;
+    struct text key; /* of what makes a layer or a set the same as another */
+};
+
+static void key_add(struct attaching *attaching, const void *bytes, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if (items[i] == policy)
-            return true;
-    return false;
+    text_add(&attaching->key, str_of(bytes, len));
+}
+
+/* The layer of these policies on these ports, made when it is the first of its kind. */
+static void add_layer(struct attaching *attaching, const struct policy **policies, size_t n,
+                      const uint16_t *ports, size_t n_ports)
+{
+    struct snapshot_builder *builder = attaching->builder;
+    struct arena *arena = &builder->snapshot->arena;
+    text_clear(&attaching->key);
+    for (size_t i = 0; i < n; i++)
+        key_add(attaching, &policies[i], sizeof(policies[i]));
+    text_addc(&attaching->key, ports ? 'p' : 'a');
+    for (size_t i = 0; i < n_ports; i++)
+        key_add(attaching, &ports[i], sizeof(ports[i]));
+    struct policy_layer *layer = map_find(&builder->policy_layers, text_str(&attaching->key));
+    if (!layer) {
+        const struct policy **items = arena_new_array(arena, const struct policy *, n);
+        uint16_t *own_ports = arena_new_array(arena, uint16_t, n_ports);
+        memcpy(items, policies, n * sizeof(*items));
+        if (n_ports > 0)
+            memcpy(own_ports, ports, n_ports * sizeof(*own_ports));
+        layer =
+            (void *)(uintptr_t)policy_layer_new(arena, items, n, ports ? own_ports : NULL, n_ports);
+        map_put(&builder->policy_layers, arena_str(&builder->scratch, text_str(&attaching->key)),
+                layer);
+    }
+    attaching->layers[attaching->n_layers++] = layer;
+}
+
+/* The ports under which the workload serves what the policy is for. False when that cannot be said
+ * to the number: the policy then holds on all of them. */
+static bool target_ports(const struct model_workload *workload, const struct policy *policy,
+                         uint16_t *ports, size_t *out_n)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < workload->n_services; i++) {
+        const struct model_membership *membership = &workload->services[i];
+        bool is_target = false;
+        for (size_t t = 0; t < policy->n_targets; t++)
+            is_target |= str_eq(membership->service, policy->targets[t]);
+        if (!is_target)
+            continue;
+        if (membership->n_ports == 0)
+            return false;
+        for (size_t p = 0; p < membership->n_ports; p++) {
+            const struct model_port *port = &membership->ports[p];
+            if (port->is_udp)
+                continue;
+            if (port->target_port == 0 || n == MODEL_PORTS_MAX)
+                return false;
+            ports[n++] = port->target_port;
+        }
+    }
+    *out_n = policy_sort_ports(ports, n);
+    return n > 0;
+}
+
+/* Sorted already: policies that hold on every port share one layer, a targeted one has its own. */
+static void add_named(struct attaching *attaching)
+{
+    struct snapshot_builder *builder = attaching->builder;
+    const struct model_workload *model = attaching->model;
+    const struct policy **plain =
+        arena_new_array(&builder->scratch, const struct policy *, model->n_policies);
+    uint16_t ports[MODEL_PORTS_MAX];
+    size_t n_plain = 0, n_ports = 0;
+    for (size_t i = 0; i < model->n_policies; i++) {
+        const struct policy *policy = map_find(&builder->policies, model->policies[i]);
+        if (!policy && str_is_empty(attaching->missing))
+            attaching->missing = arena_str(&builder->snapshot->arena, model->policies[i]);
+        if (!policy)
+            continue;
+        if (policy->n_targets > 0 && target_ports(model, policy, ports, &n_ports))
+            add_layer(attaching, &policy, 1, ports, n_ports);
+        else
+            plain[n_plain++] = policy;
+    }
+    if (n_plain > 0)
+        add_layer(attaching, plain, n_plain, NULL, 0);
+}
+
+/* The set of these layers, shared by all workloads that have them. */
+static const struct policy_set *set_of(struct attaching *attaching)
+{
+    struct snapshot_builder *builder = attaching->builder;
+    struct arena *arena = &builder->snapshot->arena;
+    text_clear(&attaching->key);
+    for (size_t i = 0; i < attaching->n_layers; i++)
+        key_add(attaching, &attaching->layers[i], sizeof(attaching->layers[i]));
+    text_addc(&attaching->key, '/');
+    text_add(&attaching->key, attaching->missing);
+    struct policy_set *set = map_find(&builder->policy_sets, text_str(&attaching->key));
+    if (set)
+        return set;
+    const struct policy_layer **layers =
+        arena_new_array(arena, const struct policy_layer *, attaching->n_layers);
+    if (attaching->n_layers > 0)
+        memcpy(layers, attaching->layers, attaching->n_layers * sizeof(*layers));
+    set = arena_new(arena, struct policy_set);
+    *set = (struct policy_set){
+        .layers = layers, .n_layers = attaching->n_layers, .missing = attaching->missing};
+    policy_set_seal(set);
+    map_put(&builder->policy_sets, arena_str(&builder->scratch, text_str(&attaching->key)), set);
+    return set;
 }
 
 void snapshot_attach_policies(struct snapshot_builder *builder, struct workload *workload,
                               const struct model_workload *model)
 {
-    const struct policy_list *list = map_find(&builder->policy_namespaces, model->namespace_);
-    const struct policy **shared = list ? list->items : builder->globals;
-    size_t n_shared = list ? list->len : builder->n_globals;
-    workload->policies = shared;
-    workload->n_policies = n_shared;
-    if (model->n_policies == 0)
-        return;
-    const struct policy **items = arena_new_array(&builder->snapshot->arena, const struct policy *,
-                                                  n_shared + model->n_policies);
-    size_t len = n_shared;
-    if (n_shared > 0)
-        memcpy(items, shared, n_shared * sizeof(*items));
-    for (size_t i = 0; i < model->n_policies; i++) {
-        const struct policy *policy = map_find(&builder->policies, model->policies[i]);
-        if (!policy)
-            workload->policy_missing = true;
-        else if (!list_has(items, len, policy))
-            items[len++] = policy;
-    }
-    sort_policies(items, len);
-    workload->policies = items;
-    workload->n_policies = len;
+    const struct policy_list *own = map_find(&builder->policy_namespaces, model->namespace_);
+    struct attaching attaching = {.builder = builder, .model = model};
+    attaching.layers =
+        arena_new_array(&builder->scratch, const struct policy_layer *, 3 + model->n_policies);
+    if (builder->globals->layer)
+        attaching.layers[attaching.n_layers++] = builder->globals->layer;
+    if (own && own->layer)
+        attaching.layers[attaching.n_layers++] = own->layer;
+    if (model->n_policies > 0)
+        add_named(&attaching);
+    workload->policies = set_of(&attaching);
+    text_fini(&attaching.key);
 }

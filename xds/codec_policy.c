@@ -8,12 +8,21 @@
  *   in a rule    a clause with one marked match is added to what must hold;
  *   in a policy  every rule is treated so, and a rule of one marked match is added to the
  * alternatives.
+ *
+ * What istio.security has no word for travels in an extension (details.proto), and the fields
+ * around it are such that a reader who passes over extensions is closed too: an AUDIT policy is a
+ * DENY in dry run; a match of an ALLOW policy matches nobody, one of a DENY policy more than is
+ * meant.
  */
 #include <authorization.pb-c.h>
+#include <details.pb-c.h>
 #include <string.h>
 
 #include "proxy/base/err.h"
 #include "xds/codec_parts.h"
+
+#define POLICY_DETAILS "isthmus.v1alpha1.AuthorizationDetails"
+#define MATCH_DETAILS  "isthmus.v1alpha1.MatchDetails"
 
 /* ---- model to message ---- */
 
@@ -38,6 +47,7 @@ static Istio__Security__StringMatch *string_encode(const struct string_match *ma
         message->suffix = value;
         break;
     case MATCH_PRESENCE:
+    case MATCH_GLOB: /* never, see strings_encode() */
         message->match_type_case = ISTIO__SECURITY__STRING_MATCH__MATCH_TYPE_PRESENCE;
         message->presence = arena_new(arena, Istio__Security__Empty);
         istio__security__empty__init(message->presence);
@@ -46,14 +56,45 @@ static Istio__Security__StringMatch *string_encode(const struct string_match *ma
     return message;
 }
 
+/* Without globs, which have no word. */
 static Istio__Security__StringMatch **strings_encode(const struct string_match *matches,
-                                                     size_t n_matches, struct arena *arena)
+                                                     size_t n_matches, struct arena *arena,
+                                                     size_t *out_n)
 {
     Istio__Security__StringMatch **list =
         arena_new_array(arena, Istio__Security__StringMatch *, n_matches);
 
+    *out_n = 0;
     for (size_t i = 0; i < n_matches; i++)
-        list[i] = string_encode(&matches[i], arena);
+        if (matches[i].kind != MATCH_GLOB)
+            list[(*out_n)++] = string_encode(&matches[i], arena);
+    return list;
+}
+
+static char **globs_encode(const struct string_match *matches, size_t n_matches,
+                           struct arena *arena, size_t *out_n)
+{
+    char **list = arena_new_array(arena, char *, n_matches);
+
+    *out_n = 0;
+    for (size_t i = 0; i < n_matches; i++)
+        if (matches[i].kind == MATCH_GLOB)
+            list[(*out_n)++] = wire_text(arena, matches[i].value);
+    return list;
+}
+
+static Istio__Security__ServiceAccountMatch **
+accounts_encode(const struct account_match *accounts, size_t n_accounts, struct arena *arena)
+{
+    Istio__Security__ServiceAccountMatch **list =
+        arena_new_array(arena, Istio__Security__ServiceAccountMatch *, n_accounts);
+
+    for (size_t i = 0; i < n_accounts; i++) {
+        list[i] = arena_new(arena, Istio__Security__ServiceAccountMatch);
+        istio__security__service_account_match__init(list[i]);
+        list[i]->namespace_ = wire_text(arena, accounts[i].namespace_);
+        list[i]->serviceaccount = wire_text(arena, accounts[i].name);
+    }
     return list;
 }
 
@@ -80,41 +121,123 @@ static uint32_t *ports_encode(const uint16_t *ports, size_t n_ports, struct aren
     return list;
 }
 
-/* A field that is known and not evaluated keeps the mark across the wire. */
-static void mark_encode(Istio__Security__Match *message, struct arena *arena)
+static Istio__Security__Extension **
+extension_encode(const char *name, const ProtobufCMessage *details, struct arena *arena)
 {
-    message->service_accounts = arena_new(arena, Istio__Security__ServiceAccountMatch *);
-    message->service_accounts[0] = arena_new(arena, Istio__Security__ServiceAccountMatch);
-    istio__security__service_account_match__init(message->service_accounts[0]);
-    message->n_service_accounts = 1;
+    Istio__Security__Extension **list = arena_new(arena, Istio__Security__Extension *);
+
+    list[0] = arena_new(arena, Istio__Security__Extension);
+    istio__security__extension__init(list[0]);
+    list[0]->name = wire_text(arena, str_from(name));
+    list[0]->config = codec_any(arena, name, details);
+    return list;
 }
 
-static Istio__Security__Match *match_encode(const struct model_match *match, struct arena *arena)
+/* What there are words for. */
+static Istio__Security__Match *worded_encode(const struct model_match *match, struct arena *arena)
 {
     Istio__Security__Match *message = arena_new(arena, Istio__Security__Match);
 
     istio__security__match__init(message);
+#define STRINGS(field)                                                                             \
+    message->field = strings_encode(match->field, match->n_##field, arena, &message->n_##field)
+    STRINGS(namespaces);
+    STRINGS(not_namespaces);
+    STRINGS(principals);
+    STRINGS(not_principals);
+#undef STRINGS
 #define ENCODE(field, model_field, encode)                                                         \
     message->field = encode(match->model_field, match->n_##model_field, arena);                    \
     message->n_##field = match->n_##model_field
-    ENCODE(namespaces, namespaces, strings_encode);
-    ENCODE(not_namespaces, not_namespaces, strings_encode);
-    ENCODE(principals, principals, strings_encode);
-    ENCODE(not_principals, not_principals, strings_encode);
     ENCODE(source_ips, source_ips, cidrs_encode);
     ENCODE(not_source_ips, not_source_ips, cidrs_encode);
     ENCODE(destination_ips, destination_ips, cidrs_encode);
     ENCODE(not_destination_ips, not_destination_ips, cidrs_encode);
     ENCODE(destination_ports, ports, ports_encode);
     ENCODE(not_destination_ports, not_ports, ports_encode);
+    ENCODE(service_accounts, accounts, accounts_encode);
+    ENCODE(not_service_accounts, not_accounts, accounts_encode);
 #undef ENCODE
-    if (match->has_unknown)
-        mark_encode(message, arena);
+    return message;
+}
+
+static bool has_glob(const struct string_match *matches, size_t n_matches)
+{
+    for (size_t i = 0; i < n_matches; i++)
+        if (matches[i].kind == MATCH_GLOB)
+            return true;
+    return false;
+}
+
+static bool needs_details(const struct model_match *match)
+{
+    return match->has_unknown || match->needs_http || match->n_trust_domains > 0 ||
+           match->n_not_trust_domains > 0 || has_glob(match->namespaces, match->n_namespaces) ||
+           has_glob(match->not_namespaces, match->n_not_namespaces);
+}
+
+static Istio__Security__Extension **details_encode(const struct model_match *match,
+                                                   struct arena *arena)
+{
+    Isthmus__V1alpha1__MatchDetails details = ISTHMUS__V1ALPHA1__MATCH_DETAILS__INIT;
+
+    details.match = worded_encode(match, arena);
+#define STRINGS(field, globs)                                                                      \
+    details.field = strings_encode(match->field, match->n_##field, arena, &details.n_##field);     \
+    details.globs = globs_encode(match->field, match->n_##field, arena, &details.n_##globs)
+    STRINGS(trust_domains, trust_domain_globs);
+    STRINGS(not_trust_domains, not_trust_domain_globs);
+#undef STRINGS
+    details.namespace_globs =
+        globs_encode(match->namespaces, match->n_namespaces, arena, &details.n_namespace_globs);
+    details.not_namespace_globs = globs_encode(match->not_namespaces, match->n_not_namespaces,
+                                               arena, &details.n_not_namespace_globs);
+    details.needs_http = match->needs_http;
+    details.has_unknown = match->has_unknown;
+    return extension_encode(MATCH_DETAILS, &details.base, arena);
+}
+
+/* Matches every address, for readers to whom a match without a word is nobody's. */
+static void everybody_encode(Istio__Security__Match *message, struct arena *arena)
+{
+    static const struct cidr everywhere[] = {{.ip = {.len = 4}}, {.ip = {.len = 16}}};
+
+    message->source_ips = cidrs_encode(everywhere, 2, arena);
+    message->n_source_ips = 2;
+}
+
+/* A positive field that lost a value to the extension would match less than is meant: it is left
+ * out. */
+static void loosen(Istio__Security__Match *message, const struct model_match *match,
+                   struct arena *arena)
+{
+    if (has_glob(match->namespaces, match->n_namespaces))
+        message->n_namespaces = 0;
+    if (protobuf_c_message_get_packed_size(&message->base) == 0)
+        everybody_encode(message, arena);
+}
+
+static Istio__Security__Match *match_encode(const struct model_match *match,
+                                            enum policy_action action, struct arena *arena)
+{
+    Istio__Security__Match *message;
+
+    if (!needs_details(match))
+        return worded_encode(match, arena);
+    if (action == POLICY_ALLOW) {
+        message = arena_new(arena, Istio__Security__Match);
+        istio__security__match__init(message);
+    } else {
+        message = worded_encode(match, arena);
+        loosen(message, match, arena);
+    }
+    message->extensions = details_encode(match, arena);
+    message->n_extensions = 1;
     return message;
 }
 
 static Istio__Security__Clause *clause_encode(const struct model_clause *clause,
-                                              struct arena *arena)
+                                              enum policy_action action, struct arena *arena)
 {
     Istio__Security__Clause *message = arena_new(arena, Istio__Security__Clause);
 
@@ -122,11 +245,12 @@ static Istio__Security__Clause *clause_encode(const struct model_clause *clause,
     message->matches = arena_new_array(arena, Istio__Security__Match *, clause->n_matches);
     message->n_matches = clause->n_matches;
     for (size_t i = 0; i < clause->n_matches; i++)
-        message->matches[i] = match_encode(&clause->matches[i], arena);
+        message->matches[i] = match_encode(&clause->matches[i], action, arena);
     return message;
 }
 
-static Istio__Security__Rule *rule_encode(const struct model_rule *rule, struct arena *arena)
+static Istio__Security__Rule *rule_encode(const struct model_rule *rule, enum policy_action action,
+                                          struct arena *arena)
 {
     Istio__Security__Rule *message = arena_new(arena, Istio__Security__Rule);
 
@@ -134,8 +258,24 @@ static Istio__Security__Rule *rule_encode(const struct model_rule *rule, struct 
     message->clauses = arena_new_array(arena, Istio__Security__Clause *, rule->n_clauses);
     message->n_clauses = rule->n_clauses;
     for (size_t i = 0; i < rule->n_clauses; i++)
-        message->clauses[i] = clause_encode(&rule->clauses[i], arena);
+        message->clauses[i] = clause_encode(&rule->clauses[i], action, arena);
     return message;
+}
+
+static void policy_details_encode(const struct model_policy *policy,
+                                  Istio__Security__Authorization *message, struct arena *arena)
+{
+    Isthmus__V1alpha1__AuthorizationDetails details =
+        ISTHMUS__V1ALPHA1__AUTHORIZATION_DETAILS__INIT;
+
+    details.is_audit = policy->action == POLICY_AUDIT;
+    details.dry_run = details.is_audit && policy->dry_run;
+    details.targets = codec_texts(arena, policy->targets, policy->n_targets);
+    details.n_targets = policy->n_targets;
+    if (!details.is_audit && policy->n_targets == 0)
+        return;
+    message->extensions = extension_encode(POLICY_DETAILS, &details.base, arena);
+    message->n_extensions = 1;
 }
 
 void codec_policy_encode(const struct model_policy *policy, struct arena *arena, struct text *out)
@@ -145,12 +285,14 @@ void codec_policy_encode(const struct model_policy *policy, struct arena *arena,
     message.name = wire_text(arena, policy->name);
     message.namespace_ = wire_text(arena, policy->namespace_);
     message.scope = (Istio__Security__Scope)policy->scope;
-    message.action = (Istio__Security__Action)policy->action;
-    message.dry_run = policy->dry_run;
+    message.action = policy->action == POLICY_ALLOW ? ISTIO__SECURITY__ACTION__ALLOW
+                                                    : ISTIO__SECURITY__ACTION__DENY;
+    message.dry_run = policy->dry_run || policy->action == POLICY_AUDIT;
+    policy_details_encode(policy, &message, arena);
     message.rules = arena_new_array(arena, Istio__Security__Rule *, policy->n_rules);
     message.n_rules = policy->n_rules;
     for (size_t i = 0; i < policy->n_rules; i++)
-        message.rules[i] = rule_encode(&policy->rules[i], arena);
+        message.rules[i] = rule_encode(&policy->rules[i], policy->action, arena);
     wire_pack(&message.base, out);
 }
 
@@ -186,11 +328,12 @@ static bool string_decode(const Istio__Security__StringMatch *message, struct ar
     return false;
 }
 
+/* With the globs that belong to the field behind them. */
 static struct string_match *strings_decode(Istio__Security__StringMatch *const *messages, size_t n,
-                                           struct arena *arena, struct model_match *match,
-                                           size_t *out_n)
+                                           char *const *globs, size_t n_globs, struct arena *arena,
+                                           struct model_match *match, size_t *out_n)
 {
-    struct string_match *list = arena_new_array(arena, struct string_match, n);
+    struct string_match *list = arena_new_array(arena, struct string_match, n + n_globs);
     size_t n_known = 0;
 
     for (size_t i = 0; i < n; i++) {
@@ -198,6 +341,29 @@ static struct string_match *strings_decode(Istio__Security__StringMatch *const *
             n_known++;
         else
             match->has_unknown = true;
+    }
+    for (size_t i = 0; i < n_globs; i++)
+        list[n_known++] = (struct string_match){MATCH_GLOB, codec_keep(arena, globs[i])};
+    *out_n = n_known;
+    return list;
+}
+
+/* Without a namespace or a name it is none that we know. */
+static struct account_match *accounts_decode(Istio__Security__ServiceAccountMatch *const *messages,
+                                             size_t n, struct arena *arena,
+                                             struct model_match *match, size_t *out_n)
+{
+    struct account_match *list = arena_new_array(arena, struct account_match, n);
+    size_t n_known = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (has_unknown(&messages[i]->base) || !messages[i]->namespace_[0] ||
+            !messages[i]->serviceaccount[0])
+            match->has_unknown = true;
+        else
+            list[n_known++] =
+                (struct account_match){codec_keep(arena, messages[i]->namespace_),
+                                       codec_keep(arena, messages[i]->serviceaccount)};
     }
     *out_n = n_known;
     return list;
@@ -250,8 +416,8 @@ static int ports_decode(const uint32_t *ports, size_t n, struct arena *arena, ui
     uint16_t *list = arena_new_array(arena, uint16_t, n);
 
     for (size_t i = 0; i < n; i++) {
-        if (ports[i] == 0 || ports[i] > UINT16_MAX)
-            return codec_refuse(why, "Match: %u is not a port (1 to 65535)", ports[i]);
+        if (ports[i] > UINT16_MAX)
+            return codec_refuse(why, "Match: %u is not a port (0 to 65535)", ports[i]);
         list[i] = (uint16_t)ports[i];
     }
     *out_list = list;
@@ -259,21 +425,11 @@ static int ports_decode(const uint32_t *ports, size_t n, struct arena *arena, ui
     return 0;
 }
 
-static int match_decode(const Istio__Security__Match *message, struct arena *arena,
-                        struct model_match *match, struct text *why)
+static int places_decode(const Istio__Security__Match *message, struct arena *arena,
+                         struct model_match *match, struct text *why)
 {
     int err = 0;
 
-    match->has_unknown = has_unknown(&message->base) || message->n_service_accounts ||
-                         message->n_not_service_accounts || message->n_extensions;
-#define STRINGS(field)                                                                             \
-    match->field =                                                                                 \
-        strings_decode(message->field, message->n_##field, arena, match, &match->n_##field)
-    STRINGS(namespaces);
-    STRINGS(not_namespaces);
-    STRINGS(principals);
-    STRINGS(not_principals);
-#undef STRINGS
 #define DECODE(field, model_field, decode)                                                         \
     if (!err)                                                                                      \
     err = decode(message->field, message->n_##field, arena, &match->model_field,                   \
@@ -285,6 +441,73 @@ static int match_decode(const Istio__Security__Match *message, struct arena *are
     DECODE(destination_ports, ports, ports_decode);
     DECODE(not_destination_ports, not_ports, ports_decode);
 #undef DECODE
+    return err;
+}
+
+/* details: with what there are no words for; the default when there is none. */
+static int fields_decode(const Istio__Security__Match *message,
+                         const Isthmus__V1alpha1__MatchDetails *details, struct arena *arena,
+                         struct model_match *match, struct text *why)
+{
+#define STRINGS(from, field, globs)                                                                \
+    match->field = strings_decode((from)->field, (from)->n_##field, details->globs,                \
+                                  details->n_##globs, arena, match, &match->n_##field)
+    STRINGS(message, namespaces, namespace_globs);
+    STRINGS(message, not_namespaces, not_namespace_globs);
+    STRINGS(details, trust_domains, trust_domain_globs);
+    STRINGS(details, not_trust_domains, not_trust_domain_globs);
+#undef STRINGS
+    match->principals = strings_decode(message->principals, message->n_principals, NULL, 0, arena,
+                                       match, &match->n_principals);
+    match->not_principals = strings_decode(message->not_principals, message->n_not_principals, NULL,
+                                           0, arena, match, &match->n_not_principals);
+    match->accounts = accounts_decode(message->service_accounts, message->n_service_accounts, arena,
+                                      match, &match->n_accounts);
+    match->not_accounts =
+        accounts_decode(message->not_service_accounts, message->n_not_service_accounts, arena,
+                        match, &match->n_not_accounts);
+    return places_decode(message, arena, match, why);
+}
+
+/* The details in the only extension, which is ours; NULL when there is none or something else.
+ * Unpacked into scratch. */
+static const void *details_decode(Istio__Security__Extension *const *extensions, size_t n,
+                                  const char *name, const ProtobufCMessageDescriptor *descriptor,
+                                  struct arena *scratch)
+{
+    const ProtobufCMessage *details;
+    struct text why = {0};
+
+    if (n != 1 || has_unknown(&extensions[0]->base) || !extensions[0]->config ||
+        strcmp(extensions[0]->name, name) != 0)
+        return NULL;
+    details = (const void *)wire_unpack(
+        descriptor, str_of(extensions[0]->config->value.data, extensions[0]->config->value.len),
+        scratch, &why);
+    text_fini(&why);
+    return details && !has_unknown(details) ? details : NULL;
+}
+
+static int match_decode(const Istio__Security__Match *message, struct arena *arena,
+                        struct model_match *match, struct text *why)
+{
+    static const Isthmus__V1alpha1__MatchDetails none = ISTHMUS__V1ALPHA1__MATCH_DETAILS__INIT;
+    struct arena scratch = {0};
+    const Isthmus__V1alpha1__MatchDetails *details =
+        details_decode(message->extensions, message->n_extensions, MATCH_DETAILS,
+                       &isthmus__v1alpha1__match_details__descriptor, &scratch);
+    int err;
+
+    match->has_unknown =
+        has_unknown(&message->base) || (message->n_extensions > 0 && (!details || !details->match));
+    if (details && details->match) {
+        match->has_unknown |= details->has_unknown || has_unknown(&details->match->base) ||
+                              details->match->n_extensions > 0;
+        match->needs_http = details->needs_http;
+        message = details->match;
+    }
+    err = fields_decode(message, details ? details : &none, arena, match, why);
+    arena_fini(&scratch);
     return err;
 }
 
@@ -325,10 +548,31 @@ static int rule_decode(const Istio__Security__Rule *message, bool is_unknown, st
     return err;
 }
 
+/* False when there is something that we do not know. */
+static bool policy_details_decode(const Istio__Security__Authorization *message,
+                                  struct arena *arena, struct model_policy *policy)
+{
+    struct arena scratch = {0};
+    const Isthmus__V1alpha1__AuthorizationDetails *details =
+        details_decode(message->extensions, message->n_extensions, POLICY_DETAILS,
+                       &isthmus__v1alpha1__authorization_details__descriptor, &scratch);
+
+    if (details) {
+        policy->targets = codec_keep_all(arena, details->targets, details->n_targets);
+        policy->n_targets = details->n_targets;
+    }
+    if (details && details->is_audit) {
+        policy->action = POLICY_AUDIT;
+        policy->dry_run = details->dry_run;
+    }
+    arena_fini(&scratch);
+    return message->n_extensions == 0 || details;
+}
+
 static int rules_decode(const Istio__Security__Authorization *message, struct arena *arena,
                         struct model_policy *policy, struct text *why)
 {
-    bool is_unknown = has_unknown(&message->base);
+    bool is_unknown = has_unknown(&message->base) || !policy_details_decode(message, arena, policy);
     int err = 0;
 
     policy->rules = arena_new_array(arena, struct model_rule, message->n_rules + 1);

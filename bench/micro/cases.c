@@ -15,7 +15,7 @@ static struct rng rng;
 static struct addr vip;
 static struct ip client;
 static const struct policy *policies[POLICIES_MAX];
-static size_t n_policies;
+static struct policy_set policy_set;
 
 /* ---- a mesh ---- */
 
@@ -158,7 +158,10 @@ static void prepare_policies(size_t size)
                                            .n_rules = 1};
         policies[i] = policy_compile(&arena, &model);
     }
-    n_policies = size;
+    policy_set.layers = arena_new_array(&arena, const struct policy_layer *, 1);
+    policy_set.n_layers = 1;
+    *(const struct policy_layer **)(uintptr_t)policy_set.layers =
+        policy_layer_new(&arena, policies, size, NULL, 0);
 }
 
 static void policy_once(size_t i)
@@ -166,7 +169,7 @@ static void policy_once(size_t i)
     const struct policy_question question = {.principal = STR("west.example/ns/shop/sa/buyer"),
                                              .namespace_ = STR("shop"),
                                              .port = (uint16_t)i};
-    ensure(policy_ask(policies, n_policies, false, &question).allowed);
+    ensure(policy_ask(&policy_set, &question).allowed);
 }
 
 const struct bench_case bench_cases[] = {

@@ -8,13 +8,13 @@ struct verdict authorize(const struct workload *destination, const struct princi
     struct policy_question question = {
         .principal = source->name,
         .namespace_ = source->namespace_,
+        .service_account = source->service_account,
         .source = source->ip,
         .destination = address->ip,
         .port = address->port,
     };
     struct verdict verdict = {
-        .answer = policy_ask(destination->policies, destination->n_policies,
-                             destination->policy_missing, &question),
+        .answer = policy_ask(destination->policies, &question),
     };
     verdict.err = verdict.answer.allowed ? 0 : -ERR_DENIED;
     return verdict;

@@ -6,13 +6,12 @@
 static int fill_identity(struct str id, struct principal *principal)
 {
     struct spiffe_id parsed;
-    struct str service_account;
     if (spiffe_parse(id, &parsed, NULL) < 0)
         return -ERR_INVALID;
     principal->id = id;
     principal->name = spiffe_principal(&parsed);
-    if (!spiffe_workload_parts(&parsed, &principal->namespace_, &service_account))
-        principal->namespace_ = (struct str){0};
+    if (!spiffe_workload_parts(&parsed, &principal->namespace_, &principal->service_account))
+        principal->namespace_ = principal->service_account = (struct str){0};
     return 0;
 }
 
@@ -29,6 +28,7 @@ int identify_pod(const struct snapshot *snapshot, const struct ip *source,
         .id = workload->identity,
         .name = str_sub(workload->identity, scheme_len, workload->identity.len),
         .namespace_ = workload->namespace_,
+        .service_account = workload->service_account,
         .workload = workload,
         .ip = *source,
     };

@@ -17,11 +17,11 @@
 #include "proxy/base/err.h"
 
 struct principal {
-    struct str id;         /* spiffe://..., "" for plaintext */
-    struct str name;       /* the ID without scheme, as policies write it; "" for plaintext */
-    struct str namespace_; /* from the ID, "" when it names none */
-    const struct workload *workload; /* NULL when it is none we know */
-    struct ip ip;                    /* the source's own address as far as it can be believed */
+    struct str id;   /* spiffe://..., "" for plaintext */
+    struct str name; /* the ID without scheme, as policies write it; "" for plaintext */
+    struct str namespace_, service_account; /* from the ID, "" when it is no workload's */
+    const struct workload *workload;        /* NULL when it is none we know */
+    struct ip ip; /* the source's own address as far as it can be believed */
 };
 
 /* A captured connection from a pod of this node: 0 or -ERR_UNKNOWN_SOURCE. */

@@ -31,7 +31,9 @@ static void walk(const struct manifests *set, struct diag *diag)
     manifests_cross_check(set, true, diag);
     for (size_t i = 0; i < set->n_policies; i++) {
         const struct policy *policy = policy_compile(&arena, &set->policies[i].policy);
-        (void)policy_ask(&policy, 1, false, &question);
+        const struct policy_layer *layer = policy_layer_new(&arena, &policy, 1, NULL, 0);
+        const struct policy_set asked = {.layers = &layer, .n_layers = 1};
+        (void)policy_ask(&asked, &question);
     }
     for (size_t i = 0; i < set->n_pods; i++)
         (void)manifests_is_enrolled(&set->pods[i], NULL);

@@ -4,6 +4,7 @@
 
 #include "config/policy.h"
 #include "fixture.h"
+#include "tests/kit/plain_policy.h"
 
 static struct diag diag;
 
@@ -120,8 +121,8 @@ Test(k8s_policy, service_accounts_are_principals_of_any_trust_domain)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct policy_question question = {.principal = str_from(rows[i].principal),
                                            .namespace_ = str_from(rows[i].namespace_)};
-        cr_expect_eq(policy_ask(&policy, 1, false, &question).allowed, rows[i].allowed, "%s",
-                     rows[i].principal);
+        cr_expect_eq(compiled_policy_ask(&arena, &policy, 1, false, &question).allowed,
+                     rows[i].allowed, "%s", rows[i].principal);
     }
     arena_fini(&arena);
     manifests_free(set);

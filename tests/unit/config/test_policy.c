@@ -1,7 +1,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "config/policy.h"
+#include "tests/kit/plain_policy.h"
 
 static struct arena arena;
 
@@ -55,13 +55,13 @@ static struct policy_question from(const char *principal, const char *namespace_
 
 static bool allows(const struct policy *policy, struct policy_question question)
 {
-    return policy_ask(&policy, 1, false, &question).allowed;
+    return compiled_policy_ask(&arena, &policy, 1, false, &question).allowed;
 }
 
 Test(policy, no_policy_allows)
 {
     struct policy_question question = from("", "", "10.0.0.1", 80);
-    struct policy_answer answer = policy_ask(NULL, 0, false, &question);
+    struct policy_answer answer = compiled_policy_ask(&arena, NULL, 0, false, &question);
     cr_expect(answer.allowed);
     cr_expect_str_eq(answer.sentence, "no allow policies");
     cr_expect(str_is_empty(answer.policy));
@@ -207,11 +207,11 @@ Test(policy, deny_goes_before_allow_in_whatever_order)
     struct policy_question bad = from("x", "dev", "10.0.0.1", 80);
     struct policy_question good = from("x", "prod", "10.0.0.1", 80);
     for (size_t i = 0; i < 2; i++) {
-        struct policy_answer answer = policy_ask(orders[i], 2, false, &bad);
+        struct policy_answer answer = compiled_policy_ask(&arena, orders[i], 2, false, &bad);
         cr_expect_not(answer.allowed);
         cr_expect(str_eq(answer.policy, STR("shop/deny")));
         cr_expect_str_eq(answer.sentence, "explicitly denied by");
-        answer = policy_ask(orders[i], 2, false, &good);
+        answer = compiled_policy_ask(&arena, orders[i], 2, false, &good);
         cr_expect(answer.allowed);
         cr_expect(str_eq(answer.policy, STR("shop/allow")));
         cr_expect_str_eq(answer.sentence, "allowed by");
@@ -227,9 +227,9 @@ Test(policy, names_the_rule_that_decided)
     struct model_rule rules[] = {{&clauses[0], 1}, {&clauses[1], 1}};
     const struct policy *policy = compile("p", POLICY_ALLOW, false, rules, 2);
     struct policy_question question = from("x", "b", "10.0.0.1", 80);
-    cr_expect_eq(policy_ask(&policy, 1, false, &question).rule_idx, 1);
+    cr_expect_eq(compiled_policy_ask(&arena, &policy, 1, false, &question).rule_idx, 1);
     question = from("x", "c", "10.0.0.1", 80);
-    cr_expect_str_eq(policy_ask(&policy, 1, false, &question).sentence,
+    cr_expect_str_eq(compiled_policy_ask(&arena, &policy, 1, false, &question).sentence,
                      "allow policies exist, but none allowed");
 }
 
@@ -239,11 +239,11 @@ Test(policy, a_missing_policy_closes_but_an_explicit_denial_is_named)
     const struct policy *allow = compile("allow", POLICY_ALLOW, false, &all, 1);
     const struct policy *deny = compile("deny", POLICY_DENY, false, &all, 1);
     struct policy_question question = from("x", "a", "10.0.0.1", 80);
-    struct policy_answer answer = policy_ask(&allow, 1, true, &question);
+    struct policy_answer answer = compiled_policy_ask(&arena, &allow, 1, true, &question);
     cr_expect_not(answer.allowed);
     cr_expect_str_eq(answer.sentence, "refers to a policy that is not there");
-    cr_expect_not(policy_ask(NULL, 0, true, &question).allowed);
-    answer = policy_ask(&deny, 1, true, &question);
+    cr_expect_not(compiled_policy_ask(&arena, NULL, 0, true, &question).allowed);
+    answer = compiled_policy_ask(&arena, &deny, 1, true, &question);
     cr_expect(str_eq(answer.policy, STR("shop/deny")));
 }
 
@@ -270,11 +270,11 @@ Test(policy, dry_run_is_told_and_never_decides)
     const struct policy *dry[] = {dry_deny, dry_allow};
     const struct policy *mixed[] = {dry_deny, allow};
     struct policy_question question = from("x", "a", "10.0.0.1", 80);
-    struct policy_answer answer = policy_ask(dry, 2, false, &question);
+    struct policy_answer answer = compiled_policy_ask(&arena, dry, 2, false, &question);
     cr_expect(answer.allowed);
     cr_expect_str_eq(answer.sentence, "no allow policies");
     cr_expect(str_eq(answer.dry_run.deny.policy, STR("shop/dry")));
-    answer = policy_ask(mixed, 2, false, &question);
+    answer = compiled_policy_ask(&arena, mixed, 2, false, &question);
     cr_expect_not(answer.allowed);
     cr_expect(str_eq(answer.dry_run.deny.policy, STR("shop/dry")));
 }

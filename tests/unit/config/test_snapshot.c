@@ -279,16 +279,17 @@ Test(snapshot, leaves_out_services_and_workloads_that_are_not_there)
     cr_expect_eq(service_of(WEB)->ports[0].v4.len, 0);
 }
 
-/* The keys of a workload's policies in order. */
+/* The keys of a workload's policies, layer by layer. */
 static const char *policies_of(const char *uid)
 {
     static char buf[256];
-    const struct workload *workload = workload_of(uid);
+    const struct policy_set *set = workload_of(uid)->policies;
     size_t len = 0;
     buf[0] = '\0';
-    for (size_t i = 0; i < workload->n_policies; i++)
-        len += (size_t)snprintf(buf + len, sizeof(buf) - len, "%s%.*s", i ? " " : "",
-                                STR_ARG(workload->policies[i]->key));
+    for (size_t l = 0; l < set->n_layers; l++)
+        for (size_t i = 0; i < set->layers[l]->n_policies; i++)
+            len += (size_t)snprintf(buf + len, sizeof(buf) - len, "%s%.*s", len > 0 ? " " : "",
+                                    STR_ARG(set->layers[l]->policies[i]->key));
     return buf;
 }
 
@@ -307,10 +308,10 @@ Test(snapshot, gathers_policies_by_scope_denials_first)
     mesh_workload(&mesh, "west", "c", "n1", "10.1.0.3", "")->namespace_ = STR("quiet");
     snapshot = mesh_build(&mesh);
     cr_expect_str_eq(policies_of("west//v1/Pod/shop/a"),
-                     "root/mesh-deny shop/own-deny shop/ns-allow shop/own-allow");
+                     "root/mesh-deny shop/ns-allow shop/own-deny shop/own-allow");
     cr_expect_str_eq(policies_of("west//v1/Pod/shop/b"), "root/mesh-deny shop/ns-allow");
     cr_expect_str_eq(policies_of("west//v1/Pod/shop/c"), "root/mesh-deny");
-    cr_expect_not(workload_of("west//v1/Pod/shop/a")->policy_missing);
+    cr_expect(str_is_empty(workload_of("west//v1/Pod/shop/a")->policies->missing));
 }
 
 Test(snapshot, a_policy_that_is_not_there_is_told)
@@ -320,8 +321,8 @@ Test(snapshot, a_policy_that_is_not_there_is_told)
     a->policies = selected;
     a->n_policies = 1;
     snapshot = mesh_build(&mesh);
-    cr_expect(workload_of("west//v1/Pod/shop/a")->policy_missing);
-    cr_expect_eq(workload_of("west//v1/Pod/shop/a")->n_policies, 0);
+    cr_expect(str_eq(workload_of("west//v1/Pod/shop/a")->policies->missing, STR("shop/gone")));
+    cr_expect_eq(workload_of("west//v1/Pod/shop/a")->policies->n_layers, 0);
 }
 
 /* Everything about endpoints and names in one text, in the order of the services' names. */
