@@ -14,6 +14,9 @@
 #define RTT_HYSTERESIS                                                                             \
     0.7 /* a cluster overtakes one of the same price when it is this much nearer */
 
+#define FINE                                                                                       \
+    256 /* weights are counted in such parts here, so that few small ones warm up smoothly */
+
 /* What of a level's weight is fit now, slow start counted: a level that comes back as a whole gets
  * its share back as its endpoints get theirs. Members that are warming count as if all had begun
  * when they did on average. */
@@ -21,15 +24,15 @@ static uint64_t fit_weight(const struct fleet_level *level, const struct traffic
                            uint64_t now_ns)
 {
     if (level->n_warming == 0)
-        return level->fit.sum;
+        return level->fit.sum * FINE;
     const struct slow_start slow_start = {
         policy->slow_start_ns, policy->slow_start_aggression_permille, policy->slow_start_min_pct};
     const double mean_ns = level->warming_since_ns / level->n_warming;
     const uint64_t elapsed_ns = (double)now_ns > mean_ns ? now_ns - (uint64_t)mean_ns : 0;
     const double cold = 1 - slow_start_factor(&slow_start, elapsed_ns);
-    const uint64_t missing = (uint64_t)((double)level->w_warming * cold);
+    const uint64_t missing = (uint64_t)((double)level->w_warming * FINE * cold);
     /* Never nothing: somebody is there. */
-    return level->fit.sum > missing ? level->fit.sum - missing : 1;
+    return level->fit.sum * FINE > missing ? level->fit.sum * FINE - missing : 1;
 }
 
 /* ---- the order of ranks ---- */
@@ -70,7 +73,7 @@ static struct priority_level sum_rank(const struct fleet *fleet, const struct fl
         const struct fleet_level *level = &fleet->levels[i];
         sum.count.all += level->n_all;
         sum.count.healthy += level->n_fit;
-        sum.weight.all += level->w_all;
+        sum.weight.all += level->w_all * FINE;
         sum.weight.healthy += fit_weight(level, &fleet->policy, now_ns);
     }
     return sum;
@@ -124,8 +127,8 @@ static void share_by_weight(struct fleet *fleet, const struct fleet_rank *rank, 
     for (size_t i = 0; i < rank->n_levels; i++) {
         const struct fleet_level *level = &fleet->levels[rank->first_level + i];
         const uint64_t eligible =
-            is_in_panic ? level->w_all : fit_weight(level, &fleet->policy, now_ns);
-        out_weights[i] = locality_weight(level->share_weight, eligible, level->w_all,
+            is_in_panic ? level->w_all * FINE : fit_weight(level, &fleet->policy, now_ns);
+        out_weights[i] = locality_weight(level->share_weight, eligible, level->w_all * FINE,
                                          fleet->policy.overprovisioning_pct);
     }
 }

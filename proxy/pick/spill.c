@@ -18,7 +18,7 @@
 #define SAMPLES_MIN    3 /* fewer in a look say too little to hand anything over */
 #define DEAD_BAND      0.15
 #define PROPORTIONAL   0.10
-#define INTEGRAL       0.02
+#define INTEGRAL       0.01
 #define ERROR_MAX      1.5
 #define SPILLED_MAX    0.98 /* what is left finds out whether it got better */
 #define BASE_RISE      0.002

@@ -1,0 +1,167 @@
+/* What each algorithm promises inside a level. */
+#include <criterion/criterion.h>
+
+#include "proxy/balance/maglev.h"
+#include "stage.h"
+
+TestSuite(algorithms, .timeout = 60);
+
+static struct stage stage;
+
+static void open_stage(enum algorithm algorithm, size_t n)
+{
+    stage_init(&stage, n);
+    stage.policy.algorithm = algorithm;
+    stage_level(&stage, LEVEL_ZONE, n);
+}
+
+static void count_keys(unsigned draws, unsigned *n)
+{
+    for (unsigned i = 0; i < draws; i++)
+        n[stage_draw(&stage)]++;
+}
+
+Test(algorithms, weights_are_respected_by_all_but_hashing)
+{
+    static const uint32_t weights[] = {1, 3, 0, 6};
+
+    static const enum algorithm algorithms[] = {ALGORITHM_PEAK_EWMA, ALGORITHM_LEAST_REQUEST,
+                                                ALGORITHM_ROUND_ROBIN, ALGORITHM_RANDOM};
+
+    for (size_t a = 0; a < ARRAY_LEN(algorithms); a++) {
+        unsigned n[5] = {0};
+        open_stage(algorithms[a], 4);
+        for (size_t i = 0; i < 4; i++)
+            stage.endpoints[i].weight = weights[i];
+        stage_changed(&stage);
+        count_keys(10000, n);
+        cr_expect(n[1] > 800 && n[1] < 1200, "%zu: %u", a, n[1]);
+        cr_expect(n[2] > 2700 && n[2] < 3300, "%zu: %u", a, n[2]);
+        cr_expect_eq(n[3], 0, "%zu", a);
+        cr_expect(n[4] > 5600 && n[4] < 6400, "%zu: %u", a, n[4]);
+        stage_fini(&stage);
+    }
+}
+
+Test(algorithms, round_robin_takes_turns_and_passes_over_who_is_not_fit)
+{
+    unsigned n[6] = {0};
+    open_stage(ALGORITHM_ROUND_ROBIN, 5);
+    count_keys(50, n);
+    for (int key = 1; key <= 5; key++)
+        cr_expect_eq(n[key], 10, "%d: %u", key, n[key]);
+    balancer_set_health(stage.balancer, 77, 3, CHECKED_BAD, stage.now_ns);
+    count_keys(40, n);
+    cr_expect_eq(n[3], 10);
+    for (int key = 1; key <= 5; key++)
+        cr_expect(key == 3 || (n[key] >= 19 && n[key] <= 21), "%d: %u", key, n[key]);
+    stage_fini(&stage);
+}
+
+Test(algorithms, least_request_keeps_a_thousand_flows_level)
+{
+    struct lease leases[1000];
+    open_stage(ALGORITHM_LEAST_REQUEST, 10);
+    for (size_t i = 0; i < ARRAY_LEN(leases); i++)
+        cr_assert_eq(stage_cut(&stage, &leases[i]), 0);
+    for (uint64_t key = 1; key <= 10; key++) {
+        const uint32_t flows = stage_view(&stage, key).flows;
+        cr_expect(flows >= 95 && flows <= 105, "%u", flows);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(leases); i++)
+        lease_return(stage.balancer, &leases[i], LEASE_SERVED, stage.now_ns);
+    stage_fini(&stage);
+}
+
+/* Of four, one that answers twenty times more slowly: with two different ones drawn it is never the
+ * better one. */
+Test(algorithms, peak_ewma_leaves_a_slow_endpoint_alone_and_tries_it_again_later)
+{
+    unsigned n_slow = 0;
+    open_stage(ALGORITHM_PEAK_EWMA, 4);
+    stage.policy.ejection.is_on = false;
+    stage_changed(&stage);
+    for (int i = 0; i < 2000; i++) {
+        struct lease lease;
+        cr_assert_eq(stage_cut(&stage, &lease), 0);
+        n_slow += i >= 100 && lease.key == 2;
+        lease_confirm(stage.balancer, &lease, NS_PER_MS, stage.now_ns);
+        lease_sample(stage.balancer, &lease, (lease.key == 2 ? 200 : 10) * NS_PER_MS, stage.now_ns);
+        lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+        stage.now_ns += NS_PER_MS;
+    }
+    cr_expect_leq(n_slow, 1, "%u", n_slow);
+    n_slow = 0;
+    for (int i = 0; i < 6000; i++) { /* a minute */
+        struct lease lease;
+        cr_assert_eq(stage_cut(&stage, &lease), 0);
+        n_slow += lease.key == 2;
+        lease_sample(stage.balancer, &lease, 10 * NS_PER_MS, stage.now_ns);
+        lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+        stage.now_ns += 10 * NS_PER_MS;
+    }
+    cr_expect_geq(n_slow, 5, "what was slow a minute ago is no more: %u", n_slow);
+    stage_fini(&stage);
+}
+
+static uint64_t draw_from(uint8_t client)
+{
+    struct lease lease;
+    struct question question = stage_question(&stage);
+    question.source.bytes[3] = client;
+    cr_assert_eq(lease_cut(stage.balancer, &question, stage.now_ns, &stage.rng, &lease), 0);
+    const uint64_t key = lease.key;
+    lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+    return key;
+}
+
+static void build_tables(void)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    struct hash_host hosts[5];
+    for (size_t i = 0; i < 5; i++)
+        hosts[i] = (struct hash_host){str_from(names[i]), 1};
+    stage.levels[0].maglev = maglev_build(&stage.arena, hosts, 5, 251);
+    stage.levels[0].ring = ring_build(&stage.arena, hosts, 5, 1024, 4096);
+    stage_changed(&stage);
+}
+
+Test(algorithms, a_hash_goes_to_one_endpoint_and_only_those_of_one_that_fell_out_move)
+{
+    static const enum algorithm algorithms[] = {ALGORITHM_RING_HASH, ALGORITHM_MAGLEV};
+
+    for (size_t a = 0; a < ARRAY_LEN(algorithms); a++) {
+        uint64_t keys[256];
+        unsigned n[6] = {0};
+        open_stage(algorithms[a], 5);
+        build_tables();
+        for (unsigned i = 0; i < 256; i++)
+            n[keys[i] = draw_from((uint8_t)i)]++;
+        for (int key = 1; key <= 5; key++)
+            cr_expect_geq(n[key], 15, "%zu: %u", a, n[key]);
+        balancer_set_health(stage.balancer, 77, 4, CHECKED_BAD, stage.now_ns);
+        for (unsigned i = 0; i < 256; i++) {
+            const uint64_t key = draw_from((uint8_t)i);
+            cr_expect(keys[i] == 4 ? key != 4 : key == keys[i], "%zu: client %u", a, i);
+        }
+        balancer_set_health(stage.balancer, 77, 4, CHECKED_GOOD, stage.now_ns);
+        for (unsigned i = 0; i < 256; i++)
+            cr_expect_eq(draw_from((uint8_t)i), keys[i]);
+        stage_fini(&stage);
+    }
+}
+
+Test(algorithms, bounded_load_passes_on_what_is_more_than_an_endpoint_s_share)
+{
+    struct lease leases[50];
+    open_stage(ALGORITHM_MAGLEV, 5);
+    stage.policy.hash_balance_factor_pct = 125;
+    build_tables();
+    for (size_t i = 0; i < ARRAY_LEN(leases); i++) /* one client only */
+        cr_assert_eq(stage_cut(&stage, &leases[i]), 0);
+    for (uint64_t key = 1; key <= 5; key++)
+        cr_expect_leq(stage_view(&stage, key).flows, 15);
+    for (size_t i = 0; i < ARRAY_LEN(leases); i++)
+        lease_return(stage.balancer, &leases[i], LEASE_SERVED, stage.now_ns);
+    stage_fini(&stage);
+}
