@@ -127,6 +127,45 @@ static void pick_once(size_t i)
     lease_return(balancer, &lease, LEASE_SERVED, i);
 }
 
+static struct endpoint_set own_set; /* a copy, so that it can change */
+
+static void lease_once(size_t i)
+{
+    const struct service *service = snapshot_service_by_ip(snapshot, &vip.ip);
+    const struct question question = {.service = service, .set = &own_set};
+    struct lease lease;
+    const int err = lease_cut(balancer, &question, i, &rng, &lease);
+    ensure(err == 0);
+    lease_return(balancer, &lease, LEASE_UNUSED, i);
+}
+
+static void prepare_own_set(size_t n_pods)
+{
+    prepare_mesh(n_pods);
+    own_set = snapshot_service_by_ip(snapshot, &vip.ip)->ports[0].v4;
+    lease_once(1);
+}
+
+/* One endpoint's health changes, and the shares follow with the next lease. */
+static void flip_once(size_t i)
+{
+    const struct endpoint *endpoint = &own_set.endpoints[i * 7919 % own_set.len];
+    balancer_set_health(balancer, own_set.id, endpoint->key,
+                        i / own_set.len % 2 ? CHECKED_GOOD : CHECKED_BAD, i);
+    lease_once(i);
+}
+
+/* The worst single operation is the lease after a snapshot in which the set has changed: one in a
+ * hundred here, so that callgrind ends. */
+static void merge_once(size_t i)
+{
+    if (i % 100 == 0) {
+        own_set.generation++;
+        own_set.fingerprint++;
+    }
+    lease_once(i);
+}
+
 static void dns_once(size_t i)
 {
     static const char query[] = "\0\1\1\0\0\1\0\0\0\0\0\0"
@@ -176,7 +215,13 @@ const struct bench_case bench_cases[] = {
     {"identify", "a source address among 10,000 pods", prepare_mesh, 10000, identify_once},
     {"resolve", "a VIP", prepare_mesh, 10000, resolve_once},
     {"pick-10", "a lease of 10 endpoints, cut and given back", prepare_mesh, 10, pick_once},
+    {"pick-100", "a lease of 100 endpoints", prepare_mesh, 100, pick_once},
+    {"pick-1000", "a lease of 1,000 endpoints", prepare_mesh, 1000, pick_once},
     {"pick-10000", "a lease of 10,000 endpoints", prepare_mesh, 10000, pick_once},
+    {"flip-10000", "one of 10,000 endpoints changes its health, and a lease", prepare_own_set,
+     10000, flip_once},
+    {"merge-10000", "a lease, and a hundredth of merging 10,000 endpoints that changed",
+     prepare_own_set, 10000, merge_once},
     {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
     {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10,
      policy_once},

@@ -132,6 +132,6 @@ size_t priority_choose(const struct priority_load *loads, size_t n, uint64_t has
         }
         left -= loads[i].degraded_pct;
     }
-    ensure(!"loads add up to 100");
+    ensure(false && "loads add up to 100");
     return 0;
 }
