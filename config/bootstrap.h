@@ -124,10 +124,15 @@ struct proxy_config {
 #define PEERS_MAX             255
 #define CLUSTERSET_RANGES_MAX 2
 
+struct label; /* manifests.h */
+
 struct peer_config {
     struct str name; /* the peer's cluster name */
     struct endpoint_name address;
     struct str trust_domain;
+    struct label *labels; /* that our policies select clusters by */
+    size_t n_labels;
+    uint64_t price_micro;    /* millionths for one GB carried there; 0: not said */
     struct str trust_bundle; /* file with the peer's roots, for the first connection */
 };
 
@@ -151,6 +156,7 @@ struct peer_config {
  * trustBundles:
  * - {trustDomain: partner.example, url: "https://partner.example:8443/", profile: https_spiffe,
  *    endpointID: "spiffe://partner.example/spire/server", file: /etc/isthmus/partner.json}
+ * labels: {region: eu}             # of this cluster; TrafficPolicies select clusters by them
  * ports: {metrics: 15020, ready: 15021, admin: 15000}
  * log: {level: info}
  */
@@ -164,6 +170,8 @@ struct control_config {
     uint64_t workload_ttl_ns, peer_lease_ns;
     struct peer_config *peers;
     size_t n_peers;
+    struct label *labels; /* of this cluster */
+    size_t n_labels;
     struct trust_bundle_config *trust_bundles;
     size_t n_trust_bundles;
 

@@ -1,7 +1,11 @@
 /* kind: ControlConfig. */
+#include <stdio.h>
+
 #include "config/bootstrap_doc.h"
 #include "config/bootstrap_fields.h"
+#include "config/manifests.h"
 #include "config/names.h"
+#include "config/traffic_fields.h"
 #include "proxy/base/clock.h"
 
 #define SECOND NS_PER_SEC
@@ -87,10 +91,43 @@ static void check_peer_name(const struct peer_config *peer, size_t idx, const st
     }
 }
 
+/* Of a cluster, for TrafficPolicies to select it by. */
+static struct label *read_labels(const struct fields *fields, size_t *out_n)
+{
+    const struct yaml *node = field(fields, "labels", FIELD_OPTIONAL);
+    char what[64];
+    (void)snprintf(what, sizeof(what), "%slabels", fields->prefix);
+    *out_n = 0;
+    if (!yaml_is_mapping(node, what, fields->diag))
+        return NULL;
+    struct label *labels = arena_new_array(fields->arena, struct label, node->len);
+    for (size_t i = 0; i < node->len; i++) {
+        labels[i].key = arena_str(fields->arena, node->keys[i]->text);
+        labels[i].value = arena_str(fields->arena,
+                                    yaml_text(node->items[i], what, (struct str){0}, fields->diag));
+    }
+    *out_n = node->len;
+    return labels;
+}
+
+static void read_price(const struct fields *fields, struct peer_config *peer)
+{
+    const struct yaml *node = field(fields, "pricePerGB", FIELD_OPTIONAL);
+    if (!node)
+        return;
+    if (node->kind != YAML_TEXT || !traffic_parse_decimal(node->text, 6, &peer->price_micro) ||
+        peer->price_micro > TRAFFIC_PRICE_MAX_MICRO)
+        diag_error(fields->diag, node->place,
+                   "%spricePerGB: \"%.*s\" is not a price such as 0.02 (0 to 1000000, six decimals "
+                   "at most)",
+                   fields->prefix, STR_ARG(str_sub(node->text, 0, 40)));
+}
+
 static void read_peer(const struct fields *top, const struct yaml *list, size_t idx,
                       struct control_config *config)
 {
-    static const char *const keys[] = {"name", "address", "trustDomain", "trustBundle", NULL};
+    static const char *const keys[] = {"name",   "address",    "trustDomain", "trustBundle",
+                                       "labels", "pricePerGB", NULL};
     const struct yaml *item = list->items[idx];
     struct str prefix = arena_printf(top->arena, "peers[%zu].", idx);
     struct peer_config *peer = &config->peers[idx];
@@ -105,6 +142,8 @@ static void read_peer(const struct fields *top, const struct yaml *list, size_t 
     peer->address = field_endpoint(&fields, "address");
     peer->trust_domain = field_trust_domain(&fields, "trustDomain");
     peer->trust_bundle = field_path(&fields, "trustBundle", FIELD_REQUIRED);
+    peer->labels = read_labels(&fields, &peer->n_labels);
+    read_price(&fields, peer);
     check_peer_name(peer, idx, list, config, top->diag);
 }
 
@@ -169,6 +208,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
                                        "trustBundles",
                                        "ports",
                                        "log",
+                                       "labels",
                                        NULL};
     static const char *const log_keys[] = {"level", NULL};
     struct fields top = {&config->arena, diag, doc, ""};
@@ -185,6 +225,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
     config->workload_ttl_ns =
         field_duration(&top, "workloadCertificateTTL", SECOND, 720 * HOUR, 24 * HOUR);
     config->peer_lease_ns = field_duration(&top, "peerLease", SECOND, HOUR, 30 * SECOND);
+    config->labels = read_labels(&top, &config->n_labels);
     read_peers(&top, config);
     config->trust_bundles = read_trust_bundles(&top, true, &config->n_trust_bundles);
     read_ports(&top, config);

@@ -119,6 +119,48 @@ static void check_policies(const struct index *index, const struct manifests *se
     }
 }
 
+/* The oldest of several for one target counts; without a time, the first by name. */
+static bool yields(const struct k8s_traffic *a, const struct k8s_traffic *b)
+{
+    if (a->meta.created_ns != b->meta.created_ns)
+        return a->meta.created_ns > b->meta.created_ns;
+    return str_cmp(a->meta.name, b->meta.name) > 0;
+}
+
+static void tell_rivals(const struct manifests *set, const struct k8s_traffic *traffic,
+                        struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_traffics; i++) {
+        const struct k8s_traffic *other = &set->traffics[i];
+        if (other == traffic || other->is_import != traffic->is_import ||
+            !str_eq(other->target, traffic->target) ||
+            !str_eq(other->meta.namespace_, traffic->meta.namespace_) || !yields(traffic, other))
+            continue;
+        diag_warn(diag, traffic->meta.place,
+                  "TrafficPolicy %.*s/%.*s: has no effect: %.*s is older and has the same target",
+                  STR_ARG(traffic->meta.namespace_), STR_ARG(traffic->meta.name),
+                  STR_ARG(other->meta.name));
+        return;
+    }
+}
+
+/* What a ServiceImport stands for may be exported by another cluster alone, so only its own
+ * manifests can be asked, and absence is no proof. */
+static void check_traffics(struct index *index, const struct manifests *set, struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_traffics; i++) {
+        const struct k8s_traffic *traffic = &set->traffics[i];
+        const struct object target = {.namespace_ = traffic->meta.namespace_,
+                                      .name = traffic->target};
+        if (!traffic->is_import && !map_find(&index->services, key_of(index, &target)))
+            diag_warn(diag, traffic->meta.place,
+                      "TrafficPolicy %.*s/%.*s: there is no Service \"%.*s\"",
+                      STR_ARG(traffic->meta.namespace_), STR_ARG(traffic->meta.name),
+                      STR_ARG(traffic->target));
+        tell_rivals(set, traffic, diag);
+    }
+}
+
 void manifests_cross_check(const struct manifests *manifests, bool strict, struct diag *diag)
 {
     struct index index = {0};
@@ -127,6 +169,7 @@ void manifests_cross_check(const struct manifests *manifests, bool strict, struc
     check_slices(&index, manifests, diag);
     check_pods(&index, manifests, diag);
     check_policies(&index, manifests, diag);
+    check_traffics(&index, manifests, diag);
     map_fini(&index.services);
     map_fini(&index.nodes);
     map_fini(&index.namespaces);

@@ -29,6 +29,7 @@ enum k8s_kind {
     K8S_EXPORT,
     K8S_IMPORT,
     K8S_POLICY,
+    K8S_TRAFFIC,
     K8S_KINDS
 };
 
@@ -84,6 +85,7 @@ void k8s_read_slice(struct k8s_reader *reader, const struct yaml *doc, const str
 void k8s_read_export(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_import(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 
 /* Ports of a Service or ServiceImport: numbers, names and protocols checked against each other. */
 struct k8s_service_port *k8s_service_ports(const struct k8s_reader *reader, const struct yaml *node,

@@ -129,6 +129,41 @@ static void read_type(const struct k8s_reader *reader, const struct yaml *spec,
     read_cluster_ips(reader, spec, service);
 }
 
+static enum k8s_distribution read_distribution(const struct k8s_reader *reader,
+                                               const struct yaml *node)
+{
+    struct str text = yaml_text(node, "spec.trafficDistribution", (struct str){0}, reader->diag);
+    if (str_eq(text, STR("PreferClose")) || str_eq(text, STR("PreferSameZone")))
+        return DISTRIBUTION_SAME_ZONE;
+    if (str_eq(text, STR("PreferSameNode")))
+        return DISTRIBUTION_SAME_NODE;
+    if (!str_is_empty(text)) /* a hint: Kubernetes lets implementations have words of their own */
+        diag_warn(reader->diag, node->place,
+                  "spec.trafficDistribution: \"%.*s\" is not PreferClose, PreferSameZone or "
+                  "PreferSameNode; it is passed over",
+                  STR_ARG(str_sub(text, 0, 40)));
+    return DISTRIBUTION_NONE;
+}
+
+/* Where Kubernetes itself says that traffic should stay. */
+static void read_traffic_words(const struct k8s_reader *reader, const struct yaml *spec,
+                               struct k8s_service *service)
+{
+    const struct yaml *internal = yaml_get(spec, "internalTrafficPolicy");
+    const struct object *meta = &service->meta;
+    struct str text =
+        yaml_text(internal, "spec.internalTrafficPolicy", STR("Cluster"), reader->diag);
+    service->internal_local = str_eq(text, STR("Local"));
+    if (!service->internal_local && !str_eq(text, STR("Cluster")))
+        diag_error(reader->diag, internal->place,
+                   "spec.internalTrafficPolicy: \"%.*s\" is not Cluster or Local",
+                   STR_ARG(str_sub(text, 0, 40)));
+    service->distribution = read_distribution(reader, yaml_get(spec, "trafficDistribution"));
+    text =
+        label_find(meta->annotations, meta->n_annotations, "service.kubernetes.io/topology-mode");
+    service->is_topology_aware = str_eq_ci(text, STR("Auto"));
+}
+
 void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
 {
     struct k8s_service *service = vec_add(&reader->objects[K8S_SERVICE]);
@@ -141,6 +176,7 @@ void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const s
         return;
     }
     read_type(reader, spec, service);
+    read_traffic_words(reader, spec, service);
     const struct yaml *ports = yaml_get(spec, "ports");
     service->ports = k8s_service_ports(reader, ports, &service->n_ports);
     if (service->type == SERVICE_CLUSTER_IP &&
@@ -262,6 +298,27 @@ static void read_slice_ports(const struct k8s_reader *reader, const struct yaml 
     }
 }
 
+/* Two endpoints with one address would be one that is counted twice. */
+static void check_addresses(const struct k8s_reader *reader, const struct yaml *list,
+                            const struct k8s_endpoint_slice *slice)
+{
+    struct map seen = {0};
+    char buf[IP_TEXT_MAX];
+    for (size_t i = 0; i < slice->n_endpoints; i++) {
+        const struct k8s_endpoint *endpoint = &slice->endpoints[i];
+        for (size_t j = 0; j < endpoint->n_addresses; j++) {
+            const struct k8s_endpoint *other =
+                map_put(&seen, ip_key(&endpoint->addresses[j]), (void *)(uintptr_t)endpoint);
+            if (other && other != endpoint)
+                diag_error(reader->diag, list->items[i]->place,
+                           "endpoints[%zu].addresses: %s is an address of endpoints[%zu] already",
+                           i, ip_text(&endpoint->addresses[j], buf),
+                           (size_t)(other - slice->endpoints));
+        }
+    }
+    map_fini(&seen);
+}
+
 void k8s_read_slice(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
 {
     struct k8s_endpoint_slice *slice = vec_add(&reader->objects[K8S_ENDPOINT_SLICE]);
@@ -274,5 +331,6 @@ void k8s_read_slice(struct k8s_reader *reader, const struct yaml *doc, const str
     slice->n_endpoints = n;
     for (size_t i = 0; i < n; i++)
         read_endpoint(reader, list->items[i], i, ip_len, &slice->endpoints[i]);
+    check_addresses(reader, list, slice);
     read_slice_ports(reader, doc, slice);
 }

@@ -37,6 +37,7 @@ static const struct kind_row kind_rows[] = {
      true,
      name_is_subdomain,
      k8s_read_policy},
+    {"isthmus.io", "TrafficPolicy", {"v1alpha1"}, true, name_is_subdomain, k8s_read_traffic},
 };
 
 void manifests_begin(struct k8s_reader *reader, struct diag *diag)
@@ -50,6 +51,7 @@ void manifests_begin(struct k8s_reader *reader, struct diag *diag)
         [K8S_EXPORT] = sizeof(struct k8s_export),
         [K8S_IMPORT] = sizeof(struct k8s_import),
         [K8S_POLICY] = sizeof(struct k8s_policy),
+        [K8S_TRAFFIC] = sizeof(struct k8s_traffic),
     };
     *reader = (struct k8s_reader){.set = mem_new(struct manifests), .diag = diag};
     reader->arena = &reader->set->arena;
@@ -302,6 +304,7 @@ struct manifests *manifests_end(struct k8s_reader *reader)
     set->exports = settle(reader, K8S_EXPORT, &set->n_exports);
     set->imports = settle(reader, K8S_IMPORT, &set->n_imports);
     set->policies = settle(reader, K8S_POLICY, &set->n_policies);
+    set->traffics = settle(reader, K8S_TRAFFIC, &set->n_traffics);
     map_fini(&reader->seen);
     if (reader->diag->n_errors == reader->n_errors_before)
         return set;

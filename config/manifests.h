@@ -78,6 +78,9 @@ struct k8s_service_port {
 
 enum k8s_service_type { SERVICE_CLUSTER_IP, SERVICE_HEADLESS, SERVICE_EXTERNAL_NAME };
 
+/* spec.trafficDistribution; PreferClose is the older word for PreferSameZone. */
+enum k8s_distribution { DISTRIBUTION_NONE, DISTRIBUTION_SAME_ZONE, DISTRIBUTION_SAME_NODE };
+
 struct k8s_service { /* NodePort and LoadBalancer are SERVICE_CLUSTER_IP here (M25) */
     struct object meta;
     enum k8s_service_type type;
@@ -88,6 +91,9 @@ struct k8s_service { /* NodePort and LoadBalancer are SERVICE_CLUSTER_IP here (M
     struct label *selector;
     size_t n_selector;
     bool publish_not_ready;
+    bool internal_local;    /* internalTrafficPolicy: Local */
+    bool is_topology_aware; /* annotation service.kubernetes.io/topology-mode: Auto */
+    enum k8s_distribution distribution;
 };
 
 struct k8s_endpoint {
@@ -137,6 +143,17 @@ struct k8s_policy {
     bool has_selector;
 };
 
+struct k8s_traffic { /* TrafficPolicy */
+    struct object meta;
+    bool is_import;               /* of a ServiceImport, else of a Service; of its own namespace */
+    struct str target;            /* the name */
+    struct traffic_policy policy; /* with the names of clusters.allow, if there are any */
+    struct label *allow;          /* labels that a cluster must bear */
+    size_t n_allow;
+    bool allows_by_name;
+    bool says_locality, says_node_only; /* else what the Service says stays */
+};
+
 struct manifests {
     struct arena arena;
     size_t n_files;
@@ -156,6 +173,8 @@ struct manifests {
     size_t n_imports;
     struct k8s_policy *policies;
     size_t n_policies;
+    struct k8s_traffic *traffics;
+    size_t n_traffics;
     struct manifests_part **parts; /* of a set out of a cache: what the objects point into */
     size_t n_parts;
 };

@@ -156,6 +156,23 @@ bool traffic_field_takes(const struct traffic_field *field, uint64_t value)
     return (value >= field->min && value <= field->max) || (value == 0 && field->zero_is_fine);
 }
 
+bool traffic_parse_decimal(struct str text, unsigned digits, uint64_t *out)
+{
+    struct str whole = text, rest = {0};
+    uint64_t fraction = 0, scale = 1, value;
+    const bool has_point = str_split(text, '.', &whole, &rest);
+    if (has_point && (rest.len == 0 || rest.len > digits))
+        return false;
+    if (has_point && !str_to_u64(rest, UINT64_MAX, &fraction))
+        return false;
+    for (size_t i = rest.len; i < digits; i++)
+        fraction *= 10;
+    for (unsigned i = 0; i < digits; i++)
+        scale *= 10;
+    return str_to_u64(whole, UINT32_MAX, &value) && !__builtin_mul_overflow(value, scale, &value) &&
+           !__builtin_add_overflow(value, fraction, out);
+}
+
 bool traffic_tier(struct str name, uint64_t *out_recovery_ns)
 {
     static const struct {

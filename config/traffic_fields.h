@@ -43,6 +43,10 @@ uint64_t traffic_field_get(const struct traffic_field *field, const void *object
 void traffic_field_set(const struct traffic_field *field, void *object, uint64_t value);
 bool traffic_field_takes(const struct traffic_field *field, uint64_t value);
 
+/* A decimal number as that many of its smallest digits: "1.25" with 3 is 1250. False for anything
+ * else, as a sign, an exponent or more decimals. */
+bool traffic_parse_decimal(struct str text, unsigned digits, uint64_t *out);
+
 /* The tiers that have a name, and what they promise; false for another name. */
 bool traffic_tier(struct str name, uint64_t *out_recovery_ns);
 

@@ -46,6 +46,20 @@ const struct traffic_policy *traffic_policy_default(void)
     return &policy;
 }
 
+const struct health_check *traffic_check_default(void)
+{
+    static const struct health_check check = {
+        .timeout_ns = SECOND_NS,
+        .interval_ns = 5 * SECOND_NS,
+        .jitter_ns = SECOND_NS / 2,
+        .unhealthy_threshold = 3,
+        .healthy_threshold = 2,
+        .status_min = 200,
+        .status_max = 299,
+    };
+    return &check;
+}
+
 static struct health_check *copy_checks(struct arena *arena, const struct traffic_policy *from)
 {
     struct health_check *checks = arena_new_array(arena, struct health_check, from->n_checks);

@@ -165,6 +165,9 @@ struct traffic_policy {
 /* What a service has for which nobody wrote a policy. */
 const struct traffic_policy *traffic_policy_default(void);
 
+/* A check of which nothing is said but its kind. */
+const struct health_check *traffic_check_default(void);
+
 /* A copy that borrows nothing. */
 struct traffic_policy traffic_policy_copy(struct arena *arena, const struct traffic_policy *from);
 

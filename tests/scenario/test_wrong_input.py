@@ -74,6 +74,21 @@ class WrongInput(Story):
         self.refused(manifests.to_yaml(manifests.authorization_policy(
             "typo", "shop", {"action": "DENY", "rulez": [{}]})), "rulez")
 
+    def test_a_traffic_policy_that_does_not_hold_together(self):
+        for spec, words in (
+                ({"loadBalancing": {"algorithm": "Fastest"}}, ("Fastest", "PeakEwma")),
+                ({"clusters": {"mode": "Weighted", "members": [{"name": "west", "weight": -1}]}}, ("-1", "weight")),
+                ({"clusters": {"mode": "Weighted", "members": [{"name": "west", "weight": 4294967295},
+                                                               {"name": "east", "weight": 1}]}}, ("4294967296",)),
+                ({"clusters": {"members": [{"name": "west", "priority": 0}, {"name": "east", "priority": 2}]}},
+                 ("priority", "2 is there, but not 1")),
+                ({"clusters": {"members": [{"name": "east", "pricePerGB": "cheap"}]}}, ("cheap", "is not a price"))):
+            with self.subTest(words[0]):
+                self.refused(manifests.to_yaml({
+                    "apiVersion": "isthmus.io/v1alpha1", "kind": "TrafficPolicy",
+                    "metadata": {"name": "wrong", "namespace": "shop"},
+                    "spec": {"targetRef": {"kind": "Service", "name": "till"}, **spec}}), *words)
+
     # ---- exports and addresses ----
 
     def test_an_export_of_nothing_is_an_error_of_check_and_a_condition_in_control(self):

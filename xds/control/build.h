@@ -114,6 +114,9 @@ void registry_refuse(struct registry_builder *builder, size_t peer_idx, const ch
     PRINTF_LIKE(3, 4);
 void registry_add_foreign(struct registry_builder *builder);
 
+/* traffic.c: how services and imports are balanced, into registry->own. */
+void registry_write_traffic(struct registry_builder *builder);
+
 /* emit.c: this cluster's resources, for its nodes and for the peers. */
 void registry_write_own(struct registry_builder *builder);
 
