@@ -49,6 +49,8 @@ static struct member *member_new(struct fleet *fleet, const struct endpoint *end
     list_remove(&member->in_probation);
     *member = (struct member){.key = endpoint->key, .fleet = fleet};
     list_init(&member->in_probation);
+    if (endpoint->workload) /* a pod does not change its node, and keeps its key no longer */
+        member->node = str_hash(endpoint->workload->node, str_hash(endpoint->workload->cluster, 0));
     balancer->n_members++;
     return member;
 }
@@ -120,8 +122,6 @@ static void take_endpoint(struct member *member, const struct endpoint *endpoint
     member->weight = endpoint->weight;
     member->tally = 0; /* the interval begins anew */
     member->is_ready = endpoint->is_ready;
-    if (endpoint->workload)
-        member->node = str_hash(endpoint->workload->node, str_hash(endpoint->workload->cluster, 0));
 }
 
 static void make_level(struct fleet_level *level, const struct level *from,
@@ -256,9 +256,14 @@ static void file_all(struct fleet *fleet, const struct endpoint_set *set, bool i
         member_level(member)->n_flows += member->flows;
         if (member->is_ejected)
             member_level(member)->n_ejected++;
-        member_file(member);
         if (!is_first && !was_ready && member->is_ready)
             member_warm_up(member, now_ns);
+        member_file_first(member);
+    }
+    for (size_t i = 0; i < fleet->n_levels; i++) {
+        struct fleet_level *level = &fleet->levels[i];
+        weights_build(&level->fit, level->fit.tree, level->len);
+        weights_build(&level->doubtful, level->doubtful.tree, level->len);
     }
 }
 

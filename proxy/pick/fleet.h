@@ -204,6 +204,9 @@ enum unfit member_unfit(const struct member *member);
 bool member_serves_in_panic(const struct member *member);
 /* Its facts have changed: files it where it belongs now. */
 void member_file(struct member *member);
+/* Files one that is filed nowhere while its level's trees still hold the weights themselves and are
+ * not built: for a whole list at once. */
+void member_file_first(struct member *member);
 /* Takes it out of the sums and of every list. */
 void member_unfile(struct member *member);
 /* The share of its weight that slow start leaves it: 0 to 1. */

@@ -117,6 +117,22 @@ void member_file(struct member *member)
     file_as(member, filing_of(member));
 }
 
+void member_file_first(struct member *member)
+{
+    struct fleet_level *level = member_level(member);
+    const uint32_t place = member->idx - level->start;
+    member->filing = (uint8_t)filing_of(member);
+    level->n_full += member->filing == FILED_FULL;
+    if (member->filing == FILED_DOUBTFUL)
+        level->doubtful.tree[place] = member->weight;
+    if (member->filing != FILED_FIT)
+        return;
+    level->fit.tree[place] = member->weight;
+    level->n_fit++;
+    if (member->warm_since_ns != 0)
+        count_warmth(member, 1);
+}
+
 static void stop_resting(struct member *member)
 {
     if (member->is_ejected)
