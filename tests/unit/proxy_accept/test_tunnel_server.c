@@ -251,3 +251,26 @@ Test(tunnel_server,
     caller_end(&caller);
     house_close(&house);
 }
+
+Test(tunnel_server, R4_a_removed_root_cuts_the_sessions_that_rest_on_it)
+{
+    struct caller caller = {0};
+    struct trust *without = NULL;
+    struct text why = {0};
+    house_open(&house);
+    caller_start(&caller, &house, "127.0.0.1:8080");
+    cr_assert(house_has(&house, 1));
+
+    acceptor_recheck_trust(house.acceptor);
+    cr_expect_eq(acceptor_sessions(house.acceptor), 1, "nothing was removed");
+    cr_assert_eq(trust_with(house.world.trust, STR("west.example"), STR(""), &without, &why), 0);
+    house.trust = without;
+    acceptor_recheck_trust(house.acceptor);
+
+    cr_expect_eq(acceptor_sessions(house.acceptor), 0);
+    cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), 1);
+    cr_expect_not(caller_wait(&caller));
+    caller_end(&caller);
+    house_close(&house);
+    trust_unref(without);
+}

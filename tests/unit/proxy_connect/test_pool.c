@@ -270,3 +270,27 @@ Test(pool, retired_tunnels_that_still_carry_flows_do_not_use_up_the_bound)
         attempt_end(&attempts[i]);
     near_close(&near);
 }
+
+Test(pool, R4_a_removed_root_cuts_the_tunnels_that_rest_on_it)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    struct pool *pool = connector_pool(near.connector);
+    struct trust *without = NULL;
+    struct text why = {0};
+    attempt_start(&attempts[0], &near, &request);
+    cr_assert(attempt_wait(&attempts[0]));
+
+    pool_recheck_trust(pool, near.world.trust);
+    cr_expect_eq(pool_tunnels(pool), 1, "nothing was removed");
+    cr_assert_eq(trust_with(near.world.trust, STR("east.example"), STR(""), &without, &why), 0);
+    pool_recheck_trust(pool, without);
+
+    cr_expect_eq(pool_tunnels(pool), 0);
+    cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), 1);
+    cr_assert(tap_failed(near.world.loop, &attempts[0].tap));
+    cr_expect_eq(attempts[0].tap.err, -ERR_TRUST_REMOVED);
+    attempt_end(&attempts[0]);
+    near_close(&near);
+    trust_unref(without);
+}
