@@ -10,9 +10,10 @@
 #include "proxy/base/mem.h"
 #include "proxy/http/h1_answer.h"
 
-#define BODY_MAX ((size_t)256 << 20)
+#define BODY_MAX      ((size_t)256 << 20)
+#define OVER_BODY_MAX ((size_t)1 << 20)
 
-struct fetch {
+struct h1_fetch {
     struct loop *loop;
     struct tcp_connect *connect; /* NULL once connected */
     struct stream *stream;
@@ -26,14 +27,14 @@ struct fetch {
 
 static void free_fetch(void *ptr)
 {
-    struct fetch *fetch = ptr;
+    struct h1_fetch *fetch = ptr;
 
     text_fini(&fetch->request);
     h1_answer_fini(&fetch->answer);
     mem_free(fetch);
 }
 
-static void finish(struct fetch *fetch, int err)
+static void dismantle(struct h1_fetch *fetch, int err)
 {
     timer_stop(&fetch->timer);
     if (fetch->connect)
@@ -41,6 +42,11 @@ static void finish(struct fetch *fetch, int err)
     if (fetch->stream)
         stream_close(fetch->stream, err);
     loop_bury(fetch->loop, fetch, free_fetch);
+}
+
+static void finish(struct h1_fetch *fetch, int err)
+{
+    dismantle(fetch, err);
     if (err)
         fetch->on_done(fetch->owner, err, 0, (struct str){0});
     else
@@ -51,7 +57,7 @@ static void finish(struct fetch *fetch, int err)
 
 static void on_data(void *owner, struct slice bytes)
 {
-    struct fetch *fetch = owner;
+    struct h1_fetch *fetch = owner;
     const int err = h1_answer_take(&fetch->answer, slice_str(bytes));
 
     if (err || fetch->answer.is_whole)
@@ -60,7 +66,7 @@ static void on_data(void *owner, struct slice bytes)
 
 static void on_end(void *owner)
 {
-    struct fetch *fetch = owner;
+    struct h1_fetch *fetch = owner;
 
     finish(fetch, h1_answer_end(&fetch->answer));
 }
@@ -77,24 +83,28 @@ static void on_fail(void *owner, int err)
 
 static const struct stream_events fetch_events = {on_data, on_end, on_drain, on_fail};
 
-static void on_connected(void *owner, int err, struct stream *stream)
+static void ask(struct h1_fetch *fetch, struct stream *stream)
 {
-    struct fetch *fetch = owner;
-
-    fetch->connect = NULL;
-    if (err) {
-        finish(fetch, err);
-        return;
-    }
     fetch->stream = stream;
     stream_set_owner(stream, &fetch_events, fetch);
     stream_write_copy(stream, fetch->request.ptr, fetch->request.len);
     stream_resume(stream);
 }
 
+static void on_connected(void *owner, int err, struct stream *stream)
+{
+    struct h1_fetch *fetch = owner;
+
+    fetch->connect = NULL;
+    if (err)
+        finish(fetch, err);
+    else
+        ask(fetch, stream);
+}
+
 static void on_timeout(struct timer *timer)
 {
-    struct fetch *fetch = container_of(timer, struct fetch, timer);
+    struct h1_fetch *fetch = container_of(timer, struct h1_fetch, timer);
 
     if (fetch->err)
         finish(fetch, fetch->err);
@@ -111,26 +121,61 @@ static bool is_visible(struct str text)
     return text.len > 0;
 }
 
+struct request {
+    struct str method, host, path;
+    size_t max_body;
+};
+
+/* Whether it can be asked: what is not visible would break the request's head. */
+static bool prepare(struct h1_fetch *fetch, const struct request *request)
+{
+    h1_answer_init(&fetch->answer, request->max_body);
+    text_addf(&fetch->request, "%.*s %.*s HTTP/1.1\r\nHost: %.*s\r\nConnection: close\r\n%s\r\n",
+              STR_ARG(request->method), STR_ARG(request->path), STR_ARG(request->host),
+              str_eq(request->method, STR("GET")) ? "" : "Content-Length: 0\r\n");
+    if (is_visible(request->method) && is_visible(request->host) && is_visible(request->path))
+        return true;
+    fetch->err = -ERR_INVALID;
+    timer_start(fetch->loop, &fetch->timer, 0, on_timeout);
+    return false;
+}
+
 void h1_fetch(struct loop *loop, const struct addr *remote, struct str method, struct str path,
               uint64_t timeout_ns,
               void (*on_done)(void *owner, int err, unsigned status, struct str body), void *owner)
 {
-    struct fetch *fetch = mem_new(struct fetch);
+    struct h1_fetch *fetch = mem_new(struct h1_fetch);
     struct tcp_options options = {.timeout_ns = timeout_ns};
     char host[ADDR_TEXT_MAX];
+    const struct request request = {method, str_from(addr_text(remote, host)), path, BODY_MAX};
 
     fetch->loop = loop;
     fetch->on_done = on_done;
     fetch->owner = owner;
-    h1_answer_init(&fetch->answer, BODY_MAX);
-    text_addf(&fetch->request, "%.*s %.*s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n",
-              STR_ARG(method), STR_ARG(path), addr_text(remote, host),
-              str_eq(method, STR("GET")) ? "" : "Content-Length: 0\r\n");
-    if (!is_visible(method) || !is_visible(path)) {
-        fetch->err = -ERR_INVALID;
-        timer_start(loop, &fetch->timer, 0, on_timeout);
+    if (!prepare(fetch, &request))
         return;
-    }
     timer_start(loop, &fetch->timer, timeout_ns, on_timeout);
     fetch->connect = tcp_connect(loop, remote, &options, on_connected, fetch);
+}
+
+struct h1_fetch *
+h1_fetch_over(struct loop *loop, struct stream *stream, struct str host, struct str path,
+              void (*on_done)(void *owner, int err, unsigned status, struct str body), void *owner)
+{
+    struct h1_fetch *fetch = mem_new(struct h1_fetch);
+    const struct request request = {STR("GET"), host, path, OVER_BODY_MAX};
+
+    fetch->loop = loop;
+    fetch->on_done = on_done;
+    fetch->owner = owner;
+    if (prepare(fetch, &request))
+        ask(fetch, stream);
+    else
+        fetch->stream = stream;
+    return fetch;
+}
+
+void h1_fetch_cancel(struct h1_fetch *fetch)
+{
+    dismantle(fetch, -ERR_SHUTDOWN);
 }
