@@ -1,0 +1,573 @@
+/*
+ * Events lie in a heap by time and, of one time, by the order in which they were made. A flow is
+ * named by its number and its attempt, so that an event about an attempt that is over is seen to
+ * be about nothing.
+ */
+#include "bench/sim/sim.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/macro/histogram.h"
+#include "proxy/base/mem.h"
+
+#define TICK_NS       (100 * SIM_MS)
+#define WINDOW_NS     (2 * SIM_SEC)
+#define WINDOWS_MAX   64
+#define QUEUE_END     UINT32_MAX
+#define FULL_LOAD     0.90 /* of its capacity a cluster can be asked to carry */
+
+enum event_kind {
+    EVENT_ARRIVAL,   /* subject: client */
+    EVENT_ATTEMPT,   /* subject: flow: the connect succeeds or is refused */
+    EVENT_TIMEOUT,   /* flow: nobody answered the connect */
+    EVENT_REQUEST,   /* flow: reaches the replica */
+    EVENT_SERVED,    /* flow: leaves its slot */
+    EVENT_ANSWER,    /* flow: the answer is back */
+    EVENT_BREAK,     /* flow: its end is felt */
+    EVENT_GIVEN_UP,  /* flow */
+    EVENT_CHANGE,    /* subject: change */
+    EVENT_TICK,
+};
+
+struct event {
+    uint64_t at_ns, order, attempt;
+    enum event_kind kind;
+    uint32_t subject;
+};
+
+struct server { /* a replica now */
+    enum sim_state state;
+    uint32_t busy, first, last; /* its queue */
+    double slowness_from, slowness_to;
+    uint64_t change_ns, change_over_ns;
+    uint64_t busy_ns, busy_since_ns; /* slot time since the last report */
+};
+
+struct window { /* connections of one zone's callers, by distance */
+    uint32_t n[SIM_DISTANCES];
+};
+
+struct sim {
+    const struct sim_fleet *fleet;
+    const struct chooser_kind *kind;
+    struct sim_view view;
+    void *choosers[SIM_CLIENTS_MAX];
+    struct rng arrivals[SIM_CLIENTS_MAX], demands[SIM_CLIENTS_MAX];
+    struct server servers[SIM_REPLICAS_MAX];
+    struct event *heap;
+    size_t n_events, cap_events;
+    uint64_t n_made, now_ns;
+    struct sim_flow *flows;
+    uint32_t n_flows, cap_flows, free_flow;
+    uint64_t n_attempts, reported_ns;
+    /* results */
+    struct histogram latencies;
+    uint64_t n, n_failed, n_crossed;
+    double needed, offered;
+    struct window windows[SIM_ZONES_MAX][WINDOWS_MAX];
+};
+
+/* ---- events ---- */
+
+static bool is_before(const struct event *a, const struct event *b)
+{
+    return a->at_ns < b->at_ns || (a->at_ns == b->at_ns && a->order < b->order);
+}
+
+static void add_event(struct sim *sim, uint64_t at_ns, enum event_kind kind, uint32_t subject,
+                      uint64_t attempt)
+{
+    if (sim->n_events == sim->cap_events) {
+        sim->cap_events = sim->cap_events ? 2 * sim->cap_events : 1024;
+        sim->heap = mem_realloc(sim->heap, sim->cap_events * sizeof *sim->heap);
+    }
+    const struct event event = {at_ns, sim->n_made++, attempt, kind, subject};
+    size_t at = sim->n_events++;
+    for (; at > 0 && is_before(&event, &sim->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        sim->heap[at] = sim->heap[(at - 1) / 2];
+    sim->heap[at] = event;
+}
+
+static struct event take_event(struct sim *sim)
+{
+    const struct event first = sim->heap[0], last = sim->heap[--sim->n_events];
+    size_t at = 0;
+    for (size_t child = 1; child < sim->n_events; child = 2 * at + 1) {
+        if (child + 1 < sim->n_events && is_before(&sim->heap[child + 1], &sim->heap[child]))
+            child++;
+        if (!is_before(&sim->heap[child], &last))
+            break;
+        sim->heap[at] = sim->heap[child];
+        at = child;
+    }
+    sim->heap[at] = last;
+    return first;
+}
+
+/* ---- flows ---- */
+
+static struct sim_flow *flow_of(struct sim *sim, const struct event *event)
+{
+    struct sim_flow *flow = &sim->flows[event->subject];
+    return flow->is_in_use && flow->attempt == event->attempt ? flow : NULL;
+}
+
+static uint32_t index_of(const struct sim *sim, const struct sim_flow *flow)
+{
+    return (uint32_t)(flow - sim->flows);
+}
+
+static uint32_t new_flow(struct sim *sim)
+{
+    if (sim->free_flow != QUEUE_END) {
+        const uint32_t idx = sim->free_flow;
+        sim->free_flow = sim->flows[idx].next;
+        return idx;
+    }
+    if (sim->n_flows == sim->cap_flows) {
+        sim->cap_flows = sim->cap_flows ? 2 * sim->cap_flows : 1024;
+        sim->flows = mem_realloc(sim->flows, sim->cap_flows * sizeof *sim->flows);
+    }
+    return sim->n_flows++;
+}
+
+static void free_flow(struct sim *sim, struct sim_flow *flow)
+{
+    flow->is_in_use = false;
+    flow->next = sim->free_flow;
+    sim->free_flow = index_of(sim, flow);
+}
+
+static double unit(struct rng *rng) /* (0, 1] */
+{
+    return ((double)(rng_next(rng) >> 11) + 1) / 9007199254740992.0;
+}
+
+static double exponential(struct rng *rng)
+{
+    return -log(unit(rng));
+}
+
+static uint64_t rtt_ns(const struct sim *sim, const struct sim_flow *flow)
+{
+    const struct sim_fleet *fleet = sim->fleet;
+    return fleet->rtt_ns[sim_distance(&fleet->clients[flow->client].place,
+                                      &fleet->replicas[flow->replica].place)];
+}
+
+static void count_choice(struct sim *sim, const struct sim_flow *flow)
+{
+    const struct sim_place *from = &sim->fleet->clients[flow->client].place;
+    const enum sim_distance distance =
+        sim_distance(from, &sim->fleet->replicas[flow->replica].place);
+    const uint64_t window = sim->now_ns / WINDOW_NS;
+    if (window < WINDOWS_MAX)
+        sim->windows[from->zone][window].n[distance]++;
+}
+
+static void attempt(struct sim *sim, struct sim_flow *flow);
+
+static void finish(struct sim *sim, struct sim_flow *flow, bool is_served)
+{
+    const struct sim_fleet *fleet = sim->fleet;
+    sim->n++;
+    sim->n_failed += !is_served;
+    histogram_add(&sim->latencies,
+                  is_served ? sim->now_ns - flow->arrived_ns : SIM_PATIENCE_NS);
+    if (is_served)
+        sim->n_crossed += fleet->clients[flow->client].place.cluster !=
+                          fleet->replicas[flow->replica].place.cluster;
+    flow->is_dead = true;
+}
+
+static void end_attempt(struct sim *sim, struct sim_flow *flow, enum sim_outcome outcome)
+{
+    sim->kind->ended(sim->choosers[flow->client], flow, outcome, sim->now_ns);
+}
+
+static void connect_failed(struct sim *sim, struct sim_flow *flow)
+{
+    end_attempt(sim, flow, SIM_CONNECT_FAILED);
+    flow->tried[flow->n_tried++] = flow->replica;
+    attempt(sim, flow);
+}
+
+static void attempt(struct sim *sim, struct sim_flow *flow)
+{
+    if (flow->n_tried < SIM_ATTEMPTS_MAX)
+        flow->replica = sim->kind->choose(sim->choosers[flow->client], flow, sim->now_ns);
+    if (flow->n_tried == SIM_ATTEMPTS_MAX || flow->replica == SIM_NOBODY) {
+        finish(sim, flow, false);
+        free_flow(sim, flow);
+        return;
+    }
+    flow->attempt = ++sim->n_attempts;
+    flow->asked_ns = sim->now_ns;
+    const uint32_t idx = index_of(sim, flow);
+    count_choice(sim, flow);
+    if (sim->servers[flow->replica].state == SIM_DARK)
+        add_event(sim, sim->now_ns + SIM_ATTEMPT_NS, EVENT_TIMEOUT, idx, flow->attempt);
+    else
+        add_event(sim, sim->now_ns + rtt_ns(sim, flow), EVENT_ATTEMPT, idx, flow->attempt);
+}
+
+/* ---- replicas ---- */
+
+static double slowness(const struct server *server, uint64_t now_ns)
+{
+    if (now_ns >= server->change_ns + server->change_over_ns)
+        return server->slowness_to;
+    const double done =
+        (double)(now_ns - server->change_ns) / (double)server->change_over_ns;
+    return server->slowness_from + (server->slowness_to - server->slowness_from) * done;
+}
+
+static void count_busy(struct sim *sim, struct server *server)
+{
+    server->busy_ns += server->busy * (sim->now_ns - server->busy_since_ns);
+    server->busy_since_ns = sim->now_ns;
+}
+
+static void serve(struct sim *sim, struct sim_flow *flow)
+{
+    struct server *server = &sim->servers[flow->replica];
+    const double length_ns =
+        (double)sim->fleet->service_ns * flow->demand * slowness(server, sim->now_ns);
+    count_busy(sim, server);
+    server->busy++;
+    add_event(sim, sim->now_ns + (uint64_t)length_ns, EVENT_SERVED, index_of(sim, flow),
+              flow->attempt);
+}
+
+static void serve_next(struct sim *sim, struct server *server)
+{
+    while (server->first != QUEUE_END &&
+           server->busy < sim->fleet->replicas[server - sim->servers].slots) {
+        struct sim_flow *flow = &sim->flows[server->first];
+        server->first = flow->next;
+        if (server->first == QUEUE_END)
+            server->last = QUEUE_END;
+        if (flow->is_dead) /* its caller left the queue */
+            free_flow(sim, flow);
+        else
+            serve(sim, flow);
+    }
+}
+
+static void on_request(struct sim *sim, struct sim_flow *flow)
+{
+    struct server *server = &sim->servers[flow->replica];
+    const uint32_t idx = index_of(sim, flow);
+    if (server->state == SIM_REFUSING)
+        add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_BREAK, idx, flow->attempt);
+    if (server->state != SIM_UP)
+        return; /* dark: until the caller gives up */
+    flow->next = QUEUE_END;
+    if (server->last == QUEUE_END)
+        server->first = idx;
+    else
+        sim->flows[server->last].next = idx;
+    server->last = idx;
+    flow->is_at_replica = true;
+    serve_next(sim, server);
+}
+
+static void on_served(struct sim *sim, struct sim_flow *flow)
+{
+    struct server *server = &sim->servers[flow->replica];
+    count_busy(sim, server);
+    server->busy--;
+    flow->is_at_replica = false;
+    if (flow->is_dead)
+        free_flow(sim, flow);
+    else
+        add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_ANSWER, index_of(sim, flow),
+                  flow->attempt);
+    serve_next(sim, server);
+}
+
+/* What is there is lost: felt at once where the process died, never where it went dark. */
+static void drop_all(struct sim *sim, uint32_t replica)
+{
+    struct server *server = &sim->servers[replica];
+    count_busy(sim, server);
+    for (uint32_t i = 0; i < sim->n_flows; i++) {
+        struct sim_flow *flow = &sim->flows[i];
+        if (!flow->is_in_use || flow->replica != replica || !flow->is_at_replica)
+            continue;
+        flow->is_at_replica = false;
+        if (flow->is_dead) {
+            free_flow(sim, flow);
+            continue;
+        }
+        flow->attempt = ++sim->n_attempts; /* its EVENT_SERVED is about nothing now */
+        add_event(sim, flow->arrived_ns + SIM_PATIENCE_NS, EVENT_GIVEN_UP, i, flow->attempt);
+        if (server->state == SIM_REFUSING)
+            add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_BREAK, i, flow->attempt);
+    }
+    server->busy = 0;
+    server->first = server->last = QUEUE_END;
+}
+
+/* ---- what happens ---- */
+
+static void on_arrival(struct sim *sim, uint32_t client)
+{
+    const uint32_t idx = new_flow(sim);
+    struct sim_flow *flow = &sim->flows[idx];
+    const double gap_ns = exponential(&sim->arrivals[client]) * (double)SIM_SEC /
+                          sim->fleet->clients[client].per_second;
+    *flow = (struct sim_flow){.arrived_ns = sim->now_ns,
+                              .client = client,
+                              .demand = exponential(&sim->demands[client]),
+                              .is_in_use = true};
+    add_event(sim, sim->now_ns + (uint64_t)gap_ns, EVENT_ARRIVAL, client, 0);
+    attempt(sim, flow);
+}
+
+static void on_attempt(struct sim *sim, struct sim_flow *flow)
+{
+    const enum sim_state state = sim->servers[flow->replica].state;
+    const uint32_t idx = index_of(sim, flow);
+    if (state == SIM_REFUSING) {
+        connect_failed(sim, flow);
+        return;
+    }
+    if (state == SIM_DARK) { /* since it was asked */
+        add_event(sim, flow->asked_ns + SIM_ATTEMPT_NS, EVENT_TIMEOUT, idx, flow->attempt);
+        return;
+    }
+    sim->kind->connected(sim->choosers[flow->client], flow, sim->now_ns - flow->asked_ns,
+                         sim->now_ns);
+    flow->asked_ns = sim->now_ns; /* the request leaves */
+    add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_REQUEST, idx, flow->attempt);
+    add_event(sim, flow->arrived_ns + SIM_PATIENCE_NS, EVENT_GIVEN_UP, idx, flow->attempt);
+}
+
+static void on_end(struct sim *sim, struct sim_flow *flow, enum sim_outcome outcome)
+{
+    finish(sim, flow, outcome == SIM_SERVED);
+    end_attempt(sim, flow, outcome);
+    free_flow(sim, flow);
+}
+
+static void on_given_up(struct sim *sim, struct sim_flow *flow)
+{
+    if (flow->is_dead)
+        return;
+    finish(sim, flow, false);
+    end_attempt(sim, flow, SIM_GIVEN_UP);
+    if (!flow->is_at_replica) /* else it is the replica's until it was served, or its turn came */
+        free_flow(sim, flow);
+}
+
+static void on_change(struct sim *sim, uint32_t idx)
+{
+    const struct sim_change *change = &sim->fleet->changes[idx];
+    struct server *server = &sim->servers[change->replica];
+    switch (change->kind) {
+    case CHANGE_STATE:
+        server->state = change->state;
+        if (change->state != SIM_UP)
+            drop_all(sim, change->replica);
+        break;
+    case CHANGE_SLOWNESS:
+        server->slowness_from = slowness(server, sim->now_ns);
+        server->slowness_to = change->slowness;
+        server->change_ns = sim->now_ns;
+        server->change_over_ns = change->over_ns;
+        break;
+    case CHANGE_READY:
+        sim->view.is_ready[change->replica] = change->is_ready;
+        sim->view.generation++;
+        for (uint32_t i = 0; i < sim->fleet->n_clients; i++)
+            sim->kind->told(sim->choosers[i], sim->now_ns);
+        break;
+    }
+}
+
+/* What its clusters can carry at most, and what they are asked for. */
+static void count_need(struct sim *sim)
+{
+    const struct sim_fleet *fleet = sim->fleet;
+    double offered[SIM_CLUSTERS_MAX] = {0}, capacity[SIM_CLUSTERS_MAX] = {0};
+    for (uint32_t i = 0; i < fleet->n_clients; i++)
+        offered[fleet->clients[i].place.cluster] += fleet->clients[i].per_second;
+    for (uint32_t i = 0; i < fleet->n_replicas; i++) {
+        const struct server *server = &sim->servers[i];
+        if (server->state == SIM_UP)
+            capacity[fleet->replicas[i].place.cluster] +=
+                fleet->replicas[i].slots * (double)SIM_SEC /
+                ((double)fleet->service_ns * slowness(server, sim->now_ns));
+    }
+    for (uint32_t i = 0; i < SIM_CLUSTERS_MAX; i++) {
+        const double left = offered[i] - FULL_LOAD * capacity[i];
+        sim->needed += left > 0 ? left : 0;
+        sim->offered += offered[i];
+    }
+}
+
+static void on_tick(struct sim *sim)
+{
+    count_need(sim);
+    for (uint32_t i = 0; i < sim->fleet->n_replicas; i++) {
+        struct server *server = &sim->servers[i];
+        count_busy(sim, server);
+        if (sim->now_ns % SIM_SEC != 0)
+            continue;
+        sim->view.utilisation[i] =
+            (double)server->busy_ns / ((double)SIM_SEC * sim->fleet->replicas[i].slots);
+        server->busy_ns = 0;
+    }
+    for (uint32_t i = 0; i < sim->fleet->n_clients; i++)
+        sim->kind->tick(sim->choosers[i], sim->now_ns);
+    add_event(sim, sim->now_ns + TICK_NS, EVENT_TICK, 0, 0);
+}
+
+static void on_flow_event(struct sim *sim, const struct event *event)
+{
+    struct sim_flow *flow = flow_of(sim, event);
+    if (!flow)
+        return;
+    switch (event->kind) {
+    case EVENT_ATTEMPT: on_attempt(sim, flow); return;
+    case EVENT_TIMEOUT: connect_failed(sim, flow); return;
+    case EVENT_REQUEST: on_request(sim, flow); return;
+    case EVENT_SERVED: on_served(sim, flow); return;
+    case EVENT_ANSWER: on_end(sim, flow, SIM_SERVED); return;
+    case EVENT_BREAK: on_end(sim, flow, SIM_BROKEN); return;
+    case EVENT_GIVEN_UP: on_given_up(sim, flow); return;
+    case EVENT_ARRIVAL:
+    case EVENT_CHANGE:
+    case EVENT_TICK: return;
+    }
+}
+
+/* ---- a run ---- */
+
+static void begin(struct sim *sim, uint64_t seed)
+{
+    struct rng seeds;
+    rng_seed(&seeds, seed);
+    for (uint32_t i = 0; i < sim->fleet->n_replicas; i++) {
+        const struct sim_replica *replica = &sim->fleet->replicas[i];
+        sim->servers[i] = (struct server){.state = replica->state,
+                                          .first = QUEUE_END,
+                                          .last = QUEUE_END,
+                                          .slowness_from = replica->slowness,
+                                          .slowness_to = replica->slowness};
+        sim->view.is_ready[i] = replica->is_ready;
+    }
+    for (uint32_t i = 0; i < sim->fleet->n_changes; i++)
+        add_event(sim, sim->fleet->changes[i].at_ns, EVENT_CHANGE, i, 0);
+    for (uint32_t i = 0; i < sim->fleet->n_clients; i++) {
+        rng_seed(&sim->arrivals[i], rng_next(&seeds));
+        rng_seed(&sim->demands[i], rng_next(&seeds));
+        sim->choosers[i] = sim->kind->open(sim->kind, &sim->view, i, rng_next(&seeds));
+        if (sim->fleet->clients[i].per_second > 0)
+            add_event(sim, rng_next(&seeds) % (20 * SIM_MS), EVENT_ARRIVAL, i, 0);
+    }
+    add_event(sim, TICK_NS, EVENT_TICK, 0, 0);
+}
+
+static void run(struct sim *sim)
+{
+    while (sim->n_events > 0 && sim->heap[0].at_ns < sim->fleet->length_ns) {
+        const struct event event = take_event(sim);
+        sim->now_ns = event.at_ns;
+        if (event.kind == EVENT_ARRIVAL)
+            on_arrival(sim, event.subject);
+        else if (event.kind == EVENT_CHANGE)
+            on_change(sim, event.subject);
+        else if (event.kind == EVENT_TICK)
+            on_tick(sim);
+        else
+            on_flow_event(sim, &event);
+    }
+    /* What is still in progress is given back, and counts for nothing. */
+    for (uint32_t i = 0; i < sim->n_flows; i++) {
+        struct sim_flow *flow = &sim->flows[i];
+        if (flow->is_in_use && !flow->is_dead)
+            end_attempt(sim, flow, SIM_GIVEN_UP);
+    }
+}
+
+static double share_pct(const struct window *window, enum sim_distance distance)
+{
+    double sum = 0;
+    for (int i = 0; i < SIM_DISTANCES; i++)
+        sum += window->n[i];
+    return sum > 0 ? 100 * window->n[distance] / sum : 0;
+}
+
+static double largest_swing(const struct sim *sim)
+{
+    const uint64_t from = (sim->fleet->settled_ns + WINDOW_NS - 1) / WINDOW_NS;
+    const uint64_t to = sim->fleet->length_ns / WINDOW_NS;
+    double largest = 0;
+    for (uint32_t zone = 0; zone < SIM_ZONES_MAX; zone++) {
+        for (int distance = 0; distance < SIM_DISTANCES; distance++) {
+            double low = 100, high = 0;
+            for (uint64_t i = from; i < to && i < WINDOWS_MAX; i++) {
+                const double pct = share_pct(&sim->windows[zone][i], (enum sim_distance)distance);
+                low = pct < low ? pct : low;
+                high = pct > high ? pct : high;
+            }
+            largest = high - low > largest ? high - low : largest;
+        }
+    }
+    return largest;
+}
+
+static void print_trace(const struct sim *sim)
+{
+    static const char *const names[] = {"node", "zone", "region", "cluster", "other"};
+    for (uint32_t zone = 0; zone < SIM_ZONES_MAX; zone++) {
+        for (uint64_t i = 0; i < sim->fleet->length_ns / WINDOW_NS && i < WINDOWS_MAX; i++) {
+            const struct window *window = &sim->windows[zone][i];
+            uint32_t sum = 0;
+            for (int distance = 0; distance < SIM_DISTANCES; distance++)
+                sum += window->n[distance];
+            if (sum == 0)
+                continue;
+            (void)printf("# zone %u, %3llu s:", zone, (unsigned long long)(i * WINDOW_NS / SIM_SEC));
+            for (int distance = 0; distance < SIM_DISTANCES; distance++)
+                (void)printf(" %s %5.1f", names[distance],
+                             share_pct(window, (enum sim_distance)distance));
+            (void)printf("\n");
+        }
+    }
+}
+
+struct sim_result sim_run(const struct sim_fleet *fleet, const struct chooser_kind *kind,
+                          uint64_t seed, bool trace)
+{
+    struct sim *sim = mem_new(struct sim);
+    sim->fleet = sim->view.fleet = fleet;
+    sim->kind = kind;
+    sim->free_flow = QUEUE_END;
+    begin(sim, seed);
+    run(sim);
+    if (trace)
+        print_trace(sim);
+    const double n = sim->n > 0 ? (double)sim->n : 1;
+    const struct sim_result result = {
+        .n = sim->n,
+        .n_failed = sim->n_failed,
+        .p50_ns = histogram_at(&sim->latencies, 0.5),
+        .p99_ns = histogram_at(&sim->latencies, 0.99),
+        .p999_ns = histogram_at(&sim->latencies, 0.999),
+        .swing_points = largest_swing(sim),
+        .crossed_pct = 100 * (double)sim->n_crossed / n,
+        .needed_pct = sim->offered > 0 ? 100 * sim->needed / sim->offered : 0,
+    };
+    for (uint32_t i = 0; i < fleet->n_clients; i++)
+        kind->close(sim->choosers[i]);
+    mem_free(sim->heap);
+    mem_free(sim->flows);
+    mem_free(sim);
+    return result;
+}
