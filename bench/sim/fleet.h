@@ -44,9 +44,9 @@ enum sim_state {
 struct sim_replica {
     struct sim_place place;
     uint32_t slots;
-    enum sim_state state;  /* at the beginning */
-    bool is_ready;         /* at the beginning, as control says */
-    double slowness;       /* at the beginning: how many times longer than others it takes */
+    enum sim_state state; /* at the beginning */
+    bool is_ready;        /* at the beginning, as control says */
+    double slowness;      /* at the beginning: how many times longer than others it takes */
 };
 
 struct sim_client {

@@ -3,11 +3,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define PERIOD_S  1.0
-#define TAU_S     5.0
-#define VARIANCE  0.1  /* one's own may be so much busier than the others before it hands on */
-#define PROBE     0.03 /* to the others in any case, so that their reports stay fresh */
-#define POINTS    1000000
+#define PERIOD_S 1.0
+#define TAU_S    5.0
+#define VARIANCE 0.1  /* one's own may be so much busier than the others before it hands on */
+#define PROBE    0.03 /* to the others in any case, so that their reports stay fresh */
+#define POINTS   1000000
 
 double orca_utilisation(const struct orca_report *report, bool application_first)
 {

@@ -21,7 +21,7 @@
 /* ---- one endpoint ---- */
 
 struct orca_report {
-    double rps, eps; /* requests and errors a second */
+    double rps, eps;                /* requests and errors a second */
     double application, cpu, named; /* utilisations; below 0: not reported */
 };
 

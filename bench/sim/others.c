@@ -157,13 +157,13 @@ static void eject(struct other *other, uint32_t replica, uint64_t now_ns)
 
 /* ---- choosing among some ---- */
 
-struct pool { /* a level, or a zone of it */
+struct pool {             /* a level, or a zone of it */
     uint32_t level, zone; /* zone: SIM_NOBODY for all */
     bool is_in_panic;
 };
 
-static bool is_fit(const struct other *other, const struct sim_flow *flow,
-                   const struct pool *pool, uint32_t replica)
+static bool is_fit(const struct other *other, const struct sim_flow *flow, const struct pool *pool,
+                   uint32_t replica)
 {
     const struct seen *seen = &other->seen[replica];
     if (seen->level != pool->level || (!seen->is_usable && !pool->is_in_panic))
@@ -238,8 +238,8 @@ static uint32_t choose(void *self, struct sim_flow *flow, uint64_t now_ns)
     struct other *other = self;
     uint32_t some[SIM_REPLICAS_MAX];
     bool is_degraded;
-    const size_t level = priority_choose(other->loads, other->n_levels, rng_next(&other->rng),
-                                         &is_degraded);
+    const size_t level =
+        priority_choose(other->loads, other->n_levels, rng_next(&other->rng), &is_degraded);
     struct pool pool = {(uint32_t)level, SIM_NOBODY, other->loads[level].is_in_panic};
     pool.zone = zone_for(other, pool.level);
     uint32_t n = gather(other, flow, &pool, some);
@@ -308,7 +308,8 @@ static void tick(void *self, uint64_t now_ns)
     bool has_ended = false;
     for (uint32_t i = 0; i < n_replicas(other); i++) {
         struct seen *seen = &other->seen[i];
-        has_ended |= !seen->is_usable && other->view->is_ready[i] && seen->ejected_until_ns <= now_ns;
+        has_ended |=
+            !seen->is_usable && other->view->is_ready[i] && seen->ejected_until_ns <= now_ns;
         if (now_ns % RELAX_NS == 0 && seen->is_usable)
             outlier_rest_relax(&seen->rest);
     }
@@ -350,12 +351,9 @@ static void close_other(void *self)
     }
 
 const struct chooser_kind choosers_of_others[] = {
-    OTHER("round robin", ROUND_ROBIN),
-    OTHER("random", RANDOM),
-    OTHER("least request", LEAST_REQUEST),
-    OTHER("peak EWMA", PEAK_EWMA),
-    OTHER("Envoy zone aware", ZONE_AWARE),
-    OTHER("Envoy priorities", PRIORITY),
+    OTHER("round robin", ROUND_ROBIN),     OTHER("random", RANDOM),
+    OTHER("least request", LEAST_REQUEST), OTHER("peak EWMA", PEAK_EWMA),
+    OTHER("Envoy zone aware", ZONE_AWARE), OTHER("Envoy priorities", PRIORITY),
     OTHER("Envoy load aware", LOAD_AWARE),
 };
 

@@ -6,8 +6,8 @@
 #include "config/traffic_policy.h"
 #include "proxy/base/mem.h"
 
-#define HOST     "till.shop.svc.clusterset.local"
-#define KEY      "shop/" HOST
+#define HOST          "till.shop.svc.clusterset.local"
+#define KEY           "shop/" HOST
 #define WORKLOADS_MAX (SIM_REPLICAS_MAX + SIM_CLIENTS_MAX)
 
 struct ours {

@@ -9,12 +9,12 @@
 #include "bench/sim/fleet.h"
 #include "proxy/base/ensure.h"
 
-#define ZONES          3 /* of a cluster */
-#define NODES          4 /* of a zone */
-#define SLOTS          4
-#define SERVICE_NS     (10 * SIM_MS)
-#define USUAL_LOAD     0.60
-#define SECOND(n)      ((uint64_t)((n)*1000) * SIM_MS)
+#define ZONES      3 /* of a cluster */
+#define NODES      4 /* of a zone */
+#define SLOTS      4
+#define SERVICE_NS (10 * SIM_MS)
+#define USUAL_LOAD 0.60
+#define SECOND(n)  ((uint64_t)((n)*1000) * SIM_MS)
 
 static const uint32_t replicas_on[NODES] = {4, 3, 1, 0};
 
@@ -27,8 +27,7 @@ static struct sim_place place_of(uint32_t cluster, uint32_t zone, uint32_t node)
 static void add_replica(struct sim_fleet *fleet, struct sim_place place)
 {
     ensure(fleet->n_replicas < SIM_REPLICAS_MAX);
-    fleet->replicas[fleet->n_replicas++] =
-        (struct sim_replica){place, SLOTS, SIM_UP, true, 1};
+    fleet->replicas[fleet->n_replicas++] = (struct sim_replica){place, SLOTS, SIM_UP, true, 1};
 }
 
 static void add_client(struct sim_fleet *fleet, struct sim_place place)
@@ -112,8 +111,8 @@ static void set_ready(struct sim_fleet *fleet, uint64_t at_ns, uint32_t replica,
     change->is_ready = is_ready;
 }
 
-static void set_slowness(struct sim_fleet *fleet, uint64_t at_ns, uint32_t replica,
-                         double slowness, uint64_t over_ns)
+static void set_slowness(struct sim_fleet *fleet, uint64_t at_ns, uint32_t replica, double slowness,
+                         uint64_t over_ns)
 {
     struct sim_change *change = add_change(fleet, at_ns, replica);
     change->kind = CHANGE_SLOWNESS;

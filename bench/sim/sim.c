@@ -13,22 +13,22 @@
 #include "bench/macro/histogram.h"
 #include "proxy/base/mem.h"
 
-#define TICK_NS       (100 * SIM_MS)
-#define WINDOW_NS     (2 * SIM_SEC)
-#define WINDOWS_MAX   64
-#define QUEUE_END     UINT32_MAX
-#define FULL_LOAD     0.90 /* of its capacity a cluster can be asked to carry */
+#define TICK_NS     (100 * SIM_MS)
+#define WINDOW_NS   (2 * SIM_SEC)
+#define WINDOWS_MAX 64
+#define QUEUE_END   UINT32_MAX
+#define FULL_LOAD   0.90 /* of its capacity a cluster can be asked to carry */
 
 enum event_kind {
-    EVENT_ARRIVAL,   /* subject: client */
-    EVENT_ATTEMPT,   /* subject: flow: the connect succeeds or is refused */
-    EVENT_TIMEOUT,   /* flow: nobody answered the connect */
-    EVENT_REQUEST,   /* flow: reaches the replica */
-    EVENT_SERVED,    /* flow: leaves its slot */
-    EVENT_ANSWER,    /* flow: the answer is back */
-    EVENT_BREAK,     /* flow: its end is felt */
-    EVENT_GIVEN_UP,  /* flow */
-    EVENT_CHANGE,    /* subject: change */
+    EVENT_ARRIVAL,  /* subject: client */
+    EVENT_ATTEMPT,  /* subject: flow: the connect succeeds or is refused */
+    EVENT_TIMEOUT,  /* flow: nobody answered the connect */
+    EVENT_REQUEST,  /* flow: reaches the replica */
+    EVENT_SERVED,   /* flow: leaves its slot */
+    EVENT_ANSWER,   /* flow: the answer is back */
+    EVENT_BREAK,    /* flow: its end is felt */
+    EVENT_GIVEN_UP, /* flow */
+    EVENT_CHANGE,   /* subject: change */
     EVENT_TICK,
 };
 
@@ -175,8 +175,7 @@ static void finish(struct sim *sim, struct sim_flow *flow, bool is_served)
     const struct sim_fleet *fleet = sim->fleet;
     sim->n++;
     sim->n_failed += !is_served;
-    histogram_add(&sim->latencies,
-                  is_served ? sim->now_ns - flow->arrived_ns : SIM_PATIENCE_NS);
+    histogram_add(&sim->latencies, is_served ? sim->now_ns - flow->arrived_ns : SIM_PATIENCE_NS);
     if (is_served)
         sim->n_crossed += fleet->clients[flow->client].place.cluster !=
                           fleet->replicas[flow->replica].place.cluster;
@@ -220,8 +219,7 @@ static double slowness(const struct server *server, uint64_t now_ns)
 {
     if (now_ns >= server->change_ns + server->change_over_ns)
         return server->slowness_to;
-    const double done =
-        (double)(now_ns - server->change_ns) / (double)server->change_over_ns;
+    const double done = (double)(now_ns - server->change_ns) / (double)server->change_over_ns;
     return server->slowness_from + (server->slowness_to - server->slowness_from) * done;
 }
 
@@ -533,7 +531,8 @@ static void print_trace(const struct sim *sim)
                 sum += window->n[distance];
             if (sum == 0)
                 continue;
-            (void)printf("# zone %u, %3llu s:", zone, (unsigned long long)(i * WINDOW_NS / SIM_SEC));
+            (void)printf("# zone %u, %3llu s:", zone,
+                         (unsigned long long)(i * WINDOW_NS / SIM_SEC));
             for (int distance = 0; distance < SIM_DISTANCES; distance++)
                 (void)printf(" %s %5.1f", names[distance],
                              share_pct(window, (enum sim_distance)distance));
