@@ -1,8 +1,8 @@
 /*
- * AuthorizationPolicy (security.istio.io), the part of it that a connection can be judged by. What
- * Istio knows and this version does not evaluate is an error that says so: a policy must not
- * silently not apply. A key without a value is an error as well; "from:" with its lines commented
- * out would otherwise match everybody.
+ * AuthorizationPolicy (security.istio.io). What only an HTTP request shows is read and marked
+ * (needs_http), with a warning that says what that means for a connection; what this version does
+ * not evaluate at all is an error: a policy must not silently not apply. A key without a value is
+ * an error as well; "from:" with its lines commented out would otherwise match everybody.
  */
 #include <string.h>
 
@@ -12,6 +12,11 @@
 #define RULES_MAX            512
 #define VALUES_MAX           512
 #define SERVICE_ACCOUNTS_MAX 16
+
+struct owner { /* the policy that a rule is read for */
+    struct str namespace_;
+    enum policy_action action;
+};
 
 static bool is_one_of(struct str key, const char *const *words)
 {
@@ -72,6 +77,15 @@ static struct string_match parse_match(struct arena *arena, struct str text)
     return match;
 }
 
+/* In namespaces and trust domains a star may stand anywhere. */
+static struct string_match parse_glob(struct arena *arena, struct str text)
+{
+    struct string_match match = parse_match(arena, text);
+    if (str_contains(match.value, STR("*")))
+        match = (struct string_match){MATCH_GLOB, arena_str(arena, text)};
+    return match;
+}
+
 static void warn_literal_star(const struct k8s_reader *reader, const struct yaml *node,
                               const char *what, size_t idx, struct str matched)
 {
@@ -85,14 +99,17 @@ static void warn_literal_star(const struct k8s_reader *reader, const struct yaml
 static struct string_match *read_strings(const struct k8s_reader *reader, const struct yaml *node,
                                          const char *what, bool are_principals, size_t *out_n)
 {
+    /* The other fields of strings are namespaces and trust domains. */
     size_t n = values(reader, node, what, VALUES_MAX);
     struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
     for (size_t i = 0; i < n; i++) {
         struct str text = value(reader, node->items[i], what, i);
         if (are_principals && str_starts_with(text, STR("spiffe://")))
             text = str_sub(text, sizeof("spiffe://") - 1, text.len);
-        matches[i] = parse_match(reader->arena, text);
-        warn_literal_star(reader, node->items[i], what, i, matches[i].value);
+        matches[i] =
+            are_principals ? parse_match(reader->arena, text) : parse_glob(reader->arena, text);
+        if (are_principals)
+            warn_literal_star(reader, node->items[i], what, i, matches[i].value);
     }
     *out_n = n;
     return matches;
@@ -165,13 +182,12 @@ static bool split_account(struct str text, struct str own_namespace, struct str 
     return name_is_label(*out_namespace) && name_is_subdomain(*out_name);
 }
 
-static struct string_match *read_accounts(const struct k8s_reader *reader, const struct yaml *node,
-                                          const char *what, struct str own_namespace,
-                                          struct string_match **out_namespaces, size_t *out_n)
+static struct account_match *read_accounts(const struct k8s_reader *reader, const struct yaml *node,
+                                           const char *what, struct str own_namespace,
+                                           size_t *out_n)
 {
     size_t n = values(reader, node, what, SERVICE_ACCOUNTS_MAX);
-    struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
-    *out_namespaces = arena_new_array(reader->arena, struct string_match, n);
+    struct account_match *accounts = arena_new_array(reader->arena, struct account_match, n);
     for (size_t i = 0; i < n; i++) {
         struct str namespace_, name, text = value(reader, node->items[i], what, i);
         if (!split_account(text, own_namespace, &namespace_, &name)) {
@@ -181,24 +197,18 @@ static struct string_match *read_accounts(const struct k8s_reader *reader, const
                            STR_ARG(str_sub(text, 0, 80)));
             continue;
         }
-        struct str suffix =
-            arena_printf(reader->arena, "/ns/%.*s/sa/%.*s", STR_ARG(namespace_), STR_ARG(name));
-        matches[i] = (struct string_match){MATCH_SUFFIX, suffix};
-        (*out_namespaces)[i] =
-            (struct string_match){MATCH_EXACT, arena_str(reader->arena, namespace_)};
+        accounts[i].namespace_ = arena_str(reader->arena, namespace_);
+        accounts[i].name = arena_str(reader->arena, name);
     }
     *out_n = n;
-    return matches;
+    return accounts;
 }
 
-/* As principals. The namespace is asked for too: it is known only of an identity that is a
- * workload's to the letter, so that "td/x/ns/a/sa/b" does not pass for "td/ns/a/sa/b". */
 static void read_service_accounts(const struct k8s_reader *reader, const struct yaml *source,
                                   const char *what, struct str own_namespace,
                                   struct model_match *match)
 {
     char buf[WHAT_MAX];
-    struct string_match *unused;
     const struct yaml *node = yaml_get(source, "serviceAccounts");
     const struct yaml *not_node = yaml_get(source, "notServiceAccounts");
     if ((node || not_node) && match->n_principals + match->n_not_principals + match->n_namespaces +
@@ -208,19 +218,46 @@ static void read_service_accounts(const struct k8s_reader *reader, const struct 
                    "%s.serviceAccounts: cannot stand beside principals or namespaces", what);
         return;
     }
-    if (node) {
-        match->principals = read_accounts(reader, node, what_at(buf, "%s.serviceAccounts", what),
-                                          own_namespace, &match->namespaces, &match->n_principals);
-        match->n_namespaces = match->n_principals;
-    }
-    if (not_node)
-        match->not_principals =
-            read_accounts(reader, not_node, what_at(buf, "%s.notServiceAccounts", what),
-                          own_namespace, &unused, &match->n_not_principals);
+    match->accounts = read_accounts(reader, node, what_at(buf, "%s.serviceAccounts", what),
+                                    own_namespace, &match->n_accounts);
+    match->not_accounts =
+        read_accounts(reader, not_node, what_at(buf, "%s.notServiceAccounts", what), own_namespace,
+                      &match->n_not_accounts);
+}
+
+/* A field that only a request shows. Its values are checked for being there; what they say is not
+ * evaluated. */
+static void read_unseen(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                        const struct owner *owner, struct model_match *match)
+{
+    static const char *const consequences[] = {
+        [POLICY_ALLOW] = "matches nobody, so nothing is allowed by it",
+        [POLICY_DENY] = "is decided by its other fields, so more is denied than it says",
+        [POLICY_AUDIT] = "is decided by its other fields, so more is recorded than it says",
+    };
+    if (!node)
+        return;
+    size_t n = values(reader, node, what, VALUES_MAX);
+    for (size_t i = 0; i < n; i++)
+        (void)value(reader, node->items[i], what, i);
+    match->needs_http = true;
+    diag_warn(reader->diag, node->place,
+              "%s: is not seen of a TCP connection; there, what it stands in %s", what,
+              consequences[owner->action]);
+}
+
+static void read_unseen_fields(const struct k8s_reader *reader, const struct yaml *node,
+                               const char *what, const char *const *fields,
+                               const struct owner *owner, struct model_match *match)
+{
+    char buf[WHAT_MAX];
+    for (size_t i = 0; fields[i]; i++)
+        read_unseen(reader, yaml_get(node, fields[i]), what_at(buf, "%s.%s", what, fields[i]),
+                    owner, match);
 }
 
 static void read_source(const struct k8s_reader *reader, const struct yaml *source,
-                        const char *what, struct str own_namespace, struct model_match *match)
+                        const char *what, const struct owner *owner, struct model_match *match)
 {
     static const char *const known[] = {
         "principals",           "notPrincipals",      "namespaces",
@@ -228,15 +265,10 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
         "serviceAccounts",      "notServiceAccounts", "requestPrincipals",
         "notRequestPrincipals", "remoteIpBlocks",     "notRemoteIpBlocks",
         "trustDomains",         "notTrustDomains",    NULL};
-    static const char *const later[] = {"requestPrincipals",
-                                        "notRequestPrincipals",
-                                        "remoteIpBlocks",
-                                        "notRemoteIpBlocks",
-                                        "trustDomains",
-                                        "notTrustDomains",
-                                        NULL};
+    static const char *const unseen[] = {"requestPrincipals", "notRequestPrincipals",
+                                         "remoteIpBlocks", "notRemoteIpBlocks", NULL};
     char buf[WHAT_MAX];
-    check_keys(reader, source, what, known, later);
+    check_keys(reader, source, what, known, NULL);
     match->principals =
         read_strings(reader, yaml_get(source, "principals"), what_at(buf, "%s.principals", what),
                      true, &match->n_principals);
@@ -254,31 +286,136 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
     match->not_source_ips =
         read_blocks(reader, yaml_get(source, "notIpBlocks"), what_at(buf, "%s.notIpBlocks", what),
                     &match->n_not_source_ips);
-    read_service_accounts(reader, source, what, own_namespace, match);
+    match->trust_domains =
+        read_strings(reader, yaml_get(source, "trustDomains"),
+                     what_at(buf, "%s.trustDomains", what), false, &match->n_trust_domains);
+    match->not_trust_domains =
+        read_strings(reader, yaml_get(source, "notTrustDomains"),
+                     what_at(buf, "%s.notTrustDomains", what), false, &match->n_not_trust_domains);
+    read_service_accounts(reader, source, what, owner->namespace_, match);
+    read_unseen_fields(reader, source, what, unseen, owner, match);
 }
 
 static void read_operation(const struct k8s_reader *reader, const struct yaml *operation,
-                           const char *what, struct str own_namespace, struct model_match *match)
+                           const char *what, const struct owner *owner, struct model_match *match)
 {
     static const char *const known[] = {"ports",      "notPorts", "hosts",    "notHosts", "methods",
                                         "notMethods", "paths",    "notPaths", NULL};
-    static const char *const later[] = {"hosts", "notHosts", "methods", "notMethods",
-                                        "paths", "notPaths", NULL};
+    static const char *const unseen[] = {"hosts", "notHosts", "methods", "notMethods",
+                                         "paths", "notPaths", NULL};
     char buf[WHAT_MAX];
-    (void)own_namespace;
-    check_keys(reader, operation, what, known, later);
+    check_keys(reader, operation, what, known, NULL);
     match->ports = read_ports(reader, yaml_get(operation, "ports"), what_at(buf, "%s.ports", what),
                               &match->n_ports);
     match->not_ports = read_ports(reader, yaml_get(operation, "notPorts"),
                                   what_at(buf, "%s.notPorts", what), &match->n_not_ports);
+    read_unseen_fields(reader, operation, what, unseen, owner, match);
+}
+
+/* ---- when ---- */
+
+struct condition { /* of a rule's when */
+    const struct yaml *values, *not_values;
+    const char *what, *not_what;
+};
+
+/* Of these that are written with brackets, what stands in them is the user's. */
+static bool is_unseen_key(struct str key)
+{
+    static const char *const whole[] = {"remote.ip",
+                                        "request.auth.principal",
+                                        "request.auth.audiences",
+                                        "request.auth.presenter",
+                                        "connection.sni",
+                                        NULL};
+    return is_one_of(key, whole) ||
+           ((str_starts_with(key, STR("request.headers[")) ||
+             str_starts_with(key, STR("request.auth.claims["))) &&
+            str_ends_with(key, STR("]"))) ||
+           str_starts_with(key, STR("experimental.envoy.filters."));
+}
+
+static void read_strings_condition(const struct k8s_reader *reader, const struct condition *at,
+                                   bool are_principals, struct string_match **out, size_t *out_n,
+                                   struct string_match **out_not, size_t *out_n_not)
+{
+    *out = read_strings(reader, at->values, at->what, are_principals, out_n);
+    *out_not = read_strings(reader, at->not_values, at->not_what, are_principals, out_n_not);
+}
+
+/* False when there is no such key. */
+static bool read_condition_values(const struct k8s_reader *reader, struct str key,
+                                  const struct condition *at, const struct owner *owner,
+                                  struct model_match *m)
+{
+    if (str_eq(key, STR("source.principal"))) {
+        read_strings_condition(reader, at, true, &m->principals, &m->n_principals,
+                               &m->not_principals, &m->n_not_principals);
+    } else if (str_eq(key, STR("source.namespace"))) {
+        read_strings_condition(reader, at, false, &m->namespaces, &m->n_namespaces,
+                               &m->not_namespaces, &m->n_not_namespaces);
+    } else if (str_eq(key, STR("source.serviceAccount"))) {
+        m->accounts =
+            read_accounts(reader, at->values, at->what, owner->namespace_, &m->n_accounts);
+        m->not_accounts = read_accounts(reader, at->not_values, at->not_what, owner->namespace_,
+                                        &m->n_not_accounts);
+    } else if (str_eq(key, STR("source.ip"))) {
+        m->source_ips = read_blocks(reader, at->values, at->what, &m->n_source_ips);
+        m->not_source_ips = read_blocks(reader, at->not_values, at->not_what, &m->n_not_source_ips);
+    } else if (str_eq(key, STR("destination.ip"))) {
+        m->destination_ips = read_blocks(reader, at->values, at->what, &m->n_destination_ips);
+        m->not_destination_ips =
+            read_blocks(reader, at->not_values, at->not_what, &m->n_not_destination_ips);
+    } else if (str_eq(key, STR("destination.port"))) {
+        m->ports = read_ports(reader, at->values, at->what, &m->n_ports);
+        m->not_ports = read_ports(reader, at->not_values, at->not_what, &m->n_not_ports);
+    } else if (is_unseen_key(key)) {
+        read_unseen(reader, at->values, at->what, owner, m);
+        read_unseen(reader, at->not_values, at->not_what, owner, m);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* One condition is one clause of one match: all of them must hold. */
+static void read_condition(const struct k8s_reader *reader, const struct yaml *item,
+                           const char *what, const struct owner *owner, struct model_clause *clause)
+{
+    static const char *const known[] = {"key", "values", "notValues", NULL};
+    char values_what[WHAT_MAX], not_values_what[WHAT_MAX];
+    clause->matches = arena_new(reader->arena, struct model_match);
+    clause->n_matches = 1;
+    clause->matches[0].has_unknown = true; /* until it has been read */
+    if (!k8s_item(reader, item, what))
+        return;
+    check_keys(reader, item, what, known, NULL);
+    const struct yaml *key_node = yaml_get(item, "key");
+    const struct condition at = {
+        .values = yaml_get(item, "values"),
+        .not_values = yaml_get(item, "notValues"),
+        .what = what_at(values_what, "%s.values", what),
+        .not_what = what_at(not_values_what, "%s.notValues", what),
+    };
+    struct str key = yaml_text(key_node, what, (struct str){0}, reader->diag);
+    if (!key_node || !(at.values || at.not_values))
+        diag_error(reader->diag, item->place, "%s: needs a key, and values or notValues", what);
+    else if (!read_condition_values(reader, key, &at, owner, &clause->matches[0]))
+        diag_error(reader->diag, key_node->place,
+                   "%s.key: \"%.*s\" is none of source.ip, source.namespace, source.principal, "
+                   "source.serviceAccount, destination.ip, destination.port, remote.ip, "
+                   "request.headers[...], request.auth.*, connection.sni",
+                   what, STR_ARG(str_sub(key, 0, 80)));
+    else
+        clause->matches[0].has_unknown = false;
 }
 
 typedef void match_reader(const struct k8s_reader *reader, const struct yaml *node,
-                          const char *what, struct str own_namespace, struct model_match *match);
+                          const char *what, const struct owner *owner, struct model_match *match);
 
 /* "from" with "source" below each item, or "to" with "operation". */
 static void read_clause(const struct k8s_reader *reader, const struct yaml *list, const char *what,
-                        const char *key, match_reader *read, struct str own_namespace,
+                        const char *key, match_reader *read, const struct owner *owner,
                         struct model_clause *clause)
 {
     const char *const known[] = {key, NULL};
@@ -295,27 +432,32 @@ static void read_clause(const struct k8s_reader *reader, const struct yaml *list
         if (!inner || (inner->kind == YAML_MAPPING && inner->len == 0))
             diag_error(reader->diag, list->items[i]->place, "%s: is empty, expected a field", buf);
         else if (yaml_is_mapping(inner, buf, reader->diag))
-            read(reader, inner, buf, own_namespace, &clause->matches[i]);
+            read(reader, inner, buf, owner, &clause->matches[i]);
     }
 }
 
 static void read_rule(const struct k8s_reader *reader, const struct yaml *item, size_t idx,
-                      struct str own_namespace, struct model_rule *rule)
+                      const struct owner *owner, struct model_rule *rule)
 {
     static const char *const known[] = {"from", "to", "when", NULL};
-    static const char *const later[] = {"when", NULL};
     char buf[WHAT_MAX];
     if (!k8s_item(reader, item, what_at(buf, "spec.rules[%zu]", idx)))
         return;
-    check_keys(reader, item, buf, known, later);
+    check_keys(reader, item, buf, known, NULL);
     const struct yaml *from = yaml_get(item, "from"), *to = yaml_get(item, "to");
-    rule->clauses = arena_new_array(reader->arena, struct model_clause, 2);
+    const struct yaml *when = yaml_get(item, "when");
+    const size_t n_when =
+        values(reader, when, what_at(buf, "spec.rules[%zu].when", idx), VALUES_MAX);
+    rule->clauses = arena_new_array(reader->arena, struct model_clause, 2 + n_when);
     if (from)
         read_clause(reader, from, what_at(buf, "spec.rules[%zu].from", idx), "source", read_source,
-                    own_namespace, &rule->clauses[rule->n_clauses++]);
+                    owner, &rule->clauses[rule->n_clauses++]);
     if (to)
         read_clause(reader, to, what_at(buf, "spec.rules[%zu].to", idx), "operation",
-                    read_operation, own_namespace, &rule->clauses[rule->n_clauses++]);
+                    read_operation, owner, &rule->clauses[rule->n_clauses++]);
+    for (size_t i = 0; i < n_when; i++)
+        read_condition(reader, when->items[i], what_at(buf, "spec.rules[%zu].when[%zu]", idx, i),
+                       owner, &rule->clauses[rule->n_clauses++]);
 }
 
 static enum policy_action read_action(const struct k8s_reader *reader, const struct yaml *spec)
@@ -324,11 +466,12 @@ static enum policy_action read_action(const struct k8s_reader *reader, const str
     struct str text = yaml_text(node, "spec.action", STR("ALLOW"), reader->diag);
     if (str_eq(text, STR("DENY")))
         return POLICY_DENY;
-    if (str_eq(text, STR("AUDIT")) || str_eq(text, STR("CUSTOM")))
-        diag_error(reader->diag, node->place, "spec.action: %.*s is not supported yet",
-                   STR_ARG(text));
+    if (str_eq(text, STR("AUDIT")))
+        return POLICY_AUDIT;
+    if (str_eq(text, STR("CUSTOM")))
+        diag_error(reader->diag, node->place, "spec.action: CUSTOM is not supported yet");
     else if (!str_eq(text, STR("ALLOW")))
-        diag_error(reader->diag, node->place, "spec.action: \"%.*s\" is not ALLOW or DENY",
+        diag_error(reader->diag, node->place, "spec.action: \"%.*s\" is not ALLOW, DENY or AUDIT",
                    STR_ARG(str_sub(text, 0, 40)));
     return POLICY_ALLOW;
 }
@@ -405,6 +548,7 @@ void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const st
     size_t n = k8s_list(reader, rules, what_at(buf, "spec.rules"), RULES_MAX);
     policy->policy.rules = arena_new_array(reader->arena, struct model_rule, n);
     policy->policy.n_rules = n;
+    const struct owner owner = {meta->namespace_, policy->policy.action};
     for (size_t i = 0; i < n; i++)
-        read_rule(reader, rules->items[i], i, meta->namespace_, &policy->policy.rules[i]);
+        read_rule(reader, rules->items[i], i, &owner, &policy->policy.rules[i]);
 }

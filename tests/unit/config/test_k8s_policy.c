@@ -121,6 +121,9 @@ Test(k8s_policy, service_accounts_are_principals_of_any_trust_domain)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct policy_question question = {.principal = str_from(rows[i].principal),
                                            .namespace_ = str_from(rows[i].namespace_)};
+        const char *last = strrchr(rows[i].principal, '/');
+        if (rows[i].namespace_[0])
+            question.service_account = str_from(last + 1);
         cr_expect_eq(compiled_policy_ask(&arena, &policy, 1, false, &question).allowed,
                      rows[i].allowed, "%s", rows[i].principal);
     }
@@ -135,23 +138,20 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
     static const struct {
         const char *name, *text, *said;
     } rows[] = {
-        {"when", RULE("when: [{key: source.ip, values: [a]}]"),
-         "m.yaml:6:5: error: spec.rules[0].when: is not supported yet"},
-        {"methods", RULE("to: [{operation: {methods: [GET]}}]"),
-         "m.yaml:6:23: error: spec.rules[0].to[0].operation.methods: is not supported yet"},
-        {"notPaths", RULE("to: [{operation: {notPaths: [/a]}}]"), "notPaths: is not supported yet"},
-        {"hosts", RULE("to: [{operation: {ports: [\"1\"], hosts: [a]}}]"),
-         "hosts: is not supported yet"},
-        {"requestPrincipals", RULE("from: [{source: {requestPrincipals: [\"*\"]}}]"),
-         "spec.rules[0].from[0].source.requestPrincipals: is not supported yet"},
-        {"remoteIpBlocks", RULE("from: [{source: {remoteIpBlocks: [1.2.3.4]}}]"),
-         "remoteIpBlocks: is not supported yet"},
+        {"when: value", RULE("when: [{key: source.ip, values: [a]}]"),
+         "when[0].values[0]: \"a\" is not an IP address"},
+        {"A20 when: unknown key", RULE("when: [{key: source.pod, values: [a]}]"),
+         "m.yaml:6:18: error: spec.rules[0].when[0].key: \"source.pod\" is none of source.ip"},
+        {"when: no values", RULE("when: [{key: source.ip}]"), "needs a key, and values"},
+        {"when: empty", RULE("when: []"), "spec.rules[0].when: is empty"},
+        {"when: empty values", RULE("when: [{key: \"request.headers[x]\", values: []}]"),
+         "when[0].values: is empty"},
+        {"methods: empty", RULE("to: [{operation: {methods: []}}]"), "methods: is empty"},
         {"targetRefs", HEAD "spec: {targetRefs: [{kind: Gateway}]}\n",
          "m.yaml:4:8: error: spec.targetRefs: is not supported yet"},
-        {"AUDIT", HEAD "spec: {action: AUDIT}\n",
-         "m.yaml:4:16: error: spec.action: AUDIT is not supported"},
         {"CUSTOM", HEAD "spec: {action: CUSTOM}\n", "spec.action: CUSTOM is not supported yet"},
-        {"action", HEAD "spec: {action: deny}\n", "spec.action: \"deny\" is not ALLOW or DENY"},
+        {"action", HEAD "spec: {action: deny}\n",
+         "spec.action: \"deny\" is not ALLOW, DENY or AUDIT"},
         {"unknown field", RULE("from: [{source: {principal: [a]}}]"),
          "m.yaml:6:22: error: spec.rules[0].from[0].source.principal: there is no such key; did "
          "you "
@@ -215,4 +215,212 @@ Test(k8s_policy, warns_of_a_star_in_the_middle)
     expect_match(&set->policies[0].policy.rules[0].clauses[0].matches[0].principals[0],
                  MATCH_SUFFIX, "/ns/x/*");
     manifests_free(set);
+}
+
+/* A21, A22: never in silence. */
+Test(k8s_policy, what_only_http_shows_is_warned_of_with_its_place)
+{
+    static const struct {
+        const char *name, *text, *said;
+    } rows[] = {
+        {"methods", RULE("to: [{operation: {methods: [GET]}}]"),
+         "m.yaml:6:32: warning: spec.rules[0].to[0].operation.methods: is not seen of a TCP "
+         "connection; there, what it stands in matches nobody, so nothing is allowed by it"},
+        {"notPaths", RULE("to: [{operation: {notPaths: [/a]}}]"),
+         "operation.notPaths: is not seen"},
+        {"hosts", RULE("to: [{operation: {ports: [\"1\"], hosts: [a]}}]"), "hosts: is not seen"},
+        {"requestPrincipals", RULE("from: [{source: {requestPrincipals: [\"*\"]}}]"),
+         "spec.rules[0].from[0].source.requestPrincipals: is not seen"},
+        {"remoteIpBlocks", RULE("from: [{source: {remoteIpBlocks: [1.2.3.4]}}]"),
+         "remoteIpBlocks: is not seen"},
+        {"headers", RULE("when: [{key: \"request.headers[x]\", values: [a]}]"),
+         "spec.rules[0].when[0].values: is not seen"},
+        {"sni", RULE("when: [{key: connection.sni, notValues: [a]}]"),
+         "spec.rules[0].when[0].notValues: is not seen"},
+        {"DENY", HEAD "spec: {action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
+         "is decided by its other fields, so more is denied than it says"},
+        {"AUDIT", HEAD "spec: {action: AUDIT, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
+         "is decided by its other fields, so more is recorded than it says"},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        diag = (struct diag){0};
+        struct manifests *set = read_text(rows[i].text, &diag);
+        cr_expect_not_null(set, "%s: %s", rows[i].name, said(&diag));
+        expect_said(&diag, rows[i].name, rows[i].said);
+        manifests_free(set);
+        diag_fini(&diag);
+    }
+    diag = (struct diag){0};
+}
+
+struct asked { /* what is asked of the policies of a manifest, and what they are to say */
+    const char *name, *text, *principal, *ip;
+    uint16_t port;
+    bool allowed;
+};
+
+static struct policy_answer answer_of(const struct asked *row, struct arena *arena,
+                                      struct manifests **out_set)
+{
+    static char namespace_[64], account[64];
+    const struct policy *policies[8];
+    size_t n = 0;
+    struct policy_question question = {.principal = str_from(row->principal), .port = row->port};
+    struct manifests *set = read_text(row->text, &diag);
+    cr_assert_not_null(set, "%s: %s", row->name, said(&diag));
+    for (; n < set->n_policies; n++)
+        policies[n] = policy_compile(arena, &set->policies[n].policy);
+    namespace_[0] = account[0] = '\0';
+    if (sscanf(row->principal, "%*[^/]/ns/%63[^/]/sa/%63s", namespace_, account) == 2) {
+        question.namespace_ = str_from(namespace_);
+        question.service_account = str_from(account);
+    }
+    cr_assert_eq(ip_parse(str_from(row->ip), &question.source), 0);
+    cr_assert_eq(ip_parse(STR("10.9.9.9"), &question.destination), 0);
+    *out_set = set;
+    return compiled_policy_ask(arena, policies, n, false, &question);
+}
+
+#define POLICY(name)                                                                               \
+    "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"                           \
+    "metadata: {name: " name ", namespace: shop}\n"
+#define DEV  "td/ns/dev/sa/x"
+#define PROD "td/ns/prod/sa/x"
+
+/* The vectors of the authorization checklist that a connection can be asked. */
+Test(k8s_policy, the_truth_table_holds)
+{
+    static const struct asked rows[] = {
+        {"A4 ALLOW{}", POLICY("p") "spec: {}\n", PROD, "10.0.0.1", 80, false},
+        {"A4 DENY{}", POLICY("p") "spec: {action: DENY}\n", PROD, "10.0.0.1", 80, true},
+        {"A4 DENY[{}]", POLICY("p") "spec: {action: DENY, rules: [{}]}\n", PROD, "10.0.0.1", 80,
+         false},
+        {"A1 ALLOW[{}] + DENY ns=dev, dev",
+         POLICY("a") "spec: {rules: [{}]}\n" POLICY(
+             "d") "spec: {action: DENY, rules: [{from: [{source: {namespaces: [dev]}}]}]}\n",
+         DEV, "10.0.0.1", 80, false},
+        {"A1 ALLOW[{}] + DENY ns=dev, prod",
+         POLICY("a") "spec: {rules: [{}]}\n" POLICY(
+             "d") "spec: {action: DENY, rules: [{from: [{source: {namespaces: [dev]}}]}]}\n",
+         PROD, "10.0.0.1", 80, true},
+        {"A7 ALLOW principals[a], plaintext",
+         POLICY("p") "spec: {rules: [{from: [{source: {principals: [" PROD "]}}]}]}\n", "",
+         "10.0.0.1", 80, false},
+        {"A7 ALLOW principals[*], plaintext",
+         POLICY("p") "spec: {rules: [{from: [{source: {principals: ['*']}}]}]}\n", "", "10.0.0.1",
+         80, false},
+        {"A8 DENY notPrincipals[*], plaintext",
+         POLICY("p") "spec: {action: DENY, rules: [{from: [{source: {notPrincipals: ['*']}}]}]}\n",
+         "", "10.0.0.1", 80, false},
+        {"A8 DENY notPrincipals[*], mutual TLS",
+         POLICY("p") "spec: {action: DENY, rules: [{from: [{source: {notPrincipals: ['*']}}]}]}\n",
+         PROD, "10.0.0.1", 80, true},
+        {"A6 middle stars are literal",
+         POLICY("p") "spec: {rules: [{from: [{source: {principals: ['*/ns/prod/*']}}]}]}\n", PROD,
+         "10.0.0.1", 80, false},
+        {"A6 but not in namespaces",
+         POLICY("p") "spec: {rules: [{from: [{source: {namespaces: ['p*d']}}]}]}\n", PROD,
+         "10.0.0.1", 80, true},
+        {"A9 a namespace is all of it",
+         POLICY("p") "spec: {rules: [{from: [{source: {namespaces: [pro]}}]}]}\n", PROD, "10.0.0.1",
+         80, false},
+        {"A10 service account",
+         POLICY("p") "spec: {rules: [{from: [{source: {serviceAccounts: [prod/x]}}]}]}\n", PROD,
+         "10.0.0.1", 80, true},
+        {"A10 of the policy's namespace",
+         POLICY("p") "spec: {rules: [{from: [{source: {serviceAccounts: [x]}}]}]}\n", PROD,
+         "10.0.0.1", 80, false},
+        {"A10 not",
+         POLICY("p") "spec: {rules: [{from: [{source: {notServiceAccounts: [prod/x]}}]}]}\n", PROD,
+         "10.0.0.1", 80, false},
+        {"A11 trust domain",
+         POLICY("p") "spec: {rules: [{from: [{source: {trustDomains: [td]}}]}]}\n", PROD,
+         "10.0.0.1", 80, true},
+        {"A11 is all of it",
+         POLICY("p") "spec: {rules: [{from: [{source: {trustDomains: [t]}}]}]}\n", PROD, "10.0.0.1",
+         80, false},
+        {"A11 not", POLICY("p") "spec: {rules: [{from: [{source: {notTrustDomains: [td]}}]}]}\n",
+         PROD, "10.0.0.1", 80, false},
+        {"A5 A12 ipBlocks and notIpBlocks",
+         POLICY("p") "spec: {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8], notIpBlocks: "
+                     "[10.1.0.0/16]}}]}]}\n",
+         PROD, "10.1.2.3", 80, false},
+        {"A12 IPv6", POLICY("p") "spec: {rules: [{from: [{source: {ipBlocks: ['fd00::/8']}}]}]}\n",
+         PROD, "fd12::1", 80, true},
+        {"A12 IPv4-mapped",
+         POLICY("p") "spec: {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}\n", PROD,
+         "::ffff:10.0.0.1", 80, true},
+        {"A13 port 0 is one", POLICY("p") "spec: {rules: [{to: [{operation: {ports: ['0']}}]}]}\n",
+         PROD, "10.0.0.1", 80, false},
+        {"A21 DENY port and method, the port",
+         POLICY("p") "spec: {action: DENY, rules: [{to: [{operation: {ports: ['8080'], methods: "
+                     "[POST]}}]}]}\n",
+         PROD, "10.0.0.1", 8080, false},
+        {"A21 DENY port and method, another port",
+         POLICY("p") "spec: {action: DENY, rules: [{to: [{operation: {ports: ['8080'], methods: "
+                     "[POST]}}]}]}\n",
+         PROD, "10.0.0.1", 9090, true},
+        {"A21 DENY a method only",
+         POLICY("p") "spec: {action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}\n", PROD,
+         "10.0.0.1", 80, false},
+        {"A21 ALLOW a path never matches, and the policy exists",
+         POLICY("p") "spec: {rules: [{to: [{operation: {paths: [/info*]}}]}]}\n", PROD, "10.0.0.1",
+         80, false},
+        {"A21 beside a rule that can be asked",
+         POLICY("p") "spec: {rules: [{to: [{operation: {paths: [/a]}}]}, {to: [{operation: {ports: "
+                     "['80']}}]}]}\n",
+         PROD, "10.0.0.1", 80, true},
+        {"A22 DENY notRequestPrincipals[*]",
+         POLICY("p") "spec: {action: DENY, rules: [{from: [{source: {notRequestPrincipals: "
+                     "['*']}}]}]}\n",
+         PROD, "10.0.0.1", 80, false},
+        {"A22 DENY when a header",
+         POLICY("p") "spec: {action: DENY, rules: [{when: [{key: 'request.headers[x]', values: "
+                     "[a]}]}]}\n",
+         PROD, "10.0.0.1", 80, false},
+        {"A20 when: all must hold",
+         POLICY("p") "spec: {rules: [{when: [{key: source.namespace, values: [prod]}, {key: "
+                     "destination.port, notValues: ['80']}]}]}\n",
+         PROD, "10.0.0.1", 80, false},
+        {"A20 when: they hold",
+         POLICY("p") "spec: {rules: [{when: [{key: source.namespace, values: [prod]}, {key: "
+                     "destination.port, notValues: ['81']}, {key: destination.ip, values: "
+                     "[10.9.0.0/16]}, {key: source.principal, values: ['td/*']}, {key: source.ip, "
+                     "values: [10.0.0.1]}, {key: source.serviceAccount, values: [prod/x]}]}]}\n",
+         PROD, "10.0.0.1", 80, true},
+        {"A2 AUDIT decides nothing", POLICY("p") "spec: {action: AUDIT, rules: [{}]}\n", PROD,
+         "10.0.0.1", 80, true},
+        {"A25 a dry run decides nothing",
+         "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, "
+         "annotations: {istio.io/dry-run: \"true\"}}\nspec: {action: DENY, rules: [{}]}\n",
+         PROD, "10.0.0.1", 80, true},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct arena arena = {0};
+        struct manifests *set;
+        diag = (struct diag){0};
+        const struct policy_answer answer = answer_of(&rows[i], &arena, &set);
+        cr_expect_eq(answer.allowed, rows[i].allowed, "%s: %s", rows[i].name, answer.sentence);
+        manifests_free(set);
+        arena_fini(&arena);
+        diag_fini(&diag);
+    }
+    diag = (struct diag){0};
+}
+
+/* A2 */
+Test(k8s_policy, an_audit_policy_is_named_in_the_answer)
+{
+    const struct asked row = {
+        "audit", POLICY("p") "spec: {action: AUDIT, rules: [{}]}\n", PROD, "10.0.0.1", 80, true};
+    struct arena arena = {0};
+    struct manifests *set;
+    const struct policy_answer answer = answer_of(&row, &arena, &set);
+    cr_assert_eq(answer.n_audits, 1);
+    cr_expect(str_eq(answer.audits[0].policy, STR("shop/p")));
+    cr_expect_str_eq(answer.sentence, "no allow policies");
+    manifests_free(set);
+    arena_fini(&arena);
 }

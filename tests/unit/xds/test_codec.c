@@ -587,3 +587,103 @@ Test(codec, knows_its_type_urls)
     cr_assert(!xds_type_of_url(STR(""), &type));
     cr_assert_eq(xds_type_of_kind(MODEL_SERVICE), XDS_ADDRESS);
 }
+
+/* ---- what istio.security has no word for ---- */
+
+static struct model_policy *travel(const struct model_policy *policy)
+{
+    struct model_resource sent = {.kind = MODEL_POLICY,
+                                  .of.policy = (struct model_policy *)(uintptr_t)policy};
+    struct model_resource got;
+    struct text bytes = {0};
+    const struct str name = xds_encode(&sent, &arena, &bytes);
+    cr_assert_eq(xds_decode(XDS_AUTHORIZATION, name, text_str(&bytes), &arena, &got, &why), 0, "%s",
+                 why.ptr ? why.ptr : "");
+    cr_expect_eq(got.of.policy->revision, str_hash(text_str(&bytes), 0));
+    text_fini(&bytes);
+    return got.of.policy;
+}
+
+Test(codec, a_policy_with_details_arrives_whole)
+{
+    static struct string_match globs[] = {{MATCH_GLOB, STR("team-*-prod")},
+                                          {MATCH_EXACT, STR("a")}};
+    static struct string_match domains[] = {{MATCH_PREFIX, STR("td")}, {MATCH_GLOB, STR("*.x*")}};
+    static struct account_match accounts[] = {{STR("ops"), STR("admin")}};
+    static struct str targets[] = {STR("shop/till.shop.svc.cluster.local")};
+
+    static const enum policy_action actions[] = {POLICY_ALLOW, POLICY_DENY, POLICY_AUDIT};
+    struct model_match match = {.namespaces = globs,
+                                .n_namespaces = 2,
+                                .trust_domains = domains,
+                                .n_trust_domains = 2,
+                                .not_accounts = accounts,
+                                .n_not_accounts = 1,
+                                .needs_http = true};
+    struct model_clause clause = {&match, 1};
+    struct model_rule rule = {&clause, 1};
+
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+        const struct model_policy policy = {.name = STR("p"),
+                                            .namespace_ = STR("shop"),
+                                            .action = actions[i],
+                                            .scope = POLICY_WORKLOAD,
+                                            .dry_run = i == 2,
+                                            .targets = targets,
+                                            .n_targets = 1,
+                                            .rules = &rule,
+                                            .n_rules = 1};
+        const struct model_policy *got = travel(&policy);
+        const struct model_match *m = &got->rules[0].clauses[0].matches[0];
+        cr_assert_eq(got->n_rules, 1);
+        cr_expect_eq(got->action, actions[i]);
+        cr_expect_eq(got->dry_run, i == 2);
+        cr_assert_eq(got->n_targets, 1);
+        cr_expect(str_eq(got->targets[0], targets[0]));
+        cr_assert_eq(m->n_namespaces, 2);
+        cr_expect_eq(m->namespaces[1].kind, MATCH_GLOB);
+        cr_expect(str_eq(m->namespaces[1].value, STR("team-*-prod")));
+        cr_assert_eq(m->n_trust_domains, 2);
+        cr_assert_eq(m->n_not_accounts, 1);
+        cr_expect(str_eq(m->not_accounts[0].name, STR("admin")));
+        cr_expect(m->needs_http);
+        cr_expect_not(m->has_unknown);
+        cr_expect_eq(m->n_source_ips, 0);
+    }
+}
+
+/* What a reader sees who passes over extensions. */
+Test(codec, details_that_are_passed_over_leave_a_policy_closed)
+{
+    static const struct {
+        enum policy_action action;
+        bool dry_run;
+        size_t n_ranges;
+    } rows[] = {{POLICY_ALLOW, false, 0}, {POLICY_DENY, false, 2}, {POLICY_AUDIT, true, 2}};
+    struct model_match match = {.needs_http = true};
+    struct model_clause clause = {&match, 1};
+    struct model_rule rule = {&clause, 1};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text bytes = {0};
+        struct model_policy policy = {.name = STR("p"),
+                                      .namespace_ = STR("shop"),
+                                      .action = rows[i].action,
+                                      .rules = &rule,
+                                      .n_rules = 1};
+        struct model_resource sent = {.kind = MODEL_POLICY, .of.policy = &policy};
+        (void)xds_encode(&sent, &arena, &bytes);
+        Istio__Security__Authorization *message =
+            istio__security__authorization__unpack(NULL, bytes.len, (const uint8_t *)bytes.ptr);
+        cr_assert_not_null(message);
+        const Istio__Security__Match *seen = message->rules[0]->clauses[0]->matches[0];
+        cr_expect_eq(message->action, rows[i].action == POLICY_ALLOW
+                                          ? ISTIO__SECURITY__ACTION__ALLOW
+                                          : ISTIO__SECURITY__ACTION__DENY);
+        cr_expect_eq(message->dry_run, rows[i].dry_run);
+        cr_expect_eq(seen->n_source_ips, rows[i].n_ranges, "row %zu", i);
+        cr_expect_eq(seen->n_extensions, 1);
+        istio__security__authorization__free_unpacked(message, NULL);
+        text_fini(&bytes);
+    }
+}
