@@ -642,6 +642,42 @@ Test(delta, a_refused_update_leaves_the_last_good_version_held)
     delta_client_free(client);
 }
 
+Test(
+    delta,
+    a_traffic_policy_that_does_not_hold_together_is_nacked_with_the_reason_and_the_last_good_one_stays)
+{
+    static const bool types[XDS_TYPES] = {[XDS_CLUSTER] = true};
+    const struct cluster_share gap[] = {{STR("a"), 1, 0, 0}, {STR("b"), 1, 0, 2}};
+    struct model_traffic traffic = {.service = STR("ns/web.ns.svc.cluster.local"),
+                                    .policy = *traffic_policy_default()};
+    struct model_resource resource = {MODEL_TRAFFIC, traffic.service, {.traffic = &traffic}};
+    struct delta_client *client = delta_client_new(STR("n"), STR("c"), types);
+    struct maker *good = maker_new(XDS_CLUSTER, "1"), *bad = maker_new(XDS_CLUSTER, "2");
+    struct delta_outcome outcome;
+    const struct delta_resource *held;
+    delta_request *nack;
+    size_t idx = 0;
+
+    traffic.policy.panic_pct = 7;
+    add(good, &resource, "v1");
+    answer_to(client, good, &outcome);
+    cr_assert(outcome.changed && !outcome.nacked);
+    traffic.policy.clusters = gap;
+    traffic.policy.n_clusters = 2;
+    traffic.policy.has_priorities = true;
+    add(bad, &resource, "v2");
+    nack = answer_to(client, bad, &outcome);
+    cr_assert_not_null(nack->error_detail);
+    cr_assert_not_null(strstr(nack->error_detail->message, "priority 2 is there, but not 1"), "%s",
+                       nack->error_detail->message);
+    cr_assert(outcome.nacked && !outcome.changed);
+    held = delta_client_next(client, &idx);
+    cr_assert_not_null(held);
+    cr_assert_eq(held->model.of.traffic->policy.panic_pct, 7);
+    cr_assert_eq(held->model.of.traffic->policy.n_clusters, 0);
+    delta_client_free(client);
+}
+
 Test(delta, names_that_stand_in_a_response_twice_are_refused)
 {
     struct delta_client *client = client_new();
