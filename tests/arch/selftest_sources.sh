@@ -66,7 +66,7 @@ bad()
 }
 
 good_tree
-for check in floors fences readmes used pages; do
+for check in floors fences readmes used pages conformance; do
     passes "$check of a good tree" "$HERE/$check.sh" "$TREE/r"
 done
 
@@ -115,6 +115,13 @@ rm "$TREE/r/proxy/base/count.c"
 bad used "proxy/meter/metrics.def: M is never counted"
 printf '#include "proxy/base/low.h"\n/* ERR_A */\n' | file r/proxy/base/low.c
 bad used "proxy/base/errors.def: A is never given"
+
+# ---- conformance ----
+printf 'Test(low, holds_one_thing)\n' | file r/tests/test_low.c
+printf '`low/holds_one_thing` `low/holds_another_thing`\n' | file r/docs/conformance-x.md
+bad conformance 'no test is called low/holds_another_thing'
+printf '`tests/gone.py`\n' | file r/docs/conformance-x.md
+bad conformance 'there is no tests/gone.py'
 
 # ---- pages ----
 sed -i 's/How many/How few/' "$TREE/r/docs/metrics.md"

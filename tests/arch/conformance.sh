@@ -1,0 +1,21 @@
+# conformance.sh ROOT - every test that a page docs/conformance-*.md names is in the sources, and every file.
+. "$(dirname "$0")/common.sh"
+ROOT=$1
+
+cat "$ROOT"/docs/conformance-*.md 2>/dev/null | grep -oE '`[^`]+`' | tr -d '`' | sort -u >"$SCRATCH/words" || true
+# What the tests are called: Test(suite, name, MACRO(name, and def name( in Python.
+(cd "$ROOT" && find tests -name '*.[ch]' -o -name '*.py' 2>/dev/null) | (cd "$ROOT" && xargs -r cat) |
+    grep -oE '(Test|[A-Z][A-Z_]+)\(([a-z0-9_]+, *)?[A-Za-z0-9_]+|def [a-z0-9_]+' |
+    sed -E 's/.*[(, ]//' | sort -u >"$SCRATCH/tests"
+
+while read -r word; do
+    case $word in
+    tests/*) [ -e "$ROOT/$word" ] || echo "there is no $word" ;;
+    *…* | test_*.py) ;; # a family of names, a file
+    test_* | *[a-z]/[A-Za-z]*_*)
+        name=${word##*/}
+        grep -qx -- "$name" "$SCRATCH/tests" || echo "no test is called $word"
+        ;;
+    esac
+done <"$SCRATCH/words" >>"$SCRATCH/faults"
+finish
