@@ -130,6 +130,19 @@ static const struct column endpoints[] = {
     {"IDENTITY", "identity", NULL},
 };
 
+static const struct column health[] = {
+    {"SERVICE", "service", NULL},
+    {"PORT", "port", NULL},
+    {"HEALTH", "health", NULL},
+    {"WORKLOAD", "workload namespace", write_workload},
+    {"CLUSTER", "cluster", NULL},
+    {"ADDRESS", "address", NULL},
+    {"WHY", "why", NULL},
+    {"SINCE", "since_ms", NULL},
+    {"CHECKED", "checked_ms", NULL},
+    {"AS", "as", NULL},
+};
+
 static const struct column connections[] = {
     {"ID", "id", NULL},
     {"STATE", "state", NULL},
@@ -163,6 +176,7 @@ static const struct column bundles[] = {
 static const struct columns known[] = {
     {"services", services, ARRAY_LEN(services)},
     {"endpoints", endpoints, ARRAY_LEN(endpoints)},
+    {"health", health, ARRAY_LEN(health)},
     {"connections", connections, ARRAY_LEN(connections)},
     {"certificates", certificates, ARRAY_LEN(certificates)},
     {"bundles", bundles, ARRAY_LEN(bundles)},

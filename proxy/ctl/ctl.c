@@ -27,6 +27,7 @@ static const char usage[] =
     "  status                  the process, its control stream or peers, its workers\n"
     "  services [PART]         services whose host contains PART\n"
     "  endpoints [PART]        endpoints of these services, nearest first\n"
+    "  health                  what active checks from this node found, and why\n"
     "  connections [FILTER]    live connections: those in a state (accepted, connecting, "
     "pumping),\n"
     "                          or those with FILTER in an address, a name or an identity\n"
@@ -56,8 +57,11 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"status", "/status", NULL},         {"services", "/services", "host"},
-    {"endpoints", "/endpoints", "host"}, {"connections", "/connections", "state"},
+    {"status", "/status", NULL},
+    {"services", "/services", "host"},
+    {"endpoints", "/endpoints", "host"},
+    {"health", "/health", NULL},
+    {"connections", "/connections", "state"},
     {"certs", "/certs", NULL},
 };
 

@@ -114,6 +114,8 @@ static void rebuild(struct node *node)
     node->snapshot = snapshot;
     node->snapshot_publication = publish(snapshot, free_snapshot, node->inboxes, node->n_workers,
                                          node->mailbox, worker_deliver_snapshot);
+    publication_add(node->snapshot_publication, health_thread_mailbox(node->health),
+                    health_deliver_snapshot);
     meter_add(node->meter, METRIC_SNAPSHOTS_PUBLISHED, 1);
     identities_follow(node->identities, snapshot);
     update_capture(node);
@@ -160,6 +162,7 @@ static void on_tls_set(void *owner, struct tls_set *set)
     node->tls = set;
     node->tls_publication = publish(set, free_tls_set, node->inboxes, node->n_workers,
                                     node->mailbox, worker_deliver_tls);
+    publication_add(node->tls_publication, health_thread_mailbox(node->health), health_deliver_tls);
 }
 
 /* The first certificate turns the anonymous channel into one that may subscribe; a renewed one is
@@ -316,6 +319,9 @@ static void start_workers(struct node *node)
             worker_start(i, node->n_workers, node->config, node->mailbox, &worker_events);
         node->inboxes[i] = worker_mailbox(node->workers[i]);
     }
+    node->health = health_thread_start(node->config, node->mailbox);
+    for (unsigned i = 0; i < node->n_workers; i++)
+        worker_watch(node->workers[i], health_thread_mailbox(node->health));
 }
 
 /* ---- the end ---- */
@@ -428,11 +434,15 @@ static void stop_workers(struct node *node)
 {
     for (unsigned i = 0; i < node->n_workers; i++)
         worker_stop(node->workers[i]);
+    if (node->health)
+        health_thread_stop(node->health);
     mailbox_close(node->mailbox);
 }
 
 static void close_node(struct node *node)
 {
+    if (node->health)
+        health_thread_mute(node->health, node->loop);
     timer_stop(&node->rebuild);
     timer_stop(&node->drain_timer);
     stop_workers(node);

@@ -8,6 +8,7 @@
 #include "proxy/admin/admin.h"
 #include "proxy/io/process.h"
 #include "proxy/meter/meter.h"
+#include "proxy/run/health_thread.h"
 #include "proxy/run/identities.h"
 #include "proxy/run/publication.h"
 #include "proxy/run/worker.h"
@@ -33,6 +34,7 @@ struct node {
     struct capture *capture;
     struct worker **workers;
     struct mailbox **inboxes;
+    struct health_thread *health;
     unsigned n_workers, n_serving, n_drained;
     struct admin *admin;
     struct signal_watch *on_term, *on_int, *on_hup;

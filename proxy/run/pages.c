@@ -224,10 +224,31 @@ static void answer_certificates(void *owner, struct h1_exchange *exchange,
     text_fini(&page);
 }
 
+/* ---- active health, which its own thread knows ---- */
+
+static void complete_health(void *owner, const struct text *rows)
+{
+    struct text page = {0};
+    text_addf(&page, "{\"health\":[");
+    text_add(&page, text_str(rows));
+    text_addf(&page, "]}\n");
+    admin_answer_json(owner, text_str(&page));
+    text_fini(&page);
+}
+
+static void answer_health(void *owner, struct h1_exchange *exchange,
+                          const struct h1_request *request)
+{
+    const struct node *node = owner;
+    (void)request;
+    health_thread_ask(node->health, complete_health, exchange);
+}
+
 const struct admin_page node_pages[] = {
     {"/status", "this process, its control stream, its workers", answer_status},
     {"/services", "services by host name; ?host=PART", answer_services},
     {"/endpoints", "endpoints with their distance from this node; ?host=PART", answer_endpoints},
+    {"/health", "what active checks from this node found", answer_health},
     {"/connections", "live connections; ?state=accepted|connecting|pumping", answer_connections},
     {"/certs", "certificates and trust bundles", answer_certificates},
 };

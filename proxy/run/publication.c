@@ -26,6 +26,17 @@ static void on_returned(struct letter *letter, void *receiver)
     publication_release(publication);
 }
 
+void publication_add(struct publication *publication, struct mailbox *mailbox,
+                     void (*deliver)(struct letter *letter, void *receiver))
+{
+    struct delivery *delivery = mem_new(struct delivery);
+    delivery->publication = publication;
+    delivery->object = publication->object;
+    delivery->letter.deliver = deliver;
+    publication->n_out++;
+    mailbox_post(mailbox, &delivery->letter);
+}
+
 struct publication *publish(void *object, void (*free_fn)(void *object),
                             struct mailbox *const *workers, size_t n, struct mailbox *control,
                             void (*deliver)(struct letter *letter, void *worker))
@@ -34,14 +45,9 @@ struct publication *publish(void *object, void (*free_fn)(void *object),
     publication->object = object;
     publication->free_fn = free_fn;
     publication->control = control;
-    publication->n_out = n + 1;
-    for (size_t i = 0; i < n; i++) {
-        struct delivery *delivery = mem_new(struct delivery);
-        delivery->publication = publication;
-        delivery->object = object;
-        delivery->letter.deliver = deliver;
-        mailbox_post(workers[i], &delivery->letter);
-    }
+    publication->n_out = 1;
+    for (size_t i = 0; i < n; i++)
+        publication_add(publication, workers[i], deliver);
     return publication;
 }
 

@@ -32,6 +32,10 @@ struct publication *publish(void *object, void (*free_fn)(void *object),
                             struct mailbox *const *workers, size_t n, struct mailbox *control,
                             void (*deliver)(struct letter *letter, void *worker));
 
+/* One more delivery, for a thread that takes the object in another way. */
+void publication_add(struct publication *publication, struct mailbox *mailbox,
+                     void (*deliver)(struct letter *letter, void *receiver));
+
 /* The publisher no longer uses the object itself. NULL is fine. Thread: the control thread's. */
 void publication_release(struct publication *publication);
 

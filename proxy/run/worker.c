@@ -12,6 +12,7 @@
 #include "proxy/base/sm.h"
 #include "proxy/dns/server.h"
 #include "proxy/flow/flow.h"
+#include "proxy/run/health_thread.h"
 #include "proxy/run/publication.h"
 
 enum worker_state { WORKER_WAITING, WORKER_SERVING, WORKER_DRAINING, WORKER_FAILED, WORKER_STATES };
@@ -37,6 +38,8 @@ struct worker {
     struct traffic *traffic;
     struct balancer *balancer;
     struct timer balancer_tick;
+    struct mailbox *health; /* of the health thread; NULL: nobody checks */
+    struct timer health_report;
     struct connector *connector;
     struct walk *walk;
     struct acceptor *acceptor;
@@ -53,7 +56,10 @@ static const struct sm_rule worker_rules[WORKER_STATES] = {
     [WORKER_FAILED] = {"failed", SM_TO(WORKER_DRAINING)},
 };
 
-#define DRAIN_CHECK_NS UINT64_C(20000000)
+#define DRAIN_CHECK_NS   UINT64_C(20000000)
+#define HEALTH_REPORT_NS UINT64_C(1000000000)
+#define HEALTH_USED_NS   UINT64_C(60000000000) /* checks go on for so long after the last call */
+#define HEALTH_SETS_MAX  1000                  /* in one report */
 
 /* ---- what control hears ---- */
 
@@ -297,6 +303,74 @@ void worker_drain(struct worker *worker)
     mailbox_post(worker_mailbox(worker), letter);
 }
 
+/* ---- active health ---- */
+
+static void on_states(void *receiver, const struct health_state *states, size_t n)
+{
+    static const enum checked checked[HEALTH_STATUSES] = {
+        [HEALTH_UNKNOWN] = CHECKED_NOT, [HEALTH_GOOD] = CHECKED_GOOD, [HEALTH_BAD] = CHECKED_BAD};
+    struct worker *worker = receiver;
+    for (size_t i = 0; i < n; i++)
+        balancer_set_health(worker->balancer, states[i].set_id, states[i].key,
+                            checked[states[i].status], loop_now_ns(worker->loop));
+}
+
+/* Whether somebody has called it lately, and its policy has checks. */
+static bool wants_checks(const struct worker *worker, const struct set_in_use *set)
+{
+    if (loop_now_ns(worker->loop) - set->last_used_ns > HEALTH_USED_NS)
+        return false;
+    const struct service *service = map_find(&worker->snapshot->services, set->service);
+    return service && service->traffic->n_checks > 0;
+}
+
+static void on_health_report(struct timer *timer)
+{
+    struct worker *worker = container_of(timer, struct worker, health_report);
+    struct arena arena = {0};
+    struct health_use *uses = arena_new_array(&arena, struct health_use, HEALTH_SETS_MAX);
+    struct set_in_use set;
+    size_t idx = 0, n = 0;
+    while (worker->snapshot && n < HEALTH_SETS_MAX &&
+           balancer_next_set(worker->balancer, &idx, &set)) {
+        if (!wants_checks(worker, &set))
+            continue;
+        uses[n++] = (struct health_use){
+            .set_id = set.id,
+            .service = set.service,
+            .port = set.port,
+            .is_v6 = set.is_v6,
+            .principal = set.principal,
+        };
+    }
+    if (n > 0)
+        health_report(worker->health, worker->inbox, uses, n, on_states);
+    arena_fini(&arena);
+    timer_start(worker->loop, timer, HEALTH_REPORT_NS, on_health_report);
+}
+
+struct watch_letter {
+    struct letter letter;
+    struct mailbox *health;
+};
+
+static void on_watch(struct letter *letter, void *receiver)
+{
+    struct watch_letter *watch = container_of(letter, struct watch_letter, letter);
+    struct worker *worker = receiver;
+    worker->health = watch->health;
+    timer_start(worker->loop, &worker->health_report, HEALTH_REPORT_NS, on_health_report);
+    mem_free(watch);
+}
+
+void worker_watch(struct worker *worker, struct mailbox *health)
+{
+    struct watch_letter *watch = mem_new(struct watch_letter);
+    watch->letter.deliver = on_watch;
+    watch->health = health;
+    mailbox_post(worker_mailbox(worker), &watch->letter);
+}
+
 /* ---- life ---- */
 
 static void on_balancer_tick(struct timer *timer)
@@ -358,6 +432,7 @@ static void teardown(void *receiver)
         acceptor_close(worker->acceptor);
     connector_free(worker->connector);
     timer_stop(&worker->balancer_tick);
+    timer_stop(&worker->health_report);
     balancer_free(worker->balancer);
     traffic_free(worker->traffic);
     meter_free(worker->meter);

@@ -34,6 +34,8 @@ struct mailbox *worker_mailbox(struct worker *worker);
 /* For publish(): the letter's delivery holds a struct snapshot / a struct tls_set. */
 void worker_deliver_snapshot(struct letter *letter, void *worker);
 void worker_deliver_tls(struct letter *letter, void *worker);
+/* Says from now on which services it uses, and hears how their endpoints are. */
+void worker_watch(struct worker *worker, struct mailbox *health);
 /* No new flows; tells when the last one ended. */
 void worker_drain(struct worker *worker);
 /* Ends what is left and joins the thread; deliveries are returned before. What it said last is
