@@ -40,7 +40,9 @@ const struct traffic_policy *traffic_policy_default(void)
         .limits =
             {
                 .retry_budget_pct = 20,
-                .retry_min_concurrent = 3,
+                /* Before a byte was sent a second connect costs little: many callers of an
+                 * endpoint that dies find another at once. */
+                .retry_min_concurrent = 100,
             },
     };
     return &policy;
