@@ -216,6 +216,8 @@ Test(health, retries_beyond_the_budget_are_refused)
 {
     struct lease leases[3], more;
     open_stage(10);
+    stage.policy.limits.retry_min_concurrent = 3;
+    stage_changed(&stage);
     stage.tried = (struct tried){{1}, 1};
     for (int i = 0; i < 3; i++)
         cr_assert_eq(stage_cut(&stage, &leases[i]), 0);
