@@ -71,6 +71,7 @@ static int run_proxy(int argc, char **argv)
     if (!report(&diag))
         return 1;
     log_set_level(config.log_level);
+    privileges_hide_memory();
     const char *missing = privileges_keep_network();
     int status = 1;
     if (missing && config.capture == CAPTURE_TPROXY)
@@ -93,6 +94,7 @@ static int run_control(int argc, char **argv)
     if (!report(&diag))
         return 1;
     log_set_level(config.log_level);
+    privileges_hide_memory();
     privileges_drop_all();
     const int status = control_process_run(&config);
     bootstrap_fini_control(&config);

@@ -2,6 +2,7 @@
 
 #include <cap-ng.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "proxy/base/log.h"
 
@@ -37,4 +38,21 @@ const char *privileges_keep_network(void)
 void privileges_drop_all(void)
 {
     (void)apply(NULL, 0);
+}
+
+#ifdef __has_feature /* clang */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define IS_SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define IS_SANITIZED
+#endif
+
+void privileges_hide_memory(void)
+{
+#ifndef IS_SANITIZED
+    const struct rlimit none = {0};
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+        log_warn("core dumps could not be forbidden");
+#endif
 }

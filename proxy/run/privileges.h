@@ -1,7 +1,8 @@
 /*
- * privileges.h - the process keeps the capabilities it needs and no others.
+ * privileges.h - the process keeps the capabilities it needs and no others, and its memory to
+ * itself.
  *
- * Source: capabilities(7); libcap-ng. Thread: the main one, before any other is started.
+ * Source: capabilities(7), prctl(2), core(5); libcap-ng. Thread: the main one, before any other is started.
  */
 #ifndef ISTHMUS_RUN_PRIVILEGES_H
 #define ISTHMUS_RUN_PRIVILEGES_H
@@ -12,5 +13,9 @@
 const char *privileges_keep_network(void);
 /* control: none. */
 void privileges_drop_all(void);
+
+/* Both hold private keys: no core is written when they crash, and no process of the same user
+ * without CAP_SYS_PTRACE reads their memory. Sanitizers, which trace the process, are let be. */
+void privileges_hide_memory(void);
 
 #endif

@@ -1,5 +1,8 @@
 """Certificates that live for seconds are renewed again and again under traffic."""
 
+import glob
+import json
+import os
 import threading
 import time
 
@@ -64,6 +67,28 @@ class Rotations(Story):
         print(f"{n_seen} rotations, {len(outcomes)} connections", flush=True)
         self.assertEqual(n_seen, ROTATIONS)
         self.assertEqual([what for what in outcomes if what != "east"], [])
+
+    def test_keys_are_in_no_log_no_answer_and_no_core(self):
+        node = self.town.west.nodes[0]
+        said = json.dumps(node.proxy.ctl("certs"))
+        for folder, _, names in os.walk(self.town.west.folder):
+            for name in (n for n in names if n.endswith((".out", ".err", ".log"))):
+                with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+                    said += file.read()
+        self.assertIn("/ns/shop/", said)
+        self.assertNotIn("PRIVATE KEY", said)
+        keys = glob.glob(os.path.join(self.town.west.folder, "**", "svids", "*"), recursive=True)
+        self.assertTrue(keys)
+        for path in keys:
+            with open(path, encoding="utf-8") as file:
+                lines = file.read().split("PRIVATE KEY-----")[1].splitlines()[1:-1]
+            for line in lines:
+                self.assertNotIn(line, said)
+        for process in ("proxy", "control"):
+            pid = node.proxy.process.pid if process == "proxy" else self.town.west.control.process.pid
+            with open(f"/proc/{pid}/limits", encoding="utf-8") as file:
+                core = [line for line in file if line.startswith("Max core file size")]
+            self.assertEqual(core[0].split()[4:6], ["0", "0"], process)
 
 
 if __name__ == "__main__":
