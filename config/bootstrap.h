@@ -48,8 +48,8 @@ enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
 
 enum audit_fsync { AUDIT_FSYNC_NEVER, AUDIT_FSYNC_SECOND, AUDIT_FSYNC_ALWAYS };
 
-struct audit_config {
-    struct str file; /* "" when events is empty: no audit log */
+struct audit_config { /* docs/audit.md */
+    struct str file;  /* its folder is made; "" when events is empty: no audit log */
     uint64_t max_bytes;
     unsigned keep;
     enum audit_fsync fsync;
@@ -90,8 +90,8 @@ struct audit_config {
  * limits: {connections: 20000, connectAttempts: 5}
  * dataPath: {spliceAfterBytes: 1048576}
  * log: {level: info, access: true}
- * audit: {file: STATE_DIR/audit.log, maxBytes: 67108864, keep: 7, fsync: second,
- *         events: [verdicts, ends]}
+ * audit: {file: audit.log, maxBytes: 67108864, keep: 7, fsync: second,   # never, second, always
+ *         events: [verdicts, ends]}   # file: by default STATE_DIR/audit/audit.log; events []: off
  */
 struct proxy_config {
     struct arena arena;

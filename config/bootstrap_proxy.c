@@ -102,13 +102,69 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
     config->cut_on_removal = field_bool(&trust, "cutOnRemoval", true);
 }
 
+/* ---- the audit log ---- */
+
+#define AUDIT_FILE_BYTES_MIN (UINT64_C(64) << 10)
+#define AUDIT_FILE_BYTES_MAX (UINT64_C(1) << 40)
+
+static void read_audit_event(const struct fields *fields, const struct yaml *item,
+                             struct audit_config *audit)
+{
+    if (item->kind == YAML_TEXT && str_eq(item->text, STR("verdicts")))
+        audit->verdicts = true;
+    else if (item->kind == YAML_TEXT && str_eq(item->text, STR("ends")))
+        audit->ends = true;
+    else
+        diag_error(fields->diag, item->place, "audit.events: \"%.*s\" is not one of verdicts, ends",
+                   STR_ARG(item->text));
+}
+
+static void read_audit_events(const struct fields *fields, struct audit_config *audit)
+{
+    const struct yaml *events = yaml_get(fields->node, "events");
+    audit->verdicts = audit->ends = events == NULL;
+    if (!yaml_is_sequence(events, "audit.events", fields->diag))
+        return;
+    for (size_t i = 0; i < events->len; i++)
+        read_audit_event(fields, events->items[i], audit);
+}
+
+static void check_audit_file(const struct fields *fields, struct str file)
+{
+    if (file.len > 0 && file.ptr[file.len - 1] == '/')
+        diag_error(fields->diag, yaml_get(fields->node, "file")->place,
+                   "audit.file: \"%.*s\" is a folder, expected the path of a file", STR_ARG(file));
+}
+
+/* On unless it is turned off: a log that is missing when it is asked for proves nothing. */
+static void read_audit(const struct fields *top, struct proxy_config *config)
+{
+    static const char *const keys[] = {"file", "maxBytes", "keep", "fsync", "events", NULL};
+    static const char *const syncs[] = {"never", "second", "always", NULL};
+    struct audit_config *audit = &config->audit;
+    struct fields fields = fields_below(top, "audit", "audit.");
+    yaml_only_keys(fields.node, "audit", keys, fields.diag);
+    audit->file = field_path(&fields, "file", FIELD_OPTIONAL);
+    audit->max_bytes = field_u64(&fields, "maxBytes", AUDIT_FILE_BYTES_MIN, AUDIT_FILE_BYTES_MAX,
+                                 UINT64_C(64) << 20);
+    audit->keep = (unsigned)field_u64(&fields, "keep", 1, 10000, 7);
+    audit->fsync = (enum audit_fsync)field_word(&fields, "fsync", syncs, AUDIT_FSYNC_SECOND);
+    read_audit_events(&fields, audit);
+    check_audit_file(&fields, audit->file);
+    if (!audit->verdicts && !audit->ends)
+        audit->file = (struct str){0};
+    else if (str_is_empty(audit->file))
+        audit->file =
+            arena_printf(&config->arena, "%.*s/audit/audit.log", STR_ARG(config->state_dir));
+}
+
 void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, struct diag *diag)
 {
-    static const char *const keys[] = {"apiVersion", "kind",         "node",          "cluster",
-                                       "network",    "trustDomain",  "clusterDomain", "workers",
-                                       "stateDir",   "control",      "capture",       "ports",
-                                       "timeouts",   "limits",       "dataPath",      "log",
-                                       "identity",   "trustBundles", "trust",         NULL};
+    static const char *const keys[] = {
+        "apiVersion",    "kind",    "node",     "cluster", "network",  "trustDomain",
+        "clusterDomain", "workers", "stateDir", "control", "capture",  "ports",
+        "timeouts",      "limits",  "dataPath", "log",     "identity", "trustBundles",
+        "trust",         "audit",   NULL};
     struct fields top = {&config->arena, diag, doc, ""};
     if (!yaml_is_mapping(doc, "the document", diag))
         return;
@@ -131,4 +187,5 @@ void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, st
     read_ports(&top, config);
     read_timeouts(&top, config);
     read_rest(&top, config);
+    read_audit(&top, config);
 }

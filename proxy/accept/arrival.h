@@ -28,6 +28,8 @@ struct arrival {
     /* ARRIVAL_TUNNEL */
     struct str peer_id; /* verified */
     struct str method, authority, baggage, forwarded, traceparent;
+    struct str peer_serial;
+    int64_t peer_not_after_ns;
     const char *tls_version, *cipher; /* constants */
 };
 

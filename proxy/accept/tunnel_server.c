@@ -74,6 +74,8 @@ static void on_request(void *owner, struct stream *stream, const struct h2_head 
         arrival_new(ARRIVAL_TUNNEL, stream, &session->peer, &session->dialled);
     struct arena *arena = &arrival->arena;
     arrival->peer_id = arena_str(arena, session->tls->id);
+    arrival->peer_serial = arena_str(arena, session->tls->serial);
+    arrival->peer_not_after_ns = session->tls->not_after_ns;
     arrival->tls_version = session->tls->version;
     arrival->cipher = session->tls->cipher;
     arrival->method = arena_str(arena, h2_find(head, ":method"));

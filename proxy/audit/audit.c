@@ -328,7 +328,8 @@ static void on_reopen(struct letter *letter, void *receiver)
 {
     struct audit *audit = receiver;
     mem_free(letter);
-    next_file(audit, clock_mono_ns(), true);
+    if (journal_was_moved(&audit->journal))
+        next_file(audit, clock_mono_ns(), true);
 }
 
 void audit_reopen(struct audit *audit)

@@ -44,7 +44,7 @@ MUST_USE int audit_open(const struct audit_options *options, struct audit **out_
                         struct text *why);
 /* Writes what the rings hold and the line "stop". The workers are gone. */
 void audit_close(struct audit *audit);
-/* Ends the file and opens its path anew, for who has renamed it. */
+/* Ends a file that was renamed and opens its path anew, at once and not within a second. */
 void audit_reopen(struct audit *audit);
 
 struct audit_pen;

@@ -122,6 +122,8 @@ static void on_head(void *owner, const struct h2_head *head)
         .tls_version = peer->version,
         .cipher = peer->cipher,
         .peer_id = peer->id,
+        .peer_serial = peer->serial,
+        .peer_not_after_ns = peer->not_after_ns,
         .baggage = h2_find(head, "baggage"),
     };
     h2_stream_set_events(connect->stream, NULL);

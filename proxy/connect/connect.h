@@ -53,8 +53,9 @@ struct connect_request { /* borrowed for the call */
 struct upstream {
     struct stream *stream; /* paused, for the caller to own */
     bool is_tunnel;
-    const char *tls_version, *cipher; /* constants; NULL when plain */
-    struct str peer_id, baggage;      /* borrowed for the call of on_done */
+    const char *tls_version, *cipher;         /* constants; NULL when plain */
+    struct str peer_id, peer_serial, baggage; /* borrowed for the call of on_done */
+    int64_t peer_not_after_ns;
 };
 
 struct connect;

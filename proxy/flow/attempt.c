@@ -66,13 +66,13 @@ static bool has_attempts_left(const struct flow *flow)
 
 /* ---- racing ---- */
 
-/* The record tells of this attempt from now on. */
-static void show_attempt(struct flow *flow, const struct attempt *attempt)
+void attempt_show(struct flow *flow, const struct attempt *attempt)
 {
     struct record *record = &flow->record;
     record->destination = attempt->reached.destination;
     record->hbone_addr = attempt->reached.hbone_addr;
-    record->policy = attempt->reached.policy;
+    record->ruling = attempt->reached.ruling;
+    record->trace = attempt->reached.trace;
     record->dry_run_policy = attempt->reached.dry_run_policy;
     record->is_same_node = attempt->reached.is_same_node;
 }
@@ -83,7 +83,8 @@ static void remember_reached(struct attempt *attempt)
     attempt->reached = (struct reached){
         .destination = record->destination,
         .hbone_addr = record->hbone_addr,
-        .policy = record->policy,
+        .ruling = record->ruling,
+        .trace = record->trace,
         .dry_run_policy = record->dry_run_policy,
         .is_same_node = record->is_same_node,
     };
@@ -105,7 +106,7 @@ static void on_race(struct timer *timer)
         return;
     }
     flow->record.detail = (struct str){0};
-    show_attempt(flow, flow->racers[0]);
+    attempt_show(flow, flow->racers[0]);
 }
 
 /* Whoever connects alone gets company when its time for that has passed. */
@@ -169,7 +170,7 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
     int last_err = err;
     note_failure(flow, attempt, err);
     if (flow->racers[0]) {
-        show_attempt(flow, flow->racers[0]);
+        attempt_show(flow, flow->racers[0]);
         arm_race(flow);
         return;
     }
@@ -217,7 +218,7 @@ static void settle(struct flow *flow, struct attempt *winner)
     flow->lease = winner->lease;
     winner->lease = (struct lease){0};
     flow->judged = winner->judged;
-    show_attempt(flow, winner);
+    attempt_show(flow, winner);
     const uint64_t connect_ns = flow_now_ns(flow) - winner->started_ns;
     flow_drop_attempt(flow, winner, LEASE_UNUSED);
     lease_confirm(flow->walk->tools.balancer, &flow->lease, connect_ns, flow_now_ns(flow));
@@ -243,6 +244,8 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
         flow->record.is_mutual_tls = true;
         flow->record.tls_version = upstream->tls_version;
         flow->record.cipher = upstream->cipher;
+        flow->record.peer_serial = arena_str(&flow->arena, upstream->peer_serial);
+        flow->record.peer_not_after_ns = upstream->peer_not_after_ns;
         record_peer(&flow->record.destination, &flow->arena, upstream->peer_id, upstream->baggage);
     }
     record_open(&flow->record, flow->walk->tools.traffic);
@@ -303,6 +306,7 @@ static int go_through_tunnel(struct flow *flow, const struct plan *plan,
     expected[0] = workload->identity;
     for (size_t i = 0; i < n_sans; i++)
         expected[1 + i] = service->sans[i];
+    flow->record.trace = hbone_traceparent(&flow->arena, loop_rng(flow->walk->tools.loop));
     struct connect_request request = {
         .through_tunnel = true,
         .addr = plan->addr,
@@ -312,7 +316,7 @@ static int go_through_tunnel(struct flow *flow, const struct plan *plan,
         .baggage = hbone_baggage(&scratch, source->workload),
         .forwarded = hbone_forwarded(&scratch, &flow->record.source.addr,
                                      service ? service->hostname : (struct str){0}),
-        .traceparent = hbone_traceparent(&scratch, loop_rng(flow->walk->tools.loop)),
+        .traceparent = flow->record.trace,
         .timeout_ns = attempt_time_ns(flow, plan->is_last),
     };
     flow->record.hbone_addr = plan->addr;
@@ -391,7 +395,8 @@ static int make_plan(struct flow *flow, const struct target *target, const struc
 static void forget_attempt(struct flow *flow)
 {
     flow->judged = (struct judged){0};
-    flow->record.policy = (struct str){0};
+    flow->record.ruling = (struct ruling){0};
+    flow->record.trace = (struct str){0};
     flow->record.dry_run_policy = (struct str){0};
     flow->record.hbone_addr = (struct addr){0};
 }
@@ -405,6 +410,7 @@ static int follow_plan(struct flow *flow, const struct plan *plan, const struct 
     record_party(&flow->record.destination, &flow->arena, workload, &plan->addr);
     record_service(&flow->record, &flow->arena, plan->service);
     if (flow->record.is_same_node) {
+        flow->record.destination.proof = "node";
         const int err = flow_judge(flow, workload, source, &plan->addr);
         if (err < 0)
             return err;

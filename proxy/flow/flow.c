@@ -9,6 +9,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
 #include "proxy/flow/walk.h"
+#include "proxy/flow/witness.h"
 #include "proxy/meter/meter.h"
 
 static const struct sm_rule flow_rules[FLOW_STATES] = {
@@ -101,6 +102,11 @@ static enum lease_outcome outcome_of(const struct totals *totals)
     return totals->err == -ERR_UPSTREAM_RESET && totals->sent == 0 ? LEASE_RESET : LEASE_SERVED;
 }
 
+static bool is_lost_trust(int err)
+{
+    return err == -ERR_TRUST_REMOVED || err == -ERR_TLS_REVOKED;
+}
+
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail)
 {
     struct walk *walk = flow->walk;
@@ -108,9 +114,13 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
     if (!str_is_empty(detail))
         flow->record.detail = arena_str(&flow->arena, detail);
     flow->record.attempts = flow->n_attempts;
+    if (flow->state == FLOW_PUMPING && is_lost_trust(totals->err))
+        witness_cut(flow, str_is_empty(flow->record.detail) ? str_from(err_text(totals->err))
+                                                            : flow->record.detail);
     record_open(&flow->record, walk->tools.traffic);
     meter_add(walk->tools.meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
     record_close(&flow->record, totals, now_ns - flow->started_ns, walk->options.log_access);
+    witness_end(flow, totals, now_ns - flow->started_ns);
     lease_return(walk->tools.balancer, &flow->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);
     list_remove(&flow->by_state);
@@ -138,8 +148,8 @@ int flow_judge(struct flow *flow, const struct workload *destination,
     char sentence[256];
     struct record *record = &flow->record;
     const struct verdict verdict = authorize(destination, source, addr);
-    record->policy = arena_str(&flow->arena, verdict.answer.policy);
     record->dry_run_policy = arena_str(&flow->arena, verdict.answer.dry_run.deny.policy);
+    witness_verdict(flow, &verdict.answer, false);
     if (verdict.err < 0) {
         record->detail =
             arena_str(&flow->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));

@@ -21,6 +21,7 @@
 #include "proxy/pick/balancer.h"
 #include "proxy/resolve/resolve.h"
 
+struct audit_pen;
 struct traffic;
 
 struct walk_options {
@@ -41,6 +42,7 @@ struct walk_tools {
     struct balancer *balancer;
     struct traffic *traffic;
     struct meter *meter;
+    struct audit_pen *audit; /* NULL: no audit log */
 };
 
 struct walk;

@@ -20,7 +20,10 @@ static int begin_outbound(struct flow *flow)
                  &flow->arrival->source);
     flow->record.destination.addr = flow->arrival->destination;
     const int err = identify_pod(snapshot, &flow->arrival->source.ip, &source);
-    return err < 0 ? err : attempt_outbound(flow);
+    if (err < 0)
+        return err;
+    flow->record.source.proof = "node";
+    return attempt_outbound(flow);
 }
 
 /* Judges and dials a pod of this node: the end of both inbound walks. */
@@ -28,6 +31,7 @@ static int deliver(struct flow *flow, const struct target *target, const struct 
                    const struct ip *come_from)
 {
     record_service(&flow->record, &flow->arena, target->service);
+    flow->record.destination.proof = "node";
     const int err = flow_judge(flow, target->workload, source, &target->addr);
     if (err < 0)
         return err;
@@ -52,6 +56,12 @@ static int begin_tunnel(struct flow *flow)
                  snapshot_workload_by_ip(snapshot, &arrival->destination.ip),
                  &arrival->destination);
     record->source.addr = arrival->source;
+    record->source.identity = arena_str(&flow->arena, arrival->peer_id);
+    record->source.proof = "mtls";
+    record->peer_serial = arena_str(&flow->arena, arrival->peer_serial);
+    record->peer_not_after_ns = arrival->peer_not_after_ns;
+    if (hbone_is_traceparent(arrival->traceparent))
+        record->trace = arena_str(&flow->arena, arrival->traceparent);
     int err = identify_svid(snapshot, arrival->peer_id, &arrival->source.ip, &claimed.ip, &source);
     if (err < 0)
         return err;

@@ -30,6 +30,7 @@ void record_service(struct record *record, struct arena *arena, const struct ser
 void record_peer(struct party *party, struct arena *arena, struct str id, struct str baggage)
 {
     party->identity = arena_str(arena, id);
+    party->proof = "mtls";
     if (!str_is_empty(party->workload))
         return;
     struct hbone_labels labels;
@@ -131,7 +132,7 @@ void record_json(const struct record *record, bool inbound_view, struct text *ou
     text_addf(out, ",\"mtls\":%s", record->is_mutual_tls ? "true" : "false");
     add_member(out, "tls.version", str_from(record->tls_version));
     add_member(out, "tls.cipher", str_from(record->cipher));
-    add_member(out, "policy", record->policy);
+    add_member(out, "policy", record->ruling.policy);
     add_member(out, "policy.dry_run", record->dry_run_policy);
     if (record->attempts > 1)
         text_addf(out, ",\"attempts\":%u", record->attempts);

@@ -19,6 +19,20 @@ struct party { /* one end, copied out of the snapshot */
     struct addr addr;
     struct str workload, namespace_, identity, cluster;
     struct str canonical_service, canonical_revision;
+    const char *proof; /* of the identity: "mtls", "node" (a pod of ours); NULL: expected only */
+};
+
+struct ruling { /* a verdict, copied out of the snapshot; decision NULL: nobody was asked */
+    const char *decision;
+    bool is_late;      /* it cut a live connection */
+    struct str policy; /* that decided; "" when none did */
+    bool has_rule;
+    enum policy_action action;
+    size_t rule_idx;
+    const char *mode;
+    uint64_t revision;    /* 0: not known */
+    const char *sentence; /* a constant, or of the flow's arena */
+    uint64_t generation;  /* of the snapshot */
 };
 
 struct record {
@@ -29,9 +43,12 @@ struct record {
     struct addr hbone_addr; /* the real target behind port 15008 */
     struct str service_host, service_name, service_namespace;
     const char *tls_version, *cipher; /* constants, NULL without TLS */
-    struct str policy;                /* that decided */
-    struct str dry_run_policy;        /* that would have denied */
-    struct str detail;                /* the sentence behind the reason */
+    struct str peer_serial;
+    int64_t peer_not_after_ns; /* 0 without TLS */
+    struct str trace;          /* the traceparent that travels along */
+    struct ruling ruling;
+    struct str dry_run_policy; /* that would have denied */
+    struct str detail;         /* the sentence behind the reason */
     unsigned attempts;
     struct traffic_series *series[2]; /* by reporter; NULL until opened */
     uint64_t reported_received, reported_sent;
@@ -40,7 +57,7 @@ struct record {
 void record_party(struct party *party, struct arena *arena, const struct workload *workload,
                   const struct addr *addr);
 void record_service(struct record *record, struct arena *arena, const struct service *service);
-/* What is known of a peer we have no workload for: its verified ID and what its baggage says. */
+/* What is known of a peer that a handshake proved: its verified ID and what its baggage says. */
 void record_peer(struct party *party, struct arena *arena, struct str id, struct str baggage);
 
 /* Opens the series; call when both ends are as known as they will be, at the latest before

@@ -4,6 +4,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
+#include "proxy/flow/witness.h"
 #include "proxy/meter/meter.h"
 
 #define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
@@ -52,7 +53,28 @@ size_t walk_flows(const struct walk *walk)
     return walk->n_flows;
 }
 
-static int recheck_judged(const struct judged *judged, const struct snapshot *snapshot)
+/* Says in the log and in the record why; -ERR_DENIED_LATE. */
+static int deny_late(struct flow *flow, const struct verdict *verdict)
+{
+    const struct policy_answer *answer = &verdict->answer;
+    const bool has_policy = !str_is_empty(answer->policy);
+    witness_verdict(flow, answer, true);
+    flow->record.detail =
+        arena_printf(&flow->arena, "%s: %s%s%.*s", err_text(ERR_DENIED_LATE), answer->sentence,
+                     has_policy ? ": " : "", STR_ARG(answer->policy));
+    return -ERR_DENIED_LATE;
+}
+
+static int lost_identity(struct flow *flow)
+{
+    const struct str sentence = STR("the caller's identity is not what is at its address any more");
+    witness_cut(flow, sentence);
+    flow->record.detail = arena_str(&flow->arena, sentence);
+    return -ERR_DENIED_LATE;
+}
+
+static int recheck_judged(struct flow *flow, const struct judged *judged,
+                          const struct snapshot *snapshot)
 {
     struct principal source;
     if (!judged->is_judged)
@@ -64,13 +86,13 @@ static int recheck_judged(const struct judged *judged, const struct snapshot *sn
         identify_plaintext(snapshot, &judged->source, &source);
     else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
                            &source) < 0)
-        return -ERR_DENIED_LATE;
+        return lost_identity(flow);
     const struct verdict verdict = authorize(destination, &source, &judged->destination);
-    return verdict.err < 0 ? -ERR_DENIED_LATE : 0;
+    return verdict.err < 0 ? deny_late(flow, &verdict) : 0;
 }
 
 /* What the present snapshot says of a flow that an earlier one allowed. */
-static int recheck_flow(const struct flow *flow, const struct snapshot *snapshot)
+static int recheck_flow(struct flow *flow, const struct snapshot *snapshot)
 {
     struct principal source;
     const struct record *record = &flow->record;
@@ -78,9 +100,11 @@ static int recheck_flow(const struct flow *flow, const struct snapshot *snapshot
         (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
          !str_eq(source.id, record->source.identity)))
         return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
-    int err = recheck_judged(&flow->judged, snapshot);
-    for (size_t i = 0; i < FLOW_RACERS && err == 0 && flow->racers[i]; i++)
-        err = recheck_judged(&flow->racers[i]->judged, snapshot);
+    int err = recheck_judged(flow, &flow->judged, snapshot);
+    for (size_t i = 0; i < FLOW_RACERS && err == 0 && flow->racers[i]; i++) {
+        attempt_show(flow, flow->racers[i]);
+        err = recheck_judged(flow, &flow->racers[i]->judged, snapshot);
+    }
     return err;
 }
 

@@ -29,7 +29,8 @@ struct judged { /* what a verdict was about, to ask again when policies change *
 struct reached {
     struct party destination;
     struct addr hbone_addr;
-    struct str policy, dry_run_policy;
+    struct str dry_run_policy, trace;
+    struct ruling ruling;
     bool is_same_node;
 };
 
@@ -92,6 +93,8 @@ MUST_USE int flow_judge(struct flow *flow, const struct workload *destination,
 
 /* One attempt of an outbound flow, by the snapshot of now. On failure nothing is in progress. */
 MUST_USE int attempt_outbound(struct flow *flow);
+/* The record tells of this attempt from now on. */
+void attempt_show(struct flow *flow, const struct attempt *attempt);
 /* Dials an address without a tunnel, from a source of ours or "none". */
 void attempt_plain(struct flow *flow, const struct addr *addr, const struct ip *source,
                    bool is_last);

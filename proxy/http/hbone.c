@@ -104,3 +104,20 @@ struct str hbone_traceparent(struct arena *arena, struct rng *rng)
                         (unsigned long long)(rng_next(rng) | 1),
                         (unsigned long long)(rng_next(rng) | 1));
 }
+
+static bool is_lower_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+bool hbone_is_traceparent(struct str text)
+{
+    if (text.len != TRACEPARENT_LEN || !str_starts_with(text, STR("00-")))
+        return false;
+    for (size_t at = 3; at < text.len; at++) {
+        const bool is_dash = at == 35 || at == 52;
+        if (is_dash ? text.ptr[at] != '-' : !is_lower_hex(text.ptr[at]))
+            return false;
+    }
+    return true;
+}

@@ -31,5 +31,7 @@ void hbone_parse_forwarded(struct str forwarded, struct addr *out_client, struct
 /* A new root traceparent; flags 00, since nothing is exported. */
 #define TRACEPARENT_LEN 55
 struct str hbone_traceparent(struct arena *arena, struct rng *rng);
+/* One of version 00, as W3C Trace Context 3.2.2 writes it. */
+bool hbone_is_traceparent(struct str text);
 
 #endif

@@ -11,11 +11,14 @@
 #include <unistd.h>
 
 #include "certs/spiffe.h"
+#include "proxy/audit/recovery.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/run/node_state.h"
 #include "proxy/run/state_dir.h"
+#include "proxy/run/version.h"
 
 #define REBUILD_MIN_NS (UINT64_C(50) * NS_PER_MS) /* changes that come faster share a snapshot */
 #define LOG_DRAIN_NS   (UINT64_C(20) * NS_PER_MS)
@@ -307,16 +310,54 @@ static const struct worker_events worker_events = {
     .on_drained = on_worker_drained,
 };
 
-static void start_workers(struct node *node)
+/* Who cannot keep the log it was told to keep does not serve. */
+static int open_audit(struct node *node, struct text *why)
+{
+    static const enum audit_sync syncs[] = {
+        [AUDIT_FSYNC_NEVER] = AUDIT_SYNC_NEVER,
+        [AUDIT_FSYNC_SECOND] = AUDIT_SYNC_SECOND,
+        [AUDIT_FSYNC_ALWAYS] = AUDIT_SYNC_ALWAYS,
+    };
+    const struct audit_config *config = &node->config->audit;
+    if (str_is_empty(config->file))
+        return 0;
+    struct str dir, base;
+    recovery_split(config->file, &dir, &base);
+    const int err = file_make_dir(dir, 0700);
+    if (err < 0) {
+        text_addf(why, "audit.file: the folder %.*s cannot be made: %s", STR_ARG(dir),
+                  file_why(err));
+        return err;
+    }
+    const struct audit_options options = {
+        .path = config->file,
+        .node = node->config->node,
+        .version = STR(ISTHMUS_VERSION),
+        .max_bytes = config->max_bytes,
+        .keep = config->keep,
+        .sync = syncs[config->fsync],
+        .wants_verdicts = config->verdicts,
+        .wants_ends = config->ends,
+        .n_workers = node->n_workers,
+    };
+    return audit_open(&options, &node->audit, why);
+}
+
+static void count_workers(struct node *node)
 {
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     node->n_workers = node->config->workers > 0 ? node->config->workers
                                                 : (unsigned)(processors > 0 ? processors : 1);
+}
+
+static void start_workers(struct node *node)
+{
     node->workers = mem_new_array(struct worker *, node->n_workers);
     node->inboxes = mem_new_array(struct mailbox *, node->n_workers);
     for (unsigned i = 0; i < node->n_workers; i++) {
-        node->workers[i] =
-            worker_start(i, node->n_workers, node->config, node->mailbox, &worker_events);
+        node->workers[i] = worker_start(i, node->n_workers, node->config,
+                                        node->audit ? audit_pen(node->audit, i) : NULL,
+                                        node->mailbox, &worker_events);
         node->inboxes[i] = worker_mailbox(node->workers[i]);
     }
     node->health = health_thread_start(node->config, node->mailbox);
@@ -362,9 +403,12 @@ static void on_quit(void *owner)
 
 static void on_hangup(void *owner, int signum)
 {
-    (void)owner;
+    const struct node *node = owner;
     (void)signum;
-    log_warn("SIGHUP changes nothing: the configuration is read at the start only");
+    if (node->audit)
+        audit_reopen(node->audit);
+    log_warn("SIGHUP changes nothing but an audit log that was renamed, which is begun anew: the "
+             "configuration is read at the start only");
 }
 
 static bool is_ready(void *owner, struct text *why)
@@ -418,6 +462,10 @@ static int open_node(struct node *node, struct text *why)
     err = open_admin(node, why);
     if (err < 0)
         return err;
+    count_workers(node);
+    err = open_audit(node, why);
+    if (err < 0)
+        return err;
     start_workers(node);
     err = identities_open(node->loop, config, node->meter, &identities_events, node,
                           &node->identities, why);
@@ -432,7 +480,7 @@ static int open_node(struct node *node, struct text *why)
  * they are about is still there. */
 static void stop_workers(struct node *node)
 {
-    for (unsigned i = 0; i < node->n_workers; i++)
+    for (unsigned i = 0; node->workers && i < node->n_workers; i++)
         worker_stop(node->workers[i]);
     if (node->health)
         health_thread_stop(node->health);
@@ -446,6 +494,8 @@ static void close_node(struct node *node)
     timer_stop(&node->rebuild);
     timer_stop(&node->drain_timer);
     stop_workers(node);
+    if (node->audit)
+        audit_close(node->audit);
     /* After the workers: without the rules the last bytes of tunnels are acknowledged to the pods,
      * and not to us. */
     if (node->capture)

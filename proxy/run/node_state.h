@@ -6,6 +6,7 @@
 
 #include "proxy/accept/capture.h"
 #include "proxy/admin/admin.h"
+#include "proxy/audit/audit.h"
 #include "proxy/io/process.h"
 #include "proxy/meter/meter.h"
 #include "proxy/run/health_thread.h"
@@ -37,6 +38,7 @@ struct node {
     struct health_thread *health;
     unsigned n_workers, n_serving, n_drained;
     struct admin *admin;
+    struct audit *audit; /* NULL: no audit log */
     struct signal_watch *on_term, *on_int, *on_hup;
     struct timer log_timer, drain_timer;
     uint64_t log_dropped;

@@ -24,6 +24,7 @@ struct worker {
     struct thread *thread;
     /* constant */
     const struct proxy_config *config;
+    struct audit_pen *pen;
     struct mailbox *control;
     const struct worker_events *events;
     /* the worker's */
@@ -405,6 +406,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .balancer = worker->balancer,
         .traffic = worker->traffic,
         .meter = worker->meter,
+        .audit = worker->pen,
     };
     const struct walk_options options = {
         .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
@@ -441,12 +443,14 @@ static void teardown(void *receiver)
 }
 
 struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy_config *config,
-                            struct mailbox *control, const struct worker_events *events)
+                            struct audit_pen *pen, struct mailbox *control,
+                            const struct worker_events *events)
 {
     struct worker *worker = mem_new(struct worker);
     worker->idx = idx;
     worker->n_workers = n_workers;
     worker->config = config;
+    worker->pen = pen;
     worker->control = control;
     worker->events = events;
     (void)snprintf(worker->name, sizeof worker->name, "worker-%u", idx % 1000);

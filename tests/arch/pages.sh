@@ -1,4 +1,4 @@
-# pages.sh ROOT - docs/metrics.md and docs/errors.md say what the tables in the sources say, no less and no more.
+# pages.sh ROOT - docs/metrics.md, docs/errors.md and docs/audit.md say what the tables in the sources say, no less and no more.
 . "$(dirname "$0")/common.sh"
 ROOT=$1
 
@@ -41,4 +41,19 @@ sed -n 's/^ERR([A-Z0-9_]*, "\(.*\)", BLAME_\([A-Z]*\), "\([a-z0-9_]*\)", "\(.*\)
     echo "proxy/base/errors.def: a row is not written on one line as the others are" >>"$SCRATCH/faults"
 sed '/^## /,$d' "$ROOT/docs/errors.md" | grep '^| `' | sort >"$SCRATCH/shown"
 same docs/errors.md "$SCRATCH/wanted" "$SCRATCH/shown"
+
+# ---- members of an audit line, in their order ----
+
+sed -n 's/^AUDIT_FIELD(\([A-Z0-9_]*\), \([A-Z0-9]*\), "\([a-z0-9_.]*\)", "\(.*\)")$/| `\3` | \2 | \4 |/p' "$ROOT/proxy/audit/fields.def" |
+    awk -F ' [|] ' 'BEGIN { OFS = " | "; of["STR"] = "text"; of["U64"] = "number"; of["ADDR"] = "ip:port"; of["FLAG"] = "flag"
+                            of["TIME"] = "time" } { $2 = of[$2]; print }' >"$SCRATCH/wanted"
+[ "$(wc -l <"$SCRATCH/wanted")" = "$(grep -c '^AUDIT_FIELD(' "$ROOT/proxy/audit/fields.def")" ] ||
+    echo "proxy/audit/fields.def: a row is not written on one line as the others are" >>"$SCRATCH/faults"
+sed -n '/^## The members of a line/,/^## What/p' "$ROOT/docs/audit.md" | grep '^| `' >"$SCRATCH/shown"
+cmp -s "$SCRATCH/wanted" "$SCRATCH/shown" || {
+    sort "$SCRATCH/wanted" >"$SCRATCH/wanted.sorted"
+    sort "$SCRATCH/shown" >"$SCRATCH/shown.sorted"
+    same docs/audit.md "$SCRATCH/wanted.sorted" "$SCRATCH/shown.sorted"
+    echo "docs/audit.md: its table of members is not the one of proxy/audit/fields.def, or is in another order" >>"$SCRATCH/faults"
+}
 finish

@@ -53,6 +53,13 @@ END
 ### Labels
 | `reporter` | who |
 END
+    printf 'AUDIT_FIELD(SRC, STR, "src.addr", "who")\nAUDIT_FIELD(SIZE, U64, "size", "how much")\n' | file r/proxy/audit/fields.def
+    file r/docs/audit.md <<'END'
+## The members of a line
+| `src.addr` | text | who |
+| `size` | number | how much |
+## What else
+END
     file r/docs/errors.md <<'END'
 | `a` | a thing failed | this node | - |
 END
@@ -134,5 +141,9 @@ echo '| `b` | gone | this node | - |' >>"$TREE/r/docs/errors.md"
 bad pages 'docs/errors.md: this is not in the sources'
 : >"$TREE/r/docs/errors.md"
 bad pages 'docs/errors.md: this is missing: | `a` | a thing failed | this node | - |'
+sed -i 's/how much/how many/' "$TREE/r/docs/audit.md"
+bad pages 'docs/audit.md: this is missing: | `size` | number | how much |'
+printf '## The members of a line\n| `size` | number | how much |\n| `src.addr` | text | who |\n## What\n' >"$TREE/r/docs/audit.md"
+bad pages 'docs/audit.md: its table of members is not the one of proxy/audit/fields.def, or is in another order'
 
 exit $FAILED

@@ -74,6 +74,12 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(example.log_level, plain.log_level);
     cr_expect_eq(example.log_access, plain.log_access);
     cr_expect(example.cut_on_removal && plain.cut_on_removal);
+    expect_str(example.audit.file, "/var/lib/isthmus/audit/audit.log");
+    cr_expect_eq(example.audit.max_bytes, plain.audit.max_bytes);
+    cr_expect_eq(example.audit.keep, plain.audit.keep);
+    cr_expect_eq(example.audit.fsync, plain.audit.fsync);
+    cr_expect(plain.audit.verdicts && plain.audit.ends);
+    cr_expect(example.audit.verdicts && example.audit.ends);
     cr_expect(str_eq(example.cluster_domain, plain.cluster_domain));
     cr_expect_eq(plain.ports.tunnel, 15008);
     cr_expect_eq(plain.attempt_ns, 400 * NS_PER_MS);
@@ -120,6 +126,27 @@ Test(bootstrap, paths_are_relative_to_the_file)
     snprintf(expected, sizeof(expected), "%s/r.pem", folder.dir.path);
     expect_str(config.control_trust_bundle, expected);
     expect_str(config.control_token_file, "/t");
+    snprintf(expected, sizeof(expected), "%s/state/audit/audit.log", folder.dir.path);
+    expect_str(config.audit.file, expected);
+    bootstrap_fini_proxy(&config);
+}
+
+Test(bootstrap, the_audit_log_is_read_and_can_be_turned_off)
+{
+    struct proxy_config config = {0};
+    cr_assert(read_proxy(PROXY "audit: {file: /a/b.log, maxBytes: 65536, keep: 1, fsync: always, "
+                               "events: [verdicts]}\n",
+                         &config),
+              "%s", said(&diag));
+    expect_str(config.audit.file, "/a/b.log");
+    cr_expect_eq(config.audit.max_bytes, 65536);
+    cr_expect_eq(config.audit.keep, 1);
+    cr_expect_eq(config.audit.fsync, AUDIT_FSYNC_ALWAYS);
+    cr_expect(config.audit.verdicts && !config.audit.ends);
+    bootstrap_fini_proxy(&config);
+    cr_assert(read_proxy(PROXY "audit: {file: /a/b.log, events: []}\n", &config), "%s",
+              said(&diag));
+    expect_str(config.audit.file, "");
     bootstrap_fini_proxy(&config);
 }
 
@@ -209,6 +236,20 @@ Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
          "log.level: \"loud\" is not one of error, warn"},
         {"access", PROXY "log: {access: \"true\"}\n", "log.access: \"true\" is not true or false"},
         {"not a mapping", PROXY "limits: [1]\n", "limits: expected a mapping, found a list"},
+        {"audit key", PROXY "audit: {maxByte: 1}\n",
+         "c.yaml:8:9: error: audit.maxByte: there is no such key; did you mean \"maxBytes\"?"},
+        {"audit folder", PROXY "audit: {file: /a/b/}\n",
+         "c.yaml:8:15: error: audit.file: \"/a/b/\" is a folder"},
+        {"audit size", PROXY "audit: {maxBytes: 100}\n",
+         "c.yaml:8:19: error: audit.maxBytes: \"100\" is not a whole number from 65536"},
+        {"audit keep", PROXY "audit: {keep: 0}\n",
+         "audit.keep: \"0\" is not a whole number from 1"},
+        {"audit fsync", PROXY "audit: {fsync: often}\n",
+         "c.yaml:8:16: error: audit.fsync: \"often\" is not one of never, second, always"},
+        {"audit event", PROXY "audit: {events: [ends, starts]}\n",
+         "c.yaml:8:24: error: audit.events: \"starts\" is not one of verdicts, ends"},
+        {"audit events", PROXY "audit: {events: ends}\n",
+         "c.yaml:8:17: error: audit.events: \"ends\" is not a list"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct proxy_config config = {.workers = 77};

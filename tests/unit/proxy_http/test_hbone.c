@@ -144,3 +144,24 @@ Test(hbone, a_traceparent_is_new_each_time_and_well_formed, .fini = forget)
         before = now;
     }
 }
+
+Test(hbone, a_traceparent_is_told_from_what_is_none, .fini = forget)
+{
+    static const struct {
+        const char *text;
+        bool is_one;
+    } rows[] = {
+        {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true},
+        {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0", false},
+        {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-011", false},
+        {"01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false},
+        {"00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false},
+        {"00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01", false},
+        {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333\"-01", false},
+        {"", false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        cr_expect_eq(hbone_is_traceparent(str_from(rows[i].text)), rows[i].is_one, "%s",
+                     rows[i].text);
+}

@@ -1,0 +1,231 @@
+#include "proxy/flow/witness.h"
+
+#include <stdio.h>
+
+#include "proxy/flow/walk.h"
+
+#define CONNECTION_TEXT_MAX 64
+#define REVISION_TEXT_LEN   16
+
+/* ---- the parts of a line ---- */
+
+static const char *direction_of(const struct record *record)
+{
+    if (record->kind != ARRIVAL_OUTBOUND)
+        return "inbound";
+    return record->is_same_node ? "local" : "outbound";
+}
+
+/* Of the end that a handshake proved: "spiffe://<trust domain>/...". */
+static struct str trust_domain_of(struct str id)
+{
+    struct str domain = {0}, path;
+    (void)str_split(str_sub(id, sizeof "spiffe://" - 1, id.len), '/', &domain, &path);
+    return domain;
+}
+
+static void add_peer(struct audit_entry *entry, const struct record *record)
+{
+    const struct party *peer =
+        record->kind == ARRIVAL_OUTBOUND ? &record->destination : &record->source;
+    entry_flag(entry, AUDIT_MTLS, record->is_mutual_tls);
+    if (!record->is_mutual_tls)
+        return;
+    entry_cstr(entry, AUDIT_TLS_VERSION, record->tls_version);
+    entry_cstr(entry, AUDIT_TLS_CIPHER, record->cipher);
+    entry_str(entry, AUDIT_PEER_TRUST_DOMAIN, trust_domain_of(peer->identity));
+    entry_str(entry, AUDIT_PEER_SERIAL, record->peer_serial);
+    if (record->peer_not_after_ns > 0)
+        entry_time(entry, AUDIT_PEER_NOT_AFTER, record->peer_not_after_ns);
+}
+
+void witness_parties(struct audit_entry *entry, const struct record *record)
+{
+    const struct party *source = &record->source, *destination = &record->destination;
+    entry_str(entry, AUDIT_TRACE, record->trace);
+    entry_cstr(entry, AUDIT_DIRECTION, direction_of(record));
+    entry_addr(entry, AUDIT_SRC_ADDR, &source->addr);
+    entry_str(entry, AUDIT_SRC_WORKLOAD, source->workload);
+    entry_str(entry, AUDIT_SRC_NAMESPACE, source->namespace_);
+    if (source->proof) {
+        entry_str(entry, AUDIT_SRC_IDENTITY, source->identity);
+        entry_cstr(entry, AUDIT_SRC_PROOF, source->proof);
+    }
+    entry_str(entry, AUDIT_SRC_CLUSTER, source->cluster);
+    entry_addr(entry, AUDIT_DST_ADDR, &destination->addr);
+    entry_addr(entry, AUDIT_DST_TARGET, &record->hbone_addr);
+    entry_str(entry, AUDIT_DST_SERVICE, record->service_host);
+    entry_str(entry, AUDIT_DST_WORKLOAD, destination->workload);
+    entry_str(entry, AUDIT_DST_NAMESPACE, destination->namespace_);
+    if (destination->proof) {
+        entry_str(entry, AUDIT_DST_IDENTITY, destination->identity);
+        entry_cstr(entry, AUDIT_DST_PROOF, destination->proof);
+    }
+    entry_str(entry, AUDIT_DST_CLUSTER, destination->cluster);
+    add_peer(entry, record);
+}
+
+static void add_revision(struct audit_entry *entry, uint64_t revision)
+{
+    static const char digits[] = "0123456789abcdef";
+    char text[REVISION_TEXT_LEN];
+    for (size_t i = 0; i < REVISION_TEXT_LEN; i++)
+        text[i] = digits[(revision >> (60 - 4 * i)) & 15];
+    entry_str(entry, AUDIT_REVISION, str_of(text, sizeof text));
+}
+
+void witness_ruling(struct audit_entry *entry, const struct ruling *ruling)
+{
+    entry_cstr(entry, AUDIT_DECISION, ruling->decision);
+    if (ruling->is_late)
+        entry_flag(entry, AUDIT_LATE, true);
+    if (ruling->has_rule)
+        entry_cstr(entry, AUDIT_ACTION, policy_action_text(ruling->action));
+    entry_str(entry, AUDIT_POLICY, ruling->policy);
+    if (ruling->has_rule)
+        entry_u64(entry, AUDIT_RULE, ruling->rule_idx);
+    entry_cstr(entry, AUDIT_MODE, ruling->mode);
+    if (ruling->revision != 0) /* 0: not known */
+        add_revision(entry, ruling->revision);
+    entry_cstr(entry, AUDIT_SENTENCE, ruling->sentence);
+}
+
+/* ---- lines ---- */
+
+static const struct snapshot *snapshot_of(const struct flow *flow)
+{
+    return *flow->walk->tools.snapshot;
+}
+
+static struct audit_entry *begin(struct flow *flow, enum audit_event event)
+{
+    char name[CONNECTION_TEXT_MAX];
+    struct audit_pen *pen = flow->walk->tools.audit;
+    struct audit_entry *entry = audit_begin(pen, event);
+    if (!entry)
+        return NULL;
+    (void)snprintf(name, sizeof name, "%s-%u-%llu", audit_process(pen), audit_worker(pen),
+                   (unsigned long long)flow->id);
+    entry_cstr(entry, AUDIT_CONNECTION, name);
+    witness_parties(entry, &flow->record);
+    return entry;
+}
+
+static void write_ruling(struct flow *flow, const struct ruling *ruling)
+{
+    struct audit_entry *entry = begin(flow, AUDIT_VERDICT);
+    if (!entry)
+        return;
+    witness_ruling(entry, ruling);
+    entry_u64(entry, AUDIT_GENERATION, ruling->generation);
+    audit_commit(flow->walk->tools.audit);
+}
+
+static void write_hit(struct flow *flow, const struct policy_hit *hit, const char *decision,
+                      enum policy_action action, const char *sentence)
+{
+    const bool has_policy = !str_is_empty(hit->policy);
+    const struct ruling ruling = {
+        .decision = decision,
+        .policy = hit->policy,
+        .has_rule = has_policy,
+        .action = action,
+        .rule_idx = hit->rule_idx,
+        .mode = policy_mode_text(hit->mode),
+        .revision = hit->revision,
+        .sentence = sentence,
+        .generation = flow->record.ruling.generation,
+    };
+    write_ruling(flow, &ruling);
+}
+
+static void write_dry_run(struct flow *flow, const struct policy_dry_run *dry)
+{
+    struct policy_hit hit = str_is_empty(dry->deny.policy) ? dry->allow : dry->deny;
+    const enum policy_action action = str_is_empty(dry->deny.policy) ? POLICY_ALLOW : POLICY_DENY;
+    hit.mode = POLICY_DRY_RUN;
+    write_hit(flow, &hit, dry->would_deny ? "would-deny" : "would-allow", action, dry->sentence);
+}
+
+void witness_verdict(struct flow *flow, const struct policy_answer *answer, bool is_late)
+{
+    struct ruling *ruling = &flow->record.ruling;
+    *ruling = (struct ruling){
+        .decision = answer->allowed ? "allow" : "deny",
+        .is_late = is_late,
+        .policy = arena_str(&flow->arena, answer->policy),
+        .has_rule = answer->has_rule,
+        .action = answer->action,
+        .rule_idx = answer->rule_idx,
+        .mode = policy_mode_text(answer->mode),
+        .revision = answer->revision,
+        .sentence = answer->sentence,
+        .generation = snapshot_of(flow)->generation,
+    };
+    if (!flow->walk->tools.audit)
+        return;
+    write_ruling(flow, ruling);
+    if (answer->dry_run.is_asked)
+        write_dry_run(flow, &answer->dry_run);
+    for (size_t i = 0; i < answer->n_audits; i++)
+        write_hit(flow, &answer->audits[i], "audit", POLICY_AUDIT,
+                  answer->n_audits_matched > answer->n_audits
+                      ? "matched, and more AUDIT policies than are named"
+                      : "matched");
+}
+
+void witness_cut(struct flow *flow, struct str sentence)
+{
+    struct ruling *ruling = &flow->record.ruling;
+    *ruling = (struct ruling){
+        .decision = "deny",
+        .is_late = true,
+        .sentence = arena_printf(&flow->arena, "%.*s", STR_ARG(sentence)).ptr,
+        .generation = snapshot_of(flow)->generation,
+    };
+    write_ruling(flow, ruling);
+}
+
+static const char *fault_text(int err)
+{
+    switch (err_info(err)->blame) {
+    case BLAME_NONE: return "none";
+    case BLAME_CLIENT: return "caller";
+    case BLAME_UPSTREAM: return "called";
+    case BLAME_CONFIG: return "configuration";
+    case BLAME_POLICY: return "policy";
+    case BLAME_LOCAL: return "node";
+    }
+    return "none";
+}
+
+/* The generation that decided; where nobody was asked, the one of the end. */
+static uint64_t generation_of(const struct flow *flow)
+{
+    const struct snapshot *snapshot = snapshot_of(flow);
+    if (flow->record.ruling.decision)
+        return flow->record.ruling.generation;
+    return snapshot ? snapshot->generation : 0;
+}
+
+void witness_end(struct flow *flow, const struct totals *totals, uint64_t duration_ns)
+{
+    const struct record *record = &flow->record;
+    const bool is_inbound = record->kind != ARRIVAL_OUTBOUND;
+    struct audit_entry *entry = begin(flow, AUDIT_END);
+    if (!entry)
+        return;
+    witness_ruling(entry, &record->ruling);
+    entry_cstr(entry, AUDIT_WHY, err_label(totals->err));
+    entry_cstr(entry, AUDIT_FAULT, fault_text(totals->err));
+    if (totals->err < 0 && str_is_empty(record->detail))
+        entry_cstr(entry, AUDIT_ERROR, err_text(totals->err));
+    else if (totals->err < 0)
+        entry_str(entry, AUDIT_ERROR, record->detail);
+    entry_u64(entry, AUDIT_BYTES_SENT, is_inbound ? totals->sent : totals->received);
+    entry_u64(entry, AUDIT_BYTES_RECEIVED, is_inbound ? totals->received : totals->sent);
+    entry_u64(entry, AUDIT_DURATION, duration_ns);
+    entry_u64(entry, AUDIT_ATTEMPTS, record->attempts);
+    entry_u64(entry, AUDIT_GENERATION, generation_of(flow));
+    audit_commit(flow->walk->tools.audit);
+}

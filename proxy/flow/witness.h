@@ -1,0 +1,34 @@
+/*
+ * witness.h - what a flow says in the audit log: every verdict on it, and its end, once.
+ *
+ * A verdict is written when it is spoken: what was decided and by which policy, then what dry-run
+ * policies would have done (when there are any), then each AUDIT policy that matched. One that is
+ * asked again for a live connection is written only when it cuts it. The end carries everything
+ * that is known by then, the verdict that the connection lived under included.
+ *
+ * An identity is said only together with how it was proved: a workload's expected ID that no
+ * handshake has shown is left out.
+ *
+ * Cost: some thousand instructions for a line (bench/micro, audit-record), nothing for a byte.
+ * Without an audit log nothing is done. Thread: the worker's.
+ */
+#ifndef ISTHMUS_FLOW_WITNESS_H
+#define ISTHMUS_FLOW_WITNESS_H
+
+#include "proxy/audit/audit.h"
+#include "proxy/flow/record.h"
+
+struct flow;
+
+/* A verdict on what the flow's record shows. is_late: it cuts a live connection. */
+void witness_verdict(struct flow *flow, const struct policy_answer *answer, bool is_late);
+/* A live connection is cut because what proved the peer does not hold any more. */
+void witness_cut(struct flow *flow, struct str sentence);
+void witness_end(struct flow *flow, const struct totals *totals, uint64_t duration_ns);
+
+/* The part of a line that tells who, whom and through what. */
+void witness_parties(struct audit_entry *entry, const struct record *record);
+/* The part that tells of the decision. */
+void witness_ruling(struct audit_entry *entry, const struct ruling *ruling);
+
+#endif
