@@ -432,8 +432,9 @@ static void node_open(struct node *node, uint16_t tunnel_port, unsigned max_flow
     node->balancer = balancer_new(sim.meter, 1);
     node->traffic = traffic_new();
     node->connector = connector_new(sim.loop, &connector, &sim.set_now, &sim.trust_now, sim.meter);
-    const struct walk_tools tools = {sim.loop,       &node->snapshot_now, node->connector,
-                                     node->balancer, node->traffic,       sim.meter};
+    const struct walk_tools tools = {
+        sim.loop, &node->snapshot_now, node->connector, node->balancer, node->traffic, sim.meter,
+        NULL};
     node->walk = walk_new(&tools, &options);
 }
 
