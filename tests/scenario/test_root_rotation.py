@@ -1,0 +1,201 @@
+"""The root of a cluster is replaced while a thousand connections are open and new ones arrive, as docs/running.md says:
+first beside the old one, then signing, then alone. What rested on the old root is cut when that one goes, and not before.
+And a certificate that is revoked takes its live connection with it.
+
+ISTHMUS_CONNECTIONS is how many are held open (1000)."""
+
+import datetime
+import os
+import sys
+import threading
+import time
+
+import lab
+from process import wait_until
+from town import Story, TILL_PORT, await_address, served_by
+
+sys.path.insert(0, os.path.join(lab.ROOT, "tests", "interop"))
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from authority import Authority, key_pem
+except ImportError as missing:
+    print("skipped:", missing)
+    sys.exit(lab.EXIT_SKIPPED)
+
+TTL_S = 20
+CONNECTIONS = int(os.environ.get("ISTHMUS_CONNECTIONS", "1000"))
+BUYER = "spiffe://west.example/ns/shop/sa/buyer"
+
+
+class Load:
+    """New connections, one after another from two threads, and what became of each."""
+
+    def __init__(self, story):
+        self.story, self.outcomes, self.is_over = story, [], threading.Event()
+        self.threads = [threading.Thread(target=self.run) for _ in range(2)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self):
+        while not self.is_over.is_set():
+            try:
+                self.outcomes.append(served_by(self.story.client, self.story.vip, 5))
+            except (OSError, IndexError) as error:
+                self.outcomes.append(f"{time.strftime('%H:%M:%S')} {error!r}")
+            time.sleep(0.02)
+
+    def end(self):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+        return self.outcomes
+
+
+class RootRotation(Story):
+    n_nodes = 1
+
+    @classmethod
+    def build(cls, town):
+        cls.client = town.add_client(town.west.nodes[0])
+        town.add_till(town.east.nodes[0])
+        town.add_service(town.east)
+        cls.crls = os.path.join(town.east.folder, "west.crl")
+        cls.far = town.east.nodes[0]
+        cls.far.proxy.config["trustBundles"] = [{"trustDomain": "west.example", "crls": cls.crls}]
+        for cluster in (town.west, town.east):
+            cluster.control.config["workloadCertificateTTL"] = f"{TTL_S}s"
+        town.lab.start_controls()
+        cls.take_back([])
+        town.lab.start_proxies()
+        cls.vip = await_address(cls.client)
+        town.await_endpoints(town.west.nodes[0], 1)
+
+    # ---- the tools ----
+
+    @classmethod
+    def take_back(cls, serials):
+        """Writes the revocation list of west's CA that the far node reads."""
+        authority = Authority.of(cls.town.west)
+        now = datetime.datetime.utcnow()
+        builder = (x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+                   .last_update(now).next_update(now + datetime.timedelta(hours=1)))
+        for serial in serials:
+            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder().serial_number(
+                int(serial, 16)).revocation_date(now).build())
+        with open(cls.crls + ".new", "wb") as file:
+            file.write(builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        os.rename(cls.crls + ".new", cls.crls)
+
+    def ca_file(self, name):
+        return os.path.join(os.path.dirname(self.town.west.root_path), name)
+
+    def give_control(self, root_pem, key=None):
+        """Puts roots and perhaps another key into the CA's folder, and starts control anew."""
+        control = self.town.west.control
+        control.stop()
+        if key is not None:
+            with open(os.open(self.ca_file("root.key"), os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(key_pem(key))
+        with open(self.ca_file("root.pem"), "wb") as file:
+            file.write(root_pem)
+        control.restart()
+
+    def roots_known(self, node):
+        bundles = {b["trust_domain"]: b["roots"] for b in node.proxy.ctl("certs")["bundles"]}
+        return bundles["west.example"]
+
+    def await_roots(self, n):
+        for node in (*self.town.west.nodes, *self.town.east.nodes):
+            wait_until(f"{node.name} to know {n} roots of west", lambda node=node: self.roots_known(node) == n, 30)
+
+    def buyer(self):
+        return next(c for c in self.town.west.nodes[0].proxy.ctl("certs")["certificates"] if c["identity"] == BUYER)
+
+    def await_renewal(self, before):
+        wait_until("the buyer's certificate to be renewed", lambda: self.buyer()["serial"] != before, 40)
+
+    def open_echo(self):
+        sock = self.client.connect(self.vip, TILL_PORT, 15)
+        sock.sendall(b"echo\n")
+        return sock
+
+    def exchange(self, socks, word):
+        for sock in socks:
+            sock.sendall(word)
+        for i, sock in enumerate(socks):
+            got = b""
+            while len(got) < len(word):
+                part = sock.recv(len(word) - len(got))
+                self.assertTrue(part, f"connection {i} ended")
+                got += part
+            self.assertEqual(got, word)
+
+    def cuts(self, node, why):
+        return [r for r in node.proxy.log() if r.get("message") == "a tunnel was cut" and r.get("why") == why]
+
+    def await_end(self, sock):
+        sock.settimeout(20)
+        try:
+            self.assertEqual(sock.recv(1), b"")
+        except ConnectionError:
+            pass
+        sock.close()
+
+    # ---- the story ----
+
+    def test_a_revoked_certificate_takes_its_live_connection_with_it(self):
+        serials = {self.buyer()["serial"]}
+        sock = self.open_echo()
+        self.exchange([sock], b"fine")
+        serials.add(self.buyer()["serial"])
+        started_s = time.monotonic()
+        self.take_back(serials)
+        cut = wait_until("the session to be cut", lambda: self.cuts(self.far, "tls_revoked"), 20)[0]
+        print(f"cut {time.monotonic() - started_s:.1f} s after the list was written", flush=True)
+        self.assertIn(cut["serial"], serials)
+        self.assertEqual(cut["peer"], BUYER)
+        self.await_end(sock)
+        wait_until("a renewed certificate to be let in", self.is_served, 30)
+
+    def is_served(self):
+        try:
+            return served_by(self.client, self.vip, 5) == "east"
+        except (OSError, IndexError):
+            return False
+
+    def test_the_root_is_replaced_and_no_connection_fails_until_the_old_one_is_gone(self):
+        with open(self.town.west.root_path, "rb") as file:
+            old = file.read()
+        successor = Authority.stranger(self.town.west.folder, "west.example")
+        new = successor.certificate.public_bytes(serialization.Encoding.PEM)
+        socks = [self.open_echo() for _ in range(CONNECTIONS)]
+        self.exchange(socks, b"before")
+        load = Load(self)
+        try:
+            serial = self.buyer()["serial"]
+            self.give_control(old + new)
+            self.await_roots(2)
+            self.exchange(socks, b"both are known")
+            self.give_control(old + new, successor.key)
+            for _ in range(2):  # the leaf and, half a life later, every tunnel of an older one
+                self.await_renewal(serial)
+                serial = self.buyer()["serial"]
+            self.exchange(socks, b"the new one signs")
+        finally:
+            outcomes = load.end()
+        print(f"{len(socks)} connections were open, {len(outcomes)} arrived", flush=True)
+        self.assertGreater(len(outcomes), 100)
+        self.assertEqual([what for what in outcomes if what != "east"], [])
+
+        self.assertEqual(self.cuts(self.far, "trust_removed"), [])
+        self.give_control(new)
+        self.await_roots(1)
+        wait_until("the sessions of the old root to be cut", lambda: self.cuts(self.far, "trust_removed"), 10)
+        self.assertEqual(served_by(self.client, self.vip), "east")
+        for sock in socks:
+            self.await_end(sock)
+
+
+if __name__ == "__main__":
+    lab.main()
