@@ -50,9 +50,11 @@ void privileges_drop_all(void)
 
 void privileges_hide_memory(void)
 {
-#ifndef IS_SANITIZED
     const struct rlimit none = {0};
-    if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-        log_warn("core dumps could not be forbidden");
+    bool is_hidden = setrlimit(RLIMIT_CORE, &none) == 0;
+#ifndef IS_SANITIZED /* the leak checker has to attach */
+    is_hidden = prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && is_hidden;
 #endif
+    if (!is_hidden)
+        log_warn("core dumps could not be forbidden");
 }

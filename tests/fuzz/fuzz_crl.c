@@ -12,9 +12,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static STACK_OF(X509) * path_of_a_stranger(void)
 {
     static STACK_OF(X509) * path;
+    static struct test_ca *ca; /* kept, as the path is, for the life of the process */
 
     if (!path) {
-        struct test_ca *ca = test_ca_new("west.example");
+        ca = test_ca_new("west.example");
         struct test_cert spec = {.uris = {STR("spiffe://west.example/x")}};
 
         path = sk_X509_new_null();

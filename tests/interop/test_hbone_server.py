@@ -6,6 +6,7 @@ run Isthmus. It behaves as ztunnel does, and then as ztunnel never would. What c
 sees, and the reason in our record.
 """
 
+import errno
 import os
 import re
 import socket
@@ -141,7 +142,9 @@ class HboneServer(Story):
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             got, how = self.to_the_end(sock)
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError as error:  # wherever in it the reset came
+            if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+                raise
             got, how = b"", "reset"
         sock.close()
         return got, how, self.record(source)
