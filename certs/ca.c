@@ -30,11 +30,12 @@ struct ca {
     struct str trust_domain;
     struct str root_pem;
     EVP_PKEY *key;
-    X509 *root;
+    X509 *signer;         /* the root, or the intermediate */
+    struct str chain_pem; /* goes out behind every leaf; empty when the root signs */
 };
 
 struct ca_paths {
-    struct text dir, key, pem;
+    struct text dir, key, pem, middle_key, middle_pem;
 };
 
 static void paths_init(struct ca_paths *paths, struct str dir)
@@ -42,6 +43,8 @@ static void paths_init(struct ca_paths *paths, struct str dir)
     text_addf(&paths->dir, "%.*s/ca", STR_ARG(dir));
     text_addf(&paths->key, "%.*s/ca/root.key", STR_ARG(dir));
     text_addf(&paths->pem, "%.*s/ca/root.pem", STR_ARG(dir));
+    text_addf(&paths->middle_key, "%.*s/ca/intermediate.key", STR_ARG(dir));
+    text_addf(&paths->middle_pem, "%.*s/ca/intermediate.pem", STR_ARG(dir));
 }
 
 static void paths_fini(struct ca_paths *paths)
@@ -49,6 +52,8 @@ static void paths_fini(struct ca_paths *paths)
     text_fini(&paths->dir);
     text_fini(&paths->key);
     text_fini(&paths->pem);
+    text_fini(&paths->middle_key);
+    text_fini(&paths->middle_pem);
 }
 
 static int fail(struct text *why, int err, const struct text *path, const char *sentence)
@@ -166,22 +171,22 @@ static int no_password(char *buf, int size, int rwflag, void *owner)
     return -1;
 }
 
-static int load_key(const struct ca_paths *paths, EVP_PKEY **out_key, struct text *why)
+static int load_key(const struct text *path, EVP_PKEY **out_key, struct text *why)
 {
     struct text pem = {0};
-    int err = file_read_all(text_str(&paths->key), KEY_MAX_BYTES, &pem);
+    int err = file_read_all(text_str(path), KEY_MAX_BYTES, &pem);
 
     if (err == -ERR_NOT_FOUND)
         return err;
     if (err < 0)
-        return fail_file(why, err, &paths->key);
+        return fail_file(why, err, path);
     BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
     EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
 
     BIO_free(bio);
     file_wipe(&pem);
     if (!key)
-        return fail(why, -ERR_INVALID, &paths->key, "there is no unencrypted private key in PEM");
+        return fail(why, -ERR_INVALID, path, "there is no unencrypted private key in PEM");
     *out_key = key;
     return 0;
 }
@@ -235,16 +240,110 @@ static int adopt_roots(struct ca *ca, const struct ca_paths *paths, struct str p
     }
     if (cert_list_from_pem(pem, BUNDLE_ROOTS_MAX, &roots, &fault) < 0)
         return fail(why, -ERR_INVALID, &paths->pem, fault);
-    ca->root = own_root(roots, ca->key);
+    ca->signer = own_root(roots, ca->key);
     cert_list_free(roots);
     ERR_clear_error();
-    if (!ca->root)
+    if (!ca->signer)
         return fail(why, -ERR_INVALID, &paths->pem, "no certificate fits the key in root.key");
-    if (cert_time_ns(X509_get0_notAfter(ca->root)) <= clock_wall_ns())
+    if (cert_time_ns(X509_get0_notAfter(ca->signer)) <= clock_wall_ns())
         return fail(why, -ERR_INVALID, &paths->pem, "the root has expired");
     ca->root_pem = arena_str(&ca->arena, pem);
     return 0;
 }
+
+/* ---- an intermediate ---- */
+
+static const char *middle_fault(const STACK_OF(X509) * chain, const EVP_PKEY *key,
+                                X509_STORE *roots)
+{
+    const char *why = NULL;
+    X509 *first = sk_X509_value(chain, 0);
+
+    if (X509_check_private_key(first, key) != 1)
+        return "the first certificate does not fit the key in intermediate.key";
+    for (int i = 0; i < sk_X509_num(chain); i++)
+        if (cert_check_signer(sk_X509_value(chain, i), &why) < 0)
+            return why;
+    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+    ensure(ctx && X509_STORE_CTX_init(ctx, roots, first, (STACK_OF(X509) *)(uintptr_t)chain) == 1);
+    X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_PARTIAL_CHAIN);
+    if (X509_verify_cert(ctx) != 1)
+        why = X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx));
+    X509_STORE_CTX_free(ctx);
+    return why;
+}
+
+static X509_STORE *store_of(struct str pem)
+{
+    STACK_OF(X509) *roots = NULL;
+    const char *fault = NULL;
+    X509_STORE *store = X509_STORE_new();
+
+    ensure(store && cert_list_from_pem(pem, BUNDLE_ROOTS_MAX, &roots, &fault) == 0);
+    for (int i = 0; i < sk_X509_num(roots); i++)
+        ensure(X509_STORE_add_cert(store, sk_X509_value(roots, i)) == 1);
+    cert_list_free(roots);
+    return store;
+}
+
+static int adopt_middle(struct ca *ca, const struct ca_paths *paths, struct str pem,
+                        struct text *why)
+{
+    STACK_OF(X509) *chain = NULL;
+    const char *fault = NULL;
+
+    if (cert_list_from_pem(pem, CA_INTERMEDIATES_MAX, &chain, &fault) < 0)
+        return fail(why, -ERR_INVALID, &paths->middle_pem, fault);
+    X509_STORE *roots = store_of(ca->root_pem);
+    fault = middle_fault(chain, ca->key, roots);
+    X509_STORE_free(roots);
+    if (!fault) {
+        struct text tidy = {0};
+
+        for (int i = 0; i < sk_X509_num(chain); i++)
+            cert_add_pem(sk_X509_value(chain, i), &tidy);
+        ca->chain_pem = arena_str(&ca->arena, text_str(&tidy));
+        ca->signer = sk_X509_shift(chain);
+        text_fini(&tidy);
+    }
+    cert_list_free(chain);
+    return fault ? fail(why, -ERR_INVALID, &paths->middle_pem, fault) : 0;
+}
+
+/* The roots of somebody whose key is not here. */
+static int load_foreign_roots(struct ca *ca, const struct ca_paths *paths, struct text *why)
+{
+    struct text pem = {0}, sentence = {0};
+    int err = file_read_all(text_str(&paths->pem), CERT_PEM_MAX_BYTES, &pem);
+
+    if (err < 0)
+        err = fail_file(why, err == -ERR_NOT_FOUND ? -ERR_INVALID : err, &paths->pem);
+    else if (bundle_check(text_str(&pem), &sentence) < 0)
+        err = fail(why, -ERR_INVALID, &paths->pem, sentence.ptr);
+    else
+        ca->root_pem = arena_str(&ca->arena, text_str(&pem));
+    text_fini(&pem);
+    text_fini(&sentence);
+    return err;
+}
+
+static int load_middle(struct ca *ca, const struct ca_paths *paths, struct text *why)
+{
+    struct text pem = {0};
+    int err = load_foreign_roots(ca, paths, why);
+
+    if (err < 0)
+        return err;
+    err = file_read_all(text_str(&paths->middle_pem), CERT_PEM_MAX_BYTES, &pem);
+    if (err < 0)
+        err = fail_file(why, err == -ERR_NOT_FOUND ? -ERR_INVALID : err, &paths->middle_pem);
+    else
+        err = adopt_middle(ca, paths, text_str(&pem), why);
+    text_fini(&pem);
+    return err;
+}
+
+/* ---- the root ---- */
 
 static int make_roots(struct ca *ca, const struct ca_paths *paths, struct text *why)
 {
@@ -283,7 +382,7 @@ static int load_or_make_roots(struct ca *ca, const struct ca_paths *paths, struc
 static int load_or_make_key(struct ca *ca, const struct ca_paths *paths, struct text *why)
 {
     struct text pem = {0};
-    int err = load_key(paths, &ca->key, why);
+    int err = load_key(&paths->key, &ca->key, why);
 
     if (err != -ERR_NOT_FOUND)
         return err;
@@ -293,6 +392,22 @@ static int load_or_make_key(struct ca *ca, const struct ca_paths *paths, struct 
         return fail(why, -ERR_INVALID, &paths->key,
                     "there is a root.pem but no root.key beside it");
     return make_key(paths, &ca->key, why);
+}
+
+static int load_root(struct ca *ca, const struct ca_paths *paths, struct text *why)
+{
+    int err = load_or_make_key(ca, paths, why);
+
+    return err < 0 ? err : load_or_make_roots(ca, paths, why);
+}
+
+static int load(struct ca *ca, const struct ca_paths *paths, struct text *why)
+{
+    int err = load_key(&paths->middle_key, &ca->key, why);
+
+    if (err == 0)
+        return load_middle(ca, paths, why);
+    return err == -ERR_NOT_FOUND ? load_root(ca, paths, why) : err;
 }
 
 int ca_open(struct str dir, struct str trust_domain, struct ca **out_ca, struct text *why)
@@ -308,9 +423,7 @@ int ca_open(struct str dir, struct str trust_domain, struct ca **out_ca, struct 
     if (err == 0 && (file_make_dir(dir, 0700) < 0 || file_make_dir(text_str(&paths.dir), 0700) < 0))
         err = fail_file(why, -ERR_SYSTEM, &paths.dir);
     if (err == 0)
-        err = load_or_make_key(ca, &paths, why);
-    if (err == 0)
-        err = load_or_make_roots(ca, &paths, why);
+        err = load(ca, &paths, why);
     paths_fini(&paths);
     if (err < 0)
         ca_close(ca);
@@ -324,7 +437,7 @@ void ca_close(struct ca *ca)
     if (!ca)
         return;
     EVP_PKEY_free(ca->key);
-    X509_free(ca->root);
+    X509_free(ca->signer);
     arena_fini(&ca->arena);
     mem_free(ca);
 }
@@ -335,10 +448,10 @@ struct str ca_root_pem(const struct ca *ca)
 }
 
 /* A root of the user's own may have no key identifier to point at. */
-static bool add_authority_key(X509 *leaf, X509 *root)
+static bool add_authority_key(X509 *leaf, X509 *signer)
 {
-    return !X509_get0_subject_key_id(root) ||
-           add_extension(leaf, root, NID_authority_key_identifier, "keyid");
+    return !X509_get0_subject_key_id(signer) ||
+           add_extension(leaf, signer, NID_authority_key_identifier, "keyid");
 }
 
 static bool fill_leaf(const struct ca *ca, X509 *leaf, struct str id, EVP_PKEY *key, int64_t now_ns,
@@ -348,30 +461,32 @@ static bool fill_leaf(const struct ca *ca, X509 *leaf, struct str id, EVP_PKEY *
 
     return X509_set_version(leaf, X509_VERSION_3) == 1 && set_serial(leaf) &&
            set_time(leaf, now_ns / second - BACKDATE_SECONDS, not_after_ns / second) &&
-           X509_set_issuer_name(leaf, X509_get_subject_name(ca->root)) == 1 &&
+           X509_set_issuer_name(leaf, X509_get_subject_name(ca->signer)) == 1 &&
            X509_set_pubkey(leaf, key) == 1 &&
-           add_extension(leaf, ca->root, NID_basic_constraints, "critical,CA:FALSE") &&
-           add_extension(leaf, ca->root, NID_key_usage, "critical,digitalSignature") &&
-           add_extension(leaf, ca->root, NID_ext_key_usage, "serverAuth,clientAuth") &&
-           add_authority_key(leaf, ca->root) && add_san(leaf, id) && sign(leaf, ca->key);
+           add_extension(leaf, ca->signer, NID_basic_constraints, "critical,CA:FALSE") &&
+           add_extension(leaf, ca->signer, NID_key_usage, "critical,digitalSignature") &&
+           add_extension(leaf, ca->signer, NID_ext_key_usage, "serverAuth,clientAuth") &&
+           add_authority_key(leaf, ca->signer) && add_san(leaf, id) && sign(leaf, ca->key);
 }
 
 int ca_sign(struct ca *ca, struct str id, EVP_PKEY *key, int64_t ttl_ns, struct text *out_chain_pem)
 {
     struct spiffe_id parsed;
     int64_t now_ns = clock_wall_ns();
-    int64_t root_ends_ns = cert_time_ns(X509_get0_notAfter(ca->root));
+    int64_t signer_ends_ns = cert_time_ns(X509_get0_notAfter(ca->signer));
 
     if (spiffe_parse(id, &parsed, NULL) < 0 || str_is_empty(parsed.path) ||
-        !str_eq(parsed.trust_domain, ca->trust_domain) || ttl_ns <= 0 || root_ends_ns <= now_ns)
+        !str_eq(parsed.trust_domain, ca->trust_domain) || ttl_ns <= 0 || signer_ends_ns <= now_ns)
         return -ERR_INVALID;
-    int64_t not_after_ns = ttl_ns < root_ends_ns - now_ns ? now_ns + ttl_ns : root_ends_ns;
+    int64_t not_after_ns = ttl_ns < signer_ends_ns - now_ns ? now_ns + ttl_ns : signer_ends_ns;
     X509 *leaf = X509_new();
 
     ensure(leaf);
     bool ok = fill_leaf(ca, leaf, id, key, now_ns, not_after_ns);
-    if (ok)
+    if (ok) {
         cert_add_pem(leaf, out_chain_pem);
+        text_add(out_chain_pem, ca->chain_pem);
+    }
     X509_free(leaf);
     ERR_clear_error();
     return ok ? 0 : -ERR_INVALID;

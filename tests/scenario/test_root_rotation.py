@@ -1,5 +1,5 @@
-"""The root of a cluster is replaced while a thousand connections are open and new ones arrive, as docs/running.md says:
-first beside the old one, then signing, then alone. What rested on the old root is cut when that one goes, and not before.
+"""Leaves, intermediates and the root of a cluster turn over while a thousand connections are open and new ones arrive. The
+root as docs/identity.md says: first beside the old one, then signing, then alone. What rested on the old root is cut when that one goes, and not before.
 And a certificate that is revoked takes its live connection with it.
 
 ISTHMUS_CONNECTIONS is how many are held open (1000)."""
@@ -18,6 +18,8 @@ sys.path.insert(0, os.path.join(lab.ROOT, "tests", "interop"))
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
     from authority import Authority, key_pem
 except ImportError as missing:
     print("skipped:", missing)
@@ -50,6 +52,12 @@ class Load:
         for thread in self.threads:
             thread.join()
         return self.outcomes
+
+
+def signing_usage():
+    return x509.KeyUsage(key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False,
+                         key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False,
+                         decipher_only=False)
 
 
 class RootRotation(Story):
@@ -90,10 +98,32 @@ class RootRotation(Story):
     def ca_file(self, name):
         return os.path.join(os.path.dirname(self.town.west.root_path), name)
 
+    def give_intermediate(self, authority):
+        """The root's key is taken away; an intermediate of its signs from now on."""
+        key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(
+            NameOID.COMMON_NAME, f"intermediate {time.monotonic_ns()}")])
+        now = datetime.datetime.utcnow()
+        certificate = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(authority.certificate.subject)
+            .public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=1)).not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(signing_usage(), critical=True).sign(authority.key, hashes.SHA256()))
+        control = self.town.west.control
+        control.stop()
+        for file, data in (("intermediate.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+                           ("intermediate.key", key_pem(key))):
+            with open(os.open(self.ca_file(file), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+                out.write(data)
+        control.restart()
+
     def give_control(self, root_pem, key=None):
         """Puts roots and perhaps another key into the CA's folder, and starts control anew."""
         control = self.town.west.control
         control.stop()
+        for name in ("intermediate.pem", "intermediate.key"):
+            if os.path.exists(self.ca_file(name)) and key is not None:
+                os.remove(self.ca_file(name))
         if key is not None:
             with open(os.open(self.ca_file("root.key"), os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(key_pem(key))
@@ -174,6 +204,11 @@ class RootRotation(Story):
         load = Load(self)
         try:
             serial = self.buyer()["serial"]
+            for word in (b"an intermediate signs", b"and another"):
+                self.give_intermediate(Authority.of(self.town.west))
+                self.await_renewal(serial)
+                serial = self.buyer()["serial"]
+                self.exchange(socks, word)
             self.give_control(old + new)
             self.await_roots(2)
             self.exchange(socks, b"both are known")

@@ -6,6 +6,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "certs/ca.h"
 #include "certs/svid.h"
@@ -288,4 +289,103 @@ Test(ca, refuses_a_folder_or_a_trust_domain_that_cannot_be)
     cr_assert_eq(open_fails(&gone, "td"), -ERR_SYSTEM);
     cr_assert_eq(open_fails(&dir, "Not A Domain"), -ERR_INVALID);
     temp_dir_remove(&dir);
+}
+
+/* ---- an intermediate ---- */
+
+static void add_key_pem(EVP_PKEY *key, struct text *out)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *ptr = NULL;
+
+    cr_assert_eq(PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL), 1);
+    long len = BIO_get_mem_data(bio, &ptr);
+    text_add(out, str_of(ptr, (size_t)len));
+    BIO_free(bio);
+}
+
+/* A CA's folder with a root that is elsewhere, and an intermediate of signer. */
+static void put_middle(const struct temp_dir *dir, const struct test_ca *root,
+                       const struct test_ca *middle, EVP_PKEY *key)
+{
+    struct text root_pem = {0}, middle_pem = {0}, key_pem = {0};
+
+    test_ca_pem(root, &root_pem);
+    test_ca_pem(middle, &middle_pem);
+    add_key_pem(key, &key_pem);
+    put(dir, "ca/root.pem", text_str(&root_pem));
+    put(dir, "ca/intermediate.pem", text_str(&middle_pem));
+    put(dir, "ca/intermediate.key", text_str(&key_pem));
+    text_fini(&root_pem);
+    text_fini(&middle_pem);
+    text_fini(&key_pem);
+}
+
+Test(ca, an_intermediate_signs_while_the_key_of_the_root_is_elsewhere)
+{
+    struct temp_dir dir = temp_dir_new();
+    struct test_ca *root = test_ca_new("td");
+    struct test_cert spec = {.is_ca = true, .subject = "intermediate"};
+    struct test_ca *middle = test_ca_under(root, &spec);
+    struct text chain = {0}, why = {0};
+    struct trust *trust = NULL;
+    struct svid *svid = NULL;
+    EVP_PKEY *key = test_key_new(NULL);
+    struct verify_result result;
+
+    put_middle(&dir, root, middle, middle->key);
+    struct ca *ca = open_ca(&dir);
+    cr_assert_eq(ca_sign(ca, STR(ID), key, HOUR_NS, &chain), 0);
+    cr_assert_eq(svid_from_chain(text_str(&chain), key, &svid, &why), 0, "%s", why.ptr);
+    cr_assert_eq(sk_X509_num(svid->chain), 1);
+    test_trust_add(&trust, "td", root);
+    struct verify_request request = {.trust = trust, .now_ns = clock_wall_ns()};
+    cr_assert_eq(verify_peer(svid->leaf, svid->chain, &request, &result), 0, "%s", result.reason);
+    cr_assert_eq(sk_X509_num(result.path), 3);
+    verify_path_free(result.path);
+    cr_assert(str_starts_with(ca_root_pem(ca), STR("-----BEGIN CERTIFICATE-----")));
+    struct text no_key = path_of(&dir, "ca/root.key");
+    cr_assert_neq(access(no_key.ptr, F_OK), 0, "a key of the root was made");
+
+    text_fini(&no_key);
+    ca_close(ca);
+    svid_unref(svid);
+    trust_unref(trust);
+    EVP_PKEY_free(key);
+    text_fini(&chain);
+    test_ca_free(middle);
+    test_ca_free(root);
+    temp_dir_remove(&dir);
+}
+
+Test(ca, refuses_an_intermediate_that_would_be_refused_by_everybody)
+{
+    struct test_ca *root = test_ca_new("td"), *stranger = test_ca_new("td");
+    EVP_PKEY *other_key = test_key_new(NULL);
+    struct test_cert good = {.is_ca = true, .subject = "m"};
+    struct test_cert no_ca = {.subject = "m"};
+    struct test_cert expired = {.is_ca = true, .subject = "m", .from_s = -7200, .until_s = -3600};
+
+    const struct {
+        const char *name;
+        const struct test_ca *issuer;
+        const struct test_cert *spec;
+        EVP_PKEY *key;
+    } rows[] = {{"another key", root, &good, other_key},
+                {"another root", stranger, &good, NULL},
+                {"no CA", root, &no_ca, NULL},
+                {"expired", root, &expired, NULL}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct temp_dir dir = temp_dir_new();
+        struct test_ca *middle = test_ca_under(rows[i].issuer, rows[i].spec);
+
+        put_middle(&dir, root, middle, rows[i].key ? rows[i].key : middle->key);
+        cr_assert_eq(open_fails(&dir, "td"), -ERR_INVALID, "%s", rows[i].name);
+        test_ca_free(middle);
+        temp_dir_remove(&dir);
+    }
+    EVP_PKEY_free(other_key);
+    test_ca_free(root);
+    test_ca_free(stranger);
 }
