@@ -87,7 +87,7 @@ struct audit_config { /* docs/audit.md */
  * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020,
  *         ready: 15021, admin: 15000}
  * timeouts: {handshake: 10s, connect: 10s, attempt: 400ms, idle: 1h, halfClose: 5m, drain: 20s}
- * limits: {connections: 20000, connectAttempts: 5}
+ * limits: {connections: 20000, connectAttempts: 5, memoryBytes: 0, loopLag: 1s}
  * dataPath: {spliceAfterBytes: 1048576}
  * log: {level: info, access: true}
  * audit: {file: audit.log, maxBytes: 67108864, keep: 7, fsync: second,   # never, second, always
@@ -115,6 +115,8 @@ struct proxy_config {
     uint64_t handshake_ns, connect_ns, attempt_ns, idle_ns, half_close_ns, drain_ns;
     unsigned max_connections; /* flows a worker may hold */
     unsigned max_connect_attempts;
+    uint64_t max_memory_bytes; /* of the process, beyond which new flows are refused; 0: no bound */
+    uint64_t max_lag_ns;       /* the same for how late a worker may be */
     uint64_t splice_after_bytes; /* 0: never */
     enum log_level log_level;
     bool log_access;

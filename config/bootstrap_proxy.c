@@ -81,7 +81,8 @@ static void read_timeouts(const struct fields *top, struct proxy_config *config)
 
 static void read_rest(const struct fields *top, struct proxy_config *config)
 {
-    static const char *const limit_keys[] = {"connections", "connectAttempts", NULL};
+    static const char *const limit_keys[] = {"connections", "connectAttempts", "memoryBytes",
+                                             "loopLag", NULL};
     static const char *const path_keys[] = {"spliceAfterBytes", NULL};
     static const char *const log_keys[] = {"level", "access", NULL};
     static const char *const trust_keys[] = {"cutOnRemoval", NULL};
@@ -95,6 +96,8 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
     yaml_only_keys(trust.node, "trust", trust_keys, trust.diag);
     config->max_connections = (unsigned)field_u64(&limits, "connections", 1, 10000000, 20000);
     config->max_connect_attempts = (unsigned)field_u64(&limits, "connectAttempts", 1, 100, 5);
+    config->max_memory_bytes = field_u64(&limits, "memoryBytes", 0, UINT64_C(1) << 50, 0);
+    config->max_lag_ns = field_duration(&limits, "loopLag", 10 * MS, HOUR, SECOND);
     config->splice_after_bytes =
         field_u64(&path, "spliceAfterBytes", 0, UINT64_C(1) << 40, UINT64_C(1) << 20);
     config->log_level = field_log_level(&log, "level");

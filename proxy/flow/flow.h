@@ -31,6 +31,7 @@ struct walk_options {
     uint64_t idle_ns, half_close_ns;
     uint64_t splice_after_bytes; /* see pump.h */
     unsigned max_flows, max_attempts;
+    uint64_t max_memory_bytes, max_lag_ns; /* beyond which new flows are shed; 0: no bound */
     bool log_access;
 };
 

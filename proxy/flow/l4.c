@@ -102,13 +102,28 @@ static int begin_plaintext(struct flow *flow)
     return err < 0 ? err : deliver(flow, &target, &source, &source.ip);
 }
 
+/* Descriptors are looked at again before somebody is refused for them: they may have come back. */
+static bool is_overloaded(struct flow *flow)
+{
+    struct walk *walk = flow->walk;
+    if (walk->overload.strain == STRAIN_DESCRIPTORS)
+        walk_sample(walk, 0);
+    if (walk->overload.strain != STRAIN_NONE)
+        flow->record.detail = str_from(strain_text(walk->overload.strain));
+    else if (walk->n_flows > walk->options.max_flows)
+        flow->record.detail =
+            STR("the worker has as many connections as it may (limits.connections)");
+    else
+        return false;
+    meter_add(walk->tools.meter, METRIC_FLOWS_SHED, 1);
+    return true;
+}
+
 static int begin(struct flow *flow)
 {
     const struct snapshot *snapshot = flow_snapshot(flow);
-    if (flow->walk->n_flows > flow->walk->options.max_flows) {
-        meter_add(flow->walk->tools.meter, METRIC_FLOWS_SHED, 1);
+    if (is_overloaded(flow))
         return -ERR_OVERLOAD;
-    }
     if (!snapshot || !snapshot->is_synced)
         return -ERR_NOT_SYNCED;
     switch (flow->record.kind) {

@@ -2,10 +2,13 @@
  * The flows of a worker as a whole: counting, rechecking, cutting, showing.
  */
 #include "proxy/base/clock.h"
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
 #include "proxy/flow/witness.h"
+#include "proxy/io/process.h"
 #include "proxy/meter/meter.h"
+#include "proxy/meter/process.h"
 
 #define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
 
@@ -21,6 +24,40 @@ static void on_report(struct timer *timer)
     timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
 }
 
+void walk_sample(struct walk *walk, uint64_t lag_ns)
+{
+    const struct walk_options *options = &walk->options;
+    const struct overload_bounds bounds = {options->max_memory_bytes, options->max_lag_ns};
+    const struct overload_reading reading = {
+        .memory_bytes = bounds.memory_bytes > 0 ? process_resident_bytes() : 0,
+        .lag_ns = lag_ns,
+        .descriptors_pct = process_descriptors_pct(),
+    };
+    const enum strain before = walk->overload.strain;
+    overload_note(&walk->overload, &bounds, &reading);
+    const enum strain strain = walk->overload.strain;
+    if (strain == before)
+        return;
+    meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING,
+              (strain != STRAIN_NONE) - (before != STRAIN_NONE));
+    if (strain == STRAIN_NONE)
+        log_info("new connections are taken again");
+    else
+        log_warn("new connections are refused", log_str("why", str_from(strain_text(strain))),
+                 log_u64("memory_bytes", reading.memory_bytes),
+                 log_u64("lag_ms", lag_ns / NS_PER_MS),
+                 log_u64("descriptors_pct", reading.descriptors_pct));
+}
+
+static void on_sample(struct timer *timer)
+{
+    struct walk *walk = container_of(timer, struct walk, sample);
+    const uint64_t now_ns = loop_now_ns(walk->tools.loop);
+    walk_sample(walk, now_ns > walk->sample_due_ns ? now_ns - walk->sample_due_ns : 0);
+    walk->sample_due_ns = now_ns + OVERLOAD_SAMPLE_NS;
+    timer_start(walk->tools.loop, timer, OVERLOAD_SAMPLE_NS, on_sample);
+}
+
 struct walk *walk_new(const struct walk_tools *tools, const struct walk_options *options)
 {
     struct walk *walk = mem_new(struct walk);
@@ -30,6 +67,8 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
     for (int i = 0; i < FLOW_STATES; i++)
         list_init(&walk->flows[i]);
     timer_start(tools->loop, &walk->report, REPORT_NS, on_report);
+    walk->sample_due_ns = loop_now_ns(tools->loop) + OVERLOAD_SAMPLE_NS;
+    timer_start(tools->loop, &walk->sample, OVERLOAD_SAMPLE_NS, on_sample);
     return walk;
 }
 
@@ -37,6 +76,9 @@ void walk_free(struct walk *walk)
 {
     walk_cut_all(walk, -ERR_SHUTDOWN);
     timer_stop(&walk->report);
+    timer_stop(&walk->sample);
+    if (walk->overload.strain != STRAIN_NONE)
+        meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING, -1);
     mem_free(walk);
 }
 

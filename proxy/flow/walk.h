@@ -5,6 +5,7 @@
 #define ISTHMUS_FLOW_WALK_H
 
 #include "proxy/flow/flow.h"
+#include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
 
 enum flow_state { FLOW_ACCEPTED, FLOW_CONNECTING, FLOW_PUMPING, FLOW_CLOSED, FLOW_STATES };
@@ -16,6 +17,9 @@ struct walk {
     size_t n_flows;
     uint64_t next_id;
     struct timer report; /* bytes of long flows reach the metrics while they run */
+    struct overload overload;
+    struct timer sample;
+    uint64_t sample_due_ns;
 };
 
 struct judged { /* what a verdict was about, to ask again when policies change */
@@ -88,6 +92,11 @@ void flow_drop_attempt(struct flow *flow, struct attempt *attempt, enum lease_ou
 /* Asks the destination's policies and keeps the question for the day they change. */
 MUST_USE int flow_judge(struct flow *flow, const struct workload *destination,
                         const struct principal *source, const struct addr *addr);
+
+/* ---- roster.c: the flows of a worker as a whole ---- */
+
+/* Looks anew whether new work is to be shed. */
+void walk_sample(struct walk *walk, uint64_t lag_ns);
 
 /* ---- attempt.c: connecting ---- */
 

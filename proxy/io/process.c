@@ -1,6 +1,10 @@
 #include "proxy/io/process.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "proxy/base/mem.h"
 #include "proxy/io/loop_uv.h"
@@ -41,4 +45,17 @@ static void on_closed(uv_handle_t *handle)
 void signal_watch_close(struct signal_watch *watch)
 {
     uv_close((uv_handle_t *)&watch->uv, on_closed);
+}
+
+unsigned process_descriptors_pct(void)
+{
+    struct rlimit limit;
+    const int lowest = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (lowest < 0)
+        return errno == EMFILE ? 100 : 0;
+    (void)close(lowest);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == 0 ||
+        limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    return (unsigned)((uint64_t)lowest * 100 / limit.rlim_cur);
 }

@@ -15,6 +15,10 @@ struct signal_watch *signal_watch_open(struct loop *loop, int signum,
                                        void (*on_signal)(void *owner, int signum), void *owner);
 void signal_watch_close(struct signal_watch *watch);
 
+/* How much of the descriptors that this process may have is taken, in percent, by the lowest one
+ * that is free: all below it are in use. 100 when there is none. Thread: any. */
+unsigned process_descriptors_pct(void);
+
 struct folder_watch;
 
 /*

@@ -112,6 +112,13 @@ static void write_descriptors(struct text *out)
                   limit.rlim_cur);
 }
 
+uint64_t process_resident_bytes(void)
+{
+    uint64_t stat[STAT_FIELDS];
+
+    return read_stat(stat) ? stat[STAT_PAGES] * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
 void process_write(struct text *out)
 {
     write_cpu(out);

@@ -11,4 +11,7 @@
 
 void process_write(struct text *out);
 
+/* Resident memory; 0 when it cannot be told. */
+uint64_t process_resident_bytes(void);
+
 #endif

@@ -417,6 +417,8 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .splice_after_bytes = config->splice_after_bytes,
         .max_flows = config->max_connections,
         .max_attempts = config->max_connect_attempts,
+        .max_memory_bytes = config->max_memory_bytes,
+        .max_lag_ns = config->max_lag_ns,
         .log_access = config->log_access,
     };
     worker->walk = walk_new(&tools, &options);

@@ -253,6 +253,25 @@ class Crowds(Story):
             waiting.sendall(b"echo\nx")
             self.assertEqual(waiting.recv(1), b"x")
 
+    def test_3_before_descriptors_run_out_new_connections_are_refused_and_the_others_go_on(self):
+        pid = self.node.proxy.process.pid
+        usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        with self.crowd(5) as held:
+            self.assertEqual(len(held), 5)
+            taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+            lowest_free = next(fd for fd in range(len(taken) + 1) if fd not in taken)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free * 100 // 96 + 1, usual[1]))
+            try:
+                wait_until("new connections to be refused", lambda: not self.serves(), timeout_s=5)
+                for sock in held:
+                    sock.sendall(b"y")
+                    self.assertEqual(sock.recv(1), b"y")
+            finally:
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        wait_until("the reason in the access log", lambda: any(
+            line.get("why") == "overload" and "descriptors" in line.get("error", "") for line in self.node.access_log()))
+        wait_until("room again", self.serves)
+
 
 if __name__ == "__main__":
     lab.main()

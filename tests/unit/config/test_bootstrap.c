@@ -71,6 +71,8 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(example.drain_ns, plain.drain_ns);
     cr_expect_eq(example.max_connections, plain.max_connections);
     cr_expect_eq(example.max_connect_attempts, plain.max_connect_attempts);
+    cr_expect_eq(example.max_memory_bytes, plain.max_memory_bytes);
+    cr_expect_eq(example.max_lag_ns, plain.max_lag_ns);
     cr_expect_eq(example.log_level, plain.log_level);
     cr_expect_eq(example.log_access, plain.log_access);
     cr_expect(example.cut_on_removal && plain.cut_on_removal);
@@ -153,18 +155,19 @@ Test(bootstrap, the_audit_log_is_read_and_can_be_turned_off)
 Test(bootstrap, reads_every_key_of_a_proxy)
 {
     struct proxy_config config = {0};
-    cr_assert(read_proxy("apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnode: n1\n"
-                         "cluster: a.b\nnetwork: flat\ntrustDomain: td\nclusterDomain: c.local\n"
-                         "workers: 3\nstateDir: /s\n"
-                         "control: {address: \"[fd00::1]:99\", trustBundle: /r, tokenFile: /t}\n"
-                         "capture: {mode: none, onExit: hold, mark: 7, routeTable: 8}\n"
-                         "ports: {outbound: 1, inbound: 2, tunnel: 3, dns: 4, metrics: 5, ready: 6,"
-                         " admin: 7}\n"
-                         "timeouts: {handshake: 1s, connect: 2s, attempt: 3s, idle: 4s,"
-                         " halfClose: 5s, drain: 6s}\n"
-                         "limits: {connections: 10, connectAttempts: 2}\n"
-                         "log: {level: debug, access: false}\n",
-                         &config),
+    cr_assert(read_proxy(
+                  "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnode: n1\n"
+                  "cluster: a.b\nnetwork: flat\ntrustDomain: td\nclusterDomain: c.local\n"
+                  "workers: 3\nstateDir: /s\n"
+                  "control: {address: \"[fd00::1]:99\", trustBundle: /r, tokenFile: /t}\n"
+                  "capture: {mode: none, onExit: hold, mark: 7, routeTable: 8}\n"
+                  "ports: {outbound: 1, inbound: 2, tunnel: 3, dns: 4, metrics: 5, ready: 6,"
+                  " admin: 7}\n"
+                  "timeouts: {handshake: 1s, connect: 2s, attempt: 3s, idle: 4s,"
+                  " halfClose: 5s, drain: 6s}\n"
+                  "limits: {connections: 10, connectAttempts: 2, memoryBytes: 900, loopLag: 30ms}\n"
+                  "log: {level: debug, access: false}\n",
+                  &config),
               "%s", said(&diag));
     expect_str(config.control.host, "fd00::1");
     expect_str(config.network, "flat");
@@ -185,6 +188,8 @@ Test(bootstrap, reads_every_key_of_a_proxy)
     cr_expect_eq(config.drain_ns, 6 * NS_PER_SEC);
     cr_expect_eq(config.max_connections, 10);
     cr_expect_eq(config.max_connect_attempts, 2);
+    cr_expect_eq(config.max_memory_bytes, 900);
+    cr_expect_eq(config.max_lag_ns, 30000000);
     cr_expect_eq(config.log_level, LOG_DEBUG);
     cr_expect_not(config.log_access);
     bootstrap_fini_proxy(&config);
