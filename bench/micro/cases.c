@@ -177,26 +177,33 @@ static void dns_once(size_t i)
     ensure(verdict == DNS_ANSWERED);
 }
 
+/* It denies one caller, another one each. */
+static struct model_policy *make_policy(size_t i)
+{
+    struct model_match *match = arena_new(&arena, struct model_match);
+    match->principals = arena_new(&arena, struct string_match);
+    match->n_principals = 1;
+    match->principals->value = arena_printf(&arena, "west.example/ns/shop/sa/other-%zu", i);
+    struct model_clause *clause = arena_new(&arena, struct model_clause);
+    *clause = (struct model_clause){match, 1};
+    struct model_rule *rule = arena_new(&arena, struct model_rule);
+    *rule = (struct model_rule){clause, 1};
+    struct model_policy *policy = arena_new(&arena, struct model_policy);
+    *policy = (struct model_policy){.name = arena_printf(&arena, "policy-%zu", i),
+                                    .namespace_ = STR("shop"),
+                                    .action = POLICY_DENY,
+                                    .scope = POLICY_NAMESPACE,
+                                    .rules = rule,
+                                    .n_rules = 1,
+                                    .revision = i + 1};
+    return policy;
+}
+
 static void prepare_policies(size_t size)
 {
     ensure(size <= POLICIES_MAX);
-    for (size_t i = 0; i < size; i++) {
-        struct model_match *match = arena_new(&arena, struct model_match);
-        match->principals = arena_new(&arena, struct string_match);
-        match->n_principals = 1;
-        match->principals->value = arena_printf(&arena, "west.example/ns/shop/sa/other-%zu", i);
-        struct model_clause *clause = arena_new(&arena, struct model_clause);
-        *clause = (struct model_clause){match, 1};
-        struct model_rule *rule = arena_new(&arena, struct model_rule);
-        *rule = (struct model_rule){clause, 1};
-        const struct model_policy model = {.name = arena_printf(&arena, "policy-%zu", i),
-                                           .namespace_ = STR("shop"),
-                                           .action = POLICY_DENY,
-                                           .scope = POLICY_NAMESPACE,
-                                           .rules = rule,
-                                           .n_rules = 1};
-        policies[i] = policy_compile(&arena, &model);
-    }
+    for (size_t i = 0; i < size; i++)
+        policies[i] = policy_compile(&arena, make_policy(i));
     policy_set.layers = arena_new_array(&arena, const struct policy_layer *, 1);
     policy_set.n_layers = 1;
     *(const struct policy_layer **)(uintptr_t)policy_set.layers =
@@ -209,6 +216,35 @@ static void policy_once(size_t i)
                                              .namespace_ = STR("shop"),
                                              .port = (uint16_t)i};
     ensure(policy_ask(&policy_set, &question).allowed);
+}
+
+static void prepare_policed_mesh(size_t n_policies)
+{
+    enum { PODS = 1000 };
+    const struct model_resource **resources =
+        mem_new_array(const struct model_resource *, PODS + n_policies);
+    const struct vantage vantage = {
+        .node = STR("n1"), .cluster = STR("west"), .trust_domain = STR("west.example")};
+    for (size_t i = 0; i < PODS; i++)
+        resources[i] = make_pod(i, STR("shop/till.shop.svc.clusterset.local"));
+    for (size_t i = 0; i < n_policies; i++) {
+        struct model_resource *resource =
+            resource_of(MODEL_POLICY, arena_printf(&arena, "shop/policy-%zu", i));
+        resource->of.policy = make_policy(i);
+        resources[PODS + i] = resource;
+    }
+    snapshot = snapshot_build(resources, PODS + n_policies, &vantage, 1, true);
+    mem_free(resources);
+    client = (struct ip){4, {10, 0, 0, 7}};
+}
+
+static void ask_policed_mesh_once(size_t i)
+{
+    const struct workload *workload = snapshot_workload_by_ip(snapshot, &client);
+    const struct policy_question question = {.principal = STR("west.example/ns/shop/sa/buyer"),
+                                             .namespace_ = STR("shop"),
+                                             .port = (uint16_t)i};
+    ensure(policy_ask(workload->policies, &question).allowed);
 }
 
 const struct bench_case bench_cases[] = {
@@ -225,7 +261,11 @@ const struct bench_case bench_cases[] = {
     {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
     {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10,
      policy_once},
+    {"policy-100", "the same over 100", prepare_policies, 100, policy_once},
     {"policy-1000", "the same over 1,000", prepare_policies, 1000, policy_once},
+    {"policy-10000", "the same over 10,000", prepare_policies, 10000, policy_once},
+    {"policy-mesh", "the same for one of 1,000 workloads in a snapshot of 10,000 policies",
+     prepare_policed_mesh, 10000, ask_policed_mesh_once},
 };
 
 const size_t bench_n_cases = ARRAY_LEN(bench_cases);

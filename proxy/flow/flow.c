@@ -142,12 +142,24 @@ void flow_end(struct flow *flow, int err, struct str detail)
 
 /* ---- verdicts ---- */
 
+static void count_verdict(struct meter *meter, const struct policy_answer *answer)
+{
+    const struct policy_dry_run *dry = &answer->dry_run;
+    meter_add(meter, answer->allowed ? METRIC_VERDICTS_ALLOWED : METRIC_VERDICTS_DENIED, 1);
+    if (answer->n_audits_matched > 0)
+        meter_add(meter, METRIC_VERDICTS_AUDITED, 1);
+    if (dry->is_asked && dry->would_deny == answer->allowed)
+        meter_add(meter, dry->would_deny ? METRIC_VERDICTS_WOULD_DENY : METRIC_VERDICTS_WOULD_ALLOW,
+                  1);
+}
+
 int flow_judge(struct flow *flow, const struct workload *destination,
                const struct principal *source, const struct addr *addr)
 {
     char sentence[256];
     struct record *record = &flow->record;
     const struct verdict verdict = authorize(destination, source, addr);
+    count_verdict(flow->walk->tools.meter, &verdict.answer);
     record->dry_run_policy = arena_str(&flow->arena, verdict.answer.dry_run.deny.policy);
     witness_verdict(flow, &verdict.answer, false);
     if (verdict.err < 0) {

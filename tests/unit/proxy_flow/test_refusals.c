@@ -384,3 +384,58 @@ Test(refusals, a_false_claim_of_who_it_is_for_is_not_believed)
     cr_expect(town_is_quiet(&town));
     town_close(&town);
 }
+
+Test(refusals, verdicts_are_counted_by_action_and_mode)
+{
+    static const struct {
+        const char *name, *principal;
+        enum policy_action action;
+        bool dry_run;
+        enum metric counted;
+        bool passes;
+    } rows[] = {
+        {"allow", "west.example/ns/shop/sa/cart", POLICY_ALLOW, false, METRIC_VERDICTS_ALLOWED,
+         true},
+        {"deny", NULL, POLICY_DENY, false, METRIC_VERDICTS_DENIED, false},
+        {"audit", NULL, POLICY_AUDIT, false, METRIC_VERDICTS_AUDITED, true},
+        {"would-deny", NULL, POLICY_DENY, true, METRIC_VERDICTS_WOULD_DENY, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct town_call call;
+        town_open(&town);
+        snap_policy(&town.snap, rows[i].name, rows[i].action, rows[i].principal)->dry_run =
+            rows[i].dry_run;
+        town_learn(&town);
+        const int64_t before = meter_total(rows[i].counted);
+        const int64_t allowed = meter_total(METRIC_VERDICTS_ALLOWED);
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        if (rows[i].passes) {
+            cr_expect(call_echoes(&call, 1), "%s", rows[i].name);
+        } else {
+            cr_expect(call_refused(&call), "%s", rows[i].name);
+        }
+        finish(&call);
+        cr_expect_eq(meter_total(rows[i].counted) - before, 1, "%s", rows[i].name);
+        cr_expect_eq(meter_total(METRIC_VERDICTS_ALLOWED) - allowed, rows[i].passes, "%s",
+                     rows[i].name);
+        town_close(&town);
+    }
+}
+
+Test(refusals, a_dry_run_that_would_allow_what_is_denied_is_counted)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_policy(&town.snap, "others", POLICY_ALLOW, "west.example/ns/shop/sa/other");
+    snap_policy(&town.snap, "trial", POLICY_ALLOW, "west.example/ns/shop/sa/cart")->dry_run = true;
+    town_learn(&town);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_expect(call_refused(&call));
+    finish(&call);
+
+    cr_expect_eq(meter_total(METRIC_VERDICTS_WOULD_ALLOW), 1);
+    cr_expect_eq(meter_total(METRIC_VERDICTS_DENIED), 1);
+    town_close(&town);
+}

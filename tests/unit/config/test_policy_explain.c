@@ -1,0 +1,201 @@
+/* Why a verdict is what it is: the same verdict, and for every rule that did not match a reason. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "config/policy_explain.h"
+#include "tests/kit/plain_policy.h"
+
+#define POLICIES_MAX 40
+
+TestSuite(policy_explain, .timeout = 120);
+
+static struct arena arena;
+
+static struct policy_explanation explain(const struct policy **policies, size_t n,
+                                         const struct policy_question *question)
+{
+    const struct policy_layer **layers = arena_new_array(&arena, const struct policy_layer *, 2);
+    const size_t half = n / 2;
+    struct policy_explanation explanation;
+    layers[0] = policy_layer_new(&arena, policies, half, NULL, 0);
+    layers[1] = policy_layer_new(&arena, policies + half, n - half, NULL, 0);
+    struct policy_set *set = arena_new(&arena, struct policy_set);
+    *set = (struct policy_set){.layers = layers, .n_layers = 2};
+    policy_set_seal(set);
+    policy_explain(set, question, &arena, &explanation);
+    return explanation;
+}
+
+/* The first line of an action and mode that matches. */
+static const struct policy_line *find_line(const struct policy_explanation *explanation,
+                                           enum policy_action action, bool dry_run)
+{
+    for (size_t i = 0; i < explanation->n_lines; i++) {
+        const struct policy_line *line = &explanation->lines[i];
+        if (line->matches && line->policy->action == action && line->policy->dry_run == dry_run)
+            return line;
+    }
+    return NULL;
+}
+
+static bool has_enforced_allow(const struct policy_explanation *explanation)
+{
+    for (size_t i = 0; i < explanation->n_lines; i++)
+        if (explanation->lines[i].policy->action == POLICY_ALLOW &&
+            !explanation->lines[i].policy->dry_run)
+            return true;
+    return false;
+}
+
+/* The verdict as the lines tell it is the answer's. */
+static void expect_lines_agree(const struct policy_explanation *explanation, uint64_t seed)
+{
+    const struct policy_answer *answer = &explanation->answer;
+    const struct policy_line *deny = find_line(explanation, POLICY_DENY, false);
+    const struct policy_line *allow = find_line(explanation, POLICY_ALLOW, false);
+    const struct policy_line *by = deny ? deny : allow;
+    const bool allowed = !deny && (allow || !has_enforced_allow(explanation));
+    cr_assert_eq(answer->allowed, allowed, "seed %llu", (unsigned long long)seed);
+    cr_assert_eq(answer->has_rule, by != NULL, "seed %llu", (unsigned long long)seed);
+    if (by) {
+        cr_assert(str_eq(answer->policy, by->policy->key), "seed %llu", (unsigned long long)seed);
+        cr_assert_eq(answer->rule_idx, by->rule_idx, "seed %llu", (unsigned long long)seed);
+    }
+    for (size_t i = 0; i < explanation->n_lines; i++)
+        cr_assert_eq(explanation->lines[i].matches, explanation->lines[i].why_not.len == 0,
+                     "seed %llu, line %zu", (unsigned long long)seed, i);
+}
+
+Test(policy_explain, the_lines_tell_the_verdict_of_random_policies)
+{
+    size_t n_denied = 0;
+    for (uint64_t seed = 1; seed <= 4000; seed++) {
+        const struct policy *policies[POLICIES_MAX];
+        struct rng rng;
+        rng_seed(&rng, seed);
+        const size_t n = rng_below(&rng, rng_below(&rng, 4) == 0 ? POLICIES_MAX : 8);
+        for (size_t i = 0; i < n; i++)
+            policies[i] = policy_compile(&arena, random_policy(&arena, &rng, i));
+        const struct policy_question question = random_question(&arena, &rng);
+        const struct policy_explanation explanation = explain(policies, n, &question);
+        expect_lines_agree(&explanation, seed);
+        n_denied += !explanation.answer.allowed;
+        arena_fini(&arena);
+        arena = (struct arena){0};
+    }
+    cr_expect(n_denied > 400 && n_denied < 3600, "%zu denied", n_denied);
+}
+
+Test(policy_explain, each_field_says_what_it_wanted_and_what_it_got)
+{
+    struct string_match principal = {MATCH_PREFIX, STR("td/ns/a/")}, any = {MATCH_PRESENCE, {0}};
+    struct string_match namespaces[4] = {{MATCH_EXACT, STR("b")},
+                                         {MATCH_EXACT, STR("c")},
+                                         {MATCH_EXACT, STR("d")},
+                                         {MATCH_EXACT, STR("e")}};
+    struct string_match domain = {MATCH_EXACT, STR("td")};
+    struct account_match account = {STR("a"), STR("x")};
+    struct cidr range = {{4, {10, 0, 0, 0}}, 8}, own = {{4, {192, 168, 0, 0}}, 16};
+    uint16_t port = 80, other = 9090;
+
+    const struct {
+        const char *row;
+        struct model_match match;
+        const char *why_not;
+    } rows[] = {
+        {"prefix",
+         {.principals = &principal, .n_principals = 1},
+         "principals: td/ns/z/sa/x is none of td/ns/a/*"},
+        {"presence",
+         {.not_principals = &any, .n_not_principals = 1},
+         "notPrincipals: td/ns/z/sa/x is one of *"},
+        {"many",
+         {.namespaces = namespaces, .n_namespaces = 4},
+         "namespaces: z is none of b, c, d and 1 more"},
+        {"account", {.accounts = &account, .n_accounts = 1}, "serviceAccounts: z/x is none of a/x"},
+        {"domain",
+         {.not_trust_domains = &domain, .n_not_trust_domains = 1},
+         "notTrustDomains: td is one of td"},
+        {"source",
+         {.source_ips = &range, .n_source_ips = 1},
+         "ipBlocks: 192.168.0.1 is none of 10.0.0.0/8"},
+        {"not source",
+         {.not_source_ips = &own, .n_not_source_ips = 1},
+         "notIpBlocks: 192.168.0.1 is one of 192.168.0.0/16"},
+        {"destination",
+         {.destination_ips = &range, .n_destination_ips = 1},
+         "destination.ip: an unknown address is none of 10.0.0.0/8"},
+        {"port", {.ports = &other, .n_ports = 1}, "ports: 80 is none of 9090"},
+        {"not port", {.not_ports = &port, .n_not_ports = 1}, "notPorts: 80 is one of 80"},
+        {"http", {.needs_http = true}, "asks for what only HTTP shows, which allows nobody here"},
+        {"unknown",
+         {.has_unknown = true},
+         "asks for what this version does not know, which allows nobody"},
+        {"nothing", {0}, "asks for nothing, which matches nobody"},
+    };
+    const struct policy_question question = {.principal = STR("td/ns/z/sa/x"),
+                                             .namespace_ = STR("z"),
+                                             .service_account = STR("x"),
+                                             .source = {4, {192, 168, 0, 1}},
+                                             .port = 80};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct model_match match = rows[i].match;
+        struct model_clause clause = {&match, 1};
+        struct model_rule rule = {&clause, 1};
+        const struct model_policy model = {
+            .name = STR("p"), .namespace_ = STR("shop"), .rules = &rule, .n_rules = 1};
+        const struct policy *policy = policy_compile(&arena, &model);
+        const struct policy_explanation explanation = explain(&policy, 1, &question);
+        cr_assert_eq(explanation.n_lines, 1, "%s", rows[i].row);
+        cr_expect(str_eq(explanation.lines[0].why_not, str_from(rows[i].why_not)), "%s: %.*s",
+                  rows[i].row, STR_ARG(explanation.lines[0].why_not));
+    }
+    arena_fini(&arena);
+}
+
+Test(policy_explain, who_has_no_identity_is_told_so_and_a_policy_without_rules_too)
+{
+    struct string_match any = {MATCH_PRESENCE, {0}};
+    struct model_match match = {.principals = &any, .n_principals = 1};
+    struct model_clause clause = {&match, 1};
+    struct model_rule rule = {&clause, 1};
+    const struct model_policy models[] = {
+        {.name = STR("p"), .namespace_ = STR("shop"), .rules = &rule, .n_rules = 1},
+        {.name = STR("q"), .namespace_ = STR("shop")}};
+    const struct policy *policies[] = {policy_compile(&arena, &models[0]),
+                                       policy_compile(&arena, &models[1])};
+    const struct policy_question question = {.port = 80};
+    const struct policy_explanation explanation = explain(policies, 2, &question);
+    struct text text = {0};
+
+    cr_assert_eq(explanation.n_lines, 2);
+    cr_expect(
+        str_eq(explanation.lines[0].why_not, STR("principals: the source has no such identity")));
+    cr_expect(str_eq(explanation.lines[1].why_not, STR("has no rules, which match nobody")));
+    policy_answer_text(&explanation.answer, &text);
+    cr_expect_str_eq(text.ptr, "denied: allow policies exist, but none allowed");
+    text_fini(&text);
+    arena_fini(&arena);
+}
+
+Test(policy_explain, ten_thousand_policies_are_told_up_to_a_bound_but_for_those_that_match)
+{
+    enum { N = 10000 };
+    const struct policy **policies = arena_new_array(&arena, const struct policy *, N);
+    struct model_rule everybody = {0};
+    for (size_t i = 0; i < N; i++) {
+        const struct model_policy model = {.name = arena_printf(&arena, "p-%05zu", i),
+                                           .namespace_ = STR("shop"),
+                                           .rules = &everybody,
+                                           .n_rules = i == N - 1};
+        policies[i] = policy_compile(&arena, &model);
+    }
+    const struct policy_question question = {.port = 80};
+    const struct policy_explanation explanation = explain(policies, N, &question);
+    cr_expect_eq(explanation.n_lines, EXPLAIN_LINES_MAX + 1);
+    cr_expect_eq(explanation.n_left_out, N - 1 - EXPLAIN_LINES_MAX);
+    cr_expect(explanation.lines[EXPLAIN_LINES_MAX].matches);
+    cr_expect(explanation.answer.allowed);
+    arena_fini(&arena);
+}
