@@ -172,6 +172,7 @@ int flow_judge(struct flow *flow, const struct workload *destination,
         .principal_id = arena_str(&flow->arena, source->id),
         .source = source->ip,
         .destination = *addr,
+        .revision = destination->policies->revision,
     };
     return 0;
 }

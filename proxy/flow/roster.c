@@ -115,8 +115,13 @@ static int lost_identity(struct flow *flow)
     return -ERR_DENIED_LATE;
 }
 
-static int recheck_judged(struct flow *flow, const struct judged *judged,
-                          const struct snapshot *snapshot)
+/* Who asks and for what is as it was; with the same policies the verdict is too. */
+static bool is_settled(const struct judged *judged, const struct workload *destination)
+{
+    return judged->revision != 0 && judged->revision == destination->policies->revision;
+}
+
+static int recheck_judged(struct flow *flow, struct judged *judged, const struct snapshot *snapshot)
 {
     struct principal source;
     if (!judged->is_judged)
@@ -124,12 +129,15 @@ static int recheck_judged(struct flow *flow, const struct judged *judged,
     const struct workload *destination = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
     if (!destination || !destination->is_local)
         return -ERR_WORKLOAD_GONE;
+    if (is_settled(judged, destination))
+        return 0;
     if (str_is_empty(judged->principal_id))
         identify_plaintext(snapshot, &judged->source, &source);
     else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
                            &source) < 0)
         return lost_identity(flow);
     const struct verdict verdict = authorize(destination, &source, &judged->destination);
+    judged->revision = destination->policies->revision;
     return verdict.err < 0 ? deny_late(flow, &verdict) : 0;
 }
 

@@ -325,6 +325,39 @@ Test(snapshot, a_policy_that_is_not_there_is_told)
     cr_expect_eq(workload_of("west//v1/Pod/shop/a")->policies->n_layers, 0);
 }
 
+/* A24: what is not there yet is never skipped, whichever of the two arrives first. */
+Test(snapshot, a24_policy_and_workload_may_arrive_in_either_order)
+{
+    static struct str selected[] = {STR("shop/own")};
+    const struct policy_question question = {.principal = STR("west.example/ns/shop/sa/a"),
+                                             .port = 80};
+    for (int policy_first = 0; policy_first < 2; policy_first++) {
+        mesh_end(&mesh);
+        mesh_begin(&mesh);
+        for (int step = 0; step < 2; step++) {
+            if (step == policy_first) {
+                struct model_workload *a = mesh_workload(&mesh, "west", "a", "n1", "10.1.0.1", "");
+                a->policies = selected;
+                a->n_policies = 1;
+            } else {
+                mesh_policy(&mesh, "shop/own", POLICY_DENY, POLICY_WORKLOAD); /* of nothing */
+            }
+            snapshot_free(snapshot);
+            snapshot = mesh_build(&mesh);
+            const struct workload *workload =
+                map_find(&snapshot->workloads, STR("west//v1/Pod/shop/a"));
+            if (step == 0 && policy_first) {
+                cr_expect_null(workload);
+                continue;
+            }
+            const struct policy_answer answer = policy_ask(workload->policies, &question);
+            cr_expect_eq(answer.allowed, step == 1, "policy first: %d", policy_first);
+            if (step == 0)
+                cr_expect(str_eq(answer.policy, selected[0]));
+        }
+    }
+}
+
 /* Everything about endpoints and names in one text, in the order of the services' names. */
 static void describe(const struct snapshot *s, size_t n_services, struct text *out)
 {

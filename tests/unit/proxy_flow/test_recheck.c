@@ -42,6 +42,30 @@ Test(recheck, a_policy_that_now_denies_cuts_the_live_flow)
     }
 }
 
+/* A26: shown by policies that change without their revision, as none does that travels. */
+Test(recheck, a26_only_flows_whose_policies_changed_are_asked_again)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_policy(&town.snap, "p", POLICY_DENY, "west.example/ns/shop/sa/other")->revision = 7;
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+
+    for (uint64_t revision = 7; revision <= 8; revision++) {
+        snap_drop(&town.snap, "shop/p");
+        snap_policy(&town.snap, "p", POLICY_DENY, "west.example/ns/shop/sa/cart")->revision =
+            revision;
+        town_learn(&town);
+        if (revision == 7)
+            cr_expect(call_echoes(&call, 1), "it was asked again");
+    }
+
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+    town_close(&town);
+}
+
 Test(recheck, a_dry_run_policy_cuts_nothing)
 {
     struct town_call call;

@@ -652,6 +652,27 @@ Test(codec, a_policy_with_details_arrives_whole)
     }
 }
 
+/* A13: 0 is a port that a policy may name; lost on the way it would leave a match without ports. */
+Test(codec, a13_port_0_of_a_policy_arrives)
+{
+    static uint16_t ports[] = {0}, not_ports[] = {0, 80};
+    struct model_match match = {
+        .ports = ports, .n_ports = 1, .not_ports = not_ports, .n_not_ports = 2};
+    struct model_clause clause = {&match, 1};
+    struct model_rule rule = {&clause, 1};
+    const struct model_policy policy = {.name = STR("p"),
+                                        .namespace_ = STR("shop"),
+                                        .action = POLICY_DENY,
+                                        .rules = &rule,
+                                        .n_rules = 1};
+    const struct model_match *got = &travel(&policy)->rules[0].clauses[0].matches[0];
+    cr_assert_eq(got->n_ports, 1);
+    cr_expect_eq(got->ports[0], 0);
+    cr_assert_eq(got->n_not_ports, 2);
+    cr_expect(got->not_ports[0] == 0 && got->not_ports[1] == 80);
+    cr_expect_not(got->has_unknown);
+}
+
 /* What a reader sees who passes over extensions. */
 Test(codec, details_that_are_passed_over_leave_a_policy_closed)
 {
