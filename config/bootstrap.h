@@ -123,8 +123,10 @@ struct proxy_config {
     struct audit_config audit;
 };
 
-#define PEERS_MAX             255
-#define CLUSTERSET_RANGES_MAX 2
+#define PEERS_MAX                255
+#define ROOT_NAMESPACE           "isthmus-system" /* unless the configuration says another */
+#define CLUSTERSET_RANGES_MAX    2
+#define TRUST_DOMAIN_ALIASES_MAX 16
 
 struct label; /* manifests.h */
 
@@ -144,6 +146,7 @@ struct peer_config {
  * cluster: west                    # required
  * network: ""
  * trustDomain: west.example        # required
+ * trustDomainAliases: [old.example] # other names of it in policies
  * clusterDomain: cluster.local
  * rootNamespace: isthmus-system    # policies in it apply to every namespace
  * manifests: /etc/isthmus/manifests    # required: a folder of Kubernetes manifests
@@ -165,6 +168,8 @@ struct peer_config {
 struct control_config {
     struct arena arena;
     struct str cluster, network, trust_domain, cluster_domain, root_namespace;
+    struct str *trust_domain_aliases;
+    size_t n_trust_domain_aliases;
     struct str manifests_dir, state_dir, tokens_dir;
     struct addr listen;
     struct cidr ranges[CLUSTERSET_RANGES_MAX];

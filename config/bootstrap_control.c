@@ -163,6 +163,47 @@ static void read_peers(const struct fields *top, struct control_config *config)
         read_peer(top, node, i, config);
 }
 
+/* NULL, or why the alias is none. */
+static const char *alias_fault(const struct control_config *config, struct str alias)
+{
+    if (!field_is_trust_domain(alias))
+        return "is not a trust domain (lower-case letters, digits, dots, dashes)";
+    if (str_eq(alias, config->trust_domain))
+        return "is trustDomain itself";
+    for (size_t i = 0; i < config->n_trust_domain_aliases; i++)
+        if (str_eq(alias, config->trust_domain_aliases[i]))
+            return "is there twice";
+    for (size_t i = 0; i < config->n_peers; i++)
+        if (str_eq(alias, config->peers[i].trust_domain))
+            return "is a peer's trust domain, whose identities would count as ours";
+    return NULL;
+}
+
+static void read_aliases(const struct fields *top, struct control_config *config)
+{
+    const struct yaml *node = field(top, "trustDomainAliases", FIELD_OPTIONAL);
+    char what[64];
+    if (!yaml_is_sequence(node, "trustDomainAliases", top->diag))
+        return;
+    if (node->len > TRUST_DOMAIN_ALIASES_MAX) {
+        diag_error(top->diag, node->place, "trustDomainAliases: has %zu entries, %d at most",
+                   node->len, TRUST_DOMAIN_ALIASES_MAX);
+        return;
+    }
+    config->trust_domain_aliases = arena_new_array(top->arena, struct str, node->len);
+    for (size_t i = 0; i < node->len; i++) {
+        (void)snprintf(what, sizeof(what), "trustDomainAliases[%zu]", i);
+        struct str alias = yaml_text(node->items[i], what, (struct str){0}, top->diag);
+        const char *fault = alias_fault(config, alias);
+        if (!fault)
+            config->trust_domain_aliases[config->n_trust_domain_aliases++] =
+                arena_str(top->arena, alias);
+        else if (node->items[i]->kind == YAML_TEXT)
+            diag_error(top->diag, node->items[i]->place, "%s: \"%.*s\" %s", what,
+                       STR_ARG(str_sub(alias, 0, 80)), fault);
+    }
+}
+
 static void read_ports(const struct fields *top, struct control_config *config)
 {
     static const char *const keys[] = {"metrics", "ready", "admin", NULL};
@@ -184,7 +225,7 @@ static void read_names(const struct fields *top, struct control_config *config)
     config->trust_domain = field_trust_domain(top, "trustDomain");
     config->cluster_domain = field_name(top, "clusterDomain", FIELD_OPTIONAL, "cluster.local",
                                         name_is_subdomain, "a domain (RFC 1123)");
-    config->root_namespace = field_name(top, "rootNamespace", FIELD_OPTIONAL, "isthmus-system",
+    config->root_namespace = field_name(top, "rootNamespace", FIELD_OPTIONAL, ROOT_NAMESPACE,
                                         name_is_label, "a namespace (RFC 1123 label)");
 }
 
@@ -195,6 +236,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
                                        "cluster",
                                        "network",
                                        "trustDomain",
+                                       "trustDomainAliases",
                                        "clusterDomain",
                                        "rootNamespace",
                                        "manifests",
@@ -227,6 +269,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
     config->peer_lease_ns = field_duration(&top, "peerLease", SECOND, HOUR, 30 * SECOND);
     config->labels = read_labels(&top, &config->n_labels);
     read_peers(&top, config);
+    read_aliases(&top, config);
     config->trust_bundles = read_trust_bundles(&top, true, &config->n_trust_bundles);
     read_ports(&top, config);
     struct fields log = fields_below(&top, "log", "log.");

@@ -71,14 +71,14 @@ struct str field_name(const struct fields *fields, const char *key, enum field_n
     return arena_str(fields->arena, text);
 }
 
-static bool is_trust_domain(struct str text)
+bool field_is_trust_domain(struct str text)
 {
     return spiffe_check_trust_domain(text) == 0;
 }
 
 struct str field_trust_domain(const struct fields *fields, const char *key)
 {
-    return field_name(fields, key, FIELD_REQUIRED, "", is_trust_domain,
+    return field_name(fields, key, FIELD_REQUIRED, "", field_is_trust_domain,
                       "a trust domain (lower-case letters, digits, dots, dashes)");
 }
 

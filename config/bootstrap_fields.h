@@ -41,6 +41,7 @@ struct str field_path(const struct fields *fields, const char *key, enum field_n
 /* Text that a check accepts; expected says what it wants ("a name such as west-1 (RFC 1123)"). */
 struct str field_name(const struct fields *fields, const char *key, enum field_need need,
                       const char *fallback, bool (*is_valid)(struct str), const char *expected);
+bool field_is_trust_domain(struct str text);
 struct str field_trust_domain(const struct fields *fields, const char *key);
 struct endpoint_name field_endpoint(const struct fields *fields, const char *key);
 uint64_t field_u64(const struct fields *fields, const char *key, uint64_t min, uint64_t max,

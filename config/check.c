@@ -11,6 +11,7 @@ struct check {
     struct k8s_reader reader;
     struct diag *diag;
     size_t n_objects;
+    struct str root_namespace; /* of the last ControlConfig; in the reader's arena */
 };
 
 static void check_doc(struct check *check, const struct yaml *doc)
@@ -24,6 +25,7 @@ static void check_doc(struct check *check, const struct yaml *doc)
         break;
     case BOOTSTRAP_CONTROL:
         bootstrap_doc_control(doc, &control, check->diag);
+        check->root_namespace = arena_str(check->reader.arena, control.root_namespace);
         check->n_objects++;
         break;
     case BOOTSTRAP_NONE: manifests_add_doc(&check->reader, doc); break;
@@ -92,7 +94,7 @@ static void add_summary(const struct check *check, size_t n_files, struct text *
 bool check_files(const char *const *paths, size_t n_paths, struct text *out)
 {
     struct diag diag = {0};
-    struct check check = {.diag = &diag};
+    struct check check = {.diag = &diag, .root_namespace = STR(ROOT_NAMESPACE)};
     manifests_begin(&check.reader, &diag);
     for (size_t i = 0; i < n_paths; i++)
         check_path(&check, paths[i]);
@@ -101,7 +103,7 @@ bool check_files(const char *const *paths, size_t n_paths, struct text *out)
         check.n_objects += check.reader.objects[i].len;
     struct manifests *set = manifests_end(&check.reader);
     if (set)
-        manifests_cross_check(set, true, &diag);
+        manifests_cross_check(set, check.root_namespace, true, &diag);
     manifests_free(set);
     diag_print(&diag, out);
     add_summary(&check, n_files, out);

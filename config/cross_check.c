@@ -119,6 +119,76 @@ static void check_policies(const struct index *index, const struct manifests *se
     }
 }
 
+static bool has_export(const struct manifests *set, struct str namespace_, struct str name)
+{
+    for (size_t i = 0; i < set->n_exports; i++)
+        if (str_eq(set->exports[i].meta.namespace_, namespace_) &&
+            str_eq(set->exports[i].meta.name, name))
+            return true;
+    return false;
+}
+
+/* A policy for a service that nothing here serves applies to nobody. */
+static void check_targets(struct index *index, const struct manifests *set, struct diag *diag)
+{
+    for (size_t i = 0; i < set->n_policies; i++) {
+        const struct k8s_policy *policy = &set->policies[i];
+        for (size_t t = 0; t < policy->n_targets; t++) {
+            const struct k8s_target *target = &policy->targets[t];
+            const struct object wanted = {.namespace_ = policy->meta.namespace_,
+                                          .name = target->name};
+            const char *lack = NULL;
+            if (!map_find(&index->services, key_of(index, &wanted)))
+                lack = "there is no Service";
+            else if (target->is_import && !has_export(set, wanted.namespace_, wanted.name))
+                lack = "this cluster does not export a Service";
+            if (lack)
+                diag_warn(diag, target->place,
+                          "AuthorizationPolicy %.*s/%.*s: %s \"%.*s\" here, so it applies to "
+                          "nothing through this target",
+                          STR_ARG(policy->meta.namespace_), STR_ARG(policy->meta.name), lack,
+                          STR_ARG(target->name));
+        }
+    }
+}
+
+bool object_is_older(const struct object *a, const struct object *b)
+{
+    if (a->created_ns != b->created_ns)
+        return a->created_ns < b->created_ns;
+    const int order = str_cmp(a->name, b->name);
+    return order != 0 ? order < 0 : str_cmp(a->namespace_, b->namespace_) < 0;
+}
+
+/* The oldest without a selector counts in each namespace. */
+static void check_peer_auths(const struct manifests *set, struct str root_namespace,
+                             struct diag *diag)
+{
+    struct map oldest = {0};
+    for (size_t i = 0; i < set->n_peer_auths; i++) {
+        const struct k8s_peer_auth *auth = &set->peer_auths[i];
+        const struct k8s_peer_auth *other = map_find(&oldest, auth->meta.namespace_);
+        if (auth->n_selector == 0 && (!other || object_is_older(&auth->meta, &other->meta)))
+            map_put(&oldest, auth->meta.namespace_, (void *)(uintptr_t)auth);
+    }
+    for (size_t i = 0; i < set->n_peer_auths; i++) {
+        const struct k8s_peer_auth *auth = &set->peer_auths[i];
+        const struct k8s_peer_auth *other = map_find(&oldest, auth->meta.namespace_);
+        if (auth->n_selector > 0 && str_eq(auth->meta.namespace_, root_namespace))
+            diag_warn(diag, auth->meta.place,
+                      "PeerAuthentication %.*s/%.*s: has no effect: one with a selector does not "
+                      "count in the root namespace",
+                      STR_ARG(auth->meta.namespace_), STR_ARG(auth->meta.name));
+        else if (auth->n_selector == 0 && other != auth)
+            diag_warn(diag, auth->meta.place,
+                      "PeerAuthentication %.*s/%.*s: has no effect: %.*s is older and for the same "
+                      "namespace",
+                      STR_ARG(auth->meta.namespace_), STR_ARG(auth->meta.name),
+                      STR_ARG(other->meta.name));
+    }
+    map_fini(&oldest);
+}
+
 /* The oldest of several for one target counts; without a time, the first by name. */
 static bool yields(const struct k8s_traffic *a, const struct k8s_traffic *b)
 {
@@ -161,7 +231,8 @@ static void check_traffics(struct index *index, const struct manifests *set, str
     }
 }
 
-void manifests_cross_check(const struct manifests *manifests, bool strict, struct diag *diag)
+void manifests_cross_check(const struct manifests *manifests, struct str root_namespace,
+                           bool strict, struct diag *diag)
 {
     struct index index = {0};
     build_index(&index, manifests);
@@ -169,6 +240,8 @@ void manifests_cross_check(const struct manifests *manifests, bool strict, struc
     check_slices(&index, manifests, diag);
     check_pods(&index, manifests, diag);
     check_policies(&index, manifests, diag);
+    check_targets(&index, manifests, diag);
+    check_peer_auths(manifests, root_namespace, diag);
     check_traffics(&index, manifests, diag);
     map_fini(&index.services);
     map_fini(&index.nodes);

@@ -30,6 +30,7 @@ enum k8s_kind {
     K8S_IMPORT,
     K8S_POLICY,
     K8S_TRAFFIC,
+    K8S_PEER_AUTH,
     K8S_KINDS
 };
 
@@ -72,6 +73,18 @@ size_t k8s_list(const struct k8s_reader *reader, const struct yaml *node, const 
 /* A mapping inside a sequence; an error and false otherwise. */
 bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const char *what);
 
+/* What policies have in common (k8s_security.c): nothing in them is passed over in silence. known:
+ * NULL-terminated. A key that is not known and one without a value are errors. */
+void k8s_strict_keys(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                     const char *const *known);
+/* The same of the document itself and of its metadata. */
+void k8s_strict_top(const struct k8s_reader *reader, const struct yaml *doc);
+/* spec.selector.matchLabels; n is 0 without any. */
+struct label *k8s_selector(const struct k8s_reader *reader, const struct yaml *spec, size_t *out_n);
+/* spec.targetRefs, or spec.targetRef as the only one. */
+struct k8s_target *k8s_targets(const struct k8s_reader *reader, const struct yaml *spec,
+                               const struct object *meta, size_t *out_n);
+
 /* RFC 3339 ("2026-01-31T12:00:00Z") as nanoseconds since 1970. */
 bool k8s_parse_time(struct str text, int64_t *out_ns);
 
@@ -86,6 +99,8 @@ void k8s_read_export(struct k8s_reader *reader, const struct yaml *doc, const st
 void k8s_read_import(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+void k8s_read_peer_auth(struct k8s_reader *reader, const struct yaml *doc,
+                        const struct object *meta);
 
 /* Ports of a Service or ServiceImport: numbers, names and protocols checked against each other. */
 struct k8s_service_port *k8s_service_ports(const struct k8s_reader *reader, const struct yaml *node,

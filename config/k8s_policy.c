@@ -26,22 +26,6 @@ static bool is_one_of(struct str key, const char *const *words)
     return false;
 }
 
-/* known: NULL-terminated, the keys of Istio; later: those of them that are not supported. */
-static void check_keys(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                       const char *const *known, const char *const *later)
-{
-    yaml_only_keys(node, what, known, reader->diag);
-    for (size_t i = 0; node && i < node->len; i++) {
-        struct str key = node->keys[i]->text;
-        if (later && is_one_of(key, later))
-            diag_error(reader->diag, node->keys[i]->place, "%s.%.*s: is not supported yet", what,
-                       STR_ARG(key));
-        else if (node->items[i]->kind == YAML_NULL && is_one_of(key, known))
-            diag_error(reader->diag, node->keys[i]->place,
-                       "%s.%.*s: is empty; give it a value or leave it out", what, STR_ARG(key));
-    }
-}
-
 /* The values of a field: at least one, each of them a text that is not empty. */
 static size_t values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                      size_t max)
@@ -268,7 +252,7 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
     static const char *const unseen[] = {"requestPrincipals", "notRequestPrincipals",
                                          "remoteIpBlocks", "notRemoteIpBlocks", NULL};
     char buf[WHAT_MAX];
-    check_keys(reader, source, what, known, NULL);
+    k8s_strict_keys(reader, source, what, known);
     match->principals =
         read_strings(reader, yaml_get(source, "principals"), what_at(buf, "%s.principals", what),
                      true, &match->n_principals);
@@ -304,7 +288,7 @@ static void read_operation(const struct k8s_reader *reader, const struct yaml *o
     static const char *const unseen[] = {"hosts", "notHosts", "methods", "notMethods",
                                          "paths", "notPaths", NULL};
     char buf[WHAT_MAX];
-    check_keys(reader, operation, what, known, NULL);
+    k8s_strict_keys(reader, operation, what, known);
     match->ports = read_ports(reader, yaml_get(operation, "ports"), what_at(buf, "%s.ports", what),
                               &match->n_ports);
     match->not_ports = read_ports(reader, yaml_get(operation, "notPorts"),
@@ -389,7 +373,7 @@ static void read_condition(const struct k8s_reader *reader, const struct yaml *i
     clause->matches[0].has_unknown = true; /* until it has been read */
     if (!k8s_item(reader, item, what))
         return;
-    check_keys(reader, item, what, known, NULL);
+    k8s_strict_keys(reader, item, what, known);
     const struct yaml *key_node = yaml_get(item, "key");
     const struct condition at = {
         .values = yaml_get(item, "values"),
@@ -443,7 +427,7 @@ static void read_rule(const struct k8s_reader *reader, const struct yaml *item, 
     char buf[WHAT_MAX];
     if (!k8s_item(reader, item, what_at(buf, "spec.rules[%zu]", idx)))
         return;
-    check_keys(reader, item, buf, known, NULL);
+    k8s_strict_keys(reader, item, buf, known);
     const struct yaml *from = yaml_get(item, "from"), *to = yaml_get(item, "to");
     const struct yaml *when = yaml_get(item, "when");
     const size_t n_when =
@@ -476,19 +460,6 @@ static enum policy_action read_action(const struct k8s_reader *reader, const str
     return POLICY_ALLOW;
 }
 
-static void read_selector(const struct k8s_reader *reader, const struct yaml *spec,
-                          struct k8s_policy *policy)
-{
-    static const char *const known[] = {"matchLabels", NULL};
-    const struct yaml *node = yaml_get(spec, "selector");
-    if (!yaml_is_mapping(node, "spec.selector", reader->diag))
-        return;
-    check_keys(reader, node, "spec.selector", known, NULL);
-    policy->selector = k8s_labels(reader, yaml_get(node, "matchLabels"),
-                                  "spec.selector.matchLabels", &policy->n_selector);
-    policy->has_selector = policy->n_selector > 0;
-}
-
 static void read_dry_run(const struct k8s_reader *reader, const struct yaml *doc,
                          struct k8s_policy *policy)
 {
@@ -503,46 +474,45 @@ static void read_dry_run(const struct k8s_reader *reader, const struct yaml *doc
                    STR_ARG(str_sub(text, 0, 40)));
 }
 
-static void check_top(const struct k8s_reader *reader, const struct yaml *doc)
+/* Whom the policy is for: a selector, services, or else all in its namespace. */
+static void read_scope(const struct k8s_reader *reader, const struct yaml *spec,
+                       struct k8s_policy *policy)
 {
-    static const char *const top[] = {"apiVersion", "kind", "metadata", "spec", "status", NULL};
-    static const char *const metadata[] = {"name",
-                                           "namespace",
-                                           "labels",
-                                           "annotations",
-                                           "uid",
-                                           "resourceVersion",
-                                           "generation",
-                                           "generateName",
-                                           "creationTimestamp",
-                                           "deletionTimestamp",
-                                           "deletionGracePeriodSeconds",
-                                           "ownerReferences",
-                                           "finalizers",
-                                           "managedFields",
-                                           "selfLink",
-                                           NULL};
-    yaml_only_keys(doc, "", top, reader->diag);
-    yaml_only_keys(yaml_get(doc, "metadata"), "metadata", metadata, reader->diag);
+    const struct yaml *one = yaml_get(spec, "targetRef"), *several = yaml_get(spec, "targetRefs");
+    policy->selector = k8s_selector(reader, spec, &policy->n_selector);
+    policy->has_selector = policy->n_selector > 0;
+    policy->targets = k8s_targets(reader, spec, &policy->meta, &policy->n_targets);
+    if ((one || several) && yaml_get(spec, "selector"))
+        diag_error(reader->diag, (several ? several : one)->place,
+                   "spec.%s: cannot stand beside a selector", several ? "targetRefs" : "targetRef");
+    policy->policy.scope =
+        policy->has_selector || one || several ? POLICY_WORKLOAD : POLICY_NAMESPACE;
+}
+
+static void check_spec(const struct k8s_reader *reader, const struct yaml *spec)
+{
+    static const char *const known[] = {"selector",   "rules",    "action", "targetRef",
+                                        "targetRefs", "provider", NULL};
+    const struct yaml *provider = yaml_get(spec, "provider");
+    if (!yaml_is_mapping(spec, "spec", reader->diag))
+        return;
+    k8s_strict_keys(reader, spec, "spec", known);
+    if (provider && provider->kind != YAML_NULL)
+        diag_error(reader->diag, provider->place, "spec.provider: is not supported yet");
 }
 
 void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
 {
-    static const char *const known[] = {"selector",   "rules",    "action", "targetRef",
-                                        "targetRefs", "provider", NULL};
-    static const char *const later[] = {"targetRef", "targetRefs", "provider", NULL};
     char buf[WHAT_MAX];
     struct k8s_policy *policy = vec_add(&reader->objects[K8S_POLICY]);
     const struct yaml *spec = yaml_get(doc, "spec");
     policy->meta = *meta;
     policy->policy.name = meta->name;
     policy->policy.namespace_ = meta->namespace_;
-    check_top(reader, doc);
-    if (yaml_is_mapping(spec, "spec", reader->diag))
-        check_keys(reader, spec, "spec", known, later);
+    k8s_strict_top(reader, doc);
+    check_spec(reader, spec);
     policy->policy.action = read_action(reader, spec);
-    read_selector(reader, spec, policy);
-    policy->policy.scope = policy->has_selector ? POLICY_WORKLOAD : POLICY_NAMESPACE;
+    read_scope(reader, spec, policy);
     read_dry_run(reader, doc, policy);
     const struct yaml *rules = yaml_get(spec, "rules");
     size_t n = k8s_list(reader, rules, what_at(buf, "spec.rules"), RULES_MAX);

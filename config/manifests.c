@@ -37,6 +37,12 @@ static const struct kind_row kind_rows[] = {
      true,
      name_is_subdomain,
      k8s_read_policy},
+    {"security.istio.io",
+     "PeerAuthentication",
+     {"v1", "v1beta1"},
+     true,
+     name_is_subdomain,
+     k8s_read_peer_auth},
     {"isthmus.io", "TrafficPolicy", {"v1alpha1"}, true, name_is_subdomain, k8s_read_traffic},
 };
 
@@ -52,6 +58,7 @@ void manifests_begin(struct k8s_reader *reader, struct diag *diag)
         [K8S_IMPORT] = sizeof(struct k8s_import),
         [K8S_POLICY] = sizeof(struct k8s_policy),
         [K8S_TRAFFIC] = sizeof(struct k8s_traffic),
+        [K8S_PEER_AUTH] = sizeof(struct k8s_peer_auth),
     };
     *reader = (struct k8s_reader){.set = mem_new(struct manifests), .diag = diag};
     reader->arena = &reader->set->arena;
@@ -305,6 +312,7 @@ struct manifests *manifests_end(struct k8s_reader *reader)
     set->imports = settle(reader, K8S_IMPORT, &set->n_imports);
     set->policies = settle(reader, K8S_POLICY, &set->n_policies);
     set->traffics = settle(reader, K8S_TRAFFIC, &set->n_traffics);
+    set->peer_auths = settle(reader, K8S_PEER_AUTH, &set->n_peer_auths);
     map_fini(&reader->seen);
     if (reader->diag->n_errors == reader->n_errors_before)
         return set;

@@ -6,7 +6,7 @@
  * unwrapped. Kinds without a use here are passed over; fields without a use too, since real objects
  * carry many, except in our own kinds and in policies, where an unknown field is an error: a policy
  * must not silently not apply. For the same reason other kinds of security.istio.io
- * (PeerAuthentication, RequestAuthentication) are errors as long as nothing here enforces them.
+ * (RequestAuthentication) are errors as long as nothing here enforces them.
  *
  * All or nothing: with any error the caller keeps the set it had.
  * Checked: names (RFC 1123), namespaces, ports, addresses, that two objects of one kind do not
@@ -134,6 +134,14 @@ struct k8s_import { /* one that a user or another implementation made; ours are 
     size_t n_ports;
 };
 
+#define TARGETS_MAX 16 /* of one policy */
+
+struct k8s_target { /* of a policy; in its own namespace */
+    struct place place;
+    bool is_import; /* a ServiceImport, else a Service */
+    struct str name;
+};
+
 struct k8s_policy {
     struct object meta;
     struct model_policy policy; /* scope and namespace are decided by the registry, from selector
@@ -141,6 +149,24 @@ struct k8s_policy {
     struct label *selector;
     size_t n_selector;
     bool has_selector;
+    struct k8s_target *targets; /* not beside a selector */
+    size_t n_targets;
+};
+
+enum mtls_mode { MTLS_UNSET, MTLS_DISABLE, MTLS_PERMISSIVE, MTLS_STRICT };
+
+struct k8s_port_mtls {
+    uint16_t port; /* of the workload */
+    enum mtls_mode mode;
+};
+
+struct k8s_peer_auth { /* PeerAuthentication */
+    struct object meta;
+    enum mtls_mode mode;
+    struct label *selector; /* none: of the namespace, or of the mesh in the root namespace */
+    size_t n_selector;
+    struct k8s_port_mtls *ports; /* only with a selector */
+    size_t n_ports;
 };
 
 struct k8s_traffic { /* TrafficPolicy */
@@ -175,6 +201,8 @@ struct manifests {
     size_t n_policies;
     struct k8s_traffic *traffics;
     size_t n_traffics;
+    struct k8s_peer_auth *peer_auths;
+    size_t n_peer_auths;
     struct manifests_part **parts; /* of a set out of a cache: what the objects point into */
     size_t n_parts;
 };
@@ -197,10 +225,14 @@ struct manifests *manifests_read_cached(struct manifests_cache *cache, const cha
                                         int64_t now_ns, struct diag *diag);
 
 /* What needs more than one object to see: an export without its Service or of an ExternalName, a
- * slice of no Service, a pod on a node that is not there, a policy that selects nothing. Warnings,
- * except an export of nothing: an error in strict mode (isthmus check), a condition of the export
- * otherwise. */
-void manifests_cross_check(const struct manifests *manifests, bool strict, struct diag *diag);
+ * slice of no Service, a pod on a node that is not there, a policy that selects nothing, a
+ * PeerAuthentication without effect. Warnings, except an export of nothing: an error in strict mode
+ * (isthmus check), a condition of the export otherwise. */
+void manifests_cross_check(const struct manifests *manifests, struct str root_namespace,
+                           bool strict, struct diag *diag);
+
+/* Of two objects for one thing the older counts; of two of one age, that with the lesser name. */
+bool object_is_older(const struct object *a, const struct object *b);
 
 /* The value of a label or annotation, or {0}. */
 struct str label_find(const struct label *labels, size_t n_labels, const char *key);

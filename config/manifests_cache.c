@@ -175,6 +175,7 @@ static void join(struct joining *joining)
     JOIN(joining, imports, n_imports);
     JOIN(joining, policies, n_policies);
     JOIN(joining, traffics, n_traffics);
+    JOIN(joining, peer_auths, n_peer_auths);
     set->n_files = joining->n_parts;
     set->parts = arena_new_array(&set->arena, struct manifests_part *, joining->n_parts + 1);
     set->n_parts = joining->n_parts;

@@ -28,7 +28,7 @@ static void walk(const struct manifests *set, struct diag *diag)
                                              .namespace_ = STR("a"),
                                              .source = {4, {10, 0, 0, 1}},
                                              .port = 80};
-    manifests_cross_check(set, true, diag);
+    manifests_cross_check(set, STR("isthmus-system"), true, diag);
     for (size_t i = 0; i < set->n_policies; i++) {
         const struct policy *policy = policy_compile(&arena, &set->policies[i].policy);
         const struct policy_layer *layer = policy_layer_new(&arena, &policy, 1, NULL, 0);

@@ -147,8 +147,11 @@ def allow_principals(principals, selector=None, ports=None):
     return {"selector": {"matchLabels": dict(selector)}, **spec} if selector else spec
 
 
-def peer_authentication(name, namespace, mode, selector=None):
+def peer_authentication(name, namespace, mode, selector=None, ports=None):
+    """ports: {port of the workload: mode}; with a selector only."""
     spec = {"mtls": {"mode": mode}}
+    if ports:
+        spec["portLevelMtls"] = {str(number): {"mode": its} for number, its in ports.items()}
     if selector:
         spec = {"selector": {"matchLabels": dict(selector)}, **spec}
     return _object("security.istio.io/v1", "PeerAuthentication", name, namespace, spec=spec)

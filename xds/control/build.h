@@ -1,9 +1,9 @@
 /*
  * build.h - the parts in which a registry is made; inside the room.
  *
- * The steps run in this order: workloads (from pods), services (who backs what), policies (who is
- * selected), exports and imports (the merge over clusters), peers' workloads, then everything is
- * written out. Objects of this step are linked by pointers and live in the scratch arena; what
+ * The steps run in this order: workloads (from pods), services (who backs what), exports and
+ * imports (the merge over clusters), policies (who is selected), peers' workloads, then everything
+ * is written out. Objects of this step are linked by pointers and live in the scratch arena; what
  * registry.h shows lives in the registry's own.
  */
 #ifndef ISTHMUS_XDS_CONTROL_BUILD_H
@@ -32,6 +32,7 @@ struct selected { /* a policy that selects a workload */
 
 struct own_workload {
     struct model_workload model;
+    const struct k8s_peer_auth *peer_auth; /* that selects it, the oldest of them */
     const struct k8s_pod *pod;
     struct backing *backings;
     size_t n_backings, n_exported;
@@ -100,9 +101,21 @@ void registry_back_services(struct registry_builder *builder);
 /* A service's ports without targets: 0 means that the memberships say. */
 struct model_port *registry_service_ports(struct arena *arena, const struct k8s_service *service);
 
-/* policies.c: the policies, and whom they select. */
+/* policies.c: the policies, and whom they select. Services and exports are there by then. */
 void registry_need_policy_labels(struct registry_builder *builder);
 void registry_add_policies(struct registry_builder *builder);
+/* The workload refers to the policy with that key. */
+void registry_name_policy(struct registry_builder *builder, struct own_workload *workload,
+                          struct str key);
+
+/* aliases.c: whatever policies call our trust domain. The policy's rules become a copy. */
+void registry_write_out_aliases(struct registry_builder *builder, struct model_policy *policy);
+
+/* peer_auth.c: PeerAuthentications, as further policies; there is room for PEER_AUTH_POLICIES(n)
+ * of them. */
+#define PEER_AUTH_POLICIES(n_peer_auths) ((n_peer_auths) + 1)
+void registry_need_peer_auth_labels(struct registry_builder *builder);
+void registry_add_peer_auths(struct registry_builder *builder);
 
 /* exports.c: our exports and the peers', merged into imports. */
 void registry_add_exports(struct registry_builder *builder);

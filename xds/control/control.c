@@ -204,7 +204,7 @@ static struct manifests *read_manifests(struct control *control, struct text *ou
     struct manifests *set =
         manifests_read_cached(control->manifests_cache, path.ptr, clock_wall_ns(), &diag);
     if (set)
-        manifests_cross_check(set, false, &diag);
+        manifests_cross_check(set, control->config->root_namespace, false, &diag);
     else
         print_line(&diag, out_error);
     tell_findings(control, &diag);

@@ -295,6 +295,14 @@ Test(bootstrap, refuses_wrong_control_files)
          "ports.admin: port 15012 is the port of listen already"},
         {"cluster", "kind: ControlConfig\ncluster: West\n",
          "cluster: \"West\" is not a cluster's name"},
+        {"alias", CONTROL RANGES "trustDomainAliases: [Old]\n",
+         "trustDomainAliases[0]: \"Old\" is not a trust domain"},
+        {"alias twice", CONTROL RANGES "trustDomainAliases: [a.example, a.example]\n",
+         "trustDomainAliases[1]: \"a.example\" is there twice"},
+        {"alias of a peer",
+         CONTROL RANGES "trustDomainAliases: [e.example]\npeers: [{name: e, address: 10.0.0.1:1, "
+                        "trustDomain: e.example, trustBundle: e.pem}]\n",
+         "trustDomainAliases[0]: \"e.example\" is a peer's trust domain"},
         {"root namespace", CONTROL RANGES "rootNamespace: a.b\n", "rootNamespace: \"a.b\" is not"},
         {"lease", CONTROL RANGES "peerLease: 0s\n", "peerLease: \"0s\" is not a duration from 1s"},
     };

@@ -147,8 +147,28 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
         {"when: empty values", RULE("when: [{key: \"request.headers[x]\", values: []}]"),
          "when[0].values: is empty"},
         {"methods: empty", RULE("to: [{operation: {methods: []}}]"), "methods: is empty"},
-        {"targetRefs", HEAD "spec: {targetRefs: [{kind: Gateway}]}\n",
-         "m.yaml:4:8: error: spec.targetRefs: is not supported yet"},
+        {"targetRefs: kind",
+         HEAD "spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: a}]}\n",
+         "m.yaml:4:62: error: spec.targetRefs[0]: \"Gateway\" of the group "
+         "\"gateway.networking.k8s.io\" is not supported, expected a Service, or a ServiceImport"},
+        {"targetRefs: group of a Service",
+         HEAD "spec: {targetRefs: [{group: apps, kind: Service, name: a}]}\n",
+         "\"Service\" of the group \"apps\" is not supported"},
+        {"targetRefs: no name", HEAD "spec: {targetRefs: [{kind: Service}]}\n",
+         "spec.targetRefs[0]: needs a kind and a name"},
+        {"targetRefs: namespace",
+         HEAD "spec: {targetRefs: [{kind: Service, name: a, namespace: bank}]}\n",
+         "spec.targetRefs[0].namespace: \"bank\" is not the policy's own"},
+        {"targetRefs: empty", HEAD "spec: {targetRefs: []}\n",
+         "m.yaml:4:20: error: spec.targetRefs: is empty, expected a target"},
+        {"targetRefs beside a selector",
+         HEAD "spec: {selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: a}]}\n",
+         "spec.targetRefs: cannot stand beside a selector"},
+        {"targetRef beside targetRefs",
+         HEAD "spec: {targetRef: {kind: Service, name: a}, targetRefs: [{kind: Service, name: "
+              "a}]}\n",
+         "spec.targetRef: cannot stand beside targetRefs"},
+        {"provider", HEAD "spec: {provider: {name: a}}\n", "spec.provider: is not supported yet"},
         {"CUSTOM", HEAD "spec: {action: CUSTOM}\n", "spec.action: CUSTOM is not supported yet"},
         {"action", HEAD "spec: {action: deny}\n",
          "spec.action: \"deny\" is not ALLOW, DENY or AUDIT"},
@@ -203,6 +223,40 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
         expect_said(&diag, rows[i].name, rows[i].said);
         diag_fini(&diag);
     }
+}
+
+Test(k8s_policy, a28_at_most_16_services_are_named)
+{
+    for (size_t n = TARGETS_MAX; n <= TARGETS_MAX + 1; n++) {
+        struct text text = {0};
+        text_addf(&text, HEAD "spec:\n  targetRefs:\n");
+        for (size_t i = 0; i < n; i++)
+            text_addf(&text, "  - {kind: Service, name: s%zu}\n", i);
+        struct manifests *set = read_text(text.ptr, &diag);
+        cr_expect_eq(set != NULL, n == TARGETS_MAX, "%zu: %s", n, said(&diag));
+        if (set)
+            cr_expect_eq(set->policies[0].n_targets, n);
+        manifests_free(set);
+        text_fini(&text);
+    }
+    expect_said(&diag, "17", "spec.targetRefs");
+}
+
+Test(k8s_policy, a_service_that_is_not_here_is_warned_of)
+{
+    struct manifests *set = read_text(
+        HEAD "spec: {targetRefs: [{kind: Service, name: gone}, {kind: ServiceImport, group: "
+             "multicluster.x-k8s.io, name: kept}], rules: [{}]}\n---\napiVersion: v1\nkind: "
+             "Service\nmetadata: {name: kept, namespace: shop}\nspec: {ports: [{port: 80}]}\n",
+        &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    manifests_cross_check(set, STR("root"), true, &diag);
+    cr_expect_eq(diag.len, 2, "%s", said(&diag));
+    expect_said(&diag, "service",
+                "m.yaml:4:21: warning: AuthorizationPolicy shop/p: there is no Service \"gone\" "
+                "here, so it applies to nothing through this target");
+    expect_said(&diag, "import", "this cluster does not export a Service \"kept\" here");
+    manifests_free(set);
 }
 
 Test(k8s_policy, warns_of_a_star_in_the_middle)

@@ -78,7 +78,7 @@ Test(manifests, reads_every_kind)
     expect_str(set->nodes[0].zone, "eu-a");
     cr_expect(manifests_is_enrolled(&set->pods[0], &set->namespaces[0]));
     cr_expect_not(manifests_is_enrolled(&set->pods[0], NULL));
-    manifests_cross_check(set, true, &diag);
+    manifests_cross_check(set, STR("isthmus-system"), true, &diag);
     cr_expect_eq(diag.len, 0, "%s", said(&diag));
     manifests_free(set);
 }
@@ -224,8 +224,8 @@ Test(manifests, refuses_wrong_objects_with_their_place)
         {"our own kind",
          "apiVersion: isthmus.io/v1alpha1\nkind: TrafficPlan\nmetadata: {name: a}\n",
          "m.yaml:2:7: error: kind: there is no TrafficPlan in isthmus.io"},
-        {"PeerAuthentication", "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n",
-         "m.yaml:2:7: error: kind: PeerAuthentication is not supported yet"},
+        {"RequestAuthentication", "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\n",
+         "m.yaml:2:7: error: kind: RequestAuthentication is not supported yet"},
         {"an empty file", "", "m.yaml: error: the file is empty"},
         {"a file cut off", SERVICE "spec: {ports: [{port: 80}", "error: not valid YAML"},
     };
@@ -408,7 +408,7 @@ Test(manifests, cross_check_sees_what_takes_two_objects)
         "spec: {selector: {matchLabels: {app: a}}}\n",
         &diag);
     cr_assert_not_null(set, "%s", said(&diag));
-    manifests_cross_check(set, false, &diag);
+    manifests_cross_check(set, STR("isthmus-system"), false, &diag);
     cr_expect_eq(diag.n_errors, 0);
     cr_expect_eq(diag.len, 5, "%s", said(&diag));
     expect_said(&diag, "export",
@@ -417,7 +417,7 @@ Test(manifests, cross_check_sees_what_takes_two_objects)
     expect_said(&diag, "slice", "EndpointSlice default/s: there is no Service \"gone\"");
     expect_said(&diag, "pod", "Pod default/p: there is no Node \"w9\"");
     expect_said(&diag, "policy", "AuthorizationPolicy default/none: its selector selects no pod");
-    manifests_cross_check(set, true, &diag);
+    manifests_cross_check(set, STR("isthmus-system"), true, &diag);
     cr_expect_eq(diag.n_errors, 2);
     manifests_free(set);
 }
