@@ -148,7 +148,9 @@ void entry_render(struct str packed, struct text *out)
         const unsigned char field = (unsigned char)packed.ptr[at];
         ensure(field < AUDIT_FIELDS);
         memcpy(&len, packed.ptr + at + 1, sizeof len);
-        text_addf(out, ",\"%s\":", fields[field].name);
+        text_add(out, STR(",\""));
+        text_add(out, str_from(fields[field].name));
+        text_add(out, STR("\":"));
         add_value(out, fields[field].kind, str_sub(packed, at + VALUE_HEAD, len));
         at += VALUE_HEAD + len;
     }

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/list.h"
 #include "proxy/base/mem.h"
 #include "proxy/meter/exposition.h"
@@ -96,6 +97,20 @@ static void write_build(struct text *out, const char *component, const char *ver
     text_addc(out, ',');
     exposition_label(out, "tag", str_from(version));
     text_add(out, STR("} 1\n"));
+}
+
+#define EXPIRY "isthmus_certificate_expiry_seconds"
+
+void meter_write_expiry_head(struct text *out)
+{
+    exposition_head(out, EXPIRY, "gauge", "When the certificate of the identity ends (unstable)");
+}
+
+void meter_write_expiry(struct text *out, struct str identity, int64_t not_after_ns)
+{
+    text_add(out, STR(EXPIRY "{"));
+    exposition_label(out, "identity", identity);
+    text_addf(out, "} %lld\n", (long long)(not_after_ns / (int64_t)NS_PER_SEC));
 }
 
 void meter_write(struct text *out, const char *component, const char *version)

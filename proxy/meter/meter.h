@@ -37,4 +37,9 @@ int64_t meter_total(enum metric metric);
  * memory, descriptors, start time), in the Prometheus text format, version 0.0.4. */
 void meter_write(struct text *out, const char *component, const char *version);
 
+/* When certificates end: the head once, then one line an identity. How many is the caller's to
+ * bound. */
+void meter_write_expiry_head(struct text *out);
+void meter_write_expiry(struct text *out, struct str identity, int64_t not_after_ns);
+
 #endif

@@ -8,7 +8,8 @@
 #include "proxy/run/node_state.h"
 #include "proxy/run/version.h"
 
-#define CONNECTIONS_SHOWN_MAX 10000
+#define CONNECTIONS_SHOWN_MAX  10000
+#define CERTIFICATES_SHOWN_MAX 1000 /* in the metrics */
 
 struct gathering { /* one question to all workers */
     struct node *node;
@@ -71,10 +72,28 @@ static void gather_start(struct gathering *gathering, const struct worker_questi
 
 /* ---- metrics ---- */
 
+/* One line a certificate: pods of this node, so a few hundred at most. */
+static void write_expiry(const struct node *node, struct text *out)
+{
+    struct rotation_status status;
+    size_t n = 0;
+    meter_write_expiry_head(out);
+    for (size_t i = 0; i < IDENTITIES_ROTATIONS; i++)
+        for (size_t idx = 0;
+             n < CERTIFICATES_SHOWN_MAX &&
+             rotation_next(identities_rotations(node->identities)[i], &idx, &status);)
+            if (status.not_after_ns != 0) {
+                meter_write_expiry(out, status.id, status.not_after_ns);
+                n++;
+            }
+}
+
 static void complete_metrics(struct gathering *gathering)
 {
     struct text page = {0};
     meter_write(&page, "isthmus-proxy", ISTHMUS_VERSION);
+    if (gathering->node->identities)
+        write_expiry(gathering->node, &page);
     if (gathering->traffic)
         traffic_report_write(gathering->traffic, &page);
     admin_answer_metrics(gathering->exchange, text_str(&page));

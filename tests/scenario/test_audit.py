@@ -204,7 +204,13 @@ class Audit(Story):
                     print(f"{name}: {done.stdout.splitlines()[0]}", flush=True)
                     self.assertTrue(any(f"{copy}:{line}" in done.stdout for line in named), done.stdout)
 
-    def test_7_a_file_that_was_renamed_ends_and_the_next_one_goes_on_at_a_hangup(self):
+    def test_7_the_metrics_say_when_each_certificate_ends(self):
+        ends = {series: value for series, value in self.called.proxy.metrics().items()
+                if series.startswith("isthmus_certificate_expiry_seconds{")}
+        self.assertIn(f'isthmus_certificate_expiry_seconds{{identity="{self.till.spiffe_id}"}}', ends)
+        self.assertTrue(all(time.time() < end < time.time() + 400 * 86400 for end in ends.values()), ends)
+
+    def test_8_a_file_that_was_renamed_ends_and_the_next_one_goes_on_at_a_hangup(self):
         moved = log_path(self.caller) + ".99999999999999999999"
         os.rename(log_path(self.caller), moved)
         self.caller.proxy.process.signal(signal.SIGHUP)

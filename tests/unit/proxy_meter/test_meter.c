@@ -126,3 +126,15 @@ Test(meter, what_is_no_metric_is_a_broken_contract, .signal = SIGABRT)
 {
     meter_add(meter_new(), METRICS, 1);
 }
+
+Test(meter, says_when_certificates_end_with_the_identity_escaped)
+{
+    struct text page = {0};
+    meter_write_expiry_head(&page);
+    meter_write_expiry(&page, STR("spiffe://a/\"b"), INT64_C(1800000000999999999));
+    cr_expect_str_eq(
+        page.ptr, "# HELP isthmus_certificate_expiry_seconds When the certificate of the identity "
+                  "ends (unstable)\n# TYPE isthmus_certificate_expiry_seconds gauge\n"
+                  "isthmus_certificate_expiry_seconds{identity=\"spiffe://a/\\\"b\"} 1800000000\n");
+    text_fini(&page);
+}
