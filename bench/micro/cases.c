@@ -248,105 +248,104 @@ static void ask_policed_mesh_once(size_t i)
                                              .namespace_ = STR("shop"),
                                              .port = (uint16_t)i};
     ensure(policy_ask(workload->policies, &question).allowed);
+}
 
-    /* ---- the audit log ---- */
+/* ---- the audit log ---- */
 
-    static struct record record;
-    static struct audit_entry entry;
-    static struct audit_ring *ring;
+static struct record record;
+static struct audit_entry entry;
+static struct audit_ring *ring;
 
-    static void prepare_record(size_t size)
-    {
-        (void)size;
-        record = (struct record){
-            .kind = ARRIVAL_TUNNEL,
-            .is_mutual_tls = true,
-            .source = {.addr = {.ip = ip_of("10.1.1.10"), .port = 40000},
-                       .workload = STR("cart-5d8f7c9b4-x2x7q"),
-                       .namespace_ = STR("shop"),
-                       .identity = STR("spiffe://west.example/ns/shop/sa/buyer"),
-                       .cluster = STR("west"),
-                       .proof = "mtls"},
-            .destination = {.addr = {.ip = ip_of("10.2.1.10"), .port = 15008},
-                            .workload = STR("till-6b7d8c9d5-k9k2p"),
-                            .namespace_ = STR("shop"),
-                            .identity = STR("spiffe://east.example/ns/shop/sa/seller"),
-                            .cluster = STR("east"),
-                            .proof = "node"},
-            .hbone_addr = {.ip = ip_of("10.2.1.10"), .port = 7070},
-            .service_host = STR("till.shop.svc.clusterset.local"),
-            .tls_version = "TLSv1.3",
-            .cipher = "TLS_AES_128_GCM_SHA256",
-            .peer_serial = STR("5f0e4a3b2c1d00112233445566778899"),
-            .peer_not_after_ns = INT64_C(1800000000000000000),
-            .trace = STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-            .ruling = {.decision = "allow",
-                       .policy = STR("shop/buyers"),
-                       .has_rule = true,
-                       .action = POLICY_ALLOW,
-                       .mode = "enforced",
-                       .revision = 0x1234567890abcdef,
-                       .sentence = "allowed by"},
-        };
-        ring = audit_ring_new(AUDIT_RING_BYTES);
-    }
-
-    static struct str pack_record(size_t i)
-    {
-        entry_begin(&entry, AUDIT_END, (int64_t)i);
-        witness_parties(&entry, &record);
-        witness_ruling(&entry, &record.ruling);
-        entry_u64(&entry, AUDIT_DURATION, i);
-        return entry_end(&entry);
-    }
-
-    static void record_once(size_t i)
-    {
-        static char taken[ENTRY_MAX];
-        ensure(audit_ring_put(ring, pack_record(i)));
-        ensure(audit_ring_take(ring, taken, sizeof taken) > 0);
-    }
-
-    static struct audit_chain chain;
-    static struct text line;
-
-    static void prepare_line(size_t size)
-    {
-        prepare_record(size);
-        chain_init(&chain);
-    }
-
-    static void line_once(size_t i)
-    {
-        text_clear(&line);
-        chain_seal(&chain, pack_record(i), STR(",\"node\":\"east-1\",\"version\":\"1.0.0\""),
-                   &line);
-    }
-
-    const struct bench_case bench_cases[] = {
-        {"identify", "a source address among 10,000 pods", prepare_mesh, 10000, identify_once},
-        {"resolve", "a VIP", prepare_mesh, 10000, resolve_once},
-        {"pick-10", "a lease of 10 endpoints, cut and given back", prepare_mesh, 10, pick_once},
-        {"pick-100", "a lease of 100 endpoints", prepare_mesh, 100, pick_once},
-        {"pick-1000", "a lease of 1,000 endpoints", prepare_mesh, 1000, pick_once},
-        {"pick-10000", "a lease of 10,000 endpoints", prepare_mesh, 10000, pick_once},
-        {"flip-10000", "one of 10,000 endpoints changes its health, and a lease", prepare_own_set,
-         10000, flip_once},
-        {"merge-10000", "a lease, and a hundredth of merging 10,000 endpoints that changed",
-         prepare_own_set, 10000, merge_once},
-        {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
-        {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10,
-         policy_once},
-        {"policy-100", "the same over 100", prepare_policies, 100, policy_once},
-        {"policy-1000", "the same over 1,000", prepare_policies, 1000, policy_once},
-        {"policy-10000", "the same over 10,000", prepare_policies, 10000, policy_once},
-        {"policy-mesh", "the same for one of 1,000 workloads in a snapshot of 10,000 policies",
-         prepare_policed_mesh, 10000, ask_policed_mesh_once},
-
-        {"audit-record", "an audit record with every member, packed, into a ring and out of it",
-         prepare_record, 0, record_once},
-        {"audit-line", "the same packed, rendered, numbered and hashed, as the writer does it",
-         prepare_line, 0, line_once},
+static void prepare_record(size_t size)
+{
+    (void)size;
+    record = (struct record){
+        .kind = ARRIVAL_TUNNEL,
+        .is_mutual_tls = true,
+        .source = {.addr = {.ip = ip_of("10.1.1.10"), .port = 40000},
+                   .workload = STR("cart-5d8f7c9b4-x2x7q"),
+                   .namespace_ = STR("shop"),
+                   .identity = STR("spiffe://west.example/ns/shop/sa/buyer"),
+                   .cluster = STR("west"),
+                   .proof = "mtls"},
+        .destination = {.addr = {.ip = ip_of("10.2.1.10"), .port = 15008},
+                        .workload = STR("till-6b7d8c9d5-k9k2p"),
+                        .namespace_ = STR("shop"),
+                        .identity = STR("spiffe://east.example/ns/shop/sa/seller"),
+                        .cluster = STR("east"),
+                        .proof = "node"},
+        .hbone_addr = {.ip = ip_of("10.2.1.10"), .port = 7070},
+        .service_host = STR("till.shop.svc.clusterset.local"),
+        .tls_version = "TLSv1.3",
+        .cipher = "TLS_AES_128_GCM_SHA256",
+        .peer_serial = STR("5f0e4a3b2c1d00112233445566778899"),
+        .peer_not_after_ns = INT64_C(1800000000000000000),
+        .trace = STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        .ruling = {.decision = "allow",
+                   .policy = STR("shop/buyers"),
+                   .has_rule = true,
+                   .action = POLICY_ALLOW,
+                   .mode = "enforced",
+                   .revision = 0x1234567890abcdef,
+                   .sentence = "allowed by"},
     };
+    ring = audit_ring_new(AUDIT_RING_BYTES);
+}
 
-    const size_t bench_n_cases = ARRAY_LEN(bench_cases);
+static struct str pack_record(size_t i)
+{
+    entry_begin(&entry, AUDIT_END, (int64_t)i);
+    witness_parties(&entry, &record);
+    witness_ruling(&entry, &record.ruling);
+    entry_u64(&entry, AUDIT_DURATION, i);
+    return entry_end(&entry);
+}
+
+static void record_once(size_t i)
+{
+    static char taken[ENTRY_MAX];
+    ensure(audit_ring_put(ring, pack_record(i)));
+    ensure(audit_ring_take(ring, taken, sizeof taken) > 0);
+}
+
+static struct audit_chain chain;
+static struct text line;
+
+static void prepare_line(size_t size)
+{
+    prepare_record(size);
+    chain_init(&chain);
+}
+
+static void line_once(size_t i)
+{
+    text_clear(&line);
+    chain_seal(&chain, pack_record(i), STR(",\"node\":\"east-1\",\"version\":\"1.0.0\""), &line);
+}
+
+const struct bench_case bench_cases[] = {
+    {"identify", "a source address among 10,000 pods", prepare_mesh, 10000, identify_once},
+    {"resolve", "a VIP", prepare_mesh, 10000, resolve_once},
+    {"pick-10", "a lease of 10 endpoints, cut and given back", prepare_mesh, 10, pick_once},
+    {"pick-100", "a lease of 100 endpoints", prepare_mesh, 100, pick_once},
+    {"pick-1000", "a lease of 1,000 endpoints", prepare_mesh, 1000, pick_once},
+    {"pick-10000", "a lease of 10,000 endpoints", prepare_mesh, 10000, pick_once},
+    {"flip-10000", "one of 10,000 endpoints changes its health, and a lease", prepare_own_set,
+     10000, flip_once},
+    {"merge-10000", "a lease, and a hundredth of merging 10,000 endpoints that changed",
+     prepare_own_set, 10000, merge_once},
+    {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
+    {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10,
+     policy_once},
+    {"policy-100", "the same over 100", prepare_policies, 100, policy_once},
+    {"policy-1000", "the same over 1,000", prepare_policies, 1000, policy_once},
+    {"audit-record", "an audit record with every member, packed, into a ring and out of it",
+     prepare_record, 0, record_once},
+    {"audit-line", "the same packed, rendered, numbered and hashed, as the writer does it",
+     prepare_line, 0, line_once},
+    {"policy-10000", "the same over 10,000", prepare_policies, 10000, policy_once},
+    {"policy-mesh", "the same for one of 1,000 workloads in a snapshot of 10,000 policies",
+     prepare_policed_mesh, 10000, ask_policed_mesh_once},
+};
+
+const size_t bench_n_cases = ARRAY_LEN(bench_cases);
