@@ -138,6 +138,8 @@ struct traffic_policy {
                                    internalTrafficPolicy: Local) */
     struct str drilled_cluster; /* taken out for the time of a drill, as if it was not allowed; ""
                                    none */
+    uint64_t drill_id; /* of that drill, so that one that was let go is not taken up again */
+    uint64_t drill_ns; /* how long it lasts at most, from when a node hears of it */
 
     uint32_t overprovisioning_pct; /* 140 */
     uint32_t panic_pct;            /* 50; 0: never */

@@ -395,6 +395,8 @@ static void details_fill(const struct traffic_policy *policy, struct arena *aren
     details->allowed_clusters = codec_texts(arena, policy->allowed_clusters, policy->n_allowed);
     details->n_allowed_clusters = policy->n_allowed;
     details->drilled_cluster = wire_text(arena, policy->drilled_cluster);
+    details->drill_id = policy->drill_id;
+    details->drill_ns = policy->drill_ns;
     details->fail_on_panic = policy->fail_on_panic;
     details->spill_by_load = policy->spill_by_load;
     details->slow_start_ns = policy->slow_start_ns;

@@ -374,6 +374,8 @@ static void apply_details(struct reading *reading, const Isthmus__V1alpha1__Traf
     to->cluster_mode = (enum cluster_mode)from->cluster_mode;
     read_shares(reading, from);
     to->drilled_cluster = codec_keep(reading->arena, from->drilled_cluster);
+    to->drill_id = from->drill_id;
+    to->drill_ns = from->drill_ns;
     to->fail_on_panic = from->fail_on_panic;
     to->spill_by_load = from->spill_by_load;
     to->slow_start_ns = from->slow_start_ns;

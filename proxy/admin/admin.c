@@ -39,6 +39,14 @@ void admin_answer_json(struct h1_exchange *exchange, struct str json)
     h1_answer(exchange, 200, JSON_TYPE, json);
 }
 
+void admin_answer_refusal(struct h1_exchange *exchange, unsigned status, struct str sentence)
+{
+    struct text page = {0};
+    text_addf(&page, "%.*s\n", STR_ARG(sentence));
+    answer_text(exchange, status, text_str(&page));
+    text_fini(&page);
+}
+
 /* True when the method is the one this path takes; else 405 was answered. */
 static bool is_method(struct h1_exchange *exchange, const struct h1_request *request,
                       const char *method)
@@ -91,8 +99,8 @@ static void handle_ready(void *owner, struct h1_exchange *exchange,
 static void add_index(const struct admin *admin, struct text *page)
 {
     for (size_t i = 0; i < admin->options.n_pages; i++)
-        text_addf(page, "GET  %-16s %s\n", admin->options.pages[i].path,
-                  admin->options.pages[i].help);
+        text_addf(page, "%-4s %-16s %s\n", admin->options.pages[i].is_post ? "POST" : "GET",
+                  admin->options.pages[i].path, admin->options.pages[i].help);
     text_addf(page, "GET  %-16s %s\n", "/logging", "the log level");
     text_addf(page, "POST %-16s %s\n", "/logging", "?level=error|warn|info|debug sets it");
     text_addf(page, "POST %-16s %s\n", "/quitquitquit", "ends the process, after its drain");
@@ -219,7 +227,7 @@ static void handle_path(const struct admin *admin, struct h1_exchange *exchange,
             answer_index(admin, exchange);
     } else if (!page) {
         answer_unknown(admin, exchange);
-    } else if (is_method(exchange, request, "GET")) {
+    } else if (is_method(exchange, request, page->is_post ? "POST" : "GET")) {
         page->answer(admin->owner, exchange, request);
     }
 }

@@ -6,10 +6,10 @@
  *   admin port    GET / (what there is), the owner's pages, POST /logging?level=..., POST
  * /quitquitquit
  *
- * A page is a path with a function of the owner that answers the exchange now or later (some must
- * ask the workers first). Wrong method 405, unknown path 404 with the list of pages. On the admin
- * port a Host other than localhost and address literals, and an Origin that is not that Host, are
- * 403, so that a browser cannot be made to ask.
+ * A page is a path (GET, or POST when it changes something) with a function of the owner that
+ * answers the exchange now or later (some must ask the workers first). Wrong method 405, unknown
+ * path 404 with the list of pages. On the admin port a Host other than localhost and address
+ * literals, and an Origin that is not that Host, are 403, so that a browser cannot be made to ask.
  *
  * Owner: proxy/run. Thread: the loop's.
  */
@@ -23,6 +23,7 @@ struct admin_page {
     const char *path; /* "/services" */
     const char *help; /* one line for the index */
     void (*answer)(void *owner, struct h1_exchange *exchange, const struct h1_request *request);
+    bool is_post; /* asked with POST: it changes something */
 };
 
 struct admin_options {
@@ -47,6 +48,8 @@ struct addr admin_metrics_addr(const struct admin *admin);
 struct addr admin_ready_addr(const struct admin *admin);
 void admin_answer_metrics(struct h1_exchange *exchange, struct str page);
 void admin_answer_json(struct h1_exchange *exchange, struct str json);
+/* A refusal: the sentence, to which a newline is added. */
+void admin_answer_refusal(struct h1_exchange *exchange, unsigned status, struct str sentence);
 void admin_close(struct admin *admin);
 
 #endif

@@ -92,6 +92,12 @@ static void explain(int err, struct str address, struct text *why)
         text_addf(why, "; what answers there does not speak HTTP, is it the admin port?");
 }
 
+static void complain(struct str address, struct text *why)
+{
+    text_addf(why, "\"%.*s\" is no address: expected HOST:PORT, such as 127.0.0.1:15000",
+              STR_ARG(address));
+}
+
 int ask(struct str address, struct str path, unsigned *out_status, struct text *body,
         struct text *why)
 {
@@ -99,8 +105,7 @@ int ask(struct str address, struct str path, unsigned *out_status, struct text *
     struct str host;
     uint16_t port;
     if (!split_address(address, &host, &port)) {
-        text_addf(why, "\"%.*s\" is no address: expected HOST:PORT, such as 127.0.0.1:15000",
-                  STR_ARG(address));
+        complain(address, why);
         return -ERR_INVALID;
     }
     body->limit = BODY_BYTES_MAX;
@@ -116,4 +121,40 @@ int ask(struct str address, struct str path, unsigned *out_status, struct text *
     else
         *out_status = question.status;
     return question.err;
+}
+
+struct resolving {
+    struct addr *out;
+    int err;
+    bool is_done;
+};
+
+static void on_resolved(void *owner, int err, const struct addr *addrs, size_t n_addrs)
+{
+    struct resolving *resolving = owner;
+    resolving->is_done = true;
+    resolving->err = err == 0 && n_addrs == 0 ? -ERR_NOT_FOUND : err;
+    if (resolving->err == 0)
+        *resolving->out = addrs[0];
+}
+
+int ask_resolve(struct str address, struct addr *out_addr, struct text *why)
+{
+    struct resolving resolving = {.out = out_addr};
+    struct str host;
+    uint16_t port;
+    if (!split_address(address, &host, &port)) {
+        complain(address, why);
+        return -ERR_INVALID;
+    }
+    struct loop *loop = loop_new();
+    (void)lookup_start(loop, host, port, on_resolved, &resolving);
+    while (!resolving.is_done)
+        loop_turn(loop, true);
+    while (loop_turn(loop, true))
+        ;
+    loop_free(loop);
+    if (resolving.err < 0)
+        explain(resolving.err, address, why);
+    return resolving.err;
 }

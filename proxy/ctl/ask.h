@@ -10,6 +10,7 @@
 #ifndef ISTHMUS_CTL_ASK_H
 #define ISTHMUS_CTL_ASK_H
 
+#include "proxy/base/addr.h"
 #include "proxy/base/text.h"
 
 #define ASK_TIMEOUT_NS UINT64_C(15000000000)
@@ -18,5 +19,7 @@
  * with the sentence in *why. -ERR_INVALID: the address is not one. */
 MUST_USE int ask(struct str address, struct str path, unsigned *out_status, struct text *body,
                  struct text *why);
+/* The first address of "host:port". 0, or as ask(). */
+MUST_USE int ask_resolve(struct str address, struct addr *out_addr, struct text *why);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "proxy/ctl/ask.h"
 #include "proxy/ctl/audit.h"
+#include "proxy/ctl/drill.h"
 #include "proxy/ctl/page.h"
 #include "proxy/ctl/table.h"
 
@@ -32,6 +33,9 @@ static const char usage[] =
     "pumping),\n"
     "                          or those with FILTER in an address, a name or an identity\n"
     "  certs [PART]            certificates and trust bundles with PART in an identity\n"
+    "  drill                   takes a cluster out of a service and judges how the others carry "
+    "on\n"
+    "                          (isthmus ctl drill --help)\n"
     "  audit verify [FILE...]  proves audit logs whole, offline (isthmus ctl audit --help)\n"
     "\n"
     "  --address HOST:PORT     the admin port; " ADDRESS_DEFAULT " if not said\n"
@@ -262,6 +266,8 @@ int ctl_main(int argc, char **argv)
     struct wish wish = {.address = STR(ADDRESS_DEFAULT)};
     if (argc > 0 && strcmp(argv[0], "audit") == 0)
         return ctl_audit(argc - 1, argv + 1);
+    if (argc > 0 && strcmp(argv[0], "drill") == 0)
+        return ctl_drill(argc - 1, argv + 1);
     if (!read_wish(argc, argv, &wish))
         return EXIT_USAGE;
     if (wish.is_help)

@@ -5,6 +5,7 @@
 
 #include "proxy/admin/admin.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/err.h"
 #include "proxy/base/log.h"
 #include "proxy/io/process.h"
 #include "proxy/run/state_dir.h"
@@ -89,10 +90,108 @@ static void answer_endpoints(void *owner, struct h1_exchange *exchange,
     answer(owner, exchange, control_endpoints_json);
 }
 
+/* ---- drills ---- */
+
+static void answer_drills(void *owner, struct h1_exchange *exchange,
+                          const struct h1_request *request)
+{
+    (void)request;
+    answer(owner, exchange, control_drills_json);
+}
+
+static void answer_order(struct h1_exchange *exchange, int err, struct str done, struct str why)
+{
+    switch (-err) {
+    case ERR_OK: admin_answer_json(exchange, done); return;
+    case ERR_NOT_FOUND: admin_answer_refusal(exchange, 404, why); return;
+    case ERR_LIMIT: admin_answer_refusal(exchange, 409, why); return;
+    default: admin_answer_refusal(exchange, 400, why); return;
+    }
+}
+
+static int read_drill(const struct h1_request *request, struct arena *arena,
+                      struct drill_request *out, struct text *why)
+{
+    uint64_t length_ms;
+    out->service = h1_query(arena, request->query, "service");
+    out->cluster = h1_query(arena, request->query, "cluster");
+    out->is_forced = str_eq(h1_query(arena, request->query, "force"), STR("true"));
+    if (str_is_empty(out->service) || str_is_empty(out->cluster) ||
+        !str_to_u64(h1_query(arena, request->query, "for_ms"), UINT32_MAX, &length_ms)) {
+        text_add(why, STR("expected ?service=NAMESPACE/NAME&cluster=NAME&for_ms=NUMBER, and "
+                          "&force=true to leave the load out of account"));
+        return -ERR_INVALID;
+    }
+    out->length_ns = length_ms * NS_PER_MS;
+    return 0;
+}
+
+static void answer_drill_start(void *owner, struct h1_exchange *exchange,
+                               const struct h1_request *request)
+{
+    const struct process *process = owner;
+    struct arena arena = {0};
+    struct text out = {0}, why = {0};
+    struct drill_request drill = {0};
+    int err = read_drill(request, &arena, &drill, &why);
+    if (err == 0)
+        err = control_drill_start(process->control, &drill, &out, &why);
+    answer_order(exchange, err, text_str(&out), text_str(&why));
+    text_fini(&out);
+    text_fini(&why);
+    arena_fini(&arena);
+}
+
+static void order(const struct process *process, struct h1_exchange *exchange,
+                  const struct h1_request *request,
+                  int (*fn)(struct control *control, uint64_t id, struct text *why))
+{
+    struct arena arena = {0};
+    struct text why = {0};
+    uint64_t id;
+    int err = -ERR_INVALID;
+    if (str_to_u64(h1_query(&arena, request->query, "id"), UINT64_MAX, &id))
+        err = fn(process->control, id, &why);
+    else
+        text_add(&why, STR("expected ?id=NUMBER, as the start of the drill answered"));
+    answer_order(exchange, err, STR("{}\n"), text_str(&why));
+    text_fini(&why);
+    arena_fini(&arena);
+}
+
+static void answer_drill_renew(void *owner, struct h1_exchange *exchange,
+                               const struct h1_request *request)
+{
+    order(owner, exchange, request, control_drill_renew);
+}
+
+static void answer_drill_stop(void *owner, struct h1_exchange *exchange,
+                              const struct h1_request *request)
+{
+    order(owner, exchange, request, control_drill_stop);
+}
+
 static const struct admin_page pages[] = {
-    {"/status", "manifests, nodes, peers", answer_status},
-    {"/services", "clusterset services with their ClusterSetIPs", answer_services},
-    {"/endpoints", "endpoints of the clusterset's services", answer_endpoints},
+    {.path = "/status", .help = "manifests, nodes, peers", .answer = answer_status},
+    {.path = "/drills", .help = "drills in progress", .answer = answer_drills},
+    {.path = "/drills/start",
+     .help = "?service=NAMESPACE/NAME&cluster=NAME&for_ms=NUMBER[&force=true]",
+     .answer = answer_drill_start,
+     .is_post = true},
+    {.path = "/drills/renew",
+     .help = "?id=NUMBER, before 5 s are over",
+     .answer = answer_drill_renew,
+     .is_post = true},
+    {.path = "/drills/stop",
+     .help = "?id=NUMBER gives the cluster back",
+     .answer = answer_drill_stop,
+     .is_post = true},
+    {.path = "/services",
+     .help = "clusterset services with their ClusterSetIPs",
+     .answer = answer_services},
+    {.path = "/endpoints",
+     .help = "endpoints of the clusterset's services",
+     .answer = answer_endpoints},
 };
 
 static void on_log_timer(struct timer *timer)

@@ -49,16 +49,40 @@ static uint64_t local_hash(const struct node *node)
     return sum;
 }
 
+static void on_xds_change(void *owner);
+
+static void on_drill_end(struct timer *timer)
+{
+    on_xds_change(container_of(timer, struct node, drill_end));
+}
+
+/* What is held, but for drills that are to be let go. */
+static size_t resources_that_count(struct node *node, const struct model_resource **out,
+                                   struct arena *arena)
+{
+    const struct delta_client *state = xds_client_state(node->xds);
+    const bool is_connected = xds_client_is_connected(node->xds);
+    const uint64_t now_ns = loop_now_ns(node->loop);
+    const struct delta_resource *resource;
+    size_t idx = 0, n = 0;
+    drill_watch_begin(&node->drills);
+    while ((resource = delta_client_next(state, &idx)) != NULL)
+        out[n++] = drill_watch_judge(&node->drills, &resource->model, arena, now_ns, is_connected);
+    const uint64_t end_ns = drill_watch_end(&node->drills);
+    timer_stop(&node->drill_end);
+    if (end_ns > 0)
+        timer_start(node->loop, &node->drill_end, end_ns - now_ns, on_drill_end);
+    return n;
+}
+
 static struct snapshot *build_snapshot(struct node *node)
 {
     const struct proxy_config *config = node->config;
     const struct delta_client *state = xds_client_state(node->xds);
     const struct model_resource **resources =
         mem_new_array(const struct model_resource *, delta_client_count(state) + 1);
-    const struct delta_resource *resource;
-    size_t idx = 0, n = 0;
-    while ((resource = delta_client_next(state, &idx)) != NULL)
-        resources[n++] = &resource->model;
+    struct arena arena = {0};
+    const size_t n = resources_that_count(node, resources, &arena);
     const struct vantage vantage = {
         .node = config->node,
         .cluster = config->cluster,
@@ -71,6 +95,7 @@ static struct snapshot *build_snapshot(struct node *node)
         snapshot_build(resources, n, &vantage, ++node->generation, delta_client_is_synced(state));
     snapshot->local_hash = local_hash(node);
     mem_free(resources);
+    arena_fini(&arena);
     return snapshot;
 }
 
@@ -144,6 +169,10 @@ static void on_xds_connected(void *owner, bool is_up)
     struct node *node = owner;
     node->connected_ns = is_up ? loop_now_ns(node->loop) : 0;
     log_info(is_up ? "the control stream is up" : "the control stream is down");
+    if (!is_up && timer_is_running(&node->drill_end)) {
+        log_warn("a drill is let go: control is not there to end it");
+        on_xds_change(node);
+    }
 }
 
 static const struct xds_client_events xds_events = {
@@ -492,6 +521,7 @@ static void close_node(struct node *node)
     if (node->health)
         health_thread_mute(node->health, node->loop);
     timer_stop(&node->rebuild);
+    timer_stop(&node->drill_end);
     timer_stop(&node->drain_timer);
     stop_workers(node);
     if (node->audit)

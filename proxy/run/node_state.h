@@ -9,6 +9,7 @@
 #include "proxy/audit/audit.h"
 #include "proxy/io/process.h"
 #include "proxy/meter/meter.h"
+#include "proxy/run/drill_watch.h"
 #include "proxy/run/health_thread.h"
 #include "proxy/run/identities.h"
 #include "proxy/run/publication.h"
@@ -32,6 +33,8 @@ struct node {
     uint64_t generation;
     struct timer rebuild;
     uint64_t rebuilt_ns;
+    struct drill_watch drills; /* that the snapshot was built with */
+    struct timer drill_end;
     struct capture *capture;
     struct worker **workers;
     struct mailbox **inboxes;

@@ -264,12 +264,18 @@ static void answer_health(void *owner, struct h1_exchange *exchange,
 }
 
 const struct admin_page node_pages[] = {
-    {"/status", "this process, its control stream, its workers", answer_status},
-    {"/services", "services by host name; ?host=PART", answer_services},
-    {"/endpoints", "endpoints with their distance from this node; ?host=PART", answer_endpoints},
-    {"/health", "what active checks from this node found", answer_health},
-    {"/connections", "live connections; ?state=accepted|connecting|pumping", answer_connections},
-    {"/certs", "certificates and trust bundles", answer_certificates},
+    {.path = "/status",
+     .help = "this process, its control stream, its workers",
+     .answer = answer_status},
+    {.path = "/services", .help = "services by host name; ?host=PART", .answer = answer_services},
+    {.path = "/endpoints",
+     .help = "endpoints with their distance from this node; ?host=PART",
+     .answer = answer_endpoints},
+    {.path = "/health", .help = "what active checks from this node found", .answer = answer_health},
+    {.path = "/connections",
+     .help = "live connections; ?state=accepted|connecting|pumping",
+     .answer = answer_connections},
+    {.path = "/certs", .help = "certificates and trust bundles", .answer = answer_certificates},
 };
 
 const size_t node_n_pages = ARRAY_LEN(node_pages);

@@ -108,6 +108,13 @@ class Daemon:
         lines = [line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#")]
         return {series: float(value) for series, _, value in lines}
 
+    def page(self, path):
+        """A page of the admin port, which only answers on loopback, parsed."""
+        status, body = http_get(self.namespace, ADMIN_PORT, path)
+        if status != 200:
+            raise LabError(f"{self.name}: {path} answered {status}: {body}")
+        return json.loads(body)
+
     def ctl(self, *arguments, timeout_s=10.0):
         """Runs `isthmus ctl ...` beside it; --json is added and the answer parsed."""
         done = self.namespace.run([self.lab.isthmus, "ctl", *arguments, "--json"], timeout_s=timeout_s)

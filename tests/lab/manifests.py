@@ -147,6 +147,12 @@ def allow_principals(principals, selector=None, ports=None):
     return {"selector": {"matchLabels": dict(selector)}, **spec} if selector else spec
 
 
+def traffic_policy(name, namespace, import_name, spec):
+    """How this cluster's nodes use the clusterset service import_name."""
+    target = {"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": import_name}
+    return _object("isthmus.io/v1alpha1", "TrafficPolicy", name, namespace, spec={"targetRef": target, **spec})
+
+
 def peer_authentication(name, namespace, mode, selector=None, ports=None):
     """ports: {port of the workload: mode}; with a selector only."""
     spec = {"mtls": {"mode": mode}}

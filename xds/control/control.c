@@ -44,7 +44,10 @@ static struct registry *build(struct control *control)
 {
     struct arena arena = {0};
     struct registry_peer *peers = arena_new_array(&arena, struct registry_peer, control->n_peers);
+    struct registry_drill drills[DRILLS_MAX];
     struct registry_input input = {
+        .drills = drills,
+        .n_drills = drills_list(control->drills, drills),
         .config = control->config,
         .manifests = control->manifests,
         .peers = peers,
@@ -155,6 +158,14 @@ static void rebuild(struct control *control)
 static void on_rebuild(struct timer *timer)
 {
     rebuild(container_of(timer, struct control, rebuild));
+}
+
+/* At once: what a drill takes out, and what it gives back, is waited for. */
+static void on_drills(void *owner)
+{
+    struct control *control = owner;
+    timer_stop(&control->rebuild);
+    rebuild(control);
 }
 
 /* ---- manifests ---- */
@@ -493,6 +504,7 @@ int control_open(struct loop *loop, const struct control_config *config, struct 
     control->manifests_cache = manifests_cache_new();
     control->nodes_set = resource_set_new();
     control->peers_set = resource_set_new();
+    control->drills = drills_new(loop, on_drills, control);
     int err = open_inputs(control, why);
     if (err == 0) {
         open_peers(control);
@@ -555,6 +567,7 @@ void control_close(struct control *control)
 {
     timer_stop(&control->rebuild);
     timer_stop(&control->retry);
+    drills_free(control->drills);
     if (control->watch)
         folder_watch_close(control->watch);
     if (control->server)

@@ -40,6 +40,26 @@ struct addr control_addr(const struct control *control);
 bool control_is_ready(const struct control *control, struct text *why);
 void control_close(struct control *control);
 
+/* drill_orders.c: a cluster is taken out of a service for a while; drills.h says how and for how
+ * long. 0 with JSON in *out, or with the reason in *why: -ERR_INVALID, -ERR_NOT_FOUND (no such
+ * service, cluster or drill), -ERR_LIMIT (refused: already drilled, too many, the others could not
+ * carry it). Times are in the answer:
+ * {"id":"..","service":..,"cluster":..,"lease_ms":..,"length_ms":..,"tier":..,"recovery_time_ms":..,
+ *  "ready_taken":..,"ready_left":..} */
+struct drill_request {
+    struct str service; /* "<namespace>/<name>" of a clusterset service, or a host name */
+    struct str cluster;
+    uint64_t length_ns;
+    bool is_forced; /* whether or not the others could carry the load */
+};
+
+MUST_USE int control_drill_start(struct control *control, const struct drill_request *request,
+                                 struct text *out, struct text *why);
+MUST_USE int control_drill_renew(struct control *control, uint64_t id, struct text *why);
+MUST_USE int control_drill_stop(struct control *control, uint64_t id, struct text *why);
+/* {"drills":[{"id","service","cluster","left_ms","lease_left_ms"}]} */
+void control_drills_json(const struct control *control, struct text *out);
+
 /* JSON for the admin port:
  * {"cluster":...,"trust_domain":...,"manifests":{...,"error":...},"peers":[...],"nodes":[...],...}.
  */

@@ -8,6 +8,7 @@
 #include "certs/ca.h"
 #include "proxy/io/process.h"
 #include "xds/control/control.h"
+#include "xds/control/drills.h"
 #include "xds/control/federation.h"
 #include "xds/control/own_identity.h"
 #include "xds/control/peer.h"
@@ -41,6 +42,7 @@ struct control {
     struct folder_watch *watch;
     struct vips *vips;
     struct registry *registry;
+    struct drills *drills;
     struct resource_set *nodes_set, *peers_set;
     struct xds_server *server;
     struct peer **peers;

@@ -32,11 +32,19 @@ struct registry_peer { /* what one peer exports, as last received */
     bool is_expired; /* its lease ran out: its services stay known, without its endpoints */
 };
 
+struct registry_drill { /* a cluster taken out of a service for a while; drills.h */
+    struct str service; /* "<namespace>/<hostname>" */
+    struct str cluster;
+    uint64_t id, length_ns;
+};
+
 struct registry_input {
     const struct control_config *config;
     const struct manifests *manifests;
     const struct registry_peer *peers;
     size_t n_peers;
+    const struct registry_drill *drills;
+    size_t n_drills;
     const struct model_bundle *bundles; /* of every trust domain, for the nodes */
     size_t n_bundles;
     struct str own_roots_pem; /* for the peers */

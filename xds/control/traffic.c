@@ -1,7 +1,8 @@
 /*
  * How each service is balanced: what Kubernetes' own words say of it, over that its TrafficPolicy,
- * then what this cluster alone knows: which clusters bear the labels that a policy asks for, and
- * what it costs to carry a GB there. A service about which nobody says anything has no resource.
+ * then what this cluster alone knows: which clusters bear the labels that a policy asks for,
+ * what it costs to carry a GB there, and which cluster is taken out for a drill. A service about
+ * which nobody says anything has no resource.
  */
 #include <string.h>
 
@@ -136,6 +137,22 @@ static bool apply_policy(const struct registry_builder *builder, const struct k8
     return true;
 }
 
+static bool apply_drill(const struct registry_builder *builder, struct str service,
+                        struct traffic_policy *policy)
+{
+    const struct registry_input *input = builder->input;
+    for (size_t i = 0; i < input->n_drills; i++) {
+        const struct registry_drill *drill = &input->drills[i];
+        if (!str_eq(drill->service, service))
+            continue;
+        policy->drilled_cluster = arena_str(&builder->registry->arena, drill->cluster);
+        policy->drill_id = drill->id;
+        policy->drill_ns = drill->length_ns;
+        return true;
+    }
+    return false;
+}
+
 static void emit(struct registry_builder *builder, struct str service,
                  const struct traffic_policy *policy)
 {
@@ -154,6 +171,7 @@ static void add(struct registry_builder *builder, struct str name,
     bool has_news = apply_service(service, &policy);
     has_news = apply_policy(builder, traffic, &policy) || has_news;
     has_news = add_prices(builder, &policy) || has_news;
+    has_news = apply_drill(builder, name, &policy) || has_news;
     if (has_news)
         emit(builder, name, &policy);
 }

@@ -120,8 +120,8 @@ static void answer_later(void *owner, struct h1_exchange *exchange,
 }
 
 static const struct admin_page pages[] = {
-    {"/now", "answers at once", answer_now},
-    {"/later", "answers when the workers have", answer_later},
+    {.path = "/now", .help = "answers at once", .answer = answer_now},
+    {.path = "/later", .help = "answers when the workers have", .answer = answer_later},
 };
 
 static struct admin_options options_on(const char *ip)

@@ -95,6 +95,8 @@ static struct traffic_policy rich(void)
                                    .n_allowed = 2,
                                    .node_only = true,
                                    .drilled_cluster = STR("west"),
+                                   .drill_id = UINT64_MAX,
+                                   .drill_ns = 11 * UINT64_C(1000000000),
                                    .overprovisioning_pct = 200,
                                    .panic_pct = 0,
                                    .fail_on_panic = true,
@@ -217,6 +219,8 @@ Test(codec_traffic, keeps_every_field)
     cr_expect(to.has_priorities && to.is_restricted && to.node_only && to.fail_on_panic);
     cr_assert_eq(to.n_allowed, 2);
     cr_expect(str_eq(to.drilled_cluster, STR("west")));
+    cr_expect_eq(to.drill_id, UINT64_MAX);
+    cr_expect_eq(to.drill_ns, 11 * UINT64_C(1000000000));
     cr_expect_eq(to.overprovisioning_pct, 200);
     cr_expect_eq(to.panic_pct, 0);
     cr_expect_not(to.spill_by_load);
