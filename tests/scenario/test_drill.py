@@ -63,8 +63,10 @@ class Drills(Story):
         return [self.raised.isthmus, "ctl", "drill", "--service", SERVICE, "--cluster", cluster, *arguments]
 
     def start_drill(self, *arguments):
-        return self.town.west.control_namespace.start(self.command(*arguments, "--json"), name="drill",
-                                                      log_name=f"drill-{time.monotonic_ns()}")
+        process = self.town.west.control_namespace.start(self.command(*arguments, "--json"), name="drill",
+                                                         log_name=f"drill-{time.monotonic_ns()}")
+        self.addCleanup(process.stop)
+        return process
 
     def drill(self, *arguments, cluster="west", status=0):
         done = self.town.west.control_namespace.run(self.command(*arguments, "--json", cluster=cluster), timeout_s=60)

@@ -231,14 +231,17 @@ static bool serves(const struct model_workload *workload, struct str service, bo
     return false;
 }
 
+/* As if there was no drill: whether there is one is for drills_start() to say. */
 static void weigh(const struct registry *registry, struct str cluster, struct drill_ground *ground)
 {
+    struct traffic_policy policy = *ground->policy;
+    policy.drilled_cluster = (struct str){0};
     for (size_t i = 0; i < registry->n_for_nodes; i++) {
         const struct model_workload *workload = registry->for_nodes[i]->of.workload;
         bool is_ready = false;
         if (registry->for_nodes[i]->kind != MODEL_WORKLOAD ||
             !serves(workload, ground->service, &is_ready) ||
-            !traffic_policy_admits(ground->policy, workload->cluster, false))
+            !traffic_policy_admits(&policy, workload->cluster, false))
             continue;
         const bool is_taken = str_eq(workload->cluster, cluster);
         const uint64_t capacity = workload->capacity > 0 ? workload->capacity : 1;

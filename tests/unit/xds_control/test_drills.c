@@ -183,6 +183,24 @@ Test(drills, clusters_that_the_policy_does_not_admit_carry_nothing)
     cr_expect_eq(check("shop/till", "east", true, NULL), -ERR_NOT_FOUND);
 }
 
+Test(drills, endpoints_that_a_drill_keeps_out_are_still_known)
+{
+    struct traffic_policy *policy = NULL;
+    add_west(1);
+    add_east(1);
+    cluster_add(&cluster,
+                "{apiVersion: isthmus.io/v1alpha1, kind: TrafficPolicy, metadata: {name: p, "
+                "namespace: shop}, spec: {targetRef: {group: multicluster.x-k8s.io, kind: "
+                "ServiceImport, name: till}}}");
+    cluster_build(&cluster);
+    for (size_t i = 0; i < cluster.registry->n_own; i++)
+        if (cluster.registry->own[i].kind == MODEL_TRAFFIC)
+            policy = &cluster.registry->own[i].of.traffic->policy;
+    cr_assert_not_null(policy);
+    policy->drilled_cluster = STR("west");
+    cr_expect_eq(check("shop/till", "west", false, NULL), 0, "%s", why.ptr);
+}
+
 /* ---- life ---- */
 
 static uint64_t start(const char *service, uint64_t length_ns)
