@@ -165,9 +165,12 @@ class ADrill(Drills):
         self.assertEqual(said["verdict"], "refused")
         self.assertIn("no other cluster has a ready endpoint", said["reasons"][0])
         self.assertEqual(self.drills(), [])
-        with Callers(self.client, self.vip):
+        pod.kill_all()
+        with Callers(self.client, self.vip) as callers:
+            wait_until("calls to go west", lambda: callers.latest() == "west", timeout_s=10)
             said = self.drill("--for", "2s", "--force", status=1)
         self.assertEqual(said["verdict"], "fail", said)
+        self.assertGreater(said["failed_calls"], 0)
 
     def ready_in(self, cluster):
         found = self.town.west.control.ctl("endpoints", TILL)["endpoints"]
