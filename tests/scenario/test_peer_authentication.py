@@ -61,7 +61,9 @@ class PeerAuthentication(Story):
                 pass
             tunnel.sendall(b"again")
             self.assertEqual(tunnel.recv(16), b"again")
-        wait_until("the record of the cut", lambda: self.records(why="denied_late"))
+        cut = wait_until("the record of the cut", lambda: self.records(why="denied_late"))[-1]
+        self.assertEqual(cut["error"], "connection closed due to policy change: explicitly denied by: "
+                                       "isthmus-system/isthmus_strict_mtls")
 
     def test_4_strict_refuses_plaintext_and_serves_tunnels(self):
         self.assertEqual(self.plaintext(self.outsider), "refused")

@@ -1,4 +1,4 @@
-/* PeerAuthentication as it is read. The numbers are of the list in docs/policy.md. */
+/* PeerAuthentication as it is read; what it comes to is in xds_control/test_policies.c. */
 #include <criterion/criterion.h>
 
 #include "fixture.h"

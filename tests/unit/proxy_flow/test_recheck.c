@@ -36,8 +36,8 @@ Test(recheck, a_policy_that_now_denies_cuts_the_live_flow)
         cr_expect(tap_failed(town.world.loop, &town.served[0]));
         finish(&call);
 
-        cr_expect(
-            LOGGED(&town, "\"why\":\"denied_late\"", "connection closed due to policy change"));
+        cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "connection closed due to policy change",
+                         "\"policy\":\"shop/cart\""));
         town_close(&town);
     }
 }
