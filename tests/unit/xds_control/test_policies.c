@@ -26,12 +26,14 @@ static void fini(void)
 
 TestSuite(policies, .init = init, .fini = fini, .timeout = 30);
 
-/* "shop/web": labels app: web; 10.1.0.1. "shop/db": app: db; 10.1.0.2. "bank/web": 10.1.0.3. */
+/* "shop/web": labels app: web; 10.1.0.1. "shop/db": app: db; 10.1.0.2. "bank/web": 10.1.0.3. And
+ * "web" of the root namespace: 10.1.0.4. */
 static void pods(void)
 {
     cluster_pod(&cluster, "shop", "web", "10.1.0.1", "app: web");
     cluster_pod(&cluster, "shop", "db", "10.1.0.2", "app: db");
     cluster_pod(&cluster, "bank", "web", "10.1.0.3", "app: web");
+    cluster_pod(&cluster, "isthmus-system", "web", "10.1.0.4", "app: web");
 }
 
 static void auth(const char *namespace_, const char *name, int day, const char *spec)
@@ -172,7 +174,7 @@ Test(policies, p1_and_p2_the_narrower_word_counts_and_of_equals_the_older)
          {{WEB, 80, true}}},
         {"P3 a selector in the root namespace",
          {{ROOT, "a", 1, SELECT_WEB STRICT}},
-         {{WEB, 80, true}, {BANK, 80, true}}},
+         {{WEB, 80, true}, {BANK, 80, true}, {"10.1.0.4", 80, true}}},
         {"P7 DISABLE is PERMISSIVE",
          {{ROOT, "a", 1, STRICT}, {"shop", "b", 1, "mtls: {mode: DISABLE}"}},
          {{WEB, 80, true}, {BANK, 80, false}}},
