@@ -14,16 +14,26 @@
 
 enum sim_outcome {
     SIM_SERVED,
-    SIM_CONNECT_FAILED, /* refused, or nobody answered in time */
+    SIM_CONNECT_FAILED, /* refused, or overtaken in a race */
+    SIM_TIMED_OUT,      /* nobody answered the connect in time */
     SIM_BROKEN,         /* it took the connection, and broke it before it answered */
     SIM_GIVEN_UP,       /* the caller waited long enough */
+};
+
+struct sim_racer { /* an attempt that another one was started beside */
+    uint64_t attempt;
+    uint32_t replica;
+    struct lease lease;
+    bool is_on;
 };
 
 struct sim_flow {
     uint64_t arrived_ns, asked_ns, attempt;
     uint32_t client, replica;
-    uint32_t tried[SIM_ATTEMPTS_MAX];
-    uint32_t n_tried;
+    uint32_t tried[SIM_ATTEMPTS_MAX]; /* who is not asked again: failed, or being asked */
+    uint32_t n_tried, n_attempts;
+    struct sim_racer racer;
+    bool is_connecting;
     double demand; /* times the mean service time */
     bool is_in_use;
     bool is_at_replica; /* queueing or being served */
@@ -44,7 +54,8 @@ struct sim_view { /* what control says */
 
 struct chooser_kind {
     const char *name;
-    int variant; /* for the implementation */
+    int variant;     /* for the implementation */
+    bool has_racing; /* a slow connect is raced, and each attempt gets twice the time */
     void *(*open)(const struct chooser_kind *kind, const struct sim_view *view, uint32_t client,
                   uint64_t seed);
     void (*close)(void *self);

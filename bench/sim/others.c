@@ -274,6 +274,7 @@ static void ended(void *self, struct sim_flow *flow, enum sim_outcome outcome, u
         ewma_add(&seen->latency, now_ns - flow->asked_ns, now_ns, DECAY_NS);
         return;
     case SIM_CONNECT_FAILED:
+    case SIM_TIMED_OUT:
     case SIM_BROKEN:
     case SIM_GIVEN_UP: /* a timeout of the route is a failure to Envoy */
         if (++seen->failures >= FAILURES_MAX)
@@ -347,7 +348,7 @@ static void close_other(void *self)
 
 #define OTHER(title, variant)                                                                      \
     {                                                                                              \
-        title, variant, open_other, close_other, told, choose, connected, ended, tick              \
+        title, variant, false, open_other, close_other, told, choose, connected, ended, tick       \
     }
 
 const struct chooser_kind choosers_of_others[] = {

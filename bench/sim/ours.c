@@ -151,10 +151,9 @@ static void connected(void *self, struct sim_flow *flow, uint64_t connect_ns, ui
 static void ended(void *self, struct sim_flow *flow, enum sim_outcome outcome, uint64_t now_ns)
 {
     static const enum lease_outcome outcomes[] = {
-        [SIM_SERVED] = LEASE_SERVED,
-        [SIM_CONNECT_FAILED] = LEASE_FAILED,
-        [SIM_BROKEN] = LEASE_RESET,
-        [SIM_GIVEN_UP] = LEASE_UNUSED,
+        [SIM_SERVED] = LEASE_SERVED,         [SIM_CONNECT_FAILED] = LEASE_FAILED,
+        [SIM_TIMED_OUT] = LEASE_NODE_FAILED, /* through the tunnel port of its node */
+        [SIM_BROKEN] = LEASE_RESET,          [SIM_GIVEN_UP] = LEASE_UNUSED,
     };
     struct ours *ours = self;
     if (outcome == SIM_SERVED)
@@ -197,5 +196,5 @@ static void close_ours(void *self)
     mem_free(ours);
 }
 
-const struct chooser_kind chooser_isthmus = {"Isthmus", 0,         open_ours, close_ours, told,
-                                             choose,    connected, ended,     tick};
+const struct chooser_kind chooser_isthmus = {"Isthmus", 0,      true,      open_ours, close_ours,
+                                             told,      choose, connected, ended,     tick};

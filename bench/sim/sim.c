@@ -23,6 +23,7 @@ enum event_kind {
     EVENT_ARRIVAL,  /* subject: client */
     EVENT_ATTEMPT,  /* subject: flow: the connect succeeds or is refused */
     EVENT_TIMEOUT,  /* flow: nobody answered the connect */
+    EVENT_RACE,     /* flow: nobody has answered the connect for long */
     EVENT_REQUEST,  /* flow: reaches the replica */
     EVENT_SERVED,   /* flow: leaves its slot */
     EVENT_ANSWER,   /* flow: the answer is back */
@@ -187,30 +188,113 @@ static void end_attempt(struct sim *sim, struct sim_flow *flow, enum sim_outcome
     sim->kind->ended(sim->choosers[flow->client], flow, outcome, sim->now_ns);
 }
 
-static void connect_failed(struct sim *sim, struct sim_flow *flow)
+static void add_tried(struct sim_flow *flow, uint32_t replica)
 {
-    end_attempt(sim, flow, SIM_CONNECT_FAILED);
-    flow->tried[flow->n_tried++] = flow->replica;
-    attempt(sim, flow);
+    for (uint32_t i = 0; i < flow->n_tried; i++)
+        if (flow->tried[i] == replica)
+            return;
+    flow->tried[flow->n_tried++] = replica;
+}
+
+/* The attempt that was asked first goes on alone. */
+static void resume_racer(struct sim_flow *flow)
+{
+    flow->attempt = flow->racer.attempt;
+    flow->replica = flow->racer.replica;
+    flow->lease = flow->racer.lease;
+    flow->racer = (struct sim_racer){0};
+}
+
+static void end_racer(struct sim *sim, struct sim_flow *flow, enum sim_outcome outcome)
+{
+    const struct sim_racer second = {flow->attempt, flow->replica, flow->lease, true};
+    if (!flow->racer.is_on)
+        return;
+    resume_racer(flow);
+    end_attempt(sim, flow, outcome);
+    flow->racer = second;
+    resume_racer(flow);
+}
+
+static void connect_failed(struct sim *sim, struct sim_flow *flow, enum sim_outcome outcome)
+{
+    end_attempt(sim, flow, outcome);
+    add_tried(flow, flow->replica);
+    if (!flow->racer.is_on) {
+        attempt(sim, flow);
+        return;
+    }
+    resume_racer(flow);
+    add_event(sim, sim->now_ns, EVENT_RACE, index_of(sim, flow), flow->attempt);
+}
+
+static uint64_t attempt_time_ns(const struct sim *sim, const struct sim_flow *flow)
+{
+    if (!sim->kind->has_racing)
+        return SIM_ATTEMPT_NS;
+    const uint64_t end_ns = flow->arrived_ns + SIM_PATIENCE_NS;
+    const uint64_t left_ns = end_ns > sim->now_ns ? end_ns - sim->now_ns : 0;
+    const uint64_t own_ns = SIM_ATTEMPT_NS << (flow->n_attempts - 1);
+    return flow->n_attempts == SIM_ATTEMPTS_MAX || own_ns > left_ns ? left_ns : own_ns;
+}
+
+/* False when nobody may be asked. */
+static bool try_attempt(struct sim *sim, struct sim_flow *flow)
+{
+    const uint32_t idx = index_of(sim, flow);
+    if (flow->n_attempts == SIM_ATTEMPTS_MAX)
+        return false;
+    const uint32_t replica = sim->kind->choose(sim->choosers[flow->client], flow, sim->now_ns);
+    if (replica == SIM_NOBODY)
+        return false;
+    flow->replica = replica;
+    flow->n_attempts++;
+    flow->attempt = ++sim->n_attempts;
+    flow->asked_ns = sim->now_ns;
+    flow->is_connecting = true;
+    count_choice(sim, flow);
+    if (sim->kind->has_racing && flow->n_attempts < SIM_ATTEMPTS_MAX)
+        add_event(sim, sim->now_ns + SIM_RACE_NS, EVENT_RACE, idx, flow->attempt);
+    if (sim->servers[flow->replica].state == SIM_DARK)
+        add_event(sim, sim->now_ns + attempt_time_ns(sim, flow), EVENT_TIMEOUT, idx, flow->attempt);
+    else
+        add_event(sim, sim->now_ns + rtt_ns(sim, flow), EVENT_ATTEMPT, idx, flow->attempt);
+    return true;
 }
 
 static void attempt(struct sim *sim, struct sim_flow *flow)
 {
-    if (flow->n_tried < SIM_ATTEMPTS_MAX)
-        flow->replica = sim->kind->choose(sim->choosers[flow->client], flow, sim->now_ns);
-    if (flow->n_tried == SIM_ATTEMPTS_MAX || flow->replica == SIM_NOBODY) {
-        finish(sim, flow, false);
-        free_flow(sim, flow);
+    if (try_attempt(sim, flow))
         return;
+    finish(sim, flow, false);
+    free_flow(sim, flow);
+}
+
+static void on_race(struct sim *sim, struct sim_flow *flow)
+{
+    const struct sim_racer first = {flow->attempt, flow->replica, flow->lease, true};
+    if (!flow->is_connecting || flow->racer.is_on)
+        return;
+    add_tried(flow, flow->replica);
+    flow->lease = (struct lease){0};
+    flow->racer = first;
+    if (!try_attempt(sim, flow))
+        resume_racer(flow);
+}
+
+static void on_timeout(struct sim *sim, const struct event *event)
+{
+    struct sim_flow *flow = &sim->flows[event->subject];
+    if (!flow->is_in_use)
+        return;
+    if (flow->attempt == event->attempt) {
+        connect_failed(sim, flow, SIM_TIMED_OUT);
+    } else if (flow->racer.is_on && flow->racer.attempt == event->attempt) {
+        end_racer(sim, flow, SIM_TIMED_OUT);
+        const uint64_t due_ns = flow->asked_ns + SIM_RACE_NS;
+        add_event(sim, due_ns > sim->now_ns ? due_ns : sim->now_ns, EVENT_RACE, event->subject,
+                  flow->attempt);
     }
-    flow->attempt = ++sim->n_attempts;
-    flow->asked_ns = sim->now_ns;
-    const uint32_t idx = index_of(sim, flow);
-    count_choice(sim, flow);
-    if (sim->servers[flow->replica].state == SIM_DARK)
-        add_event(sim, sim->now_ns + SIM_ATTEMPT_NS, EVENT_TIMEOUT, idx, flow->attempt);
-    else
-        add_event(sim, sim->now_ns + rtt_ns(sim, flow), EVENT_ATTEMPT, idx, flow->attempt);
 }
 
 /* ---- replicas ---- */
@@ -331,13 +415,15 @@ static void on_attempt(struct sim *sim, struct sim_flow *flow)
     const enum sim_state state = sim->servers[flow->replica].state;
     const uint32_t idx = index_of(sim, flow);
     if (state == SIM_REFUSING) {
-        connect_failed(sim, flow);
+        connect_failed(sim, flow, SIM_CONNECT_FAILED);
         return;
     }
     if (state == SIM_DARK) { /* since it was asked */
-        add_event(sim, flow->asked_ns + SIM_ATTEMPT_NS, EVENT_TIMEOUT, idx, flow->attempt);
+        add_event(sim, sim->now_ns + attempt_time_ns(sim, flow), EVENT_TIMEOUT, idx, flow->attempt);
         return;
     }
+    end_racer(sim, flow, SIM_CONNECT_FAILED);
+    flow->is_connecting = false;
     sim->kind->connected(sim->choosers[flow->client], flow, sim->now_ns - flow->asked_ns,
                          sim->now_ns);
     flow->asked_ns = sim->now_ns; /* the request leaves */
@@ -432,7 +518,7 @@ static void on_flow_event(struct sim *sim, const struct event *event)
         return;
     switch (event->kind) {
     case EVENT_ATTEMPT: on_attempt(sim, flow); return;
-    case EVENT_TIMEOUT: connect_failed(sim, flow); return;
+    case EVENT_RACE: on_race(sim, flow); return;
     case EVENT_REQUEST: on_request(sim, flow); return;
     case EVENT_SERVED: on_served(sim, flow); return;
     case EVENT_ANSWER: on_end(sim, flow, SIM_SERVED); return;
@@ -440,6 +526,7 @@ static void on_flow_event(struct sim *sim, const struct event *event)
     case EVENT_GIVEN_UP: on_given_up(sim, flow); return;
     case EVENT_ARRIVAL:
     case EVENT_CHANGE:
+    case EVENT_TIMEOUT:
     case EVENT_TICK: return;
     }
 }
@@ -482,14 +569,18 @@ static void run(struct sim *sim)
             on_change(sim, event.subject);
         else if (event.kind == EVENT_TICK)
             on_tick(sim);
+        else if (event.kind == EVENT_TIMEOUT)
+            on_timeout(sim, &event);
         else
             on_flow_event(sim, &event);
     }
     /* What is still in progress is given back, and counts for nothing. */
     for (uint32_t i = 0; i < sim->n_flows; i++) {
         struct sim_flow *flow = &sim->flows[i];
-        if (flow->is_in_use && !flow->is_dead)
-            end_attempt(sim, flow, SIM_GIVEN_UP);
+        if (!flow->is_in_use || flow->is_dead)
+            continue;
+        end_racer(sim, flow, SIM_GIVEN_UP);
+        end_attempt(sim, flow, SIM_GIVEN_UP);
     }
 }
 

@@ -7,7 +7,8 @@
  * A connection is one request, as a flow of layer 4 carries it: it arrives at a client's node, an
  * endpoint is chosen, the connect takes one round trip, the request half of one, then it waits for
  * a slot of the replica, is served, and the answer takes half a round trip. A connect that fails
- * is repeated elsewhere, three attempts in all. A caller gives up after SIM_PATIENCE_NS. A failed
+ * is repeated elsewhere, three attempts in all; where the product races a slow connect (ours does),
+ * so does the simulation. A caller gives up after SIM_PATIENCE_NS. A failed
  * connection counts as one that took that long, so that nobody wins by failing.
  */
 #ifndef ISTHMUS_BENCH_SIM_SIM_H
@@ -16,6 +17,7 @@
 #include "bench/sim/chooser.h"
 
 #define SIM_ATTEMPT_NS  (400 * SIM_MS) /* timeouts.attempt of the proxy's configuration */
+#define SIM_RACE_NS     (250 * SIM_MS) /* raceDelay of a policy, unless somebody says otherwise */
 #define SIM_PATIENCE_NS (5 * SIM_SEC)
 
 struct sim_result {
