@@ -13,11 +13,13 @@ const struct traffic_policy *traffic_policy_default(void)
         .ring_min = 1024,
         .ring_max = TRAFFIC_RING_MAX,
         .maglev_size = TRAFFIC_MAGLEV_DEFAULT,
+        .locality = LOCALITY_ZONE,
         .zone_min_endpoints = 6,
         .overprovisioning_pct = 140,
         .panic_pct = 50,
         .spill_by_load = true,
         .race_ns = 250 * MS_NS,
+        .slow_start_ns = 10 * SECOND_NS,
         .slow_start_aggression_permille = 1000,
         .slow_start_min_pct = 10,
         .ejection =
@@ -42,7 +44,7 @@ const struct traffic_policy *traffic_policy_default(void)
                 .retry_budget_pct = 20,
                 /* Before a byte was sent a second connect costs little: many callers of an
                  * endpoint that dies find another at once. */
-                .retry_min_concurrent = 100,
+                .retry_min_concurrent = 1000,
             },
     };
     return &policy;

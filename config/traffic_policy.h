@@ -44,13 +44,15 @@ enum hash_on { HASH_ON_SOURCE_ADDRESS, HASH_ON_SOURCE_PRINCIPAL };
 
 /* How the near is preferred. */
 enum locality_mode {
-    LOCALITY_LEVELS,     /* node, zone, region, cluster, other clusters; the default */
+    LOCALITY_LEVELS,     /* node, zone, region, cluster, other clusters (Kubernetes'
+                            PreferSameNode) */
     LOCALITY_ZONE_AWARE, /* inside the own cluster: each zone's callers fill their own zone as far
                             as its share goes (Envoy's zone aware routing); then as LEVELS */
     LOCALITY_WEIGHTED,   /* localities of the own cluster by localities[], times their health */
     LOCALITY_NONE,       /* the own cluster is one level */
     LOCALITY_ZONE,       /* as LEVELS, but the node is no nearer than its zone (Kubernetes'
-                            PreferSameZone) */
+                            PreferSameZone); the default: a node's few endpoints have
+                            little room for chance */
     LOCALITY_MODES
 };
 

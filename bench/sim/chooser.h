@@ -63,6 +63,8 @@ struct chooser_kind {
     void (*told)(void *self, uint64_t now_ns);
     uint32_t (*choose)(void *self, struct sim_flow *flow, uint64_t now_ns);
     void (*connected)(void *self, struct sim_flow *flow, uint64_t connect_ns, uint64_t now_ns);
+    /* A connect is about to be raced; NULL: nothing is learnt of that. */
+    void (*raced)(void *self, struct sim_flow *flow, uint64_t now_ns);
     /* Exactly once for each choice. */
     void (*ended)(void *self, struct sim_flow *flow, enum sim_outcome outcome, uint64_t now_ns);
     /* Every 100 ms. */

@@ -346,9 +346,10 @@ static void close_other(void *self)
     mem_free(self);
 }
 
-#define OTHER(title, variant)                                                                      \
+#define OTHER(title, way)                                                                          \
     {                                                                                              \
-        title, variant, false, open_other, close_other, told, choose, connected, ended, tick       \
+        .name = title, .variant = way, .open = open_other, .close = close_other, .told = told,     \
+        .choose = choose, .connected = connected, .ended = ended, .tick = tick                     \
     }
 
 const struct chooser_kind choosers_of_others[] = {

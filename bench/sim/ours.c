@@ -148,6 +148,12 @@ static void connected(void *self, struct sim_flow *flow, uint64_t connect_ns, ui
     lease_confirm(ours->balancer, &flow->lease, connect_ns, now_ns);
 }
 
+static void raced(void *self, struct sim_flow *flow, uint64_t now_ns)
+{
+    struct ours *ours = self;
+    lease_doubt(ours->balancer, &flow->lease, now_ns);
+}
+
 static void ended(void *self, struct sim_flow *flow, enum sim_outcome outcome, uint64_t now_ns)
 {
     static const enum lease_outcome outcomes[] = {
@@ -196,5 +202,15 @@ static void close_ours(void *self)
     mem_free(ours);
 }
 
-const struct chooser_kind chooser_isthmus = {"Isthmus", 0,      true,      open_ours, close_ours,
-                                             told,      choose, connected, ended,     tick};
+const struct chooser_kind chooser_isthmus = {
+    .name = "Isthmus",
+    .has_racing = true,
+    .open = open_ours,
+    .close = close_ours,
+    .told = told,
+    .choose = choose,
+    .connected = connected,
+    .raced = raced,
+    .ended = ended,
+    .tick = tick,
+};

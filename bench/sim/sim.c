@@ -272,9 +272,11 @@ static void attempt(struct sim *sim, struct sim_flow *flow)
 
 static void on_race(struct sim *sim, struct sim_flow *flow)
 {
-    const struct sim_racer first = {flow->attempt, flow->replica, flow->lease, true};
     if (!flow->is_connecting || flow->racer.is_on)
         return;
+    if (sim->kind->raced)
+        sim->kind->raced(sim->choosers[flow->client], flow, sim->now_ns);
+    const struct sim_racer first = {flow->attempt, flow->replica, flow->lease, true};
     add_tried(flow, flow->replica);
     flow->lease = (struct lease){0};
     flow->racer = first;

@@ -101,6 +101,7 @@ static void on_race(struct timer *timer)
         timer_start(flow->walk->tools.loop, timer, flow->race_ns, on_race);
         return;
     }
+    lease_doubt(flow->walk->tools.balancer, &flow->racers[0]->lease, flow_now_ns(flow));
     if (attempt_outbound(flow) == 0) {
         meter_add(flow->walk->tools.meter, METRIC_CONNECT_RACES, 1);
         return;

@@ -101,6 +101,9 @@ bool lease_has_other(struct balancer *balancer, const struct question *question,
 /* The endpoint took the connection after connect_ns; the lease is kept. */
 void lease_confirm(struct balancer *balancer, struct lease *lease, uint64_t connect_ns,
                    uint64_t now_ns);
+/* Nobody has answered the connect so far, and another endpoint is about to be asked beside it.
+ * Unless it took another connection meanwhile, others keep off it until it answers. */
+void lease_doubt(struct balancer *balancer, struct lease *lease, uint64_t now_ns);
 /* One answer took this long. Any number of times while the lease is held. */
 void lease_sample(struct balancer *balancer, struct lease *lease, uint64_t latency_ns,
                   uint64_t now_ns);

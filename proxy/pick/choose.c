@@ -183,9 +183,32 @@ static struct member *choose_by_share(const struct choice *choice)
     return member || !level ? member : choose_fit(choice, level);
 }
 
+/* A flow that was refused asks another level of the cluster next; one that was met by silence, or
+ * failed twice, another cluster: what fails at once often stands together, and to find that out one
+ * endpoint after the other takes longer than any way. */
+static struct member *choose_elsewhere(const struct choice *choice)
+{
+    const struct tried *tried = choice->question->tried;
+    struct fleet *fleet = choice->fleet;
+    const struct member *last =
+        choice->is_retry ? fleet_find_member(fleet, tried->keys[tried->len - 1]) : NULL;
+    const bool leaves_cluster = last && (last->is_silent || tried->len > 1);
+    struct fleet_level *level;
+    for (size_t place = 0; last && place < fleet->n_ranks; place++)
+        for (size_t i = 0; (level = level_at(choice, place, i)); i++) {
+            const bool is_same_cluster = level->cluster == member_level(last)->cluster;
+            if (level == member_level(last) || is_same_cluster == leaves_cluster)
+                continue;
+            struct member *member = choose_fit(choice, level);
+            if (member)
+                return member;
+        }
+    return NULL;
+}
+
 struct member *choose_member(const struct choice *choice)
 {
-    struct member *member = choose_trial(choice);
+    struct member *member = choice->is_retry ? choose_elsewhere(choice) : choose_trial(choice);
     if (!member)
         member = choose_by_share(choice);
     if (!member)

@@ -49,6 +49,7 @@ struct member {
     uint8_t checked;  /* enum checked */
     uint8_t filing;   /* enum filing */
     bool is_ready, is_ejected, is_on_trial;
+    bool is_silent; /* the last connect was not answered, not even by a refusal */
     bool is_masked; /* tried by the flow for which is being picked right now */
     uint32_t weight;
     uint32_t flows;
@@ -61,7 +62,8 @@ struct member {
     uint64_t warm_since_ns; /* in slow start since; 0: not */
     struct appointment due; /* the end of its rest, or of its slow start */
     struct list in_probation;
-    uint64_t seen; /* by the merge of that number */
+    uint64_t confirmed_ns; /* took a connection last */
+    uint64_t seen;         /* by the merge of that number */
 };
 
 struct fleet_level {
@@ -94,8 +96,13 @@ struct fleet_rank { /* levels that share by weight; ranks fail over to the next 
     uint64_t price_micro;
     /* spill by load */
     uint32_t n_samples; /* since the last look */
+    uint32_t n_given;   /* flows, since the last look */
     double sum_ns;
-    double mean_ns, base_ns; /* lately; when it is not loaded */
+    double served, given; /* answers and flows of a look, smoothed */
+    double mean_ns;       /* lately */
+    double base_ns;       /* when it is not loaded; 0: not known yet */
+    uint32_t n_window;
+    double window_ns; /* sum of the samples that base_ns will learn from next */
     uint64_t sampled_ns;
     double spilled; /* 0 to 1: what of its share goes on to the next rank */
     double error;   /* at the last look */

@@ -9,7 +9,8 @@
 #include "proxy/pick/choose.h"
 
 #define TRIAL_NS        UINT64_C(5000000000) /* a trial that connected and of which nothing is heard */
-#define LEVEL_SMOOTHING (1.0 / 32)           /* of a level's mean latency, a sample's part */
+#define RTTS_A_CONNECT  4          /* of a new tunnel: TCP, TLS, CONNECT, and one to spare */
+#define LEVEL_SMOOTHING (1.0 / 32) /* of a level's mean latency, a sample's part */
 
 /* ---- limits ---- */
 
@@ -101,6 +102,7 @@ static void begin(struct member *member, const struct lease *lease)
     struct fleet *fleet = member->fleet;
     member->flows++;
     member_level(member)->n_flows++;
+    fleet->ranks[member_level(member)->rank].n_given++;
     fleet->n_flows++;
     fleet->balancer->n_flows++;
     fleet->crew->n_flows++;
@@ -210,6 +212,8 @@ void lease_confirm(struct balancer *balancer, struct lease *lease, uint64_t conn
     if (!member->fleet)
         return;
     member->connect_failures = 0;
+    member->confirmed_ns = now_ns;
+    member->is_silent = false;
     node_reached(balancer, member->node);
     if (member->distance == LEVEL_OTHER_CLUSTER)
         reach_measured(balancer, member_level(member)->cluster, connect_ns);
@@ -258,6 +262,20 @@ static void suspect(struct member *member, uint64_t now_ns)
     member_rest(member, now_ns + suspicion_ns(member), member->is_ejected);
 }
 
+void lease_doubt(struct balancer *balancer, struct lease *lease, uint64_t now_ns)
+{
+    struct member *member = lease->member;
+    if (lease->key == 0 || !member->fleet || member->confirmed_ns >= lease->cut_ns)
+        return;
+    if (member->distance == LEVEL_OTHER_CLUSTER) {
+        const double rtt_ns = reach_rtt_ns(balancer, member_level(member)->cluster);
+        if (rtt_ns <= 0 || (double)(now_ns - lease->cut_ns) < rtt_ns * RTTS_A_CONNECT)
+            return;
+    }
+    member->is_silent = true;
+    suspect(member, now_ns);
+}
+
 static void learn(struct lease *lease, enum lease_outcome outcome, uint64_t now_ns)
 {
     struct member *member = lease->member;
@@ -270,6 +288,7 @@ static void learn(struct lease *lease, enum lease_outcome outcome, uint64_t now_
         return;
     case LEASE_NODE_FAILED:
         node_failed(member->fleet->balancer, member, now_ns);
+        member->is_silent = true;
         suspect(member, now_ns);
         return;
     case LEASE_UNUSED: return;

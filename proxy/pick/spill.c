@@ -13,15 +13,25 @@
 
 #include "proxy/pick/fleet.h"
 
-#define LOOK_NS        UINT64_C(100000000)
-#define STALE_NS       UINT64_C(5000000000) /* older answers say nothing of now */
-#define SAMPLES_MIN    3 /* fewer in a look say too little to hand anything over */
-#define DEAD_BAND      0.15
-#define PROPORTIONAL   0.10
-#define INTEGRAL       0.01
-#define ERROR_MAX      1.5
-#define SPILLED_MAX    0.98 /* what is left finds out whether it got better */
+#define LOOK_NS      UINT64_C(100000000)
+#define STALE_NS     UINT64_C(5000000000) /* older answers say nothing of now */
+#define SAMPLES_MIN  3                    /* fewer in a look say too little to hand anything over */
+#define DEAD_BAND    0.05
+#define PROPORTIONAL 0.10
+#define INTEGRAL     0.01
+#define ERROR_MAX    1.5
+#ifndef SPILLED_MAX
+#define CUT_MAX        0.7 /* of what it is given a rank keeps at least so much at a look */
+#define RATE_SMOOTHING 0.4
+#define SPILLED_MAX    0.98
+#endif                /* what is left finds out whether it got better */
+#define CONGESTED 1.5 /* times the unloaded answer: more is handed on, */
+#define DROOP                                                                                      \
+    2.0 /* and more is put up with the more is handed on, so that nodes that hand on               \
+           much come back to those that hand on little */
+#define WINDOW_SAMPLES 64
 #define BASE_RISE      0.002
+#define BASE_SPILLED   0.5
 #define WAY_OWN_NS     1e6 /* between levels of one cluster, when it was not measured */
 #define WAY_OTHER_NS   1e8 /* to another cluster, when it was not measured: rather too far */
 #define SMOOTH_SAMPLES 10
@@ -33,19 +43,37 @@ void spill_sample(struct fleet_rank *rank, uint64_t latency_ns, uint64_t now_ns)
     rank->sampled_ns = now_ns;
 }
 
+/* The least that many answers took on average; it rises slowly, and not while a part of the share
+ * is kept away because the rank is congested, or congestion would pass for its nature. Where most
+ * of the share is away and it is still slow, that is its nature. */
+static void learn_base(struct fleet_rank *rank)
+{
+    if (rank->n_window < WINDOW_SAMPLES)
+        return;
+    const double mean_ns = rank->window_ns / rank->n_window;
+    if (rank->base_ns <= 0 || mean_ns < rank->base_ns)
+        rank->base_ns = mean_ns;
+    else if (rank->spilled <= 0 || rank->spilled > BASE_SPILLED)
+        rank->base_ns += (mean_ns - rank->base_ns) * BASE_RISE;
+    rank->n_window = 0;
+    rank->window_ns = 0;
+}
+
 /* Takes what was measured since the last look into the means. */
 static void digest(struct fleet_rank *rank)
 {
+    rank->served += (rank->n_samples - rank->served) * RATE_SMOOTHING;
+    rank->given += (rank->n_given - rank->given) * RATE_SMOOTHING;
+    rank->n_given = 0;
     if (rank->n_samples == 0)
         return;
     const double mean_ns = rank->sum_ns / rank->n_samples;
     const double weight = rank->n_samples / (double)(rank->n_samples + SMOOTH_SAMPLES);
     rank->mean_ns =
         rank->mean_ns > 0 ? rank->mean_ns + (mean_ns - rank->mean_ns) * weight : mean_ns;
-    if (rank->base_ns <= 0 || rank->mean_ns < rank->base_ns)
-        rank->base_ns = rank->mean_ns;
-    else
-        rank->base_ns += (rank->mean_ns - rank->base_ns) * BASE_RISE;
+    rank->n_window += rank->n_samples;
+    rank->window_ns += rank->sum_ns;
+    learn_base(rank);
 }
 
 static double way_ns(const struct fleet *fleet, const struct fleet_rank *rank)
@@ -57,13 +85,37 @@ static double way_ns(const struct fleet *fleet, const struct fleet_rank *rank)
     return rtt_ns > 0 ? rtt_ns : WAY_OTHER_NS;
 }
 
-static double answer_ns(const struct fleet *fleet, const struct fleet_rank *near,
-                        const struct fleet_rank *far, uint64_t now_ns)
+/* How a rank does, as those see it who might hand something on to it. */
+struct outlook {
+    double answer_ns;  /* its way included */
+    double congestion; /* times its answer when it is not loaded */
+};
+
+static struct fleet_rank *rank_at(const struct fleet *fleet, size_t place)
 {
-    const double guess_ns = near->base_ns + way_ns(fleet, far);
+    return &fleet->ranks[fleet->rank_order[place]];
+}
+
+/* A rank that was loaded whenever it was asked does not know; what serves the same elsewhere does.
+ * 0: nobody knows. */
+static double unloaded_ns(const struct fleet *fleet, const struct fleet_rank *rank)
+{
+    double least_ns = rank->base_ns;
+    for (size_t i = 0; i < fleet->n_ranks; i++) {
+        const double other_ns = fleet->ranks[i].base_ns + way_ns(fleet, rank);
+        if (fleet->ranks[i].base_ns > 0 && (least_ns <= 0 || other_ns < least_ns))
+            least_ns = other_ns;
+    }
+    return least_ns;
+}
+
+static struct outlook outlook_of(const struct fleet *fleet, const struct fleet_rank *near,
+                                 const struct fleet_rank *far, uint64_t now_ns)
+{
     if (far->mean_ns <= 0 || now_ns > far->sampled_ns + STALE_NS)
-        return guess_ns;
-    return far->mean_ns;
+        return (struct outlook){unloaded_ns(fleet, near) + way_ns(fleet, far), 1};
+    const double base_ns = unloaded_ns(fleet, far);
+    return (struct outlook){far->mean_ns, base_ns > 0 ? far->mean_ns / base_ns : 1};
 }
 
 static double clamp(double value, double low, double high)
@@ -71,14 +123,25 @@ static double clamp(double value, double low, double high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* How much of the near rank's share goes on. */
-static void steer(const struct fleet *fleet, struct fleet_rank *near, const struct fleet_rank *far,
-                  uint64_t now_ns)
+/* A congested rank that is given more than it serves keeps what it serves: one step, whatever the
+ * gap, since a queue that grows for seconds takes seconds to go. */
+static double cut_back(const struct fleet_rank *near)
 {
-    if (near->mean_ns <= 0)
+    if (near->given < SAMPLES_MIN || near->served >= near->given)
+        return near->spilled;
+    return 1 - (1 - near->spilled) * fmax(near->served / near->given, CUT_MAX);
+}
+
+/* How much of the near rank's share goes on. */
+static void steer(const struct fleet *fleet, struct fleet_rank *near, const struct outlook *far)
+{
+    const double base_ns = unloaded_ns(fleet, near);
+    if (near->mean_ns <= 0 || base_ns <= 0)
         return;
-    const double far_ns = answer_ns(fleet, near, far, now_ns);
-    const double error = clamp(log(near->mean_ns / far_ns), -ERROR_MAX, ERROR_MAX);
+    const double slower = log(near->mean_ns / far->answer_ns);
+    const double fuller =
+        log(near->mean_ns / base_ns / fmax(CONGESTED + DROOP * near->spilled, far->congestion));
+    const double error = clamp(fmax(slower, fuller), -ERROR_MAX, ERROR_MAX);
     const bool is_known = near->n_samples >= SAMPLES_MIN;
     double step = PROPORTIONAL * (error - near->error);
     if (fabs(error) > DEAD_BAND)
@@ -87,12 +150,9 @@ static void steer(const struct fleet *fleet, struct fleet_rank *near, const stru
     /* Handed over on evidence only; taken back without. */
     if (step > 0 && (!is_known || error < 0))
         return;
+    if (fuller > DEAD_BAND && is_known)
+        near->spilled = cut_back(near);
     near->spilled = clamp(near->spilled + step, 0, SPILLED_MAX);
-}
-
-static struct fleet_rank *rank_at(const struct fleet *fleet, size_t place)
-{
-    return &fleet->ranks[fleet->rank_order[place]];
 }
 
 static bool has_fit(const struct fleet *fleet, const struct fleet_rank *rank)
@@ -114,26 +174,52 @@ static size_t next_place(const struct fleet *fleet, size_t place)
     return place;
 }
 
+/* From the last one to the first: what a rank hands on meets the next one, and by as much as that
+ * one hands on itself those behind it. */
+static void look(struct fleet *fleet, uint64_t now_ns)
+{
+    struct outlook behind = {0}; /* of the next rank and those behind it */
+    const struct fleet_rank *next = NULL;
+    for (size_t i = 0; i < fleet->n_ranks; i++)
+        digest(rank_at(fleet, i));
+    for (size_t i = fleet->n_ranks; i-- > 0;) {
+        struct fleet_rank *near = rank_at(fleet, i);
+        if (near->is_last_resort)
+            continue;
+        if (!has_fit(fleet, near)) { /* when it comes back it gets its share back step by step */
+            near->spilled = SPILLED_MAX;
+            continue;
+        }
+        if (next) {
+            struct outlook far = outlook_of(fleet, near, next, now_ns);
+            if (behind.answer_ns > 0) {
+                far.answer_ns += (behind.answer_ns - far.answer_ns) * next->spilled;
+                far.congestion += (behind.congestion - far.congestion) * next->spilled;
+            }
+            steer(fleet, near, &far);
+            behind = far;
+        }
+        next = near;
+    }
+    for (size_t i = 0; i < fleet->n_ranks; i++) {
+        rank_at(fleet, i)->n_samples = 0;
+        rank_at(fleet, i)->sum_ns = 0;
+    }
+}
+
 void spill_adjust(struct fleet *fleet, uint32_t *shares, uint64_t now_ns)
 {
-    const bool is_time = now_ns >= fleet->spill_at_ns;
-    if (is_time)
+    if (now_ns >= fleet->spill_at_ns) {
         fleet->spill_at_ns = now_ns + LOOK_NS;
-    for (size_t i = 0; is_time && i < fleet->n_ranks; i++)
-        digest(rank_at(fleet, i));
+        look(fleet, now_ns);
+    }
     for (size_t i = 0; i < fleet->n_ranks; i++) {
-        struct fleet_rank *near = rank_at(fleet, i);
+        const struct fleet_rank *near = rank_at(fleet, i);
         const size_t next = next_place(fleet, i);
         if (next >= fleet->n_ranks || shares[i] == 0 || near->is_last_resort)
             continue;
-        if (is_time)
-            steer(fleet, near, rank_at(fleet, next), now_ns);
         const uint32_t moved = (uint32_t)(shares[i] * near->spilled);
         shares[i] -= moved;
         shares[next] += moved;
-    }
-    for (size_t i = 0; is_time && i < fleet->n_ranks; i++) {
-        rank_at(fleet, i)->n_samples = 0;
-        rank_at(fleet, i)->sum_ns = 0;
     }
 }

@@ -101,9 +101,9 @@ Test(levels, the_default_is_nearest_first_then_the_other_clusters_by_name)
 {
     struct stage stage;
     stage_init(&stage);
-    cr_expect_str_eq(shape(&stage), "here / zone / reg / far / e1,e2 / n / s");
-    cr_expect(str_eq(stage.set.levels[4].cluster, STR("east")));
-    cr_expect_eq(stage.set.levels[4].kind, LEVEL_OTHER_CLUSTER);
+    cr_expect_str_eq(shape(&stage), "here,zone / reg / far / e1,e2 / n / s");
+    cr_expect(str_eq(stage.set.levels[3].cluster, STR("east")));
+    cr_expect_eq(stage.set.levels[3].kind, LEVEL_OTHER_CLUSTER);
     cr_expect_eq(stage.set.endpoints[4].distance, LEVEL_OTHER_CLUSTER);
     stage_fini(&stage);
 }
@@ -115,8 +115,8 @@ Test(levels, other_clusters_stand_in_the_order_of_their_price)
     stage_init(&stage);
     stage.policy.clusters = shares;
     stage.policy.n_clusters = 2;
-    cr_expect_str_eq(shape(&stage), "here / zone / reg / far / n / s / e1,e2");
-    cr_expect_eq(stage.set.levels[5].price_micro, 10000);
+    cr_expect_str_eq(shape(&stage), "here,zone / reg / far / n / s / e1,e2");
+    cr_expect_eq(stage.set.levels[4].price_micro, 10000);
     stage_fini(&stage);
 }
 
@@ -128,7 +128,7 @@ Test(levels, priorities_go_before_the_own_cluster_price_and_round_trip_time)
     stage.policy.has_priorities = true;
     stage.policy.clusters = shares;
     stage.policy.n_clusters = 2;
-    cr_expect_str_eq(shape(&stage), "n / e1,e2 / here / zone / reg / far / s");
+    cr_expect_str_eq(shape(&stage), "n / e1,e2 / here,zone / reg / far / s");
     stage_fini(&stage);
 }
 
@@ -198,7 +198,7 @@ Test(levels, an_endpoint_of_a_cluster_that_is_not_allowed_is_not_there)
     cr_expect_eq(stage.set.len, 0);
     stage.policy.allowed_clusters = allowed;
     stage.policy.n_allowed = 2;
-    cr_expect_str_eq(shape(&stage), "here / zone / reg / far / e1,e2");
+    cr_expect_str_eq(shape(&stage), "here,zone / reg / far / e1,e2");
     cr_expect_eq(stage.set.n_hidden, 2);
     stage_fini(&stage);
 }

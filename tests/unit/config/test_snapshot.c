@@ -88,7 +88,7 @@ Test(snapshot, sorts_endpoints_by_how_near_they_are)
     snapshot = mesh_build(&mesh);
     const struct service_port *port = service_find_port(service_of(WEB), 80);
     cr_assert_not_null(port);
-    cr_expect_str_eq(levels_of(&port->v4), "here|zone|region|far unknown|other");
+    cr_expect_str_eq(levels_of(&port->v4), "here zone|region|far unknown|other");
     cr_expect_eq(port->v6.len, 0);
     cr_expect(str_eq(snapshot->vantage.region, STR("eu")));
     cr_expect(str_eq(snapshot->vantage.zone, STR("a")));
@@ -103,7 +103,7 @@ Test(snapshot, knows_the_largest_weight_of_each_level)
     snapshot = mesh_build(&mesh);
     const struct endpoint_set *set = &service_of(WEB)->ports[0].v4;
     cr_assert_eq(set->n_levels, 2);
-    cr_expect_eq(set->levels[0].kind, LEVEL_NODE);
+    cr_expect_eq(set->levels[0].kind, LEVEL_ZONE);
     cr_expect_eq(set->levels[0].max_weight, 7);
     cr_expect_eq(set->levels[1].kind, LEVEL_OTHER_CLUSTER);
     cr_expect(str_eq(set->levels[1].cluster, STR("east")));

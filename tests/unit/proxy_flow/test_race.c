@@ -215,7 +215,8 @@ Test(race, what_ends_the_flow_ends_both_attempts)
     cr_expect(call_refused(&call));
     finish(&call);
     cr_expect(LOGGED(&town, "\"why\":\"shutdown\"", "\"attempts\":2"));
-    cr_expect_eq(town_blamed(&town.n1), 0, "both leases came back, and nobody is blamed");
+    cr_expect_leq(town_blamed(&town.n1), 1,
+                  "both leases came back; at most who did not answer before the race is doubted");
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     cr_expect(await_races(2));

@@ -307,7 +307,7 @@ Test(codec_traffic, of_another_control_plane_means_what_envoy_makes_of_it)
     cr_expect_eq(policy.panic_pct, 50);
     cr_expect_eq(policy.overprovisioning_pct, 140);
     cr_expect_eq(policy.limits.max_connections, 0);
-    cr_expect_eq(policy.locality, LOCALITY_LEVELS, "as ours, which Envoy has no word for");
+    cr_expect_eq(policy.locality, LOCALITY_ZONE, "as ours, which Envoy has no word for");
     cluster.outlier_detection = &outlier;
     cr_assert_eq(decode_message(&cluster, &policy), 0, "%s", why.ptr);
     cr_expect(policy.ejection.is_on);

@@ -79,6 +79,14 @@ Test(traffic, of_two_for_one_target_the_oldest_wins)
     assert_str(policy_of(cluster_build(&cluster), LOCAL)->tier, "critical");
 }
 
+/* A policy that says no more than the default is not made. */
+static const struct traffic_policy *policy_or_default(const struct registry *registry,
+                                                      const char *service)
+{
+    const struct traffic_policy *policy = policy_of(registry, service);
+    return policy ? policy : traffic_policy_default();
+}
+
 Test(traffic, kubernetes_own_words_count_where_the_policy_says_nothing)
 {
     static const struct {
@@ -88,7 +96,8 @@ Test(traffic, kubernetes_own_words_count_where_the_policy_says_nothing)
     } rows[] = {
         {"close", ", trafficDistribution: PreferClose", "", "", LOCALITY_ZONE, false},
         {"zone", ", trafficDistribution: PreferSameZone", "", "", LOCALITY_ZONE, false},
-        {"node only", ", internalTrafficPolicy: Local", "", "", LOCALITY_LEVELS, true},
+        {"node", ", trafficDistribution: PreferSameNode", "", "", LOCALITY_LEVELS, false},
+        {"node only", ", internalTrafficPolicy: Local", "", "", LOCALITY_ZONE, true},
         {"auto", "", "service.kubernetes.io/topology-mode: Auto", "", LOCALITY_ZONE_AWARE, false},
         {"a policy of something else",
          ", internalTrafficPolicy: Local, trafficDistribution: "
@@ -105,12 +114,11 @@ Test(traffic, kubernetes_own_words_count_where_the_policy_says_nothing)
         if (*rows[i].spec)
             add_policy("p", "2026-01-01T00:00:00Z", SERVICE_REF, rows[i].spec);
         const struct registry *registry = cluster_build(&cluster);
-        const struct traffic_policy *policy = policy_of(registry, LOCAL);
-        cr_assert_not_null(policy, "%s", rows[i].row);
+        const struct traffic_policy *policy = policy_or_default(registry, LOCAL);
         cr_expect_eq(policy->locality, rows[i].locality, "%s", rows[i].row);
         cr_expect_eq(policy->node_only, rows[i].node_only, "%s", rows[i].row);
         if (!*rows[i].spec)
-            cr_expect_eq(policy_of(registry, IMPORT)->locality, rows[i].locality, "%s",
+            cr_expect_eq(policy_or_default(registry, IMPORT)->locality, rows[i].locality, "%s",
                          rows[i].row);
     }
 }
