@@ -242,7 +242,8 @@ class Demo:
                     f"{tier}: {json.dumps(said[tier])} {process.err().strip()}")
         return "west is taken out for the clients of west: " + "; ".join(
             f"{TIERS[tier]} ({tier}) recovers in {one['recovery_ms']} ms, its tier promises "
-            f"{PROMISES[one['promise_ms']]}; {one['failed_calls']} calls fail, back after {one['fail_back_ms']} ms: {one['verdict']}"
+            f"{PROMISES[one['promise_ms']]}; {one['failed_calls']} calls fail, back after {one['fail_back_ms']} ms: "
+            f"{one['verdict']}"
             for tier, one in said.items())
 
     # ---- failover: the replicas of a cluster die ----
