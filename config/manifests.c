@@ -199,7 +199,7 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
         }
     }
     if (str_eq(group, STR("isthmus.io")) && !str_eq(kind, STR("ProxyConfig")) &&
-        !str_eq(kind, STR("ControlConfig"))) {
+        !str_eq(kind, STR("ControlConfig")) && !str_eq(kind, STR("PolicyTest"))) {
         diag_error(reader->diag, place, "kind: there is no %.*s in %.*s", STR_ARG(kind),
                    STR_ARG(group));
         return;

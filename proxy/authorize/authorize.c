@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 
-struct verdict authorize(const struct workload *destination, const struct principal *source,
-                         const struct addr *address)
+struct policy_question authorize_question(const struct principal *source,
+                                          const struct addr *address)
 {
-    struct policy_question question = {
+    return (struct policy_question){
         .principal = source->name,
         .namespace_ = source->namespace_,
         .service_account = source->service_account,
@@ -13,6 +13,12 @@ struct verdict authorize(const struct workload *destination, const struct princi
         .destination = address->ip,
         .port = address->port,
     };
+}
+
+struct verdict authorize(const struct workload *destination, const struct principal *source,
+                         const struct addr *address)
+{
+    const struct policy_question question = authorize_question(source, address);
     struct verdict verdict = {
         .answer = policy_ask(destination->policies, &question),
     };

@@ -18,6 +18,10 @@ struct verdict {
     struct policy_answer answer; /* borrows from the snapshot */
 };
 
+/* What policies are asked then. */
+struct policy_question authorize_question(const struct principal *source,
+                                          const struct addr *address);
+
 /* May source reach port of the destination workload at address? */
 struct verdict authorize(const struct workload *destination, const struct principal *source,
                          const struct addr *address);

@@ -33,6 +33,14 @@ static const char usage[] =
     "pumping),\n"
     "                          or those with FILTER in an address, a name or an identity\n"
     "  certs [PART]            certificates and trust bundles with PART in an identity\n"
+    "  why SRC DST:PORT [METHOD PATH]\n"
+    "                          would that be allowed, and why: the verdict of this proxy's "
+    "policies\n"
+    "                          and every rule with what kept it from matching. SRC is a SPIFFE ID, "
+    "a\n"
+    "                          pod (namespace/name) or an address, which is plaintext; DST a pod, "
+    "an\n"
+    "                          address or a service's full host name\n"
     "  drill                   takes a cluster out of a service and judges how the others carry "
     "on\n"
     "                          (isthmus ctl drill --help)\n"
@@ -49,6 +57,7 @@ static const char usage[] =
     "  isthmus ctl status\n"
     "  isthmus ctl endpoints feature-store.ml-services\n"
     "  isthmus ctl connections connecting\n"
+    "  isthmus ctl why apps/web-1 till.shop.svc.clusterset.local:80\n"
     "  isthmus ctl --json services | jq '.services[].host'\n"
     "  kubectl -n isthmus-system exec ds/isthmus-proxy -- isthmus ctl certs\n"
     "\n"
@@ -58,20 +67,28 @@ struct command {
     const char *name;
     const char *path;
     const char *parameter; /* of the query, for the filter; NULL: the rows are filtered here only */
+    bool takes_words;      /* words of the query, not a filter */
 };
 
+#define WORDS_MAX 4
+
+static const char *const why_words[WORDS_MAX] = {"from", "to", "method", "path"};
+
 static const struct command commands[] = {
-    {"status", "/status", NULL},
-    {"services", "/services", "host"},
-    {"endpoints", "/endpoints", "host"},
-    {"health", "/health", NULL},
-    {"connections", "/connections", "state"},
-    {"certs", "/certs", NULL},
+    {"status", "/status", NULL, false},
+    {"services", "/services", "host", false},
+    {"endpoints", "/endpoints", "host", false},
+    {"health", "/health", NULL, false},
+    {"connections", "/connections", "state", false},
+    {"certs", "/certs", NULL, false},
+    {"why", "/why", NULL, true},
 };
 
 struct wish { /* the command line, understood */
     const struct command *command;
     struct str address, filter;
+    struct str words[WORDS_MAX];
+    size_t n_words;
     bool is_json, is_wide, is_help;
 };
 
@@ -102,6 +119,12 @@ static bool take_word(struct wish *wish, const char *word)
     if (!wish->command) {
         wish->command = find_command(word);
         return wish->command || refuse("there is no command", word);
+    }
+    if (wish->command->takes_words) {
+        if (wish->n_words == WORDS_MAX)
+            return refuse("SRC DST:PORT METHOD PATH is enough, what is", word);
+        wish->words[wish->n_words++] = str_from(word);
+        return true;
     }
     if (!str_is_empty(wish->filter))
         return refuse("one filter is enough, what is", word);
@@ -169,19 +192,25 @@ static bool is_for_server(const struct wish *wish)
     return strcmp(parameter, "state") != 0 || is_state(wish->filter);
 }
 
-static void add_path(const struct wish *wish, struct text *path)
+static void add_parameter(struct text *path, char before, const char *name, struct str value)
 {
-    text_addf(path, "%s", wish->command->path);
-    if (!is_for_server(wish))
-        return;
-    text_addf(path, "?%s=", wish->command->parameter);
-    for (size_t i = 0; i < wish->filter.len; i++) {
-        const char c = wish->filter.ptr[i];
+    text_addf(path, "%c%s=", before, name);
+    for (size_t i = 0; i < value.len; i++) {
+        const char c = value.ptr[i];
         if (is_unreserved(c))
             text_addc(path, c);
         else
             text_addf(path, "%%%02X", (unsigned)(unsigned char)c);
     }
+}
+
+static void add_path(const struct wish *wish, struct text *path)
+{
+    text_addf(path, "%s", wish->command->path);
+    if (is_for_server(wish))
+        add_parameter(path, '?', wish->command->parameter, wish->filter);
+    for (size_t i = 0; i < wish->n_words; i++)
+        add_parameter(path, i == 0 ? '?' : '&', why_words[i], wish->words[i]);
 }
 
 /* ---- the answer ---- */
@@ -233,7 +262,7 @@ static int refused(const struct wish *wish, unsigned status, struct str body)
     struct text why = {0};
     text_addf(&why, "%.*s answered %u to %s", STR_ARG(wish->address), status, wish->command->path);
     if (status == 404)
-        text_addf(&why, ", which only some processes have (certs and connections: a proxy)");
+        text_addf(&why, ", which only some processes have (certs, connections and why: a proxy)");
     if (!str_is_empty(body))
         text_addf(&why, ":\n%.*s", STR_ARG(body));
     const int exit_status = fail(text_str(&why));
@@ -274,6 +303,10 @@ int ctl_main(int argc, char **argv)
         return print(str_from(usage));
     if (!wish.command) {
         (void)fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    if (wish.command->takes_words && wish.n_words < 2) {
+        (void)fputs("isthmus ctl: why wants SRC and DST:PORT; see isthmus ctl --help\n", stderr);
         return EXIT_USAGE;
     }
     return run(&wish);

@@ -10,6 +10,7 @@
 #include "proxy/ctl/ctl.h"
 #include "proxy/run/control_process.h"
 #include "proxy/run/node.h"
+#include "proxy/run/policy_test.h"
 #include "proxy/run/privileges.h"
 #include "proxy/run/version.h"
 
@@ -22,8 +23,11 @@ static const char usage[] =
     "  isthmus proxy --config FILE      the data plane of one node (DaemonSet, host network)\n"
     "  isthmus control --config FILE    the control process of one cluster\n"
     "  isthmus check FILE|FOLDER...     validates configuration and manifests, offline\n"
+    "  isthmus check --policy-test TABLE FILE|FOLDER...\n"
+    "                                   asks the policies of the manifests, offline, and compares\n"
+    "                                   with a table of expected verdicts\n"
     "  isthmus ctl COMMAND              asks a running process: status, services, endpoints,\n"
-    "                                   connections, certs (isthmus ctl --help)\n"
+    "                                   connections, certs, why (isthmus ctl --help)\n"
     "  isthmus version\n"
     "\n"
     "FILE is YAML: kind ProxyConfig or ControlConfig of isthmus.io/v1alpha1; config/examples/ has\n"
@@ -101,15 +105,42 @@ static int run_control(int argc, char **argv)
     return status;
 }
 
+static const char check_usage[] =
+    "Usage: isthmus check FILE|FOLDER...\n"
+    "       isthmus check --policy-test TABLE FILE|FOLDER...\n"
+    "\n"
+    "Reads configuration and manifests as the processes would and says what is wrong,\n"
+    "each with file:line:column. Exit status 0 when there are no errors, else 1.\n"
+    "\n"
+    "With --policy-test: asks the policies of the manifests what TABLE (kind PolicyTest,\n"
+    "config/examples/policy-test.yaml) expects: a line a case, and for a verdict that is not\n"
+    "as expected every rule with what kept it from matching. Exit status 0 when all are as\n"
+    "expected, 1 when one is not, 2 when a file is wrong.\n";
+
+static int run_policy_test(int argc, char **argv)
+{
+    struct text out = {0};
+    if (argc < 2) {
+        (void)fputs(
+            "isthmus: --policy-test wants a TABLE and manifests; see isthmus check --help\n",
+            stderr);
+        return EXIT_USAGE;
+    }
+    const enum policy_test_outcome outcome =
+        policy_test_run(argv[0], (const char *const *)argv + 1, (size_t)argc - 1, &out);
+    (void)fwrite(out.ptr ? out.ptr : "", 1, out.len,
+                 outcome == POLICY_TEST_BAD_FILE ? stderr : stdout);
+    text_fini(&out);
+    return (int)outcome;
+}
+
 static int run_check(int argc, char **argv)
 {
     struct text out = {0};
+    if (argc > 0 && strcmp(argv[0], "--policy-test") == 0)
+        return run_policy_test(argc - 1, argv + 1);
     if (argc == 0 || argv[0][0] == '-') {
-        (void)fputs(
-            "Usage: isthmus check FILE|FOLDER...\n"
-            "Reads configuration and manifests as the processes would and says what is wrong,\n"
-            "each with file:line:column. Exit status 0 when there are no errors, else 1.\n",
-            argc > 0 && strcmp(argv[0], "--help") == 0 ? stdout : stderr);
+        (void)fputs(check_usage, argc > 0 && strcmp(argv[0], "--help") == 0 ? stdout : stderr);
         return argc > 0 && strcmp(argv[0], "--help") == 0 ? 0 : EXIT_USAGE;
     }
     const bool is_clean = check_files((const char *const *)argv, (size_t)argc, &out);

@@ -3,6 +3,7 @@
  * them; the last answer completes the page.
  */
 #include "proxy/admin/views.h"
+#include "proxy/admin/why.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/run/node_state.h"
@@ -243,6 +244,29 @@ static void answer_certificates(void *owner, struct h1_exchange *exchange,
     text_fini(&page);
 }
 
+static void answer_why(void *owner, struct h1_exchange *exchange, const struct h1_request *request)
+{
+    const struct node *node = owner;
+    if (!node->snapshot) {
+        h1_answer(exchange, 503, "text/plain", STR("the first snapshot is not built yet\n"));
+        return;
+    }
+    struct arena arena = {0};
+    struct text page = {0};
+    const struct why_question question = {
+        .from = h1_query(&arena, request->query, "from"),
+        .to = h1_query(&arena, request->query, "to"),
+        .method = h1_query(&arena, request->query, "method"),
+        .path = h1_query(&arena, request->query, "path"),
+    };
+    if (view_why(node->snapshot, &question, &page) == 0)
+        admin_answer_json(exchange, text_str(&page));
+    else
+        h1_answer(exchange, 400, "text/plain; charset=utf-8", text_str(&page));
+    text_fini(&page);
+    arena_fini(&arena);
+}
+
 /* ---- active health, which its own thread knows ---- */
 
 static void complete_health(void *owner, const struct text *rows)
@@ -275,6 +299,10 @@ const struct admin_page node_pages[] = {
     {.path = "/connections",
      .help = "live connections; ?state=accepted|connecting|pumping",
      .answer = answer_connections},
+    {.path = "/why",
+     .help =
+         "why a connection would be allowed or not; ?from=ID|NS/POD|ADDRESS&to=DESTINATION:PORT",
+     .answer = answer_why},
     {.path = "/certs", .help = "certificates and trust bundles", .answer = answer_certificates},
 };
 

@@ -62,6 +62,19 @@ class Policy(Story):
                 if not sock.recv(100):
                     raise OSError("ended without an answer")
 
+    def test_4_why_is_told_by_the_node_that_decides(self):
+        proxy = self.town.east.nodes[0].proxy
+        denied = proxy.ctl("why", self.thief.spiffe_id, f"{self.till.namespace}/{self.till.pod_name}:7070")
+        self.assertEqual((denied["verdict"], denied["reason"]), ("deny", "allow policies exist, but none allowed"))
+        self.assertEqual(denied["rules"][0]["policy"], "shop/only")
+        self.assertIn(f"principals: {self.thief.spiffe_id.removeprefix('spiffe://')} is none of",
+                      denied["rules"][0]["why_not"])
+        allowed = proxy.ctl("why", self.buyer.spiffe_id, f"{self.till.v4}:7070", "GET", "/")
+        self.assertEqual((allowed["verdict"], allowed["reason"]), ("allow", "allowed by shop/only, rule 0"))
+        self.assertIn("not decided here", allowed["http"])
+        plaintext = proxy.ctl("why", self.thief.v4, f"{self.till.v4}:7070")
+        self.assertEqual(plaintext["rules"][0]["why_not"], "principals: the source has no such identity")
+
     def test_5_a_change_cuts_the_live_connection_that_it_denies_and_lets_others_be(self):
         with self.buyer.connect(self.vip, TILL_PORT, 15) as sock:
             sock.sendall(b"echo\nhello")

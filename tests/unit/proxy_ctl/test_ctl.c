@@ -45,11 +45,18 @@ static struct outcome outcome;
     "\"bundles\":[{\"trust_domain\":\"td\",\"roots\":2,\"not_after\":\"2036-01-01T00:00:00Z\"}]}"  \
     "\n"
 
+#define WHY                                                                                        \
+    "{\"source\":\"shop/web-0\",\"identity\":\"spiffe://td/ns/shop/sa/web\",\"verdict\":\"deny\"," \
+    "\"reason\":\"explicitly denied by shop/x, rule 1\",\"rules\":[{\"action\":\"DENY\","          \
+    "\"policy\":\"shop/x\",\"rule\":0,\"matches\":false,\"why_not\":\"ports: 80 is none of 81\"}," \
+    "{\"action\":\"DENY\",\"policy\":\"shop/x\",\"rule\":1,\"matches\":true,\"why_not\":\"\"}]}\n"
+
 static const struct canned pages[] = {
     {"/status", 200, STATUS},
     {"/services", 200, SERVICES},
     {"/connections", 200, CONNECTIONS},
     {"/certs", 200, CERTS},
+    {"/why", 200, WHY},
     {"/endpoints", 503, "the first snapshot is not built yet\n"},
 };
 
@@ -315,5 +322,31 @@ Test(ctl, help_goes_to_standard_output_with_examples)
         cr_expect_eq(outcome.status, 0, "%s", lines[i]);
         cr_expect(strstr(outcome.out, "Examples:") && strstr(outcome.out, "--address HOST:PORT"));
         cr_expect_str_eq(outcome.err, "");
+    }
+}
+
+Test(ctl_asks, why_sends_its_words_and_prints_the_verdict_and_a_row_a_rule)
+{
+    run_ctl(server, "@ why shop/web-0 [fd00::1]:80 GET /a?b", &outcome);
+    cr_assert_eq(outcome.status, 0, "%s", outcome.err);
+    cr_expect_str_eq(server_asked(server),
+                     "/why?from=shop%2Fweb-0&to=%5Bfd00%3A%3A1%5D%3A80&method=GET&path=%2Fa%3Fb");
+    expect_line("verdict:   deny");
+    expect_line("reason:    explicitly denied by shop/x, rule 1");
+    expect_line("  ACTION  POLICY  RULE  MATCHES  WHY NOT");
+    expect_line("  DENY    shop/x  0     no       ports: 80 is none of 81");
+    expect_line("  DENY    shop/x  1     yes      -");
+
+    run_ctl(server, "@ --json why a b", &outcome);
+    cr_expect_str_eq(outcome.out, WHY);
+}
+
+Test(ctl_asks, why_wants_two_words_and_takes_four)
+{
+    static const char *const lines[] = {"@ why", "@ why shop/web-0", "@ why a b GET /x more"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        run_ctl(server, lines[i], &outcome);
+        cr_expect_eq(outcome.status, 2, "%s", lines[i]);
+        cr_expect(strstr(outcome.err, "DST:PORT"), "%s: %s", lines[i], outcome.err);
     }
 }

@@ -1,0 +1,201 @@
+/* isthmus check --policy-test: exit codes, what is said of a mismatch, and faults with their place.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/arena.h"
+#include "proxy/run/policy_test.h"
+#include "tests/kit/temp_dir.h"
+
+static struct temp_dir dir;
+static struct arena arena;
+static struct text out;
+
+static void begin(void)
+{
+    dir = temp_dir_new();
+    out = (struct text){0};
+}
+
+static void end(void)
+{
+    text_fini(&out);
+    arena_fini(&arena);
+    arena = (struct arena){0};
+    temp_dir_remove(&dir);
+}
+
+TestSuite(policy_test, .init = begin, .fini = end, .timeout = 30);
+
+static const char *const shop = EXAMPLES "/shop.yaml";
+
+static const char *path_of(const char *name)
+{
+    return arena_printf(&arena, "%.*s/%s", STR_ARG(temp_dir_path(&dir)), name).ptr;
+}
+
+static const char *write_table(const char *head, const char *cases)
+{
+    const char *path = path_of("table.yaml");
+    FILE *file = fopen(path, "w");
+    cr_assert_not_null(file);
+    fprintf(file, "apiVersion: isthmus.io/v1alpha1\nkind: PolicyTest\n%scases:\n%s", head, cases);
+    fclose(file);
+    return path;
+}
+
+#define HEAD "trustDomain: west.example\n"
+
+static enum policy_test_outcome run(const char *cases)
+{
+    text_clear(&out);
+    return policy_test_run(write_table(HEAD, cases), &shop, 1, &out);
+}
+
+static void expect_said(const char *sentence)
+{
+    cr_expect(out.ptr && strstr(out.ptr, sentence), "\"%s\" is not in:\n%s", sentence, out.ptr);
+}
+
+Test(policy_test, the_example_is_as_expected)
+{
+    cr_expect_eq(policy_test_run(EXAMPLES "/policy-test.yaml", &shop, 1, &out),
+                 POLICY_TEST_AS_EXPECTED, "%s", out.ptr);
+    expect_said("the web shop calls the till: allowed: allowed by shop/only-web, rule 0\n");
+    expect_said("4 cases, 0 not as expected\n");
+}
+
+Test(policy_test, a_folder_of_manifests_and_the_table_in_it)
+{
+    const char *folder = EXAMPLES;
+    cr_expect_eq(policy_test_run(EXAMPLES "/policy-test.yaml", &folder, 1, &out),
+                 POLICY_TEST_AS_EXPECTED, "%s", out.ptr);
+}
+
+Test(policy_test, a_mismatch_is_told_with_every_rule_that_was_in_question)
+{
+    cr_expect_eq(run("- {from: {principal: west.example/ns/apps/sa/thief}, to: {pod: shop/till-1}, "
+                     "port: 8080, expect: allow}\n"
+                     "- {from: {pod: apps/web-1}, to: {pod: shop/till-1}, port: 8080, expect: "
+                     "allow}\n"),
+                 POLICY_TEST_MISMATCH);
+    expect_said("FAIL ");
+    expect_said("table.yaml:5:3: spiffe://west.example/ns/apps/sa/thief to shop/till-1 port 8080: "
+                "denied: allow policies exist, but none allowed\n");
+    expect_said("expected allow at shop/till-1 (10.1.0.2:8080)\n");
+    expect_said("DENY shop/no-debugging, rule 0: ports: 8080 is none of 9901\n");
+    expect_said("ALLOW shop/only-web, rule 0: principals: west.example/ns/apps/sa/thief is none of "
+                "west.example/ns/apps/sa/web\n");
+    expect_said("ok   ");
+    expect_said("2 cases, 1 not as expected\n");
+}
+
+Test(policy_test, the_policy_that_decides_can_be_expected_too)
+{
+    cr_expect_eq(run("- {from: {pod: apps/web-1}, to: {service: shop/till}, port: 80, expect: "
+                     "allow, policy: shop/other}\n"),
+                 POLICY_TEST_MISMATCH);
+    expect_said("expected allow by shop/other at shop/till-1");
+    cr_expect_eq(
+        run("- {from: {pod: apps/web-1}, to: {service: till.shop.svc.cluster.local}, port: "
+            "80, expect: allow, policy: shop/only-web}\n"),
+        POLICY_TEST_AS_EXPECTED, "%s", out.ptr);
+}
+
+Test(policy_test, an_address_beside_a_principal_is_where_it_calls_from)
+{
+    FILE *file = fopen(path_of("ranges.yaml"), "w");
+    cr_assert_not_null(file);
+    fputs("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+          "metadata: {name: near, namespace: isthmus-system}\n"
+          "spec: {action: DENY, rules: [{from: [{source: {notIpBlocks: [10.0.0.0/8]}}]}]}\n",
+          file);
+    fclose(file);
+    const char *const manifests[] = {shop, path_of("ranges.yaml")};
+    const char *table = write_table(
+        HEAD, "- {from: {principal: west.example/ns/apps/sa/web, address: 10.2.0.1}, to: "
+              "{pod: shop/till-1}, port: 8080, expect: allow}\n"
+              "- {from: {principal: west.example/ns/apps/sa/web, address: 192.0.2.1}, "
+              "to: {pod: shop/till-1}, port: 8080, expect: deny, policy: "
+              "isthmus-system/near}\n");
+    text_clear(&out);
+    (void)policy_test_run(table, manifests, 2, &out);
+    expect_said("ok   ");
+    cr_expect(strstr(out.ptr, "explicitly denied by"), "%s", out.ptr);
+}
+
+Test(policy_test, faults_of_the_files_have_their_place_and_their_own_exit_status)
+{
+    static const struct {
+        const char *head, *cases, *sentence;
+    } rows[] = {
+        {"", "- {}\n", "trustDomain: is required"},
+        {HEAD, "  []\n", "table.yaml:5:3: error: cases: has 0 entries"},
+        {HEAD, "- {}\n", "table.yaml:5:3: error: cases[0].from: is required"},
+        {HEAD, "- 7\n", "table.yaml:5:3: error: cases[0]: expected a mapping"},
+        {HEAD, "- {from: {pod: web}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "table.yaml:5:16: error: from.pod: \"web\" is not namespace/name"},
+        {HEAD, "- {from: {address: x}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "from.address: \"x\" is not an IP address"},
+        {HEAD, "- {from: {principal: A/b}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "table.yaml:5:22: error: from.principal: \"spiffe://A/b\" is no SPIFFE ID"},
+        {HEAD, "- {from: {}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "cases[0].from: expected principal"},
+        {HEAD,
+         "- {from: {pod: a/b, address: 10.0.0.1}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "nothing stands beside it"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {}, port: 1, expect: deny}\n",
+         "cases[0].to: expected either pod or service"},
+        {HEAD,
+         "- {from: {address: 10.0.0.1}, to: {pod: a/b, service: a/b}, port: 1, expect: deny}\n",
+         "cases[0].to: expected either pod or service"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {pod: shop/till-1}, expect: deny}\n",
+         "cases[0].port: is required"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {pod: shop/till-1}, port: 65536, expect: deny}\n",
+         "cases[0].port"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {pod: shop/till-1}, port: 1, expect: maybe}\n",
+         "cases[0].expect: \"maybe\" is neither allow nor deny"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {pod: shop/till-1}, port: 1, expects: deny}\n",
+         "expects: there is no such key; did you mean \"expect\"?"},
+        {HEAD, "- {from: {pod: apps/nobody}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "table.yaml:5:10: error: the source \"apps/nobody\" is no pod here"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {pod: shop/nobody}, port: 1, expect: deny}\n",
+         "table.yaml:5:35: error: the destination \"shop/nobody\" is no pod here"},
+        {HEAD, "- {from: {address: 10.0.0.1}, to: {service: shop/till}, port: 81, expect: deny}\n",
+         "the service till.shop.svc.cluster.local has no port 81"},
+        {"control: nowhere.yaml\n",
+         "- {from: {address: 10.0.0.1}, to: {pod: shop/till-1}, port: 1, expect: deny}\n",
+         "nowhere.yaml"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        text_clear(&out);
+        const char *table = write_table(rows[i].head, rows[i].cases);
+        cr_expect_eq(policy_test_run(table, &shop, 1, &out), POLICY_TEST_BAD_FILE, "%s",
+                     rows[i].cases);
+        cr_expect(out.ptr && strstr(out.ptr, rows[i].sentence), "\"%s\" is not in:\n%s",
+                  rows[i].sentence, out.ptr);
+    }
+}
+
+Test(policy_test, manifests_that_are_wrong_or_not_there_are_told)
+{
+    const char *const nowhere = "/nowhere.yaml";
+    cr_expect_eq(policy_test_run(EXAMPLES "/policy-test.yaml", &nowhere, 1, &out),
+                 POLICY_TEST_BAD_FILE);
+    expect_said("/nowhere.yaml");
+    text_clear(&out);
+    cr_expect_eq(policy_test_run("/nowhere.yaml", &shop, 1, &out), POLICY_TEST_BAD_FILE);
+    text_clear(&out);
+    cr_expect_eq(policy_test_run(shop, &shop, 1, &out), POLICY_TEST_BAD_FILE);
+    expect_said("documents, expected one of kind PolicyTest");
+}
+
+Test(policy_test, the_cluster_can_come_from_a_ControlConfig)
+{
+    const char *table = write_table("control: " EXAMPLES "/control.yaml\n",
+                                    "- {from: {pod: apps/web-1}, to: {service: shop/till}, port: "
+                                    "80, expect: allow, policy: shop/only-web}\n");
+    cr_expect_eq(policy_test_run(table, &shop, 1, &out), POLICY_TEST_AS_EXPECTED, "%s", out.ptr);
+}
