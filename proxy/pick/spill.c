@@ -1,13 +1,14 @@
 /*
- * Load moves shares too: a rank that answers more slowly than the next one would, its way included,
- * hands over a part of its share, and takes it back when it is the faster one again.
+ * Load moves shares too. A rank hands over a part of its share when it answers more slowly than the
+ * next one would, its way included, or when it is congested: slower by a factor than it is when it
+ * is not loaded, and more so than what lies behind it. It takes it back when neither holds.
  *
  * What is compared is the mean answer of each rank. Of one that has not been asked lately the
- * answer is guessed: what the near rank takes when it is not loaded, and the way. A tenth of a
- * second after the other the part is moved by a controller (proportional and integral, on the
- * logarithm of the ratio, so that twice as slow weighs the same at 2 ms as at 2 s): small steps,
- * since every node does the same and sees what all do; none inside a dead band, so that it comes to
- * rest.
+ * answer is guessed: what the near rank takes when it is not loaded, and the way. Every tenth of a
+ * second the part is moved by a controller (proportional and integral, on the logarithm of the
+ * ratio, so that twice as slow weighs the same at 2 ms as at 2 s): small steps, since every node
+ * does the same and sees what all do; none of the integral inside a dead band, so that it comes to
+ * rest. A congested rank that is given more than it serves is cut back to that at once.
  */
 #include <math.h>
 
@@ -20,16 +21,14 @@
 #define PROPORTIONAL 0.10
 #define INTEGRAL     0.01
 #define ERROR_MAX    1.5
-#ifndef SPILLED_MAX
+#define CONGESTED    1.5 /* times the unloaded answer */
+/* The more is handed on, the more congestion is put up with, so that nodes which hand on much come
+ * back to those that hand on little. */
+#define DROOP          2.0
 #define CUT_MAX        0.7 /* of what it is given a rank keeps at least so much at a look */
 #define RATE_SMOOTHING 0.4
-#define SPILLED_MAX    0.98
-#endif                /* what is left finds out whether it got better */
-#define CONGESTED 1.5 /* times the unloaded answer: more is handed on, */
-#define DROOP                                                                                      \
-    2.0 /* and more is put up with the more is handed on, so that nodes that hand on               \
-           much come back to those that hand on little */
-#define WINDOW_SAMPLES 64
+#define SPILLED_MAX    0.98 /* what is left finds out whether it got better */
+#define WINDOW_SAMPLES 64   /* whose mean may be the unloaded answer */
 #define BASE_RISE      0.002
 #define BASE_SPILLED   0.5
 #define WAY_OWN_NS     1e6 /* between levels of one cluster, when it was not measured */

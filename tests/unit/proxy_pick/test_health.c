@@ -127,6 +127,62 @@ Test(health, a_node_that_two_endpoints_were_not_reached_on_rests_all_of_its_own)
     stage_fini(&stage);
 }
 
+Test(health, one_that_leaves_a_connect_unanswered_is_avoided_until_it_answers)
+{
+    struct lease slow;
+    open_stage(2);
+    cr_assert_eq(stage_cut(&stage, &slow), 0);
+    const uint64_t key = slow.key;
+    stage.now_ns += 250 * NS_PER_MS;
+    lease_doubt(stage.balancer, &slow, stage.now_ns);
+    cr_expect_eq(stage_view(&stage, key).unfit, UNFIT_SUSPECT);
+    cr_expect_not(is_drawn(key));
+    lease_confirm(stage.balancer, &slow, 260 * NS_PER_MS, stage.now_ns);
+    cr_expect_eq(stage_view(&stage, key).unfit, UNFIT_NOT, "it was slow, not gone");
+
+    lease_return(stage.balancer, &slow, LEASE_SERVED, stage.now_ns);
+    stage_fini(&stage);
+}
+
+Test(health, one_that_takes_another_connection_meanwhile_is_not_doubted)
+{
+    struct lease first, second;
+    open_stage(1);
+    cr_assert_eq(stage_cut(&stage, &first), 0);
+    cr_assert_eq(stage_cut(&stage, &second), 0);
+    stage.now_ns += 250 * NS_PER_MS;
+    lease_confirm(stage.balancer, &first, 1000, stage.now_ns);
+    lease_doubt(stage.balancer, &second, stage.now_ns);
+    cr_expect_eq(stage_view(&stage, 1).unfit, UNFIT_NOT);
+    lease_return(stage.balancer, &first, LEASE_SERVED, stage.now_ns);
+    lease_return(stage.balancer, &second, LEASE_UNUSED, stage.now_ns);
+    stage_fini(&stage);
+}
+
+Test(health, a_retry_leaves_the_level_and_after_silence_the_cluster)
+{
+    static const struct {
+        enum lease_outcome outcome;
+        uint64_t key;
+    } rows[] = {{LEASE_FAILED, 2}, {LEASE_NODE_FAILED, 3}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct lease lease;
+        stage_init(&stage, 3);
+        stage_level(&stage, LEVEL_ZONE, 1);
+        stage_level(&stage, LEVEL_REGION, 1);
+        stage_level(&stage, LEVEL_OTHER_CLUSTER, 1);
+        cr_assert_eq(stage_cut(&stage, &lease), 0);
+        cr_assert_eq(lease.key, 1);
+        stage.tried = (struct tried){.keys = {1}, .len = 1};
+        lease_return(stage.balancer, &lease, rows[i].outcome, stage.now_ns);
+        cr_assert_eq(stage_cut(&stage, &lease), 0);
+        cr_expect_eq(lease.key, rows[i].key, "row %zu: %llu", i, (unsigned long long)lease.key);
+        lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+        stage_fini(&stage);
+    }
+}
+
 Test(health, active_checks_take_endpoints_out_and_back)
 {
     open_stage(3);
