@@ -14,6 +14,7 @@
 
 #include "proxy/pick/fleet.h"
 
+#define WORTH_A_TRIP 0.25 /* of what the far rank takes, its way included */
 #define LOOK_NS      UINT64_C(100000000)
 #define STALE_NS     UINT64_C(5000000000) /* older answers say nothing of now */
 #define SAMPLES_MIN  3                    /* fewer in a look say too little to hand anything over */
@@ -140,7 +141,9 @@ static void steer(const struct fleet *fleet, struct fleet_rank *near, const stru
     const double slower = log(near->mean_ns / far->answer_ns);
     const double fuller =
         log(near->mean_ns / base_ns / fmax(CONGESTED + DROOP * near->spilled, far->congestion));
-    const double error = clamp(fmax(slower, fuller), -ERROR_MAX, ERROR_MAX);
+    /* Congestion alone is no reason for a trip that takes longer than the queue. */
+    const bool is_worth_it = near->mean_ns > far->answer_ns * WORTH_A_TRIP;
+    const double error = clamp(is_worth_it ? fmax(slower, fuller) : slower, -ERROR_MAX, ERROR_MAX);
     const bool is_known = near->n_samples >= SAMPLES_MIN;
     double step = PROPORTIONAL * (error - near->error);
     if (fabs(error) > DEAD_BAND)
@@ -149,7 +152,7 @@ static void steer(const struct fleet *fleet, struct fleet_rank *near, const stru
     /* Handed over on evidence only; taken back without. */
     if (step > 0 && (!is_known || error < 0))
         return;
-    if (fuller > DEAD_BAND && is_known)
+    if (is_worth_it && fuller > DEAD_BAND && is_known)
         near->spilled = cut_back(near);
     near->spilled = clamp(near->spilled + step, 0, SPILLED_MAX);
 }
