@@ -297,10 +297,10 @@ int view_why(const struct snapshot *snapshot, const struct why_question *questio
 {
     struct arena arena = {0};
     struct principal source;
-    struct why_destination *list;
-    struct str host;
-    uint16_t port;
-    size_t n;
+    struct why_destination *list = NULL;
+    struct str host = {0};
+    uint16_t port = 0;
+    size_t n = 0;
     int err = why_source(snapshot, question->from, &source, out);
     if (err == 0 && !split_destination(question->to, &host, &port))
         err = refuse(out, "the destination", question->to,

@@ -188,9 +188,9 @@ static void ask(struct run *run, const struct policy_case *one, const struct pri
 static void run_case(struct run *run, const struct policy_case *one)
 {
     struct principal source;
-    struct why_destination *list;
+    struct why_destination *list = NULL;
     struct text problem = {0};
-    size_t n;
+    size_t n = 0;
     if (find_source(run, one, &source) < 0)
         return;
     if (why_destinations(run->snapshot, host_of(run, one), one->port, &run->arena, &list, &n,

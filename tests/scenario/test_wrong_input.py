@@ -139,6 +139,24 @@ class WrongInput(Story):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("isthmus proxy --config FILE", done.stdout)
 
+    def test_a_table_of_verdicts_says_by_its_exit_status_how_it_went(self):
+        examples = os.path.join(os.path.dirname(__file__), "..", "..", "config", "examples")
+        table, shop = (os.path.join(examples, name) for name in ("policy-test.yaml", "shop.yaml"))
+        with open(table, encoding="utf-8") as file:
+            text = file.read()
+        wrong = os.path.join(self.town.west.manifests_dir, "..", "table.yaml")
+        rows = [("as it is", text, 0, "4 cases, 0 not as expected"),
+                ("another verdict", text.replace("expect: allow", "expect: deny", 1), 1, "4 cases, 1 not as expected"),
+                ("another word", text.replace("expect: allow", "expect: maybe", 1), 2, "neither allow nor deny")]
+        for name, content, status, words in rows:
+            with self.subTest(name):
+                with open(wrong, "w", encoding="utf-8") as file:
+                    file.write(content)
+                done = self.town.west.nodes[0].run([self.raised.isthmus, "check", "--policy-test", wrong, shop])
+                self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+                self.assertIn(words, done.stderr if status == 2 else done.stdout)
+        os.unlink(wrong)
+
     def test_a_capability_that_is_missing(self):
         path = os.path.join(self.raised.folder, "config-without-capability.yaml")
         with open(path, "w", encoding="utf-8") as file:
