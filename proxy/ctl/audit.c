@@ -26,7 +26,8 @@ static const char usage[] =
     "                          prove that the log was not written anew, and its end not cut off\n"
     "\n"
     "Examples:\n"
-    "  isthmus ctl audit verify /var/lib/isthmus/audit/audit.log.* /var/lib/isthmus/audit/audit.log\n"
+    "  isthmus ctl audit verify /var/lib/isthmus/audit/audit.log.* "
+    "/var/lib/isthmus/audit/audit.log\n"
     "  zcat audit.log.00000000000000000001.gz | isthmus ctl audit verify\n"
     "\n"
     "Exit status: 0 when it is whole; 1 when it is not or cannot be read; 2 for wrong usage.\n";

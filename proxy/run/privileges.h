@@ -2,7 +2,8 @@
  * privileges.h - the process keeps the capabilities it needs and no others, and its memory to
  * itself.
  *
- * Source: capabilities(7), prctl(2), core(5); libcap-ng. Thread: the main one, before any other is started.
+ * Source: capabilities(7), prctl(2), core(5); libcap-ng. Thread: the main one, before any other is
+ * started.
  */
 #ifndef ISTHMUS_RUN_PRIVILEGES_H
 #define ISTHMUS_RUN_PRIVILEGES_H

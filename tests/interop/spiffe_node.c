@@ -104,8 +104,8 @@ static void obey(struct program *program, struct str line)
 static void on_look(struct timer *timer)
 {
     struct program *program = container_of(timer, struct program, look);
-    ssize_t n = read(STDIN_FILENO, program->line + program->len,
-                     sizeof(program->line) - program->len);
+    ssize_t n =
+        read(STDIN_FILENO, program->line + program->len, sizeof(program->line) - program->len);
     char *end;
 
     if (n == 0)

@@ -80,8 +80,8 @@ Test(authorize, verdicts_name_the_policy_and_say_why)
         cr_expect_eq(verdict.err, rows[i].err, "%s", rows[i].what);
         cr_expect_str_eq(verdict_text(&verdict, text, sizeof text), rows[i].text, "%s",
                          rows[i].what);
-        cr_expect(str_eq(verdict.answer.dry_run.deny.policy, str_from(rows[i].dry_run_policy)), "%s",
-                  rows[i].what);
+        cr_expect(str_eq(verdict.answer.dry_run.deny.policy, str_from(rows[i].dry_run_policy)),
+                  "%s", rows[i].what);
         snapshot_free(snapshot);
         snap_fini(&snap);
     }
