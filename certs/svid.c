@@ -158,25 +158,41 @@ bool svid_is_same(const struct svid *a, const struct svid *b)
     return X509_cmp(a->leaf, b->leaf) == 0;
 }
 
-struct str svid_key_for(struct arena *arena, struct str id, struct str workload_uid)
+struct str svid_key_for(struct arena *arena, struct str id, struct str workload_uid,
+                        struct str pod_uid)
 {
-    return arena_printf(arena, "%.*s %.*s", STR_ARG(id), STR_ARG(workload_uid));
+    return arena_printf(arena, "%.*s %.*s%s%.*s", STR_ARG(id), STR_ARG(workload_uid),
+                        str_is_empty(pod_uid) ? "" : " ", STR_ARG(pod_uid));
+}
+
+/* The n-th word of a key, from 0; "" when it has fewer. */
+static struct str key_word(struct str key, unsigned n)
+{
+    struct str word = {0};
+
+    for (unsigned i = 0; i <= n; i++) {
+        struct str rest = {0};
+
+        word = key;
+        (void)str_split(key, ' ', &word, &rest);
+        key = rest;
+    }
+    return word;
 }
 
 struct str svid_key_id(struct str key)
 {
-    struct str id = key, workload;
-
-    (void)str_split(key, ' ', &id, &workload);
-    return id;
+    return key_word(key, 0);
 }
 
 struct str svid_key_workload(struct str key)
 {
-    struct str id, workload = {0};
+    return key_word(key, 1);
+}
 
-    (void)str_split(key, ' ', &id, &workload);
-    return workload;
+struct str svid_key_pod_uid(struct str key)
+{
+    return key_word(key, 2);
 }
 
 struct svid *svid_ref(struct svid *svid)

@@ -53,13 +53,16 @@ bool svid_is_same(const struct svid *a, const struct svid *b);
 
 /*
  * The key under which an SVID is wanted and filed: its SPIFFE ID; or, where every workload has an
- * SVID of its own (SPIFFE Broker API section 4.2 forbids to share them), the ID, a space, and the
- * workload's uid. An ID holds no space.
+ * SVID of its own (SPIFFE Broker API section 4.2 forbids to share them), the ID, a space and the
+ * workload's uid; and, where it is known ("" when not), a space and the uid of its pod, so that a
+ * pod made anew under the same name is another one. None of them holds a space.
  */
-struct str svid_key_for(struct arena *arena, struct str id, struct str workload_uid);
+struct str svid_key_for(struct arena *arena, struct str id, struct str workload_uid,
+                        struct str pod_uid);
 struct str svid_key_id(struct str key);
-/* The workload's uid, "" when the key is an ID alone. */
+/* The workload's uid, and its pod's: "" when the key holds none. */
 struct str svid_key_workload(struct str key);
+struct str svid_key_pod_uid(struct str key);
 
 /* When it should be renewed: half of its life, moved by up to 10 % of it either way by jitter in
  * [0, 1000). */

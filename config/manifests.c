@@ -143,7 +143,8 @@ static bool read_meta(struct k8s_reader *reader, const struct yaml *doc, const s
     check_mesh_label(reader, yaml_get(metadata, "labels"), meta);
     meta->annotations = k8s_labels(reader, yaml_get(metadata, "annotations"),
                                    "metadata.annotations", &meta->n_annotations);
-    meta->uid = k8s_text(reader, yaml_get(metadata, "uid"), "metadata.uid");
+    meta->uid = k8s_name(reader, yaml_get(metadata, "uid"), "metadata.uid", name_is_uid,
+                         "a uid (letters, digits, -, . and _; 128 at most)");
     read_created(reader, metadata, meta);
     return true;
 }

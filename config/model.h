@@ -48,6 +48,7 @@ struct model_workload {
     struct str node, cluster, network;
     struct str canonical_name, canonical_revision, workload_name;
     struct str region, zone, subzone;
+    struct str pod_uid; /* metadata.uid of the pod behind it; "" when it is not known */
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
     bool speaks_hbone; /* enrolled in the mesh */

@@ -47,6 +47,17 @@ bool name_is_port(struct str text)
     return has_letter;
 }
 
+bool name_is_uid(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        const char c = text.ptr[i];
+        if (!is_letter(c) && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '-' &&
+            c != '.' && c != '_')
+            return false;
+    }
+    return text.len > 0 && text.len <= NAME_UID_MAX;
+}
+
 bool name_is_cluster(struct str text)
 {
     return text.len <= NAME_CLUSTER_MAX && name_is_subdomain(text);

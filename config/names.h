@@ -13,6 +13,7 @@
 #define NAME_LABEL_MAX     63
 #define NAME_SUBDOMAIN_MAX 253
 #define NAME_CLUSTER_MAX   127
+#define NAME_UID_MAX       128
 
 /* "web-1": a-z, 0-9 and "-", which neither begins nor ends it; 63 bytes at most. */
 bool name_is_label(struct str text);
@@ -20,6 +21,8 @@ bool name_is_label(struct str text);
 bool name_is_subdomain(struct str text);
 /* A name of a container port: a label of 15 bytes at most with a letter in it and no "--". */
 bool name_is_port(struct str text);
+/* What a cluster calls an object that once was: letters, digits, "-", "." and "_"; 1 to 128. */
+bool name_is_uid(struct str text);
 /* A subdomain short enough for a cluster id. */
 bool name_is_cluster(struct str text);
 

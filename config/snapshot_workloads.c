@@ -31,12 +31,12 @@ static void file_address(struct snapshot *snapshot, struct workload *workload, c
 }
 
 /* Those of other nodes have no certificate here. */
-static void set_svid_key(const struct snapshot *snapshot, struct arena *arena,
+static void set_svid_key(const struct snapshot *snapshot, struct arena *arena, struct str pod_uid,
                          struct workload *workload)
 {
     workload->svid_key = workload->identity;
     if (snapshot->vantage.svid_per_workload && workload->is_local && workload->identity.len > 0)
-        workload->svid_key = svid_key_for(arena, workload->identity, workload->uid);
+        workload->svid_key = svid_key_for(arena, workload->identity, workload->uid, pod_uid);
 }
 
 static void add_workload(struct snapshot_builder *builder, struct workload *to,
@@ -52,7 +52,7 @@ static void add_workload(struct snapshot_builder *builder, struct workload *to,
     to->is_healthy = from->is_healthy;
     to->is_local = str_eq(from->node, snapshot->vantage.node) &&
                    str_eq(from->cluster, snapshot->vantage.cluster);
-    set_svid_key(snapshot, &snapshot->arena, to);
+    set_svid_key(snapshot, &snapshot->arena, from->pod_uid, to);
     snapshot_attach_policies(builder, to, from);
     map_put(&snapshot->workloads, to->uid, to);
     if (from->host_network || !str_eq(from->network, snapshot->vantage.network))

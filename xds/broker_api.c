@@ -62,21 +62,25 @@ static bool pod_of_uid(struct str uid, struct str *out_namespace, struct str *ou
     return false;
 }
 
-bool broker_api_request(struct str workload_uid, struct text *out)
+bool broker_api_request(struct str svid_key, struct text *out)
 {
     struct str namespace_, name;
     struct arena arena = {0};
     struct text packed = {0};
-    Spiffe__Broker__KubernetesObjectType type = SPIFFE__BROKER__KUBERNETES_OBJECT_TYPE__INIT;
-    Spiffe__Broker__KubernetesObjectKey key = SPIFFE__BROKER__KUBERNETES_OBJECT_KEY__INIT;
-    Spiffe__Broker__KubernetesObjectReference object =
-        SPIFFE__BROKER__KUBERNETES_OBJECT_REFERENCE__INIT;
-    Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
-    Spiffe__Broker__WorkloadReference reference = SPIFFE__BROKER__WORKLOAD_REFERENCE__INIT;
-    Spiffe__Broker__SubscribeToX509SVIDRequest request =
-        SPIFFE__BROKER__SUBSCRIBE_TO_X509_SVIDREQUEST__INIT;
+    Spiffe__Broker__KubernetesObjectType type;
+    Spiffe__Broker__KubernetesObjectKey key;
+    Spiffe__Broker__KubernetesObjectReference object;
+    Google__Protobuf__Any any;
+    Spiffe__Broker__WorkloadReference reference;
+    Spiffe__Broker__SubscribeToX509SVIDRequest request;
 
-    if (!pod_of_uid(workload_uid, &namespace_, &name))
+    spiffe__broker__kubernetes_object_type__init(&type);
+    spiffe__broker__kubernetes_object_key__init(&key);
+    spiffe__broker__kubernetes_object_reference__init(&object);
+    google__protobuf__any__init(&any);
+    spiffe__broker__workload_reference__init(&reference);
+    spiffe__broker__subscribe_to_x509_svidrequest__init(&request);
+    if (!pod_of_uid(svid_key_workload(svid_key), &namespace_, &name))
         return false;
     type.plural = wire_text(&arena, STR("pods"));
     type.group = wire_text(&arena, STR("core"));
@@ -84,6 +88,7 @@ bool broker_api_request(struct str workload_uid, struct text *out)
     key.name = wire_text(&arena, name);
     object.type = &type;
     object.key = &key;
+    object.uid = wire_text(&arena, svid_key_pod_uid(svid_key));
     wire_pack(&object.base, &packed);
     any.type_url = wire_text(&arena, STR(REFERENCE_TYPE));
     any.value.data = (uint8_t *)packed.ptr;
@@ -227,7 +232,7 @@ static void follow(struct cert_source *source, struct str key)
     pod->api = api;
     pod->key = arena_str(&pod->arena, key);
     pod->failing.run = run_failing;
-    if (broker_api_request(svid_key_workload(key), &request))
+    if (broker_api_request(key, &request))
         pod->stream =
             svid_stream_open(api->loop, &stream_options, text_str(&request), &stream_events, pod);
     text_fini(&request);

@@ -38,8 +38,9 @@ void broker_api_identity_changed(struct broker_api *api);
 /* After the rotation. */
 void broker_api_free(struct broker_api *api);
 
-/* The request for a workload by its uid, "<cluster>//v1/Pod/<namespace>/<name>": false when it is
- * no pod's. */
-bool broker_api_request(struct str workload_uid, struct text *out);
+/* The request for a workload by its key (svid_key_for()): by the namespace and the name in its uid,
+ * "<cluster>//v1/Pod/<namespace>/<name>", and by its pod's uid where that is known. False when it
+ * is no pod's. */
+bool broker_api_request(struct str key, struct text *out);
 
 #endif

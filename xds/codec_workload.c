@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "config/names.h"
 #include "proxy/base/err.h"
 #include "proxy/base/map.h"
 #include "xds/codec_parts.h"
@@ -56,8 +57,9 @@ membership_encode(const struct model_membership *membership, const struct codec_
 static void services_encode(const struct model_workload *workload, struct arena *arena,
                             Istio__Workload__Workload *message)
 {
-    Isthmus__V1alpha1__WorkloadDetails details = ISTHMUS__V1ALPHA1__WORKLOAD_DETAILS__INIT;
+    Isthmus__V1alpha1__WorkloadDetails details;
 
+    isthmus__v1alpha1__workload_details__init(&details);
     message->services =
         arena_new_array(arena, Istio__Workload__Workload__ServicesEntry *, workload->n_services);
     details.memberships =
@@ -72,7 +74,9 @@ static void services_encode(const struct model_workload *workload, struct arena 
             details.memberships[details.n_memberships++] =
                 membership_encode(membership, &ports, arena);
     }
-    if (details.n_memberships == 0)
+    if (!str_is_empty(workload->pod_uid))
+        details.pod_uid = wire_text(arena, workload->pod_uid);
+    if (details.n_memberships == 0 && str_is_empty(workload->pod_uid))
         return;
     message->extensions = arena_new(arena, Istio__Workload__Extension *);
     message->extensions[0] = codec_extension(arena, DETAILS_TYPE, &details.base);
@@ -123,9 +127,11 @@ static void names_encode(const struct model_workload *workload, struct arena *ar
 void codec_workload_encode(const struct model_workload *workload, struct arena *arena,
                            struct text *out)
 {
-    Istio__Workload__Address address = ISTIO__WORKLOAD__ADDRESS__INIT;
-    Istio__Workload__Workload message = ISTIO__WORKLOAD__WORKLOAD__INIT;
+    Istio__Workload__Address address;
+    Istio__Workload__Workload message;
 
+    istio__workload__address__init(&address);
+    istio__workload__workload__init(&message);
     names_encode(workload, arena, &message);
     message.addresses = addresses_encode(workload, arena);
     message.n_addresses = workload->n_addresses;
@@ -251,6 +257,17 @@ static int decode_memberships(struct memberships *memberships, struct arena *are
     return err;
 }
 
+static int decode_pod_uid(const Isthmus__V1alpha1__WorkloadDetails *details,
+                          struct model_workload *workload, struct arena *arena, struct text *why)
+{
+    if (!details || !details->pod_uid[0])
+        return 0;
+    if (!name_is_uid(str_from(details->pod_uid)))
+        return codec_refuse(why, "WorkloadDetails.pod_uid: \"%.40s\" is no uid", details->pod_uid);
+    workload->pod_uid = codec_keep(arena, details->pod_uid);
+    return 0;
+}
+
 static int decode_services(const Istio__Workload__Workload *message,
                            struct model_workload *workload, struct arena *arena, struct text *why)
 {
@@ -268,6 +285,8 @@ static int decode_services(const Istio__Workload__Workload *message,
             &isthmus__v1alpha1__workload_details__descriptor, bytes, &scratch, why);
         err = memberships.details ? 0 : -ERR_INVALID;
     }
+    if (!err)
+        err = decode_pod_uid(memberships.details, workload, arena, why);
     if (!err)
         err = decode_memberships(&memberships, arena, why);
     map_fini(&memberships.by_service);

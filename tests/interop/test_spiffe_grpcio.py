@@ -313,12 +313,12 @@ def answer(bench, key, spiffe_id=CART, life_s=3600):
 
 
 def pod_of(call):
-    """Type URL, plural, group, namespace, name of the one reference."""
+    """Type URL, plural, group, namespace, name and uid, where it is there, of the one reference."""
     reference = fields(fields(fields(call.request)[1][0])[1][0])
     thing = fields(reference[2][0])
     kind, key = fields(thing[1][0]), fields(thing[2][0])
     return tuple(part.decode() for part in
-                 (reference[1][0], kind[1][0], kind[2][0], key[1][0], key[2][0]))
+                 (reference[1][0], kind[1][0], kind[2][0], key[1][0], key[2][0], *thing.get(3, [])))
 
 
 def test_k1_k2_k6_k7_a_call_names_its_pod_and_says_broker_spiffe_io_true(bench):
@@ -328,6 +328,18 @@ def test_k1_k2_k6_k7_a_call_names_its_pod_and_says_broker_spiffe_io_true(bench):
     check(call.metadata.get("broker.spiffe.io") == "true", call.metadata)
     check(pod_of(call) == ("type.googleapis.com/spiffe.broker.KubernetesObjectReference", "pods", "core", "shop",
                            "cart-1"), pod_of(call))
+
+
+def test_k7_the_uid_goes_along_and_a_pod_made_anew_is_asked_for_anew(bench):
+    bench.start_broker()
+    bench.node.tell("want " + POD_1 + " u-1")
+    first = answer(bench, POD_1 + " u-1")
+    check(pod_of(first)[3:] == ("shop", "cart-1", "u-1"), pod_of(first))
+    bench.node.tell("want " + POD_1 + " u-2")
+    bench.node.tell("unwant " + POD_1 + " u-1")
+    second = answer(bench, POD_1 + " u-2")
+    check(pod_of(second)[3:] == ("shop", "cart-1", "u-2"), pod_of(second))
+    check(first.gone.wait(10), "the call for the pod that is gone goes on")
 
 
 def test_k3_the_client_shows_its_own_svid(bench):

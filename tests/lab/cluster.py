@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import sys
+import uuid
 
 import manifests
 from net import FORWARDING, Namespace, attach
@@ -182,7 +183,7 @@ class Pod(Namespace):
         super().__init__(f"{cluster.name}-{name}", os.path.join(node.log_dir, name))
         self.node, self.cluster, self.pod_name = node, cluster, name
         self.namespace, self.service_account = namespace, service_account
-        self.labels, self.ready = labels, ready
+        self.labels, self.ready, self.uid = labels, ready, str(uuid.uuid4())
         self.v4 = f"10.{cluster.number}.{node.number}.{host}"
         self.v6 = f"fd00:{cluster.number}:{node.number}::{host}"
         attach(self, node, self.v4, self.v6)
@@ -193,7 +194,7 @@ class Pod(Namespace):
 
     def manifest(self):
         return manifests.pod(self.pod_name, self.namespace, self.node.name, self.node.v4, [self.v4, self.v6],
-                             self.service_account, self.labels, self.ready)
+                             self.service_account, self.labels, self.ready, self.uid)
 
     def command(self, argv):
         return [self.cluster.lab.enter_script, self.cluster.resolv_conf, *argv]

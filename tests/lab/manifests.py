@@ -79,14 +79,17 @@ def node(name, addresses, region=None, zone=None):
                    status={"addresses": [{"type": "InternalIP", "address": a} for a in addresses]})
 
 
-def pod(name, namespace, node_name, host_ip, ips, service_account, labels=None, ready=True):
-    return _object(
+def pod(name, namespace, node_name, host_ip, ips, service_account, labels=None, ready=True, uid=None):
+    made = _object(
         "v1", "Pod", name, namespace, labels,
         spec={"nodeName": node_name, "serviceAccountName": service_account,
               "containers": [{"name": "main", "image": "lab"}]},
         status={"phase": "Running", "hostIP": host_ip, "podIP": ips[0],
                 "podIPs": [{"ip": ip} for ip in ips],
                 "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]})
+    if uid:
+        made["metadata"]["uid"] = uid
+    return made
 
 
 def port(number, name=None, target=None, app_protocol=None):

@@ -27,11 +27,12 @@ BUYER = "spiffe://west.example/ns/shop/sa/buyer"
 class Agent:
     """Both APIs of one node; every call gets an SVID at once and a new one with each rotation."""
 
-    def __init__(self, folder, node, accounts):
+    def __init__(self, folder, node, accounts, uids):
         self.authority = Authority("west.example")
         self.node_id = f"spiffe://west.example/isthmus/node/{node}"
         self.id = f"spiffe://west.example/spire/agent/{node}"
         self.accounts = accounts  # pod -> service account
+        self.uids = uids
         self.workload_path, self.broker_path = os.path.join(folder, "w.sock"), os.path.join(folder, "b.sock")
         self.lock, self.open, self.serials = threading.Lock(), {}, {}
         self.start()
@@ -51,8 +52,9 @@ class Agent:
             key, spiffe_id = self.node_id, self.node_id
             if server is self.servers[1]:
                 reference = fields(fields(fields(call.request)[1][0])[1][0])
-                pod = fields(fields(reference[2][0])[2][0])[2][0].decode()
-                if pod not in self.accounts:
+                reference = fields(reference[2][0])
+                pod, uid = fields(reference[2][0])[2][0].decode(), reference.get(3, [b""])[0].decode()
+                if uid != self.uids.get(pod):
                     call.end(grpc.StatusCode.NOT_FOUND, "WORKLOAD_NOT_FOUND")
                     continue
                 key, spiffe_id = pod, f"spiffe://west.example/ns/shop/sa/{self.accounts[pod]}"
@@ -83,7 +85,8 @@ class Spiffe(Story):
         cls.client, cls.twin = town.add_client(node), town.add_client(node, "twin")
         town.add_till(town.east.nodes[0])
         town.add_service(town.east)
-        cls.agent = Agent(node.log_dir, node.name, {"client": "buyer", "twin": "buyer"})
+        cls.agent = Agent(node.log_dir, node.name, {"client": "buyer", "twin": "buyer"},
+                          {"client": cls.client.uid, "twin": cls.twin.uid})
         cls.addClassCleanup(cls.agent.stop)
         roots = os.path.join(town.west.control.folder, "spire.pem")
         with open(roots, "wb") as file:

@@ -54,6 +54,7 @@ static void share_workload(struct registry *registry, const struct own_workload 
     struct model_workload *model = arena_new(&registry->arena, struct model_workload);
     *model = workload->model;
     model->node = (struct str){0};
+    model->pod_uid = (struct str){0};
     model->policies = NULL;
     model->n_policies = 0;
     model->services =

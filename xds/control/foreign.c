@@ -200,7 +200,8 @@ static struct model_workload *copy_workload(struct taking *taking,
     to->region = arena_str(arena, from->region);
     to->zone = arena_str(arena, from->zone);
     to->subzone = arena_str(arena, from->subzone);
-    to->policies = NULL; /* its own cluster enforces them */
+    to->pod_uid = (struct str){0}; /* a matter of its own cluster's, like its policies */
+    to->policies = NULL;           /* its own cluster enforces them */
     to->n_policies = 0;
     copy_memberships(taking, to, from);
     return to;

@@ -93,6 +93,7 @@ static void fill_workload(const struct registry_builder *builder, struct own_wor
         .node = pod->node,
         .cluster = config->cluster,
         .network = config->network,
+        .pod_uid = pod->meta.uid,
         .workload_name = workload_name(pod),
         .n_addresses = pod->n_addresses,
         .is_healthy = pod->is_ready,

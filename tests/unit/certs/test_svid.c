@@ -188,6 +188,21 @@ Test(svid, the_pem_it_writes_makes_the_same_svid)
     test_ca_free(ca);
 }
 
+Test(svid, a_key_is_an_ID_a_workload_and_the_uid_of_its_pod)
+{
+    const struct str id = STR("spiffe://west.example/ns/a/sa/b"), uid = STR("west//v1/Pod/a/b-1");
+    struct arena arena = {0};
+    struct str keys[] = {id, svid_key_for(&arena, id, uid, (struct str){0}),
+                         svid_key_for(&arena, id, uid, STR("u-1"))};
+
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect(str_eq(svid_key_id(keys[i]), id));
+        cr_expect(str_eq(svid_key_workload(keys[i]), i > 0 ? uid : STR("")));
+        cr_expect(str_eq(svid_key_pod_uid(keys[i]), i > 1 ? STR("u-1") : STR("")));
+    }
+    arena_fini(&arena);
+}
+
 Test(svid, is_renewed_around_the_half_of_its_life)
 {
     struct svid svid = {.not_before_ns = 1000000, .not_after_ns = 1000000 + 2000000};

@@ -152,6 +152,9 @@ Test(manifests, refuses_wrong_objects_with_their_place)
         const char *name, *text, *said;
     } rows[] = {
         {"a tab", "kind: Service\nspec:\n\tports: []\n", "m.yaml:3:1: error: a tab stands"},
+        {"a uid that is none",
+         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  uid: \"a b\"\n",
+         "m.yaml:5:8: error: metadata.uid: \"a b\" is not a uid"},
         {"a duplicate key", SERVICE "spec:\n  type: ClusterIP\n  type: NodePort\n",
          "m.yaml:6:3: error: the key \"type\" is there twice, first in line 5"},
         {"a Service without ports", SERVICE "spec:\n  type: ClusterIP\n",

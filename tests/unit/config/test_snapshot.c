@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "certs/svid.h"
 #include "config/policy.h"
 #include "mesh.h"
 #include "proxy/base/rng.h"
@@ -480,4 +481,22 @@ Test(snapshot, k5_pods_of_one_identity_have_keys_of_their_own_where_each_has_an_
         cr_expect(str_starts_with(workload->svid_key, workload->identity));
         cr_expect(str_ends_with(workload->svid_key, workload->uid));
     }
+}
+
+Test(snapshot, k7_a_pod_made_anew_under_its_name_has_another_key)
+{
+    struct arena kept = {0};
+    struct model_workload *pod = mesh_workload(&mesh, "west", "a", "n1", "10.0.0.1", "");
+    mesh.vantage.svid_per_workload = true;
+    pod->pod_uid = STR("u-1");
+    snapshot = mesh_build(&mesh);
+    const struct str first = arena_str(&kept, snapshot->local[0]->svid_key);
+    cr_expect(str_eq(svid_key_pod_uid(first), STR("u-1")));
+    snapshot_free(snapshot);
+
+    pod->pod_uid = STR("u-2");
+    snapshot = mesh_build(&mesh);
+    cr_expect_not(str_eq(snapshot->local[0]->svid_key, first));
+    cr_expect(str_eq(svid_key_workload(snapshot->local[0]->svid_key), snapshot->local[0]->uid));
+    arena_fini(&kept);
 }

@@ -82,6 +82,7 @@ struct model_resource *model_rich_pod(struct arena *arena)
     pod->region = STR("eu");
     pod->zone = STR("eu-1");
     pod->subzone = STR("rack-9");
+    pod->pod_uid = STR("0b7c1f6e-3f0e-4f0e-9a55-2f6f7d1c9e10");
     pod->speaks_hbone = true;
     pod->is_healthy = false;
     pod->host_network = true;

@@ -9,6 +9,7 @@
 #include "proxy/base/mem.h"
 #include "tests/kit/test_ca.h"
 #include "xds/codec.h"
+#include "xds/codec_parts.h"
 #include "xds/wire.h"
 
 static struct arena arena;
@@ -76,6 +77,7 @@ Test(codec, keeps_every_field_of_a_workload)
     cr_assert(str_eq(a->workload_name, b->workload_name));
     cr_assert(str_eq(a->region, b->region) && str_eq(a->zone, b->zone));
     cr_assert(str_eq(a->subzone, b->subzone));
+    cr_assert(str_eq(a->pod_uid, b->pod_uid) && a->pod_uid.len > 0);
     cr_assert_eq(b->n_addresses, 2);
     cr_assert(ip_eq(&a->addresses[0], &b->addresses[0]) &&
               ip_eq(&a->addresses[1], &b->addresses[1]));
@@ -83,6 +85,15 @@ Test(codec, keeps_every_field_of_a_workload)
     cr_assert_eq(b->capacity, 0);
     cr_assert_eq(b->n_policies, 2);
     cr_assert(str_eq(b->policies[1], STR("ns/deny-all")));
+}
+
+Test(codec, k7_keeps_the_uid_of_a_pod_that_serves_nothing)
+{
+    struct model_resource *from = model_pod(&arena, "web-0", "10.1.2.3");
+
+    cr_assert(str_is_empty(round_trip(from).of.workload->pod_uid));
+    from->of.workload->pod_uid = STR("0b7c1f6e");
+    cr_assert(str_eq(round_trip(from).of.workload->pod_uid, STR("0b7c1f6e")));
 }
 
 Test(codec, keeps_what_a_workload_serves)
@@ -331,6 +342,15 @@ Test(codec, refuses_workloads_with_bad_values)
     message = good;
     message.network_mode = -1;
     assert_refused(XDS_ADDRESS, STR("u"), packed_workload(&message), "network_mode: -1");
+
+    Isthmus__V1alpha1__WorkloadDetails details = ISTHMUS__V1ALPHA1__WORKLOAD_DETAILS__INIT;
+    details.pod_uid = (char[]){"a b"};
+    Istio__Workload__Extension *extension =
+        codec_extension(&arena, "isthmus.v1alpha1.WorkloadDetails", &details.base);
+    message = good;
+    message.extensions = &extension;
+    message.n_extensions = 1;
+    assert_refused(XDS_ADDRESS, STR("u"), packed_workload(&message), "\"a b\" is no uid");
 
     message = good;
     message.services = entries;

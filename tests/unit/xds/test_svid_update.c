@@ -266,11 +266,10 @@ Test(svid_update, bytes_that_are_no_message_are_refused)
     cr_expect_gt(why.len, 0);
 }
 
-Test(svid_update, k6_k7_a_pod_is_named_by_kind_namespace_and_name)
+/* KubernetesObjectReference in an Any in a WorkloadReference in the request, by hand. */
+static void expected_request(const char *uid, struct text *out)
 {
-    /* KubernetesObjectReference in an Any in a WorkloadReference in the request, by hand. */
-    struct text type = {0}, key = {0}, object = {0}, any = {0}, reference = {0}, expected = {0};
-    struct text request = {0};
+    struct text type = {0}, key = {0}, object = {0}, any = {0}, reference = {0};
 
     add_bytes(&type, 1, STR("pods"));
     add_bytes(&type, 2, STR("core"));
@@ -278,20 +277,58 @@ Test(svid_update, k6_k7_a_pod_is_named_by_kind_namespace_and_name)
     add_bytes(&key, 2, STR("cart-1"));
     add_bytes(&object, 1, text_str(&type));
     add_bytes(&object, 2, text_str(&key));
+    if (uid)
+        add_bytes(&object, 3, str_from(uid));
     add_bytes(&any, 1, STR("type.googleapis.com/spiffe.broker.KubernetesObjectReference"));
     add_bytes(&any, 2, text_str(&object));
     add_bytes(&reference, 1, text_str(&any));
-    add_bytes(&expected, 1, text_str(&reference));
-    cr_assert(broker_api_request(STR("west//v1/Pod/shop/cart-1"), &request));
-    cr_expect(str_eq(text_str(&request), text_str(&expected)));
-    cr_expect_not(broker_api_request(STR("west//v1/Service/shop/cart-1"), &request));
-    cr_expect_not(broker_api_request(STR("west//v1/Pod/shop"), &request));
-    cr_expect_not(broker_api_request(STR(""), &request));
+    add_bytes(out, 1, text_str(&reference));
     text_fini(&type);
     text_fini(&key);
     text_fini(&object);
     text_fini(&any);
     text_fini(&reference);
-    text_fini(&expected);
+}
+
+#define CART STR("spiffe://west.example/ns/shop/sa/cart")
+
+static void expect_request(struct str workload_uid, const char *pod_uid)
+{
+    struct text request = {0}, expected = {0};
+    struct arena arena = {0};
+    struct str uid = pod_uid ? str_from(pod_uid) : (struct str){0};
+
+    expected_request(pod_uid, &expected);
+    cr_assert(broker_api_request(svid_key_for(&arena, CART, workload_uid, uid), &request));
+    cr_expect(str_eq(text_str(&request), text_str(&expected)));
     text_fini(&request);
+    text_fini(&expected);
+    arena_fini(&arena);
+}
+
+Test(svid_update, k6_k7_a_pod_is_named_by_kind_namespace_name_and_uid)
+{
+    expect_request(STR("west//v1/Pod/shop/cart-1"), "0b7c1f6e-3f0e-4f0e-9a55-2f6f7d1c9e10");
+}
+
+Test(svid_update, k7_a_pod_whose_uid_is_not_known_is_named_without_it)
+{
+    expect_request(STR("west//v1/Pod/shop/cart-1"), NULL);
+}
+
+Test(svid_update, k7_what_is_no_pod_is_not_asked_for)
+{
+    static const char *const uids[] = {"west//v1/Service/shop/cart-1", "west//v1/Pod/shop",
+                                       "west//v1/Pod//cart-1", ""};
+
+    for (size_t i = 0; i < sizeof(uids) / sizeof(uids[0]); i++) {
+        struct text request = {0};
+        struct arena arena = {0};
+
+        cr_expect_not(broker_api_request(
+                          svid_key_for(&arena, CART, str_from(uids[i]), STR("0b7c1f6e")), &request),
+                      "%s", uids[i]);
+        text_fini(&request);
+        arena_fini(&arena);
+    }
 }

@@ -48,12 +48,13 @@ void cluster_addf(struct cluster *cluster, const char *format, ...)
 void cluster_pod(struct cluster *cluster, const char *namespace_, const char *name, const char *ip,
                  const char *labels)
 {
-    cluster_addf(cluster,
-                 "{apiVersion: v1, kind: Pod, metadata: {namespace: %s, name: %s, labels: "
-                 "{isthmus.io/mesh: enabled%s%s}}, spec: {nodeName: n1, serviceAccountName: sa, "
-                 "containers: [{name: c, ports: [{name: web, containerPort: 8088}]}]}, status: "
-                 "{podIP: \"%s\"}}",
-                 namespace_, name, *labels ? ", " : "", labels, ip);
+    cluster_addf(
+        cluster,
+        "{apiVersion: v1, kind: Pod, metadata: {namespace: %s, name: %s, uid: u-%s, labels: "
+        "{isthmus.io/mesh: enabled%s%s}}, spec: {nodeName: n1, serviceAccountName: sa, "
+        "containers: [{name: c, ports: [{name: web, containerPort: 8088}]}]}, status: "
+        "{podIP: \"%s\"}}",
+        namespace_, name, name, *labels ? ", " : "", labels, ip);
 }
 
 void cluster_namespace(struct cluster *cluster, const char *name, const char *labels)

@@ -72,6 +72,8 @@ Test(exports, peers_are_told_of_nothing_but_exports)
     assert_str(a->services[0].service, CART);
     cr_assert_eq(a->n_policies, 0);
     cr_assert(str_is_empty(a->node));
+    cr_assert(str_is_empty(a->pod_uid));
+    assert_str(find_workload(registry, "west//v1/Pod/shop/a")->pod_uid, "u-a");
     cr_assert_eq(find_workload(registry, "west//v1/Pod/shop/a")->n_policies, 1);
 }
 

@@ -44,6 +44,7 @@ Test(foreign, a_good_workload_is_taken_over_as_the_peers)
     struct model_workload *workload = add_workload();
     struct str policies[] = {STR("shop/missing")};
     workload->cluster = STR("west");
+    workload->pod_uid = STR("u-e");
     workload->policies = policies;
     workload->n_policies = 1;
 
@@ -53,6 +54,7 @@ Test(foreign, a_good_workload_is_taken_over_as_the_peers)
     cr_assert_not_null(taken);
     assert_str(taken->cluster, "east");
     assert_str(taken->trust_domain, "east.example");
+    cr_assert(str_is_empty(taken->pod_uid));
     cr_assert_eq(taken->n_policies, 0);
     cr_assert_eq(taken->services[0].ports[0].target_port, 8080);
     cr_assert_eq(registry->peers[0].n_refused, 0);
