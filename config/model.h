@@ -41,6 +41,7 @@ struct model_membership { /* one service that a workload serves */
     struct str
         dns_hostname; /* headless: the endpoint's own label, "" for one made of its address */
     bool not_ready;   /* this slice says so, whatever the workload's health */
+    bool is_terminating;
 };
 
 struct model_workload {

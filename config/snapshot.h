@@ -43,6 +43,7 @@ struct policy_set; /* compiled, see policy.h */
 struct workload {
     struct str uid, name, namespace_, service_account, trust_domain;
     struct str node, cluster, network;
+    struct str locality; /* "<region>/<zone>", "" when neither is known */
     struct str canonical_name, canonical_revision, workload_name;
     struct str identity; /* spiffe://td/ns/x/sa/y, "" when a part is missing */
     struct str svid_key; /* under which its certificate is filed: certs/svid.h */
@@ -62,7 +63,7 @@ struct endpoint {
         addr; /* the pod's address in the family that the client asked for, and the target port */
     enum level_kind distance; /* LEVEL_NODE to LEVEL_OTHER_CLUSTER */
     uint16_t level;           /* idx in the set's levels */
-    bool is_ready;
+    bool is_ready, is_terminating;
     uint32_t weight; /* of all that share the address, when several do */
 };
 

@@ -74,6 +74,7 @@ static void gather_set(struct gathering *gathering, const struct service_build *
             .workload = serving->workload,
             .addr = {*ip, target},
             .is_ready = snapshot_is_ready(build->service, serving),
+            .is_terminating = serving->membership->is_terminating,
             .weight = serving->model->capacity ? serving->model->capacity : 1,
         };
         gather(gathering, &endpoint, serving->model);

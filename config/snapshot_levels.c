@@ -313,7 +313,8 @@ static uint64_t fingerprint_of(const struct endpoint_set *set)
         const struct endpoint *endpoint = &set->endpoints[i];
         hash = mix(hash, endpoint->key);
         hash = mix(hash, str_hash(ip_key(&endpoint->addr.ip), endpoint->addr.port));
-        hash = mix(hash, (uint64_t)endpoint->weight << 1 | endpoint->is_ready);
+        hash = mix(hash, (uint64_t)endpoint->weight << 2 | (uint64_t)endpoint->is_terminating << 1 |
+                             endpoint->is_ready);
     }
     return hash;
 }

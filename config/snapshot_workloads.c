@@ -13,6 +13,8 @@ static void copy_names(struct arena *arena, struct workload *to, const struct mo
     to->node = arena_str(arena, from->node);
     to->cluster = arena_str(arena, from->cluster);
     to->network = arena_str(arena, from->network);
+    if (from->region.len > 0 || from->zone.len > 0)
+        to->locality = arena_printf(arena, "%.*s/%.*s", STR_ARG(from->region), STR_ARG(from->zone));
     to->canonical_name = arena_str(arena, from->canonical_name);
     to->canonical_revision = arena_str(arena, from->canonical_revision);
     to->workload_name = arena_str(arena, from->workload_name);

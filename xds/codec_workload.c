@@ -49,6 +49,7 @@ membership_encode(const struct model_membership *membership, const struct codec_
     details->service = wire_text(arena, membership->service);
     details->dns_hostname = wire_text(arena, membership->dns_hostname);
     details->not_ready = membership->not_ready;
+    details->is_terminating = membership->is_terminating;
     details->ports = ports->details;
     details->n_ports = ports->n_details;
     return details;
@@ -70,7 +71,8 @@ static void services_encode(const struct model_workload *workload, struct arena 
             codec_ports_encode(membership->ports, membership->n_ports, arena);
 
         message->services[message->n_services++] = service_encode(membership, &ports, arena);
-        if (ports.n_details || membership->not_ready || !str_is_empty(membership->dns_hostname))
+        if (ports.n_details || membership->not_ready || membership->is_terminating ||
+            !str_is_empty(membership->dns_hostname))
             details.memberships[details.n_memberships++] =
                 membership_encode(membership, &ports, arena);
     }
@@ -238,6 +240,7 @@ static int decode_membership(const Istio__Workload__Workload__ServicesEntry *ent
         ports.n_details = details->n_ports;
         membership->dns_hostname = codec_keep(arena, details->dns_hostname);
         membership->not_ready = details->not_ready;
+        membership->is_terminating = details->is_terminating;
     }
     return codec_ports_decode(&ports, "Workload.services", arena, &membership->ports,
                               &membership->n_ports, why);

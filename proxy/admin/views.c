@@ -6,60 +6,14 @@
 
 #include <stdlib.h>
 
-#include "proxy/base/clock.h"
+#include "proxy/admin/json_out.h"
 #include "proxy/base/mem.h"
-
-#define VIEW_BYTES_MAX                                                                             \
-    ((size_t)48 << 20) /* below the bound of a text, with room for the last entry */
-
-/* ---- JSON ---- */
-
-/* The comma between this member and the one before it, if there is one. */
-static void add_comma(struct text *out)
-{
-    if (out->len > 0 && out->ptr[out->len - 1] != '{' && out->ptr[out->len - 1] != '[')
-        text_addc(out, ',');
-}
-
-static void add_key(struct text *out, const char *key)
-{
-    add_comma(out);
-    text_addf(out, "\"%s\":", key);
-}
-
-static void add_str(struct text *out, const char *key, struct str value)
-{
-    add_key(out, key);
-    text_add_json_string(out, value);
-}
-
-static void add_size(struct text *out, const char *key, size_t value)
-{
-    add_key(out, key);
-    text_addf(out, "%zu", value);
-}
-
-static void add_bool(struct text *out, const char *key, bool value)
-{
-    add_key(out, key);
-    text_add(out, value ? STR("true") : STR("false"));
-}
-
-static void add_time(struct text *out, const char *key, int64_t wall_ns)
-{
-    char buf[CLOCK_TEXT_MAX];
-    add_key(out, key);
-    if (wall_ns == 0)
-        text_add(out, STR("null"));
-    else
-        text_addf(out, "\"%s\"", clock_text(wall_ns, buf));
-}
 
 static void end_page(struct text *out, bool is_whole)
 {
     text_addc(out, ']');
     if (!is_whole)
-        add_bool(out, "truncated", true);
+        json_out_bool(out, "truncated", true);
     text_add(out, STR("}\n"));
 }
 
@@ -73,10 +27,8 @@ static int compare_services(const void *a, const void *b)
     return order != 0 ? order : str_cmp(x->key, y->key);
 }
 
-/* The services whose host contains the part, sorted; NULL when there are none. The caller frees the
- * array. */
-static const struct service **select_services(const struct snapshot *snapshot, struct str part,
-                                              size_t *out_len)
+const struct service **view_select(const struct snapshot *snapshot, struct str part,
+                                   size_t *out_len)
 {
     const struct service **found;
     struct str key;
@@ -125,20 +77,20 @@ static size_t count_endpoints(const struct service_port *port, size_t *out_ready
 
 static void add_ports(struct text *out, const struct service *service)
 {
-    add_key(out, "ports");
+    json_out_key(out, "ports");
     text_addc(out, '[');
     for (size_t i = 0; i < service->n_ports; i++) {
         const struct service_port *port = &service->ports[i];
         size_t ready;
         const size_t endpoints = count_endpoints(port, &ready);
-        add_comma(out);
+        json_out_comma(out);
         text_addc(out, '{');
-        add_str(out, "name", port->name);
-        add_size(out, "port", port->port);
-        add_size(out, "target_port", port->target_port);
-        add_str(out, "protocol", port->is_udp ? STR("UDP") : STR("TCP"));
-        add_size(out, "endpoints", endpoints);
-        add_size(out, "ready", ready);
+        json_out_str(out, "name", port->name);
+        json_out_size(out, "port", port->port);
+        json_out_size(out, "target_port", port->target_port);
+        json_out_str(out, "protocol", port->is_udp ? STR("UDP") : STR("TCP"));
+        json_out_size(out, "endpoints", endpoints);
+        json_out_size(out, "ready", ready);
         text_addc(out, '}');
     }
     text_addc(out, ']');
@@ -147,10 +99,10 @@ static void add_ports(struct text *out, const struct service *service)
 static void add_vips(struct text *out, const struct service *service)
 {
     char buf[IP_TEXT_MAX];
-    add_key(out, "vips");
+    json_out_key(out, "vips");
     text_addc(out, '[');
     for (size_t i = 0; i < service->n_addresses; i++) {
-        add_comma(out);
+        json_out_comma(out);
         text_addf(out, "\"%s\"", ip_text(&service->addresses[i], buf));
     }
     text_addc(out, ']');
@@ -184,10 +136,10 @@ static void add_clusters(struct text *out, const struct service *service)
     for (size_t idx = 0; map_next(&clusters, &idx, &key, &value);)
         names[len++] = key;
     qsort(names, len, sizeof(*names), compare_strs);
-    add_key(out, "clusters");
+    json_out_key(out, "clusters");
     text_addc(out, '[');
     for (size_t i = 0; i < len; i++) {
-        add_comma(out);
+        json_out_comma(out);
         text_add_json_string(out, names[i]);
     }
     text_addc(out, ']');
@@ -197,14 +149,14 @@ static void add_clusters(struct text *out, const struct service *service)
 
 static void add_service(struct text *out, const struct service *service)
 {
-    add_comma(out);
+    json_out_comma(out);
     text_addc(out, '{');
-    add_str(out, "host", service->hostname);
-    add_str(out, "namespace", service->namespace_);
-    add_str(out, "scope",
-            service->scope == SERVICE_CLUSTERSET ? STR("clusterset") : STR("cluster"));
+    json_out_str(out, "host", service->hostname);
+    json_out_str(out, "namespace", service->namespace_);
+    json_out_str(out, "scope",
+                 service->scope == SERVICE_CLUSTERSET ? STR("clusterset") : STR("cluster"));
     add_vips(out, service);
-    add_bool(out, "headless", service->is_headless);
+    json_out_bool(out, "headless", service->is_headless);
     add_ports(out, service);
     add_clusters(out, service);
     text_addc(out, '}');
@@ -213,68 +165,11 @@ static void add_service(struct text *out, const struct service *service)
 void view_services(const struct snapshot *snapshot, struct str host, struct text *out)
 {
     size_t len, i = 0;
-    const struct service **services = select_services(snapshot, host, &len);
+    const struct service **services = view_select(snapshot, host, &len);
     text_add(out, STR("{\"services\":["));
-    for (; i < len && out->len < VIEW_BYTES_MAX; i++)
+    for (; i < len && out->len < JSON_OUT_MAX; i++)
         add_service(out, services[i]);
     end_page(out, i == len);
-    mem_free(services);
-}
-
-/* ---- endpoints ---- */
-
-static void add_endpoint(struct text *out, const struct service *service, uint16_t port,
-                         const struct endpoint *endpoint)
-{
-    char buf[ADDR_TEXT_MAX];
-    const struct workload *workload = endpoint->workload;
-    add_comma(out);
-    text_addc(out, '{');
-    add_str(out, "service", service->hostname);
-    add_size(out, "port", port);
-    add_str(out, "cluster", workload->cluster);
-    add_str(out, "node", workload->node);
-    add_str(out, "workload", workload->name);
-    add_str(out, "namespace", workload->namespace_);
-    add_str(out, "address", str_from(addr_text(&endpoint->addr, buf)));
-    add_str(out, "level", str_from(level_kind_name(endpoint->distance)));
-    add_bool(out, "ready", endpoint->is_ready);
-    add_str(out, "identity", workload->identity);
-    text_addc(out, '}');
-}
-
-/* False when the page is full. */
-static bool add_endpoints(struct text *out, const struct service *service,
-                          const struct service_port *port, const struct endpoint_set *set)
-{
-    for (size_t i = 0; i < set->len; i++) {
-        if (out->len >= VIEW_BYTES_MAX)
-            return false;
-        add_endpoint(out, service, port->port, &set->endpoints[i]);
-    }
-    return true;
-}
-
-static bool add_service_endpoints(struct text *out, const struct service *service)
-{
-    for (size_t i = 0; i < service->n_ports; i++) {
-        const struct service_port *port = &service->ports[i];
-        if (!add_endpoints(out, service, port, &port->v4) ||
-            !add_endpoints(out, service, port, &port->v6))
-            return false;
-    }
-    return true;
-}
-
-void view_endpoints(const struct snapshot *snapshot, struct str host, struct text *out)
-{
-    size_t len;
-    bool is_whole = true;
-    const struct service **services = select_services(snapshot, host, &len);
-    text_add(out, STR("{\"endpoints\":["));
-    for (size_t i = 0; i < len && is_whole; i++)
-        is_whole = add_service_endpoints(out, services[i]);
-    end_page(out, is_whole);
     mem_free(services);
 }
 
@@ -298,16 +193,16 @@ static size_t count_certificates(const struct rotation *const *rotations, size_t
 
 static void add_certificate(struct text *out, const struct rotation_status *status)
 {
-    add_comma(out);
+    json_out_comma(out);
     text_addc(out, '{');
-    add_str(out, "identity", svid_key_id(status->id));
-    add_str(out, "workload", svid_key_workload(status->id));
-    add_str(out, "source", str_from(status->source));
-    add_str(out, "state", str_from(status->state));
-    add_str(out, "serial", status->serial);
-    add_time(out, "not_before", status->not_before_ns);
-    add_time(out, "not_after", status->not_after_ns);
-    add_str(out, "error", status->last_error);
+    json_out_str(out, "identity", svid_key_id(status->id));
+    json_out_str(out, "workload", svid_key_workload(status->id));
+    json_out_str(out, "source", str_from(status->source));
+    json_out_str(out, "state", str_from(status->state));
+    json_out_str(out, "serial", status->serial);
+    json_out_time(out, "not_before", status->not_before_ns);
+    json_out_time(out, "not_after", status->not_after_ns);
+    json_out_str(out, "error", status->last_error);
     text_addc(out, '}');
 }
 
@@ -320,7 +215,7 @@ static void add_certificates(struct text *out, const struct rotation *const *rot
         for (size_t idx = 0; n < len && rotation_next(rotations[i], &idx, &held[n]);)
             n++;
     qsort(held, len, sizeof(*held), compare_certificates);
-    add_key(out, "certificates");
+    json_out_key(out, "certificates");
     text_addc(out, '[');
     for (size_t i = 0; i < len; i++)
         add_certificate(out, &held[i]);
@@ -337,11 +232,11 @@ static int compare_bundles(const void *a, const void *b)
 
 static void add_bundle(struct text *out, const struct bundle *bundle)
 {
-    add_comma(out);
+    json_out_comma(out);
     text_addc(out, '{');
-    add_str(out, "trust_domain", bundle->trust_domain);
-    add_size(out, "roots", bundle_n_roots(bundle));
-    add_time(out, "not_after", bundle->not_after_ns);
+    json_out_str(out, "trust_domain", bundle->trust_domain);
+    json_out_size(out, "roots", bundle_n_roots(bundle));
+    json_out_time(out, "not_after", bundle->not_after_ns);
     text_addc(out, '}');
 }
 
@@ -354,7 +249,7 @@ static void add_bundles(struct text *out, const struct trust *trust)
     for (size_t idx = 0; map_next(&trust->bundles, &idx, &key, &value);)
         bundles[len++] = value;
     qsort(bundles, len, sizeof(const struct bundle *), compare_bundles);
-    add_key(out, "bundles");
+    json_out_key(out, "bundles");
     text_addc(out, '[');
     for (size_t i = 0; i < len; i++)
         add_bundle(out, bundles[i]);

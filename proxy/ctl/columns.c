@@ -107,6 +107,24 @@ static void write_not_after(json_t *row, struct text *out)
     write_second(row, "not_after", out);
 }
 
+/* A number with its unit; "-" stands where there is none. */
+static void write_measure(json_t *row, const char *key, const char *unit, struct text *out)
+{
+    json_t *value = json_object_get(row, key);
+    if (json_is_number(value))
+        text_addf(out, "%.1f%s", json_number_value(value), unit);
+}
+
+static void write_share(json_t *row, struct text *out)
+{
+    write_measure(row, "share_pct", "%", out);
+}
+
+static void write_latency(json_t *row, struct text *out)
+{
+    write_measure(row, "latency_ms", "ms", out);
+}
+
 /* ---- tables ---- */
 
 static const struct column services[] = {
@@ -124,10 +142,16 @@ static const struct column endpoints[] = {
     {"READY", "ready", NULL},
     {"LEVEL", "level", NULL},
     {"CLUSTER", "cluster", NULL},
+    {"ZONE", "zone", NULL},
     {"NODE", "node", NULL},
     {"WORKLOAD", "workload namespace", write_workload},
     {"ADDRESS", "address", NULL},
-    {"IDENTITY", "identity", NULL},
+    {"SHARE", "share_pct", write_share},
+    {"IN FLIGHT", "in_flight", NULL},
+    {"LATENCY", "latency_ms", write_latency},
+    {"HEALTH", "health", NULL},
+    {"WHY", "why", NULL},
+    {NULL, "identity active passive until", NULL},
 };
 
 static const struct column health[] = {

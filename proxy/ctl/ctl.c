@@ -27,7 +27,9 @@ static const char usage[] =
     "\n"
     "  status                  the process, its control stream or peers, its workers\n"
     "  services [PART]         services whose host contains PART\n"
-    "  endpoints [PART]        endpoints of these services, nearest first\n"
+    "  endpoints [PART]        endpoints of these services, nearest first: the share of new\n"
+    "                          connections that each gets from this node, what is in progress on\n"
+    "                          it, its latency, its health, and why it gets nothing\n"
     "  health                  what active checks from this node found, and why\n"
     "  connections [FILTER]    live connections: those in a state (accepted, connecting, "
     "pumping),\n"
@@ -51,11 +53,15 @@ static const char usage[] =
     "unfiltered,\n"
     "                          unless FILTER is a state)\n"
     "  --wide                  all that is known of every row\n"
+    "  --limit N, --offset N   endpoints: at most N of them, 1 to 1000 (1000 if not said), behind "
+    "the\n"
+    "                          first N; a last line says when there are more\n"
     "  -h, --help              this text\n"
     "\n"
     "Examples:\n"
     "  isthmus ctl status\n"
     "  isthmus ctl endpoints feature-store.ml-services\n"
+    "  isthmus ctl endpoints --offset 1000 --limit 50\n"
     "  isthmus ctl connections connecting\n"
     "  isthmus ctl why apps/web-1 till.shop.svc.clusterset.local:80\n"
     "  isthmus ctl --json services | jq '.services[].host'\n"
@@ -87,6 +93,7 @@ static const struct command commands[] = {
 struct wish { /* the command line, understood */
     const struct command *command;
     struct str address, filter;
+    struct str limit, offset;
     struct str words[WORDS_MAX];
     size_t n_words;
     bool is_json, is_wide, is_help;
@@ -132,12 +139,31 @@ static bool take_word(struct wish *wish, const char *word)
     return true;
 }
 
+/* An option with a value, behind it or behind a "=": how many arguments it takes, 0 when it is none
+ * of these. */
+static int take_valued(struct wish *wish, int argc, char **argv)
+{
+    static const char *const names[] = {"--address", "--limit", "--offset"};
+    struct str *const values[] = {&wish->address, &wish->limit, &wish->offset};
+    struct str option = str_from(argv[0]), value = {0};
+    const bool is_whole = !str_split(option, '=', &option, &value);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (!str_eq(option, str_from(names[i])))
+            continue;
+        if (is_whole && argc < 2) {
+            (void)refuse(i == 0 ? "HOST:PORT is missing behind" : "a number is missing behind",
+                         argv[0]);
+            return -1;
+        }
+        *values[i] = is_whole ? str_from(argv[1]) : value;
+        return is_whole ? 2 : 1;
+    }
+    return 0;
+}
+
 static bool take_option(struct wish *wish, const char *option)
 {
-    static const char address[] = "--address=";
-    if (strncmp(option, address, sizeof(address) - 1) == 0)
-        wish->address = str_from(option + sizeof(address) - 1);
-    else if (strcmp(option, "--json") == 0)
+    if (strcmp(option, "--json") == 0)
         wish->is_json = true;
     else if (strcmp(option, "--wide") == 0)
         wish->is_wide = true;
@@ -148,25 +174,30 @@ static bool take_option(struct wish *wish, const char *option)
     return true;
 }
 
+static bool is_about_endpoints(const struct wish *wish)
+{
+    return wish->command && strcmp(wish->command->name, "endpoints") == 0;
+}
+
 static bool read_wish(int argc, char **argv, struct wish *wish)
 {
     bool are_options_over = false;
-    for (int i = 0; i < argc; i++) {
-        bool is_fine = true;
-        if (are_options_over || argv[i][0] != '-')
+    for (int i = 0, n_taken; i<argc; i += n_taken> 0 ? n_taken : 1) {
+        const bool is_word = are_options_over || argv[i][0] != '-';
+        n_taken = is_word ? 0 : take_valued(wish, argc - i, argv + i);
+        bool is_fine = n_taken >= 0;
+        if (is_word)
             is_fine = take_word(wish, argv[i]);
         else if (strcmp(argv[i], "--") == 0)
             are_options_over = true;
-        else if (strcmp(argv[i], "--address") != 0)
+        else if (n_taken == 0)
             is_fine = take_option(wish, argv[i]);
-        else if (i + 1 < argc)
-            wish->address = str_from(argv[++i]);
-        else
-            is_fine = refuse("HOST:PORT is missing behind", argv[i]);
         if (!is_fine)
             return false;
     }
-    return true;
+    return is_about_endpoints(wish) || (str_is_empty(wish->limit) && str_is_empty(wish->offset)) ||
+           refuse("only endpoints come in pages, not",
+                  wish->command ? wish->command->name : "nothing");
 }
 
 /* ---- the question ---- */
@@ -192,9 +223,9 @@ static bool is_for_server(const struct wish *wish)
     return strcmp(parameter, "state") != 0 || is_state(wish->filter);
 }
 
-static void add_parameter(struct text *path, char before, const char *name, struct str value)
+static void add_parameter(struct text *path, const char *name, struct str value)
 {
-    text_addf(path, "%c%s=", before, name);
+    text_addf(path, "%c%s=", str_contains(text_str(path), STR("?")) ? '&' : '?', name);
     for (size_t i = 0; i < value.len; i++) {
         const char c = value.ptr[i];
         if (is_unreserved(c))
@@ -208,9 +239,13 @@ static void add_path(const struct wish *wish, struct text *path)
 {
     text_addf(path, "%s", wish->command->path);
     if (is_for_server(wish))
-        add_parameter(path, '?', wish->command->parameter, wish->filter);
+        add_parameter(path, wish->command->parameter, wish->filter);
     for (size_t i = 0; i < wish->n_words; i++)
-        add_parameter(path, i == 0 ? '?' : '&', why_words[i], wish->words[i]);
+        add_parameter(path, why_words[i], wish->words[i]);
+    if (!str_is_empty(wish->offset))
+        add_parameter(path, "offset", wish->offset);
+    if (!str_is_empty(wish->limit))
+        add_parameter(path, "limit", wish->limit);
 }
 
 /* ---- the answer ---- */

@@ -208,21 +208,43 @@ static void print_object(json_t *object, const struct page_options *options, uns
     }
 }
 
+/* Where in a longer list this page is. */
+static bool is_place(const char *key)
+{
+    return str_eq(str_from(key), STR("total")) || str_eq(str_from(key), STR("offset"));
+}
+
 /* The one list that a page consists of, which then needs no heading. */
 static json_t *only_list(json_t *page, const char **out_name)
 {
     const char *key;
-    json_t *value;
-    if (json_object_size(page) != 1)
-        return NULL;
+    json_t *value, *list = NULL;
     json_object_foreach(page, key, value)
     {
-        if (!is_table(key, value))
+        if (is_place(key))
+            continue;
+        if (list || !is_table(key, value))
             return NULL;
         *out_name = key;
-        return value;
+        list = value;
     }
-    return NULL;
+    return list;
+}
+
+/* Says so when the page is not all there is. */
+static void print_place(json_t *page, const char *name, size_t n, struct text *out)
+{
+    const long long total = (long long)json_integer_value(json_object_get(page, "total"));
+    const long long offset = (long long)json_integer_value(json_object_get(page, "offset"));
+    const long long end = offset + (long long)n;
+    if (n == 0 && offset > 0)
+        text_addf(out, "there are only %lld\n", total);
+    if (n == 0 || (long long)n >= total)
+        return;
+    text_addf(out, "\n%s %lld to %lld of %lld", name, offset + 1, end, total);
+    if (end < total)
+        text_addf(out, "; --offset %lld shows the next", end);
+    text_addc(out, '\n');
 }
 
 void page_print(json_t *page, const struct page_options *options, struct text *out)
@@ -230,10 +252,12 @@ void page_print(json_t *page, const struct page_options *options, struct text *o
     const char *name;
     json_t *rows = only_list(page, &name);
     struct text body = {.limit = out->limit};
-    if (rows)
+    if (rows) {
         print_table(name, rows, options, 0, &body);
-    else
+        print_place(page, name, json_array_size(rows), &body);
+    } else {
         print_object(page, options, 0, &body);
+    }
     text_add(out, text_str(&body));
     text_fini(&body);
 }

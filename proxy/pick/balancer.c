@@ -114,13 +114,19 @@ bool balancer_view(struct balancer *balancer, uint64_t set_id, uint64_t key, uin
         return false;
     members_run_due(balancer, now_ns);
     shares_refresh(fleet, now_ns);
+    const double level_share = (double)member_level(member)->share / SHARE_WHOLE;
     *out_view = (struct member_view){
         .unfit = member_unfit(member),
+        .checked = (enum checked)member->checked,
+        .cause = (enum rest_cause)member->cause,
         .until_ns = member->state == MEMBER_RESTING ? member->due.due_ns : 0,
         .flows = member->flows,
         .latency_ns = (uint64_t)ewma_read(&member->latency, now_ns, fleet->policy.decay_ns),
         .level = member->level,
-        .level_share = (double)member_level(member)->share / SHARE_WHOLE,
+        .level_share = level_share,
+        .share = level_share * shares_part(member, now_ns),
+        .is_level_in_panic = member_level(member)->is_in_panic,
+        .is_service_full = crew_is_full(fleet),
     };
     return true;
 }

@@ -155,13 +155,34 @@ enum unfit { /* why an endpoint gets no flows, the first that holds */
 
 const char *unfit_name(enum unfit unfit);
 
+enum rest_cause { /* why it was sent to rest last */
+                  REST_NEVER,
+                  REST_CONNECT, /* it did not take a connection */
+                  REST_SILENCE, /* nobody answered a connect, not even by a refusal */
+                  REST_NODE,    /* others on its node could not be reached */
+                  REST_FAILURES,
+                  REST_SUCCESS_RATE,
+                  REST_FAILURE_RATE,
+                  REST_LATENCY,
+                  REST_TRIAL, /* the one that was to show whether it is well again */
+                  REST_CAUSES
+};
+
+/* "too many failures in a row" */
+const char *rest_cause_text(enum rest_cause cause);
+
 struct member_view { /* of one worker */
     enum unfit unfit;
-    uint64_t until_ns; /* resting until then, else 0 */
+    enum checked checked;
+    enum rest_cause cause; /* of its last rest, which may be over */
+    uint64_t until_ns;     /* resting until then, else 0 */
     uint32_t flows;
     uint64_t latency_ns; /* estimate; 0: not known */
     uint16_t level;      /* idx in the set */
     double level_share;  /* of the traffic, 0 to 1 */
+    double share;        /* of the set's new flows, 0 to 1: by weight, before load decides */
+    bool is_level_in_panic;
+    bool is_service_full; /* it has as many flows as its limits allow */
 };
 
 /* False when the set is not in use or the endpoint is not in it. */

@@ -49,7 +49,7 @@ static struct member *choose_fit(const struct choice *choice, struct fleet_level
             return member;
         member_rest(member,
                     node_suspect_until_ns(choice->fleet->balancer, member->node, choice->now_ns),
-                    false);
+                    false, REST_NODE);
     }
     return level->n_fit > 0 ? member : NULL;
 }

@@ -26,7 +26,7 @@ static struct tally *tally_of(struct member *member)
     return &fleet->tallies[fleet->n_tallies - 1];
 }
 
-void ejection_eject(struct member *member, uint64_t now_ns)
+void ejection_eject(struct member *member, enum rest_cause cause, uint64_t now_ns)
 {
     const struct ejection *policy = &member->fleet->policy.ejection;
     const struct fleet_level *level = member_level(member);
@@ -37,7 +37,7 @@ void ejection_eject(struct member *member, uint64_t now_ns)
         return;
     const uint64_t rest_ns = outlier_rest_next(&member->rest, policy->base_ns, policy->max_ns);
     member->failures = 0;
-    member_rest(member, now_ns + rest_ns, true);
+    member_rest(member, now_ns + rest_ns, true, cause);
     meter_add(member->fleet->balancer->meter, METRIC_EJECTIONS, 1);
 }
 
@@ -53,10 +53,10 @@ void ejection_count(struct member *member, bool is_good, uint64_t now_ns)
     if (member->is_on_trial && is_good) {
         member_recover(member, now_ns);
     } else if (member->is_on_trial && member->is_ejected) {
-        ejection_eject(member, now_ns);
+        ejection_eject(member, REST_TRIAL, now_ns);
     } else if (policy->is_on && policy->consecutive_failures > 0 && !member->is_ejected &&
                member->failures >= policy->consecutive_failures) {
-        ejection_eject(member, now_ns);
+        ejection_eject(member, REST_FAILURES, now_ns);
     }
 }
 
@@ -69,7 +69,7 @@ void ejection_sample(struct member *member, uint64_t latency_ns, uint64_t now_ns
         tally->sum_ns += (double)latency_ns;
     }
     if (member->is_on_trial && member->is_ejected && limit_ns > 0 && (double)latency_ns > limit_ns)
-        ejection_eject(member, now_ns);
+        ejection_eject(member, REST_LATENCY, now_ns);
 }
 
 /* ---- a look at an interval ---- */
@@ -95,7 +95,7 @@ static void look_at_success(const struct group *group, uint64_t now_ns)
     for (size_t i = 0; is_judged && i < group->len; i++)
         if (outlier_can_judge(&rates, &counts[i]) &&
             outlier_success_pct(&counts[i]) < threshold_pct)
-            ejection_eject(group->tallies[i]->member, now_ns);
+            ejection_eject(group->tallies[i]->member, REST_SUCCESS_RATE, now_ns);
     mem_free(counts);
 }
 
@@ -109,7 +109,7 @@ static void look_at_failures(const struct group *group, uint64_t now_ns)
         n += outlier_can_judge(&rates, &group->tallies[i]->count);
     for (size_t i = 0; n >= rates.min_hosts && i < group->len; i++)
         if (outlier_fails_too_often(&rates, policy->failure_pct, &group->tallies[i]->count))
-            ejection_eject(group->tallies[i]->member, now_ns);
+            ejection_eject(group->tallies[i]->member, REST_FAILURE_RATE, now_ns);
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -152,7 +152,7 @@ static void look_at_latency(const struct group *group, uint64_t now_ns)
         group->level->latency_limit_ns = limit_ns;
     for (size_t i = 0; limit_ns > 0 && i < group->len; i++)
         if (has_latency(group, i) && mean_latency_ns(group->tallies[i]) > limit_ns)
-            ejection_eject(group->tallies[i]->member, now_ns);
+            ejection_eject(group->tallies[i]->member, REST_LATENCY, now_ns);
 }
 
 static void look_at_group(const struct group *group, uint64_t now_ns)

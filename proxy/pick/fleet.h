@@ -48,6 +48,7 @@ struct member {
     uint8_t state;    /* enum member_state */
     uint8_t checked;  /* enum checked */
     uint8_t filing;   /* enum filing */
+    uint8_t cause;    /* enum rest_cause */
     bool is_ready, is_ejected, is_on_trial;
     bool is_silent; /* the last connect was not answered, not even by a refusal */
     bool is_masked; /* tried by the flow for which is being picked right now */
@@ -220,7 +221,7 @@ void member_unfile(struct member *member);
 double member_warmth(const struct member *member, uint64_t now_ns);
 /* It is new or healthy again. */
 void member_warm_up(struct member *member, uint64_t now_ns);
-void member_rest(struct member *member, uint64_t until_ns, bool is_ejected);
+void member_rest(struct member *member, uint64_t until_ns, bool is_ejected, enum rest_cause cause);
 /* The trial went well, or a doubtful one served: it is as good as any. */
 void member_recover(struct member *member, uint64_t now_ns);
 /* The trial is over without a verdict. */
@@ -241,10 +242,17 @@ void members_free_all(struct balancer *balancer);
 void member_free_if_left(struct balancer *balancer, struct member *member);
 void crew_free_if_left(struct balancer *balancer, struct crew *crew);
 
+/* ---- lease.c: limits ---- */
+
+/* The service has as many flows as its policy allows. */
+bool crew_is_full(const struct fleet *fleet);
+
 /* ---- shares.c, spill.c: which level ---- */
 
 /* Brings the levels' shares up to date. */
 void shares_refresh(struct fleet *fleet, uint64_t now_ns);
+/* The member's part of its level's new flows, 0 to 1, as weights and slow start have it. */
+double shares_part(const struct member *member, uint64_t now_ns);
 /* The level of a point, 0 <= point < SHARE_WHOLE; NULL when no level has a share. */
 struct fleet_level *shares_find(struct fleet *fleet, uint32_t point);
 /* Moves shares from ranks that are slower than the next one; shares are per rank, of SHARE_WHOLE.
@@ -261,7 +269,7 @@ void ejection_sample(struct member *member, uint64_t latency_ns, uint64_t now_ns
 /* Looks at rates and latencies when it is time. */
 void ejection_look(struct fleet *fleet, uint64_t now_ns);
 /* Rests it if the cap of its level allows. */
-void ejection_eject(struct member *member, uint64_t now_ns);
+void ejection_eject(struct member *member, enum rest_cause cause, uint64_t now_ns);
 
 /* ---- reach.c: how far places are ---- */
 

@@ -26,13 +26,20 @@ static int refuse(struct balancer *balancer, enum metric metric, int err)
     return err;
 }
 
+bool crew_is_full(const struct fleet *fleet)
+{
+    const struct balancer *balancer = fleet->balancer;
+    const struct limits *limits = &fleet->policy.limits;
+    return fleet->crew->n_flows >= own_part(balancer, limits->max_connections) ||
+           fleet->crew->n_pending >= own_part(balancer, limits->max_pending);
+}
+
 static int admit(const struct fleet *fleet, bool is_retry)
 {
     struct balancer *balancer = fleet->balancer;
     const struct limits *limits = &fleet->policy.limits;
     const struct crew *crew = fleet->crew;
-    if (crew->n_flows >= own_part(balancer, limits->max_connections) ||
-        crew->n_pending >= own_part(balancer, limits->max_pending))
+    if (crew_is_full(fleet))
         return refuse(balancer, METRIC_CIRCUIT_OVERFLOWS, -ERR_CIRCUIT_OPEN);
     const uint32_t budget =
         retry_budget(limits->retry_budget_pct, limits->retry_min_concurrent, crew->n_flows);
@@ -253,13 +260,13 @@ static uint64_t suspicion_ns(const struct member *member)
     return rest_ns < SUSPECT_MAX_NS ? rest_ns : SUSPECT_MAX_NS;
 }
 
-static void suspect(struct member *member, uint64_t now_ns)
+static void suspect(struct member *member, enum rest_cause cause, uint64_t now_ns)
 {
     const bool is_resting_already = member->state == MEMBER_RESTING && now_ns < member->due.due_ns;
     if (is_resting_already)
         return; /* of many flows that fail at once the first decides */
     member->connect_failures++;
-    member_rest(member, now_ns + suspicion_ns(member), member->is_ejected);
+    member_rest(member, now_ns + suspicion_ns(member), member->is_ejected, cause);
 }
 
 void lease_doubt(struct balancer *balancer, struct lease *lease, uint64_t now_ns)
@@ -273,7 +280,7 @@ void lease_doubt(struct balancer *balancer, struct lease *lease, uint64_t now_ns
             return;
     }
     member->is_silent = true;
-    suspect(member, now_ns);
+    suspect(member, REST_SILENCE, now_ns);
 }
 
 static void learn(struct lease *lease, enum lease_outcome outcome, uint64_t now_ns)
@@ -284,12 +291,12 @@ static void learn(struct lease *lease, enum lease_outcome outcome, uint64_t now_
     case LEASE_RESET: tally(lease, false, now_ns); return;
     case LEASE_FAILED:
         tally(lease, false, now_ns);
-        suspect(member, now_ns);
+        suspect(member, REST_CONNECT, now_ns);
         return;
     case LEASE_NODE_FAILED:
         node_failed(member->fleet->balancer, member, now_ns);
         member->is_silent = true;
-        suspect(member, now_ns);
+        suspect(member, REST_SILENCE, now_ns);
         return;
     case LEASE_UNUSED: return;
     }

@@ -48,6 +48,23 @@ const char *unfit_name(enum unfit unfit)
     return "unknown";
 }
 
+const char *rest_cause_text(enum rest_cause cause)
+{
+    switch (cause) {
+    case REST_NEVER: return "nothing";
+    case REST_CONNECT: return "a connect failed";
+    case REST_SILENCE: return "nobody answered a connect";
+    case REST_NODE: return "its node could not be reached";
+    case REST_FAILURES: return "too many failures in a row";
+    case REST_SUCCESS_RATE: return "a success rate far below the others'";
+    case REST_FAILURE_RATE: return "too many failures of a hundred";
+    case REST_LATENCY: return "much slower than the others";
+    case REST_TRIAL: return "the connection that tried it again failed";
+    case REST_CAUSES: break;
+    }
+    return "unknown";
+}
+
 /* What configuration and checks say may be out of date; what this worker saw a moment ago is not.
  */
 bool member_serves_in_panic(const struct member *member)
@@ -176,13 +193,14 @@ void member_warm_up(struct member *member, uint64_t now_ns)
     timetable_set(&member->fleet->balancer->timetable, &member->due, now_ns + window_ns);
 }
 
-void member_rest(struct member *member, uint64_t until_ns, bool is_ejected)
+void member_rest(struct member *member, uint64_t until_ns, bool is_ejected, enum rest_cause cause)
 {
     struct fleet_level *level = member_level(member);
     member_end_trial(member);
     stop_resting(member);
     set_warm_since(member, 0);
     member->state = MEMBER_RESTING;
+    member->cause = (uint8_t)cause;
     member->is_ejected = is_ejected;
     if (is_ejected)
         level->n_ejected++;

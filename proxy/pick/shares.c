@@ -35,6 +35,20 @@ static uint64_t fit_weight(const struct fleet_level *level, const struct traffic
     return level->fit.sum * FINE > missing ? level->fit.sum * FINE - missing : 1;
 }
 
+double shares_part(const struct member *member, uint64_t now_ns)
+{
+    const struct traffic_policy *policy = &member->fleet->policy;
+    const struct fleet_level *level = member_level(member);
+    const double weight = (double)member->weight;
+    if (level->is_in_panic && policy->panic_pct > 0 && !policy->fail_on_panic)
+        return member_serves_in_panic(member) ? weight / (double)level->w_all : 0;
+    if (member->filing != FILED_FIT)
+        return 0;
+    const double part =
+        weight * member_warmth(member, now_ns) * FINE / (double)fit_weight(level, policy, now_ns);
+    return part < 1 ? part : 1;
+}
+
 /* ---- the order of ranks ---- */
 
 static bool should_swap(const struct fleet *fleet, uint16_t near, uint16_t far)

@@ -2,6 +2,7 @@
  * The admin port's pages of a proxy, and its metrics. What only the workers know is asked of all of
  * them; the last answer completes the page.
  */
+#include "proxy/admin/endpoints.h"
 #include "proxy/admin/views.h"
 #include "proxy/admin/why.h"
 #include "proxy/base/clock.h"
@@ -19,6 +20,7 @@ struct gathering { /* one question to all workers */
     struct arena arena; /* what the question borrows */
     unsigned n_waiting;
     struct traffic_report *traffic;
+    struct endpoint_poll *poll;
     struct text flows, workers;
 };
 
@@ -27,6 +29,7 @@ static void finish(struct gathering *gathering)
     gathering->complete(gathering);
     if (gathering->traffic)
         traffic_report_free(gathering->traffic);
+    endpoint_poll_free(gathering->poll);
     text_fini(&gathering->flows);
     text_fini(&gathering->workers);
     arena_fini(&gathering->arena);
@@ -48,6 +51,9 @@ static void on_report(void *owner, struct worker_report *report)
         traffic_report_merge(gathering->traffic, report->traffic);
     else if (report->traffic)
         gathering->traffic = report->traffic;
+    if (report->endpoints)
+        endpoint_poll_note(gathering->poll, report->endpoints);
+    mem_free(report->endpoints);
     text_fini(&report->flows);
     if (--gathering->n_waiting == 0)
         finish(gathering);
@@ -204,32 +210,25 @@ static void answer_status(void *owner, struct h1_exchange *exchange,
 
 /* ---- what the control thread knows by itself ---- */
 
-static void
-answer_view(const struct node *node, struct h1_exchange *exchange, const struct h1_request *request,
-            void (*view)(const struct snapshot *snapshot, struct str host, struct text *out))
+static bool has_snapshot(const struct node *node, struct h1_exchange *exchange)
 {
-    if (!node->snapshot) {
+    if (!node->snapshot)
         h1_answer(exchange, 503, "text/plain", STR("the first snapshot is not built yet\n"));
-        return;
-    }
-    struct arena arena = {0};
-    struct text page = {0};
-    view(node->snapshot, h1_query(&arena, request->query, "host"), &page);
-    admin_answer_json(exchange, text_str(&page));
-    text_fini(&page);
-    arena_fini(&arena);
+    return node->snapshot != NULL;
 }
 
 static void answer_services(void *owner, struct h1_exchange *exchange,
                             const struct h1_request *request)
 {
-    answer_view(owner, exchange, request, view_services);
-}
-
-static void answer_endpoints(void *owner, struct h1_exchange *exchange,
-                             const struct h1_request *request)
-{
-    answer_view(owner, exchange, request, view_endpoints);
+    const struct node *node = owner;
+    struct arena arena = {0};
+    struct text page = {0};
+    if (!has_snapshot(node, exchange))
+        return;
+    view_services(node->snapshot, h1_query(&arena, request->query, "host"), &page);
+    admin_answer_json(exchange, text_str(&page));
+    text_fini(&page);
+    arena_fini(&arena);
 }
 
 static void answer_certificates(void *owner, struct h1_exchange *exchange,
@@ -247,10 +246,8 @@ static void answer_certificates(void *owner, struct h1_exchange *exchange,
 static void answer_why(void *owner, struct h1_exchange *exchange, const struct h1_request *request)
 {
     const struct node *node = owner;
-    if (!node->snapshot) {
-        h1_answer(exchange, 503, "text/plain", STR("the first snapshot is not built yet\n"));
+    if (!has_snapshot(node, exchange))
         return;
-    }
     struct arena arena = {0};
     struct text page = {0};
     const struct why_question question = {
@@ -264,6 +261,46 @@ static void answer_why(void *owner, struct h1_exchange *exchange, const struct h
     else
         h1_answer(exchange, 400, "text/plain; charset=utf-8", text_str(&page));
     text_fini(&page);
+    arena_fini(&arena);
+}
+
+/* ---- endpoints: where they stand is known here, how they do by the workers ---- */
+
+static void complete_endpoints(struct gathering *gathering)
+{
+    struct text page = {0};
+    const struct endpoint_time now = {clock_mono_ns(), clock_wall_ns()};
+    endpoint_poll_write(gathering->poll, gathering->node->snapshot, &now, &page);
+    admin_answer_json(gathering->exchange, text_str(&page));
+    text_fini(&page);
+}
+
+static void gather_endpoints(struct node *node, struct h1_exchange *exchange,
+                             const struct endpoint_wish *wish)
+{
+    struct worker_question question = {0};
+    struct gathering *gathering = gather_new(node, exchange, complete_endpoints);
+    gathering->poll = endpoint_poll_new(node->snapshot, wish);
+    question.asks = endpoint_poll_asks(gathering->poll, &question.n_asks);
+    gather_start(gathering, &question);
+}
+
+static void answer_endpoints(void *owner, struct h1_exchange *exchange,
+                             const struct h1_request *request)
+{
+    struct node *node = owner;
+    struct arena arena = {0};
+    struct text why = {0};
+    struct endpoint_wish wish;
+    if (!has_snapshot(node, exchange))
+        return;
+    if (endpoint_wish_parse(h1_query(&arena, request->query, "host"),
+                            h1_query(&arena, request->query, "offset"),
+                            h1_query(&arena, request->query, "limit"), &wish, &why) == 0)
+        gather_endpoints(node, exchange, &wish);
+    else
+        h1_answer(exchange, 400, "text/plain", text_str(&why));
+    text_fini(&why);
     arena_fini(&arena);
 }
 
@@ -293,7 +330,8 @@ const struct admin_page node_pages[] = {
      .answer = answer_status},
     {.path = "/services", .help = "services by host name; ?host=PART", .answer = answer_services},
     {.path = "/endpoints",
-     .help = "endpoints with their distance from this node; ?host=PART",
+     .help = "endpoints, how they are balanced, and why some get nothing; "
+             "?host=PART&offset=N&limit=N",
      .answer = answer_endpoints},
     {.path = "/health", .help = "what active checks from this node found", .answer = answer_health},
     {.path = "/connections",

@@ -245,6 +245,17 @@ static void on_inquiry_answered(struct letter *letter, void *receiver)
     mem_free(inquiry);
 }
 
+static struct endpoint_answer *answer_asks(const struct worker *worker,
+                                           const struct worker_question *question)
+{
+    const uint64_t now_ns = loop_now_ns(worker->loop);
+    struct endpoint_answer *answers = mem_new_array(struct endpoint_answer, question->n_asks);
+    for (size_t i = 0; i < question->n_asks; i++)
+        answers[i].is_known = balancer_view(worker->balancer, question->asks[i].set_id,
+                                            question->asks[i].key, now_ns, &answers[i].view);
+    return answers;
+}
+
 static void on_inquiry(struct letter *letter, void *receiver)
 {
     struct inquiry *inquiry = container_of(letter, struct inquiry, letter);
@@ -257,6 +268,8 @@ static void on_inquiry(struct letter *letter, void *receiver)
         inquiry->report.traffic = traffic_report_of(worker->traffic);
     if (question->wants_flows)
         walk_json(worker->walk, question->flow_state, question->max_flows, &inquiry->report.flows);
+    if (question->n_asks > 0)
+        inquiry->report.endpoints = answer_asks(worker, question);
     letter->deliver = on_inquiry_answered;
     mailbox_post(worker->control, letter);
 }

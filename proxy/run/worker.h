@@ -14,6 +14,7 @@
 #define ISTHMUS_RUN_WORKER_H
 
 #include "config/bootstrap.h"
+#include "proxy/admin/endpoints.h"
 #include "proxy/base/text.h"
 #include "proxy/io/thread.h"
 #include "proxy/meter/traffic.h"
@@ -49,13 +50,16 @@ void worker_stop(struct worker *worker);
 struct worker_report {
     size_t n_flows, n_tunnels, n_sessions;
     struct traffic_report *traffic;
-    struct text flows; /* JSON objects, when they were asked for */
+    struct text flows;                 /* JSON objects, when they were asked for */
+    struct endpoint_answer *endpoints; /* one for each ask */
 };
 
 struct worker_question {
     bool wants_traffic, wants_flows;
     struct str flow_state; /* borrowed until every answer is there */
     size_t max_flows;
+    const struct endpoint_ask *asks; /* likewise */
+    size_t n_asks;
 };
 
 /* Asks; on_report runs on the control thread and frees nothing: the report is the callee's to take

@@ -26,6 +26,13 @@ class LocalEndpointsDie(Story):
 
     def test_1_the_own_cluster_serves_while_it_can(self):
         self.assertEqual({served_by(self.client, self.vip) for _ in range(20)}, {"west"})
+        rows = self.endpoints()
+        self.assertAlmostEqual(sum(row["share_pct"] for row in rows if row["cluster"] == "west"), 100, delta=1)
+        self.assertIn("level not reached", next(row["why"] for row in rows if row["cluster"] == "east"))
+
+    def endpoints(self):
+        found = self.town.west.nodes[0].proxy.ctl("endpoints", TILL)["endpoints"]
+        return [row for row in found if row["service"] == TILL and row.get("share_pct") is not None]
 
     def test_2_when_its_servers_die_the_next_connection_is_served_by_the_other_cluster(self):
         for pod in self.town.tills["west"]:
@@ -36,6 +43,12 @@ class LocalEndpointsDie(Story):
         print(f"the next connection took {took_s * 1e3:.0f} ms", flush=True)
         self.assertLess(took_s, FAILOVER_MOST_S)
         self.assertEqual({served_by(self.client, self.vip) for _ in range(20)}, {"east"})
+        for row in self.endpoints():
+            if row["cluster"] == "west":
+                self.assertIn(row["health"], ("suspect", "on probation", "ejected"), row)
+                self.assertRegex(row["why"], "a connect failed|failed", row)
+            else:
+                self.assertGreater(row["share_pct"], 99, row)
 
     def test_3_when_they_return_so_does_the_traffic(self):
         for pod in self.town.tills["west"]:

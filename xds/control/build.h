@@ -22,6 +22,7 @@ struct backing { /* one workload of this cluster behind one of its services */
     size_t n_ports;
     struct str dns_hostname;
     bool is_ready;
+    bool is_terminating;
     bool is_draining; /* terminating but still serving */
 };
 

@@ -12,6 +12,7 @@ static struct model_membership membership_of(const struct backing *backing, stru
         .n_ports = backing->n_ports,
         .dns_hostname = backing->dns_hostname,
         .not_ready = !backing->is_ready,
+        .is_terminating = backing->is_terminating,
     };
 }
 

@@ -139,6 +139,7 @@ static void back(struct registry_builder *builder, const struct backing *with)
         add_ports(&builder->registry->arena, backing, with->ports, with->n_ports);
         backing->is_ready = backing->is_ready || with->is_ready;
         backing->is_draining = backing->is_draining || with->is_draining;
+        backing->is_terminating = backing->is_terminating || with->is_terminating;
         if (str_is_empty(backing->dns_hostname))
             backing->dns_hostname = with->dns_hostname;
         return;
@@ -207,6 +208,7 @@ static void back_from_slice(struct registry_builder *builder, struct own_service
             .dns_hostname = endpoint->hostname,
             .is_ready = endpoint->is_ready,
             .is_draining = endpoint->is_serving && endpoint->is_terminating,
+            .is_terminating = endpoint->is_terminating,
         };
         if (!backing.workload)
             builder->registry->n_stray_endpoints++;

@@ -117,101 +117,29 @@ Test(views, ports_of_udp_are_named_and_never_served)
     mesh_end(&mesh);
 }
 
-Test(views, endpoints_stand_nearest_first_under_their_service)
-{
-    make_shop();
-    json_t *page = view(&mesh, "", view_endpoints);
-    const json_t *endpoints = json_object_get(page, "endpoints");
-    /* Two ports; on each two IPv4 and two IPv6 endpoints. */
-    cr_assert_eq(json_array_size(endpoints), 8);
-    const json_t *near = json_array_get(endpoints, 0), *far = json_array_get(endpoints, 1);
-    cr_expect_str_eq(text_of(near, "service"), "redis.shop.svc.clusterset.local");
-    cr_expect_eq(number_of(near, "port"), 6379);
-    cr_expect_str_eq(text_of(near, "cluster"), "west");
-    cr_expect_str_eq(text_of(near, "node"), "n1");
-    cr_expect_str_eq(text_of(near, "workload"), "redis-0");
-    cr_expect_str_eq(text_of(near, "namespace"), "shop");
-    cr_expect_str_eq(text_of(near, "address"), "10.0.0.1:6379");
-    cr_expect_str_eq(text_of(near, "level"), "node");
-    cr_expect_str_eq(text_of(near, "identity"), "spiffe://td/ns/shop/sa/web");
-    cr_expect(json_is_true(json_object_get(near, "ready")));
-    cr_expect_str_eq(text_of(far, "level"), "other cluster");
-    cr_expect(json_is_false(json_object_get(far, "ready")));
-    cr_expect_str_eq(text_of(json_array_get(endpoints, 2), "address"), "[fd01::1]:6379");
-    json_decref(page);
-    mesh_end(&mesh);
-}
-
 Test(views, a_part_of_a_host_selects_and_nothing_gives_an_empty_list)
 {
     static const struct {
         const char *part;
-        size_t services, endpoints;
-    } rows[] = {
-        {"", 2, 8},     {"redis", 1, 8}, {"clusterset", 1, 8},
-        {"web.", 1, 0}, {"Redis", 0, 0}, {"x", 0, 0},
-    };
+        size_t services;
+    } rows[] = {{"", 2}, {"redis", 1}, {"clusterset", 1}, {"web.", 1}, {"Redis", 0}, {"x", 0}};
 
     make_shop();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         json_t *services = view(&mesh, rows[i].part, view_services);
-        json_t *endpoints = view(&mesh, rows[i].part, view_endpoints);
         cr_expect_eq(json_array_size(json_object_get(services, "services")), rows[i].services, "%s",
                      rows[i].part);
-        cr_expect_eq(json_array_size(json_object_get(endpoints, "endpoints")), rows[i].endpoints,
-                     "%s", rows[i].part);
         json_decref(services);
-        json_decref(endpoints);
     }
     mesh_end(&mesh);
 }
 
-Test(views, an_empty_snapshot_gives_empty_lists)
+Test(views, an_empty_snapshot_gives_an_empty_list)
 {
     mesh_begin(&mesh);
     json_t *services = view(&mesh, "", view_services);
-    json_t *endpoints = view(&mesh, "", view_endpoints);
     cr_expect(json_is_array(json_object_get(services, "services")));
-    cr_expect(json_is_array(json_object_get(endpoints, "endpoints")));
     json_decref(services);
-    json_decref(endpoints);
-    mesh_end(&mesh);
-}
-
-Test(views, a_hostile_name_does_not_break_the_page)
-{
-    mesh_begin(&mesh);
-    mesh_service(&mesh, REDIS, "10.96.0.7", "redis:6379:6379");
-    struct model_workload *workload =
-        mesh_workload(&mesh, "west", "redis-0", "n1", "10.0.0.1", REDIS);
-    workload->name = STR("\"},{\"x\":\"\x1b[2J\xff\\");
-    json_t *page = view(&mesh, "", view_endpoints);
-    const json_t *endpoints = json_object_get(page, "endpoints");
-    cr_assert_eq(json_array_size(endpoints), 1);
-    cr_expect_str_eq(text_of(json_array_get(endpoints, 0), "workload"),
-                     "\"},{\"x\":\"\x1b[2J\xef\xbf\xbd\\");
-    json_decref(page);
-    mesh_end(&mesh);
-}
-
-Test(views, a_page_that_is_too_long_says_so_and_stays_whole)
-{
-    static char ports[] = "a:1:1 b:2:2 c:3:3 d:4:4 e:5:5 f:6:6 g:7:7 h:8:8 i:9:9 j:10:10";
-    static char name[6144];
-    memset(name, 'x', sizeof(name) - 1);
-    mesh_begin(&mesh);
-    mesh_service(&mesh, REDIS, "10.96.0.7", ports);
-    for (int i = 0; i < 2000; i++) { /* 10 ports of 2000 endpoints with a long name: over 100 MiB */
-        char ip[32], pod[32];
-        snprintf(ip, sizeof(ip), "10.0.%d.%d", i / 250, i % 250);
-        snprintf(pod, sizeof(pod), "redis-%d", i);
-        struct model_workload *workload = mesh_workload(&mesh, "west", pod, "n1", ip, REDIS);
-        workload->name = str_from(name);
-    }
-    json_t *page = view(&mesh, "", view_endpoints);
-    cr_expect(json_is_true(json_object_get(page, "truncated")));
-    cr_expect_gt(json_array_size(json_object_get(page, "endpoints")), 5000);
-    json_decref(page);
     mesh_end(&mesh);
 }
 

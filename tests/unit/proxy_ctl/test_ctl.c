@@ -173,6 +173,21 @@ Test(ctl_asks, certs_are_two_tables)
         "  td            2      2036-01-01T00:00:00Z\n");
 }
 
+Test(ctl_asks, a_page_of_endpoints_is_asked_for_and_of_nothing_else)
+{
+    run_ctl(server, "@ endpoints --limit 5 --offset=10 redis", &outcome);
+    cr_expect_str_eq(server_asked(server), "/endpoints?host=redis&offset=10&limit=5");
+    run_ctl(server, "@ endpoints --offset 10", &outcome);
+    cr_expect_str_eq(server_asked(server), "/endpoints?offset=10");
+    run_ctl(server, "@ services --limit 5", &outcome);
+    cr_expect_eq(outcome.status, 2);
+    cr_expect(strstr(outcome.err, "only endpoints come in pages, not \"services\""), "%s",
+              outcome.err);
+    run_ctl(server, "@ endpoints --limit", &outcome);
+    cr_expect_eq(outcome.status, 2);
+    cr_expect(strstr(outcome.err, "a number is missing behind \"--limit\""), "%s", outcome.err);
+}
+
 Test(ctl_asks, json_is_the_answer_byte_for_byte)
 {
     run_ctl(server, "--json @ services", &outcome);

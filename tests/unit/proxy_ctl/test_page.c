@@ -97,6 +97,43 @@ Test(page, lists_without_rows_say_so)
     cr_expect_str_eq(print("{\"peers\":[]}", "", false), "peers:  -\n");
 }
 
+Test(page, a_page_of_a_longer_list_says_which_and_how_to_see_the_next)
+{
+    static const struct {
+        const char *rows, *total, *offset, *last;
+    } rows[] = {
+        {"{\"service\":\"a\"},{\"service\":\"b\"}", "10", "0",
+         "b\n\nendpoints 1 to 2 of 10; --offset 2 shows the next\n"},
+        {"{\"service\":\"a\"},{\"service\":\"b\"}", "10", "4",
+         "b\n\nendpoints 5 to 6 of 10; --offset 6 shows the next\n"},
+        {"{\"service\":\"a\"},{\"service\":\"b\"}", "10", "8", "b\n\nendpoints 9 to 10 of 10\n"},
+        {"{\"service\":\"a\"},{\"service\":\"b\"}", "2", "0", "SERVICE\na\nb\n"},
+        {"", "10", "20", "no endpoints\nthere are only 10\n"},
+        {"", "0", "0", "no endpoints\n"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "{\"endpoints\":[%s],\"total\":%s,\"offset\":%s}",
+                 rows[i].rows, rows[i].total, rows[i].offset);
+        const char *out = print(text, "", false);
+        cr_expect(str_ends_with(str_from(out), str_from(rows[i].last)), "row %zu: %s", i, out);
+    }
+}
+
+Test(page, endpoints_show_share_and_latency_with_their_units_and_why_they_get_nothing)
+{
+    cr_expect_str_eq(
+        print("{\"endpoints\":[{\"service\":\"a\",\"share_pct\":33.333,\"in_flight\":2,"
+              "\"latency_ms\":1.25,\"health\":\"healthy\",\"active\":\"good\",\"passive\":\"good\","
+              "\"until\":null,\"why\":\"\"},{\"service\":\"a\",\"share_pct\":null,\"in_flight\":0,"
+              "\"latency_ms\":null,\"health\":\"unready\",\"why\":\"terminating\"}]}",
+              "", false),
+        "SERVICE  SHARE  IN FLIGHT  LATENCY  HEALTH   WHY\n"
+        "a        33.3%  2          1.2ms    healthy  -\n"
+        "a        -      0          -        unready  terminating\n");
+}
+
 Test(page, what_the_server_cut_off_is_told)
 {
     const char *page = print("{\"endpoints\":[{\"service\":\"a\"}],\"truncated\":true}", "", false);
