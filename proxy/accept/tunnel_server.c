@@ -65,6 +65,25 @@ static void log_refusal(const struct addr *peer, const struct addr *dialled, int
              log_cstr("direction", "inbound"), log_err("why", err), log_str("error", detail));
 }
 
+/* Nobody came to be a peer: the operator reads it, and who writes the audit log is told. */
+static void refuse(const struct tunnel_server *server, const struct refusal *refusal)
+{
+    log_refusal(&refusal->peer, &refusal->dialled, refusal->err, refusal->detail);
+    if (server->options.on_refusal)
+        server->options.on_refusal(server->owner, refusal);
+}
+
+static void refuse_session(const struct session *session, int err, struct str why,
+                           const struct tls_claim *claim)
+{
+    const struct refusal refusal = {.peer = session->peer,
+                                    .dialled = session->dialled,
+                                    .err = err,
+                                    .detail = why,
+                                    .claim = *claim};
+    refuse(session->server, &refusal);
+}
+
 static void on_request(void *owner, struct stream *stream, const struct h2_head *head)
 {
     struct session *session = owner;
@@ -124,10 +143,12 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
 {
     struct session *session = owner;
     struct tunnel_server *server = session->server;
+    const struct tls_handshake *handshake = session->handshake;
     session->handshake = NULL;
     if (err < 0) {
+        const struct tls_claim claim = tls_handshake_claim(handshake);
         meter_add(server->meter, METRIC_HANDSHAKES_FAILED, 1);
-        log_refusal(&session->peer, &session->dialled, err, why);
+        refuse_session(session, err, why, &claim);
         end_session(session, err);
         return;
     }
@@ -185,19 +206,20 @@ static void displace_unproven(struct tunnel_server *server)
     if (server->n_unproven < SESSIONS_UNPROVEN_MAX)
         return;
     struct session *oldest = list_entry(server->unproven.next, struct session, link);
-    log_refusal(&oldest->peer, &oldest->dialled, -ERR_OVERLOAD, STR("too many handshakes"));
+    refuse_session(oldest, -ERR_OVERLOAD, STR("too many handshakes"), &(struct tls_claim){0});
     end_session(oldest, -ERR_OVERLOAD);
 }
 
 void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
 {
-    const struct addr peer = tcp_remote(tcp), dialled = tcp_local(tcp);
+    struct refusal refusal = {.peer = tcp_remote(tcp), .dialled = tcp_local(tcp)};
     struct tls_identity *identity;
-    int err = find_identity(server, &dialled.ip, &identity);
+    int err = find_identity(server, &refusal.dialled.ip, &identity);
     if (err == 0 && server->n_sessions >= SESSIONS_MAX)
         err = -ERR_OVERLOAD;
     if (err < 0) {
-        log_refusal(&peer, &dialled, err, (struct str){0});
+        refusal.err = err;
+        refuse(server, &refusal);
         stream_close(tcp, err);
         return;
     }

@@ -7,7 +7,7 @@
  * its own trust domain.
  *
  *   accepted ──no such pod here, no certificate──► refused (RST)
- *      └──► handshake ──fails──► refused, logged, counted
+ *      └──► handshake ──fails──► refused: logged, counted, told
  *               └──► HTTP/2 session ──CONNECT──► arrival, ...  ──GOAWAY, silence, error──► gone
  *
  * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each; SESSIONS_UNPROVEN_MAX in their
@@ -23,7 +23,7 @@
 #include "proxy/accept/arrival.h"
 #include "proxy/io/loop.h"
 #include "proxy/meter/meter.h"
-#include "proxy/tls/tls_identity.h"
+#include "proxy/tls/tls_stream.h"
 
 #define SESSIONS_MAX          20000
 #define SESSION_STREAMS_MAX   1000
@@ -32,8 +32,17 @@
 
 struct tunnel_server;
 
+struct refusal { /* somebody for whom no tunnel came to be; borrowed for the call */
+    struct addr peer, dialled;
+    int err;
+    struct str detail;      /* the sentence behind err; may be "" */
+    struct tls_claim claim; /* who it said it is */
+};
+
 struct tunnel_server_options {
     uint64_t handshake_ns;
+    /* Told of each refusal, with the owner of the arrivals; NULL: nobody is. */
+    void (*on_refusal)(void *owner, const struct refusal *refusal);
     const struct snapshot *const
         *snapshot; /* where the worker keeps its current ones; read at each connection */
     const struct tls_set *const *tls;

@@ -27,12 +27,15 @@ struct audit_pen { /* a worker's */
     const struct audit *audit;
     unsigned worker;
     struct audit_ring *ring;
+    uint64_t strangers_until_ns; /* what was let in counts until then: see is_flood() */
     struct audit_entry entry;
 };
 
 struct slot { /* the oldest record of a ring, out of it; the writer's */
     size_t len;
-    uint64_t lost_told; /* losses that are in the log */
+    uint64_t lost_told;                         /* losses that are in the log */
+    uint64_t held_back_told, held_back_counted; /* in the log; in the metric */
+    uint64_t flood_ns;                          /* when the next may be told */
     char bytes[ENTRY_MAX];
 };
 
@@ -82,6 +85,26 @@ struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event)
         return NULL;
     entry_begin(&pen->entry, event, clock_wall_ns());
     return &pen->entry;
+}
+
+/* A bucket that leaks one record each AUDIT_STRANGER_NS, kept as the time at which it is empty. */
+static bool is_flood(struct audit_pen *pen, uint64_t now_ns)
+{
+    const uint64_t until_ns =
+        (pen->strangers_until_ns > now_ns ? pen->strangers_until_ns : now_ns) + AUDIT_STRANGER_NS;
+    if (until_ns - now_ns > AUDIT_STRANGERS_MAX * AUDIT_STRANGER_NS)
+        return true;
+    pen->strangers_until_ns = until_ns;
+    return false;
+}
+
+struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event event)
+{
+    struct audit_entry *entry = audit_begin(pen, event);
+    if (!entry || !is_flood(pen, clock_mono_ns()))
+        return entry;
+    audit_ring_hold_back(pen->ring);
+    return NULL;
 }
 
 void audit_commit(struct audit_pen *pen)
@@ -213,6 +236,39 @@ static bool gather(struct audit *audit)
     return !audit->is_blocked;
 }
 
+static void append_lost(struct audit *audit, unsigned worker, uint64_t n, const char *cause)
+{
+    audit->n_lost += n;
+    struct audit_entry *entry = begin_own(audit, AUDIT_LOST);
+    entry_u64(entry, AUDIT_LOST_COUNT, n);
+    entry_cstr(entry, AUDIT_LOST_CAUSE, cause);
+    entry_u64(entry, AUDIT_LOST_TOTAL, audit->n_lost);
+    entry_u64(entry, AUDIT_WORKER, worker);
+    append_own(audit);
+}
+
+/* What strangers caused beyond what is written of it. */
+static void tell_flood(struct audit *audit, unsigned worker, uint64_t now_ns)
+{
+    struct slot *slot = &audit->slots[worker];
+    const uint64_t held_back = audit_ring_held_back(audit->pens[worker].ring);
+    meter_add(audit->meter, METRIC_AUDIT_LOST_FLOOD,
+              (int64_t)(held_back - slot->held_back_counted));
+    slot->held_back_counted = held_back;
+    if (held_back == slot->held_back_told || now_ns < slot->flood_ns ||
+        !journal_has_room(&audit->journal))
+        return;
+    append_lost(audit, worker, held_back - slot->held_back_told, "flood");
+    slot->held_back_told = held_back;
+    slot->flood_ns = now_ns + AUDIT_FLOOD_TOLD_NS;
+}
+
+static void tell_floods(struct audit *audit, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < audit->options.n_workers; i++)
+        tell_flood(audit, i, now_ns);
+}
+
 static void tell_losses(struct audit *audit)
 {
     for (unsigned i = 0; i < audit->options.n_workers; i++) {
@@ -221,13 +277,7 @@ static void tell_losses(struct audit *audit)
         if (news == 0 || !journal_has_room(&audit->journal))
             continue;
         audit->slots[i].lost_told = lost;
-        audit->n_lost += news;
-        struct audit_entry *entry = begin_own(audit, AUDIT_LOST);
-        entry_u64(entry, AUDIT_LOST_COUNT, news);
-        entry_cstr(entry, AUDIT_LOST_CAUSE, audit->was_blocked ? "disk" : "overrun");
-        entry_u64(entry, AUDIT_LOST_TOTAL, audit->n_lost);
-        entry_u64(entry, AUDIT_WORKER, i);
-        append_own(audit);
+        append_lost(audit, i, news, audit->was_blocked ? "disk" : "overrun");
         meter_add(audit->meter,
                   audit->was_blocked ? METRIC_AUDIT_LOST_DISK : METRIC_AUDIT_LOST_OVERRUN,
                   (int64_t)news);
@@ -276,6 +326,7 @@ static void write_out(struct audit *audit)
 {
     const uint64_t now_ns = clock_mono_ns();
     look_for_move(audit, now_ns);
+    tell_floods(audit, now_ns);
     bool has_more = true;
     for (int i = 0; has_more && i < BATCHES_PER_TURN; i++) {
         has_more = gather(audit);
@@ -312,6 +363,7 @@ static void teardown(void *receiver)
     struct audit *audit = receiver;
     timer_stop(&audit->turn);
     write_out(audit);
+    tell_floods(audit, UINT64_MAX - AUDIT_FLOOD_TOLD_NS); /* whatever was told just now */
     append(audit, counts(audit, AUDIT_STOP));
     flush(audit, clock_mono_ns());
     if (!audit->is_blocked && journal_sync(&audit->journal) == 0)

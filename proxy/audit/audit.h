@@ -24,6 +24,11 @@
 /* Some thousand records: seconds of a disk that does not answer. Untouched pages take no memory. */
 #define AUDIT_RING_BYTES ((size_t)2 * 1024 * 1024)
 
+/* So that strangers cannot push out of the log what others did: some 70 MB a day and worker. */
+#define AUDIT_STRANGERS_MAX 60
+#define AUDIT_STRANGER_NS   NS_PER_SEC
+#define AUDIT_FLOOD_TOLD_NS (UINT64_C(10) * NS_PER_SEC)
+
 enum audit_sync { AUDIT_SYNC_NEVER, AUDIT_SYNC_SECOND, AUDIT_SYNC_ALWAYS };
 
 struct audit_options { /* copied but for the strings, which outlive the audit */
@@ -54,6 +59,10 @@ struct audit_pen *audit_pen(struct audit *audit, unsigned worker);
 /* An empty record of an event that is wanted; NULL when it is not, or pen is NULL. Fill it with
  * entry_*(), in the order of fields.def, then commit. */
 struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event);
+/* The same for what anybody can cause who has proved nothing: AUDIT_STRANGERS_MAX records at once,
+ * and one more each AUDIT_STRANGER_NS. What is beyond is held back (NULL), counted, and told by a
+ * line "lost" of the cause "flood", one a worker each AUDIT_FLOOD_TOLD_NS at most. */
+struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event event);
 void audit_commit(struct audit_pen *pen);
 /* What is before the worker and number in the name of a connection: of this process only. */
 const char *audit_process(const struct audit_pen *pen);

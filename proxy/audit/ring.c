@@ -15,7 +15,7 @@
 struct audit_ring {
     size_t cap;
     _Atomic size_t head; /* bytes ever put in; the producer's */
-    _Atomic uint64_t lost;
+    _Atomic uint64_t lost, held_back;
     char apart[64];      /* keeps the two ends off one cache line */
     _Atomic size_t tail; /* bytes ever taken out; the consumer's */
     char bytes[];
@@ -79,6 +79,16 @@ size_t audit_ring_take(struct audit_ring *ring, char *out_record, size_t cap)
     copy_out(ring, tail + sizeof(len), out_record, len);
     atomic_store_explicit(&ring->tail, tail + sizeof(len) + len, memory_order_release);
     return len;
+}
+
+void audit_ring_hold_back(struct audit_ring *ring)
+{
+    atomic_fetch_add_explicit(&ring->held_back, 1, memory_order_relaxed);
+}
+
+uint64_t audit_ring_held_back(const struct audit_ring *ring)
+{
+    return atomic_load_explicit(&ring->held_back, memory_order_relaxed);
 }
 
 uint64_t audit_ring_lost(const struct audit_ring *ring)

@@ -22,7 +22,10 @@ bool audit_ring_put(struct audit_ring *ring, struct str record);
 /* Copies the oldest record out, cap bytes at most, and takes it: its length, 0 when there is none.
  * Records longer than cap are an error of the caller. */
 size_t audit_ring_take(struct audit_ring *ring, char *out_record, size_t cap);
-/* Records lost so far. Thread: any. */
+/* Counts a record that was not even made, to bound what others can cause. */
+void audit_ring_hold_back(struct audit_ring *ring);
+/* Records lost so far, and held back so far. Thread: any. */
 uint64_t audit_ring_lost(const struct audit_ring *ring);
+uint64_t audit_ring_held_back(const struct audit_ring *ring);
 
 #endif

@@ -22,6 +22,7 @@
 #include "proxy/resolve/resolve.h"
 
 struct audit_pen;
+struct refusal;
 struct traffic;
 
 struct walk_options {
@@ -54,6 +55,10 @@ void walk_free(struct walk *walk);
 
 /* Starts the walk of an arrival; takes it. */
 void walk_start(struct walk *walk, struct arrival *arrival);
+
+/* Somebody was refused before there was an arrival. It is a verdict of the audit log, unless the
+ * caller left by itself, which nobody decided. */
+void walk_note_refusal(struct walk *walk, const struct refusal *refusal);
 
 /* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut.
  */

@@ -95,6 +95,17 @@ size_t walk_flows(const struct walk *walk)
     return walk->n_flows;
 }
 
+static bool is_callers_leaving(int err)
+{
+    return err == -ERR_EOF || err == -ERR_RESET;
+}
+
+void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
+{
+    if (!is_callers_leaving(refusal->err))
+        witness_refusal(walk->tools.audit, *walk->tools.snapshot, refusal);
+}
+
 /* Says in the log and in the record why; -ERR_DENIED_LATE. */
 static int deny_late(struct flow *flow, const struct verdict *verdict)
 {
@@ -104,14 +115,6 @@ static int deny_late(struct flow *flow, const struct verdict *verdict)
     flow->record.detail =
         arena_printf(&flow->arena, "%s: %s%s%.*s", err_text(ERR_DENIED_LATE), answer->sentence,
                      has_policy ? ": " : "", STR_ARG(answer->policy));
-    return -ERR_DENIED_LATE;
-}
-
-static int lost_identity(struct flow *flow)
-{
-    const struct str sentence = STR("the caller's identity is not what is at its address any more");
-    witness_cut(flow, sentence);
-    flow->record.detail = arena_str(&flow->arena, sentence);
     return -ERR_DENIED_LATE;
 }
 
@@ -135,7 +138,7 @@ static int recheck_judged(struct flow *flow, struct judged *judged, const struct
         identify_plaintext(snapshot, &judged->source, &source);
     else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
                            &source) < 0)
-        return lost_identity(flow);
+        return -ERR_TLS_SVID; /* never: it was one when a handshake verified it */
     const struct verdict verdict = authorize(destination, &source, &judged->destination);
     judged->revision = destination->policies->revision;
     return verdict.err < 0 ? deny_late(flow, &verdict) : 0;

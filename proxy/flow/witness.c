@@ -199,6 +199,48 @@ static const char *fault_text(int err)
     return "none";
 }
 
+/* Who was dialled is known, who dialled is not: what its certificate claims is told as a claim. */
+static void add_strangers(struct audit_entry *entry, const struct workload *dialled,
+                          const struct refusal *refusal)
+{
+    const struct tls_claim *claim = &refusal->claim;
+    entry_cstr(entry, AUDIT_DIRECTION, "inbound");
+    entry_addr(entry, AUDIT_SRC_ADDR, &refusal->peer);
+    entry_str(entry, AUDIT_SRC_CLAIMED, claim->id);
+    entry_addr(entry, AUDIT_DST_ADDR, &refusal->dialled);
+    if (dialled) {
+        entry_str(entry, AUDIT_DST_WORKLOAD, dialled->name);
+        entry_str(entry, AUDIT_DST_NAMESPACE, dialled->namespace_);
+        entry_str(entry, AUDIT_DST_CLUSTER, dialled->cluster);
+    }
+    entry_flag(entry, AUDIT_MTLS, false);
+    entry_str(entry, AUDIT_PEER_SERIAL, claim->serial);
+    if (claim->not_after_ns > 0)
+        entry_time(entry, AUDIT_PEER_NOT_AFTER, claim->not_after_ns);
+}
+
+void witness_refusal(struct audit_pen *pen, const struct snapshot *snapshot,
+                     const struct refusal *refusal)
+{
+    struct audit_entry *entry = audit_begin_stranger(pen, AUDIT_VERDICT);
+    if (!entry)
+        return;
+    const struct workload *dialled =
+        snapshot ? snapshot_workload_by_ip(snapshot, &refusal->dialled.ip) : NULL;
+    add_strangers(entry, dialled, refusal);
+    entry_cstr(entry, AUDIT_DECISION, "deny");
+    entry_cstr(entry, AUDIT_SENTENCE, "no tunnel came to be, so no policy was asked");
+    entry_cstr(entry, AUDIT_WHY, err_label(refusal->err));
+    entry_cstr(entry, AUDIT_FAULT, fault_text(refusal->err));
+    if (str_is_empty(refusal->detail))
+        entry_cstr(entry, AUDIT_ERROR, err_text(refusal->err));
+    else
+        entry_str(entry, AUDIT_ERROR, refusal->detail);
+    if (snapshot)
+        entry_u64(entry, AUDIT_GENERATION, snapshot->generation);
+    audit_commit(pen);
+}
+
 /* The generation that decided; where nobody was asked, the one of the end. */
 static uint64_t generation_of(const struct flow *flow)
 {

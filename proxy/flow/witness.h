@@ -15,6 +15,7 @@
 #ifndef ISTHMUS_FLOW_WITNESS_H
 #define ISTHMUS_FLOW_WITNESS_H
 
+#include "proxy/accept/tunnel_server.h"
 #include "proxy/audit/audit.h"
 #include "proxy/flow/record.h"
 
@@ -24,6 +25,9 @@ struct flow;
 void witness_verdict(struct flow *flow, const struct policy_answer *answer, bool is_late);
 /* A live connection is cut because what proved the peer does not hold any more. */
 void witness_cut(struct flow *flow, struct str sentence);
+/* Somebody was refused on the tunnel port before there was a flow: see walk_note_refusal(). */
+void witness_refusal(struct audit_pen *pen, const struct snapshot *snapshot,
+                     const struct refusal *refusal);
 void witness_end(struct flow *flow, const struct totals *totals, uint64_t duration_ns);
 
 /* The part of a line that tells who, whom and through what. */

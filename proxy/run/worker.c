@@ -105,6 +105,12 @@ static void on_arrival(void *owner, struct arrival *arrival)
     walk_start(worker->walk, arrival);
 }
 
+static void on_refusal(void *owner, const struct refusal *refusal)
+{
+    struct worker *worker = owner;
+    walk_note_refusal(worker->walk, refusal);
+}
+
 static int open_dns(struct worker *worker, struct text *why)
 {
     const struct proxy_config *config = worker->config;
@@ -134,6 +140,7 @@ static int open_doors(struct worker *worker, struct text *why)
         .mark = config->mark,
         .outbound_mark = config->mark + 1,
         .tunnels = {.handshake_ns = config->handshake_ns,
+                    .on_refusal = on_refusal,
                     .snapshot = &worker->snapshot,
                     .tls = &worker->tls,
                     .trust = &worker->trust},

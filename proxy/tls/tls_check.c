@@ -38,6 +38,13 @@ static void refuse(struct tls_check *check, int err, const char *reason)
     snprintf(check->reason, sizeof(check->reason), "%s", reason[0] ? reason : err_text(err));
 }
 
+static void keep_names(struct tls_check *check, const struct verify_result *result)
+{
+    memcpy(check->id, result->id, sizeof(check->id));
+    memcpy(check->serial, result->serial, sizeof(check->serial));
+    check->not_after_ns = result->not_after_ns;
+}
+
 /* Says also who it was and who was expected, as far as that is known. */
 static void refuse_peer(struct tls_check *check, int err, const struct verify_result *result)
 {
@@ -51,6 +58,7 @@ static void refuse_peer(struct tls_check *check, int err, const struct verify_re
         snprintf(sentence + len, sizeof(sentence) - (size_t)len, ", expected was %.*s%s",
                  ID_SHOWN_MAX, check->expected[0].ptr, check->n_expected > 1 ? " or others" : "");
     refuse(check, err, sentence);
+    keep_names(check, result);
 }
 
 /* The X.509 error decides which alert the peer gets. */
@@ -99,9 +107,7 @@ static int verify_certificate(X509_STORE_CTX *store_ctx, void *arg)
         .generation = request.trust->generation,
         .proven_ns = request.now_ns,
     };
-    memcpy(check->id, result.id, sizeof(check->id));
-    memcpy(check->serial, result.serial, sizeof(check->serial));
-    check->not_after_ns = result.not_after_ns;
+    keep_names(check, &result);
     return 1;
 }
 

@@ -78,6 +78,7 @@ static bool peer_speaks_h2(const SSL *ssl)
 
 static void keep_peer(struct tls_stream *s, struct tls_check *check)
 {
+    ensure(check->err == 0); /* else the names are claims */
     s->proof = check->proof;
     check->proof.path = NULL;
     s->peer.id = arena_str(&s->arena, str_from(check->id));
@@ -234,6 +235,15 @@ tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options 
     stream_set_owner(lower, &lower_events, h);
     loop_defer(loop, &h->task);
     return h;
+}
+
+struct tls_claim tls_handshake_claim(const struct tls_handshake *h)
+{
+    return (struct tls_claim){
+        .id = str_from(h->check.id),
+        .serial = str_from(h->check.serial),
+        .not_after_ns = h->check.not_after_ns,
+    };
 }
 
 void tls_handshake_cancel(struct tls_handshake *h)

@@ -33,7 +33,7 @@ struct tls_check {
     enum tls_role role;
     int err;          /* why it was refused, or 0 */
     char reason[768]; /* as a sentence */
-    /* Of the verified peer: */
+    /* Of the peer: verified while err is 0, else what its refused certificate claims. */
     char id[SPIFFE_ID_MAX + 1];
     char serial[64];
     int64_t not_after_ns;

@@ -51,6 +51,12 @@ struct tls_peer {  /* of an established stream; borrowed while it lives */
     const char *cipher;
 };
 
+struct tls_claim { /* what a certificate says that was refused: unverified; "" and 0: it showed none
+                    */
+    struct str id, serial;
+    int64_t not_after_ns;
+};
+
 struct tls_handshake;
 
 /* on_done is called once, from the loop: err 0 with the TLS stream (paused, no owner yet); or err <
@@ -60,6 +66,9 @@ tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options 
               void (*on_done)(void *owner, int err, struct stream *stream, struct str why),
               void *owner);
 void tls_handshake_cancel(struct tls_handshake *handshake);
+/* During an on_done with err < 0, of the handshake that failed: who the peer said it was. Borrowed
+ * for the call. */
+struct tls_claim tls_handshake_claim(const struct tls_handshake *handshake);
 
 /* False for a stream of another kind, or NULL. */
 bool tls_is_stream(const struct stream *stream);

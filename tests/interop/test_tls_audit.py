@@ -52,10 +52,12 @@ class TlsAudit(Story):
         return (result.stdout + result.stderr).decode(errors="replace")
 
     @classmethod
-    def openssl(cls, *options, alpn=("-alpn", "h2")):
-        """What s_client says; "" where no connection came to be."""
-        return cls.run_tool(["openssl", "s_client", "-connect", f"{cls.till.v4}:{TUNNEL_PORT}", "-cert", cls.credentials,
-                             "-key", cls.credentials, "-CAfile", cls.east.root_path, *alpn, *options])
+    def openssl(cls, *options, alpn=("-alpn", "h2"), credentials=""):
+        """What s_client says; "" where no connection came to be. credentials: a path, None for none."""
+        credentials = cls.credentials if credentials == "" else credentials
+        shown = ["-cert", credentials, "-key", credentials] if credentials else []
+        return cls.run_tool(["openssl", "s_client", "-connect", f"{cls.till.v4}:{TUNNEL_PORT}", *shown,
+                             "-CAfile", cls.east.root_path, *alpn, *options])
 
     def gnutls(self, priority):
         return self.run_tool(["gnutls-cli", "--no-ca-verification", "--alpn", "h2", "--x509certfile", self.credentials,
@@ -68,6 +70,35 @@ class TlsAudit(Story):
     def is_refused(self, said):
         self.assertRegex(said, r"New, \(NONE\), Cipher is \(NONE\)|alert|no peer certificate|error")
         self.assertNotIn("New, TLSv1.3, Cipher is TLS", said)
+
+    # ---- what the node's own audit log says of them ----
+
+    def refusals(self):
+        path = os.path.join(self.node.proxy.config["stateDir"], "audit", "audit.log")
+        with open(path, encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file if line.endswith("\n")]
+        return [line for line in lines if line["event"] == "verdict" and "connection" not in line]
+
+    def test_a_refused_caller_is_a_verdict_of_the_audit_log_with_what_it_only_claims(self):
+        buyer, wolf = "spiffe://east.example/ns/shop/sa/buyer", "spiffe://wolves.example/ns/shop/sa/buyer"
+        folder = os.path.dirname(self.credentials)
+        for credentials, why, claimed in (
+                (None, "tls_no_certificate", None),
+                (Authority.stranger(folder, "wolves.example").issue(wolf), "tls_trust_domain", wolf),
+                (Authority.stranger(folder, "east.example").issue(buyer), "tls_chain", buyer),
+                (self.east.issue(buyer, age_s=3600, life_s=-60), "tls_chain", buyer),
+                (self.east.issue(buyer, is_ca=True), "tls_svid", None)):
+            with self.subTest(why=why, claimed=claimed):
+                n_before = len(self.refusals())
+                self.openssl("-tls1_3", credentials=credentials)
+                line = wait_until("its line", lambda n=n_before: self.refusals()[n:])[0]
+                print(json.dumps({key: line[key] for key in ("why", "error", "src.addr", "src.claimed") if key in line}), flush=True)
+                self.assertEqual((line["why"], line.get("src.claimed"), line["decision"]), (why, claimed, "deny"))
+                self.assertEqual(line["src.addr"].rpartition(":")[0], self.auditor.v4)
+                self.assertEqual((line["dst.addr"], line["dst.workload"]), (f"{self.till.v4}:{TUNNEL_PORT}", "till"))
+                self.assertEqual("peer.serial" in line, credentials is not None)
+                self.assertNotIn("src.identity", line)
+                self.assertFalse(line["mtls"])
 
     # ---- openssl s_client ----
 

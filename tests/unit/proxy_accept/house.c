@@ -1,6 +1,7 @@
 #include "house.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct addr loopback = {{4, {127, 0, 0, 1}}, 0};
@@ -11,6 +12,19 @@ static void on_arrival(void *owner, struct arrival *arrival)
     cr_assert_lt(house->n_arrivals, ARRIVALS_MAX);
     cr_assert_not_null(house->acceptor, "nothing comes once the acceptor is closed");
     house->arrivals[house->n_arrivals++] = arrival;
+}
+
+static void on_refusal(void *owner, const struct refusal *refusal)
+{
+    struct house *house = owner;
+    house->n_refusals++;
+    house->refused_peer = refusal->peer;
+    house->refused_dialled = refusal->dialled;
+    house->refused_err = refusal->err;
+    (void)snprintf(house->refused_why, sizeof house->refused_why, "%.*s", STR_ARG(refusal->detail));
+    (void)snprintf(house->claimed_id, sizeof house->claimed_id, "%.*s", STR_ARG(refusal->claim.id));
+    (void)snprintf(house->claimed_serial, sizeof house->claimed_serial, "%.*s",
+                   STR_ARG(refusal->claim.serial));
 }
 
 void house_learn(struct house *house)
@@ -48,6 +62,7 @@ void house_open(struct house *house)
         .inbound = loopback,
         .tunnel = loopback,
         .tunnels = {.handshake_ns = LONG_NS,
+                    .on_refusal = on_refusal,
                     .snapshot = &house->snapshot_now,
                     .tls = &house->set_now,
                     .trust = &house->trust},

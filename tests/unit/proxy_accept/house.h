@@ -27,6 +27,10 @@ struct house {
     struct connector *callers; /* speak as ID_A */
     struct arrival *arrivals[ARRIVALS_MAX];
     unsigned n_arrivals;
+    unsigned n_refusals; /* and of the last one: */
+    struct addr refused_peer, refused_dialled;
+    int refused_err;
+    char refused_why[512], claimed_id[256], claimed_serial[64];
 };
 
 void house_open(struct house *house);

@@ -92,6 +92,8 @@ Test(tunnel_server, pods_that_are_not_here_or_have_no_certificate_are_reset_befo
         house_dial(&house, ARRIVAL_TUNNEL, &tap);
         cr_expect(tap_failed(loop(), &tap), "row %d", row);
         cr_expect_eq(tap.err, -ERR_RESET, "row %d", row);
+        cr_expect_eq(house.n_refusals, row + 1);
+        cr_expect_eq(house.refused_err, row == 1 ? -ERR_NO_IDENTITY : -ERR_UNKNOWN_DESTINATION);
         cr_expect_eq(acceptor_sessions(house.acceptor), 0);
         tap_free(&tap);
     }
@@ -120,7 +122,7 @@ static int secure_as(struct tls_identity *identity, const struct trust *const *t
     return err;
 }
 
-Test(tunnel_server, clients_that_cannot_prove_who_they_are_are_refused_and_counted)
+Test(tunnel_server, clients_that_cannot_prove_who_they_are_are_refused_told_and_counted)
 {
     house_open(&house);
     struct tls_identity *nobody = tls_identity_anonymous();
@@ -129,9 +131,25 @@ Test(tunnel_server, clients_that_cannot_prove_who_they_are_are_refused_and_count
     struct test_ca *liar = test_ca_new("west.example"); /* not the root we know */
     struct tls_identity *forged = world_identity(liar, ID_A);
 
-    cr_expect_lt(secure_as(nobody, &house.trust), 0);
-    cr_expect_lt(secure_as(stranger, &house.trust), 0);
-    cr_expect_lt(secure_as(forged, &house.trust), 0);
+    const struct {
+        struct tls_identity *identity;
+        int err;
+        const char *claimed;
+    } rows[] = {
+        {nobody, -ERR_TLS_NO_CERTIFICATE, ""},
+        {stranger, -ERR_TLS_TRUST_DOMAIN, "spiffe://foreign.example/ns/x/sa/y"},
+        {forged, -ERR_TLS_CHAIN, ID_A},
+    };
+
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+        cr_expect_lt(secure_as(rows[i].identity, &house.trust), 0);
+        cr_expect_eq(house.n_refusals, i + 1);
+        cr_expect_eq(house.refused_err, rows[i].err, "%s", err_label(house.refused_err));
+        cr_expect_str_eq(house.claimed_id, rows[i].claimed);
+        cr_expect_eq(house.claimed_serial[0] != '\0', rows[i].claimed[0] != '\0');
+        cr_expect_neq(house.refused_peer.port, 0);
+        cr_expect_eq(house.refused_dialled.port, house_door(&house, ARRIVAL_TUNNEL).port);
+    }
 
     cr_expect_eq(house.n_arrivals, 0);
     cr_expect_eq(meter_total(METRIC_HANDSHAKES_FAILED), 3);
@@ -242,6 +260,7 @@ Test(tunnel_server,
         house_dial(&house, ARRIVAL_TUNNEL, &taps[i]);
 
     cr_expect(tap_failed(loop(), &taps[0]));
+    cr_expect_eq(house.refused_err, -ERR_OVERLOAD);
     cr_assert(sessions_become(1 + SESSIONS_UNPROVEN_MAX));
     cr_expect_not(taps[1].err);
     arrival_answer(house.arrivals[0], "200", (struct str){0}, false);

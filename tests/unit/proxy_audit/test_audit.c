@@ -175,6 +175,35 @@ Test(audit_audit, records_that_overran_the_ring_are_counted_in_the_log, .init = 
     cr_assert(gt(u64, count_in_log("\"lost.cause\":\"overrun\""), 0));
 }
 
+Test(audit_audit, strangers_beyond_the_bound_are_counted_and_do_not_push_out_what_others_did,
+     .init = setup, .fini = teardown)
+{
+    const uint64_t n = 5000;
+    uint64_t n_written = 0;
+    open_audit(0, NULL);
+    struct audit_pen *pen = audit_pen(audit, 1);
+    const uint64_t start_ns = clock_mono_ns();
+    for (unsigned i = 0; i < n; i++) {
+        struct audit_entry *entry = audit_begin_stranger(pen, AUDIT_END);
+        if (!entry)
+            continue;
+        entry_cstr(entry, AUDIT_SRC_CLAIMED, "anybody");
+        audit_commit(pen);
+        n_written++;
+    }
+    const uint64_t n_more = (clock_mono_ns() - start_ns) / AUDIT_STRANGER_NS + 1;
+    put(1, 10);
+    await(METRIC_AUDIT_LOST_FLOOD, (int64_t)(n - n_written));
+    audit_close(audit);
+    cr_assert(ge(u64, n_written, AUDIT_STRANGERS_MAX));
+    cr_assert(le(u64, n_written, AUDIT_STRANGERS_MAX + n_more));
+    const struct verify_totals totals = expect_whole();
+    cr_assert(eq(u64, totals.by_event[AUDIT_END], n_written + 10));
+    cr_assert(eq(u64, totals.n_lost, n - n_written));
+    cr_assert(gt(u64, count_in_log("\"lost.cause\":\"flood\""), 0));
+    cr_assert(le(u64, count_in_log("\"lost.cause\":\"flood\""), 3));
+}
+
 Test(audit_audit, a_restart_goes_on_in_the_same_chain, .init = setup, .fini = teardown)
 {
     for (int i = 0; i < 3; i++) {

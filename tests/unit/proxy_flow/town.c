@@ -25,6 +25,12 @@ static void on_arrival(void *owner, struct arrival *arrival)
     walk_start(node->walk, arrival);
 }
 
+static void on_refusal(void *owner, const struct refusal *refusal)
+{
+    struct town_node *node = owner;
+    walk_note_refusal(node->walk, refusal);
+}
+
 void town_walk(struct town_node *node, const struct walk_options *options)
 {
     struct town *town = node->town;
@@ -36,6 +42,7 @@ void town_walk(struct town_node *node, const struct walk_options *options)
         .balancer = node->balancer,
         .traffic = node->traffic,
         .meter = town->meter,
+        .audit = town->audit ? audit_pen(town->audit, node == &town->n2) : NULL,
     };
     all.own = (struct own_ports){15001, 15006, 15008};
     all.attempt_ns = all.attempt_ns ? all.attempt_ns : LONG_NS;
@@ -72,6 +79,7 @@ static uint16_t open_acceptor(struct town *town, struct town_node *node)
         .inbound = {loopback, 0},
         .tunnel = {{0}, 0}, /* every address of loopback is a pod's */
         .tunnels = {.handshake_ns = LONG_NS,
+                    .on_refusal = on_refusal,
                     .snapshot = &node->snapshot_now,
                     .tls = &town->set_now,
                     .trust = &town->trust},
@@ -93,6 +101,21 @@ static void close_node(struct town_node *node)
     balancer_free(node->balancer);
     traffic_free(node->traffic);
     snapshot_free(node->snapshot);
+}
+
+void town_audit(struct town *town, const char *path)
+{
+    struct text why = {0};
+    const struct audit_options options = {.path = str_from(path),
+                                          .node = STR("town"),
+                                          .version = STR("0"),
+                                          .max_bytes = UINT64_MAX,
+                                          .wants_verdicts = true,
+                                          .wants_ends = true,
+                                          .n_workers = 2};
+    cr_assert_eq(audit_open(&options, &town->audit, &why), 0, "%s", why.ptr);
+    town_walk(&town->n1, &(struct walk_options){0});
+    town_walk(&town->n2, &(struct walk_options){0});
 }
 
 static void learn(struct town_node *node)
@@ -230,6 +253,8 @@ void town_close(struct town *town)
 {
     close_node(&town->n1);
     close_node(&town->n2);
+    if (town->audit)
+        audit_close(town->audit);
     listener_close(town->app);
     run_turns(town->world.loop, 5);
     for (unsigned i = 0; i < town->n_served; i++)

@@ -6,6 +6,7 @@
 #define ISTHMUS_TESTS_UNIT_PROXY_FLOW_TOWN_H
 
 #include "proxy/accept/acceptor.h"
+#include "proxy/audit/audit.h"
 #include "proxy/flow/flow.h"
 #include "proxy/meter/traffic.h"
 #include "tests/kit/snap.h"
@@ -45,12 +46,15 @@ struct town {
     struct tap served[APP_TAPS_MAX];
     unsigned n_served;
     int log_fds[2];
+    struct audit *audit; /* NULL: none */
     struct text log;
 };
 
 /* n1: cart; n2: pay-1. The caller adds to town->snap and calls town_learn(). */
 void town_open(struct town *town);
 void town_close(struct town *town);
+/* Opens an audit log in which n1 is worker 0 and n2 worker 1. Read it once the town is closed. */
+void town_audit(struct town *town, const char *path);
 /* Both nodes take a snapshot of what the snap holds now, and recheck their flows. */
 void town_learn(struct town *town);
 /* How many flows it counts on endpoints, and how many endpoints it holds something against. */
