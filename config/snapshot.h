@@ -95,6 +95,8 @@ struct level {
 struct hidden_endpoint {
     const struct workload *workload;
     uint16_t target_port;
+    uint64_t key; /* of the endpoint that it would be if the policy admitted it; 0: it would be
+                     none, or not a healthy one */
 };
 
 /*

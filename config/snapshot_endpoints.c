@@ -20,7 +20,7 @@ static const struct ip *address_of_family(const struct workload *workload, uint8
 static void hide(struct gathering *gathering, const struct endpoint *endpoint)
 {
     gathering->hidden[gathering->n_hidden++] =
-        (struct hidden_endpoint){endpoint->workload, endpoint->addr.port};
+        (struct hidden_endpoint){endpoint->workload, endpoint->addr.port, 0};
 }
 
 /* Summed only under one identity: who verifies the peer must know whom it expects. */

@@ -355,7 +355,8 @@ static void classify_all(struct layout *layout, struct gathering *gathering)
         if (!traffic_policy_admits(layout->policy, model->cluster,
                                    endpoint.distance == LEVEL_NODE)) {
             gathering->hidden[gathering->n_hidden++] =
-                (struct hidden_endpoint){endpoint.workload, endpoint.addr.port};
+                (struct hidden_endpoint){endpoint.workload, endpoint.addr.port,
+                                         endpoint.workload->is_healthy ? endpoint.key : 0};
             continue;
         }
         const struct draft draft = classify(layout, model, endpoint.distance);

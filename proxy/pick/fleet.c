@@ -4,9 +4,13 @@
  * A set that changed is merged in one walk over both lists: endpoints mostly stand in the order
  * they stood in, so a member is found where the last one ended; the others by key. Members move,
  * they are not copied: leases point to them.
+ *
+ * Who was kept out by the policy alone, as in a drill, is not new when it comes back: it was warm
+ * and well all the time. So the keys of those are kept.
  */
 #include "proxy/pick/fleet.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/base/mem.h"
@@ -111,7 +115,7 @@ struct member *fleet_find_member(struct fleet *fleet, uint64_t key)
     return NULL;
 }
 
-/* ---- merging ---- */
+/* ---- the pieces of a merge ---- */
 
 /* What configuration says of it; one that became ready is as new. */
 static void take_endpoint(struct member *member, const struct endpoint *endpoint, uint32_t idx)
@@ -209,6 +213,42 @@ static void make_levels(struct fleet *fleet, const struct endpoint_set *set)
     free_levels(&before);
 }
 
+/* ---- kept out by the policy ---- */
+
+static int compare_keys(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool was_kept_out(const struct fleet *fleet, uint64_t key)
+{
+    return fleet->n_kept_out > 0 && bsearch(&key, fleet->kept_out, fleet->n_kept_out,
+                                            sizeof(*fleet->kept_out), compare_keys) != NULL;
+}
+
+/* The healthy ones of those that the policy does not admit now, if they served before. The members
+ * are still those before the merge. */
+static void note_kept_out(struct fleet *fleet, const struct endpoint_set *set)
+{
+    uint64_t *keys = set->n_hidden > 0 ? mem_new_array(uint64_t, set->n_hidden) : NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < set->n_hidden; i++) {
+        const uint64_t key = set->hidden[i].key;
+        const struct member *member =
+            key != 0 && fleet->n_members > 0 ? fleet_find_member(fleet, key) : NULL;
+        if ((member && member->filing == FILED_FIT) || was_kept_out(fleet, key))
+            keys[n++] = key;
+    }
+    if (n > 0)
+        qsort(keys, n, sizeof(*keys), compare_keys);
+    mem_free(fleet->kept_out);
+    fleet->kept_out = keys;
+    fleet->n_kept_out = n;
+}
+
+/* ---- the merge ---- */
+
 /* The members of the new list, in its order; those that stay are taken over from the old one. */
 static struct member **match_members(struct fleet *fleet, const struct endpoint_set *set,
                                      bool *out_is_same)
@@ -223,10 +263,12 @@ static struct member **match_members(struct fleet *fleet, const struct endpoint_
             is_same = false;
             member = fleet->n_members > 0 ? fleet_find_member(fleet, endpoint->key) : NULL;
         }
-        if (member)
+        if (member) {
             next = member->idx + 1;
-        else
+        } else {
             member = member_new(fleet, endpoint);
+            member->is_ready = was_kept_out(fleet, endpoint->key);
+        }
         member->seen = fleet->n_merges;
         members[i] = member;
     }
@@ -272,6 +314,7 @@ static void merge(struct fleet *fleet, const struct endpoint_set *set, uint64_t 
     const bool is_first = fleet->n_merges++ == 0;
     bool is_same;
     struct member **members = match_members(fleet, set, &is_same);
+    note_kept_out(fleet, set);
     fleet->n_tallies = 0;
     unfile_all(fleet);
     mem_free(fleet->members);
@@ -347,6 +390,7 @@ void fleet_free(struct fleet *fleet)
     drop_index(fleet);
     mem_free(fleet->members);
     mem_free(fleet->tallies);
+    mem_free(fleet->kept_out);
     mem_free(fleet->principal);
     mem_free((char *)(uintptr_t)fleet->service.ptr);
     fleet->crew->n_fleets--;

@@ -143,6 +143,8 @@ struct fleet {
     uint64_t *sums;         /* storage of the levels' trees and running sums */
     struct member **by_key; /* open addressing, n_slots of them; made when it is first needed */
     size_t n_slots;
+    uint64_t *kept_out; /* keys of those that served until the policy took them out; sorted */
+    size_t n_kept_out;
 
     struct fleet_level *levels;
     size_t n_levels;
@@ -151,7 +153,7 @@ struct fleet {
     uint16_t rank_order[LEVELS_MAX]; /* ranks in the order in which they serve */
     bool shares_are_stale;
     uint64_t shares_until_ns;
-    uint64_t spill_at_ns;
+    uint64_t spill_at_ns;  /* when load is looked at next */
     uint16_t nearest_rank; /* that has somebody fit */
 
     struct list probation; /* the longest waiting first */

@@ -9,6 +9,10 @@
  * ratio, so that twice as slow weighs the same at 2 ms as at 2 s): small steps, since every node
  * does the same and sees what all do; none of the integral inside a dead band, so that it comes to
  * rest. A congested rank that is given more than it serves is cut back to that at once.
+ *
+ * A rank of which nothing was heard for a while, since it was gone or nobody called, is given its
+ * share back by time: what is known of it is no evidence any more. What then spares one that comes
+ * back is the slow start of its endpoints (shares.c), and whatever its answers show.
  */
 #include <math.h>
 
@@ -17,7 +21,8 @@
 #define WORTH_A_TRIP 0.25 /* of what the far rank takes, its way included */
 #define LOOK_NS      UINT64_C(100000000)
 #define STALE_NS     UINT64_C(5000000000) /* older answers say nothing of now */
-#define SAMPLES_MIN  3                    /* fewer in a look say too little to hand anything over */
+#define GIVE_BACK_NS 2e9 /* in which a whole share is given back to a rank that is not heard of */
+#define SAMPLES_MIN  3   /* fewer in a look say too little to hand anything over */
 #define DEAD_BAND    0.05
 #define PROPORTIONAL 0.10
 #define INTEGRAL     0.01
@@ -157,6 +162,13 @@ static void steer(const struct fleet *fleet, struct fleet_rank *near, const stru
     near->spilled = clamp(near->spilled + step, 0, SPILLED_MAX);
 }
 
+/* What is handed on without anybody knowing why any more. */
+static void give_back(struct fleet_rank *near, uint64_t elapsed_ns)
+{
+    near->spilled = fmax(near->spilled - (double)elapsed_ns / GIVE_BACK_NS, 0);
+    near->mean_ns = near->error = near->served = near->given = 0;
+}
+
 static bool has_fit(const struct fleet *fleet, const struct fleet_rank *rank)
 {
     for (size_t i = 0; i < rank->n_levels; i++)
@@ -178,7 +190,7 @@ static size_t next_place(const struct fleet *fleet, size_t place)
 
 /* From the last one to the first: what a rank hands on meets the next one, and by as much as that
  * one hands on itself those behind it. */
-static void look(struct fleet *fleet, uint64_t now_ns)
+static void look(struct fleet *fleet, uint64_t elapsed_ns, uint64_t now_ns)
 {
     struct outlook behind = {0}; /* of the next rank and those behind it */
     const struct fleet_rank *next = NULL;
@@ -186,12 +198,10 @@ static void look(struct fleet *fleet, uint64_t now_ns)
         digest(rank_at(fleet, i));
     for (size_t i = fleet->n_ranks; i-- > 0;) {
         struct fleet_rank *near = rank_at(fleet, i);
-        if (near->is_last_resort)
+        if (now_ns > near->sampled_ns + STALE_NS)
+            give_back(near, elapsed_ns);
+        if (near->is_last_resort || !has_fit(fleet, near))
             continue;
-        if (!has_fit(fleet, near)) { /* when it comes back it gets its share back step by step */
-            near->spilled = SPILLED_MAX;
-            continue;
-        }
         if (next) {
             struct outlook far = outlook_of(fleet, near, next, now_ns);
             if (behind.answer_ns > 0) {
@@ -212,8 +222,8 @@ static void look(struct fleet *fleet, uint64_t now_ns)
 void spill_adjust(struct fleet *fleet, uint32_t *shares, uint64_t now_ns)
 {
     if (now_ns >= fleet->spill_at_ns) {
+        look(fleet, now_ns + LOOK_NS - fleet->spill_at_ns, now_ns);
         fleet->spill_at_ns = now_ns + LOOK_NS;
-        look(fleet, now_ns);
     }
     for (size_t i = 0; i < fleet->n_ranks; i++) {
         const struct fleet_rank *near = rank_at(fleet, i);

@@ -32,6 +32,7 @@ REDIS, MODEL = f"feature-store.{DOMAIN}", f"model-server.{DOMAIN}"
 TUNNEL_PORT, MODEL_PORT, MODEL_POD_PORT, REDIS_PORT = 15008, 80, 8080, 6379
 PROMISES = {300000: "5 minutes", 3600000: "1 hour", 86400000: "24 hours"}  # as DR tiers are written
 TIERS = {"critical": "model-server", "batch": "batch-scoring", "development": "model-trial"}
+AT_ONCE = {"loadBalancing": {"slowStart": {"window": "0s"}}}  # what is served here needs no warming up
 DRILL_FOR = "2s"
 CALLS = 100
 CALLERS = 4
@@ -70,7 +71,8 @@ class Site:
         for tier, name in TIERS.items():
             cluster.add_service(name, "ml-services", [manifests.port(MODEL_PORT, "http", MODEL_POD_PORT)],
                                 {"app": "model-server"}, export="v1beta1")
-            cluster.apply(manifests.traffic_policy(name, "ml-services", name, {"tier": tier}))
+            cluster.apply(manifests.traffic_policy(name, "ml-services", name, {"tier": tier, **AT_ONCE}))
+        cluster.apply(manifests.traffic_policy("feature-store", "ml-services", "feature-store", AT_ONCE))
         cluster.apply(manifests.authorization_policy(
             "only-web", "ml-services", manifests.allow_principals(["west.example/ns/apps/sa/web",
                                                                    "east.example/ns/apps/sa/web"])))
@@ -265,11 +267,10 @@ class Demo:
         words = (f"{CALLS} calls: {in_words(counted(before))}; west's replicas die: {in_words(counted(during))}, the "
                  f"first answer of east after {ms(recovered_s - killed_s)} ms; they return: "
                  f"{in_words(counted(after))}, after {ms(back_s)} ms; {failed} of {3 * CALLS} calls failed")
-        # How much of the traffic is back at once is not promised: what has just returned is trusted by and by, here and
-        # before, when the drill has just ended.
-        require(failed == 0 and "west" in counted(before) and "west" in counted(after)
-                and counted(during) == {"east": CALLS} and recovered_s - killed_s <= RECOVERY_MOST_S,
-                words + (f": {errors}" if errors else ""))
+        # Not all of them: on a busy machine a connect may take so long that one to the other cluster overtakes it.
+        at_home = min(counted(each).get("west", 0) for each in (before, after))
+        require(failed == 0 and at_home >= CALLS * 0.9 and counted(during) == {"east": CALLS}
+                and recovered_s - killed_s <= RECOVERY_MOST_S, words + (f": {errors}" if errors else ""))
         return words
 
     def wait_for_the_other_cluster(self):

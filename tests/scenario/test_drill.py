@@ -96,7 +96,7 @@ class ADrill(Drills):
         self.assertEqual(said["failed_calls"], 0)
         self.assertGreater(said["before"]["opened"]["west"], 0)
         self.assertGreater(said["during"]["opened"]["east"], 20)
-        self.assertLess(said["recovery_ms"], 2000)
+        self.assertLess(said["recovery_ms"], 3000)
         self.assertLess(said["fail_back_ms"], 5000)
         self.assertEqual([outcome for outcome in callers.since(0) if outcome.startswith("failed")], [])
         self.assertEqual(self.drills(), [])
@@ -113,7 +113,7 @@ class ADrill(Drills):
             process.kill()
             took_s = self.await_back(callers, LEASE_S + 5)
         print(f"back {took_s:.1f} s after ctl was killed", flush=True)
-        self.assertLess(took_s, LEASE_S + 2)
+        self.assertLess(took_s, LEASE_S + 4)
         self.assertEqual(self.drills(), [])
 
     def test_4_an_interrupted_ctl_undoes_it_at_once(self):
@@ -124,7 +124,7 @@ class ADrill(Drills):
             took_s = self.await_back(callers, LEASE_S)
         self.assertEqual(status, 1)
         self.assertIn("interrupted", json.loads(process.out())["reasons"][0])
-        self.assertLess(took_s, 2)
+        self.assertLess(took_s, LEASE_S - 1, "well before the lease is over")
 
     def test_5_one_drill_a_service(self):
         process = self.start_drill("--for", "40s")
@@ -154,8 +154,9 @@ class ADrill(Drills):
             wait_until("the node to have control again",
                        lambda: node.proxy.ctl("status")["control"]["connected"], timeout_s=30)
             since_s = time.monotonic()
-            time.sleep(1)
-            self.assertIn("west", set(callers.since(since_s)), "a control that starts anew knows of no drill")
+            # A control that starts anew knows of no drill.
+            wait_until("twenty calls in a row to go west", lambda: callers.since(since_s)[-20:] == ["west"] * 20,
+                       timeout_s=30)
 
     def test_8_it_is_refused_when_nobody_else_is_ready_unless_it_is_forced(self):
         (pod,) = self.town.tills["east"]

@@ -200,6 +200,12 @@ Test(levels, an_endpoint_of_a_cluster_that_is_not_allowed_is_not_there)
     stage.policy.n_allowed = 2;
     cr_expect_str_eq(shape(&stage), "here,zone / reg / far / e1,e2");
     cr_expect_eq(stage.set.n_hidden, 2);
+    cr_expect_eq(stage.set.hidden[0].key, 0, "it is not healthy");
+    for (size_t i = 0; i < PODS_MAX; i++)
+        stage.builder.workloads[i].is_healthy = true;
+    (void)shape(&stage);
+    cr_expect_neq(stage.set.hidden[0].key, 0, "it would be an endpoint");
+    cr_expect_neq(stage.set.hidden[0].key, stage.set.hidden[1].key);
     stage_fini(&stage);
 }
 

@@ -241,6 +241,63 @@ Test(health, a_level_that_comes_back_gets_its_traffic_back_over_the_slow_start)
     stage_fini(&stage);
 }
 
+/* As in a drill: the near level is not in the set while it lasts. */
+static void take_out_near(const struct hidden_endpoint *hidden, size_t n)
+{
+    stage.set.hidden = hidden;
+    stage.set.n_hidden = n;
+    stage.set.endpoints = stage.endpoints + n;
+    stage.set.levels = &stage.levels[1];
+    stage.set.len -= n;
+    stage.set.n_levels = 1;
+    stage.levels[1].start = stage.levels[1].rank = 0;
+    for (size_t i = 0; i < stage.set.len; i++)
+        stage.endpoints[n + i].level = 0;
+    stage_changed(&stage);
+}
+
+static void put_back_near(size_t n)
+{
+    stage.set.n_hidden = 0;
+    stage.set.endpoints = stage.endpoints;
+    stage.set.levels = stage.levels;
+    stage.set.len += n;
+    stage.set.n_levels = 2;
+    stage.levels[1].start = n;
+    stage.levels[1].rank = 1;
+    for (size_t i = n; i < stage.set.len; i++)
+        stage.endpoints[i].level = 1;
+    stage_changed(&stage);
+}
+
+Test(health, who_was_kept_out_by_the_policy_alone_is_not_new_when_it_is_back)
+{
+    unsigned n[2];
+    stage_init(&stage, 4);
+    stage.policy.slow_start_ns = 10 * NS_PER_SEC;
+    stage_level(&stage, LEVEL_CLUSTER, 2);
+    stage_level(&stage, LEVEL_OTHER_CLUSTER, 2);
+    stage_count(&stage, 100, n);
+    cr_assert_eq(n[0], 100);
+    const struct hidden_endpoint hidden[] = {{.key = 1}, {.key = 2}};
+    take_out_near(hidden, 2);
+    cr_expect_gt(stage_draw(&stage), 2);
+    stage.endpoints[2].weight = 2; /* and something else changes meanwhile */
+    stage_changed(&stage);
+    cr_expect_gt(stage_draw(&stage), 2);
+    put_back_near(2);
+    stage_count(&stage, 1000, n);
+    cr_expect_eq(n[0], 1000);
+
+    const struct hidden_endpoint one_died[] = {{.key = 1}, {.key = 0}};
+    take_out_near(one_died, 2);
+    cr_expect_gt(stage_draw(&stage), 2);
+    put_back_near(2);
+    stage_count(&stage, 1000, n);
+    cr_expect(n[0] > 700 && n[0] < 840, "half of it is new, 140 %% of 55 %%: %u", n[0]);
+    stage_fini(&stage);
+}
+
 Test(health, limits_refuse_with_their_own_reason)
 {
     struct lease leases[6], more = {0};

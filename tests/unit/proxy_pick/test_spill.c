@@ -97,3 +97,73 @@ Test(spill, what_the_near_level_cannot_carry_crosses_and_comes_to_rest)
     cr_expect_eq(back[59], 0, "all of it comes back: %u", back[59]);
     stage_fini(&stage);
 }
+
+/* One call a millisecond; how many of them were near. */
+static unsigned count_near(unsigned n)
+{
+    unsigned n_near = 0;
+    for (unsigned i = 0; i < n; i++) {
+        stage.now_ns += NS_PER_MS;
+        n_near += stage_draw(&stage) <= SERVERS;
+    }
+    return n_near;
+}
+
+static void leave_and_return(void)
+{
+    cr_assert_eq(count_near(100), 100);
+    stage_ready(&stage, 0, 0);
+    cr_assert_eq(count_near(1000), 0);
+    stage_ready(&stage, 0, SERVERS);
+}
+
+Test(spill, a_rank_that_returns_has_its_whole_share_at_once_where_there_is_no_slow_start)
+{
+    open_stage();
+    stage.policy.slow_start_ns = 0;
+    leave_and_return();
+    cr_expect_eq(count_near(1000), 1000);
+    stage_fini(&stage);
+}
+
+Test(spill, a_rank_that_returns_has_its_whole_share_when_the_slow_start_is_over)
+{
+    unsigned last = 0;
+    open_stage();
+    stage.policy.slow_start_ns = 3 * NS_PER_SEC;
+    leave_and_return();
+    cr_expect_lt(count_near(100), 30, "it begins with a part");
+    for (int i = 0; i < 3; i++) {
+        const unsigned n_near = count_near(1000);
+        cr_expect_gt(n_near + 50, last, "it only grows: %u after %u", n_near, last);
+        last = n_near;
+    }
+    cr_expect_eq(count_near(1000), 1000);
+    stage_fini(&stage);
+}
+
+/* It took twice what it serves before it left, and is as slow as then when it is back. */
+Test(spill, a_rank_that_returns_congested_does_not_keep_what_it_cannot_carry)
+{
+    unsigned pct[20];
+    open_stage();
+    stage.policy.slow_start_ns = 0;
+    leave_and_return();
+    run(20, 800, pct);
+    cr_expect_lt(pct[0], 70, "it is believed at first: %u %% are sent on", pct[0]);
+    for (int i = 5; i < 20; i++)
+        cr_expect_geq(pct[i], 40, "half of it cannot be served there: %u %% are sent on", pct[i]);
+    stage_fini(&stage);
+}
+
+Test(spill, nothing_is_kept_away_from_a_rank_when_nobody_knows_why_any_more)
+{
+    unsigned pct[10];
+    open_stage();
+    run(10, 800, pct);
+    cr_assert_geq(pct[9], 40);
+    stage.now_ns += 10 * NS_PER_SEC; /* nobody calls: nothing is looked at either */
+    cr_expect_eq(count_near(1), 1);
+    cr_expect_eq(count_near(1000), 1000);
+    stage_fini(&stage);
+}
