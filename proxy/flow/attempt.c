@@ -3,9 +3,9 @@
  *
  * Happy path: attempt_outbound (or attempt_plain) -> on_connected -> pump. Failure modes: a connect
  * that failed goes back to pick while the bounds of attempts and time allow, since no byte of the
- * application has been sent; else the flow ends with the reason of the last one. A connect that is
+ * application has been sent; else the call ends with the reason of the last one. A connect that is
  * slow is raced: after the policy's time another endpoint is asked beside it, the first of the two
- * that connects wins and the other is cancelled. Never more than FLOW_RACERS at once.
+ * that connects wins and the other is cancelled. Never more than CALL_RACERS at once.
  * Source: RFC 8305 section 5, whose Connection Attempt Delay is 250 ms too.
  */
 #include "proxy/base/mem.h"
@@ -39,7 +39,7 @@ static bool is_blameless(int err)
 }
 
 /* So that others are warned of the endpoint. Who was refused by a policy, or what our own node
- * could not do, is no failure of it: else one denied client would drive everybody's flows to
+ * could not do, is no failure of it: else one denied client would drive everybody's calls to
  * endpoints farther away. */
 static bool is_suspicious(int err)
 {
@@ -52,23 +52,23 @@ static bool is_suspicious(int err)
     }
 }
 
-static uint64_t time_left_ns(const struct flow *flow)
+static uint64_t time_left_ns(const struct call *call)
 {
-    const uint64_t spent_ns = flow_now_ns(flow) - flow->started_ns;
-    const uint64_t all_ns = flow->patience.connect_ns;
+    const uint64_t spent_ns = call_now_ns(call) - call->started_ns;
+    const uint64_t all_ns = call->patience.connect_ns;
     return spent_ns < all_ns ? all_ns - spent_ns : 0;
 }
 
-static bool has_attempts_left(const struct flow *flow)
+static bool has_attempts_left(const struct call *call)
 {
-    return flow->n_attempts < flow->patience.max_attempts && time_left_ns(flow) > 0;
+    return call->n_attempts < call->patience.max_attempts && time_left_ns(call) > 0;
 }
 
 /* ---- racing ---- */
 
-void attempt_show(struct flow *flow, const struct attempt *attempt)
+void attempt_show(struct call *call, const struct attempt *attempt)
 {
-    struct record *record = &flow->record;
+    struct record *record = &call->record;
     record->destination = attempt->reached.destination;
     record->hbone_addr = attempt->reached.hbone_addr;
     record->ruling = attempt->reached.ruling;
@@ -79,7 +79,7 @@ void attempt_show(struct flow *flow, const struct attempt *attempt)
 
 static void remember_reached(struct attempt *attempt)
 {
-    const struct record *record = &attempt->flow->record;
+    const struct record *record = &attempt->call->record;
     attempt->reached = (struct reached){
         .destination = record->destination,
         .hbone_addr = record->hbone_addr,
@@ -94,48 +94,48 @@ static void remember_reached(struct attempt *attempt)
  * is no failure. */
 static void on_race(struct timer *timer)
 {
-    struct flow *flow = container_of(timer, struct flow, race);
-    if (!has_attempts_left(flow))
+    struct call *call = container_of(timer, struct call, race);
+    if (!has_attempts_left(call))
         return;
-    if (connect_awaits_identity(flow->racers[0]->connect)) {
-        timer_start(flow->walk->tools.loop, timer, flow->race_ns, on_race);
-        return;
-    }
-    lease_doubt(flow->walk->tools.balancer, &flow->racers[0]->lease, flow_now_ns(flow));
-    if (attempt_outbound(flow) == 0) {
-        meter_add(flow->walk->tools.meter, METRIC_CONNECT_RACES, 1);
+    if (connect_awaits_identity(call->racers[0]->connect)) {
+        timer_start(call->walk->tools.loop, timer, call->race_ns, on_race);
         return;
     }
-    flow->record.detail = (struct str){0};
-    attempt_show(flow, flow->racers[0]);
+    lease_doubt(call->walk->tools.balancer, &call->racers[0]->lease, call_now_ns(call));
+    if (attempt_outbound(call) == 0) {
+        meter_add(call->walk->tools.meter, METRIC_CONNECT_RACES, 1);
+        return;
+    }
+    call->record.detail = (struct str){0};
+    attempt_show(call, call->racers[0]);
 }
 
 /* Whoever connects alone gets company when its time for that has passed. */
-static void arm_race(struct flow *flow)
+static void arm_race(struct call *call)
 {
-    timer_stop(&flow->race);
-    if (flow->race_ns == 0 || !flow->racers[0] || flow->racers[1] || !has_attempts_left(flow))
+    timer_stop(&call->race);
+    if (call->race_ns == 0 || !call->racers[0] || call->racers[1] || !has_attempts_left(call))
         return;
-    const uint64_t since_ns = flow_now_ns(flow) - flow->racers[0]->started_ns;
-    timer_start(flow->walk->tools.loop, &flow->race,
-                since_ns < flow->race_ns ? flow->race_ns - since_ns : 1, on_race);
+    const uint64_t since_ns = call_now_ns(call) - call->racers[0]->started_ns;
+    timer_start(call->walk->tools.loop, &call->race,
+                since_ns < call->race_ns ? call->race_ns - since_ns : 1, on_race);
 }
 
 /* The others have lost. Who had started before the winner was overtaken, which is as much of a
  * failure as a connect that took too long; who started after it did nothing wrong. */
-static void end_race(struct flow *flow, struct attempt *winner)
+static void end_race(struct call *call, struct attempt *winner)
 {
-    timer_stop(&flow->race);
-    struct attempt *other = flow->racers[0] == winner ? flow->racers[1] : flow->racers[0];
+    timer_stop(&call->race);
+    struct attempt *other = call->racers[0] == winner ? call->racers[1] : call->racers[0];
     if (!other)
         return;
-    const bool was_overtaken = other == flow->racers[0];
+    const bool was_overtaken = other == call->racers[0];
     if (was_overtaken) {
-        meter_add(flow->walk->tools.meter, METRIC_CONNECT_RACES_WON, 1);
+        meter_add(call->walk->tools.meter, METRIC_CONNECT_RACES_WON, 1);
         connect_abandon(other->connect);
         other->connect = NULL;
     }
-    flow_drop_attempt(flow, other, was_overtaken ? LEASE_FAILED : LEASE_UNUSED);
+    call_drop_attempt(call, other, was_overtaken ? LEASE_FAILED : LEASE_UNUSED);
 }
 
 /* ---- failure ---- */
@@ -156,30 +156,30 @@ static enum lease_outcome outcome_of(const struct attempt *attempt, int err)
     return blames_node(attempt, err) ? LEASE_NODE_FAILED : LEASE_FAILED;
 }
 
-static void note_failure(struct flow *flow, struct attempt *attempt, int err)
+static void note_failure(struct call *call, struct attempt *attempt, int err)
 {
-    if (attempt->lease.key != 0 && !is_blameless(err) && flow->tried.len < PICK_TRIES_MAX)
-        flow->tried.keys[flow->tried.len++] = attempt->lease.key;
-    flow_drop_attempt(flow, attempt, outcome_of(attempt, err));
+    if (attempt->lease.key != 0 && !is_blameless(err) && call->tried.len < PICK_TRIES_MAX)
+        call->tried.keys[call->tried.len++] = attempt->lease.key;
+    call_drop_attempt(call, attempt, outcome_of(attempt, err));
 }
 
 static void on_connect_failed(struct attempt *attempt, int err, struct str why)
 {
-    struct flow *flow = attempt->flow;
+    struct call *call = attempt->call;
     const bool has_another = attempt->lease.key != 0 || is_blameless(err);
     struct text detail = {0};
     int last_err = err;
-    note_failure(flow, attempt, err);
-    if (flow->racers[0]) {
-        attempt_show(flow, flow->racers[0]);
-        arm_race(flow);
+    note_failure(call, attempt, err);
+    if (call->racers[0]) {
+        attempt_show(call, call->racers[0]);
+        arm_race(call);
         return;
     }
-    if (has_another && flow->record.kind == ARRIVAL_OUTBOUND && may_try_again(err) &&
-        has_attempts_left(flow)) {
-        const int again = attempt_outbound(flow);
+    if (has_another && call->record.kind == ARRIVAL_OUTBOUND && may_try_again(err) &&
+        has_attempts_left(call)) {
+        const int again = attempt_outbound(call);
         if (again == 0) {
-            meter_add(flow->walk->tools.meter, METRIC_CONNECT_RETRIES, 1);
+            meter_add(call->walk->tools.meter, METRIC_CONNECT_RETRIES, 1);
             return;
         }
         if (again == -ERR_RETRY_BUDGET)
@@ -192,109 +192,75 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
         if (!str_is_empty(why))
             text_addf(&detail, ": %.*s", STR_ARG(why));
     }
-    flow_end(flow, last_err, text_str(&detail));
+    call->events->on_failed(call, last_err, text_str(&detail));
     text_fini(&detail);
 }
 
 /* ---- success ---- */
 
-/* The caller's node, which may know nothing of our pod, is told whom it reached. */
-static void accept_arrival(struct flow *flow)
+/* The call goes on with what this attempt reached. */
+static void settle(struct call *call, struct attempt *winner)
 {
-    const struct workload *workload =
-        snapshot_workload_by_ip(flow_snapshot(flow), &flow->judged.destination.ip);
-    const struct str baggage = workload ? hbone_baggage(&flow->arena, workload) : (struct str){0};
-    arrival_answer(flow->arrival, "200", baggage, false);
-}
-
-static void on_pumped(void *owner, const struct totals *totals)
-{
-    flow_close(owner, totals, (struct str){0});
-}
-
-/* The flow goes on with what this attempt reached. */
-static void settle(struct flow *flow, struct attempt *winner)
-{
-    end_race(flow, winner);
-    flow->lease = winner->lease;
+    end_race(call, winner);
+    call->lease = winner->lease;
     winner->lease = (struct lease){0};
-    flow->judged = winner->judged;
-    attempt_show(flow, winner);
-    const uint64_t connect_ns = flow_now_ns(flow) - winner->started_ns;
-    flow_drop_attempt(flow, winner, LEASE_UNUSED);
-    lease_confirm(flow->walk->tools.balancer, &flow->lease, connect_ns, flow_now_ns(flow));
-}
-
-static void on_answer(void *owner, uint64_t latency_ns)
-{
-    struct flow *flow = owner;
-    lease_sample(flow->walk->tools.balancer, &flow->lease, latency_ns, flow_now_ns(flow));
+    call->judged = winner->judged;
+    attempt_show(call, winner);
+    const uint64_t connect_ns = call_now_ns(call) - winner->started_ns;
+    call_drop_attempt(call, winner, LEASE_UNUSED);
+    lease_confirm(call->walk->tools.balancer, &call->lease, connect_ns, call_now_ns(call));
 }
 
 static void on_connected(void *owner, int err, const struct upstream *upstream, struct str why)
 {
     struct attempt *attempt = owner;
-    struct flow *flow = attempt->flow;
+    struct call *call = attempt->call;
     attempt->connect = NULL;
     if (err < 0) {
         on_connect_failed(attempt, err, why);
         return;
     }
-    settle(flow, attempt);
+    settle(call, attempt);
     if (upstream->is_tunnel) {
-        flow->record.is_mutual_tls = true;
-        flow->record.tls_version = upstream->tls_version;
-        flow->record.cipher = upstream->cipher;
-        flow->record.peer_serial = arena_str(&flow->arena, upstream->peer_serial);
-        flow->record.peer_not_after_ns = upstream->peer_not_after_ns;
-        record_peer(&flow->record.destination, &flow->arena, upstream->peer_id, upstream->baggage);
+        call->record.is_mutual_tls = true;
+        call->record.tls_version = upstream->tls_version;
+        call->record.cipher = upstream->cipher;
+        call->record.peer_serial = arena_str(&call->arena, upstream->peer_serial);
+        call->record.peer_not_after_ns = upstream->peer_not_after_ns;
+        record_peer(&call->record.destination, &call->arena, upstream->peer_id, upstream->baggage);
     }
-    record_open(&flow->record, flow->walk->tools.traffic);
-    if (flow->arrival->kind == ARRIVAL_TUNNEL)
-        accept_arrival(flow);
-    struct stream *client = arrival_take_stream(flow->arrival);
-    arrival_free(flow->arrival, 0);
-    flow->arrival = NULL;
-    flow_move(flow, FLOW_PUMPING);
-    const struct pump_options pump = {
-        .idle_ns = flow->patience.idle_ns,
-        .half_close_ns = flow->walk->options.half_close_ns,
-        .on_answer = flow->lease.key != 0 ? on_answer : NULL,
-        .splice_after_bytes = flow->walk->options.splice_after_bytes,
-    };
-    pump_start(&flow->pump, flow->walk->tools.loop, client, upstream->stream, &pump, on_pumped,
-               flow);
+    call->events->on_reached(call, upstream);
 }
 
 /* A first attempt gets little time while another endpoint is left, since a silent one costs its
  * caller that time. */
-static uint64_t attempt_time_ns(const struct flow *flow, bool is_last)
+static uint64_t attempt_time_ns(const struct call *call, bool is_last)
 {
-    const uint64_t left_ns = time_left_ns(flow);
-    const uint64_t shift = flow->n_attempts < 8 ? flow->n_attempts : 8;
-    const uint64_t share_ns = flow->patience.attempt_ns << shift;
+    const uint64_t left_ns = time_left_ns(call);
+    const uint64_t shift = call->n_attempts < 8 ? call->n_attempts : 8;
+    const uint64_t share_ns = call->patience.attempt_ns << shift;
     return is_last || share_ns > left_ns ? left_ns : share_ns;
 }
 
-/* Takes what the plan has left in the flow: the lease, the verdict, the record. */
-static void go(struct flow *flow, struct connect_request *request)
+/* Takes what the plan has left in the call: the lease, the verdict, the record. */
+static void go(struct call *call, struct connect_request *request)
 {
     struct attempt *attempt = mem_new(struct attempt);
-    attempt->flow = flow;
-    attempt->started_ns = flow_now_ns(flow);
-    attempt->lease = flow->lease;
-    attempt->judged = flow->judged;
-    flow->lease = (struct lease){0};
-    flow->judged = (struct judged){0};
+    attempt->call = call;
+    attempt->started_ns = call_now_ns(call);
+    attempt->lease = call->lease;
+    attempt->judged = call->judged;
+    call->lease = (struct lease){0};
+    call->judged = (struct judged){0};
     remember_reached(attempt);
-    flow->n_attempts++;
-    flow->racers[flow->racers[0] ? 1 : 0] = attempt;
-    flow_move(flow, FLOW_CONNECTING);
-    attempt->connect = connect_start(flow->walk->tools.connector, request, on_connected, attempt);
-    arm_race(flow);
+    call->n_attempts++;
+    call->racers[call->racers[0] ? 1 : 0] = attempt;
+    call->events->on_attempt(call);
+    attempt->connect = connect_start(call->walk->tools.connector, request, on_connected, attempt);
+    arm_race(call);
 }
 
-static int go_through_tunnel(struct flow *flow, const struct plan *plan,
+static int go_through_tunnel(struct call *call, const struct plan *plan,
                              const struct principal *source)
 {
     const struct workload *workload = plan->workload;
@@ -307,7 +273,7 @@ static int go_through_tunnel(struct flow *flow, const struct plan *plan,
     expected[0] = workload->identity;
     for (size_t i = 0; i < n_sans; i++)
         expected[1 + i] = service->sans[i];
-    flow->record.trace = hbone_traceparent(&flow->arena, loop_rng(flow->walk->tools.loop));
+    call->record.trace = hbone_traceparent(&call->arena, loop_rng(call->walk->tools.loop));
     struct connect_request request = {
         .through_tunnel = true,
         .addr = plan->addr,
@@ -315,35 +281,35 @@ static int go_through_tunnel(struct flow *flow, const struct plan *plan,
         .expected = expected,
         .n_expected = 1 + n_sans,
         .baggage = hbone_baggage(&scratch, source->workload),
-        .forwarded = hbone_forwarded(&scratch, &flow->record.source.addr,
+        .forwarded = hbone_forwarded(&scratch, &call->record.source.addr,
                                      service ? service->hostname : (struct str){0}),
-        .traceparent = flow->record.trace,
-        .timeout_ns = attempt_time_ns(flow, plan->is_last),
+        .traceparent = call->record.trace,
+        .timeout_ns = attempt_time_ns(call, plan->is_last),
     };
-    flow->record.hbone_addr = plan->addr;
-    flow->record.destination.addr.port = CONNECT_TUNNEL_PORT;
-    go(flow, &request);
+    call->record.hbone_addr = plan->addr;
+    call->record.destination.addr.port = CONNECT_TUNNEL_PORT;
+    go(call, &request);
     arena_fini(&scratch);
     return 0;
 }
 
-void attempt_plain(struct flow *flow, const struct addr *addr, const struct ip *source,
+void attempt_plain(struct call *call, const struct addr *addr, const struct ip *source,
                    bool is_last)
 {
     struct connect_request request = {
         .addr = *addr,
         .source = *source,
-        .timeout_ns = attempt_time_ns(flow, is_last),
+        .timeout_ns = attempt_time_ns(call, is_last),
     };
-    go(flow, &request);
+    go(call, &request);
 }
 
 /* Whom not to ask: those that failed, and the one that is being asked. */
-static struct tried not_again(const struct flow *flow)
+static struct tried not_again(const struct call *call)
 {
-    struct tried tried = flow->tried;
-    if (flow->racers[0] && tried.len < PICK_TRIES_MAX)
-        tried.keys[tried.len++] = flow->racers[0]->lease.key;
+    struct tried tried = call->tried;
+    if (call->racers[0] && tried.len < PICK_TRIES_MAX)
+        tried.keys[tried.len++] = call->racers[0]->lease.key;
     return tried;
 }
 
@@ -361,86 +327,85 @@ static void take_patience(struct patience *patience, const struct traffic_policy
 }
 
 /* Turns a target into the plan of one attempt; a service's takes a lease. */
-static int make_plan(struct flow *flow, const struct target *target, const struct principal *source,
+static int make_plan(struct call *call, const struct target *target, const struct principal *source,
                      struct plan *out_plan)
 {
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
-    const struct tried tried = not_again(flow);
-    flow->race_ns = 0;
+    const struct tried tried = not_again(call);
+    call->race_ns = 0;
     if (target->kind == TARGET_SERVICE) {
-        const struct walk_tools *tools = &flow->walk->tools;
+        const struct walk_tools *tools = &call->walk->tools;
         const struct question question = {
             .service = target->service,
             .set = target->endpoints,
-            .source = flow->record.source.addr.ip,
+            .source = call->record.source.addr.ip,
             .principal = source->id,
             .tried = &tried,
         };
-        take_patience(&flow->patience, target->service->traffic);
-        const int err = lease_cut(tools->balancer, &question, flow_now_ns(flow),
-                                  loop_rng(tools->loop), &flow->lease);
+        take_patience(&call->patience, target->service->traffic);
+        const int err = lease_cut(tools->balancer, &question, call_now_ns(call),
+                                  loop_rng(tools->loop), &call->lease);
         if (err < 0)
             return err;
-        plan.workload = flow->lease.endpoint->workload;
-        plan.addr = flow->lease.addr;
+        plan.workload = call->lease.endpoint->workload;
+        plan.addr = call->lease.addr;
         plan.service = target->service;
-        plan.is_last = flow->n_attempts + 1 >= flow->patience.max_attempts ||
-                       !lease_has_other(tools->balancer, &question, &flow->lease);
-        flow->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
+        plan.is_last = call->n_attempts + 1 >= call->patience.max_attempts ||
+                       !lease_has_other(tools->balancer, &question, &call->lease);
+        call->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
     }
     *out_plan = plan;
     return 0;
 }
 
 /* What an attempt before this one left: its verdict was about another endpoint. */
-static void forget_attempt(struct flow *flow)
+static void forget_attempt(struct call *call)
 {
-    flow->judged = (struct judged){0};
-    flow->record.ruling = (struct ruling){0};
-    flow->record.trace = (struct str){0};
-    flow->record.dry_run_policy = (struct str){0};
-    flow->record.hbone_addr = (struct addr){0};
+    call->judged = (struct judged){0};
+    call->record.ruling = (struct ruling){0};
+    call->record.trace = (struct str){0};
+    call->record.dry_run_policy = (struct str){0};
+    call->record.hbone_addr = (struct addr){0};
 }
 
-static int follow_plan(struct flow *flow, const struct plan *plan, const struct principal *source)
+static int follow_plan(struct call *call, const struct plan *plan, const struct principal *source)
 {
     const struct workload *workload = plan->workload;
-    forget_attempt(flow);
-    flow->record.is_same_node = workload && workload->is_local && workload->speaks_hbone;
-    flow->record.is_mutual_tls = false;
-    record_party(&flow->record.destination, &flow->arena, workload, &plan->addr);
-    record_service(&flow->record, &flow->arena, plan->service);
-    if (flow->record.is_same_node) {
-        flow->record.destination.proof = "node";
-        const int err = flow_judge(flow, workload, source, &plan->addr);
+    forget_attempt(call);
+    call->record.is_same_node = workload && workload->is_local && workload->speaks_hbone;
+    call->record.is_mutual_tls = false;
+    record_party(&call->record.destination, &call->arena, workload, &plan->addr);
+    record_service(&call->record, &call->arena, plan->service);
+    if (call->record.is_same_node) {
+        call->record.destination.proof = "node";
+        const int err = call_judge(call, workload, source, &plan->addr);
         if (err < 0)
             return err;
     }
     if (workload && workload->speaks_hbone && !workload->is_local)
-        return go_through_tunnel(flow, plan, source);
-    attempt_plain(flow, &plan->addr, &source->ip, plan->is_last);
+        return go_through_tunnel(call, plan, source);
+    attempt_plain(call, &plan->addr, &source->ip, plan->is_last);
     return 0;
 }
 
-int attempt_outbound(struct flow *flow)
+int attempt_outbound(struct call *call)
 {
-    const struct snapshot *snapshot = flow_snapshot(flow);
+    const struct snapshot *snapshot = call_snapshot(call);
     struct principal source;
     struct target target;
     struct plan plan;
-    int err = identify_pod(snapshot, &flow->record.source.addr.ip, &source);
+    int err = identify_pod(snapshot, &call->record.source.addr.ip, &source);
     if (err < 0)
         return err;
-    err =
-        resolve_outbound(snapshot, &flow->walk->options.own, &flow->arrival->destination, &target);
+    err = call->events->resolve(call, snapshot, &target);
     if (err < 0)
         return err;
-    record_service(&flow->record, &flow->arena, target.service);
-    err = make_plan(flow, &target, &source, &plan);
+    record_service(&call->record, &call->arena, target.service);
+    err = make_plan(call, &target, &source, &plan);
     if (err < 0)
         return err;
-    err = follow_plan(flow, &plan, &source);
+    err = follow_plan(call, &plan, &source);
     if (err < 0)
-        lease_return(flow->walk->tools.balancer, &flow->lease, LEASE_UNUSED, flow_now_ns(flow));
+        lease_return(call->walk->tools.balancer, &call->lease, LEASE_UNUSED, call_now_ns(call));
     return err;
 }

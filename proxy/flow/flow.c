@@ -1,5 +1,5 @@
 /*
- * One flow: its states, its end, and the verdicts that it lives under.
+ * One flow: its states and its end.
  *
  * Every way to end goes through flow_close(): the record is written once, the lease comes back, the
  * memory goes at the end of the turn.
@@ -29,17 +29,7 @@ void flow_move(struct flow *flow, enum flow_state next)
 {
     sm_move(flow_rules, &flow->state, (int)next);
     list_remove(&flow->by_state);
-    list_push_back(&flow->walk->flows[next], &flow->by_state);
-}
-
-const struct snapshot *flow_snapshot(const struct flow *flow)
-{
-    return *flow->walk->tools.snapshot;
-}
-
-uint64_t flow_now_ns(const struct flow *flow)
-{
-    return loop_now_ns(flow->walk->tools.loop);
+    list_push_back(&flow->call.walk->flows[next], &flow->by_state);
 }
 
 /* ---- the end ---- */
@@ -47,7 +37,7 @@ uint64_t flow_now_ns(const struct flow *flow)
 static void free_flow(void *ptr)
 {
     struct flow *flow = ptr;
-    arena_fini(&flow->arena);
+    arena_fini(&flow->call.arena);
     mem_free(flow);
 }
 
@@ -75,24 +65,6 @@ static void refuse_arrival(struct flow *flow, int err)
     flow->arrival = NULL;
 }
 
-static void free_attempt(void *ptr)
-{
-    mem_free(ptr);
-}
-
-void flow_drop_attempt(struct flow *flow, struct attempt *attempt, enum lease_outcome outcome)
-{
-    struct walk *walk = flow->walk;
-    if (attempt->connect)
-        connect_cancel(attempt->connect);
-    attempt->connect = NULL;
-    lease_return(walk->tools.balancer, &attempt->lease, outcome, flow_now_ns(flow));
-    if (flow->racers[0] == attempt)
-        flow->racers[0] = flow->racers[1];
-    flow->racers[1] = NULL;
-    loop_bury(walk->tools.loop, attempt, free_attempt);
-}
-
 /* How the endpoint did: who broke a connection before it said anything did badly, and so did the
  * node whose tunnel fell silent. */
 static enum lease_outcome outcome_of(const struct totals *totals)
@@ -109,19 +81,21 @@ static bool is_lost_trust(int err)
 
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail)
 {
-    struct walk *walk = flow->walk;
-    const uint64_t now_ns = flow_now_ns(flow);
+    struct call *call = &flow->call;
+    struct walk *walk = call->walk;
+    const uint64_t now_ns = call_now_ns(call);
+    const uint64_t duration_ns = now_ns - call->started_ns;
     if (!str_is_empty(detail))
-        flow->record.detail = arena_str(&flow->arena, detail);
-    flow->record.attempts = flow->n_attempts;
+        call->record.detail = arena_str(&call->arena, detail);
+    call->record.attempts = call->n_attempts;
     if (flow->state == FLOW_PUMPING && is_lost_trust(totals->err))
-        witness_cut(flow, str_is_empty(flow->record.detail) ? str_from(err_text(totals->err))
-                                                            : flow->record.detail);
-    record_open(&flow->record, walk->tools.traffic);
+        witness_cut(call, str_is_empty(call->record.detail) ? str_from(err_text(totals->err))
+                                                            : call->record.detail);
+    record_open(&call->record, walk->tools.traffic);
     meter_add(walk->tools.meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
-    record_close(&flow->record, totals, now_ns - flow->started_ns, walk->options.log_access);
-    witness_end(flow, totals, now_ns - flow->started_ns);
-    lease_return(walk->tools.balancer, &flow->lease, outcome_of(totals), now_ns);
+    record_close(&call->record, totals, duration_ns, walk->options.log_access);
+    witness_end(call, totals, duration_ns);
+    lease_return(walk->tools.balancer, &call->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);
     list_remove(&flow->by_state);
     walk->n_flows--;
@@ -132,47 +106,8 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
 void flow_end(struct flow *flow, int err, struct str detail)
 {
     struct totals totals = pump_cut(&flow->pump, err);
-    while (flow->racers[0])
-        flow_drop_attempt(flow, flow->racers[0], LEASE_UNUSED);
-    timer_stop(&flow->race);
+    call_drop_attempts(&flow->call);
     if (flow->arrival)
         refuse_arrival(flow, err);
     flow_close(flow, &totals, detail);
-}
-
-/* ---- verdicts ---- */
-
-static void count_verdict(struct meter *meter, const struct policy_answer *answer)
-{
-    const struct policy_dry_run *dry = &answer->dry_run;
-    meter_add(meter, answer->allowed ? METRIC_VERDICTS_ALLOWED : METRIC_VERDICTS_DENIED, 1);
-    if (answer->n_audits_matched > 0)
-        meter_add(meter, METRIC_VERDICTS_AUDITED, 1);
-    if (dry->is_asked && dry->would_deny == answer->allowed)
-        meter_add(meter, dry->would_deny ? METRIC_VERDICTS_WOULD_DENY : METRIC_VERDICTS_WOULD_ALLOW,
-                  1);
-}
-
-int flow_judge(struct flow *flow, const struct workload *destination,
-               const struct principal *source, const struct addr *addr)
-{
-    char sentence[256];
-    struct record *record = &flow->record;
-    const struct verdict verdict = authorize(destination, source, addr);
-    count_verdict(flow->walk->tools.meter, &verdict.answer);
-    record->dry_run_policy = arena_str(&flow->arena, verdict.answer.dry_run.deny.policy);
-    witness_verdict(flow, &verdict.answer, false);
-    if (verdict.err < 0) {
-        record->detail =
-            arena_str(&flow->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));
-        return verdict.err;
-    }
-    flow->judged = (struct judged){
-        .is_judged = true,
-        .principal_id = arena_str(&flow->arena, source->id),
-        .source = source->ip,
-        .destination = *addr,
-        .revision = destination->policies->revision,
-    };
-    return 0;
 }

@@ -1,8 +1,8 @@
 /*
  * The walk at layer 4. Only order lives here; how a thing is done is its room's.
  *
- * Happy path: walk_start -> begin_* -> an attempt (attempt.c) -> pump -> CLOSED. Failure modes:
- * every refusal of a room ends the flow with its reason.
+ * Happy path: walk_start -> begin_* -> an attempt (attempt.c) -> on_reached -> pump -> CLOSED.
+ * Failure modes: every refusal of a room ends the flow with its reason.
  */
 #include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
@@ -13,37 +13,37 @@
 
 static int begin_outbound(struct flow *flow)
 {
-    const struct snapshot *snapshot = flow_snapshot(flow);
+    const struct snapshot *snapshot = call_snapshot(&flow->call);
     struct principal source;
-    record_party(&flow->record.source, &flow->arena,
+    record_party(&flow->call.record.source, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &flow->arrival->source.ip),
                  &flow->arrival->source);
-    flow->record.destination.addr = flow->arrival->destination;
+    flow->call.record.destination.addr = flow->arrival->destination;
     const int err = identify_pod(snapshot, &flow->arrival->source.ip, &source);
     if (err < 0)
         return err;
-    flow->record.source.proof = "node";
-    return attempt_outbound(flow);
+    flow->call.record.source.proof = "node";
+    return attempt_outbound(&flow->call);
 }
 
 /* Judges and dials a pod of this node: the end of both inbound walks. */
 static int deliver(struct flow *flow, const struct target *target, const struct principal *source,
                    const struct ip *come_from)
 {
-    record_service(&flow->record, &flow->arena, target->service);
-    flow->record.destination.proof = "node";
-    const int err = flow_judge(flow, target->workload, source, &target->addr);
+    record_service(&flow->call.record, &flow->call.arena, target->service);
+    flow->call.record.destination.proof = "node";
+    const int err = call_judge(&flow->call, target->workload, source, &target->addr);
     if (err < 0)
         return err;
-    attempt_plain(flow, &target->addr, come_from, true);
+    attempt_plain(&flow->call, &target->addr, come_from, true);
     return 0;
 }
 
 static int begin_tunnel(struct flow *flow)
 {
-    const struct snapshot *snapshot = flow_snapshot(flow);
+    const struct snapshot *snapshot = call_snapshot(&flow->call);
     const struct arrival *arrival = flow->arrival;
-    struct record *record = &flow->record;
+    struct record *record = &flow->call.record;
     struct addr claimed;
     struct str host;
     struct principal source;
@@ -52,32 +52,32 @@ static int begin_tunnel(struct flow *flow)
     record->is_mutual_tls = true;
     record->tls_version = arrival->tls_version;
     record->cipher = arrival->cipher;
-    record_party(&record->destination, &flow->arena,
+    record_party(&record->destination, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &arrival->destination.ip),
                  &arrival->destination);
     record->source.addr = arrival->source;
-    record->source.identity = arena_str(&flow->arena, arrival->peer_id);
+    record->source.identity = arena_str(&flow->call.arena, arrival->peer_id);
     record->source.proof = "mtls";
-    record->peer_serial = arena_str(&flow->arena, arrival->peer_serial);
+    record->peer_serial = arena_str(&flow->call.arena, arrival->peer_serial);
     record->peer_not_after_ns = arrival->peer_not_after_ns;
     if (hbone_is_traceparent(arrival->traceparent))
-        record->trace = arena_str(&flow->arena, arrival->traceparent);
+        record->trace = arena_str(&flow->call.arena, arrival->traceparent);
     int err = identify_svid(snapshot, arrival->peer_id, &arrival->source.ip, &claimed.ip, &source);
     if (err < 0)
         return err;
-    record_party(&record->source, &flow->arena, source.workload, &arrival->source);
-    record_peer(&record->source, &flow->arena, source.id, arrival->baggage);
-    record_service(record, &flow->arena, snapshot_service_by_host(snapshot, host));
+    record_party(&record->source, &flow->call.arena, source.workload, &arrival->source);
+    record_peer(&record->source, &flow->call.arena, source.id, arrival->baggage);
+    record_service(record, &flow->call.arena, snapshot_service_by_host(snapshot, host));
     if (!str_eq(arrival->method, STR("CONNECT"))) {
-        record->detail = arena_printf(&flow->arena, "expected method CONNECT, got %.*s",
+        record->detail = arena_printf(&flow->call.arena, "expected method CONNECT, got %.*s",
                                       STR_ARG(arrival->method));
         return -ERR_BAD_METHOD;
     }
-    err = resolve_inbound(snapshot, &flow->walk->options.own, arrival->authority,
+    err = resolve_inbound(snapshot, &flow->call.walk->options.own, arrival->authority,
                           &arrival->destination.ip, &target);
     if (err < 0) {
         record->detail =
-            arena_printf(&flow->arena, "%s: %.*s", err_text(err), STR_ARG(arrival->authority));
+            arena_printf(&flow->call.arena, "%s: %.*s", err_text(err), STR_ARG(arrival->authority));
         return err;
     }
     record->hbone_addr = target.addr;
@@ -87,31 +87,104 @@ static int begin_tunnel(struct flow *flow)
 
 static int begin_plaintext(struct flow *flow)
 {
-    const struct snapshot *snapshot = flow_snapshot(flow);
+    const struct snapshot *snapshot = call_snapshot(&flow->call);
     struct principal source;
     struct target target;
     identify_plaintext(snapshot, &flow->arrival->source.ip, &source);
-    record_party(&flow->record.source, &flow->arena, source.workload, &flow->arrival->source);
+    record_party(&flow->call.record.source, &flow->call.arena, source.workload,
+                 &flow->arrival->source);
     /* Nobody proved it, so nobody is told that it was this identity. */
-    flow->record.source.identity = (struct str){0};
-    record_party(&flow->record.destination, &flow->arena,
+    flow->call.record.source.identity = (struct str){0};
+    record_party(&flow->call.record.destination, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &flow->arrival->destination.ip),
                  &flow->arrival->destination);
-    const int err =
-        resolve_plaintext(snapshot, &flow->walk->options.own, &flow->arrival->destination, &target);
+    const int err = resolve_plaintext(snapshot, &flow->call.walk->options.own,
+                                      &flow->arrival->destination, &target);
     return err < 0 ? err : deliver(flow, &target, &source, &source.ip);
 }
+
+/* ---- reached ---- */
+
+static struct flow *flow_of(struct call *call)
+{
+    return container_of(call, struct flow, call);
+}
+
+/* The caller's node, which may know nothing of our pod, is told whom it reached. */
+static void accept_arrival(struct flow *flow)
+{
+    const struct workload *workload =
+        snapshot_workload_by_ip(call_snapshot(&flow->call), &flow->call.judged.destination.ip);
+    const struct str baggage =
+        workload ? hbone_baggage(&flow->call.arena, workload) : (struct str){0};
+    arrival_answer(flow->arrival, "200", baggage, false);
+}
+
+static void on_pumped(void *owner, const struct totals *totals)
+{
+    flow_close(owner, totals, (struct str){0});
+}
+
+static void on_answer(void *owner, uint64_t latency_ns)
+{
+    struct call *call = &((struct flow *)owner)->call;
+    lease_sample(call->walk->tools.balancer, &call->lease, latency_ns, call_now_ns(call));
+}
+
+static int resolve_called(struct call *call, const struct snapshot *snapshot,
+                          struct target *out_target)
+{
+    return resolve_outbound(snapshot, &call->walk->options.own,
+                            &flow_of(call)->arrival->destination, out_target);
+}
+
+static void on_attempt(struct call *call)
+{
+    flow_move(flow_of(call), FLOW_CONNECTING);
+}
+
+static void on_failed(struct call *call, int err, struct str detail)
+{
+    flow_end(flow_of(call), err, detail);
+}
+
+static void on_reached(struct call *call, const struct upstream *upstream)
+{
+    struct flow *flow = flow_of(call);
+    const struct walk *walk = call->walk;
+    record_open(&call->record, walk->tools.traffic);
+    if (flow->arrival->kind == ARRIVAL_TUNNEL)
+        accept_arrival(flow);
+    struct stream *client = arrival_take_stream(flow->arrival);
+    arrival_free(flow->arrival, 0);
+    flow->arrival = NULL;
+    flow_move(flow, FLOW_PUMPING);
+    const struct pump_options pump = {
+        .idle_ns = call->patience.idle_ns,
+        .half_close_ns = walk->options.half_close_ns,
+        .on_answer = call->lease.key != 0 ? on_answer : NULL,
+        .splice_after_bytes = walk->options.splice_after_bytes,
+    };
+    pump_start(&flow->pump, walk->tools.loop, client, upstream->stream, &pump, on_pumped, flow);
+}
+
+static const struct call_events flow_events = {
+    .resolve = resolve_called,
+    .on_attempt = on_attempt,
+    .on_reached = on_reached,
+    .on_failed = on_failed,
+};
 
 /* Descriptors are looked at again before somebody is refused for them: they may have come back. */
 static bool is_overloaded(struct flow *flow)
 {
-    struct walk *walk = flow->walk;
+    struct walk *walk = flow->call.walk;
     if (walk->overload.strain == STRAIN_DESCRIPTORS)
         walk_sample(walk, 0);
     if (walk->overload.strain != STRAIN_NONE)
-        flow->record.detail = str_from(strain_text(walk->overload.strain));
+        flow->call.record.detail = str_from(strain_text(walk->overload.strain));
     else if (walk->n_flows > walk->options.max_flows)
-        flow->record.detail =
+        flow->call.record.detail =
             STR("the worker has as many connections as it may (limits.connections)");
     else
         return false;
@@ -121,12 +194,12 @@ static bool is_overloaded(struct flow *flow)
 
 static int begin(struct flow *flow)
 {
-    const struct snapshot *snapshot = flow_snapshot(flow);
+    const struct snapshot *snapshot = call_snapshot(&flow->call);
     if (is_overloaded(flow))
         return -ERR_OVERLOAD;
     if (!snapshot || !snapshot->is_synced)
         return -ERR_NOT_SYNCED;
-    switch (flow->record.kind) {
+    switch (flow->call.record.kind) {
     case ARRIVAL_OUTBOUND: return begin_outbound(flow);
     case ARRIVAL_TUNNEL: return begin_tunnel(flow);
     case ARRIVAL_PLAINTEXT: return begin_plaintext(flow);
@@ -137,15 +210,11 @@ static int begin(struct flow *flow)
 void walk_start(struct walk *walk, struct arrival *arrival)
 {
     struct flow *flow = mem_new(struct flow);
-    flow->walk = walk;
+    call_init(&flow->call, walk, &flow_events);
     flow->arrival = arrival;
-    flow->id = walk->next_id++;
-    flow->started_ns = loop_now_ns(walk->tools.loop);
-    flow->patience = (struct patience){walk->options.max_attempts, walk->options.connect_ns,
-                                       walk->options.attempt_ns, walk->options.idle_ns};
-    flow->record.kind = arrival->kind;
-    flow->record.source.addr = arrival->source;
-    flow->record.destination.addr = arrival->destination;
+    flow->call.record.kind = arrival->kind;
+    flow->call.record.source.addr = arrival->source;
+    flow->call.record.destination.addr = arrival->destination;
     list_push_back(&walk->flows[FLOW_ACCEPTED], &flow->by_state);
     walk->n_flows++;
     meter_add(walk->tools.meter, METRIC_SOCKETS_OPEN, 1);

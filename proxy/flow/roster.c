@@ -19,7 +19,7 @@ static void on_report(struct timer *timer)
     {
         struct flow *flow = list_entry(it, struct flow, by_state);
         const struct totals totals = pump_totals(&flow->pump);
-        record_bytes(&flow->record, &totals);
+        record_bytes(&flow->call.record, &totals);
     }
     timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
 }
@@ -106,69 +106,13 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
         witness_refusal(walk->tools.audit, *walk->tools.snapshot, refusal);
 }
 
-/* Says in the log and in the record why; -ERR_DENIED_LATE. */
-static int deny_late(struct flow *flow, const struct verdict *verdict)
-{
-    const struct policy_answer *answer = &verdict->answer;
-    const bool has_policy = !str_is_empty(answer->policy);
-    witness_verdict(flow, answer, true);
-    flow->record.detail =
-        arena_printf(&flow->arena, "%s: %s%s%.*s", err_text(ERR_DENIED_LATE), answer->sentence,
-                     has_policy ? ": " : "", STR_ARG(answer->policy));
-    return -ERR_DENIED_LATE;
-}
-
-/* Who asks and for what is as it was; with the same policies the verdict is too. */
-static bool is_settled(const struct judged *judged, const struct workload *destination)
-{
-    return judged->revision != 0 && judged->revision == destination->policies->revision;
-}
-
-static int recheck_judged(struct flow *flow, struct judged *judged, const struct snapshot *snapshot)
-{
-    struct principal source;
-    if (!judged->is_judged)
-        return 0;
-    const struct workload *destination = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
-    if (!destination || !destination->is_local)
-        return -ERR_WORKLOAD_GONE;
-    if (is_settled(judged, destination))
-        return 0;
-    if (str_is_empty(judged->principal_id))
-        identify_plaintext(snapshot, &judged->source, &source);
-    else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
-                           &source) < 0)
-        return -ERR_TLS_SVID; /* never: it was one when a handshake verified it */
-    const struct verdict verdict = authorize(destination, &source, &judged->destination);
-    judged->revision = destination->policies->revision;
-    return verdict.err < 0 ? deny_late(flow, &verdict) : 0;
-}
-
-/* What the present snapshot says of a flow that an earlier one allowed. */
-static int recheck_flow(struct flow *flow, const struct snapshot *snapshot)
-{
-    struct principal source;
-    const struct record *record = &flow->record;
-    if (record->kind == ARRIVAL_OUTBOUND &&
-        (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
-         !str_eq(source.id, record->source.identity)))
-        return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
-    int err = recheck_judged(flow, &flow->judged, snapshot);
-    for (size_t i = 0; i < FLOW_RACERS && err == 0 && flow->racers[i]; i++) {
-        attempt_show(flow, flow->racers[i]);
-        err = recheck_judged(flow, &flow->racers[i]->judged, snapshot);
-    }
-    return err;
-}
-
 void walk_recheck(struct walk *walk)
 {
-    const struct snapshot *snapshot = *walk->tools.snapshot;
     for (int i = FLOW_CONNECTING; i <= FLOW_PUMPING; i++) {
         list_foreach(it, &walk->flows[i])
         {
             struct flow *flow = list_entry(it, struct flow, by_state);
-            const int err = recheck_flow(flow, snapshot);
+            const int err = call_recheck(&flow->call);
             if (err < 0)
                 flow_end(flow, err, (struct str){0});
         }
@@ -178,14 +122,14 @@ void walk_recheck(struct walk *walk)
 static void add_flow(const struct flow *flow, struct text *out)
 {
     const struct totals totals = pump_totals(&flow->pump);
-    const uint64_t age_ns = loop_now_ns(flow->walk->tools.loop) - flow->started_ns;
+    const uint64_t age_ns = loop_now_ns(flow->call.walk->tools.loop) - flow->call.started_ns;
     text_addf(out,
               "{\"id\":%llu,\"state\":\"%s\",\"age_ms\":%llu,\"bytes_received\":%llu,\"bytes_"
               "sent\":%llu,",
-              (unsigned long long)flow->id, flow_state_name((enum flow_state)flow->state),
+              (unsigned long long)flow->call.id, flow_state_name((enum flow_state)flow->state),
               (unsigned long long)(age_ns / NS_PER_MS), (unsigned long long)totals.received,
               (unsigned long long)totals.sent);
-    record_json(&flow->record, flow->record.kind != ARRIVAL_OUTBOUND, out);
+    record_json(&flow->call.record, flow->call.record.kind != ARRIVAL_OUTBOUND, out);
     text_addc(out, '}');
 }
 

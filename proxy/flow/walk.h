@@ -40,7 +40,7 @@ struct reached {
 };
 
 struct attempt { /* one endpoint that is being connected to */
-    struct flow *flow;
+    struct call *call;
     struct connect *connect;
     uint64_t started_ns;
     struct lease lease;
@@ -48,51 +48,84 @@ struct attempt { /* one endpoint that is being connected to */
     struct reached reached;
 };
 
-/* So many endpoints are connected to at once by one flow: a slow one, and one that races it. */
-#define FLOW_RACERS 2
+/* So many endpoints are connected to at once for one call: a slow one, and one that races it. */
+#define CALL_RACERS 2
 
 struct patience { /* the node's own, but for what the service's policy says */
     unsigned max_attempts;
     uint64_t connect_ns, attempt_ns, idle_ns;
 };
 
-struct flow {
-    int state;
-    struct list by_state;
+struct call_events {
+    /* What is called, by the snapshot of now: 0, or why nothing can be. */
+    int (*resolve)(struct call *call, const struct snapshot *snapshot, struct target *out_target);
+    /* An attempt begins. */
+    void (*on_attempt)(struct call *call);
+    /* An endpoint is reached: lease, verdict and record are the winner's. Takes the stream. */
+    void (*on_reached)(struct call *call, const struct upstream *upstream);
+    /* None can be; nothing is in progress. */
+    void (*on_failed)(struct call *call, int err, struct str detail);
+};
+
+/* Somebody calls somebody: what is asked, decided and tried until an endpoint is reached, and what
+ * is written about it. A flow is one. */
+struct call {
     struct walk *walk;
+    const struct call_events *events;
     uint64_t id, started_ns;
-    struct arrival *arrival;
     struct arena arena;
     struct record record;
     struct judged judged;
     struct tried tried;
     struct lease lease; /* of the attempt that won */
     unsigned n_attempts;
-    struct attempt *racers[FLOW_RACERS]; /* in progress, the older first; NULL behind them */
+    struct attempt *racers[CALL_RACERS]; /* in progress, the older first; NULL behind them */
     struct timer race;
     struct patience patience;
     uint64_t race_ns; /* of the service; 0: no race */
+};
+
+struct flow {
+    struct call call;
+    int state;
+    struct list by_state;
+    struct arrival *arrival;
     struct pump pump;
 };
 
-/* ---- flow.c: states, end, verdicts ---- */
+static inline const struct snapshot *call_snapshot(const struct call *call)
+{
+    return *call->walk->tools.snapshot;
+}
+
+static inline uint64_t call_now_ns(const struct call *call)
+{
+    return loop_now_ns(call->walk->tools.loop);
+}
+
+/* ---- flow.c: states, end ---- */
 
 const char *flow_state_name(enum flow_state state);
 void flow_move(struct flow *flow, enum flow_state next);
-const struct snapshot *flow_snapshot(const struct flow *flow);
-uint64_t flow_now_ns(const struct flow *flow);
 
 /* Ends a flow in whatever state it is: cuts, records, frees at the end of the turn. */
 void flow_end(struct flow *flow, int err, struct str detail);
 /* The end of a flow whose streams are closed already. */
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail);
 
-/* Stops an attempt if it is still in progress, gives its lease back, forgets it. */
-void flow_drop_attempt(struct flow *flow, struct attempt *attempt, enum lease_outcome outcome);
+/* ---- call.c: verdicts, what is given back ---- */
 
+void call_init(struct call *call, struct walk *walk, const struct call_events *events);
 /* Asks the destination's policies and keeps the question for the day they change. */
-MUST_USE int flow_judge(struct flow *flow, const struct workload *destination,
+MUST_USE int call_judge(struct call *call, const struct workload *destination,
                         const struct principal *source, const struct addr *addr);
+/* Stops an attempt if it is still in progress, gives its lease back, forgets it. */
+void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_outcome outcome);
+/* Stops whatever is being attempted. */
+void call_drop_attempts(struct call *call);
+/* What the present snapshot says of a call that an earlier one allowed: 0, or why it is over, with
+ * the sentence in the record. */
+MUST_USE int call_recheck(struct call *call);
 
 /* ---- roster.c: the flows of a worker as a whole ---- */
 
@@ -101,12 +134,12 @@ void walk_sample(struct walk *walk, uint64_t lag_ns);
 
 /* ---- attempt.c: connecting ---- */
 
-/* One attempt of an outbound flow, by the snapshot of now. On failure nothing is in progress. */
-MUST_USE int attempt_outbound(struct flow *flow);
+/* One attempt of an outbound call, by the snapshot of now. On failure nothing is in progress. */
+MUST_USE int attempt_outbound(struct call *call);
 /* The record tells of this attempt from now on. */
-void attempt_show(struct flow *flow, const struct attempt *attempt);
+void attempt_show(struct call *call, const struct attempt *attempt);
 /* Dials an address without a tunnel, from a source of ours or "none". */
-void attempt_plain(struct flow *flow, const struct addr *addr, const struct ip *source,
+void attempt_plain(struct call *call, const struct addr *addr, const struct ip *source,
                    bool is_last);
 
 #endif

@@ -92,36 +92,31 @@ void witness_ruling(struct audit_entry *entry, const struct ruling *ruling)
 
 /* ---- lines ---- */
 
-static const struct snapshot *snapshot_of(const struct flow *flow)
-{
-    return *flow->walk->tools.snapshot;
-}
-
-static struct audit_entry *begin(struct flow *flow, enum audit_event event)
+static struct audit_entry *begin(struct call *call, enum audit_event event)
 {
     char name[CONNECTION_TEXT_MAX];
-    struct audit_pen *pen = flow->walk->tools.audit;
+    struct audit_pen *pen = call->walk->tools.audit;
     struct audit_entry *entry = audit_begin(pen, event);
     if (!entry)
         return NULL;
     (void)snprintf(name, sizeof name, "%s-%u-%llu", audit_process(pen), audit_worker(pen),
-                   (unsigned long long)flow->id);
+                   (unsigned long long)call->id);
     entry_cstr(entry, AUDIT_CONNECTION, name);
-    witness_parties(entry, &flow->record);
+    witness_parties(entry, &call->record);
     return entry;
 }
 
-static void write_ruling(struct flow *flow, const struct ruling *ruling)
+static void write_ruling(struct call *call, const struct ruling *ruling)
 {
-    struct audit_entry *entry = begin(flow, AUDIT_VERDICT);
+    struct audit_entry *entry = begin(call, AUDIT_VERDICT);
     if (!entry)
         return;
     witness_ruling(entry, ruling);
     entry_u64(entry, AUDIT_GENERATION, ruling->generation);
-    audit_commit(flow->walk->tools.audit);
+    audit_commit(call->walk->tools.audit);
 }
 
-static void write_hit(struct flow *flow, const struct policy_hit *hit, const char *decision,
+static void write_hit(struct call *call, const struct policy_hit *hit, const char *decision,
                       enum policy_action action, const char *sentence)
 {
     const bool has_policy = !str_is_empty(hit->policy);
@@ -134,56 +129,56 @@ static void write_hit(struct flow *flow, const struct policy_hit *hit, const cha
         .mode = policy_mode_text(hit->mode),
         .revision = hit->revision,
         .sentence = sentence,
-        .generation = flow->record.ruling.generation,
+        .generation = call->record.ruling.generation,
     };
-    write_ruling(flow, &ruling);
+    write_ruling(call, &ruling);
 }
 
-static void write_dry_run(struct flow *flow, const struct policy_dry_run *dry)
+static void write_dry_run(struct call *call, const struct policy_dry_run *dry)
 {
     struct policy_hit hit = str_is_empty(dry->deny.policy) ? dry->allow : dry->deny;
     const enum policy_action action = str_is_empty(dry->deny.policy) ? POLICY_ALLOW : POLICY_DENY;
     hit.mode = POLICY_DRY_RUN;
-    write_hit(flow, &hit, dry->would_deny ? "would-deny" : "would-allow", action, dry->sentence);
+    write_hit(call, &hit, dry->would_deny ? "would-deny" : "would-allow", action, dry->sentence);
 }
 
-void witness_verdict(struct flow *flow, const struct policy_answer *answer, bool is_late)
+void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late)
 {
-    struct ruling *ruling = &flow->record.ruling;
+    struct ruling *ruling = &call->record.ruling;
     *ruling = (struct ruling){
         .decision = answer->allowed ? "allow" : "deny",
         .is_late = is_late,
-        .policy = arena_str(&flow->arena, answer->policy),
+        .policy = arena_str(&call->arena, answer->policy),
         .has_rule = answer->has_rule,
         .action = answer->action,
         .rule_idx = answer->rule_idx,
         .mode = policy_mode_text(answer->mode),
         .revision = answer->revision,
         .sentence = answer->sentence,
-        .generation = snapshot_of(flow)->generation,
+        .generation = call_snapshot(call)->generation,
     };
-    if (!flow->walk->tools.audit)
+    if (!call->walk->tools.audit)
         return;
-    write_ruling(flow, ruling);
+    write_ruling(call, ruling);
     if (answer->dry_run.is_asked)
-        write_dry_run(flow, &answer->dry_run);
+        write_dry_run(call, &answer->dry_run);
     for (size_t i = 0; i < answer->n_audits; i++)
-        write_hit(flow, &answer->audits[i], "audit", POLICY_AUDIT,
+        write_hit(call, &answer->audits[i], "audit", POLICY_AUDIT,
                   answer->n_audits_matched > answer->n_audits
                       ? "matched, and more AUDIT policies than are named"
                       : "matched");
 }
 
-void witness_cut(struct flow *flow, struct str sentence)
+void witness_cut(struct call *call, struct str sentence)
 {
-    struct ruling *ruling = &flow->record.ruling;
+    struct ruling *ruling = &call->record.ruling;
     *ruling = (struct ruling){
         .decision = "deny",
         .is_late = true,
-        .sentence = arena_printf(&flow->arena, "%.*s", STR_ARG(sentence)).ptr,
-        .generation = snapshot_of(flow)->generation,
+        .sentence = arena_printf(&call->arena, "%.*s", STR_ARG(sentence)).ptr,
+        .generation = call_snapshot(call)->generation,
     };
-    write_ruling(flow, ruling);
+    write_ruling(call, ruling);
 }
 
 static const char *fault_text(int err)
@@ -242,19 +237,19 @@ void witness_refusal(struct audit_pen *pen, const struct snapshot *snapshot,
 }
 
 /* The generation that decided; where nobody was asked, the one of the end. */
-static uint64_t generation_of(const struct flow *flow)
+static uint64_t generation_of(const struct call *call)
 {
-    const struct snapshot *snapshot = snapshot_of(flow);
-    if (flow->record.ruling.decision)
-        return flow->record.ruling.generation;
+    const struct snapshot *snapshot = call_snapshot(call);
+    if (call->record.ruling.decision)
+        return call->record.ruling.generation;
     return snapshot ? snapshot->generation : 0;
 }
 
-void witness_end(struct flow *flow, const struct totals *totals, uint64_t duration_ns)
+void witness_end(struct call *call, const struct totals *totals, uint64_t duration_ns)
 {
-    const struct record *record = &flow->record;
+    const struct record *record = &call->record;
     const bool is_inbound = record->kind != ARRIVAL_OUTBOUND;
-    struct audit_entry *entry = begin(flow, AUDIT_END);
+    struct audit_entry *entry = begin(call, AUDIT_END);
     if (!entry)
         return;
     witness_ruling(entry, &record->ruling);
@@ -268,6 +263,6 @@ void witness_end(struct flow *flow, const struct totals *totals, uint64_t durati
     entry_u64(entry, AUDIT_BYTES_RECEIVED, is_inbound ? totals->received : totals->sent);
     entry_u64(entry, AUDIT_DURATION, duration_ns);
     entry_u64(entry, AUDIT_ATTEMPTS, record->attempts);
-    entry_u64(entry, AUDIT_GENERATION, generation_of(flow));
-    audit_commit(flow->walk->tools.audit);
+    entry_u64(entry, AUDIT_GENERATION, generation_of(call));
+    audit_commit(call->walk->tools.audit);
 }

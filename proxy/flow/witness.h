@@ -19,16 +19,16 @@
 #include "proxy/audit/audit.h"
 #include "proxy/flow/record.h"
 
-struct flow;
+struct call;
 
 /* A verdict on what the flow's record shows. is_late: it cuts a live connection. */
-void witness_verdict(struct flow *flow, const struct policy_answer *answer, bool is_late);
+void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late);
 /* A live connection is cut because what proved the peer does not hold any more. */
-void witness_cut(struct flow *flow, struct str sentence);
+void witness_cut(struct call *call, struct str sentence);
 /* Somebody was refused on the tunnel port before there was a flow: see walk_note_refusal(). */
 void witness_refusal(struct audit_pen *pen, const struct snapshot *snapshot,
                      const struct refusal *refusal);
-void witness_end(struct flow *flow, const struct totals *totals, uint64_t duration_ns);
+void witness_end(struct call *call, const struct totals *totals, uint64_t duration_ns);
 
 /* The part of a line that tells who, whom and through what. */
 void witness_parties(struct audit_entry *entry, const struct record *record);

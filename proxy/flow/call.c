@@ -1,0 +1,140 @@
+/*
+ * What a call lives under: the verdicts on it, now and when the configuration changes, and the
+ * attempts that are in progress for it.
+ */
+#include "proxy/base/mem.h"
+#include "proxy/flow/walk.h"
+#include "proxy/flow/witness.h"
+#include "proxy/meter/meter.h"
+
+void call_init(struct call *call, struct walk *walk, const struct call_events *events)
+{
+    const struct walk_options *options = &walk->options;
+    call->walk = walk;
+    call->events = events;
+    call->id = walk->next_id++;
+    call->started_ns = loop_now_ns(walk->tools.loop);
+    call->patience = (struct patience){options->max_attempts, options->connect_ns,
+                                       options->attempt_ns, options->idle_ns};
+}
+
+/* ---- attempts ---- */
+
+static void free_attempt(void *ptr)
+{
+    mem_free(ptr);
+}
+
+void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_outcome outcome)
+{
+    struct walk *walk = call->walk;
+    if (attempt->connect)
+        connect_cancel(attempt->connect);
+    attempt->connect = NULL;
+    lease_return(walk->tools.balancer, &attempt->lease, outcome, call_now_ns(call));
+    if (call->racers[0] == attempt)
+        call->racers[0] = call->racers[1];
+    call->racers[1] = NULL;
+    loop_bury(walk->tools.loop, attempt, free_attempt);
+}
+
+void call_drop_attempts(struct call *call)
+{
+    while (call->racers[0])
+        call_drop_attempt(call, call->racers[0], LEASE_UNUSED);
+    timer_stop(&call->race);
+}
+
+/* ---- verdicts ---- */
+
+static void count_verdict(struct meter *meter, const struct policy_answer *answer)
+{
+    const struct policy_dry_run *dry = &answer->dry_run;
+    meter_add(meter, answer->allowed ? METRIC_VERDICTS_ALLOWED : METRIC_VERDICTS_DENIED, 1);
+    if (answer->n_audits_matched > 0)
+        meter_add(meter, METRIC_VERDICTS_AUDITED, 1);
+    if (dry->is_asked && dry->would_deny == answer->allowed)
+        meter_add(meter, dry->would_deny ? METRIC_VERDICTS_WOULD_DENY : METRIC_VERDICTS_WOULD_ALLOW,
+                  1);
+}
+
+int call_judge(struct call *call, const struct workload *destination,
+               const struct principal *source, const struct addr *addr)
+{
+    char sentence[256];
+    struct record *record = &call->record;
+    const struct verdict verdict = authorize(destination, source, addr);
+    count_verdict(call->walk->tools.meter, &verdict.answer);
+    record->dry_run_policy = arena_str(&call->arena, verdict.answer.dry_run.deny.policy);
+    witness_verdict(call, &verdict.answer, false);
+    if (verdict.err < 0) {
+        record->detail =
+            arena_str(&call->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));
+        return verdict.err;
+    }
+    call->judged = (struct judged){
+        .is_judged = true,
+        .principal_id = arena_str(&call->arena, source->id),
+        .source = source->ip,
+        .destination = *addr,
+        .revision = destination->policies->revision,
+    };
+    return 0;
+}
+
+/* ---- verdicts, asked again ---- */
+
+/* Says in the log and in the record why; -ERR_DENIED_LATE. */
+static int deny_late(struct call *call, const struct verdict *verdict)
+{
+    const struct policy_answer *answer = &verdict->answer;
+    const bool has_policy = !str_is_empty(answer->policy);
+    witness_verdict(call, answer, true);
+    call->record.detail =
+        arena_printf(&call->arena, "%s: %s%s%.*s", err_text(ERR_DENIED_LATE), answer->sentence,
+                     has_policy ? ": " : "", STR_ARG(answer->policy));
+    return -ERR_DENIED_LATE;
+}
+
+/* Who asks and for what is as it was; with the same policies the verdict is too. */
+static bool is_settled(const struct judged *judged, const struct workload *destination)
+{
+    return judged->revision != 0 && judged->revision == destination->policies->revision;
+}
+
+static int recheck_judged(struct call *call, struct judged *judged, const struct snapshot *snapshot)
+{
+    struct principal source;
+    if (!judged->is_judged)
+        return 0;
+    const struct workload *destination = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
+    if (!destination || !destination->is_local)
+        return -ERR_WORKLOAD_GONE;
+    if (is_settled(judged, destination))
+        return 0;
+    if (str_is_empty(judged->principal_id))
+        identify_plaintext(snapshot, &judged->source, &source);
+    else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
+                           &source) < 0)
+        return -ERR_TLS_SVID; /* never: it was one when a handshake verified it */
+    const struct verdict verdict = authorize(destination, &source, &judged->destination);
+    judged->revision = destination->policies->revision;
+    return verdict.err < 0 ? deny_late(call, &verdict) : 0;
+}
+
+int call_recheck(struct call *call)
+{
+    const struct snapshot *snapshot = call_snapshot(call);
+    struct principal source;
+    const struct record *record = &call->record;
+    if (record->kind == ARRIVAL_OUTBOUND &&
+        (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
+         !str_eq(source.id, record->source.identity)))
+        return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
+    int err = recheck_judged(call, &call->judged, snapshot);
+    for (size_t i = 0; i < CALL_RACERS && err == 0 && call->racers[i]; i++) {
+        attempt_show(call, call->racers[i]);
+        err = recheck_judged(call, &call->racers[i]->judged, snapshot);
+    }
+    return err;
+}
