@@ -66,17 +66,6 @@ static bool has_attempts_left(const struct call *call)
 
 /* ---- racing ---- */
 
-void attempt_show(struct call *call, const struct attempt *attempt)
-{
-    struct record *record = &call->record;
-    record->destination = attempt->reached.destination;
-    record->hbone_addr = attempt->reached.hbone_addr;
-    record->ruling = attempt->reached.ruling;
-    record->trace = attempt->reached.trace;
-    record->dry_run_policy = attempt->reached.dry_run_policy;
-    record->is_same_node = attempt->reached.is_same_node;
-}
-
 static void remember_reached(struct attempt *attempt)
 {
     const struct record *record = &attempt->call->record;
@@ -107,7 +96,7 @@ static void on_race(struct timer *timer)
         return;
     }
     call->record.detail = (struct str){0};
-    attempt_show(call, call->racers[0]);
+    call_show(call, call->racers[0]);
 }
 
 /* Whoever connects alone gets company when its time for that has passed. */
@@ -171,7 +160,7 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
     int last_err = err;
     note_failure(call, attempt, err);
     if (call->racers[0]) {
-        attempt_show(call, call->racers[0]);
+        call_show(call, call->racers[0]);
         arm_race(call);
         return;
     }
@@ -205,7 +194,7 @@ static void settle(struct call *call, struct attempt *winner)
     call->lease = winner->lease;
     winner->lease = (struct lease){0};
     call->judged = winner->judged;
-    attempt_show(call, winner);
+    call_show(call, winner);
     const uint64_t connect_ns = call_now_ns(call) - winner->started_ns;
     call_drop_attempt(call, winner, LEASE_UNUSED);
     lease_confirm(call->walk->tools.balancer, &call->lease, connect_ns, call_now_ns(call));

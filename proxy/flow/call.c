@@ -20,6 +20,17 @@ void call_init(struct call *call, struct walk *walk, const struct call_events *e
 
 /* ---- attempts ---- */
 
+void call_show(struct call *call, const struct attempt *attempt)
+{
+    struct record *record = &call->record;
+    record->destination = attempt->reached.destination;
+    record->hbone_addr = attempt->reached.hbone_addr;
+    record->ruling = attempt->reached.ruling;
+    record->trace = attempt->reached.trace;
+    record->dry_run_policy = attempt->reached.dry_run_policy;
+    record->is_same_node = attempt->reached.is_same_node;
+}
+
 static void free_attempt(void *ptr)
 {
     mem_free(ptr);
@@ -133,7 +144,7 @@ int call_recheck(struct call *call)
         return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
     int err = recheck_judged(call, &call->judged, snapshot);
     for (size_t i = 0; i < CALL_RACERS && err == 0 && call->racers[i]; i++) {
-        attempt_show(call, call->racers[i]);
+        call_show(call, call->racers[i]);
         err = recheck_judged(call, &call->racers[i]->judged, snapshot);
     }
     return err;

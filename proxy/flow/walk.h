@@ -119,6 +119,8 @@ void call_init(struct call *call, struct walk *walk, const struct call_events *e
 /* Asks the destination's policies and keeps the question for the day they change. */
 MUST_USE int call_judge(struct call *call, const struct workload *destination,
                         const struct principal *source, const struct addr *addr);
+/* The record tells of this attempt from now on. */
+void call_show(struct call *call, const struct attempt *attempt);
 /* Stops an attempt if it is still in progress, gives its lease back, forgets it. */
 void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_outcome outcome);
 /* Stops whatever is being attempted. */
@@ -136,8 +138,6 @@ void walk_sample(struct walk *walk, uint64_t lag_ns);
 
 /* One attempt of an outbound call, by the snapshot of now. On failure nothing is in progress. */
 MUST_USE int attempt_outbound(struct call *call);
-/* The record tells of this attempt from now on. */
-void attempt_show(struct call *call, const struct attempt *attempt);
 /* Dials an address without a tunnel, from a source of ours or "none". */
 void attempt_plain(struct call *call, const struct addr *addr, const struct ip *source,
                    bool is_last);
