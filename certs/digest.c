@@ -1,6 +1,17 @@
 #include "certs/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+
+/* Looked up once: asking the providers for it costs as much as hashing a kilobyte. Never freed. */
+static EVP_MD *sha256;
+static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+
+static void fetch(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    ensure(sha256);
+}
 
 void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1])
 {
@@ -8,8 +19,8 @@ void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1])
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
 
-    ensure(EVP_Digest(bytes.ptr ? bytes.ptr : "", bytes.len, digest, &len, EVP_sha256(), NULL) ==
-               1 &&
+    ensure(CRYPTO_THREAD_run_once(&once, fetch) == 1);
+    ensure(EVP_Digest(bytes.ptr ? bytes.ptr : "", bytes.len, digest, &len, sha256, NULL) == 1 &&
            len * 2 == DIGEST_HEX_LEN);
     for (unsigned i = 0; i < len; i++) {
         out_hex[2 * i] = digits[digest[i] >> 4];

@@ -11,12 +11,23 @@
 
 enum kind { KIND_STR, KIND_U64, KIND_ADDR, KIND_FLAG, KIND_TIME };
 
+/* What stands before the value; of what is text, with the quote that opens it. */
+#define LITERAL(text)                                                                              \
+    {                                                                                              \
+        (text), sizeof(text) - 1                                                                   \
+    }
+#define BEFORE_STR(name)  LITERAL(",\"" name "\":\"")
+#define BEFORE_ADDR(name) BEFORE_STR(name)
+#define BEFORE_TIME(name) BEFORE_STR(name)
+#define BEFORE_U64(name)  LITERAL(",\"" name "\":")
+#define BEFORE_FLAG(name) BEFORE_U64(name)
+
 static const struct {
-    const char *name;
+    struct str before;
     enum kind kind;
 } fields[AUDIT_FIELDS] = {
 
-#define AUDIT_FIELD(id, kind, name, meaning) [AUDIT_##id] = {name, KIND_##kind},
+#define AUDIT_FIELD(id, kind, name, meaning) [AUDIT_##id] = {BEFORE_##kind(name), KIND_##kind},
 #include "proxy/audit/fields.def"
 #undef AUDIT_FIELD
 };
@@ -121,36 +132,38 @@ static void add_value(struct text *out, enum kind kind, struct str value)
     int64_t wall_ns;
 
     switch (kind) {
-    case KIND_STR: text_add_json_string(out, value); break;
+    case KIND_STR: text_add_json(out, value); break;
     case KIND_U64:
         memcpy(&number, value.ptr, sizeof number);
-        text_addf(out, "%llu", (unsigned long long)number);
-        break;
+        text_add_u64(out, number);
+        return;
     case KIND_ADDR:
         memcpy(&addr, value.ptr, sizeof addr);
-        text_addf(out, "\"%s\"", addr_text(&addr, buf));
+        text_add(out, str_from(addr_text(&addr, buf)));
         break;
-    case KIND_FLAG: text_addf(out, value.ptr[0] ? "true" : "false"); break;
+    case KIND_FLAG: text_add(out, value.ptr[0] ? STR("true") : STR("false")); return;
     case KIND_TIME:
         memcpy(&wall_ns, value.ptr, sizeof wall_ns);
-        text_addf(out, "\"%s\"", clock_text_ns(wall_ns, buf));
+        text_add(out, str_from(clock_text_ns(wall_ns, buf)));
         break;
     }
+    text_addc(out, '"');
 }
 
 void entry_render(struct str packed, struct text *out)
 {
     char time[CLOCK_TEXT_MAX];
-    text_addf(out, "\"time\":\"%s\",\"event\":\"%s\"", clock_text_ns(entry_wall_ns(packed), time),
-              audit_event_name((enum audit_event)packed.ptr[0]));
+    text_add(out, STR("\"time\":\""));
+    text_add(out, str_from(clock_text_ns(entry_wall_ns(packed), time)));
+    text_add(out, STR("\",\"event\":\""));
+    text_add(out, str_from(audit_event_name((enum audit_event)packed.ptr[0])));
+    text_addc(out, '"');
     for (size_t at = HEAD_LEN; at < packed.len;) {
         uint16_t len;
         const unsigned char field = (unsigned char)packed.ptr[at];
         ensure(field < AUDIT_FIELDS);
         memcpy(&len, packed.ptr + at + 1, sizeof len);
-        text_add(out, STR(",\""));
-        text_add(out, str_from(fields[field].name));
-        text_add(out, STR("\":"));
+        text_add(out, fields[field].before);
         add_value(out, fields[field].kind, str_sub(packed, at + VALUE_HEAD, len));
         at += VALUE_HEAD + len;
     }

@@ -21,8 +21,11 @@ void chain_move(struct audit_chain *chain, uint64_t seq, struct str line)
 void chain_seal(struct audit_chain *chain, struct str packed, struct str common, struct text *out)
 {
     const size_t start = out->len;
-    text_addf(out, "{\"seq\":%llu,\"prev\":\"%s\",", (unsigned long long)chain->seq + 1,
-              chain->hash);
+    text_add(out, STR("{\"seq\":"));
+    text_add_u64(out, chain->seq + 1);
+    text_add(out, STR(",\"prev\":\""));
+    text_add(out, str_of(chain->hash, DIGEST_HEX_LEN));
+    text_add(out, STR("\","));
     entry_render(packed, out);
     text_add(out, common);
     text_addc(out, '}');

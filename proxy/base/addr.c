@@ -50,12 +50,31 @@ int ip_parse(struct str text, struct ip *out_ip)
     return -ERR_INVALID;
 }
 
+static char *put_number(char *at, unsigned value)
+{
+    if (value >= 10)
+        at = put_number(at, value / 10);
+    *at = (char)('0' + value % 10);
+    return at + 1;
+}
+
+/* By hand: it is in every line of every log, and inet_ntop() prints with printf. */
+static void put_ip4(char *at, const uint8_t *bytes)
+{
+    for (int i = 0; i < IP4_LEN; i++) {
+        at = put_number(at, bytes[i]);
+        *at++ = i < IP4_LEN - 1 ? '.' : '\0';
+    }
+}
+
 const char *ip_text(const struct ip *ip, char *buf)
 {
-    if (ip_is_none(ip))
-        (void)snprintf(buf, IP_TEXT_MAX, "none");
+    if (ip->len == IP4_LEN)
+        put_ip4(buf, ip->bytes);
+    else if (ip_is_none(ip))
+        memcpy(buf, "none", sizeof("none"));
     else
-        (void)inet_ntop(ip->len == IP4_LEN ? AF_INET : AF_INET6, ip->bytes, buf, IP_TEXT_MAX);
+        (void)inet_ntop(AF_INET6, ip->bytes, buf, IP_TEXT_MAX);
     return buf;
 }
 
@@ -108,11 +127,16 @@ int addr_parse(struct str text, struct addr *out_addr)
 
 const char *addr_text(const struct addr *addr, char *buf)
 {
-    char ip[IP_TEXT_MAX];
     bool bracketed = addr->ip.len == IP6_LEN;
+    char *at = buf;
 
-    (void)snprintf(buf, ADDR_TEXT_MAX, "%s%s%s:%u", bracketed ? "[" : "", ip_text(&addr->ip, ip),
-                   bracketed ? "]" : "", (unsigned)addr->port);
+    if (bracketed)
+        *at++ = '[';
+    at += strlen(ip_text(&addr->ip, at));
+    if (bracketed)
+        *at++ = ']';
+    *at++ = ':';
+    *put_number(at, addr->port) = '\0';
     return buf;
 }
 

@@ -1,7 +1,5 @@
 #include "proxy/base/clock.h"
 
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 uint64_t clock_mono_ns(void)
@@ -36,13 +34,22 @@ static void civil_from_days(int64_t days, int64_t *out_year, int64_t *out_month,
     *out_year = year_of_era + era * 400 + (*out_month <= 2);
 }
 
+/* value with leading zeros, and what stands behind it. */
+static char *put_digits(char *at, int64_t value, unsigned n_digits, char behind)
+{
+    for (unsigned i = n_digits; i-- > 0; value /= 10)
+        at[i] = (char)('0' + value % 10);
+    at[n_digits] = behind;
+    return at + n_digits + 1;
+}
+
 static const char *write_text(int64_t wall_ns, unsigned digits, char *buf)
 {
     const int64_t ns_per_day = INT64_C(86400) * (int64_t)NS_PER_SEC;
     int64_t days = wall_ns / ns_per_day;
     int64_t ns = wall_ns % ns_per_day;
     int64_t year, month, day;
-    char roomy[3 * CLOCK_TEXT_MAX];
+    char *at = buf;
 
     if (ns < 0) {
         days--;
@@ -50,11 +57,14 @@ static const char *write_text(int64_t wall_ns, unsigned digits, char *buf)
     }
     civil_from_days(days, &year, &month, &day);
     const int64_t s = ns / (int64_t)NS_PER_SEC, part = ns % (int64_t)NS_PER_SEC;
-    /* Any int64_t is a year of four digits; the compiler cannot know and wants room for more. */
-    (void)snprintf(roomy, sizeof(roomy), "%04d-%02d-%02dT%02d:%02d:%02d.%0*dZ", (int)year,
-                   (int)month, (int)day, (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60),
-                   (int)digits, (int)(digits == 9 ? part : part / 1000));
-    memcpy(buf, roomy, CLOCK_TEXT_MAX);
+    at = put_digits(at, year, 4, '-'); /* any int64_t is a year of four digits */
+    at = put_digits(at, month, 2, '-');
+    at = put_digits(at, day, 2, 'T');
+    at = put_digits(at, s / 3600, 2, ':');
+    at = put_digits(at, s / 60 % 60, 2, ':');
+    at = put_digits(at, s % 60, 2, '.');
+    at = put_digits(at, digits == 9 ? part : part / 1000, digits, 'Z');
+    *at = '\0';
     return buf;
 }
 

@@ -9,7 +9,7 @@
 #define TEXT_FIRST_BYTES ((size_t)128)
 
 /* Makes room for len more bytes and the NUL; false when the limit forbids it, and from then on. */
-static bool make_room(struct text *text, size_t len)
+static bool grow(struct text *text, size_t len)
 {
     size_t limit = text->limit ? text->limit : TEXT_LIMIT_BYTES;
     size_t cap = text->cap ? text->cap : TEXT_FIRST_BYTES;
@@ -27,6 +27,13 @@ static bool make_room(struct text *text, size_t len)
     return true;
 }
 
+static inline bool make_room(struct text *text, size_t len)
+{
+    const bool is_there = len < text->cap - text->len && text->limit == 0 && !text->truncated &&
+                          text->cap <= TEXT_LIMIT_BYTES;
+    return is_there || grow(text, len);
+}
+
 void text_add(struct text *text, struct str part)
 {
     if (!make_room(text, part.len))
@@ -39,7 +46,22 @@ void text_add(struct text *text, struct str part)
 
 void text_addc(struct text *text, char c)
 {
-    text_add(text, (struct str){&c, 1});
+    if (!make_room(text, 1))
+        return;
+    text->ptr[text->len++] = c;
+    text->ptr[text->len] = '\0';
+}
+
+void text_add_u64(struct text *text, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    text_add(text, str_of(digits + at, sizeof(digits) - at));
 }
 
 void text_addf(struct text *text, const char *format, ...)
@@ -81,9 +103,34 @@ static void add_escaped(struct text *text, char c)
     }
 }
 
-static bool needs_escape(char c)
+/* Printable ASCII that stands for itself: nearly every byte of nearly every name. */
+static bool is_plain(char c)
 {
-    return (unsigned char)c < 0x20 || c == '"' || c == '\\' || c == 0x7f;
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+#define EACH_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
+
+/* The same of eight bytes: one that is not sets the top bit of a byte of `odd`. Subtracting borrows
+ * from the next byte only where one was odd itself. */
+static bool are_plain(const char *eight)
+{
+    uint64_t w;
+
+    memcpy(&w, eight, sizeof(w));
+    const uint64_t odd = w | (w + EACH_BYTE(1)) | (w - EACH_BYTE(0x20)) |
+                         ((w ^ EACH_BYTE('"')) - EACH_BYTE(1)) |
+                         ((w ^ EACH_BYTE('\\')) - EACH_BYTE(1));
+    return (odd & EACH_BYTE(0x80)) == 0;
+}
+
+static size_t skip_plain(struct str part, size_t at)
+{
+    while (part.len - at >= sizeof(uint64_t) && are_plain(part.ptr + at))
+        at += sizeof(uint64_t);
+    while (at < part.len && is_plain(part.ptr[at]))
+        at++;
+    return at;
 }
 
 void text_add_json(struct text *text, struct str part)
@@ -91,10 +138,10 @@ void text_add_json(struct text *text, struct str part)
     size_t plain = 0; /* where the run of bytes that need no care began */
     size_t at = 0;
 
-    while (at < part.len) {
+    while ((at = skip_plain(part, at)) < part.len) {
         size_t len = str_utf8_len(part, at);
 
-        if (len > 0 && !needs_escape(part.ptr[at])) {
+        if (len > 1) {
             at += len;
             continue;
         }

@@ -28,6 +28,7 @@ void text_add(struct text *text, struct str part);
 void text_addf(struct text *text, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_addv(struct text *text, const char *format, va_list args) PRINTF_LIKE(2, 0);
 void text_addc(struct text *text, char c);
+void text_add_u64(struct text *text, uint64_t value); /* decimal digits, without printf's cost */
 
 /* The bytes as the inside of a JSON string (RFC 8259 section 7): control characters, quotes and
  * backslashes escaped, bytes that are not valid UTF-8 replaced by U+FFFD, so that a hostile name

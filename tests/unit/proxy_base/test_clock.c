@@ -36,6 +36,10 @@ Test(clock, writes_rfc_3339)
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         cr_assert_str_eq(clock_text(rows[i].wall_ns, buf), rows[i].text);
+    cr_assert_str_eq(clock_text_ns(INT64_C(1769860800023456789), buf),
+                     "2026-01-31T12:00:00.023456789Z");
+    cr_assert_str_eq(clock_text_ns(INT64_MAX, buf), "2262-04-11T23:47:16.854775807Z");
+    cr_assert_str_eq(clock_text_ns(INT64_MIN, buf), "1677-09-21T00:12:43.145224192Z");
 }
 
 Test(clock, agrees_with_the_c_library_on_every_day)

@@ -80,6 +80,65 @@ Test(text, json_escapes_what_could_break_a_string)
     }
 }
 
+/* Eight bytes are looked at together: whatever needs care does so at each place among them. */
+Test(text, json_escapes_the_same_wherever_it_stands)
+{
+    static const struct {
+        struct str in;
+        const char *out;
+    } rows[] = {
+        {STR("\""), "\\\""},
+        {STR("\\"), "\\\\"},
+        {STR("\x1f"), "\\u001f"},
+        {STR("\0"), "\\u0000"},
+        {STR("\x7f"), "\\u007f"},
+        {STR("\x80"), "\xef\xbf\xbd"},
+        {STR("\xff"), "\xef\xbf\xbd"},
+        {STR("\xc3\xa9"), "\xc3\xa9"},
+        {STR(" "), " "},
+        {STR("!"), "!"},
+        {STR("#"), "#"},
+        {STR("["), "["},
+        {STR("]"), "]"},
+        {STR("~"), "~"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (size_t before = 0; before < 18; before++) {
+            struct text in = {0}, out = {0}, expected = {0};
+            for (size_t n = 0; n < 2; n++) {
+                for (size_t k = 0; k < before; k++) {
+                    text_addc(&in, (char)('a' + k));
+                    text_addc(&expected, (char)('a' + k));
+                }
+                text_add(&in, rows[i].in);
+                text_add(&expected, str_from(rows[i].out));
+            }
+            text_add_json(&out, text_str(&in));
+            cr_assert(str_eq(text_str(&out), text_str(&expected)), "row %zu, %zu before: %s", i,
+                      before, out.ptr);
+            text_fini(&in);
+            text_fini(&out);
+            text_fini(&expected);
+        }
+    }
+}
+
+Test(text, writes_numbers)
+{
+    static const struct {
+        uint64_t number;
+        const char *text;
+    } rows[] = {{0, "0"}, {9, "9"}, {10, "10"}, {UINT64_MAX, "18446744073709551615"}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text text = {0};
+        text_add_u64(&text, rows[i].number);
+        cr_assert_str_eq(text.ptr, rows[i].text);
+        text_fini(&text);
+    }
+}
+
 Test(text, a_json_string_has_its_quotes)
 {
     struct text text = {0};
