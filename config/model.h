@@ -9,14 +9,15 @@
  *
  * Strings and arrays belong to the arena of whoever made the object (one arena a resource in the
  * proxy). Names: a workload's is its uid, "<cluster>//v1/Pod/<namespace>/<name>"; a service's is
- * "<namespace>/<hostname>", as is that of how the service is balanced; a policy's is
- * "<namespace>/<name>"; a bundle's is "spiffe://<trust domain>".
+ * "<namespace>/<hostname>", as is that of how the service is balanced; routes' is
+ * routes_name(); a policy's is "<namespace>/<name>"; a bundle's is "spiffe://<trust domain>".
  * Source: ztunnel's workload.proto and authorization.proto (fields without a use here are
  * left out).
  */
 #ifndef ISTHMUS_CONFIG_MODEL_H
 #define ISTHMUS_CONFIG_MODEL_H
 
+#include "config/route.h"
 #include "config/traffic_policy.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/arena.h"
@@ -153,6 +154,7 @@ enum model_kind {
     MODEL_POLICY,
     MODEL_BUNDLE,
     MODEL_TRAFFIC,
+    MODEL_ROUTES,
     MODEL_KINDS
 };
 
@@ -167,6 +169,7 @@ struct model_resource {
         struct model_policy *policy;
         struct model_bundle *bundle;
         struct model_traffic *traffic;
+        struct model_routes *routes;
     } of;
 };
 

@@ -49,6 +49,12 @@ const struct service *snapshot_service_by_host(const struct snapshot *snapshot, 
     return map_find(&snapshot->service_by_host, str_of(lower, host.len));
 }
 
+const struct service *snapshot_service_by_key(const struct snapshot *snapshot, struct str key)
+{
+    const struct service *service = map_find(&snapshot->services, key);
+    return service ? service : map_find(&snapshot->service_parts, key);
+}
+
 /* Ports are sorted by number, TCP before UDP. */
 const struct service_port *service_find_port(const struct service *service, uint16_t port)
 {
@@ -93,6 +99,7 @@ void snapshot_free(struct snapshot *snapshot)
     map_fini(&snapshot->workloads);
     map_fini(&snapshot->workload_by_ip);
     map_fini(&snapshot->services);
+    map_fini(&snapshot->service_parts);
     map_fini(&snapshot->service_by_ip);
     map_fini(&snapshot->service_by_host);
     map_fini(&snapshot->names);

@@ -120,17 +120,36 @@ struct endpoint_set {
     size_t n_hidden;
 };
 
+/* What is spoken on a port, by its word or by a route that is bound to it. The first bytes of the
+ * client tell HTTP/2 (its preface of 24) from HTTP/1.1 in both kinds; it speaks first. */
+enum http_mode {
+    HTTP_MODE_NONE, /* bytes: nothing is read of them */
+    HTTP_MODE_ANY,  /* the backend speaks what the client does */
+    HTTP_MODE_2,    /* the backend speaks HTTP/2 with prior knowledge: h2c, gRPC */
+};
+
+struct route_table; /* see route_table.h */
+
+struct route_scope {
+    struct str source_namespace; /* of callers; "": of all that have no scope of their own */
+    const struct route_table *table;
+};
+
 struct service_port {
     uint16_t port;
     uint16_t target_port;
     enum app_protocol app_protocol;
+    enum http_mode http_mode;
     struct str name;
     bool is_udp;
+    const struct route_scope *scopes; /* by namespace */
+    size_t n_scopes;
     struct endpoint_set v4, v6; /* an endpoint with both families is in both */
 };
 
 struct service {
-    struct str name, namespace_, hostname, key; /* key: "<namespace>/<hostname>" */
+    struct str name, namespace_, hostname, key; /* key: "<namespace>/<hostname>"; of the part of it
+                                                   that one cluster serves: with "@<cluster>" */
     enum service_scope scope;
     struct ip addresses[MODEL_ADDRESSES_MAX];
     size_t n_addresses;
@@ -168,6 +187,8 @@ struct snapshot {
     struct map workload_by_ip; /* ip_key() -> struct workload, of this network, without host-network
                                   ones */
     struct map services;       /* key -> struct service */
+    struct map service_parts;  /* "<key>@<cluster>" -> struct service: of backends that name one
+                                  cluster; they have no address and no name of their own */
     struct map service_by_ip;  /* ip_key() -> struct service */
     struct map service_by_host; /* hostname -> struct service */
     struct map names;           /* struct dns_name: empty non-terminals too */
@@ -191,6 +212,8 @@ const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot,
 const struct service *snapshot_service_by_ip(const struct snapshot *snapshot, const struct ip *ip);
 /* By full host name, any case; with or without the last dot. */
 const struct service *snapshot_service_by_host(const struct snapshot *snapshot, struct str host);
+/* A service or a part of one; NULL when it is not there. */
+const struct service *snapshot_service_by_key(const struct snapshot *snapshot, struct str key);
 const struct service_port *service_find_port(const struct service *service, uint16_t port);
 /* The target port under which a workload serves a port of a service; 0 when it does not. */
 uint16_t service_target_port(const struct service *service, const struct workload *workload,

@@ -92,6 +92,7 @@ struct snapshot *snapshot_build(const struct model_resource *const *resources, s
     struct run services = run_of(sorted, n_resources, MODEL_SERVICE);
     struct run policies = run_of(sorted, n_resources, MODEL_POLICY);
     struct run traffic = run_of(sorted, n_resources, MODEL_TRAFFIC);
+    struct run routes = run_of(sorted, n_resources, MODEL_ROUTES);
     snapshot->generation = generation;
     snapshot->is_synced = is_synced;
     copy_vantage(snapshot, vantage);
@@ -100,7 +101,9 @@ struct snapshot *snapshot_build(const struct model_resource *const *resources, s
     snapshot_add_traffic(&builder, traffic.first, traffic.len);
     snapshot_add_workloads(&builder, workloads.first, workloads.len);
     snapshot_add_services(&builder, services.first, services.len);
+    snapshot_add_parts(&builder, routes.first, routes.len);
     snapshot_add_endpoints(&builder);
+    snapshot_add_routes(&builder, routes.first, routes.len);
     snapshot_add_names(&builder);
     map_fini(&builder.policies);
     map_fini(&builder.policy_namespaces);

@@ -1,9 +1,10 @@
 /*
  * snapshot_build.h - the parts in which a snapshot is made; inside the room.
  *
- * The steps run in this order: policies, traffic, workloads, services (their endpoints refer to the
- * workloads), names. Each works on resources of one kind, sorted by name, so that the same
- * resources give the same snapshot in whatever order they came. Thread: the builder's.
+ * The steps run in this order: policies, traffic, workloads, services and their parts (their
+ * endpoints refer to the workloads), routes, names. Each works on resources of one kind, sorted by
+ * name, so that the same resources give the same snapshot in whatever order they came. Thread: the
+ * builder's.
  */
 #ifndef ISTHMUS_CONFIG_SNAPSHOT_BUILD_H
 #define ISTHMUS_CONFIG_SNAPSHOT_BUILD_H
@@ -34,6 +35,8 @@ struct service_build {
     const struct model_service *model;
     struct serving *servings;
     size_t n_servings;
+    struct str
+        memory_key; /* of what is remembered of its endpoints: the service's, for parts too */
 };
 
 /* The endpoints of one set, before they are sorted. */
@@ -65,7 +68,9 @@ struct snapshot_builder {
 
     struct service_build *services;
     size_t n_services;
-    struct map services_by_key; /* -> struct service_build */
+    struct map services_by_key;  /* -> struct service_build */
+    struct service_build *parts; /* of services, for backends that name a cluster */
+    size_t n_parts;
 
     struct map callers; /* "<region>/<zone>" -> struct caller_count; of the own cluster, made when
                            the first service asks */
@@ -93,6 +98,11 @@ void snapshot_add_services(struct snapshot_builder *builder,
 uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
                               uint16_t service_target, size_t hint);
 bool snapshot_is_ready(const struct service *service, const struct serving *serving);
+/* snapshot_routes.c: parts before their endpoints, routes when all services are there. */
+void snapshot_add_parts(struct snapshot_builder *builder,
+                        const struct model_resource *const *resources, size_t n_resources);
+void snapshot_add_routes(struct snapshot_builder *builder,
+                         const struct model_resource *const *resources, size_t n_resources);
 /* snapshot_endpoints.c: the endpoints of every port, of the services with their servings. */
 void snapshot_add_endpoints(struct snapshot_builder *builder);
 /* snapshot_levels.c: sorts what was gathered into the levels of the service's policy and makes the

@@ -61,7 +61,7 @@ static void gather(struct gathering *gathering, const struct endpoint *endpoint,
 static void gather_set(struct gathering *gathering, const struct service_build *build,
                        const struct service_port *port, size_t port_idx, uint8_t ip_len)
 {
-    const uint64_t seed = str_hash(build->service->key, port->port);
+    const uint64_t seed = str_hash(build->memory_key, port->port);
     for (size_t i = 0; i < build->n_servings; i++) {
         const struct serving *serving = &build->servings[i];
         const struct ip *ip = address_of_family(serving->workload, ip_len);
@@ -107,6 +107,22 @@ static size_t most_servings(const struct snapshot_builder *builder)
     return most;
 }
 
+static void build_sets(struct snapshot_builder *builder, const struct service_build *builds,
+                       size_t n_builds, struct gathering *gathering)
+{
+    for (size_t i = 0; i < n_builds; i++) {
+        const struct service_build *build = &builds[i];
+        /* Made in copy_ports(); const only to those who read the snapshot. */
+        struct service_port *ports = (struct service_port *)(uintptr_t)build->service->ports;
+        for (size_t port = 0; port < build->service->n_ports; port++) {
+            if (ports[port].is_udp)
+                continue;
+            build_set(builder, build, &ports[port], port, 4, gathering);
+            build_set(builder, build, &ports[port], port, 16, gathering);
+        }
+    }
+}
+
 void snapshot_add_endpoints(struct snapshot_builder *builder)
 {
     const size_t most = most_servings(builder);
@@ -116,15 +132,6 @@ void snapshot_add_endpoints(struct snapshot_builder *builder)
         .hidden = arena_new_array(&builder->scratch, struct hidden_endpoint, most),
         .places = arena_new_array(&builder->scratch, uint64_t, most),
     };
-    for (size_t i = 0; i < builder->n_services; i++) {
-        const struct service_build *build = &builder->services[i];
-        /* Made in copy_ports(); const only to those who read the snapshot. */
-        struct service_port *ports = (struct service_port *)(uintptr_t)build->service->ports;
-        for (size_t port = 0; port < build->service->n_ports; port++) {
-            if (ports[port].is_udp)
-                continue;
-            build_set(builder, build, &ports[port], port, 4, &gathering);
-            build_set(builder, build, &ports[port], port, 16, &gathering);
-        }
-    }
+    build_sets(builder, builder->services, builder->n_services, &gathering);
+    build_sets(builder, builder->parts, builder->n_parts, &gathering);
 }

@@ -13,6 +13,21 @@ static int compare_ports(const void *a, const void *b)
     return (int)x->is_udp - (int)y->is_udp;
 }
 
+static enum http_mode mode_of(const struct model_port *port)
+{
+    if (port->is_udp)
+        return HTTP_MODE_NONE;
+    switch (port->app_protocol) {
+    case APP_HTTP11: return HTTP_MODE_ANY;
+    case APP_HTTP2:
+    case APP_GRPC: return HTTP_MODE_2;
+    case APP_UNKNOWN:
+    case APP_TCP:
+    case APP_TLS: break;
+    }
+    return HTTP_MODE_NONE;
+}
+
 static void copy_ports(struct arena *arena, struct service *to, const struct model_service *from)
 {
     struct service_port *ports = arena_new_array(arena, struct service_port, from->n_ports);
@@ -21,6 +36,7 @@ static void copy_ports(struct arena *arena, struct service *to, const struct mod
             .port = from->ports[i].service_port,
             .target_port = from->ports[i].target_port,
             .app_protocol = from->ports[i].app_protocol,
+            .http_mode = mode_of(&from->ports[i]),
             .name = arena_str(arena, from->ports[i].name),
             .is_udp = from->ports[i].is_udp,
         };
@@ -149,6 +165,7 @@ void snapshot_add_services(struct snapshot_builder *builder,
         build->model = resources[i]->of.service;
         copy_service(arena, build->service, build->model);
         build->service->traffic = snapshot_traffic_of(builder, build->service->key);
+        build->memory_key = build->service->key;
         file_service(builder, build);
     }
     count_servings(builder);

@@ -41,6 +41,7 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     case MODEL_POLICY: return XDS_AUTHORIZATION;
     case MODEL_BUNDLE: return XDS_SECRET;
     case MODEL_TRAFFIC: return XDS_CLUSTER;
+    case MODEL_ROUTES:
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -138,6 +139,7 @@ static struct str resource_name(const struct model_resource *resource, struct ar
         return arena_printf(arena, SPIFFE_PREFIX "%.*s",
                             STR_ARG(resource->of.bundle->trust_domain));
     case MODEL_TRAFFIC: return arena_str(arena, resource->of.traffic->service);
+    case MODEL_ROUTES: return routes_name(resource->of.routes, arena);
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -154,6 +156,7 @@ struct str xds_encode(const struct model_resource *resource, struct arena *arena
     case MODEL_POLICY: codec_policy_encode(resource->of.policy, &scratch, out); break;
     case MODEL_BUNDLE: bundle_encode(resource->of.bundle, name, &scratch, out); break;
     case MODEL_TRAFFIC: codec_traffic_encode(resource->of.traffic, &scratch, out); break;
+    case MODEL_ROUTES:
     case MODEL_KINDS: break;
     }
     arena_fini(&scratch);

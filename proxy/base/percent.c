@@ -1,0 +1,60 @@
+#include "proxy/base/percent.h"
+
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int percent_byte(struct str text, size_t at)
+{
+    if (at + 2 >= text.len || text.ptr[at] != '%')
+        return -1;
+    const int high = digit(text.ptr[at + 1]), low = digit(text.ptr[at + 2]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+bool percent_is_unreserved(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+bool percent_normalize(struct str text, char *to, size_t *out_len)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        const int byte = text.ptr[i] == '%' ? percent_byte(text, i) : (unsigned char)text.ptr[i];
+        if (byte < 0)
+            return false;
+        if (text.ptr[i] != '%') {
+            to[len++] = (char)byte;
+            continue;
+        }
+        i += 2;
+        if (percent_is_unreserved((unsigned char)byte)) {
+            to[len++] = (char)byte;
+            continue;
+        }
+        to[len++] = '%';
+        to[len++] = digits[byte >> 4];
+        to[len++] = digits[byte & 15];
+    }
+    *out_len = len;
+    return true;
+}
+
+size_t percent_decode(struct str text, char *to)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        const int byte = percent_byte(text, i);
+        to[len++] = byte < 0 ? text.ptr[i] : (char)byte;
+        i += byte < 0 ? 0 : 2;
+    }
+    return len;
+}

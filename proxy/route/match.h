@@ -1,0 +1,19 @@
+/*
+ * match.h - the first rule that matches a head; inside the room.
+ *
+ * Thread: any.
+ */
+#ifndef ISTHMUS_ROUTE_MATCH_H
+#define ISTHMUS_ROUTE_MATCH_H
+
+#include "config/route_table.h"
+#include "proxy/route/route.h"
+
+/* An authority without its port; "[::1]" keeps its brackets. */
+struct str route_host_of(struct str authority);
+
+/* NULL when none does. Fields that stand there several times are joined in the arena. */
+const struct route *route_match(const struct route_table *table,
+                                const struct route_question *question, struct arena *arena);
+
+#endif
