@@ -52,12 +52,13 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
 static void bundle_encode(const struct model_bundle *bundle, struct str name, struct arena *arena,
                           struct text *out)
 {
-    Envoy__Extensions__TransportSockets__Tls__V3__Secret secret =
-        ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__SECRET__INIT;
-    Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext context =
-        ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__CERTIFICATE_VALIDATION_CONTEXT__INIT;
-    Envoy__Config__Core__V3__DataSource roots = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__INIT;
+    Envoy__Extensions__TransportSockets__Tls__V3__Secret secret;
+    Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext context;
+    Envoy__Config__Core__V3__DataSource roots;
 
+    envoy__extensions__transport_sockets__tls__v3__secret__init(&secret);
+    envoy__extensions__transport_sockets__tls__v3__certificate_validation_context__init(&context);
+    envoy__config__core__v3__data_source__init(&roots);
     roots.specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_BYTES;
     roots.inline_bytes.len = bundle->pem.len;
     roots.inline_bytes.data = (uint8_t *)wire_text(arena, bundle->pem);
