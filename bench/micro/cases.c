@@ -258,24 +258,24 @@ static struct audit_ring *ring;
 
 static void prepare_record(size_t size)
 {
+    static struct str names[TRAFFIC_LABELS];
+    names[LABEL_SOURCE_WORKLOAD] = STR("cart-5d8f7c9b4-x2x7q");
+    names[LABEL_SOURCE_WORKLOAD_NAMESPACE] = STR("shop");
+    names[LABEL_SOURCE_PRINCIPAL] = STR("spiffe://west.example/ns/shop/sa/buyer");
+    names[LABEL_SOURCE_CLUSTER] = STR("west");
+    names[LABEL_DESTINATION_WORKLOAD] = STR("till-6b7d8c9d5-k9k2p");
+    names[LABEL_DESTINATION_WORKLOAD_NAMESPACE] = STR("shop");
+    names[LABEL_DESTINATION_PRINCIPAL] = STR("spiffe://east.example/ns/shop/sa/seller");
+    names[LABEL_DESTINATION_CLUSTER] = STR("east");
+    names[LABEL_DESTINATION_SERVICE] = STR("till.shop.svc.clusterset.local");
     (void)size;
     record = (struct record){
         .kind = ARRIVAL_TUNNEL,
         .is_mutual_tls = true,
-        .source = {.addr = {.ip = ip_of("10.1.1.10"), .port = 40000},
-                   .workload = STR("cart-5d8f7c9b4-x2x7q"),
-                   .namespace_ = STR("shop"),
-                   .identity = STR("spiffe://west.example/ns/shop/sa/buyer"),
-                   .cluster = STR("west"),
-                   .proof = "mtls"},
-        .destination = {.addr = {.ip = ip_of("10.2.1.10"), .port = 15008},
-                        .workload = STR("till-6b7d8c9d5-k9k2p"),
-                        .namespace_ = STR("shop"),
-                        .identity = STR("spiffe://east.example/ns/shop/sa/seller"),
-                        .cluster = STR("east"),
-                        .proof = "node"},
+        .source = {.addr = {.ip = ip_of("10.1.1.10"), .port = 40000}, .proof = "mtls"},
+        .destination = {.addr = {.ip = ip_of("10.2.1.10"), .port = 15008}, .proof = "node"},
         .hbone_addr = {.ip = ip_of("10.2.1.10"), .port = 7070},
-        .service_host = STR("till.shop.svc.clusterset.local"),
+        .names = names,
         .tls_version = "TLSv1.3",
         .cipher = "TLS_AES_128_GCM_SHA256",
         .peer_serial = STR("5f0e4a3b2c1d00112233445566778899"),

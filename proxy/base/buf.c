@@ -12,12 +12,22 @@
 #include "proxy/base/mem.h"
 
 #define SMALL_BYTES    ((size_t)4096)
-#define RING_FIRST_CAP 8u
+#define RING_FIRST_CAP SLAB_RING_SLICES
 
 void buf_init(struct buf *buf, struct slab_pool *pool, size_t low, size_t high)
 {
-    ensure(low < high);
-    *buf = (struct buf){.low = low, .high = high, .pool = pool};
+    ensure(low < high && high <= UINT32_MAX);
+    *buf = (struct buf){.low = (uint32_t)low, .high = (uint32_t)high, .pool = pool};
+}
+
+static void drop_ring(struct buf *buf)
+{
+    if (buf->cap == RING_FIRST_CAP)
+        slab_ring_free(buf->pool, buf->ring);
+    else
+        mem_free(buf->ring);
+    buf->ring = NULL;
+    buf->cap = buf->head = 0;
 }
 
 static struct slice *entry_at(const struct buf *buf, uint32_t idx)
@@ -29,20 +39,25 @@ void buf_fini(struct buf *buf)
 {
     for (uint32_t i = 0; i < buf->len; i++)
         slice_release(*entry_at(buf, i));
-    mem_free(buf->ring);
+    drop_ring(buf);
     *buf = (struct buf){.low = buf->low, .high = buf->high, .pool = buf->pool};
 }
 
 static void grow_ring(struct buf *buf)
 {
-    uint32_t cap = buf->cap ? buf->cap * 2 : RING_FIRST_CAP;
-    struct slice *ring = mem_new_array(struct slice, cap);
+    const uint32_t len = buf->len, cap = buf->cap * 2;
+    struct slice *ring;
 
-    for (uint32_t i = 0; i < buf->len; i++)
+    if (!buf->ring) {
+        buf->ring = slab_ring_new(buf->pool);
+        buf->cap = RING_FIRST_CAP;
+        return;
+    }
+    ring = mem_new_array(struct slice, cap);
+    for (uint32_t i = 0; i < len; i++)
         ring[i] = *entry_at(buf, i);
-    mem_free(buf->ring);
+    drop_ring(buf);
     buf->ring = ring;
-    buf->head = 0;
     buf->cap = cap;
 }
 
@@ -127,7 +142,8 @@ static struct slice remove_first(struct buf *buf)
     struct slice first = *entry_at(buf, 0);
 
     buf->head = (buf->head + 1) & (buf->cap - 1);
-    buf->len--;
+    if (--buf->len == 0)
+        drop_ring(buf);
     return first;
 }
 

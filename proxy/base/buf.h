@@ -4,7 +4,7 @@
  * Filled at the back, emptied at the front, across slice borders. It knows two marks given at
  * birth: at or above high the producer must stop; once it stopped, at or below low it may go on.
  * Small slices are copied into the queue's own tail so that a queued 60-byte message does not hold
- * a 64 KiB slab.
+ * a 64 KiB slab. An empty queue holds no memory: its ring goes back to the pool.
  *
  * The hard bound is high + one read (SLAB_BYTES): a producer that obeys cannot exceed it, and
  * buf_push() ensures it.
@@ -19,12 +19,12 @@
 #include "proxy/base/slice.h"
 
 struct buf {
-    struct slice *ring; /* grows by doubling; entry count is bounded by the bytes */
-    uint32_t head, len, cap;
-    size_t bytes;
-    size_t low, high;
-    bool full; /* high was reached and low not yet again */
+    struct slice *ring; /* NULL while empty; grows by doubling; bounded by the bytes */
     struct slab_pool *pool;
+    size_t bytes;
+    uint32_t low, high;
+    uint32_t head, len, cap;
+    bool full; /* high was reached and low not yet again */
 };
 
 void buf_init(struct buf *buf, struct slab_pool *pool, size_t low, size_t high);

@@ -17,7 +17,24 @@ void slab_pool_fini(struct slab_pool *pool)
         pool->free = slab->next_free;
         mem_free(slab);
     }
+    while (pool->n_free_rings > 0)
+        mem_free(pool->free_rings[--pool->n_free_rings]);
     *pool = (struct slab_pool){0};
+}
+
+struct slice *slab_ring_new(struct slab_pool *pool)
+{
+    if (pool->n_free_rings > 0)
+        return pool->free_rings[--pool->n_free_rings];
+    return mem_alloc(SLAB_RING_SLICES * sizeof(struct slice));
+}
+
+void slab_ring_free(struct slab_pool *pool, struct slice *ring)
+{
+    if (pool->n_free_rings < SLAB_RINGS_KEPT)
+        pool->free_rings[pool->n_free_rings++] = ring;
+    else
+        mem_free(ring);
 }
 
 static struct slab *take_free(struct slab_pool *pool)

@@ -31,10 +31,17 @@ struct slab {
     uint8_t bytes[];
 };
 
+/* A queue of slices (buf.h) starts with a ring of so many; rings of that size are kept for reuse.
+ */
+#define SLAB_RING_SLICES 8u
+#define SLAB_RINGS_KEPT  64u
+
 /* One per loop. Keeps up to max_free full slabs for reuse; small slabs come from the heap. */
 struct slab_pool {
     struct slab *free;
     uint32_t n_free, max_free;
+    struct slice *free_rings[SLAB_RINGS_KEPT];
+    uint32_t n_free_rings;
     uint64_t live_bytes; /* of all slabs in use: what the memory budget looks at */
     uint64_t n_live;
 };
@@ -62,6 +69,10 @@ struct slice slice_ref(struct slice slice);
 /* A part of a slice, with a reference of its own. */
 struct slice slice_sub(struct slice slice, size_t offset, size_t len);
 void slice_release(struct slice slice);
+
+/* Room for SLAB_RING_SLICES slices, uninitialised. For buf.c. */
+struct slice *slab_ring_new(struct slab_pool *pool);
+void slab_ring_free(struct slab_pool *pool, struct slice *ring);
 
 static inline struct str slice_str(struct slice slice)
 {

@@ -55,13 +55,13 @@ static bool is_suspicious(int err)
 static uint64_t time_left_ns(const struct call *call)
 {
     const uint64_t spent_ns = call_now_ns(call) - call->started_ns;
-    const uint64_t all_ns = call->patience.connect_ns;
+    const uint64_t all_ns = call->search->patience.connect_ns;
     return spent_ns < all_ns ? all_ns - spent_ns : 0;
 }
 
 static bool has_attempts_left(const struct call *call)
 {
-    return call->n_attempts < call->patience.max_attempts && time_left_ns(call) > 0;
+    return call->n_attempts < call->search->patience.max_attempts && time_left_ns(call) > 0;
 }
 
 /* ---- racing ---- */
@@ -77,48 +77,51 @@ static void remember_reached(struct attempt *attempt)
         .dry_run_policy = record->dry_run_policy,
         .is_same_node = record->is_same_node,
     };
+    record_save_names(record, PARTY_DESTINATION, attempt->reached.names);
 }
 
 /* A second endpoint is asked beside the first, which may still win. That nobody else can be asked
  * is no failure. */
 static void on_race(struct timer *timer)
 {
-    struct call *call = container_of(timer, struct call, race);
+    struct call *call = container_of(timer, struct search, race)->call;
     if (!has_attempts_left(call))
         return;
-    if (connect_awaits_identity(call->racers[0]->connect)) {
-        timer_start(call->walk->tools.loop, timer, call->race_ns, on_race);
+    if (connect_awaits_identity(call->search->racers[0]->connect)) {
+        timer_start(call->walk->tools.loop, timer, call->search->race_ns, on_race);
         return;
     }
-    lease_doubt(call->walk->tools.balancer, &call->racers[0]->lease, call_now_ns(call));
+    lease_doubt(call->walk->tools.balancer, &call->search->racers[0]->lease, call_now_ns(call));
     if (attempt_outbound(call) == 0) {
         meter_add(call->walk->tools.meter, METRIC_CONNECT_RACES, 1);
         return;
     }
     call->record.detail = (struct str){0};
-    call_show(call, call->racers[0]);
+    call_show(call, call->search->racers[0]);
 }
 
 /* Whoever connects alone gets company when its time for that has passed. */
 static void arm_race(struct call *call)
 {
-    timer_stop(&call->race);
-    if (call->race_ns == 0 || !call->racers[0] || call->racers[1] || !has_attempts_left(call))
+    timer_stop(&call->search->race);
+    if (call->search->race_ns == 0 || !call->search->racers[0] || call->search->racers[1] ||
+        !has_attempts_left(call))
         return;
-    const uint64_t since_ns = call_now_ns(call) - call->racers[0]->started_ns;
-    timer_start(call->walk->tools.loop, &call->race,
-                since_ns < call->race_ns ? call->race_ns - since_ns : 1, on_race);
+    const uint64_t since_ns = call_now_ns(call) - call->search->racers[0]->started_ns;
+    timer_start(call->walk->tools.loop, &call->search->race,
+                since_ns < call->search->race_ns ? call->search->race_ns - since_ns : 1, on_race);
 }
 
 /* The others have lost. Who had started before the winner was overtaken, which is as much of a
  * failure as a connect that took too long; who started after it did nothing wrong. */
 static void end_race(struct call *call, struct attempt *winner)
 {
-    timer_stop(&call->race);
-    struct attempt *other = call->racers[0] == winner ? call->racers[1] : call->racers[0];
+    timer_stop(&call->search->race);
+    struct attempt *other =
+        call->search->racers[0] == winner ? call->search->racers[1] : call->search->racers[0];
     if (!other)
         return;
-    const bool was_overtaken = other == call->racers[0];
+    const bool was_overtaken = other == call->search->racers[0];
     if (was_overtaken) {
         meter_add(call->walk->tools.meter, METRIC_CONNECT_RACES_WON, 1);
         connect_abandon(other->connect);
@@ -147,8 +150,8 @@ static enum lease_outcome outcome_of(const struct attempt *attempt, int err)
 
 static void note_failure(struct call *call, struct attempt *attempt, int err)
 {
-    if (attempt->lease.key != 0 && !is_blameless(err) && call->tried.len < PICK_TRIES_MAX)
-        call->tried.keys[call->tried.len++] = attempt->lease.key;
+    if (attempt->lease.key != 0 && !is_blameless(err) && call->search->tried.len < PICK_TRIES_MAX)
+        call->search->tried.keys[call->search->tried.len++] = attempt->lease.key;
     call_drop_attempt(call, attempt, outcome_of(attempt, err));
 }
 
@@ -159,8 +162,8 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
     struct text detail = {0};
     int last_err = err;
     note_failure(call, attempt, err);
-    if (call->racers[0]) {
-        call_show(call, call->racers[0]);
+    if (call->search->racers[0]) {
+        call_show(call, call->search->racers[0]);
         arm_race(call);
         return;
     }
@@ -216,7 +219,8 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
         call->record.cipher = upstream->cipher;
         call->record.peer_serial = arena_str(&call->arena, upstream->peer_serial);
         call->record.peer_not_after_ns = upstream->peer_not_after_ns;
-        record_peer(&call->record.destination, &call->arena, upstream->peer_id, upstream->baggage);
+        record_peer(&call->record, PARTY_DESTINATION, &call->arena, upstream->peer_id,
+                    upstream->baggage);
     }
     call->events->on_reached(call, upstream);
 }
@@ -227,7 +231,7 @@ static uint64_t attempt_time_ns(const struct call *call, bool is_last)
 {
     const uint64_t left_ns = time_left_ns(call);
     const uint64_t shift = call->n_attempts < 8 ? call->n_attempts : 8;
-    const uint64_t share_ns = call->patience.attempt_ns << shift;
+    const uint64_t share_ns = call->search->patience.attempt_ns << shift;
     return is_last || share_ns > left_ns ? left_ns : share_ns;
 }
 
@@ -243,7 +247,7 @@ static void go(struct call *call, struct connect_request *request)
     call->judged = (struct judged){0};
     remember_reached(attempt);
     call->n_attempts++;
-    call->racers[call->racers[0] ? 1 : 0] = attempt;
+    call->search->racers[call->search->racers[0] ? 1 : 0] = attempt;
     call->events->on_attempt(call);
     attempt->connect = connect_start(call->walk->tools.connector, request, on_connected, attempt);
     arm_race(call);
@@ -296,9 +300,9 @@ void attempt_plain(struct call *call, const struct addr *addr, const struct ip *
 /* Whom not to ask: those that failed, and the one that is being asked. */
 static struct tried not_again(const struct call *call)
 {
-    struct tried tried = call->tried;
-    if (call->racers[0] && tried.len < PICK_TRIES_MAX)
-        tried.keys[tried.len++] = call->racers[0]->lease.key;
+    struct tried tried = call->search->tried;
+    if (call->search->racers[0] && tried.len < PICK_TRIES_MAX)
+        tried.keys[tried.len++] = call->search->racers[0]->lease.key;
     return tried;
 }
 
@@ -321,7 +325,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
 {
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
     const struct tried tried = not_again(call);
-    call->race_ns = 0;
+    call->search->race_ns = 0;
     if (target->kind == TARGET_SERVICE) {
         const struct walk_tools *tools = &call->walk->tools;
         const struct question question = {
@@ -331,7 +335,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
             .principal = source->id,
             .tried = &tried,
         };
-        take_patience(&call->patience, target->service->traffic);
+        take_patience(&call->search->patience, target->service->traffic);
         const int err = lease_cut(tools->balancer, &question, call_now_ns(call),
                                   loop_rng(tools->loop), &call->lease);
         if (err < 0)
@@ -339,9 +343,9 @@ static int make_plan(struct call *call, const struct target *target, const struc
         plan.workload = call->lease.endpoint->workload;
         plan.addr = call->lease.addr;
         plan.service = target->service;
-        plan.is_last = call->n_attempts + 1 >= call->patience.max_attempts ||
+        plan.is_last = call->n_attempts + 1 >= call->search->patience.max_attempts ||
                        !lease_has_other(tools->balancer, &question, &call->lease);
-        call->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
+        call->search->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
     }
     *out_plan = plan;
     return 0;
@@ -363,7 +367,7 @@ static int follow_plan(struct call *call, const struct plan *plan, const struct 
     forget_attempt(call);
     call->record.is_same_node = workload && workload->is_local && workload->speaks_hbone;
     call->record.is_mutual_tls = false;
-    record_party(&call->record.destination, &call->arena, workload, &plan->addr);
+    record_party(&call->record, PARTY_DESTINATION, &call->arena, workload, &plan->addr);
     record_service(&call->record, &call->arena, plan->service);
     if (call->record.is_same_node) {
         call->record.destination.proof = "node";

@@ -2,6 +2,8 @@
  * What a call lives under: the verdicts on it, now and when the configuration changes, and the
  * attempts that are in progress for it.
  */
+#include <string.h>
+
 #include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
 #include "proxy/flow/witness.h"
@@ -14,8 +16,53 @@ void call_init(struct call *call, struct walk *walk, const struct call_events *e
     call->events = events;
     call->id = walk->next_id++;
     call->started_ns = loop_now_ns(walk->tools.loop);
-    call->patience = (struct patience){options->max_attempts, options->connect_ns,
-                                       options->attempt_ns, options->idle_ns};
+    call->search = mem_new(struct search);
+    call->search->call = call;
+    call->search->patience = (struct patience){options->max_attempts, options->connect_ns,
+                                               options->attempt_ns, options->idle_ns};
+}
+
+void call_fini(struct call *call)
+{
+    mem_free(call->search);
+    mem_free(call->kept);
+    arena_fini(&call->arena);
+}
+
+/* Who was judged is mostly who the record says it is. */
+static bool borrow_principal(struct call *call)
+{
+    const struct str known = record_name(&call->record, LABEL_SOURCE_PRINCIPAL);
+    if (!str_eq(call->judged.principal_id, known))
+        return false;
+    call->judged.principal_id = known;
+    return true;
+}
+
+void call_fold(struct call *call)
+{
+    struct record *record = &call->record;
+    struct str *const strings[] = {&record->ruling.policy, &record->dry_run_policy,
+                                   &record->trace,         &record->peer_serial,
+                                   &record->detail,        &call->judged.principal_id};
+    mem_free(call->search);
+    call->search = NULL;
+    if (!record_fold(record, call->walk->tools.traffic))
+        return;
+    const size_t n = ARRAY_LEN(strings) - (borrow_principal(call) ? 1 : 0);
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += strings[i]->len;
+    call->kept = mem_alloc(bytes);
+    char *to = call->kept;
+    for (size_t i = 0; i < n; i++) {
+        const size_t len = strings[i]->len;
+        if (len > 0)
+            memcpy(to, strings[i]->ptr, len);
+        *strings[i] = str_of(to, len);
+        to += len;
+    }
+    arena_reset(&call->arena);
 }
 
 /* ---- attempts ---- */
@@ -24,6 +71,7 @@ void call_show(struct call *call, const struct attempt *attempt)
 {
     struct record *record = &call->record;
     record->destination = attempt->reached.destination;
+    record_load_names(record, &call->arena, PARTY_DESTINATION, attempt->reached.names);
     record->hbone_addr = attempt->reached.hbone_addr;
     record->ruling = attempt->reached.ruling;
     record->trace = attempt->reached.trace;
@@ -43,17 +91,20 @@ void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_ou
         connect_cancel(attempt->connect);
     attempt->connect = NULL;
     lease_return(walk->tools.balancer, &attempt->lease, outcome, call_now_ns(call));
-    if (call->racers[0] == attempt)
-        call->racers[0] = call->racers[1];
-    call->racers[1] = NULL;
+    struct attempt **racers = call->search->racers;
+    if (racers[0] == attempt)
+        racers[0] = racers[1];
+    racers[1] = NULL;
     loop_bury(walk->tools.loop, attempt, free_attempt);
 }
 
 void call_drop_attempts(struct call *call)
 {
-    while (call->racers[0])
-        call_drop_attempt(call, call->racers[0], LEASE_UNUSED);
-    timer_stop(&call->race);
+    if (!call->search)
+        return;
+    while (call->search->racers[0])
+        call_drop_attempt(call, call->search->racers[0], LEASE_UNUSED);
+    timer_stop(&call->search->race);
 }
 
 /* ---- verdicts ---- */
@@ -140,12 +191,13 @@ int call_recheck(struct call *call)
     const struct record *record = &call->record;
     if (record->kind == ARRIVAL_OUTBOUND &&
         (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
-         !str_eq(source.id, record->source.identity)))
+         !str_eq(source.id, record_name(record, LABEL_SOURCE_PRINCIPAL))))
         return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
     int err = recheck_judged(call, &call->judged, snapshot);
-    for (size_t i = 0; i < CALL_RACERS && err == 0 && call->racers[i]; i++) {
-        call_show(call, call->racers[i]);
-        err = recheck_judged(call, &call->racers[i]->judged, snapshot);
+    const struct search *search = call->search;
+    for (size_t i = 0; search && i < CALL_RACERS && err == 0 && search->racers[i]; i++) {
+        call_show(call, search->racers[i]);
+        err = recheck_judged(call, &search->racers[i]->judged, snapshot);
     }
     return err;
 }

@@ -37,7 +37,7 @@ void flow_move(struct flow *flow, enum flow_state next)
 static void free_flow(void *ptr)
 {
     struct flow *flow = ptr;
-    arena_fini(&flow->call.arena);
+    call_fini(&flow->call);
     mem_free(flow);
 }
 

@@ -15,7 +15,7 @@ static int begin_outbound(struct flow *flow)
 {
     const struct snapshot *snapshot = call_snapshot(&flow->call);
     struct principal source;
-    record_party(&flow->call.record.source, &flow->call.arena,
+    record_party(&flow->call.record, PARTY_SOURCE, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &flow->arrival->source.ip),
                  &flow->arrival->source);
     flow->call.record.destination.addr = flow->arrival->destination;
@@ -52,11 +52,11 @@ static int begin_tunnel(struct flow *flow)
     record->is_mutual_tls = true;
     record->tls_version = arrival->tls_version;
     record->cipher = arrival->cipher;
-    record_party(&record->destination, &flow->call.arena,
+    record_party(record, PARTY_DESTINATION, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &arrival->destination.ip),
                  &arrival->destination);
     record->source.addr = arrival->source;
-    record->source.identity = arena_str(&flow->call.arena, arrival->peer_id);
+    record_set_name(record, &flow->call.arena, LABEL_SOURCE_PRINCIPAL, arrival->peer_id);
     record->source.proof = "mtls";
     record->peer_serial = arena_str(&flow->call.arena, arrival->peer_serial);
     record->peer_not_after_ns = arrival->peer_not_after_ns;
@@ -65,8 +65,8 @@ static int begin_tunnel(struct flow *flow)
     int err = identify_svid(snapshot, arrival->peer_id, &arrival->source.ip, &claimed.ip, &source);
     if (err < 0)
         return err;
-    record_party(&record->source, &flow->call.arena, source.workload, &arrival->source);
-    record_peer(&record->source, &flow->call.arena, source.id, arrival->baggage);
+    record_party(record, PARTY_SOURCE, &flow->call.arena, source.workload, &arrival->source);
+    record_peer(record, PARTY_SOURCE, &flow->call.arena, source.id, arrival->baggage);
     record_service(record, &flow->call.arena, snapshot_service_by_host(snapshot, host));
     if (!str_eq(arrival->method, STR("CONNECT"))) {
         record->detail = arena_printf(&flow->call.arena, "expected method CONNECT, got %.*s",
@@ -91,11 +91,11 @@ static int begin_plaintext(struct flow *flow)
     struct principal source;
     struct target target;
     identify_plaintext(snapshot, &flow->arrival->source.ip, &source);
-    record_party(&flow->call.record.source, &flow->call.arena, source.workload,
+    record_party(&flow->call.record, PARTY_SOURCE, &flow->call.arena, source.workload,
                  &flow->arrival->source);
     /* Nobody proved it, so nobody is told that it was this identity. */
-    flow->call.record.source.identity = (struct str){0};
-    record_party(&flow->call.record.destination, &flow->call.arena,
+    record_set_name(&flow->call.record, &flow->call.arena, LABEL_SOURCE_PRINCIPAL, (struct str){0});
+    record_party(&flow->call.record, PARTY_DESTINATION, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &flow->arrival->destination.ip),
                  &flow->arrival->destination);
     const int err = resolve_plaintext(snapshot, &flow->call.walk->options.own,
@@ -160,11 +160,12 @@ static void on_reached(struct call *call, const struct upstream *upstream)
     flow->arrival = NULL;
     flow_move(flow, FLOW_PUMPING);
     const struct pump_options pump = {
-        .idle_ns = call->patience.idle_ns,
+        .idle_ns = call->search->patience.idle_ns,
         .half_close_ns = walk->options.half_close_ns,
         .on_answer = call->lease.key != 0 ? on_answer : NULL,
         .splice_after_bytes = walk->options.splice_after_bytes,
     };
+    call_fold(call);
     pump_start(&flow->pump, walk->tools.loop, client, upstream->stream, &pump, on_pumped, flow);
 }
 

@@ -4,69 +4,115 @@
 #include "proxy/base/log.h"
 #include "proxy/http/hbone.h"
 
-void record_party(struct party *party, struct arena *arena, const struct workload *workload,
-                  const struct addr *addr)
+/* In the order in which a party's names are saved. */
+static const enum traffic_label labels_of[2][PARTY_NAMES] = {
+    [PARTY_SOURCE] = {LABEL_SOURCE_WORKLOAD, LABEL_SOURCE_WORKLOAD_NAMESPACE,
+                      LABEL_SOURCE_PRINCIPAL, LABEL_SOURCE_CLUSTER, LABEL_SOURCE_CANONICAL_SERVICE,
+                      LABEL_SOURCE_CANONICAL_REVISION},
+    [PARTY_DESTINATION] = {LABEL_DESTINATION_WORKLOAD, LABEL_DESTINATION_WORKLOAD_NAMESPACE,
+                           LABEL_DESTINATION_PRINCIPAL, LABEL_DESTINATION_CLUSTER,
+                           LABEL_DESTINATION_CANONICAL_SERVICE,
+                           LABEL_DESTINATION_CANONICAL_REVISION},
+};
+
+static struct party *party_of(struct record *record, enum party_side side)
 {
-    *party = (struct party){.addr = *addr};
-    if (!workload)
-        return;
-    party->workload = arena_str(arena, workload->name);
-    party->namespace_ = arena_str(arena, workload->namespace_);
-    party->identity = arena_str(arena, workload->identity);
-    party->cluster = arena_str(arena, workload->cluster);
-    party->canonical_service = arena_str(arena, workload->canonical_name);
-    party->canonical_revision = arena_str(arena, workload->canonical_revision);
+    return side == PARTY_SOURCE ? &record->source : &record->destination;
+}
+
+/* ---- names ---- */
+
+struct str record_name(const struct record *record, enum traffic_label label)
+{
+    return record->names ? record->names[label] : (struct str){0};
+}
+
+static struct str *own_names(struct record *record, struct arena *arena)
+{
+    if (!record->own_names) {
+        ensure(!record->names);
+        record->own_names = arena_new_array(arena, struct str, TRAFFIC_LABELS);
+        record->names = record->own_names;
+    }
+    return record->own_names;
+}
+
+void record_set_name(struct record *record, struct arena *arena, enum traffic_label label,
+                     struct str name)
+{
+    own_names(record, arena)[label] = str_is_empty(name) ? (struct str){0} : arena_str(arena, name);
+}
+
+void record_save_names(const struct record *record, enum party_side side,
+                       struct str names[PARTY_NAMES])
+{
+    for (size_t i = 0; i < PARTY_NAMES; i++)
+        names[i] = record_name(record, labels_of[side][i]);
+}
+
+void record_load_names(struct record *record, struct arena *arena, enum party_side side,
+                       const struct str names[PARTY_NAMES])
+{
+    for (size_t i = 0; i < PARTY_NAMES; i++)
+        own_names(record, arena)[labels_of[side][i]] = names[i];
+}
+
+static void set_names(struct record *record, enum party_side side, struct arena *arena,
+                      const struct str names[PARTY_NAMES])
+{
+    for (size_t i = 0; i < PARTY_NAMES; i++)
+        record_set_name(record, arena, labels_of[side][i], names[i]);
+}
+
+void record_party(struct record *record, enum party_side side, struct arena *arena,
+                  const struct workload *workload, const struct addr *addr)
+{
+    static const struct workload nobody;
+    const struct workload *who = workload ? workload : &nobody;
+    const struct str names[PARTY_NAMES] = {who->name,           who->namespace_,
+                                           who->identity,       who->cluster,
+                                           who->canonical_name, who->canonical_revision};
+    *party_of(record, side) = (struct party){.addr = *addr};
+    set_names(record, side, arena, names);
 }
 
 void record_service(struct record *record, struct arena *arena, const struct service *service)
 {
-    if (!service || !str_is_empty(record->service_host))
+    if (!service || !str_is_empty(record_name(record, LABEL_DESTINATION_SERVICE)))
         return;
-    record->service_host = arena_str(arena, service->hostname);
-    record->service_name = arena_str(arena, service->name);
-    record->service_namespace = arena_str(arena, service->namespace_);
+    record_set_name(record, arena, LABEL_DESTINATION_SERVICE, service->hostname);
+    record_set_name(record, arena, LABEL_DESTINATION_SERVICE_NAME, service->name);
+    record_set_name(record, arena, LABEL_DESTINATION_SERVICE_NAMESPACE, service->namespace_);
 }
 
-void record_peer(struct party *party, struct arena *arena, struct str id, struct str baggage)
+void record_peer(struct record *record, enum party_side side, struct arena *arena, struct str id,
+                 struct str baggage)
 {
-    party->identity = arena_str(arena, id);
-    party->proof = "mtls";
-    if (!str_is_empty(party->workload))
-        return;
     struct hbone_labels labels;
+    party_of(record, side)->proof = "mtls";
+    if (!str_is_empty(record_name(record, labels_of[side][0]))) {
+        record_set_name(record, arena, labels_of[side][2], id);
+        return;
+    }
     hbone_parse_baggage(baggage, &labels);
-    party->workload = arena_str(arena, labels.workload);
-    party->namespace_ = arena_str(arena, labels.namespace_);
-    party->cluster = arena_str(arena, labels.cluster);
-    party->canonical_service = arena_str(arena, labels.service);
-    party->canonical_revision = arena_str(arena, labels.revision);
+    const struct str names[PARTY_NAMES] = {labels.workload, labels.namespace_, id,
+                                           labels.cluster,  labels.service,    labels.revision};
+    set_names(record, side, arena, names);
 }
+
+/* ---- series ---- */
 
 static void fill_labels(const struct record *record, const char *reporter,
                         struct traffic_labels *labels)
 {
-    const struct party *source = &record->source, *destination = &record->destination;
     struct str *value = labels->value;
+    for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
+        value[i] = record_name(record, (enum traffic_label)i);
     value[LABEL_REPORTER] = str_from(reporter);
-    value[LABEL_SOURCE_WORKLOAD] = source->workload;
-    value[LABEL_SOURCE_CANONICAL_SERVICE] = source->canonical_service;
-    value[LABEL_SOURCE_CANONICAL_REVISION] = source->canonical_revision;
-    value[LABEL_SOURCE_WORKLOAD_NAMESPACE] = source->namespace_;
-    value[LABEL_SOURCE_PRINCIPAL] = source->identity;
-    value[LABEL_SOURCE_APP] = source->canonical_service;
-    value[LABEL_SOURCE_VERSION] = source->canonical_revision;
-    value[LABEL_SOURCE_CLUSTER] = source->cluster;
-    value[LABEL_DESTINATION_SERVICE] = record->service_host;
-    value[LABEL_DESTINATION_SERVICE_NAMESPACE] = record->service_namespace;
-    value[LABEL_DESTINATION_SERVICE_NAME] = record->service_name;
-    value[LABEL_DESTINATION_WORKLOAD] = destination->workload;
-    value[LABEL_DESTINATION_CANONICAL_SERVICE] = destination->canonical_service;
-    value[LABEL_DESTINATION_CANONICAL_REVISION] = destination->canonical_revision;
-    value[LABEL_DESTINATION_WORKLOAD_NAMESPACE] = destination->namespace_;
-    value[LABEL_DESTINATION_PRINCIPAL] = destination->identity;
-    value[LABEL_DESTINATION_APP] = destination->canonical_service;
-    value[LABEL_DESTINATION_VERSION] = destination->canonical_revision;
-    value[LABEL_DESTINATION_CLUSTER] = destination->cluster;
+    value[LABEL_SOURCE_APP] = value[LABEL_SOURCE_CANONICAL_SERVICE];
+    value[LABEL_SOURCE_VERSION] = value[LABEL_SOURCE_CANONICAL_REVISION];
+    value[LABEL_DESTINATION_APP] = value[LABEL_DESTINATION_CANONICAL_SERVICE];
+    value[LABEL_DESTINATION_VERSION] = value[LABEL_DESTINATION_CANONICAL_REVISION];
     value[LABEL_REQUEST_PROTOCOL] = STR("tcp");
     value[LABEL_CONNECTION_SECURITY_POLICY] =
         record->is_mutual_tls ? STR("mutual_tls") : STR("unknown");
@@ -84,6 +130,16 @@ void record_open(struct record *record, struct traffic *traffic)
         labels.value[LABEL_REPORTER] = STR("destination");
         record->series[1] = traffic_open(traffic, &labels);
     }
+}
+
+bool record_fold(struct record *record, const struct traffic *traffic)
+{
+    const struct str *names = traffic_names(traffic, record->series[0]);
+    if (!names)
+        return false;
+    record->names = names;
+    record->own_names = NULL;
+    return true;
 }
 
 void record_bytes(struct record *record, const struct totals *totals)
@@ -115,20 +171,19 @@ static void add_addr(struct text *out, const char *key, const struct addr *addr)
 
 void record_json(const struct record *record, bool inbound_view, struct text *out)
 {
-    const struct party *source = &record->source, *destination = &record->destination;
     text_addf(out, "\"direction\":\"%s\"", inbound_view ? "inbound" : "outbound");
-    add_addr(out, "src.addr", &source->addr);
-    add_member(out, "src.workload", source->workload);
-    add_member(out, "src.namespace", source->namespace_);
-    add_member(out, "src.identity", source->identity);
-    add_member(out, "src.cluster", source->cluster);
-    add_addr(out, "dst.addr", &destination->addr);
+    add_addr(out, "src.addr", &record->source.addr);
+    add_member(out, "src.workload", record_name(record, LABEL_SOURCE_WORKLOAD));
+    add_member(out, "src.namespace", record_name(record, LABEL_SOURCE_WORKLOAD_NAMESPACE));
+    add_member(out, "src.identity", record_name(record, LABEL_SOURCE_PRINCIPAL));
+    add_member(out, "src.cluster", record_name(record, LABEL_SOURCE_CLUSTER));
+    add_addr(out, "dst.addr", &record->destination.addr);
     add_addr(out, "dst.hbone_addr", &record->hbone_addr);
-    add_member(out, "dst.service", record->service_host);
-    add_member(out, "dst.workload", destination->workload);
-    add_member(out, "dst.namespace", destination->namespace_);
-    add_member(out, "dst.identity", destination->identity);
-    add_member(out, "dst.cluster", destination->cluster);
+    add_member(out, "dst.service", record_name(record, LABEL_DESTINATION_SERVICE));
+    add_member(out, "dst.workload", record_name(record, LABEL_DESTINATION_WORKLOAD));
+    add_member(out, "dst.namespace", record_name(record, LABEL_DESTINATION_WORKLOAD_NAMESPACE));
+    add_member(out, "dst.identity", record_name(record, LABEL_DESTINATION_PRINCIPAL));
+    add_member(out, "dst.cluster", record_name(record, LABEL_DESTINATION_CLUSTER));
     text_addf(out, ",\"mtls\":%s", record->is_mutual_tls ? "true" : "false");
     add_member(out, "tls.version", str_from(record->tls_version));
     add_member(out, "tls.cipher", str_from(record->cipher));

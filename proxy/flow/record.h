@@ -15,12 +15,15 @@
 #include "proxy/meter/traffic.h"
 #include "proxy/pump/pump.h"
 
-struct party { /* one end, copied out of the snapshot */
+struct party { /* one end; what it is called is among the record's names */
     struct addr addr;
-    struct str workload, namespace_, identity, cluster;
-    struct str canonical_service, canonical_revision;
     const char *proof; /* of the identity: "mtls", "node" (a pod of ours); NULL: expected only */
 };
+
+enum party_side { PARTY_SOURCE, PARTY_DESTINATION };
+
+/* What a party is called: the six names of a side. */
+#define PARTY_NAMES 6
 
 struct ruling { /* a verdict, copied out of the snapshot; decision NULL: nobody was asked */
     const char *decision;
@@ -40,8 +43,9 @@ struct record {
     bool is_same_node;
     bool is_mutual_tls;
     struct party source, destination;
-    struct addr hbone_addr; /* the real target behind port 15008 */
-    struct str service_host, service_name, service_namespace;
+    struct addr hbone_addr;  /* the real target behind port 15008 */
+    const struct str *names; /* by traffic label; NULL: none yet. Its own, then its series' */
+    struct str *own_names;   /* the same while they may change, else NULL */
     const char *tls_version, *cipher; /* constants, NULL without TLS */
     struct str peer_serial;
     int64_t peer_not_after_ns; /* 0 without TLS */
@@ -54,15 +58,31 @@ struct record {
     uint64_t reported_received, reported_sent;
 };
 
-void record_party(struct party *party, struct arena *arena, const struct workload *workload,
-                  const struct addr *addr);
+/* A name of one of the ends or of the service, "" when it is not known. */
+struct str record_name(const struct record *record, enum traffic_label label);
+/* Sets one; copies it into the arena. Not after record_fold(). */
+void record_set_name(struct record *record, struct arena *arena, enum traffic_label label,
+                     struct str name);
+/* The names of one side, to look at another one meanwhile and to come back to it. */
+void record_save_names(const struct record *record, enum party_side side,
+                       struct str names[PARTY_NAMES]);
+void record_load_names(struct record *record, struct arena *arena, enum party_side side,
+                       const struct str names[PARTY_NAMES]);
+
+void record_party(struct record *record, enum party_side side, struct arena *arena,
+                  const struct workload *workload, const struct addr *addr);
 void record_service(struct record *record, struct arena *arena, const struct service *service);
 /* What is known of a peer that a handshake proved: its verified ID and what its baggage says. */
-void record_peer(struct party *party, struct arena *arena, struct str id, struct str baggage);
+void record_peer(struct record *record, enum party_side side, struct arena *arena, struct str id,
+                 struct str baggage);
 
 /* Opens the series; call when both ends are as known as they will be, at the latest before
  * record_close(). */
 void record_open(struct record *record, struct traffic *traffic);
+/* The record is complete but for its end: names that its series has too are borrowed from there, so
+ * that what a long connection holds is not its own copy of them. True: none of its names is in the
+ * arena any more. */
+bool record_fold(struct record *record, const struct traffic *traffic);
 /* Adds what moved since the last report. */
 void record_bytes(struct record *record, const struct totals *totals);
 /* Closes the series and writes the line(s). */

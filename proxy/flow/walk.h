@@ -33,6 +33,7 @@ struct judged { /* what a verdict was about, to ask again when policies change *
 /* What the record says while an attempt is the one that counts. */
 struct reached {
     struct party destination;
+    struct str names[PARTY_NAMES]; /* of it */
     struct addr hbone_addr;
     struct str dry_run_policy, trace;
     struct ruling ruling;
@@ -67,6 +68,16 @@ struct call_events {
     void (*on_failed)(struct call *call, int err, struct str detail);
 };
 
+/* What a call needs until an endpoint is reached. */
+struct search {
+    struct call *call;
+    struct tried tried;
+    struct attempt *racers[CALL_RACERS]; /* in progress, the older first; NULL behind them */
+    struct timer race;
+    struct patience patience;
+    uint64_t race_ns; /* of the service; 0: no race */
+};
+
 /* Somebody calls somebody: what is asked, decided and tried until an endpoint is reached, and what
  * is written about it. A flow is one. */
 struct call {
@@ -76,13 +87,10 @@ struct call {
     struct arena arena;
     struct record record;
     struct judged judged;
-    struct tried tried;
     struct lease lease; /* of the attempt that won */
     unsigned n_attempts;
-    struct attempt *racers[CALL_RACERS]; /* in progress, the older first; NULL behind them */
-    struct timer race;
-    struct patience patience;
-    uint64_t race_ns; /* of the service; 0: no race */
+    struct search *search; /* NULL after call_fold() */
+    char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
 };
 
 struct flow {
@@ -116,6 +124,11 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
 /* ---- call.c: verdicts, what is given back ---- */
 
 void call_init(struct call *call, struct walk *walk, const struct call_events *events);
+/* Nothing is in progress. */
+void call_fini(struct call *call);
+/* An endpoint is reached, no other is searched for, and it may last: what only the search needed
+ * goes, and the strings move together, so that a long connection holds little. */
+void call_fold(struct call *call);
 /* Asks the destination's policies and keeps the question for the day they change. */
 MUST_USE int call_judge(struct call *call, const struct workload *destination,
                         const struct principal *source, const struct addr *addr);

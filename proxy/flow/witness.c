@@ -26,14 +26,15 @@ static struct str trust_domain_of(struct str id)
 
 static void add_peer(struct audit_entry *entry, const struct record *record)
 {
-    const struct party *peer =
-        record->kind == ARRIVAL_OUTBOUND ? &record->destination : &record->source;
+    const struct str peer =
+        record_name(record, record->kind == ARRIVAL_OUTBOUND ? LABEL_DESTINATION_PRINCIPAL
+                                                             : LABEL_SOURCE_PRINCIPAL);
     entry_flag(entry, AUDIT_MTLS, record->is_mutual_tls);
     if (!record->is_mutual_tls)
         return;
     entry_cstr(entry, AUDIT_TLS_VERSION, record->tls_version);
     entry_cstr(entry, AUDIT_TLS_CIPHER, record->cipher);
-    entry_str(entry, AUDIT_PEER_TRUST_DOMAIN, trust_domain_of(peer->identity));
+    entry_str(entry, AUDIT_PEER_TRUST_DOMAIN, trust_domain_of(peer));
     entry_str(entry, AUDIT_PEER_SERIAL, record->peer_serial);
     if (record->peer_not_after_ns > 0)
         entry_time(entry, AUDIT_PEER_NOT_AFTER, record->peer_not_after_ns);
@@ -45,23 +46,24 @@ void witness_parties(struct audit_entry *entry, const struct record *record)
     entry_str(entry, AUDIT_TRACE, record->trace);
     entry_cstr(entry, AUDIT_DIRECTION, direction_of(record));
     entry_addr(entry, AUDIT_SRC_ADDR, &source->addr);
-    entry_str(entry, AUDIT_SRC_WORKLOAD, source->workload);
-    entry_str(entry, AUDIT_SRC_NAMESPACE, source->namespace_);
+    entry_str(entry, AUDIT_SRC_WORKLOAD, record_name(record, LABEL_SOURCE_WORKLOAD));
+    entry_str(entry, AUDIT_SRC_NAMESPACE, record_name(record, LABEL_SOURCE_WORKLOAD_NAMESPACE));
     if (source->proof) {
-        entry_str(entry, AUDIT_SRC_IDENTITY, source->identity);
+        entry_str(entry, AUDIT_SRC_IDENTITY, record_name(record, LABEL_SOURCE_PRINCIPAL));
         entry_cstr(entry, AUDIT_SRC_PROOF, source->proof);
     }
-    entry_str(entry, AUDIT_SRC_CLUSTER, source->cluster);
+    entry_str(entry, AUDIT_SRC_CLUSTER, record_name(record, LABEL_SOURCE_CLUSTER));
     entry_addr(entry, AUDIT_DST_ADDR, &destination->addr);
     entry_addr(entry, AUDIT_DST_TARGET, &record->hbone_addr);
-    entry_str(entry, AUDIT_DST_SERVICE, record->service_host);
-    entry_str(entry, AUDIT_DST_WORKLOAD, destination->workload);
-    entry_str(entry, AUDIT_DST_NAMESPACE, destination->namespace_);
+    entry_str(entry, AUDIT_DST_SERVICE, record_name(record, LABEL_DESTINATION_SERVICE));
+    entry_str(entry, AUDIT_DST_WORKLOAD, record_name(record, LABEL_DESTINATION_WORKLOAD));
+    entry_str(entry, AUDIT_DST_NAMESPACE,
+              record_name(record, LABEL_DESTINATION_WORKLOAD_NAMESPACE));
     if (destination->proof) {
-        entry_str(entry, AUDIT_DST_IDENTITY, destination->identity);
+        entry_str(entry, AUDIT_DST_IDENTITY, record_name(record, LABEL_DESTINATION_PRINCIPAL));
         entry_cstr(entry, AUDIT_DST_PROOF, destination->proof);
     }
-    entry_str(entry, AUDIT_DST_CLUSTER, destination->cluster);
+    entry_str(entry, AUDIT_DST_CLUSTER, record_name(record, LABEL_DESTINATION_CLUSTER));
     add_peer(entry, record);
 }
 

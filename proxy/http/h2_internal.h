@@ -49,6 +49,10 @@ struct h2_saved {
     bool is_set;
 };
 
+struct h2_trailers {
+    struct h2_saved in, out;
+};
+
 struct h2 {
     struct loop *loop;
     nghttp2_session *session;
@@ -91,9 +95,9 @@ struct h2_stream {
     int32_t id;
     enum h2_half in_half, out_half;
     const struct h2_stream_events *head_events;
-    struct buf in;  /* came while paused; bounded by the stream's window */
-    struct buf out; /* waits for the peer's window */
-    struct h2_saved trailers_in, trailers_out;
+    struct buf in;                /* came while paused; bounded by the stream's window */
+    struct buf out;               /* waits for the peer's window */
+    struct h2_trailers *trailers; /* NULL: none */
     struct task deliver;
     struct timer linger;
     uint64_t opened_ns;

@@ -151,13 +151,30 @@ static void deliver_held(struct h2_stream *s)
     }
 }
 
+static struct h2_trailers *get_trailers(struct h2_stream *s)
+{
+    if (!s->trailers)
+        s->trailers = mem_new(struct h2_trailers);
+    return s->trailers;
+}
+
+static void drop_trailers(struct h2_stream *s)
+{
+    if (!s->trailers)
+        return;
+    h2_saved_fini(&s->trailers->in);
+    h2_saved_fini(&s->trailers->out);
+    mem_free(s->trailers);
+    s->trailers = NULL;
+}
+
 static void tell_trailers(struct h2_stream *s)
 {
-    struct h2_head trailers = {s->trailers_in.fields, s->trailers_in.len, true};
-
-    if (!s->trailers_in.is_set)
+    if (!s->trailers || !s->trailers->in.is_set)
         return;
-    s->trailers_in.is_set = false;
+    struct h2_saved *in = &s->trailers->in;
+    const struct h2_head trailers = {in->fields, in->len, true};
+    in->is_set = false;
     if (s->head_events && s->head_events->on_trailers)
         s->head_events->on_trailers(s->base.owner, &trailers);
 }
@@ -215,8 +232,8 @@ static void run_deliver(struct task *task)
 
 void h2_stream_on_trailers(struct h2_stream *s, const struct h2_head *trailers)
 {
-    if (!is_deaf(s) && !s->trailers_in.is_set)
-        h2_saved_put(&s->trailers_in, trailers->fields, trailers->len);
+    if (!is_deaf(s) && !get_trailers(s)->in.is_set)
+        h2_saved_put(&s->trailers->in, trailers->fields, trailers->len);
 }
 
 void h2_stream_on_end(struct h2_stream *s)
@@ -247,10 +264,11 @@ static ssize_t body_length(nghttp2_session *session, int32_t stream_id, uint8_t 
         return NGHTTP2_ERR_DEFERRED;
     if (n_bytes == s->out.bytes && s->out_half != H2_HALF_OPEN) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (s->trailers_out.is_set) {
-            nghttp2_nv *nv = h2_nv_make(s->trailers_out.fields, s->trailers_out.len, NULL, 0);
+        if (s->trailers && s->trailers->out.is_set) {
+            const struct h2_saved *out = &s->trailers->out;
+            nghttp2_nv *nv = h2_nv_make(out->fields, out->len, NULL, 0);
             *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-            (void)nghttp2_submit_trailer(session, stream_id, nv, s->trailers_out.len);
+            (void)nghttp2_submit_trailer(session, stream_id, nv, out->len);
             h2_nv_free(nv, NULL);
         }
     }
@@ -324,7 +342,7 @@ void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size
     struct h2_stream *s = from_stream(stream);
 
     if (s->out_half == H2_HALF_OPEN)
-        h2_saved_put(&s->trailers_out, fields, n_fields);
+        h2_saved_put(&get_trailers(s)->out, fields, n_fields);
     shutdown_op(stream);
 }
 
@@ -398,8 +416,7 @@ static void detach(struct h2_stream *s)
     buf_fini(&s->out);
     if (is_live(s))
         note_ended(s->h2);
-    h2_saved_fini(&s->trailers_in);
-    h2_saved_fini(&s->trailers_out);
+    drop_trailers(s);
     task_cancel(&s->deliver);
     timer_stop(&s->linger);
     list_remove(&s->link);

@@ -163,18 +163,23 @@ static void flush(struct tcp *tcp)
         bufs[n_bufs] = uv_buf_init(iov[n_bufs].iov_base, (unsigned)iov[n_bufs].iov_len);
         bytes += iov[n_bufs++].iov_len;
     }
-    int status = uv_write(&tcp->req.write, (uv_stream_t *)&tcp->uv, bufs, n_bufs, on_written);
-    if (status < 0)
-        tcp_fail(tcp, err_from_socket(status));
-    else
+    union tcp_request *request = tcp_request_new(tcp);
+    request->write.tcp = tcp;
+    int status = uv_write(&request->write.uv, (uv_stream_t *)&tcp->uv, bufs, n_bufs, on_written);
+    if (status == 0) {
         tcp->in_flight = bytes;
+        return;
+    }
+    tcp_request_done(tcp);
+    tcp_fail(tcp, err_from_socket(status));
 }
 
 static void on_written(uv_write_t *req, int status)
 {
-    struct tcp *tcp = container_of(req, struct tcp, req.write);
+    struct tcp *tcp = container_of(req, struct tcp_writing, uv)->tcp;
     size_t bytes = tcp->in_flight;
     tcp->in_flight = 0;
+    tcp_request_done(tcp);
     if (tcp->closed || tcp->err)
         return;
     if (status < 0) {
@@ -207,7 +212,7 @@ static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov
 static void uncork(struct tcp *tcp)
 {
     struct iovec iov[FLUSH_SLICES];
-    task_cancel(&tcp->uncork);
+    task_cancel(&tcp->task);
     const unsigned n_iov = buf_peek(&tcp->queue, iov, FLUSH_SLICES);
     const ssize_t n_sent = send_now(tcp, iov, n_iov);
     if (n_sent < 0) {
@@ -222,9 +227,13 @@ static void uncork(struct tcp *tcp)
         queue_is_empty(tcp);
 }
 
-static void run_uncork(struct task *task)
+static void run_task(struct task *task)
 {
-    uncork(container_of(task, struct tcp, uncork));
+    struct tcp *tcp = container_of(task, struct tcp, task);
+    if (tcp->err)
+        tcp->stream.events->on_fail(tcp->stream.owner, tcp->err);
+    else
+        uncork(tcp);
 }
 
 /* Nothing is being written by libuv, so what is queued waits for uncork() alone. */
@@ -234,7 +243,7 @@ static bool cork(struct tcp *tcp, struct slice bytes)
     if (tcp->queue.bytes >= CORK_MOST_BYTES)
         uncork(tcp);
     else
-        loop_defer(tcp->loop, &tcp->uncork);
+        loop_defer(tcp->loop, &tcp->task);
     return !tcp->queue.full || tcp->err;
 }
 
@@ -286,12 +295,6 @@ static size_t tcp_queued(const struct stream *stream)
 
 /* ------------------------------------------------------------------ the end */
 
-static void run_failing(struct task *task)
-{
-    struct tcp *tcp = container_of(task, struct tcp, failing);
-    tcp->stream.events->on_fail(tcp->stream.owner, tcp->err);
-}
-
 static void drop_splices(struct tcp *tcp)
 {
     if (tcp->splice_out)
@@ -307,11 +310,10 @@ static void tcp_fail(struct tcp *tcp, int err)
     tcp->err = err;
     stop_reading(tcp);
     drop_splices(tcp);
-    task_cancel(&tcp->uncork);
     if (tcp->lingering)
         tcp_dispose(tcp);
     else
-        loop_defer(tcp->loop, &tcp->failing);
+        loop_defer(tcp->loop, &tcp->task);
 }
 
 static void reset_on_close(const struct tcp *tcp)
@@ -323,7 +325,7 @@ static void reset_on_close(const struct tcp *tcp)
 
 static void on_linger_over(struct timer *timer)
 {
-    struct tcp *tcp = container_of(timer, struct tcp, linger);
+    struct tcp *tcp = container_of(timer, struct tcp, of.linger);
     if (tcp->queue.bytes > 0)
         reset_on_close(tcp); /* the peer must learn that bytes are missing */
     tcp_dispose(tcp);
@@ -343,7 +345,8 @@ static void finish_linger(struct tcp *tcp)
 static void start_linger(struct tcp *tcp)
 {
     tcp->lingering = true;
-    timer_start(tcp->loop, &tcp->linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_over);
+    tcp->of.linger = (struct timer){0};
+    timer_start(tcp->loop, &tcp->of.linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_over);
     start_reading(tcp);
 }
 
@@ -352,7 +355,8 @@ static void tcp_close(struct stream *stream, int err)
     struct tcp *tcp = tcp_of(stream);
     ensure(!tcp->closed && !tcp->lingering);
     drop_splices(tcp);
-    task_cancel(&tcp->failing);
+    if (tcp->err)
+        task_cancel(&tcp->task); /* its owner need not be told any more */
     stream_set_owner(stream, NULL, NULL);
     if (err == 0 && tcp->shut && !tcp->err && !(tcp->ended && tcp->queue.bytes == 0)) {
         start_linger(tcp);
@@ -367,6 +371,7 @@ static void on_closed(uv_handle_t *handle)
 {
     struct tcp *tcp = handle->data;
     loop_handle_closed(tcp->loop);
+    tcp_request_done(tcp);
     buf_fini(&tcp->queue);
     mem_free(tcp);
 }
@@ -376,9 +381,9 @@ void tcp_dispose(struct tcp *tcp)
     if (tcp->closed)
         return;
     tcp->closed = true;
-    timer_stop(&tcp->linger);
-    task_cancel(&tcp->uncork);
-    task_cancel(&tcp->failing);
+    if (tcp->lingering)
+        timer_stop(&tcp->of.linger);
+    task_cancel(&tcp->task);
     uv_close((uv_handle_t *)&tcp->uv, on_closed);
 }
 
@@ -400,8 +405,7 @@ struct tcp *tcp_new(struct loop *loop)
     tcp->stream.slabs = loop_slabs(loop);
     tcp->loop = loop;
     tcp->fd = -1;
-    tcp->uncork.run = run_uncork;
-    tcp->failing.run = run_failing;
+    tcp->task.run = run_task;
     buf_init(&tcp->queue, loop_slabs(loop), TCP_QUEUE_LOW, TCP_QUEUE_HIGH);
     ensure(uv_tcp_init(loop_uv(loop), &tcp->uv) == 0);
     tcp->uv.data = tcp;
@@ -417,10 +421,22 @@ int tcp_attach(struct tcp *tcp, int fd)
     return status;
 }
 
+union tcp_request *tcp_request_new(struct tcp *tcp)
+{
+    ensure(!tcp->request);
+    tcp->request = mem_new(union tcp_request);
+    return tcp->request;
+}
+
+void tcp_request_done(struct tcp *tcp)
+{
+    mem_free(tcp->request);
+    tcp->request = NULL;
+}
+
 void tcp_set_addrs(struct tcp *tcp, const struct addr *remote)
 {
-    tcp->local = socket_local(tcp->fd);
-    tcp->remote = *remote;
+    tcp->of.ends = (struct tcp_ends){socket_local(tcp->fd), *remote};
 }
 
 struct tcp *tcp_of_stream(struct stream *stream)
@@ -441,11 +457,11 @@ void tcp_failed(struct tcp *tcp, int status)
 struct addr tcp_local(const struct stream *stream)
 {
     ensure(stream->ops == &tcp_ops);
-    return tcp_peek(stream)->local;
+    return tcp_peek(stream)->of.ends.local;
 }
 
 struct addr tcp_remote(const struct stream *stream)
 {
     ensure(stream->ops == &tcp_ops);
-    return tcp_peek(stream)->remote;
+    return tcp_peek(stream)->of.ends.remote;
 }

@@ -77,9 +77,10 @@ static void run_connected(struct task *task)
 
 static void on_connected(uv_connect_t *req, int status)
 {
-    struct tcp_connect *connect = req->data;
+    struct tcp_connect *connect = container_of(req, struct tcp_connecting, uv)->connect;
     if (status == UV_ECANCELED) /* finish() closed the socket; connect is freed already */
         return;
+    tcp_request_done(connect->tcp);
     if (status < 0) {
         fail(connect, err_from_errno(-status));
         return;
@@ -87,7 +88,7 @@ static void on_connected(uv_connect_t *req, int status)
     tcp_set_addrs(connect->tcp, &connect->remote);
     /* Nobody listens, and the kernel gave us the very port we called: the socket is connected to
      * itself. */
-    if (addr_eq(&connect->tcp->local, &connect->remote))
+    if (addr_eq(&connect->tcp->of.ends.local, &connect->remote))
         fail(connect, -ERR_REFUSED);
     else
         succeed(connect);
@@ -127,8 +128,10 @@ static int start(struct tcp_connect *connect, const struct tcp_options *options)
     }
     struct sockaddr_storage sa;
     addr_to_sockaddr(&connect->remote, &sa);
-    tcp->req.connect.data = connect;
-    return uv_tcp_connect(&tcp->req.connect, &tcp->uv, (const struct sockaddr *)&sa, on_connected);
+    union tcp_request *request = tcp_request_new(tcp);
+    request->connect.connect = connect;
+    return uv_tcp_connect(&request->connect.uv, &tcp->uv, (const struct sockaddr *)&sa,
+                          on_connected);
 }
 
 static struct tcp_connect *connect_new(struct loop *loop,

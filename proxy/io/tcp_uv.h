@@ -17,21 +17,36 @@ struct splice_hold {
     void (*on_queue_empty)(struct splice_hold *hold); /* of the destination */
 };
 
+/* Most sockets never wait for room, so that the large requests of libuv are made when one does. */
+union tcp_request {
+    struct tcp_writing {
+        uv_write_t uv;
+        struct tcp *tcp;
+    } write;
+
+    struct tcp_connecting {
+        uv_connect_t uv;
+        struct tcp_connect *connect;
+    } connect;
+};
+
 struct tcp {
     struct stream stream; /* first: a stream is its tcp */
     struct loop *loop;
     uv_tcp_t uv;
 
-    union { /* a socket connects before it writes */
-        uv_connect_t connect;
-        uv_write_t write;
-    } req;
-    struct buf queue;    /* what the socket did not take at once */
-    size_t in_flight;    /* bytes at the front of queue that req.write has; 0: it is free */
-    struct task uncork;  /* sends what was gathered, at the end of the turn */
-    struct task failing; /* tells the owner of err at the end of the turn */
-    struct timer linger;
-    struct addr local, remote;
+    union tcp_request *request; /* while libuv connects or writes; NULL: it does neither */
+    struct buf queue;           /* what the socket did not take at once */
+    size_t in_flight;           /* bytes at the front of queue that libuv writes */
+    struct task
+        task; /* at the end of the turn: tells the owner of err, or sends what was gathered */
+
+    union {
+        struct tcp_ends {
+            struct addr local, remote;
+        } ends;              /* while it has an owner */
+        struct timer linger; /* after that */
+    } of;
     struct splice_hold *splice_out,
         *splice_in; /* that reads this socket; that writes it; or NULL */
     int fd;
@@ -48,6 +63,9 @@ struct tcp *tcp_new(struct loop *loop);
 /* Gives it a socket, whose descriptor it closes from now on: 0 or a negative errno, and then the
  * caller still owns fd. */
 MUST_USE int tcp_attach(struct tcp *tcp, int fd);
+/* Makes its request; what ended its connecting or writing calls tcp_request_done(). */
+union tcp_request *tcp_request_new(struct tcp *tcp);
+void tcp_request_done(struct tcp *tcp);
 /* Reads the local address of the socket, once it has one. */
 void tcp_set_addrs(struct tcp *tcp, const struct addr *remote);
 /* Closes the socket, if there is one, and frees the stream after the turn. Nothing is called any

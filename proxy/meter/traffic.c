@@ -78,6 +78,11 @@ struct traffic_series *traffic_open(struct traffic *traffic, const struct traffi
     return series;
 }
 
+const struct str *traffic_names(const struct traffic *traffic, const struct traffic_series *series)
+{
+    return series == traffic->overflow ? NULL : series->labels->value;
+}
+
 struct str traffic_label(const struct traffic_series *series, enum traffic_label label)
 {
     ensure((unsigned)label < TRAFFIC_LABELS);

@@ -62,6 +62,9 @@ void traffic_free(struct traffic *traffic);
 /* The series of these labels, made on first use; counts one more flow on it and one more opened
  * connection. */
 struct traffic_series *traffic_open(struct traffic *traffic, const struct traffic_labels *labels);
+/* All labels' values by enum traffic_label, to be borrowed as long as the flow is open; NULL for
+ * the series of those that did not fit, whose labels are nobody's. */
+const struct str *traffic_names(const struct traffic *traffic, const struct traffic_series *series);
 /* The value of a label, "" when it was empty; borrowed while the flow is open. */
 struct str traffic_label(const struct traffic_series *series, enum traffic_label label);
 /* Bytes so far: received are the client's (request) bytes, sent are the server's, for both

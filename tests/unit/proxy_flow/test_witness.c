@@ -323,6 +323,14 @@ static json_t *render(void)
     return json;
 }
 
+static const struct str *both_ids(void)
+{
+    static struct str names[TRAFFIC_LABELS];
+    names[LABEL_SOURCE_PRINCIPAL] = STR(ID_A);
+    names[LABEL_DESTINATION_PRINCIPAL] = STR(ID_B);
+    return names;
+}
+
 Test(witness, an_identity_is_said_only_with_its_proof)
 {
     static const struct {
@@ -341,8 +349,9 @@ Test(witness, an_identity_is_said_only_with_its_proof)
         const struct record record = {
             .kind = rows[i].kind,
             .is_same_node = rows[i].is_same_node,
-            .source = {.identity = STR(ID_A), .proof = rows[i].source_proof},
-            .destination = {.identity = STR(ID_B), .proof = rows[i].destination_proof},
+            .names = both_ids(),
+            .source = {.proof = rows[i].source_proof},
+            .destination = {.proof = rows[i].destination_proof},
         };
         entry_begin(&entry, AUDIT_END, 0);
         witness_parties(&entry, &record);
@@ -369,8 +378,9 @@ Test(witness, the_peer_of_a_tunnel_is_its_other_end)
         const struct record record = {
             .kind = rows[i].kind,
             .is_mutual_tls = true,
-            .source = {.identity = STR(ID_A), .proof = "mtls"},
-            .destination = {.identity = STR(ID_B), .proof = "mtls"},
+            .names = both_ids(),
+            .source = {.proof = "mtls"},
+            .destination = {.proof = "mtls"},
             .tls_version = "TLSv1.3",
             .cipher = "TLS_AES_128_GCM_SHA256",
             .peer_serial = STR("0a"),
