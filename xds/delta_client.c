@@ -103,6 +103,10 @@ static void send_first(const struct delta_client *client, enum xds_type type,
     arena_fini(&arena);
 }
 
+/* Policies before the workloads that name them: a server answers in the order it is asked in. */
+static const enum xds_type asked_in_order[XDS_TYPES] = {XDS_AUTHORIZATION, XDS_ADDRESS, XDS_SECRET,
+                                                        XDS_CLUSTER};
+
 void delta_client_connected(struct delta_client *client,
                             void (*send)(void *owner, struct str message), void *owner)
 {
@@ -113,10 +117,10 @@ void delta_client_connected(struct delta_client *client,
     node.id = wire_text(&arena, client->node_id);
     node.cluster = wire_text(&arena, client->cluster);
     node.user_agent_name = wire_text(&arena, STR(USER_AGENT));
-    for (unsigned type = 0; type < XDS_TYPES; type++) {
-        if (!client->subscribed[type])
+    for (unsigned i = 0; i < XDS_TYPES; i++) {
+        if (!client->subscribed[asked_in_order[i]])
             continue;
-        send_first(client, (enum xds_type)type, is_first ? &node : NULL, send, owner);
+        send_first(client, asked_in_order[i], is_first ? &node : NULL, send, owner);
         is_first = false;
     }
     arena_fini(&arena);

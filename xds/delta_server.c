@@ -7,6 +7,11 @@
  * listed and is not there; from then on it reads the log's end. Names that are asked for are due at
  * once, whether they exist or not; afterwards changes are picked from the log's end by name. One
  * response a type is in flight; what is due waits for its answer.
+ *
+ * Make before break: a workload that names a policy which its node has not is closed, so no stream
+ * may be brought there by the order of its messages. New and changed policies go before addresses,
+ * which may name them; removals of policies go after addresses, which named them. So an entry's
+ * removal is read apart from its other changes.
  */
 #include <discovery.pb-c.h>
 #include <inttypes.h>
@@ -44,9 +49,11 @@ struct subscription { /* of one type */
     bool in_first_pass; /* of a wildcard */
     bool owes_first;    /* a first response is owed even when it is empty */
     bool in_flight;
+    bool was_answered; /* a response of this stream */
     char nonce[NONCE_CHARS + 1];
-    uint64_t read_seq;  /* of the log */
-    uint64_t start_seq; /* removals up to here concern only what the client listed */
+    uint64_t read_seq;    /* of the log, without the removals */
+    uint64_t removed_seq; /* of its removals */
+    uint64_t start_seq;   /* removals up to here concern only what the client listed */
     struct map interests;
     struct list due;
     struct map listed; /* name -> version, both NUL-terminated: what the client holds, until the
@@ -233,21 +240,69 @@ static bool concerns(struct subscription *sub, const struct set_entry *entry)
     return !listed || strcmp(listed, entry->version) != 0;
 }
 
-/* The end of the log, from where the stream has read it. */
-static bool add_changes(struct draft *draft)
+/* The end of the log from where the stream has read it: its removals, or everything else. */
+static bool add_changes(struct draft *draft, bool is_removal)
 {
     struct subscription *sub = draft->sub;
+    uint64_t *read_seq = is_removal ? &sub->removed_seq : &sub->read_seq;
 
-    for (size_t i = set_log_after(draft->log, sub->read_seq); i < draft->log->len; i++) {
+    for (size_t i = set_log_after(draft->log, *read_seq); i < draft->log->len; i++) {
         const struct set_slot *slot = &draft->log->slots[i];
 
-        if (slot->entry && concerns(sub, slot->entry) && !add_entry(draft, slot->entry))
-            return false;
-        if (slot->entry)
+        if (slot->entry && slot->entry->is_removed == is_removal) {
+            if (concerns(sub, slot->entry) && !add_entry(draft, slot->entry))
+                return false;
             (void)map_remove(&sub->listed, slot->entry->name);
-        sub->read_seq = slot->seq;
+        }
+        *read_seq = slot->seq;
     }
     return true;
+}
+
+/* Whether something of the end of the log is to be told yet. */
+static bool has_unread(struct delta_server *server, enum xds_type type, bool is_removal)
+{
+    struct subscription *sub = &server->types[type];
+    const struct set_log *log = &server->set->logs[type];
+    const uint64_t read_seq = is_removal ? sub->removed_seq : sub->read_seq;
+
+    for (size_t i = set_log_after(log, read_seq); sub->has_begun && i < log->len; i++) {
+        const struct set_entry *entry = log->slots[i].entry;
+
+        if (entry && entry->is_removed == is_removal && concerns(sub, entry))
+            return true;
+    }
+    return false;
+}
+
+static bool has_due(const struct subscription *sub)
+{
+    return sub->has_begun && !list_is_empty(&sub->due);
+}
+
+/* Policies that an address of this stream may name already are still to be sent. */
+static bool awaits_policies(struct delta_server *server, enum xds_type type)
+{
+    return type == XDS_ADDRESS && (has_due(&server->types[XDS_AUTHORIZATION]) ||
+                                   has_unread(server, XDS_AUTHORIZATION, false));
+}
+
+/* Addresses that may have named a policy that is gone are still to be sent; or to be asked for,
+ * which a client does before it answers anything. */
+static bool awaits_addresses(struct delta_server *server, enum xds_type type)
+{
+    const struct subscription *addresses = &server->types[XDS_ADDRESS];
+
+    return type == XDS_AUTHORIZATION &&
+           (!server->types[type].was_answered || addresses->in_first_pass || has_due(addresses) ||
+            has_unread(server, XDS_ADDRESS, false) || has_unread(server, XDS_ADDRESS, true));
+}
+
+static bool has_removals(struct delta_server *server, enum xds_type type)
+{
+    const struct subscription *sub = &server->types[type];
+
+    return has_unread(server, type, true) || (sub->in_first_pass && sub->listed.len > 0);
 }
 
 /* What the client listed and the first pass did not meet is gone. */
@@ -294,6 +349,19 @@ static void send_draft(struct draft *draft, delta_send send, void *owner)
     text_fini(&message);
 }
 
+/* False when it could not all be put in: it was full, or removals have to wait. */
+static bool fill(struct draft *draft, enum xds_type type)
+{
+    if (!add_due(draft) || !add_changes(draft, false))
+        return false;
+    if (awaits_addresses(draft->server, type) && has_removals(draft->server, type)) {
+        /* They wait for an answer, so there has to be something to answer. */
+        draft->sub->owes_first |= !draft->sub->was_answered;
+        return false;
+    }
+    return add_changes(draft, true) && add_gone(draft);
+}
+
 static void send_due(struct delta_server *server, enum xds_type type, delta_send send, void *owner)
 {
     struct subscription *sub = &server->types[type];
@@ -305,24 +373,42 @@ static void send_due(struct delta_server *server, enum xds_type type, delta_send
         .bytes = RESPONSE_FRAME_BYTES,
     };
 
-    if (!sub->has_begun || sub->in_flight)
+    if (!sub->has_begun || sub->in_flight || awaits_policies(server, type))
         return;
     draft.id = ++server->set->response;
-    draft.more_follows = !(add_due(&draft) && add_changes(&draft) && add_gone(&draft));
+    draft.more_follows = !fill(&draft, type);
     if (draft.n_items || draft.n_removed || sub->owes_first)
         send_draft(&draft, send, owner);
     server->reader.passed_seq[type] =
-        sub->read_seq > sub->start_seq ? sub->read_seq : sub->start_seq;
+        sub->removed_seq > sub->start_seq ? sub->removed_seq : sub->start_seq;
     arena_fini(&draft.arena);
     mem_free(draft.items);
     mem_free(draft.removed);
 }
 
+/* Policies and addresses wait for each other: what one answer freed is sent behind it. */
+static void send_policies_and_addresses(struct delta_server *server, delta_send send, void *owner)
+{
+    send_due(server, XDS_AUTHORIZATION, send, owner);
+    send_due(server, XDS_ADDRESS, send, owner);
+    send_due(server, XDS_AUTHORIZATION, send, owner);
+}
+
+static void send_of(struct delta_server *server, enum xds_type type, delta_send send, void *owner)
+{
+    if (type == XDS_ADDRESS || type == XDS_AUTHORIZATION)
+        send_policies_and_addresses(server, send, owner);
+    else
+        send_due(server, type, send, owner);
+}
+
 void delta_server_notify(struct delta_server *server, void (*send)(void *owner, struct str message),
                          void *owner)
 {
+    send_policies_and_addresses(server, send, owner);
     for (unsigned type = 0; type < XDS_TYPES; type++)
-        send_due(server, (enum xds_type)type, send, owner);
+        if (type != XDS_ADDRESS && type != XDS_AUTHORIZATION)
+            send_due(server, (enum xds_type)type, send, owner);
 }
 
 /* ---- requests ---- */
@@ -338,7 +424,7 @@ static void begin(struct delta_server *server, enum xds_type type)
     struct subscription *sub = &server->types[type];
 
     sub->has_begun = true;
-    sub->read_seq = sub->start_seq = server->set->seq;
+    sub->read_seq = sub->removed_seq = sub->start_seq = server->set->seq;
     server->reader.reads[type] = true;
     server->reader.passed_seq[type] = server->set->seq;
 }
@@ -350,15 +436,17 @@ static void begin_wildcard(struct subscription *sub)
     sub->is_wildcard = true;
     sub->in_first_pass = true;
     sub->owes_first = sub->listed.len == 0;
-    if (sub->read_seq > sub->start_seq)
-        sub->start_seq = sub->read_seq;
-    sub->read_seq = 0;
+    if (sub->removed_seq > sub->start_seq)
+        sub->start_seq = sub->removed_seq;
+    sub->read_seq = sub->removed_seq = 0;
 }
 
 static void end_wildcard(struct subscription *sub)
 {
     if (sub->in_first_pass && sub->read_seq < sub->start_seq)
         sub->read_seq = sub->start_seq;
+    if (sub->in_first_pass && sub->removed_seq < sub->start_seq)
+        sub->removed_seq = sub->start_seq;
     sub->is_wildcard = sub->in_first_pass = sub->owes_first = false;
     forget_listed(sub);
 }
@@ -485,6 +573,7 @@ static void take_answer(struct delta_server *server, struct subscription *sub,
     if (!sub->in_flight || strcmp(request->response_nonce, sub->nonce) != 0)
         return;
     sub->in_flight = false;
+    sub->was_answered = true;
     if (request->error_detail)
         take_nack(server, request);
 }
@@ -537,7 +626,7 @@ static int handle(struct delta_server *server, const delta_request *request, del
     if (!err)
         err = check_lag(server, type, why);
     if (!err)
-        send_due(server, type, send, owner);
+        send_of(server, type, send, owner);
     return err;
 }
 

@@ -92,13 +92,14 @@ static void pair_free(struct pair *pair)
 static void client_takes(struct pair *pair, struct str message)
 {
     struct delta_outcome outcome = {0};
+    const bool was_synced = delta_client_is_synced(pair->client);
 
     cr_assert_eq(delta_client_receive(pair->client, message, push, &pair->to_server, &outcome), 0);
     pair->n_responses++;
     pair->n_nacked += outcome.nacked;
     pair->n_changes += outcome.changed;
     pair->n_unfinished += outcome.more_follows;
-    if (outcome.more_follows && pair->n_unfinished == pair->n_responses)
+    if (outcome.more_follows && !was_synced && pair->n_unfinished == pair->n_responses)
         cr_assert_not(delta_client_is_synced(pair->client), "a part is not everything");
     if (message.len > pair->max_bytes)
         pair->max_bytes = message.len;
@@ -416,6 +417,195 @@ Test(delta, a_client_converges_whatever_happens)
     }
 }
 
+/* ---- make before break: no workload names a policy that is not there ---- */
+
+static void name_policies(struct model_resource *pod, struct model_resource **policies, size_t n)
+{
+    struct model_workload *workload = pod->of.workload;
+
+    workload->policies = arena_new_array(&arena, struct str, n);
+    workload->n_policies = n;
+    for (size_t i = 0; i < n; i++)
+        workload->policies[i] = policies[i]->name;
+}
+
+static struct model_resource **policies_new(size_t n)
+{
+    struct model_resource **list = arena_new_array(&arena, struct model_resource *, n);
+
+    for (size_t i = 0; i < n; i++) {
+        list[i] = model_small_policy(&arena, arena_printf(&arena, "p%zu", i).ptr);
+        list[i]->of.policy->scope = POLICY_WORKLOAD;
+    }
+    return list;
+}
+
+static bool is_of(struct str message, enum xds_type type)
+{
+    return str_eq(str_from(response_of(message)->type_url), str_from(xds_type_url(type)));
+}
+
+Test(delta, a_policy_comes_before_the_workload_that_names_it)
+{
+    struct pair *pair = pair_new(two_types);
+    struct model_resource **list = pods(2), **policies = policies_new(1);
+    struct model_resource *both[] = {list[0], policies[0]};
+
+    publish(pair, list, 1);
+    stream_up(pair);
+    name_policies(list[0], policies, 1);
+    publish(pair, both, 2);
+
+    cr_assert_eq(pair->to_client.len, 2);
+    cr_assert(is_of(pair->to_client.messages[0], XDS_AUTHORIZATION));
+    cr_assert(is_of(pair->to_client.messages[1], XDS_ADDRESS));
+    pair_free(pair);
+}
+
+Test(delta, a_workload_waits_for_its_policy_behind_an_answer_that_is_not_there_yet)
+{
+    struct pair *pair = pair_new(two_types);
+    struct model_resource **list = pods(2), **policies = policies_new(2);
+    struct model_resource *all[] = {policies[0], policies[1], list[0]};
+
+    stream_up(pair);
+    publish(pair, all, 1); /* in flight from here on */
+    name_policies(list[0], policies + 1, 1);
+    publish(pair, all, 3);
+    cr_assert_eq(pair->to_client.len, 1, "the address overtook its policy");
+
+    client_takes(pair, shift(&pair->to_client));
+    cr_assert_eq(
+        delta_server_receive(pair->server, shift(&pair->to_server), push, &pair->to_client, &why),
+        0);
+
+    cr_assert_eq(pair->to_client.len, 2);
+    cr_assert(is_of(pair->to_client.messages[0], XDS_AUTHORIZATION));
+    cr_assert(is_of(pair->to_client.messages[1], XDS_ADDRESS));
+    pair_free(pair);
+}
+
+Test(delta, a_policy_goes_after_the_workload_that_named_it)
+{
+    struct pair *pair = pair_new(two_types);
+    struct model_resource **list = pods(1), **policies = policies_new(1);
+    struct model_resource *both[] = {list[0], policies[0]};
+
+    name_policies(list[0], policies, 1);
+    publish(pair, both, 2);
+    stream_up(pair);
+    name_policies(list[0], policies, 0);
+    publish(pair, both, 1);
+
+    cr_assert_eq(pair->to_client.len, 2);
+    cr_assert(is_of(pair->to_client.messages[0], XDS_ADDRESS));
+    cr_assert(is_of(pair->to_client.messages[1], XDS_AUTHORIZATION));
+    cr_assert_eq(response_of(pair->to_client.messages[1])->n_removed_resources, 1);
+    pair_free(pair);
+}
+
+Test(delta, policies_are_taken_back_from_a_client_that_asks_for_nothing_else)
+{
+    static const bool one_type[XDS_TYPES] = {[XDS_AUTHORIZATION] = true};
+    struct pair *pair = pair_new(one_type);
+    struct model_resource **policies = policies_new(3);
+
+    publish(pair, policies, 3);
+    stream_up(pair);
+    resource_set_replace(pair->set, (const struct model_resource *const *)policies, 2);
+    stream_again(pair);
+    cr_assert_eq(delta_client_count(pair->client), 2);
+
+    publish(pair, policies, 1);
+    run(pair);
+    cr_assert_eq(delta_client_count(pair->client), 1);
+    pair_free(pair);
+}
+
+static void no_workload_names_what_is_not_held(const struct delta_client *client, uint64_t seed)
+{
+    const struct delta_resource *resource;
+
+    for (size_t idx = 0; (resource = delta_client_next(client, &idx));) {
+        const struct model_workload *workload = resource->model.of.workload;
+
+        for (size_t i = 0; resource->model.kind == MODEL_WORKLOAD && i < workload->n_policies; i++)
+            cr_assert_not_null(held(client, workload->policies[i]), "seed %llu: %.*s names %.*s",
+                               (unsigned long long)seed, STR_ARG(resource->name),
+                               STR_ARG(workload->policies[i]));
+    }
+}
+
+/* Carries one message, in either direction. */
+static void run_one(struct pair *pair, bool to_client)
+{
+    if (to_client && pair->to_client.len)
+        client_takes(pair, shift(&pair->to_client));
+    else if (pair->to_server.len)
+        cr_assert_eq(delta_server_receive(pair->server, shift(&pair->to_server), push,
+                                          &pair->to_client, &why),
+                     0);
+}
+
+static void choose(struct rng *rng, struct model_resource **pods_, struct model_resource **policies,
+                   struct model_resource **chosen, size_t *out_n)
+{
+    size_t n = 0, n_policies;
+
+    for (size_t i = 0; i < 12; i++) {
+        if (rng_below(rng, 3) == 0) /* another word under the same name */
+            policies[i]->of.policy->dry_run = !policies[i]->of.policy->dry_run;
+        if (rng_below(rng, 2))
+            chosen[n++] = policies[i];
+    }
+    n_policies = n;
+    for (size_t i = 0; i < 20; i++) {
+        const size_t first = rng_below(rng, (uint32_t)n_policies + 1);
+
+        if (rng_below(rng, 2))
+            name_policies(pods_[i], chosen + first,
+                          rng_below(rng, (uint32_t)(n_policies - first) + 1));
+        else
+            name_policies(pods_[i], NULL, 0);
+        if (rng_below(rng, 4))
+            chosen[n++] = pods_[i];
+    }
+    *out_n = n;
+}
+
+Test(delta, at_no_moment_does_a_workload_name_a_policy_that_is_not_held)
+{
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct pair *pair = pair_new(two_types);
+        struct model_resource **list = pods(20), **policies = policies_new(12), *chosen[32];
+        struct rng rng;
+        size_t n_chosen = 0;
+
+        rng_seed(&rng, seed);
+        for (unsigned step = 0; step < 60; step++) {
+            choose(&rng, list, policies, chosen, &n_chosen);
+            publish(pair, chosen, n_chosen);
+            if (step == 0 || rng_below(&rng, 12) == 0) {
+                delta_server_free(pair->server);
+                pair->server = delta_server_new(pair->set);
+                pair->to_server.len = pair->to_client.len = 0;
+                delta_client_connected(pair->client, push, &pair->to_server);
+            }
+            for (size_t n = rng_below(&rng, 8); n > 0; n--) {
+                run_one(pair, rng_below(&rng, 2));
+                no_workload_names_what_is_not_held(pair->client, seed);
+            }
+        }
+        while (pair->to_server.len || pair->to_client.len) {
+            run_one(pair, pair->to_server.len == 0);
+            no_workload_names_what_is_not_held(pair->client, seed);
+        }
+        cr_assert_eq(delta_client_count(pair->client), n_chosen, "seed %llu: not all of it arrived",
+                     (unsigned long long)seed);
+        pair_free(pair);
+    }
+}
+
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -565,6 +755,25 @@ static delta_request *first_request(struct delta_client *client, size_t idx)
     return request_of(requests.messages[idx]);
 }
 
+/* The first request of a type. */
+static delta_request *first_of(struct delta_client *client, enum xds_type type)
+{
+    for (size_t i = 0;; i++) {
+        delta_request *request = first_request(client, i);
+        if (str_eq(str_from(request->type_url), str_from(xds_type_url(type))))
+            return request;
+    }
+}
+
+Test(delta, policies_are_asked_for_before_the_workloads_that_name_them)
+{
+    struct delta_client *client = client_new();
+
+    cr_assert_str_eq(first_request(client, 0)->type_url, xds_type_url(XDS_AUTHORIZATION));
+    cr_assert_str_eq(first_request(client, 1)->type_url, xds_type_url(XDS_ADDRESS));
+    delta_client_free(client);
+}
+
 Test(delta, the_first_request_says_who_asks_and_the_others_do_not)
 {
     struct delta_client *client = client_new();
@@ -617,7 +826,7 @@ Test(delta, a_refused_response_is_applied_as_far_as_it_is_good)
     cr_assert_eq(outcome.n_refused, 1);
     cr_assert_eq(delta_client_count(client), 1);
 
-    again = first_request(client, 0);
+    again = first_of(client, XDS_ADDRESS);
     cr_assert_eq(again->n_initial_resource_versions, 1, "a refused resource is not held");
     cr_assert_str_eq(again->initial_resource_versions[0]->key, "c1//v1/Pod/ns/a");
     delta_client_free(client);
@@ -636,7 +845,7 @@ Test(delta, a_refused_update_leaves_the_last_good_version_held)
     answer_to(client, bad, &outcome);
 
     cr_assert(outcome.nacked && !outcome.changed);
-    again = first_request(client, 0);
+    again = first_of(client, XDS_ADDRESS);
     cr_assert_eq(again->n_initial_resource_versions, 1);
     cr_assert_str_eq(again->initial_resource_versions[0]->value, "v1");
     delta_client_free(client);
