@@ -92,10 +92,10 @@ static void list_held(const struct delta_client *client, enum xds_type type, str
 static void send_first(const struct delta_client *client, enum xds_type type,
                        Envoy__Config__Core__V3__Node *node, delta_send send, void *owner)
 {
-    Envoy__Service__Discovery__V3__DeltaDiscoveryRequest request =
-        ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_REQUEST__INIT;
+    Envoy__Service__Discovery__V3__DeltaDiscoveryRequest request;
     struct arena arena = {0};
 
+    envoy__service__discovery__v3__delta_discovery_request__init(&request);
     request.node = node;
     request.type_url = wire_text(&arena, str_from(xds_type_url(type)));
     list_held(client, type, &arena, &request);
@@ -110,10 +110,11 @@ static const enum xds_type asked_in_order[XDS_TYPES] = {XDS_AUTHORIZATION, XDS_A
 void delta_client_connected(struct delta_client *client,
                             void (*send)(void *owner, struct str message), void *owner)
 {
-    Envoy__Config__Core__V3__Node node = ENVOY__CONFIG__CORE__V3__NODE__INIT;
+    Envoy__Config__Core__V3__Node node;
     struct arena arena = {0};
     bool is_first = true; /* only the stream's first message says who asks */
 
+    envoy__config__core__v3__node__init(&node);
     node.id = wire_text(&arena, client->node_id);
     node.cluster = wire_text(&arena, client->cluster);
     node.user_agent_name = wire_text(&arena, STR(USER_AGENT));
@@ -129,11 +130,12 @@ void delta_client_connected(struct delta_client *client,
 static void send_answer(const Envoy__Service__Discovery__V3__DeltaDiscoveryResponse *response,
                         const struct delta_outcome *outcome, delta_send send, void *owner)
 {
-    Envoy__Service__Discovery__V3__DeltaDiscoveryRequest request =
-        ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_REQUEST__INIT;
-    Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;
+    Envoy__Service__Discovery__V3__DeltaDiscoveryRequest request;
+    Google__Rpc__Status status;
     struct arena arena = {0};
 
+    envoy__service__discovery__v3__delta_discovery_request__init(&request);
+    google__rpc__status__init(&status);
     request.type_url = response->type_url;
     request.response_nonce = response->nonce;
     if (outcome->nacked) {

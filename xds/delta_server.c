@@ -329,10 +329,11 @@ static void send_draft(struct draft *draft, delta_send send, void *owner)
 {
     struct subscription *sub = draft->sub;
     struct delta_server *server = draft->server;
-    delta_response response = ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_RESPONSE__INIT;
+    delta_response response;
     struct text message = {0};
     struct str revision = arena_printf(&draft->arena, "%" PRIu64, server->set->seq);
 
+    envoy__service__discovery__v3__delta_discovery_response__init(&response);
     (void)snprintf(sub->nonce, sizeof(sub->nonce), "%" PRIu64, ++server->last_nonce);
     response.system_version_info = wire_text(&draft->arena, revision);
     response.resources = draft->items;
@@ -582,10 +583,11 @@ static void take_answer(struct delta_server *server, struct subscription *sub,
 static int answer_unknown(struct delta_server *server, const delta_request *request,
                           delta_send send, void *owner, struct text *why)
 {
-    delta_response response = ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_RESPONSE__INIT;
+    delta_response response;
     struct text message = {0};
     char nonce[NONCE_CHARS + 1];
 
+    envoy__service__discovery__v3__delta_discovery_response__init(&response);
     if (request->response_nonce[0])
         return 0;
     if (server->n_unknown++ >= UNKNOWN_ANSWERS_MAX)

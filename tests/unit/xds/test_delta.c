@@ -1075,10 +1075,11 @@ static void asker_free(struct asker *asker)
 static int ask(struct asker *asker, const char *subscribe, const char *unsubscribe,
                const char *nonce)
 {
-    delta_request request = ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_REQUEST__INIT;
+    delta_request request;
     char *in = subscribe ? wire_text(&arena, str_from(subscribe)) : NULL;
     char *out = unsubscribe ? wire_text(&arena, str_from(unsubscribe)) : NULL;
 
+    envoy__service__discovery__v3__delta_discovery_request__init(&request);
     request.type_url = wire_text(&arena, str_from(xds_type_url(XDS_ADDRESS)));
     request.response_nonce = wire_text(&arena, str_from(nonce));
     request.resource_names_subscribe = &in;
@@ -1203,10 +1204,12 @@ Test(delta, an_old_nonce_answers_nothing)
 Test(delta, a_nack_is_kept_and_the_refused_version_is_not_sent_again)
 {
     struct asker *asker = asker_new(pods(1), 1);
-    delta_request request = ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_REQUEST__INIT;
-    Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;
+    delta_request request;
+    Google__Rpc__Status status;
     struct str last;
 
+    envoy__service__discovery__v3__delta_discovery_request__init(&request);
+    google__rpc__status__init(&status);
     ask(asker, NULL, NULL, "");
     request.type_url = wire_text(&arena, str_from(xds_type_url(XDS_ADDRESS)));
     request.response_nonce = response_of(shift(&asker->responses))->nonce;
@@ -1227,11 +1230,12 @@ Test(delta, a_nack_is_kept_and_the_refused_version_is_not_sent_again)
 Test(delta, types_nobody_has_are_answered_with_nothing)
 {
     struct asker *asker = asker_new(pods(1), 1);
-    delta_request request = ENVOY__SERVICE__DISCOVERY__V3__DELTA_DISCOVERY_REQUEST__INIT;
+    delta_request request;
     char *name = wire_text(&arena, STR("x"));
     delta_response *response;
     int err = 0;
 
+    envoy__service__discovery__v3__delta_discovery_request__init(&request);
     request.type_url = (char[]){"type.googleapis.com/envoy.config.listener.v3.Listener"};
     request.resource_names_subscribe = &name;
     request.n_resource_names_subscribe = 1;
