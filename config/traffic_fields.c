@@ -24,6 +24,8 @@ static const char *const algorithm_words[] = {
     [ALGORITHMS] = NULL,
 };
 static const char *const hash_words[] = {"SourceAddress", "SourcePrincipal", NULL};
+static const char *const ring_words[] = {
+    [RING_XX_HASH] = "XxHash", [RING_MURMUR_HASH_2] = "MurmurHash2", [RING_FUNCTIONS] = NULL};
 static const char *const locality_words[] = {
     [LOCALITY_LEVELS] = "Levels",     [LOCALITY_ZONE] = "Zone", [LOCALITY_ZONE_AWARE] = "ZoneAware",
     [LOCALITY_WEIGHTED] = "Weighted", [LOCALITY_NONE] = "None", [LOCALITY_MODES] = NULL,
@@ -55,6 +57,7 @@ const struct traffic_field traffic_fields[] = {
     {"loadBalancing", "decay", OURS "decay_ns", TRAFFIC_DURATION, AT(decay_ns), 100 * MS, 10 * MINUTE, false, NULL},
     {"loadBalancing", "hashOn", OURS "hash_on", TRAFFIC_WORD, AT(hash_on), 0, HASH_ON_SOURCE_PRINCIPAL, true, hash_words},
     {"loadBalancing", "hashBalanceFactor", "common_lb_config.consistent_hashing_lb_config.hash_balance_factor", TRAFFIC_PERCENT, AT(hash_balance_factor_pct), 101, 10000, true, NULL},
+    {"loadBalancing.ringHash", "hashFunction", "ring_hash_lb_config.hash_function", TRAFFIC_WORD, AT(ring_function), 0, RING_FUNCTIONS - 1, true, ring_words},
     {"loadBalancing.ringHash", "minSize", "ring_hash_lb_config.minimum_ring_size", TRAFFIC_COUNT, AT(ring_min), 1, TRAFFIC_RING_MAX, false, NULL},
     {"loadBalancing.ringHash", "maxSize", "ring_hash_lb_config.maximum_ring_size", TRAFFIC_COUNT, AT(ring_max), 1, TRAFFIC_RING_MAX, false, NULL},
     {"loadBalancing.maglev", "tableSize", "maglev_lb_config.table_size", TRAFFIC_COUNT, AT(maglev_size), 3, TRAFFIC_MAGLEV_MAX, false, NULL},

@@ -19,6 +19,7 @@
 #ifndef ISTHMUS_CONFIG_TRAFFIC_POLICY_H
 #define ISTHMUS_CONFIG_TRAFFIC_POLICY_H
 
+#include "proxy/balance/ring.h"
 #include "proxy/base/arena.h"
 
 #define TRAFFIC_CLUSTERS_MAX    64      /* named in one policy */
@@ -119,6 +120,7 @@ struct traffic_policy {
     uint32_t active_bias_permille; /* LEAST_REQUEST with unequal weights; 1000 is 1.0 */
     uint64_t decay_ns;             /* PEAK_EWMA: how fast a peak is forgotten */
     enum hash_on hash_on;
+    enum ring_function ring_function;
     uint32_t ring_min, ring_max, maglev_size;
     uint32_t hash_balance_factor_pct; /* bounded load; 0: off, else over 100 */
 

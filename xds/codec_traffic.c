@@ -107,6 +107,7 @@ static void ring_encode(const struct traffic_policy *policy, struct arena *arena
     Envoy__Config__Cluster__V3__Cluster__RingHashLbConfig *made =
         NEW(arena, Envoy__Config__Cluster__V3__Cluster__RingHashLbConfig,
             envoy__config__cluster__v3__cluster__ring_hash_lb_config__init);
+    made->hash_function = policy->ring_function;
     made->minimum_ring_size = u64(arena, policy->ring_min);
     made->maximum_ring_size = u64(arena, policy->ring_max);
     cluster->lb_policy = CODEC_RING_HASH;

@@ -79,8 +79,12 @@ static void read_ring(struct reading *reading,
 {
     struct traffic_policy *policy = reading->policy;
 
-    if (from->hash_function != 0)
-        codec_reading_refuse(reading, "ring_hash_lb_config.hash_function: %u is not XX_HASH (0)",
+    if (from->hash_function < RING_FUNCTIONS)
+        policy->ring_function = (enum ring_function)from->hash_function;
+    else
+        codec_reading_refuse(reading,
+                             "ring_hash_lb_config.hash_function: %u is not XX_HASH (0) or "
+                             "MURMUR_HASH_2 (1)",
                              from->hash_function);
     policy->ring_min = u64_of(reading, from->minimum_ring_size,
                               "ring_hash_lb_config.minimum_ring_size", policy->ring_min);

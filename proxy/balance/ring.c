@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/balance/murmur.h"
 #include "proxy/base/mem.h"
 
 #define NUMBER_MAX 24 /* "_" and a 64-bit number */
@@ -34,8 +35,13 @@ static double points_in_all(const struct hash_host *hosts, size_t n, double sum,
     return points < max_points ? points : max_points;
 }
 
+static uint64_t place_of(enum ring_function function, struct str text)
+{
+    return function == RING_MURMUR_HASH_2 ? murmur_hash2(text) : str_hash(text, 0);
+}
+
 struct ring ring_build(struct arena *arena, const struct hash_host *hosts, size_t n,
-                       uint32_t min_points, uint32_t max_points)
+                       enum ring_function function, uint32_t min_points, uint32_t max_points)
 {
     double sum = 0, made = 0, wanted = 0;
     size_t longest = 0, len = 0;
@@ -57,7 +63,7 @@ struct ring ring_build(struct arena *arena, const struct hash_host *hosts, size_
         for (uint64_t number = 0; made < wanted && len < cap; number++, made++) {
             const int digits =
                 snprintf(text + key.len, NUMBER_MAX, "_%llu", (unsigned long long)number);
-            const uint64_t hash = str_hash(str_of(text, key.len + (size_t)digits), 0);
+            const uint64_t hash = place_of(function, str_of(text, key.len + (size_t)digits));
             points[len++] = (struct ring_point){hash, (uint32_t)i};
         }
     }

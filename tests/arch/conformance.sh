@@ -1,4 +1,5 @@
-# conformance.sh ROOT - every test that a page docs/conformance-*.md names is in the sources, and every file.
+# conformance.sh ROOT - every test that a page docs/conformance-*.md names is in the sources, and every file; and every test
+# of the balancing that is named after a source of vectors is on such a page.
 . "$(dirname "$0")/common.sh"
 ROOT=$1
 
@@ -18,4 +19,9 @@ while read -r word; do
         ;;
     esac
 done <"$SCRATCH/words" >>"$SCRATCH/faults"
+
+(cd "$ROOT" && cat tests/unit/proxy_balance/*.c tests/unit/proxy_pick/*.c tests/unit/bench_sim/*.c 2>/dev/null) |
+    sed -nE 's/^Test\(([a-z_]+), ([A-Za-z0-9_]*envoys_[A-Za-z0-9_]*).*/\1\/\2/p' | while read -r test; do
+    grep -qxF -- "$test" "$SCRATCH/words" || echo "$test is on no page docs/conformance-*.md"
+done >>"$SCRATCH/faults"
 finish

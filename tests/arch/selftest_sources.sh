@@ -129,6 +129,8 @@ printf '`low/holds_one_thing` `low/holds_another_thing`\n' | file r/docs/conform
 bad conformance 'no test is called low/holds_another_thing'
 printf '`tests/gone.py`\n' | file r/docs/conformance-x.md
 bad conformance 'there is no tests/gone.py'
+printf 'Test(low, adds_as_envoys_low_test)\n' | file r/tests/unit/proxy_pick/test_low.c
+bad conformance 'low/adds_as_envoys_low_test is on no page docs/conformance-*.md'
 
 # ---- pages ----
 sed -i 's/How many/How few/' "$TREE/r/docs/metrics.md"

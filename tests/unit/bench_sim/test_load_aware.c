@@ -79,3 +79,37 @@ Test(load_aware, with_everybody_overloaded_numbers_decide)
 
     cr_expect(fabs(aware.shares[0] - 0.25) < 1e-9 && fabs(aware.shares[1] - 0.75) < 1e-9);
 }
+
+/* The table of probe intervals in the documentation: with 3 % of the calls an idle remote host is
+ * asked so often; beyond three minutes its report has expired before the next one. */
+Test(load_aware, a_remote_host_is_probed_as_often_as_envoys_table_says)
+{
+    static const struct {
+        double rps;
+        uint32_t n_remotes, n_hosts;
+        double interval_s, within_s;
+    } rows[] = {{1000, 3, 10, 1, 0.01}, {1000, 100, 10, 33, 0.5}, {100, 100, 10, 330, 5}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const uint32_t n_far = rows[i].n_remotes * rows[i].n_hosts;
+        const struct load_aware_locality idle[] = {{0, 10, 4}, {1, n_far, 0.4 * n_far}};
+        struct load_aware aware = {0};
+        load_aware_tick(&aware, idle, 2);
+        const double interval_s = n_far / (aware.shares[1] * rows[i].rps);
+        cr_expect(fabs(interval_s - rows[i].interval_s) < rows[i].within_s, "row %zu: %f s", i,
+                  interval_s);
+    }
+}
+
+Test(load_aware, the_first_report_counts_as_it_is_and_later_ones_by_and_by)
+{
+    static const struct load_aware_locality before[] = {{0, 10, 4}, {1, 10, 4}};
+    static const struct load_aware_locality later[] = {{0, 10, 9}, {1, 10, 4}};
+    struct load_aware aware = {0};
+
+    load_aware_tick(&aware, before, 2);
+    cr_expect_eq(aware.smoothed[0], 0.4);
+    load_aware_tick(&aware, later, 2);
+    /* alpha = 1 - e^(-1 s / 5 s) = 0.18127 */
+    cr_expect(fabs(aware.smoothed[0] - (0.4 + 0.5 * 0.181269)) < 1e-6, "%f", aware.smoothed[0]);
+}

@@ -122,7 +122,7 @@ static void build_tables(void)
     for (size_t i = 0; i < 5; i++)
         hosts[i] = (struct hash_host){str_from(names[i]), 1};
     stage.levels[0].maglev = maglev_build(&stage.arena, hosts, 5, 251);
-    stage.levels[0].ring = ring_build(&stage.arena, hosts, 5, 1024, 4096);
+    stage.levels[0].ring = ring_build(&stage.arena, hosts, 5, RING_XX_HASH, 1024, 4096);
     stage_changed(&stage);
 }
 

@@ -264,14 +264,17 @@ Test(codec_traffic, keeps_each_algorithm_with_what_belongs_to_it)
         struct traffic_policy from = *traffic_policy_default(), to;
         from.algorithm = (enum algorithm)algorithm;
         from.slow_start_ns = SECOND;
-        if (algorithm == ALGORITHM_RING_HASH)
+        if (algorithm == ALGORITHM_RING_HASH) {
             from.ring_min = 12;
+            from.ring_function = RING_MURMUR_HASH_2;
+        }
         if (algorithm == ALGORITHM_MAGLEV)
             from.maglev_size = 7;
         cr_assert_eq(decode_bytes(encode(&from), &to), 0, "%u: %s", algorithm, why.ptr);
         cr_expect_eq(to.algorithm, algorithm);
         cr_expect_eq(to.slow_start_ns, SECOND, "%u", algorithm);
         cr_expect_eq(to.ring_min, from.ring_min);
+        cr_expect_eq(to.ring_function, from.ring_function);
         cr_expect_eq(to.maglev_size, from.maglev_size);
     }
 }
@@ -320,6 +323,32 @@ Test(codec_traffic, of_another_control_plane_means_what_envoy_makes_of_it)
     cr_expect_eq(policy.ejection.failure_pct, 0, "not enforced");
 }
 
+Test(codec_traffic, a_check_of_another_control_plane_expects_200_alone)
+{
+    Envoy__Config__Cluster__V3__Cluster cluster = plain();
+    Envoy__Config__Core__V3__HealthCheck check = ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__INIT;
+    Envoy__Config__Core__V3__HealthCheck *list[] = {&check};
+    Envoy__Config__Core__V3__HealthCheck__HttpHealthCheck http =
+        ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__HTTP_HEALTH_CHECK__INIT;
+    Google__Protobuf__Duration second = GOOGLE__PROTOBUF__DURATION__INIT;
+    Google__Protobuf__UInt32Value one = GOOGLE__PROTOBUF__UINT32_VALUE__INIT;
+    struct traffic_policy policy;
+
+    second.seconds = one.value = 1;
+    check.timeout = check.interval = &second;
+    check.unhealthy_threshold = check.healthy_threshold = &one;
+    check.health_checker_case =
+        ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__HEALTH_CHECKER_HTTP_HEALTH_CHECK;
+    check.http_health_check = &http;
+    http.path = (char *)(uintptr_t) "/healthz";
+    cluster.health_checks = list;
+    cluster.n_health_checks = 1;
+    cr_assert_eq(decode_message(&cluster, &policy), 0, "%s", why.ptr);
+    cr_assert_eq(policy.n_checks, 1);
+    cr_expect_eq(policy.checks[0].status_min, 200);
+    cr_expect_eq(policy.checks[0].status_max, 200);
+}
+
 /* ---- what is refused: of Envoy's fields ---- */
 
 Test(codec_traffic, refuses_an_unknown_algorithm)
@@ -331,6 +360,20 @@ Test(codec_traffic, refuses_an_unknown_algorithm)
         cluster.lb_policy = unknown[i];
         expect_refused(&cluster, "lb_policy: ");
     }
+}
+
+Test(codec_traffic, refuses_a_hash_function_that_envoy_does_not_have)
+{
+    Envoy__Config__Cluster__V3__Cluster cluster = plain();
+    Envoy__Config__Cluster__V3__Cluster__RingHashLbConfig ring =
+        ENVOY__CONFIG__CLUSTER__V3__CLUSTER__RING_HASH_LB_CONFIG__INIT;
+
+    cluster.lb_policy = CODEC_RING_HASH;
+    cluster.lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_RING_HASH_LB_CONFIG;
+    cluster.ring_hash_lb_config = &ring;
+    ring.hash_function = 2;
+    expect_refused(&cluster,
+                   "ring_hash_lb_config.hash_function: 2 is not XX_HASH (0) or MURMUR_HASH_2 (1)");
 }
 
 Test(codec_traffic, refuses_a_policy_in_place_of_an_algorithm)
