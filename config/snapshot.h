@@ -5,7 +5,8 @@
  * What follows from configuration alone is computed once, here: names resolved to pointers,
  * endpoints sorted by how near they are, policies gathered per workload, DNS names laid out.
  * Workers read it without locks; a connection copies the few values it needs and never holds the
- * snapshot, so old generations go as soon as every worker took the new one.
+ * snapshot, so old generations go as soon as every worker took the new one. The tables of
+ * consistent hashing live on in the next snapshot while their endpoints stay.
  *
  * Owner:  the control thread makes and frees it; publishing is proxy/run's.
  * Thread: immutable after snapshot_build(); read by any.
@@ -198,6 +199,8 @@ struct snapshot {
     const struct workload *
         *local; /* workloads of this node that are in the mesh, but for those of the host network */
     size_t n_local;
+    struct map tables;     /* of consistent hashing, by fingerprint; shared with other snapshots */
+    size_t n_tables_built; /* of those, not taken over from the snapshot before */
 };
 
 /* Compiles resources (borrowed, copied into the snapshot) into a generation. Never fails: what
@@ -205,6 +208,12 @@ struct snapshot {
  * closed (policy_set.missing) or left out (a service without its workloads). */
 struct snapshot *snapshot_build(const struct model_resource *const *resources, size_t n_resources,
                                 const struct vantage *vantage, uint64_t generation, bool is_synced);
+/* The same when there is one already: what is costly to compute and has not changed since is shared
+ * with it, not made again. Both are built and freed by one thread; either may be freed first. */
+struct snapshot *snapshot_build_next(const struct snapshot *before,
+                                     const struct model_resource *const *resources,
+                                     size_t n_resources, const struct vantage *vantage,
+                                     uint64_t generation, bool is_synced);
 void snapshot_free(struct snapshot *snapshot);
 
 const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot,

@@ -84,7 +84,15 @@ static void learn_locality(struct snapshot *snapshot, struct run workloads)
 struct snapshot *snapshot_build(const struct model_resource *const *resources, size_t n_resources,
                                 const struct vantage *vantage, uint64_t generation, bool is_synced)
 {
-    struct snapshot_builder builder = {.snapshot = mem_new(struct snapshot)};
+    return snapshot_build_next(NULL, resources, n_resources, vantage, generation, is_synced);
+}
+
+struct snapshot *snapshot_build_next(const struct snapshot *before,
+                                     const struct model_resource *const *resources,
+                                     size_t n_resources, const struct vantage *vantage,
+                                     uint64_t generation, bool is_synced)
+{
+    struct snapshot_builder builder = {.snapshot = mem_new(struct snapshot), .before = before};
     struct snapshot *snapshot = builder.snapshot;
     const struct model_resource **sorted =
         sort_resources(&builder.scratch, resources, &n_resources);

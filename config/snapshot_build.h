@@ -54,7 +54,8 @@ struct policy_list; /* snapshot_policies.c */
 
 struct snapshot_builder {
     struct snapshot *snapshot;
-    struct arena scratch; /* freed when the snapshot is done */
+    const struct snapshot *before; /* NULL: none */
+    struct arena scratch;          /* freed when the snapshot is done */
 
     struct map policies;          /* key -> const struct policy, for workloads that name them */
     struct map policy_namespaces; /* namespace -> struct policy_list */
@@ -109,9 +110,11 @@ void snapshot_add_endpoints(struct snapshot_builder *builder);
  * set of it. */
 void snapshot_level_set(struct snapshot_builder *builder, const struct service *service,
                         struct gathering *gathering, struct endpoint_set *set);
-/* snapshot_hash.c: the levels' tables, where the policy hashes. */
+/* snapshot_hash.c: the levels' tables, where the policy hashes; those of the snapshot before serve
+ * on where they can. */
 void snapshot_add_tables(struct snapshot_builder *builder, const struct traffic_policy *policy,
                          const struct endpoint *endpoints, struct level *levels, size_t n_levels);
+void snapshot_leave_tables(struct snapshot *snapshot);
 /* snapshot_names.c */
 void snapshot_add_names(struct snapshot_builder *builder);
 

@@ -82,12 +82,13 @@ static struct model_resource *make_service(void)
     return resource;
 }
 
+static const struct vantage vantage = {
+    .node = {"n1", 2}, .cluster = {"west", 4}, .trust_domain = {"west.example", 12}};
+
 static void prepare_mesh(size_t n_pods)
 {
     const struct model_resource **resources =
         mem_new_array(const struct model_resource *, n_pods + 1);
-    const struct vantage vantage = {
-        .node = STR("n1"), .cluster = STR("west"), .trust_domain = STR("west.example")};
     resources[0] = make_service();
     for (size_t i = 0; i < n_pods; i++)
         resources[i + 1] = make_pod(i, resources[0]->name);
@@ -97,6 +98,38 @@ static void prepare_mesh(size_t n_pods)
     rng_seed(&rng, 1);
     vip = (struct addr){.ip = ip_of("10.201.0.7"), .port = 80};
     client = (struct ip){4, {10, 0, 0, 0}};
+}
+
+/* A service that hashes onto a ring, built once; the next snapshot takes its table over. */
+static const struct model_resource **hashed;
+static size_t n_hashed;
+
+static void prepare_hashed_mesh(size_t n_pods)
+{
+    struct model_resource *policy =
+        resource_of(MODEL_TRAFFIC, STR("shop/till.shop.svc.clusterset.local"));
+    policy->of.traffic = arena_new(&arena, struct model_traffic);
+    policy->of.traffic->service = policy->name;
+    policy->of.traffic->policy = *traffic_policy_default();
+    policy->of.traffic->policy.algorithm = ALGORITHM_RING_HASH;
+    policy->of.traffic->policy.ring_min = 65536;
+    hashed = mem_new_array(const struct model_resource *, n_pods + 2);
+    hashed[n_hashed++] = make_service();
+    hashed[n_hashed++] = policy;
+    for (size_t i = 0; i < n_pods; i++)
+        hashed[n_hashed++] = make_pod(i, hashed[0]->name);
+    snapshot = snapshot_build(hashed, n_hashed, &vantage, 1, true);
+}
+
+/* One in a hundred, so that callgrind ends. */
+static void rebuild_once(size_t i)
+{
+    if (i % 100 != 0)
+        return;
+    struct snapshot *next = snapshot_build_next(snapshot, hashed, n_hashed, &vantage, i + 2, true);
+    ensure(next->n_tables_built == 0);
+    snapshot_free(snapshot);
+    snapshot = next;
 }
 
 /* ---- the decisions ---- */
@@ -226,8 +259,6 @@ static void prepare_policed_mesh(size_t n_policies)
     enum { PODS = 1000 };
     const struct model_resource **resources =
         mem_new_array(const struct model_resource *, PODS + n_policies);
-    const struct vantage vantage = {
-        .node = STR("n1"), .cluster = STR("west"), .trust_domain = STR("west.example")};
     for (size_t i = 0; i < PODS; i++)
         resources[i] = make_pod(i, STR("shop/till.shop.svc.clusterset.local"));
     for (size_t i = 0; i < n_policies; i++) {
@@ -346,6 +377,9 @@ const struct bench_case bench_cases[] = {
      10000, flip_once},
     {"merge-10000", "a lease, and a hundredth of merging 10,000 endpoints that changed",
      prepare_own_set, 10000, merge_once},
+    {"rebuild-ring",
+     "a hundredth of a snapshot of 100 endpoints on a ring of 65,536 points, which stays",
+     prepare_hashed_mesh, 100, rebuild_once},
     {"dns-a", "a query for a service's address, answered", prepare_mesh, 10000, dns_once},
     {"policy-10", "a verdict over 10 policies, none of which matches", prepare_policies, 10,
      policy_once},

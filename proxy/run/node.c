@@ -91,8 +91,8 @@ static struct snapshot *build_snapshot(struct node *node)
         .cluster_domain = config->cluster_domain,
         .svid_per_workload = config->identity.pods == IDENTITY_SPIFFE,
     };
-    struct snapshot *snapshot =
-        snapshot_build(resources, n, &vantage, ++node->generation, delta_client_is_synced(state));
+    struct snapshot *snapshot = snapshot_build_next(
+        node->snapshot, resources, n, &vantage, ++node->generation, delta_client_is_synced(state));
     snapshot->local_hash = local_hash(node);
     mem_free(resources);
     arena_fini(&arena);
