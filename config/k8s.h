@@ -103,6 +103,9 @@ void k8s_read_peer_auth(struct k8s_reader *reader, const struct yaml *doc,
                         const struct object *meta);
 
 /* Ports of a Service or ServiceImport: numbers, names and protocols checked against each other. */
+/* What both a Service and a ServiceImport say of where traffic goes; k8s_words.c. */
+void k8s_service_words(const struct k8s_reader *reader, const struct yaml *spec,
+                       struct service_words *words);
 struct k8s_service_port *k8s_service_ports(const struct k8s_reader *reader, const struct yaml *node,
                                            size_t *out_n);
 

@@ -54,5 +54,9 @@ void k8s_read_import(struct k8s_reader *reader, const struct yaml *doc, const st
         return;
     read_import_type(reader, spec, import);
     read_ips(reader, spec, import);
+    k8s_service_words(reader, spec, &import->words);
+    import->says_affinity = yaml_get(spec, "sessionAffinity") != NULL;
+    import->says_internal = yaml_get(spec, "internalTrafficPolicy") != NULL;
+    import->says_distribution = yaml_get(spec, "trafficDistribution") != NULL;
     import->ports = k8s_service_ports(reader, yaml_get(spec, "ports"), &import->n_ports);
 }

@@ -129,39 +129,15 @@ static void read_type(const struct k8s_reader *reader, const struct yaml *spec,
     read_cluster_ips(reader, spec, service);
 }
 
-static enum k8s_distribution read_distribution(const struct k8s_reader *reader,
-                                               const struct yaml *node)
-{
-    struct str text = yaml_text(node, "spec.trafficDistribution", (struct str){0}, reader->diag);
-    if (str_eq(text, STR("PreferClose")) || str_eq(text, STR("PreferSameZone")))
-        return DISTRIBUTION_SAME_ZONE;
-    if (str_eq(text, STR("PreferSameNode")))
-        return DISTRIBUTION_SAME_NODE;
-    if (!str_is_empty(text)) /* a hint: Kubernetes lets implementations have words of their own */
-        diag_warn(reader->diag, node->place,
-                  "spec.trafficDistribution: \"%.*s\" is not PreferClose, PreferSameZone or "
-                  "PreferSameNode; it is passed over",
-                  STR_ARG(str_sub(text, 0, 40)));
-    return DISTRIBUTION_NONE;
-}
-
 /* Where Kubernetes itself says that traffic should stay. */
 static void read_traffic_words(const struct k8s_reader *reader, const struct yaml *spec,
                                struct k8s_service *service)
 {
-    const struct yaml *internal = yaml_get(spec, "internalTrafficPolicy");
     const struct object *meta = &service->meta;
-    struct str text =
-        yaml_text(internal, "spec.internalTrafficPolicy", STR("Cluster"), reader->diag);
-    service->internal_local = str_eq(text, STR("Local"));
-    if (!service->internal_local && !str_eq(text, STR("Cluster")))
-        diag_error(reader->diag, internal->place,
-                   "spec.internalTrafficPolicy: \"%.*s\" is not Cluster or Local",
-                   STR_ARG(str_sub(text, 0, 40)));
-    service->distribution = read_distribution(reader, yaml_get(spec, "trafficDistribution"));
-    text =
+    k8s_service_words(reader, spec, &service->words);
+    const struct str mode =
         label_find(meta->annotations, meta->n_annotations, "service.kubernetes.io/topology-mode");
-    service->is_topology_aware = str_eq_ci(text, STR("Auto"));
+    service->is_topology_aware = str_eq_ci(mode, STR("Auto"));
 }
 
 void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)

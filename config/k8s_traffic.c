@@ -526,6 +526,8 @@ void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const s
         arena_printf(reader->arena, "%.*s/%.*s", STR_ARG(meta->namespace_), STR_ARG(meta->name));
     traffic->says_locality = yaml_path(spec, "locality.mode") != NULL;
     traffic->says_node_only = yaml_path(spec, "locality.nodeOnly") != NULL;
+    traffic->says_algorithm = yaml_path(spec, "loadBalancing.algorithm") != NULL;
+    traffic->says_spill = yaml_path(spec, "failover.spillByLoad") != NULL;
     read_target(reader, spec, traffic);
     read_sections(reader, spec, &traffic->policy);
     read_tier(reader, spec, &traffic->policy);

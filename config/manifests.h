@@ -78,9 +78,6 @@ struct k8s_service_port {
 
 enum k8s_service_type { SERVICE_CLUSTER_IP, SERVICE_HEADLESS, SERVICE_EXTERNAL_NAME };
 
-/* spec.trafficDistribution; PreferClose is the older word for PreferSameZone. */
-enum k8s_distribution { DISTRIBUTION_NONE, DISTRIBUTION_SAME_ZONE, DISTRIBUTION_SAME_NODE };
-
 struct k8s_service { /* NodePort and LoadBalancer are SERVICE_CLUSTER_IP here (M25) */
     struct object meta;
     enum k8s_service_type type;
@@ -91,9 +88,8 @@ struct k8s_service { /* NodePort and LoadBalancer are SERVICE_CLUSTER_IP here (M
     struct label *selector;
     size_t n_selector;
     bool publish_not_ready;
-    bool internal_local;    /* internalTrafficPolicy: Local */
     bool is_topology_aware; /* annotation service.kubernetes.io/topology-mode: Auto */
-    enum k8s_distribution distribution;
+    struct service_words words;
 };
 
 struct k8s_endpoint {
@@ -132,6 +128,8 @@ struct k8s_import { /* one that a user or another implementation made; ours are 
     size_t n_addresses;
     struct k8s_service_port *ports;
     size_t n_ports;
+    struct service_words words;
+    bool says_affinity, says_internal, says_distribution; /* else the exports' words stay */
 };
 
 #define TARGETS_MAX 16 /* of one policy */
@@ -177,7 +175,8 @@ struct k8s_traffic { /* TrafficPolicy */
     struct label *allow;          /* labels that a cluster must bear */
     size_t n_allow;
     bool allows_by_name;
-    bool says_locality, says_node_only; /* else what the Service says stays */
+    bool says_locality, says_node_only, says_algorithm, says_spill; /* else what the Service says
+                                                                       stays */
 };
 
 struct manifests {

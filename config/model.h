@@ -65,6 +65,25 @@ struct model_workload {
 
 enum service_scope { SERVICE_CLUSTER_LOCAL, SERVICE_CLUSTERSET };
 
+/* spec.trafficDistribution; PreferClose is the older word for PreferSameZone. */
+enum traffic_distribution {
+    DISTRIBUTION_NONE,
+    DISTRIBUTION_SAME_ZONE,
+    DISTRIBUTION_SAME_NODE,
+    DISTRIBUTIONS
+};
+
+/* What Kubernetes' own words say of how a service is to be used: of a Service, a ServiceImport, and
+ * between clusters of an export, where those of the oldest count (M15 to M17). */
+struct service_words {
+    uint32_t affinity_s; /* sessionAffinity: ClientIP, its timeoutSeconds; 0: None */
+    bool is_node_local;  /* internalTrafficPolicy: Local */
+    enum traffic_distribution distribution;
+};
+
+#define AFFINITY_S_DEFAULT 10800 /* Kubernetes' */
+#define AFFINITY_S_MAX     86400
+
 struct model_service {
     struct str name, namespace_, hostname;
     struct ip addresses[MODEL_ADDRESSES_MAX];
@@ -74,7 +93,8 @@ struct model_service {
     struct str *sans; /* identities that may serve it beyond the workloads' own */
     size_t n_sans;
     bool is_headless;
-    bool allow_unhealthy; /* publishNotReadyAddresses */
+    bool allow_unhealthy;       /* publishNotReadyAddresses */
+    struct service_words words; /* between clusters only: to nodes they travel as a policy */
     int64_t created_ns; /* of the ServiceExport behind it, between clusters: the oldest one decides;
                            else 0 */
 };

@@ -19,6 +19,12 @@ static Istio__Workload__NetworkAddress **addresses_encode(const struct model_ser
     return list;
 }
 
+static bool has_words(const struct service_words *words)
+{
+    return words->affinity_s != 0 || words->is_node_local ||
+           words->distribution != DISTRIBUTION_NONE;
+}
+
 /* The details go along unless a reader would guess the same without them (see read_details). */
 static void add_details(const struct model_service *service, const struct codec_ports *ports,
                         struct arena *arena, Istio__Workload__Service *message)
@@ -26,10 +32,13 @@ static void add_details(const struct model_service *service, const struct codec_
     Isthmus__V1alpha1__ServiceDetails details = ISTHMUS__V1ALPHA1__SERVICE_DETAILS__INIT;
 
     if (ports->n_details == 0 && service->is_headless == (service->n_addresses == 0) &&
-        service->created_ns == 0)
+        service->created_ns == 0 && !has_words(&service->words))
         return;
     details.is_headless = service->is_headless;
     details.created_ns = service->created_ns;
+    details.affinity_s = service->words.affinity_s;
+    details.is_node_local = service->words.is_node_local;
+    details.distribution = service->words.distribution;
     details.ports = ports->details;
     details.n_ports = ports->n_details;
     message->extensions = arena_new(arena, Istio__Workload__Extension *);
@@ -102,6 +111,17 @@ static int read_details(const Istio__Workload__Service *message, struct model_se
         return -ERR_INVALID;
     service->is_headless = details->is_headless;
     service->created_ns = details->created_ns;
+    if (details->affinity_s > AFFINITY_S_MAX || details->distribution >= DISTRIBUTIONS)
+        return codec_refuse(why,
+                            "ServiceDetails: affinity_s %u or distribution %u is not known (at "
+                            "most %u and %u)",
+                            details->affinity_s, details->distribution, AFFINITY_S_MAX,
+                            DISTRIBUTIONS - 1);
+    service->words = (struct service_words){
+        .affinity_s = details->affinity_s,
+        .is_node_local = details->is_node_local,
+        .distribution = (enum traffic_distribution)details->distribution,
+    };
     ports->details = details->ports;
     ports->n_details = details->n_ports;
     return 0;

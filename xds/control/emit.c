@@ -99,6 +99,7 @@ static void write_service(struct registry *registry, const struct own_service *f
         return;
     service = new_service(&registry->arena, from, from->exported_name);
     service->created_ns = from->exported_ns;
+    service->words = from->k8s->words;
     push(registry->shared, &registry->n_shared,
          (struct model_resource){
              .kind = MODEL_SERVICE, .name = from->exported_name, .of.service = service});

@@ -18,6 +18,7 @@ struct constituent { /* one cluster's export of a service */
     struct model_port *ports;
     size_t n_ports;
     bool is_headless, allow_unhealthy;
+    struct service_words words;
     struct constituent *next;
 };
 
@@ -77,6 +78,7 @@ static void add_own(struct registry_builder *builder, const struct k8s_export *e
                         .n_ports = service->k8s->n_ports,
                         .is_headless = service->k8s->type == SERVICE_HEADLESS,
                         .allow_unhealthy = service->k8s->publish_not_ready,
+                        .words = service->k8s->words,
                     });
 }
 
@@ -124,6 +126,7 @@ static void add_foreign_export(struct registry_builder *builder, const struct re
                         .n_ports = service->n_ports,
                         .is_headless = service->is_headless,
                         .allow_unhealthy = service->allow_unhealthy,
+                        .words = service->words,
                     });
 }
 
@@ -208,6 +211,25 @@ static bool same_ports(const struct constituent *a, const struct constituent *b)
     return same;
 }
 
+/* What two exports of one service say differently. */
+static unsigned conflicts_of(const struct constituent *a, const struct constituent *b)
+{
+    unsigned conflicts = 0;
+    if (!same_ports(a, b))
+        conflicts |= CONFLICT_PORT;
+    if (a->is_headless != b->is_headless)
+        conflicts |= CONFLICT_TYPE;
+    if ((a->words.affinity_s == 0) != (b->words.affinity_s == 0))
+        conflicts |= CONFLICT_AFFINITY;
+    else if (a->words.affinity_s != b->words.affinity_s)
+        conflicts |= CONFLICT_AFFINITY_CONFIG;
+    if (a->words.is_node_local != b->words.is_node_local)
+        conflicts |= CONFLICT_INTERNAL;
+    if (a->words.distribution != b->words.distribution)
+        conflicts |= CONFLICT_DISTRIBUTION;
+    return conflicts;
+}
+
 static void import_one(struct registry_builder *builder, const struct merge *merge,
                        struct registry_import *import)
 {
@@ -225,14 +247,12 @@ static void import_one(struct registry_builder *builder, const struct merge *mer
                                      STR_ARG(merge->namespace_));
     service->is_headless = sorted[0]->is_headless;
     service->allow_unhealthy = sorted[0]->allow_unhealthy;
+    import->words = sorted[0]->words;
     service->ports = arena_new_array(arena, struct model_port, n_ports);
     for (size_t i = 0; i < merge->n_constituents; i++) {
         clusters[import->n_clusters++] = sorted[i]->cluster;
         merge_ports(service, sorted[i]);
-        if (!same_ports(sorted[0], sorted[i]))
-            import->conflicts |= CONFLICT_PORT;
-        if (sorted[0]->is_headless != sorted[i]->is_headless)
-            import->conflicts |= CONFLICT_TYPE;
+        import->conflicts |= conflicts_of(sorted[0], sorted[i]);
     }
     import->clusters = clusters;
 }
@@ -241,6 +261,16 @@ static int compare_imports(const void *a, const void *b)
 {
     const struct registry_import *x = a, *y = b;
     return str_cmp(x->key, y->key);
+}
+
+static void say(struct registry_import *import, const struct k8s_import *from)
+{
+    if (from->says_affinity)
+        import->words.affinity_s = from->words.affinity_s;
+    if (from->says_internal)
+        import->words.is_node_local = from->words.is_node_local;
+    if (from->says_distribution)
+        import->words.distribution = from->words.distribution;
 }
 
 /* What a ServiceImport manifest asks for; and the conflicts, which every export of the service is
@@ -255,8 +285,11 @@ static void annotate(struct registry_builder *builder)
     for (size_t i = 0; i < set->n_imports; i++) {
         const struct k8s_import *from = &set->imports[i];
         struct registry_import *import = key_find(&by_key, from->meta.namespace_, from->meta.name);
-        for (size_t j = 0; import && j < from->n_addresses; j++)
+        if (!import)
+            continue;
+        for (size_t j = 0; j < from->n_addresses; j++)
             import->wanted[import->n_wanted++] = from->addresses[j];
+        say(import, from);
     }
     for (size_t i = 0; i < registry->n_exports; i++) {
         struct registry_export *row = &registry->exports[i];

@@ -94,12 +94,24 @@ const char *export_validity_reason(enum export_validity validity)
     ensure_failed("a validity of an export", __FILE__, __LINE__);
 }
 
-const char *conflict_reason(unsigned conflicts)
+void conflict_reasons(unsigned conflicts, struct text *out)
 {
-    switch (conflicts) {
-    case CONFLICT_PORT: return "PortConflict";
-    case CONFLICT_TYPE: return "TypeConflict";
-    case CONFLICT_PORT | CONFLICT_TYPE: return "PortConflict,TypeConflict";
-    default: return "NoConflicts";
-    }
+    static const struct {
+        unsigned bit;
+        const char *reason;
+    } rows[] = {
+        {CONFLICT_PORT, "PortConflict"},
+        {CONFLICT_TYPE, "TypeConflict"},
+        {CONFLICT_AFFINITY, "SessionAffinityConflict"},
+        {CONFLICT_AFFINITY_CONFIG, "SessionAffinityConfigConflict"},
+        {CONFLICT_INTERNAL, "InternalTrafficPolicyConflict"},
+        {CONFLICT_DISTRIBUTION, "TrafficDistributionConflict"},
+    };
+
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (conflicts & rows[i].bit)
+            text_addf(out, "%s%s", n++ > 0 ? "," : "", rows[i].reason);
+    if (n == 0)
+        text_addf(out, "NoConflicts");
 }

@@ -52,8 +52,12 @@ struct registry_input {
 
 enum export_validity { EXPORT_VALID, EXPORT_NO_SERVICE, EXPORT_INVALID_TYPE };
 
-#define CONFLICT_PORT 1U
-#define CONFLICT_TYPE 2U
+#define CONFLICT_PORT            1U
+#define CONFLICT_TYPE            2U
+#define CONFLICT_AFFINITY        4U
+#define CONFLICT_AFFINITY_CONFIG 8U
+#define CONFLICT_INTERNAL        16U
+#define CONFLICT_DISTRIBUTION    32U
 
 struct registry_export { /* a ServiceExport of this cluster */
     struct str namespace_, name;
@@ -67,6 +71,8 @@ struct registry_import { /* a clusterset service as this cluster sees it */
     const struct str *clusters; /* that export it, the oldest export first */
     size_t n_clusters;
     unsigned conflicts;
+    struct service_words words; /* of the oldest export; of a ServiceImport manifest where it says
+                                   some */
     struct ip wanted[CLUSTERSET_RANGES_MAX]; /* what a ServiceImport manifest asks for */
     size_t n_wanted;
     struct str
@@ -110,6 +116,6 @@ bool registry_places(const struct registry *registry, struct str node, struct st
 /* "Valid", "NoService", "InvalidServiceType". */
 const char *export_validity_reason(enum export_validity validity);
 /* "NoConflicts", or the reasons joined by commas as the MCS API writes them. */
-const char *conflict_reason(unsigned conflicts);
+void conflict_reasons(unsigned conflicts, struct text *out);
 
 #endif

@@ -143,6 +143,14 @@ static void add_condition(struct text *out, const char *type, bool is_true, cons
     text_addc(out, '}');
 }
 
+static void add_conflicts(struct text *out, unsigned conflicts)
+{
+    struct text reasons = {0};
+    conflict_reasons(conflicts, &reasons);
+    add_condition(out, "Conflict", conflicts != 0, reasons.ptr, (struct str){0});
+    text_fini(&reasons);
+}
+
 static void add_export(const struct registry_export *row, size_t idx, struct text *out)
 {
     add_comma(out, idx);
@@ -154,8 +162,7 @@ static void add_export(const struct registry_export *row, size_t idx, struct tex
                   export_validity_reason(row->validity), (struct str){0});
     if (row->validity == EXPORT_VALID) {
         text_addc(out, ',');
-        add_condition(out, "Conflict", row->conflicts != 0, conflict_reason(row->conflicts),
-                      (struct str){0});
+        add_conflicts(out, row->conflicts);
     }
     text_add(out, STR("]}"));
 }
@@ -221,8 +228,7 @@ static void add_import(const struct registry_import *import, size_t idx, struct 
     const bool is_ready = str_is_empty(import->problem);
     add_condition(out, "Ready", is_ready, is_ready ? "Ready" : "Pending", import->problem);
     text_addc(out, ',');
-    add_condition(out, "Conflict", import->conflicts != 0, conflict_reason(import->conflicts),
-                  (struct str){0});
+    add_conflicts(out, import->conflicts);
     text_add(out, STR("]}"));
 }
 

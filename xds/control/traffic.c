@@ -105,21 +105,35 @@ static bool add_prices(const struct registry_builder *builder, struct traffic_po
 
 /* ---- one service ---- */
 
-/* True when the Service says something that differs from the default. */
-static bool apply_service(const struct k8s_service *service, struct traffic_policy *policy)
+/* One client's connections to one endpoint: by consistent hashing, so that nobody has to remember
+ * anything, nodes agree, and the affinity outlasts any timeout. Load would move clients about. */
+static void apply_affinity(const struct service_words *words, struct traffic_policy *policy)
+{
+    if (words->affinity_s == 0)
+        return;
+    policy->algorithm = ALGORITHM_MAGLEV;
+    policy->hash_on = HASH_ON_SOURCE_ADDRESS;
+    policy->spill_by_load = false;
+}
+
+/* True when the words say something that differs from the default. */
+static bool apply_words(const struct service_words *words, bool is_topology_aware, bool is_headless,
+                        struct traffic_policy *policy)
 {
     const enum locality_mode locality = policy->locality;
-    if (!service)
-        return false;
-    policy->node_only = service->internal_local;
-    if (service->is_topology_aware)
+    policy->node_only = words->is_node_local;
+    if (is_topology_aware)
         policy->locality = LOCALITY_ZONE_AWARE;
-    switch (service->distribution) { /* it goes before the older annotation */
-    case DISTRIBUTION_NONE: break;
+    switch (words->distribution) { /* it goes before the older annotation */
+    case DISTRIBUTION_NONE:
+    case DISTRIBUTIONS: break;
     case DISTRIBUTION_SAME_ZONE: policy->locality = LOCALITY_ZONE; break;
     case DISTRIBUTION_SAME_NODE: policy->locality = LOCALITY_LEVELS; break;
     }
-    return policy->node_only || policy->locality != locality;
+    if (!is_headless)
+        apply_affinity(words, policy);
+    return policy->node_only || policy->locality != locality ||
+           policy->algorithm == ALGORITHM_MAGLEV;
 }
 
 static bool apply_policy(const struct registry_builder *builder, const struct k8s_traffic *traffic,
@@ -133,6 +147,10 @@ static bool apply_policy(const struct registry_builder *builder, const struct k8
         policy->locality = said.locality;
     if (!traffic->says_node_only)
         policy->node_only = said.node_only;
+    if (!traffic->says_algorithm && said.algorithm == ALGORITHM_MAGLEV) {
+        policy->algorithm = said.algorithm;
+        policy->spill_by_load = traffic->says_spill && policy->spill_by_load;
+    }
     resolve_allowed(builder, traffic, policy);
     return true;
 }
@@ -164,11 +182,18 @@ static void emit(struct registry_builder *builder, struct str service,
         (struct model_resource){.kind = MODEL_TRAFFIC, .name = service, .of.traffic = traffic};
 }
 
-static void add(struct registry_builder *builder, struct str name,
-                const struct k8s_service *service, const struct k8s_traffic *traffic)
+struct source { /* who says how a service is balanced */
+    const struct service_words *words;
+    bool is_topology_aware, is_headless;
+    const struct k8s_traffic *traffic; /* NULL: no TrafficPolicy */
+};
+
+static void add(struct registry_builder *builder, struct str name, const struct source *source)
 {
     struct traffic_policy policy = *traffic_policy_default();
-    bool has_news = apply_service(service, &policy);
+    const struct k8s_traffic *traffic = source->traffic;
+    bool has_news =
+        apply_words(source->words, source->is_topology_aware, source->is_headless, &policy);
     has_news = apply_policy(builder, traffic, &policy) || has_news;
     has_news = add_prices(builder, &policy) || has_news;
     has_news = apply_drill(builder, name, &policy) || has_news;
@@ -184,17 +209,27 @@ void registry_write_traffic(struct registry_builder *builder)
     for (size_t i = 0; i < builder->n_services; i++) {
         const struct own_service *own = &builder->services[i];
         const struct object *meta = &own->k8s->meta;
+        const struct source source = {
+            .words = &own->k8s->words,
+            .is_topology_aware = own->k8s->is_topology_aware,
+            .is_headless = own->k8s->type == SERVICE_HEADLESS,
+            .traffic = key_find(&services, meta->namespace_, meta->name),
+        };
         if (own->k8s->type != SERVICE_EXTERNAL_NAME)
-            add(builder, own->local_name, own->k8s,
-                key_find(&services, meta->namespace_, meta->name));
+            add(builder, own->local_name, &source);
     }
     for (size_t i = 0; i < registry->n_imports; i++) {
         const struct model_service *service = &registry->imports[i].service;
         const struct own_service *own =
             key_find(&builder->service_by_name, service->namespace_, service->name);
         const bool is_exported = own && !str_is_empty(own->exported_name);
-        add(builder, key_make(&registry->arena, service->namespace_, service->hostname),
-            is_exported ? own->k8s : NULL, key_find(&imports, service->namespace_, service->name));
+        const struct source source = {
+            .words = &registry->imports[i].words,
+            .is_topology_aware = is_exported && own->k8s->is_topology_aware,
+            .is_headless = service->is_headless,
+            .traffic = key_find(&imports, service->namespace_, service->name),
+        };
+        add(builder, key_make(&registry->arena, service->namespace_, service->hostname), &source);
     }
     map_fini(&services);
     map_fini(&imports);

@@ -274,11 +274,82 @@ Test(k8s_traffic, of_kubernetes_itself_is_read_from_the_service)
                   "PreferClose}\n",
                   &diag);
     cr_assert_not_null(set, "%s", said(&diag));
-    cr_expect(set->services[0].internal_local && set->services[0].is_topology_aware);
-    cr_expect_eq(set->services[0].distribution, DISTRIBUTION_SAME_ZONE);
+    cr_expect(set->services[0].words.is_node_local && set->services[0].is_topology_aware);
+    cr_expect_eq(set->services[0].words.distribution, DISTRIBUTION_SAME_ZONE);
     manifests_free(set);
     cr_expect_null(read_text("apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
                              "spec: {ports: [{port: 80}], internalTrafficPolicy: Nearby}\n",
                              &diag));
     expect_said(&diag, "internal", "\"Nearby\" is not Cluster or Local");
+}
+
+/* A Service and a ServiceImport say it in the same words. */
+static const char *const heads[] = {
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n"
+    "  ports: [{port: 80}]\n  type: ClusterIP\n",
+    "apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceImport\n"
+    "metadata: {name: web, namespace: shop}\nspec:\n  ports: [{port: 80}]\n  type: ClusterSetIP\n",
+};
+
+Test(k8s_traffic, affinity_and_locality_are_read_of_services_and_of_imports)
+{
+    static const struct {
+        const char *words;
+        struct service_words expected;
+    } rows[] = {
+        {"", {0}},
+        {"  sessionAffinity: None\n", {0}},
+        {"  sessionAffinity: ClientIP\n", {.affinity_s = 10800}},
+        {"  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}\n",
+         {.affinity_s = 5}},
+        {"  internalTrafficPolicy: Local\n", {.is_node_local = true}},
+        {"  trafficDistribution: PreferSameZone\n", {.distribution = DISTRIBUTION_SAME_ZONE}},
+        {"  trafficDistribution: PreferSameNode\n", {.distribution = DISTRIBUTION_SAME_NODE}},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows) * 2; i++) {
+        char text[1024];
+        const struct service_words *expected = &rows[i / 2].expected;
+        begin();
+        snprintf(text, sizeof(text), "%s%s", heads[i % 2], rows[i / 2].words);
+        struct manifests *set = read_text(text, &diag);
+        cr_assert_not_null(set, "%s: %s", text, said(&diag));
+        const struct service_words *words =
+            i % 2 ? &set->imports[0].words : &set->services[0].words;
+        cr_expect_eq(words->affinity_s, expected->affinity_s, "%s", text);
+        cr_expect_eq(words->is_node_local, expected->is_node_local, "%s", text);
+        cr_expect_eq(words->distribution, expected->distribution, "%s", text);
+        manifests_free(set);
+        end();
+    }
+    begin();
+}
+
+Test(k8s_traffic, affinity_and_locality_in_unknown_words_are_refused_with_the_place)
+{
+    static const struct {
+        const char *words, *sentence;
+    } rows[] = {
+        {"  sessionAffinity: Cookie\n",
+         "7:20: error: spec.sessionAffinity: \"Cookie\" is not None or ClientIP"},
+        {"  sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}\n",
+         "7:26: error: spec.sessionAffinityConfig: goes with sessionAffinity: ClientIP only"},
+        {"  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}\n",
+         "8:54: error: spec.sessionAffinityConfig.clientIP.timeoutSeconds"},
+        {"  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: "
+         "86401}}\n",
+         "8:54: error: spec.sessionAffinityConfig.clientIP.timeoutSeconds"},
+        {"  internalTrafficPolicy: Nearby\n",
+         "7:26: error: spec.internalTrafficPolicy: \"Nearby\" is not Cluster or Local"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows) * 2; i++) {
+        char text[1024];
+        begin();
+        snprintf(text, sizeof(text), "%s%s", heads[i % 2], rows[i / 2].words);
+        cr_expect_null(read_text(text, &diag), "%s", text);
+        expect_said(&diag, text, rows[i / 2].sentence);
+        end();
+    }
+    begin();
 }

@@ -62,6 +62,7 @@ static struct model_membership *rich_memberships(struct arena *arena)
         .n_ports = 3,
         .dns_hostname = STR("db-0"),
         .not_ready = true,
+        .is_terminating = true,
     };
     services[1] = (struct model_membership){.service = STR("ns/plain.ns.svc.cluster.local")};
     return services;
@@ -116,6 +117,7 @@ struct model_resource *model_rich_service(struct arena *arena)
     service->n_sans = 1;
     service->allow_unhealthy = true;
     service->created_ns = INT64_C(1767225600000000000);
+    service->words = (struct service_words){60, true, DISTRIBUTION_SAME_NODE};
     resource = resource_new(arena, MODEL_SERVICE, STR("ns/db.ns.svc.clusterset.local"));
     resource->of.service = service;
     return resource;

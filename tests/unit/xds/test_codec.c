@@ -104,6 +104,7 @@ Test(codec, keeps_what_a_workload_serves)
     cr_assert_eq(pod->n_services, 2);
     cr_assert(str_eq(db->service, STR("ns/db.ns.svc.clusterset.local")));
     cr_assert(str_eq(db->dns_hostname, STR("db-0")) && db->not_ready);
+    cr_assert(db->is_terminating && !pod->services[1].is_terminating);
     cr_assert_eq(db->n_ports, 3);
     cr_assert(str_eq(db->ports[0].name, STR("dns-tcp")) && !db->ports[0].is_udp);
     cr_assert_eq(db->ports[1].target_port, 8080);
@@ -127,6 +128,9 @@ Test(codec, keeps_every_field_of_a_service)
     cr_assert(str_eq(service->sans[0], STR("spiffe://east.example/ns/ns/sa/db")));
     cr_assert(service->allow_unhealthy && !service->is_headless);
     cr_assert_eq(service->created_ns, INT64_C(1767225600000000000));
+    cr_assert_eq(service->words.affinity_s, 60);
+    cr_assert(service->words.is_node_local);
+    cr_assert_eq(service->words.distribution, DISTRIBUTION_SAME_NODE);
 }
 
 Test(codec, tells_a_headless_service_from_one_without_an_address_yet)

@@ -194,6 +194,109 @@ Test(exports, the_oldest_export_decides_whether_it_is_headless)
     cr_assert_eq(import->conflicts, CONFLICT_TYPE);
 }
 
+/* M15 to M17: carried to every cluster, the oldest export's; M10: told to all. */
+Test(exports, the_oldest_export_decides_on_affinity_and_locality)
+{
+    static const struct {
+        const char *name, *words;
+        struct service_words east;
+        unsigned conflicts;
+        const char *reason;
+    } rows[] = {
+        {"affinity",
+         "sessionAffinity: ClientIP",
+         {0},
+         CONFLICT_AFFINITY,
+         "SessionAffinityConflict"},
+        {"its timeout",
+         "sessionAffinity: ClientIP",
+         {.affinity_s = 60},
+         CONFLICT_AFFINITY_CONFIG,
+         "SessionAffinityConfigConflict"},
+        {"node local",
+         "internalTrafficPolicy: Local",
+         {0},
+         CONFLICT_INTERNAL,
+         "InternalTrafficPolicyConflict"},
+        {"distribution",
+         "trafficDistribution: PreferSameNode",
+         {.distribution = DISTRIBUTION_SAME_ZONE},
+         CONFLICT_DISTRIBUTION,
+         "TrafficDistributionConflict"},
+        {"two of them",
+         "internalTrafficPolicy: Local, sessionAffinity: ClientIP",
+         {0},
+         CONFLICT_INTERNAL | CONFLICT_AFFINITY,
+         "SessionAffinityConflict,InternalTrafficPolicyConflict"},
+        {"none", "sessionAffinity: ClientIP", {.affinity_s = AFFINITY_S_DEFAULT}, 0, "NoConflicts"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text reasons = {0};
+        fini();
+        init();
+        cluster_addf(
+            &cluster,
+            "{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: "
+            "{clusterIP: 10.96.0.1, ports: [{name: http, port: 80}], %s}}",
+            rows[i].words);
+        cluster_export(&cluster, "shop", "cart", "2026-01-01T00:00:00Z");
+        struct model_service *service = peer_service(&cluster, east, "shop", "cart", 80, "http", 0);
+        service->words = rows[i].east;
+        service->created_ns = NS_2026 - 1;
+        const struct registry *registry = cluster_build(&cluster);
+        const struct registry_import *import = find_import(registry, "shop/cart");
+        cr_expect_eq(import->conflicts, rows[i].conflicts, "%s", rows[i].name);
+        cr_expect_eq(find_export(registry, "cart")->conflicts, rows[i].conflicts, "%s",
+                     rows[i].name);
+        cr_expect_eq(import->words.affinity_s, rows[i].east.affinity_s, "%s", rows[i].name);
+        cr_expect_eq(import->words.is_node_local, rows[i].east.is_node_local, "%s", rows[i].name);
+        cr_expect_eq(import->words.distribution, rows[i].east.distribution, "%s", rows[i].name);
+        conflict_reasons(import->conflicts, &reasons);
+        cr_expect_str_eq(reasons.ptr, rows[i].reason);
+        text_fini(&reasons);
+
+        service->created_ns = NS_2026 + 1;
+        const struct service_words *words =
+            &find_import(cluster_build(&cluster), "shop/cart")->words;
+        cr_expect(words->affinity_s != rows[i].east.affinity_s ||
+                      words->is_node_local != rows[i].east.is_node_local ||
+                      words->distribution != rows[i].east.distribution || rows[i].conflicts == 0,
+                  "%s: ours is older now", rows[i].name);
+    }
+}
+
+Test(exports, peers_are_told_of_affinity_and_locality)
+{
+    cluster_addf(&cluster,
+                 "{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, "
+                 "spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}], "
+                 "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: "
+                 "{timeoutSeconds: 60}}, internalTrafficPolicy: Local, "
+                 "trafficDistribution: PreferSameNode}}");
+    cluster_export(&cluster, "shop", "cart", "2026-01-01T00:00:00Z");
+    const struct registry *registry = cluster_build(&cluster);
+    const struct service_words *words = NULL;
+    for (size_t i = 0; i < registry->n_for_peers; i++)
+        if (registry->for_peers[i]->kind == MODEL_SERVICE)
+            words = &registry->for_peers[i]->of.service->words;
+    cr_assert_not_null(words);
+    cr_expect_eq(words->affinity_s, 60);
+    cr_expect(words->is_node_local);
+    cr_expect_eq(words->distribution, DISTRIBUTION_SAME_NODE);
+}
+
+Test(exports, a_service_import_manifest_goes_before_what_the_exports_say)
+{
+    peer_service(&cluster, east, "shop", "cart", 80, "http", NS_2026)->words.is_node_local = true;
+    cluster_add(&cluster, "{apiVersion: multicluster.x-k8s.io/v1beta1, kind: ServiceImport, "
+                          "metadata: {name: cart, namespace: shop}, spec: {type: ClusterSetIP, "
+                          "ports: [{port: 80}], sessionAffinity: ClientIP}}");
+    const struct service_words *words = &find_import(cluster_build(&cluster), "shop/cart")->words;
+    cr_expect_eq(words->affinity_s, AFFINITY_S_DEFAULT);
+    cr_expect(words->is_node_local, "of which it says nothing");
+}
+
 Test(exports, equal_exports_have_no_conflict)
 {
     add_cart("{name: http, port: 80}");

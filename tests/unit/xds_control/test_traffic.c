@@ -123,6 +123,54 @@ Test(traffic, kubernetes_own_words_count_where_the_policy_says_nothing)
     }
 }
 
+/* M15: a client stays with its endpoint, whatever the load. */
+Test(traffic, affinity_of_a_client_is_hashing_unless_the_policy_says_an_algorithm)
+{
+    static const struct {
+        const char *row, *words, *spec;
+        enum algorithm algorithm;
+        bool spills;
+    } rows[] = {
+        {"none", ", sessionAffinity: None", "", ALGORITHM_PEAK_EWMA, true},
+        {"of a client", ", sessionAffinity: ClientIP", "", ALGORITHM_MAGLEV, false},
+        {"a policy of something else", ", sessionAffinity: ClientIP", ", tier: batch",
+         ALGORITHM_MAGLEV, false},
+        {"a policy of an algorithm", ", sessionAffinity: ClientIP",
+         ", loadBalancing: {algorithm: RoundRobin}", ALGORITHM_ROUND_ROBIN, true},
+        {"a policy of load", ", sessionAffinity: ClientIP", ", failover: {spillByLoad: true}",
+         ALGORITHM_MAGLEV, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        fini();
+        init();
+        add_service(rows[i].words, "");
+        if (*rows[i].spec) {
+            add_policy("p", "2026-01-01T00:00:00Z", SERVICE_REF, rows[i].spec);
+            add_policy("q", "2026-01-01T00:00:00Z", IMPORT_REF, rows[i].spec);
+        }
+        const struct registry *registry = cluster_build(&cluster);
+        static const char *const names[] = {LOCAL, IMPORT};
+        for (size_t j = 0; j < ARRAY_LEN(names); j++) {
+            const struct traffic_policy *policy = policy_or_default(registry, names[j]);
+            cr_expect_eq(policy->algorithm, rows[i].algorithm, "%s, %s", rows[i].row, names[j]);
+            cr_expect_eq(policy->spill_by_load, rows[i].spills, "%s, %s", rows[i].row, names[j]);
+            cr_expect_eq(policy->hash_on, HASH_ON_SOURCE_ADDRESS);
+        }
+    }
+}
+
+Test(traffic, affinity_of_a_headless_service_is_passed_over)
+{
+    cluster_add(&cluster, "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, "
+                          "spec: {clusterIP: None, selector: {app: web}, ports: [{port: 80}], "
+                          "sessionAffinity: ClientIP}}");
+    cluster_export(&cluster, "shop", "web", "2026-01-01T00:00:00Z");
+    const struct registry *registry = cluster_build(&cluster);
+    cr_expect_null(policy_of(registry, LOCAL));
+    cr_expect_null(policy_of(registry, IMPORT));
+}
+
 static void name_peers(struct peer_config *peers)
 {
     static struct label eu[] = {{{"region", 6}, {"eu", 2}}};
