@@ -1,0 +1,201 @@
+#include "proxy/http/strict.h"
+
+#include <string.h>
+
+#include "proxy/base/addr.h"
+
+#define AUTHORITY_MAX 512u /* a name of 253 characters and a port, with room to spare */
+#define LENGTH_DIGITS 18u  /* less than INT64_MAX whatever they are */
+
+/* Of a character of a token its lower-case form; 0 of every other. */
+static const char token_lower[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
+    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
+    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
+    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
+    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
+    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
+    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
+    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
+};
+
+bool strict_is_token(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (!token_lower[(uint8_t)text.ptr[i]])
+            return false;
+    return text.len > 0;
+}
+
+bool strict_is_lower_name(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] != token_lower[(uint8_t)name.ptr[i]] || !name.ptr[i])
+            return false;
+    return name.len > 0;
+}
+
+bool strict_lower_name(char *name, size_t len)
+{
+    char is_bad = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        const char lower = token_lower[(uint8_t)name[i]];
+        is_bad |= !lower;
+        name[i] = lower;
+    }
+    return len > 0 && !is_bad;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static bool is_value_char(char c)
+{
+    return ((uint8_t)c >= 0x20 && c != 0x7f) || c == '\t';
+}
+
+/* True when none of eight bytes is a control character (a tab counts as one: who has one is looked
+ * at byte by byte). */
+static bool has_no_control(const char *at)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t word;
+
+    memcpy(&word, at, sizeof(word));
+    const uint64_t below_space = (word - ones * 0x20) & ~word;
+    const uint64_t is_del_zero = word ^ (ones * 0x7f);
+    const uint64_t is_del = (is_del_zero - ones) & ~is_del_zero;
+    return ((below_space | is_del) & highs) == 0;
+}
+
+bool strict_is_value(struct str value)
+{
+    size_t at = 0;
+
+    if (value.len == 0)
+        return true;
+    if (is_blank(value.ptr[0]) || is_blank(value.ptr[value.len - 1]))
+        return false;
+    while (at < value.len) {
+        if (value.len - at >= 8 && has_no_control(value.ptr + at)) {
+            at += 8;
+            continue;
+        }
+        const size_t end = value.len - at < 8 ? value.len : at + 8;
+        for (; at < end; at++)
+            if (!is_value_char(value.ptr[at]))
+                return false;
+    }
+    return true;
+}
+
+/* ---- targets ---- */
+
+static bool is_host_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+static bool is_host_name(struct str host)
+{
+    for (size_t i = 0; i < host.len; i++)
+        if (!is_host_char(host.ptr[i]))
+            return false;
+    return host.len > 0;
+}
+
+static bool is_port(struct str port)
+{
+    uint64_t number;
+
+    return port.len <= 5 && str_to_u64(port, UINT16_MAX, &number);
+}
+
+static bool is_bracketed(struct str authority)
+{
+    const char *close = memchr(authority.ptr, ']', authority.len);
+    struct ip ip;
+
+    if (!close)
+        return false;
+    const size_t len = (size_t)(close - authority.ptr) + 1;
+    const struct str rest = str_sub(authority, len, authority.len);
+    const struct str address = str_sub(authority, 1, len - 2);
+    if (ip_parse(address, &ip) || !str_contains(address, STR(":")))
+        return false;
+    return rest.len == 0 || (rest.ptr[0] == ':' && is_port(str_sub(rest, 1, rest.len)));
+}
+
+bool strict_is_authority(struct str authority)
+{
+    struct str host = authority, port;
+
+    if (authority.len == 0 || authority.len > AUTHORITY_MAX)
+        return false;
+    if (authority.ptr[0] == '[')
+        return is_bracketed(authority);
+    if (str_split(authority, ':', &host, &port) && !is_port(port))
+        return false;
+    return is_host_name(host);
+}
+
+bool strict_is_path(struct str method, struct str path)
+{
+    if (str_eq(path, STR("*")))
+        return str_eq(method, STR("OPTIONS"));
+    if (path.len == 0 || path.ptr[0] != '/')
+        return false;
+    for (size_t i = 0; i < path.len; i++)
+        if ((uint8_t)path.ptr[i] <= 0x20 || (uint8_t)path.ptr[i] >= 0x7f || path.ptr[i] == '#')
+            return false;
+    return true;
+}
+
+/* ---- values with a form ---- */
+
+bool strict_length(struct str value, int64_t *out_length)
+{
+    uint64_t number;
+
+    if (value.len > LENGTH_DIGITS || !str_to_u64(value, INT64_MAX, &number))
+        return false;
+    *out_length = (int64_t)number;
+    return true;
+}
+
+bool strict_next_member(struct str *list, struct str *out_member)
+{
+    struct str member;
+
+    if (!list->ptr)
+        return false;
+    if (!str_split(*list, ',', &member, list)) {
+        member = *list;
+        *list = (struct str){0};
+    }
+    while (member.len > 0 && is_blank(member.ptr[0]))
+        member = str_sub(member, 1, member.len);
+    while (member.len > 0 && is_blank(member.ptr[member.len - 1]))
+        member.len--;
+    *out_member = member;
+    return true;
+}
+
+bool strict_is_hop_field(struct str name)
+{
+    static const struct str hop_fields[] = {
+        {"te", 2},          {"upgrade", 7},           {"connection", 10},
+        {"keep-alive", 10}, {"proxy-connection", 16}, {"transfer-encoding", 17}};
+
+    for (size_t i = 0; i < ARRAY_LEN(hop_fields); i++)
+        if (str_eq(name, hop_fields[i]))
+            return true;
+    return false;
+}

@@ -1,0 +1,46 @@
+/*
+ * strict.h - what well formed means in HTTP, whatever the version: the one room of strictness.
+ *
+ * Each function answers for one part of a message. They are narrower than the RFCs where the wider
+ * form has no honest user and two readers might read it differently (userinfo and percent signs in
+ * an authority, an empty port, a length with a sign); nothing here repairs. The framing of a
+ * message is judged by the codec of its version with these words.
+ *
+ * Thread: any. Source: RFC 9110 5.1, 5.5, 5.6.2, 7.2, 8.6, 9.1; RFC 9112 3.2; RFC 9113 8.2, 8.3;
+ * RFC 3986.
+ */
+#ifndef ISTHMUS_HTTP_STRICT_H
+#define ISTHMUS_HTTP_STRICT_H
+
+#include "proxy/base/str.h"
+
+/* A token: a field's name, a method, a protocol, a transfer coding. Never empty. */
+bool strict_is_token(struct str text);
+/* A field's name without a capital letter, as HTTP/2 wants it. */
+bool strict_is_lower_name(struct str name);
+/* Turns a field's name into lower case where it stands. False: it is no token, or empty. */
+bool strict_lower_name(char *name, size_t len);
+
+/* A field's value: visible characters, bytes from 0x80, and blanks between them; none at its ends.
+ * May be empty. */
+bool strict_is_value(struct str value);
+
+/* host or host:port: a name of letters, digits, '-', '.', '_', '~', or an address. */
+bool strict_is_authority(struct str authority);
+
+/* What stands for the path of a method: "/..." with the query, of visible ASCII without a '#';
+ * "*" for OPTIONS alone. */
+bool strict_is_path(struct str method, struct str path);
+
+/* content-length: 1 to 18 digits. False, and the out untouched, for anything else. */
+bool strict_length(struct str value, int64_t *out_length);
+
+/* The next member of a comma-separated list, without blanks around it, possibly empty. False at the
+ * end of the list. */
+bool strict_next_member(struct str *list, struct str *out_member);
+
+/* A field that speaks of one hop alone, by its lower-case name: connection, keep-alive,
+ * proxy-connection, transfer-encoding, upgrade, te. RFC 9110 7.6.1 */
+bool strict_is_hop_field(struct str name);
+
+#endif

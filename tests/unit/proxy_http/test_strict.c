@@ -1,0 +1,174 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "proxy/http/strict.h"
+
+TestSuite(strict, .timeout = 10);
+
+struct row {
+    struct str text;
+    bool is_good;
+};
+
+#define GOOD(text)                                                                                 \
+    {                                                                                              \
+        STR(text), true                                                                            \
+    }
+#define BAD(text)                                                                                  \
+    {                                                                                              \
+        STR(text), false                                                                           \
+    }
+
+static void check(bool (*is)(struct str), const struct row *rows, size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows; i++)
+        cr_expect_eq(is(rows[i].text), rows[i].is_good, "row %zu: \"%.*s\"", i,
+                     STR_ARG(rows[i].text));
+}
+
+Test(strict, a_name_is_a_token)
+{
+    static const struct row rows[] = {
+        GOOD("a"),    GOOD("X-Y_z.1"), GOOD("!#$%&'*+-.^_`|~"),
+        BAD(""),      BAD("a b"),      BAD("a:"),
+        BAD("a\0b"),  BAD("\x80"),     BAD("a\t"),
+        BAD("(a)"),   BAD("a/b"),      BAD("{a}"),
+        BAD("\"a\""), BAD("a\x7f"),    BAD("a,b"),
+    };
+
+    check(strict_is_token, rows, ARRAY_LEN(rows));
+}
+
+Test(strict, a_lower_name_has_no_capital)
+{
+    static const struct row rows[] = {GOOD("a-1"), BAD("A"), BAD("aBc"), BAD(""), BAD(":path")};
+    char mixed[] = "X-FoO", bad[] = "x y";
+
+    check(strict_is_lower_name, rows, ARRAY_LEN(rows));
+    cr_expect(strict_lower_name(mixed, 5));
+    cr_expect_str_eq(mixed, "x-foo");
+    cr_expect(!strict_lower_name(bad, 3));
+    cr_expect(!strict_lower_name(bad, 0));
+}
+
+Test(strict, a_value_has_no_control_character_wherever_it_stands)
+{
+    static const struct row rows[] = {GOOD(""),    GOOD("a"),   GOOD("a b\tc"), GOOD("\x80\xff"),
+                                      BAD(" a"),   BAD("a "),   BAD("\ta"),     BAD("a\t"),
+                                      BAD("\x7f"), BAD("a\rb"), BAD("a\nb"),    BAD("a\0b")};
+    static const char bad_ones[] = {0, 1, '\r', '\n', 0x0b, 0x1f, 0x7f};
+    char value[40];
+
+    check(strict_is_value, rows, ARRAY_LEN(rows));
+    for (size_t len = 1; len < sizeof(value); len++) {
+        for (size_t at = 0; at < len; at++) {
+            memset(value, 0xc3, sizeof(value));
+            value[at] = '~';
+            cr_assert(strict_is_value(str_of(value, len)));
+            for (size_t i = 0; i < sizeof(bad_ones); i++) {
+                value[at] = bad_ones[i];
+                cr_assert(!strict_is_value(str_of(value, len)), "byte %d at %zu of %zu",
+                          bad_ones[i], at, len);
+            }
+        }
+    }
+}
+
+Test(strict, an_authority_is_a_host_and_perhaps_a_port)
+{
+    static const struct row rows[] = {
+        GOOD("a"),
+        GOOD("a.b_c-d~e:80"),
+        GOOD("10.0.0.1:65535"),
+        GOOD("[::1]"),
+        GOOD("[fd00::1]:80"),
+        BAD(""),
+        BAD(":80"),
+        BAD("a:"),
+        BAD("a:65536"),
+        BAD("a:+1"),
+        BAD("a:000080"),
+        BAD("u@a"),
+        BAD("a/b"),
+        BAD("a b"),
+        BAD("a,b"),
+        BAD("a:1:2"),
+        BAD("[::1"),
+        BAD("[::1]80"),
+        BAD("[1.2.3.4]"),
+        BAD("[fe80::1%eth0]"),
+        BAD("a%2eb"),
+        BAD("a#"),
+        BAD("a?b"),
+        BAD("\xc3\xa4"),
+        BAD("a\0"),
+        BAD("[]"),
+    };
+    char long_name[600];
+
+    check(strict_is_authority, rows, ARRAY_LEN(rows));
+    memset(long_name, 'a', sizeof(long_name));
+    cr_expect(!strict_is_authority(str_of(long_name, sizeof(long_name))));
+}
+
+Test(strict, a_path_begins_with_a_slash_and_is_visible)
+{
+    static const struct row rows[] = {
+        GOOD("/"),   GOOD("/a?b=c&d"), GOOD("//a"),      GOOD("/%00"), BAD(""),
+        BAD("a"),    BAD("/a b"),      BAD("/a#b"),      BAD("/\x7f"), BAD("/\xc3"),
+        BAD("/a\t"), BAD("*"),         BAD("http://a/"),
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        cr_expect_eq(strict_is_path(STR("GET"), rows[i].text), rows[i].is_good, "row %zu", i);
+    cr_expect(strict_is_path(STR("OPTIONS"), STR("*")));
+}
+
+Test(strict, a_length_is_digits_alone)
+{
+    static const struct row rows[] = {GOOD("0"),
+                                      GOOD("007"),
+                                      GOOD("999999999999999999"),
+                                      BAD(""),
+                                      BAD("+1"),
+                                      BAD("-1"),
+                                      BAD("1 "),
+                                      BAD("0x1"),
+                                      BAD("1,1"),
+                                      BAD("1.0"),
+                                      BAD("1000000000000000000"),
+                                      BAD("1e3")};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        int64_t length = -7;
+        cr_expect_eq(strict_length(rows[i].text, &length), rows[i].is_good, "row %zu", i);
+        cr_expect_eq(length != -7, rows[i].is_good, "row %zu", i);
+    }
+}
+
+Test(strict, a_list_is_read_member_by_member)
+{
+    struct str list = STR(" a ,b,\t, c"), member;
+    const char *wanted[] = {"a", "b", "", "c"};
+
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        cr_assert(strict_next_member(&list, &member));
+        cr_expect(str_eq(member, str_from(wanted[i])), "%zu", i);
+    }
+    cr_expect(!strict_next_member(&list, &member));
+}
+
+Test(strict, the_fields_of_a_hop_are_six)
+{
+    static const struct row rows[] = {GOOD("te"),
+                                      GOOD("upgrade"),
+                                      GOOD("connection"),
+                                      GOOD("keep-alive"),
+                                      GOOD("proxy-connection"),
+                                      GOOD("transfer-encoding"),
+                                      BAD("trailer"),
+                                      BAD("host"),
+                                      BAD("")};
+
+    check(strict_is_hop_field, rows, ARRAY_LEN(rows));
+}
