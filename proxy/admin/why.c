@@ -182,12 +182,33 @@ static void add_verdict(struct text *out, const struct policy_answer *answer)
     text_fini(&reason);
 }
 
+/* Of what travels as a policy but was not written as one. Its name has underscores, which no
+ * object's has. */
+static void add_origin(struct text *out, struct str key)
+{
+    const struct str by_port = STR("isthmus_peer_authentication_");
+    struct str namespace_, name;
+    struct text origin = {0};
+    if (!str_split(key, '/', &namespace_, &name))
+        return;
+    if (str_eq(name, STR("isthmus_strict_mtls")) ||
+        str_eq(name, STR("istio_converted_static_strict"))) /* istiod's word for it */
+        text_addf(&origin, "PeerAuthentication STRICT");
+    else if (str_starts_with(name, by_port))
+        text_addf(&origin, "PeerAuthentication %.*s/%.*s", STR_ARG(namespace_),
+                  STR_ARG(str_sub(name, by_port.len, name.len)));
+    if (origin.len > 0)
+        add_member(out, "written_as", text_str(&origin));
+    text_fini(&origin);
+}
+
 static void add_rule(struct text *out, const struct policy_line *line)
 {
     const struct policy *policy = line->policy;
     text_addc(out, '{');
     add_member(out, "action", str_from(policy_action_text(policy->action)));
     add_member(out, "policy", policy->key);
+    add_origin(out, policy->key);
     if (line->has_rule)
         text_addf(out, ",\"rule\":%zu", line->rule_idx);
     text_addf(out, ",\"matches\":%s", line->matches ? "true" : "false");

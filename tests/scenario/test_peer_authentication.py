@@ -72,6 +72,17 @@ class PeerAuthentication(Story):
         self.assertEqual(record["error"], "connection closed due to policy rejection: explicitly denied by: "
                                           "isthmus-system/isthmus_strict_mtls")
 
+    def why(self, source):
+        return self.node.proxy.ctl("why", source, f"{self.till.v4}:{TILL_POD_PORT}")
+
+    def test_4_why_names_it_and_what_it_was_written_as(self):
+        plaintext, tunnel = self.why("192.0.2.1"), self.why(self.buyer.spiffe_id)
+        self.assertEqual((plaintext["verdict"], plaintext["reason"]),
+                         ("deny", "explicitly denied by isthmus-system/isthmus_strict_mtls, rule 0"))
+        self.assertEqual(plaintext["rules"][0]["written_as"], "PeerAuthentication STRICT")
+        self.assertEqual(tunnel["verdict"], "allow")
+        self.assertEqual(tunnel["rules"][0]["why_not"], "notPrincipals: west.example/ns/shop/sa/buyer is one of *")
+
     def test_5_the_node_itself_reaches_its_pods_as_a_kubelet_that_probes_them_must(self):
         self.assertEqual(self.plaintext(self.node), "served")
 
@@ -83,6 +94,9 @@ class PeerAuthentication(Story):
     def test_7_and_one_may_be_strict_alone(self):
         self.say("PERMISSIVE", {TILL_POD_PORT: "STRICT"})
         self.await_plaintext("refused")
+        told = self.why("192.0.2.1")
+        self.assertEqual(told["reason"], "explicitly denied by shop/isthmus_peer_authentication_tills, rule 0")
+        self.assertEqual(told["rules"][0]["written_as"], "PeerAuthentication shop/tills")
         self.assert_tunnels_pass()
         self.say("PERMISSIVE", {TILL_POD_PORT + 1: "STRICT"})
         self.await_plaintext("served")

@@ -3,7 +3,7 @@
 import lab
 import manifests
 from process import wait_until
-from town import Story, TILL_PORT, await_address, served_by
+from town import Story, TILL_POD_PORT, TILL_PORT, ask, await_address, served_by
 
 
 class Policy(Story):
@@ -14,6 +14,9 @@ class Policy(Story):
         cls.neighbour = town.add_client(town.east.nodes[0], "neighbour", "thief")
         cls.till = town.add_till(town.east.nodes[0])
         town.add_service(town.east)
+        cls.stall = town.east.nodes[0].add_pod("stall", "shop", "seller", {"app": "stall"})  # the same, but not of the service
+        town.start_till(cls.stall)
+        town.east.control.config["trustDomainAliases"] = ["old.example"]
         town.east.apply(cls.only("buyer"))
         town.lab.start_mesh()
         cls.vip = await_address(cls.buyer)
@@ -87,6 +90,29 @@ class Policy(Story):
                 pass
         wait_until("the record of the cut", lambda: self.records(self.town.east.nodes[0], why="denied_late"))
         wait_until("the other to be allowed", lambda: self.outcome(self.thief, self.vip) == "east")
+
+    def test_6_a_policy_for_a_service_holds_for_who_serves_it_and_for_nobody_else(self):
+        self.assertEqual(self.outcome(self.neighbour, self.vip_east), "east")
+        policy = manifests.authorization_policy("closed", "shop", {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "till"}], "action": "DENY", "rules": [{}]})
+        self.town.east.apply(policy)
+        wait_until("the service to be closed", lambda: self.outcome(self.neighbour, self.vip_east) == "refused")
+        self.assertEqual(self.outcome(self.thief, self.vip), "refused")
+        self.assertEqual(ask(self.neighbour, "who", self.stall.v4, port=TILL_POD_PORT).split()[-1], "east")
+        record = wait_until("the record", lambda: self.records(
+            self.town.east.nodes[0], why="denied", policy="shop/closed"))[-1]
+        self.assertEqual(record["dst.workload"], "till")
+        self.town.east.remove("AuthorizationPolicy", "closed", "shop")
+        wait_until("the service to be open again", lambda: self.outcome(self.neighbour, self.vip_east) == "east")
+
+    def test_7_a_policy_under_the_old_name_of_our_trust_domain_is_about_us_and_nobody_else(self):
+        self.assertEqual(self.outcome(self.thief, self.vip), "east")
+        self.town.east.apply(manifests.authorization_policy("only", "shop", manifests.allow_principals(
+            ["old.example/ns/shop/sa/thief"])))
+        wait_until("who is of another trust domain to be refused", lambda: self.outcome(self.thief, self.vip) == "refused")
+        self.assertEqual(self.outcome(self.neighbour, self.vip_east), "east")
+        told = self.town.east.nodes[0].proxy.ctl("why", self.neighbour.spiffe_id, f"{self.till.v4}:{TILL_POD_PORT}")
+        self.assertEqual(told["reason"], "allowed by shop/only, rule 0")
 
     def records(self, node, **wanted):
         return [r for r in node.access_log() if all(r.get(key) == value for key, value in wanted.items())]

@@ -20,14 +20,21 @@ try:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
-    from authority import Authority, key_pem
+    from authority import Authority, client_context, key_pem
 except ImportError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
 
 TTL_S = 20
+TUNNEL_PORT = 15008
 CONNECTIONS = int(os.environ.get("ISTHMUS_CONNECTIONS", "1000"))
 BUYER = "spiffe://west.example/ns/shop/sa/buyer"
+
+
+def serial_of(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    return f"{x509.load_pem_x509_certificate(data[data.index(b'-----BEGIN CERT'):]).serial_number:x}"
 
 
 class Load:
@@ -66,7 +73,7 @@ class RootRotation(Story):
     @classmethod
     def build(cls, town):
         cls.client = town.add_client(town.west.nodes[0])
-        town.add_till(town.east.nodes[0])
+        cls.till = town.add_till(town.east.nodes[0])
         town.add_service(town.east)
         cls.crls = os.path.join(town.east.folder, "west.crl")
         cls.far = town.east.nodes[0]
@@ -193,6 +200,40 @@ class RootRotation(Story):
             return served_by(self.client, self.vip, 5) == "east"
         except (OSError, IndexError):
             return False
+
+    def knock(self, credentials):
+        """A handshake from a host that nobody captures, as who these credentials say."""
+        try:
+            with self.town.west.nodes[0].connect(self.till.v4, TUNNEL_PORT, 5) as tcp:
+                context = client_context(credentials, [self.town.east.root_path])
+                with context.wrap_socket(tcp) as tls:
+                    tls.recv(1)
+        except OSError:
+            pass
+
+    def refusals(self, why):
+        return [r for r in self.far.proxy.log() if r.get("message") == "connection failed" and r.get("why") == why]
+
+    def test_b_with_cutOnRemoval_false_it_lives_on_and_no_new_one_is_let_in(self):
+        self.take_back([])
+        self.far.proxy.config["trust"] = {"cutOnRemoval": False}
+        self.far.proxy.restart()
+        try:
+            wait_until("the client to be served", self.is_served, 30)
+            other = Authority.of(self.town.west).issue(BUYER)
+            serials = {self.buyer()["serial"]}
+            with self.open_echo() as sock:
+                self.exchange([sock], b"fine")
+                serials.add(self.buyer()["serial"])
+                self.take_back(serials | {serial_of(other)})
+                wait_until("a new one to be refused", lambda: self.knock(other) or self.refusals("tls_revoked"), 20, 0.2)
+                self.exchange([sock], b"and still fine")
+            self.assertEqual(self.far.proxy.metrics()["isthmus_tunnels_cut_total"], 0)
+        finally:
+            del self.far.proxy.config["trust"]
+            self.take_back([])
+            self.far.proxy.restart()
+        wait_until("the client to be served again", self.is_served, 30)
 
     def test_the_root_is_replaced_and_no_connection_fails_until_the_old_one_is_gone(self):
         with open(self.town.west.root_path, "rb") as file:

@@ -242,6 +242,64 @@ Test(k8s_policy, a28_at_most_16_services_are_named)
     expect_said(&diag, "17", "spec.targetRefs");
 }
 
+static void add_list(struct text *text, size_t n, const char *format)
+{
+    for (size_t i = 0; i < n; i++) {
+        char item[64];
+        (void)snprintf(item, sizeof item, format, (unsigned)i % 250);
+        text_addf(text, "%s%s", i > 0 ? ", " : "", item);
+    }
+}
+
+Test(k8s_policy, a28_every_list_has_a_bound_that_is_an_error_beyond_it)
+{
+    static const struct {
+        const char *name, *before, *item, *after, *said;
+        size_t most;
+    } rows[] = {
+        {"rules", "spec: {rules: [", "{}", "]}", "spec.rules", 512},
+        {"from", "spec: {rules: [{from: [", "{source: {namespaces: [n%u]}}", "]}]}",
+         "spec.rules[0].from", 512},
+        {"to", "spec: {rules: [{to: [", "{operation: {ports: ['%u']}}", "]}]}", "spec.rules[0].to",
+         512},
+        {"when", "spec: {rules: [{when: [", "{key: source.namespace, values: [n%u]}", "]}]}",
+         "spec.rules[0].when", 512},
+        {"principals", "spec: {rules: [{from: [{source: {principals: [", "td/ns/a/sa/s%u",
+         "]}}]}]}", "source.principals", 512},
+        {"ipBlocks", "spec: {rules: [{from: [{source: {notIpBlocks: [", "10.0.%u.0/24", "]}}]}]}",
+         "source.notIpBlocks", 512},
+        {"ports", "spec: {rules: [{to: [{operation: {ports: [", "'%u'", "]}}]}]}",
+         "operation.ports", 512},
+        {"methods", "spec: {rules: [{to: [{operation: {methods: [", "M%u", "]}}]}]}",
+         "operation.methods", 512},
+        {"when values", "spec: {rules: [{when: [{key: source.ip, values: [", "10.0.0.%u", "]}]}]}",
+         "when[0].values", 512},
+        {"serviceAccounts", "spec: {rules: [{from: [{source: {serviceAccounts: [", "s%u", "]}}]}]}",
+         "source.serviceAccounts", 16},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (size_t n = rows[i].most; n <= rows[i].most + 1; n++) {
+            struct text text = {0}, expected = {0};
+            diag = (struct diag){0};
+            text_addf(&text, HEAD "%s", rows[i].before);
+            add_list(&text, n, rows[i].item);
+            text_addf(&text, "%s\n", rows[i].after);
+            text_addf(&expected, "%s: has %zu entries, %zu at most", rows[i].said, n, rows[i].most);
+            struct manifests *set = read_text(text.ptr, &diag);
+            cr_expect_eq(set != NULL, n == rows[i].most, "%s, %zu: %s", rows[i].name, n,
+                         said(&diag));
+            if (n > rows[i].most)
+                expect_said(&diag, rows[i].name, expected.ptr);
+            manifests_free(set);
+            text_fini(&text);
+            text_fini(&expected);
+            diag_fini(&diag);
+        }
+    }
+    diag = (struct diag){0};
+}
+
 Test(k8s_policy, a_service_that_is_not_here_is_warned_of)
 {
     struct manifests *set = read_text(
@@ -350,6 +408,12 @@ Test(k8s_policy, the_truth_table_holds)
         {"A4 DENY{}", POLICY("p") "spec: {action: DENY}\n", PROD, "10.0.0.1", 80, true},
         {"A4 DENY[{}]", POLICY("p") "spec: {action: DENY, rules: [{}]}\n", PROD, "10.0.0.1", 80,
          false},
+        {"A3 no action is ALLOW, who matches",
+         POLICY("p") "spec: {rules: [{from: [{source: {namespaces: [dev]}}]}]}\n", DEV, "10.0.0.1",
+         80, true},
+        {"A3 no action is ALLOW, who does not",
+         POLICY("p") "spec: {rules: [{from: [{source: {namespaces: [dev]}}]}]}\n", PROD, "10.0.0.1",
+         80, false},
         {"A1 ALLOW[{}] + DENY ns=dev, dev",
          POLICY("a") "spec: {rules: [{}]}\n" POLICY(
              "d") "spec: {action: DENY, rules: [{from: [{source: {namespaces: [dev]}}]}]}\n",

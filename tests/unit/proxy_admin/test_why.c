@@ -131,6 +131,41 @@ Test(why, a_service_is_all_its_endpoints_and_the_one_that_denies_is_explained)
     json_decref(page);
 }
 
+Test(why, what_was_written_as_a_PeerAuthentication_is_said)
+{
+    static const struct {
+        const char *key, *written_as;
+    } rows[] = {
+        {"isthmus-system/isthmus_strict_mtls", "PeerAuthentication STRICT"},
+        {"istio-system/istio_converted_static_strict", "PeerAuthentication STRICT"},
+        {"shop/isthmus_peer_authentication_redis", "PeerAuthentication shop/redis"},
+        {"shop/no-plaintext", NULL},
+    };
+    struct string_match anybody = {.kind = MATCH_PRESENCE};
+    struct model_match nobody = {.not_principals = &anybody, .n_not_principals = 1};
+    struct model_clause clause_ = {&nobody, 1};
+    struct model_rule plaintext = {&clause_, 1};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct model_policy *policy = mesh_policy(&mesh, rows[i].key, POLICY_DENY, POLICY_GLOBAL);
+        policy->rules = &plaintext;
+        policy->n_rules = 1;
+    }
+
+    json_t *page = ask("10.0.0.9", "shop/redis-0:6379", "");
+    const json_t *lines = json_object_get(page, "rules");
+    cr_assert_eq(json_array_size(lines), ARRAY_LEN(rows));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const json_t *line = json_array_get(lines, i);
+        size_t row = 0;
+        while (row < ARRAY_LEN(rows) && strcmp(rows[row].key, text_of(line, "policy")) != 0)
+            row++;
+        cr_assert_lt(row, ARRAY_LEN(rows), "%s", text_of(line, "policy"));
+        const char *said = json_string_value(json_object_get(line, "written_as"));
+        cr_expect_str_eq(said ? said : "-", rows[row].written_as ? rows[row].written_as : "-");
+    }
+    json_decref(page);
+}
+
 Test(why, what_is_not_decided_here_is_said)
 {
     json_t *page = ask("shop/web-0", "10.0.0.1:6379", "GET");

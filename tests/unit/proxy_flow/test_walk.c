@@ -105,6 +105,33 @@ Test(walk, pods_of_one_node_meet_without_tls_and_are_reported_by_both_sides)
     town_close(&town);
 }
 
+static bool is_at_the_app(void *ctx)
+{
+    (void)ctx;
+    return town.n_served > 0;
+}
+
+/* P10: a listener that guesses what comes would wait for the caller's first bytes, or take its TLS
+ * for ours. */
+Test(walk, p10_plaintext_is_not_sniffed)
+{
+    static const char hello[] = "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03"; /* of the app's */
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n2, ARRIVAL_PLAINTEXT, CART, PAY1, town.port);
+    cr_assert(run_until(town.world.loop, is_at_the_app, NULL, PATIENCE_MS),
+              "it waits for the caller to speak");
+
+    (void)tap_write_pattern(&town.served[0], 22, 22);
+    cr_expect(tap_got(town.world.loop, &call.tap, 22), "a server that speaks first is not heard");
+    (void)stream_write_copy(call.tap.stream, hello, sizeof hello - 1);
+    cr_assert(run_until_count(town.world.loop, &town.served[0].n_reads, 1, PATIENCE_MS));
+    cr_expect(str_eq(text_str(&town.served[0].got), str_of(hello, sizeof hello - 1)));
+
+    finish(&call);
+    town_close(&town);
+}
+
 Test(walk, an_endpoint_that_refuses_is_passed_over_for_another)
 {
     town_open(&town);

@@ -125,6 +125,37 @@ Test(policy_test, an_address_beside_a_principal_is_where_it_calls_from)
     cr_expect(strstr(out.ptr, "explicitly denied by"), "%s", out.ptr);
 }
 
+/* P5, P8, P9: it takes the way of policies, so it is asked offline too. */
+Test(policy_test, a_PeerAuthentication_is_asked_like_a_policy)
+{
+    FILE *file = fopen(path_of("strict.yaml"), "w");
+    cr_assert_not_null(file);
+    fputs("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
+          "metadata: {name: all, namespace: isthmus-system}\nspec: {mtls: {mode: STRICT}}\n"
+          "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\n"
+          "metadata: {name: till, namespace: shop}\n"
+          "spec: {selector: {matchLabels: {app: till}}, mtls: {mode: STRICT}, "
+          "portLevelMtls: {9000: {mode: PERMISSIVE}}}\n"
+          "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+          "metadata: {name: anybody, namespace: shop}\nspec: {rules: [{}]}\n",
+          file);
+    fclose(file);
+    const char *const manifests[] = {shop, path_of("strict.yaml")};
+    const char *table = write_table(
+        HEAD,
+        "- {from: {address: 192.0.2.7}, to: {pod: shop/till-1}, port: 8080, expect: deny, "
+        "policy: shop/isthmus_peer_authentication_till}\n"
+        "- {from: {address: 192.0.2.7}, to: {pod: shop/till-1}, port: 9000, expect: allow}\n"
+        "- {from: {address: 192.0.2.7}, to: {pod: apps/web-1}, port: 80, expect: deny, "
+        "policy: isthmus-system/isthmus_strict_mtls}\n"
+        "- {from: {pod: apps/web-1}, to: {pod: shop/till-1}, port: 8080, expect: allow}\n"
+        "- {from: {address: 192.0.2.7}, to: {pod: shop/till-1}, port: 8081, expect: allow}\n");
+    text_clear(&out);
+    cr_expect_eq(policy_test_run(table, manifests, 2, &out), POLICY_TEST_MISMATCH, "%s", out.ptr);
+    expect_said("DENY shop/isthmus_peer_authentication_till, rule 0: matches\n");
+    expect_said("5 cases, 1 not as expected\n");
+}
+
 Test(policy_test, faults_of_the_files_have_their_place_and_their_own_exit_status)
 {
     static const struct {

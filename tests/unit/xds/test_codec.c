@@ -677,6 +677,25 @@ Test(codec, a_policy_with_details_arrives_whole)
 }
 
 /* A13: 0 is a port that a policy may name; lost on the way it would leave a match without ports. */
+/* As istiod sends it: a field that has its default is not in the bytes. */
+Test(codec, a3_an_action_that_is_not_there_is_allow)
+{
+    struct text bytes = {0};
+    struct model_policy policy = {.name = STR("p"), .namespace_ = STR("shop")};
+    const struct model_resource sent = {.kind = MODEL_POLICY, .of.policy = &policy};
+
+    policy.action = POLICY_ALLOW;
+    (void)xds_encode(&sent, &arena, &bytes);
+    const size_t len = bytes.len;
+    cr_expect_eq(travel(&policy)->action, POLICY_ALLOW);
+    text_clear(&bytes);
+    policy.action = POLICY_DENY;
+    (void)xds_encode(&sent, &arena, &bytes);
+    cr_expect_gt(bytes.len, len, "ALLOW is in the bytes, so this shows nothing");
+    cr_expect_eq(travel(&policy)->action, POLICY_DENY);
+    text_fini(&bytes);
+}
+
 Test(codec, a13_port_0_of_a_policy_arrives)
 {
     static uint16_t ports[] = {0}, not_ports[] = {0, 80};
