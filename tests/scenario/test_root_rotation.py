@@ -214,7 +214,7 @@ class RootRotation(Story):
     def refusals(self, why):
         return [r for r in self.far.proxy.log() if r.get("message") == "connection failed" and r.get("why") == why]
 
-    def test_b_with_cutOnRemoval_false_it_lives_on_and_no_new_one_is_let_in(self):
+    def test_b_with_cut_on_removal_off_it_lives_on_and_no_new_one_is_let_in(self):
         self.take_back([])
         self.far.proxy.config["trust"] = {"cutOnRemoval": False}
         self.far.proxy.restart()
