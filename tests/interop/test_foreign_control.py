@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""A node driven by a control plane that is not ours: workloads in Istio's messages, balancing in Envoy's Cluster.
+
+What a Cluster says is seen in what connections do and in `isthmus ctl endpoints`; what cannot be done is refused with the
+field, and the last good Cluster stays.
+"""
+
+import base64
+import collections
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import lab
+from cluster import CONTROL_PORT, write_file
+from process import wait_until
+
+try:
+    import grpc  # noqa: F401
+    import google.protobuf  # noqa: F401
+    from authority import Authority
+except ModuleNotFoundError as missing:
+    print("skipped:", missing)
+    sys.exit(lab.EXIT_SKIPPED)
+if not shutil.which("protoc"):
+    print("skipped: no protoc")
+    sys.exit(lab.EXIT_SKIPPED)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROTOS = os.path.join(lab.ROOT, "xds", "proto")
+ADDRESS = "type.googleapis.com/istio.workload.Address"
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+DOMAIN, HOST = "west.example", "web.shop.svc.clusterset.local"
+VIP, PORT, POD_PORT = "10.201.0.7", 80, 8080
+RESETS = """
+import socket, struct, sys
+listener = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+while True:
+    sock, _ = listener.accept()
+    sock.recv(1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+"""
+
+
+class ForeignControl(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = lab.Lab(n_clusters=1, n_nodes=1)
+        cls.lab.__enter__()
+        cls.addClassCleanup(cls.lab.__exit__, None, None, None)
+        cls.west = cls.lab.west
+        cls.node = cls.west.nodes[0]
+        cls.compile_protos()
+        cls.client = cls.node.add_pod("client", "shop", "app")
+        cls.webs = [cls.node.add_pod(f"web-{i}", "shop", "app") for i in (1, 2)]
+        cls.servers = [cls.serve(pod) for pod in cls.webs]
+        cls.state, cls.state_path = {ADDRESS: cls.addresses(), CLUSTER: {}}, os.path.join(cls.west.folder, "state.json")
+        cls.publish()
+        cls.start()
+
+    @classmethod
+    def compile_protos(cls):
+        cls.protos = tempfile.mkdtemp(dir=cls.west.folder)
+        names = sorted(name for name in os.listdir(PROTOS) if name.endswith(".proto"))
+        subprocess.run(["protoc", f"--python_out={cls.protos}", f"-I{PROTOS}", *names], check=True)
+        sys.path.insert(0, cls.protos)
+        cls.cluster_pb = __import__("cluster_pb2")
+        cls.endpoint_pb = __import__("endpoint_pb2")
+        cls.workload_pb = __import__("workload_pb2")
+
+    @classmethod
+    def serve(cls, pod, argv=()):
+        server = pod.start([sys.executable, *(argv or [os.path.join(lab.ROOT, "tests", "lab", "tcp_server.py")]),
+                            str(POD_PORT)], name=f"server-{len(argv)}", env={**os.environ, "ISTHMUS_CLUSTER": pod.pod_name})
+        wait_until(f"{pod.name} to listen", lambda: pod.can_connect("127.0.0.1", POD_PORT))
+        return server
+
+    @classmethod
+    def addresses(cls):
+        """The client and both servers, in one zone each; and the service."""
+        found = {}
+        for pod, zone in ((cls.client, "a"), (cls.webs[0], "a"), (cls.webs[1], "b")):
+            workload = cls.workload_pb.Workload(
+                uid=f"west//v1/Pod/shop/{pod.pod_name}", name=pod.pod_name, namespace="shop", service_account="app",
+                trust_domain=DOMAIN, cluster_id="west", node=cls.node.name, tunnel_protocol=cls.workload_pb.HBONE,
+                addresses=[bytes(int(part) for part in pod.v4.split("."))],
+                locality=cls.workload_pb.Locality(region="west", zone=zone))
+            if pod is not cls.client:
+                workload.services[f"shop/{HOST}"].ports.add(service_port=PORT, target_port=POD_PORT)
+            found[workload.uid] = cls.workload_pb.Address(workload=workload)
+        service = cls.workload_pb.Service(name="web", namespace="shop", hostname=HOST)
+        service.addresses.add(address=bytes(int(part) for part in VIP.split(".")))
+        service.ports.add(service_port=PORT)
+        found[f"shop/{HOST}"] = cls.workload_pb.Address(service=service)
+        return {name: base64.b64encode(message.SerializeToString()).decode() for name, message in found.items()}
+
+    @classmethod
+    def publish(cls):
+        write_file(cls.state_path, json.dumps(cls.state))
+
+    @classmethod
+    def start(cls):
+        authority = Authority.stranger(cls.west.folder, DOMAIN)
+
+        def issue(name, folder):
+            """tls.crt and tls.key of an identity; the folder."""
+            with open(authority.issue(f"spiffe://{DOMAIN}/{name}"), encoding="ascii") as file:
+                key, mark, chain = file.read().partition("-----BEGIN CERTIFICATE-----")
+            write_file(os.path.join(folder, "tls.key"), key, 0o600)
+            write_file(os.path.join(folder, "tls.crt"), mark + chain)
+            return folder
+
+        folder = cls.west.folder
+        server = issue("isthmus/control", os.path.join(folder, "server"))
+        node = issue(f"isthmus/node/{cls.node.name}", os.path.join(folder, "node"))
+        issue("ns/shop/sa/app", os.path.join(folder, "pods", "app"))
+        cls.server = cls.west.control_namespace.start(
+            [sys.executable, os.path.join(HERE, "ads_server.py"), cls.protos, os.path.join(server, "tls.crt"),
+             os.path.join(server, "tls.key"), str(CONTROL_PORT), cls.state_path], name="ads")
+        config = cls.node.proxy.config
+        config["control"] = {"address": f"{cls.west.control_v4}:{CONTROL_PORT}", "trustBundle": authority.root_path}
+        config["workers"] = 1
+        config["identity"] = {"node": "files", "nodeCertificate": os.path.join(node, "tls.crt"),
+                              "nodeKey": os.path.join(node, "tls.key"), "pods": "files",
+                              "podsDir": os.path.join(folder, "pods")}
+        cls.node.proxy.start()
+        cls.node.proxy.await_ready()
+
+    # ---- what is said, and what comes of it ----
+
+    def answers(self):
+        """What the node said to each Cluster so far: the error, "" for an ACK."""
+        lines = [json.loads(line) for line in self.server.out().splitlines()]
+        return [line["error"] for line in lines if line["type"] == CLUSTER]
+
+    def say(self, **fields):
+        """A Cluster for the service; what the node answers. One that it took is in force then."""
+        before = self.generation()
+        message = self.cluster_pb.Cluster(name=f"shop/{HOST}", **fields)
+        n_before = len(self.answers())
+        self.state[CLUSTER] = {message.name: base64.b64encode(message.SerializeToString()).decode()}
+        self.publish()
+        wait_until("the node to answer", lambda: len(self.answers()) > n_before)
+        if not self.answers()[-1]:
+            wait_until("a new snapshot", lambda: self.generation() > before)
+        return self.answers()[-1]
+
+    def generation(self):
+        return self.node.proxy.ctl("status")["snapshot"]["generation"]
+
+    def call(self):
+        with self.client.connect(VIP, PORT, 5) as sock:
+            sock.sendall(b"who\n")
+            return sock.recv(256).decode().split()[-1:]
+
+    def count(self, n):
+        return collections.Counter(self.call()[0] for _ in range(n))
+
+    def rows(self):
+        found = self.node.proxy.ctl("endpoints", HOST)["endpoints"]
+        return {row["workload"]: row for row in found if row["service"] == HOST and row["share_pct"] is not None}
+
+    def shares(self):
+        return [round(row["share_pct"]) for _, row in sorted(self.rows().items())]
+
+    def test_1_round_robin_and_ring_hash(self):
+        self.assertEqual(self.say(lb_policy=0), "")
+        wait_until("turns", lambda: self.count(10) == {"web-1": 5, "web-2": 5})
+        self.assertEqual(self.shares(), [50, 50])
+        ring = {"minimum_ring_size": {"value": 4096}, "hash_function": 1}
+        self.assertEqual(self.say(lb_policy=2, ring_hash_lb_config=ring), "")
+        wait_until("one server for one client", lambda: len(self.count(10)) == 1)
+
+    def test_2_localities_by_weight(self):
+        weights = [{"locality": {"region": "west", "zone": zone}, "load_balancing_weight": {"value": weight}}
+                   for zone, weight in (("a", 3), ("b", 1))]
+        self.assertEqual(self.say(lb_policy=0, common_lb_config={"locality_weighted_lb_config": {}},
+                                  load_assignment={"cluster_name": f"shop/{HOST}", "endpoints": weights}), "")
+        wait_until("shares of 3 to 1", lambda: self.call() and self.shares() == [75, 25])
+
+    def test_3_what_is_wrong_is_refused_with_the_field_and_the_last_good_one_stays(self):
+        gap = {"cluster_name": f"shop/{HOST}", "endpoints": [{"priority": 0}, {"priority": 2}]}
+        twice = {"cluster_name": f"shop/{HOST}", "endpoints": [{"lb_endpoints": [
+            {"endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}}}}] * 2}]}
+        heavy = {"cluster_name": f"shop/{HOST}", "endpoints": [
+            {"load_balancing_weight": {"value": 2 ** 32 - 1}}, {"load_balancing_weight": {"value": 1}}]}
+        for fields, place in (
+                ({"lb_policy": 7}, "lb_policy: 7 is not"),
+                ({"load_balancing_policy": {}}, "load_balancing_policy is not read"),
+                ({"lb_policy": 2, "ring_hash_lb_config": {"hash_function": 5}}, "ring_hash_lb_config.hash_function: 5"),
+                ({"load_assignment": gap}, "load_assignment.endpoints.priority: 2 is there, but not 1"),
+                ({"load_assignment": twice}, "load_assignment.endpoints: 10.0.0.1 port 80 stands there twice"),
+                ({"load_assignment": heavy}, "the weights of priority 0 sum up to 4294967296"),
+                ({"common_lb_config": {"healthy_panic_threshold": {"value": float("nan")}}},
+                 "common_lb_config.healthy_panic_threshold: nan"),
+                ({"outlier_detection": {"max_ejection_percent": {"value": 101}}},
+                 "outlier_detection.max_ejection_percent: 101"),
+                ({"circuit_breakers": {"thresholds": [{"max_connections": {"value": 0}}]}},
+                 "circuit_breakers.thresholds.max_connections: 0 lets nobody through")):
+            with self.subTest(place):
+                self.assertIn(place, self.say(**fields))
+                self.assertEqual(self.shares(), [75, 25])
+        self.assertGreater(self.node.proxy.ctl("status")["control"]["nacks"], 8)
+
+    def test_4_breakers(self):
+        self.assertEqual(self.say(circuit_breakers={"thresholds": [{"max_connections": {"value": 1}}]}), "")
+        with self.client.connect(VIP, PORT, 5) as sock:
+            sock.sendall(b"echo\nx")
+            self.assertEqual(sock.recv(1), b"x")
+            wait_until("the breaker to be open", lambda: all("breaker open" in row["why"] for row in self.rows().values()))
+            with self.assertRaises((OSError, IndexError)):
+                self.assertTrue(self.call()[0])
+
+    def test_5_slow_start_and_ejection(self):
+        self.assertEqual(self.say(
+            lb_policy=0, round_robin_lb_config={"slow_start_config": {"slow_start_window": {"seconds": 30}}},
+            outlier_detection={"consecutive_5xx": {"value": 1}, "max_ejection_percent": {"value": 100},
+                               "base_ejection_time": {"seconds": 60}}), "")
+        self.servers[1].kill()
+        self.serve(self.webs[1], ["-c", RESETS])
+
+        def ejected():
+            try:
+                self.call()
+            except OSError:
+                pass
+            return self.rows()["web-2"]["health"] == "ejected"
+
+        wait_until("the one that resets to be ejected", ejected, timeout_s=20)
+        self.assertIn("too many failures in a row", self.rows()["web-2"]["why"])
+        self.assertEqual(self.count(10), {"web-1": 10})
+
+
+if __name__ == "__main__":
+    lab.main()
