@@ -26,8 +26,10 @@ static bool read_varint(struct str bytes, size_t *at, uint64_t *out_value)
     return false;
 }
 
-/* Reads one field: its number, and its bytes when it has a length. */
-static bool read_field(struct str bytes, size_t *at, unsigned *out_number, struct str *out_part)
+/* Reads one field: its number, and its bytes when it has a length, or its value when it is a
+ * varint. */
+static bool read_field(struct str bytes, size_t *at, unsigned *out_number, struct str *out_part,
+                       uint64_t *out_value)
 {
     uint64_t tag, len;
 
@@ -35,8 +37,9 @@ static bool read_field(struct str bytes, size_t *at, unsigned *out_number, struc
         return false;
     *out_number = (unsigned)(tag >> 3);
     *out_part = (struct str){0};
+    *out_value = 0;
     switch (tag & 7) {
-    case WIRE_VARINT: return read_varint(bytes, at, &len);
+    case WIRE_VARINT: return read_varint(bytes, at, out_value);
     case WIRE_64BIT: len = 8; break;
     case WIRE_32BIT: len = 4; break;
     case WIRE_BYTES:
@@ -91,6 +94,22 @@ static bool check_part(const ProtobufCMessageDescriptor *type,
     return check(field->descriptor, part, depth + 1, why);
 }
 
+/* A number that does not fit would be cut to one that does: -1 of a weight would be the largest. */
+static bool check_number(const ProtobufCMessageDescriptor *type,
+                         const ProtobufCFieldDescriptor *field, uint64_t value, struct text *why)
+{
+    const bool is_unsigned = field->type == PROTOBUF_C_TYPE_UINT32;
+    const bool is_signed =
+        field->type == PROTOBUF_C_TYPE_INT32 || field->type == PROTOBUF_C_TYPE_ENUM;
+    const int64_t number = (int64_t)value;
+    if ((!is_unsigned || value <= UINT32_MAX) &&
+        (!is_signed || (number >= INT32_MIN && number <= UINT32_MAX)))
+        return true;
+    text_addf(why, "%s.%s: %lld does not fit into 32 bits", type->name, field->name,
+              (long long)number);
+    return false;
+}
+
 static bool check(const ProtobufCMessageDescriptor *type, struct str bytes, unsigned depth,
                   struct text *why)
 {
@@ -105,12 +124,15 @@ static bool check(const ProtobufCMessageDescriptor *type, struct str bytes, unsi
         const ProtobufCFieldDescriptor *field;
         unsigned number;
         struct str part;
+        uint64_t value;
 
-        if (!read_field(bytes, &at, &number, &part)) {
+        if (!read_field(bytes, &at, &number, &part, &value)) {
             text_addf(why, "%s is malformed or cut short at byte %zu", type->name, at);
             return false;
         }
         field = protobuf_c_message_descriptor_get_field(type, number);
+        if (field && !part.ptr && !check_number(type, field, value, why))
+            return false;
         if (field && part.ptr && !check_part(type, field, part, depth, &seen, why))
             return false;
     }

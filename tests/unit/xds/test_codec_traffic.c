@@ -452,6 +452,70 @@ Test(codec_traffic, refuses_a_gap_in_priorities_and_a_sum_of_weights_that_overfl
     }
 }
 
+/* -1 as a varint of field 1: protobuf takes what does not fit into 32 bits for the largest number
+ * that does. */
+static ProtobufCMessageUnknownField minus_one(unsigned field)
+{
+    static uint8_t bytes[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01};
+    return (ProtobufCMessageUnknownField){field, PROTOBUF_C_WIRE_TYPE_VARINT, sizeof(bytes), bytes};
+}
+
+Test(codec_traffic, refuses_a_negative_weight_of_a_locality)
+{
+    Envoy__Config__Cluster__V3__Cluster cluster = plain();
+    Envoy__Config__Endpoint__V3__ClusterLoadAssignment assignment =
+        ENVOY__CONFIG__ENDPOINT__V3__CLUSTER_LOAD_ASSIGNMENT__INIT;
+    Envoy__Config__Endpoint__V3__LocalityLbEndpoints *groups[] = {group(0, 0)};
+    ProtobufCMessageUnknownField weight = minus_one(1);
+
+    groups[0]->load_balancing_weight->base.unknown_fields = &weight;
+    groups[0]->load_balancing_weight->base.n_unknown_fields = 1;
+    assignment.endpoints = groups;
+    assignment.n_endpoints = 1;
+    cluster.load_assignment = &assignment;
+    expect_refused(&cluster, "google.protobuf.UInt32Value.value: -1 does not fit into 32 bits");
+}
+
+Test(codec_traffic, refuses_a_negative_weight_or_price_of_a_cluster)
+{
+    static const struct {
+        unsigned field;
+        const char *sentence;
+    } rows[] = {
+        {2, "isthmus.v1alpha1.TrafficDetails.ClusterShare.weight: -1 does not fit into 32 bits"},
+        {3, "TrafficDetails.clusters: the price of east is over 1000000000000"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Envoy__Config__Cluster__V3__Cluster cluster = plain();
+        Isthmus__V1alpha1__TrafficDetails details = ISTHMUS__V1ALPHA1__TRAFFIC_DETAILS__INIT;
+        Isthmus__V1alpha1__TrafficDetails__ClusterShare share =
+            ISTHMUS__V1ALPHA1__TRAFFIC_DETAILS__CLUSTER_SHARE__INIT;
+        Isthmus__V1alpha1__TrafficDetails__ClusterShare *shares[] = {&share};
+        Envoy__Config__Core__V3__Metadata metadata = ENVOY__CONFIG__CORE__V3__METADATA__INIT;
+        Envoy__Config__Core__V3__Metadata__TypedFilterMetadataEntry entry =
+            ENVOY__CONFIG__CORE__V3__METADATA__TYPED_FILTER_METADATA_ENTRY__INIT;
+        Envoy__Config__Core__V3__Metadata__TypedFilterMetadataEntry *entries[] = {&entry};
+        ProtobufCMessageUnknownField number = minus_one(rows[i].field);
+        share.cluster = (char *)(uintptr_t) "east";
+        share.base.unknown_fields = &number;
+        share.base.n_unknown_fields = 1;
+        details.clusters = shares;
+        details.n_clusters = 1;
+        details.choice_count = 2;
+        details.decay_ns = SECOND;
+        details.slow_start_aggression_permille = 1000;
+        details.latency_min_hosts = 3;
+        details.latency_min_volume = 5;
+        entry.key = (char *)(uintptr_t)CODEC_TRAFFIC_KEY;
+        entry.value = codec_any(&arena, CODEC_TRAFFIC_TYPE, &details.base);
+        metadata.typed_filter_metadata = entries;
+        metadata.n_typed_filter_metadata = 1;
+        cluster.metadata = &metadata;
+        expect_refused(&cluster, rows[i].sentence);
+    }
+}
+
 static void add_endpoint(Envoy__Config__Endpoint__V3__LocalityLbEndpoints *to, const char *address)
 {
     Envoy__Config__Endpoint__V3__LbEndpoint *made =
