@@ -98,6 +98,7 @@ static void end(struct h2 *h2, int lower_err, int streams_err)
     h2->is_dead = true;
     timer_stop(&h2->settings_timer);
     timer_stop(&h2->keepalive_timer);
+    timer_stop(&h2->head_timer);
     task_cancel(&h2->task);
     if (lower_err == 0 && !h2->in_codec)
         flush(h2); /* what owners wrote before they closed their streams */
@@ -126,6 +127,7 @@ static void free_h2(void *ptr)
 
     nghttp2_session_del(h2->session);
     h2_scratch_fini(&h2->scratch);
+    h2_watch_free(h2->watch);
     mem_free(h2);
 }
 
@@ -169,6 +171,25 @@ static void on_keepalive(struct timer *timer)
     timer_start(h2->loop, timer, h2->options.keepalive_timeout_ns, on_keepalive);
 }
 
+static void on_head_timeout(struct timer *timer)
+{
+    struct h2 *h2 = container_of(timer, struct h2, head_timer);
+
+    h2->doom_code = NGHTTP2_ENHANCE_YOUR_CALM;
+    die(h2, -ERR_H2, "a head did not end in time");
+}
+
+/* A head that is not whole when what was read is at its end. */
+static void watch_head(struct h2 *h2)
+{
+    bool is_running = timer_is_running(&h2->head_timer);
+
+    if (h2->in_head && !is_running)
+        timer_start(h2->loop, &h2->head_timer, h2->options.head_ns, on_head_timeout);
+    else if (!h2->in_head && is_running)
+        timer_stop(&h2->head_timer);
+}
+
 static void note_read(struct h2 *h2)
 {
     h2->last_read_ns = loop_now_ns(h2->loop);
@@ -179,6 +200,12 @@ static void note_read(struct h2 *h2)
 }
 
 /* ------------------------------------------------------------------ receiving */
+
+static bool is_flood(int nghttp2_err)
+{
+    return nghttp2_err == NGHTTP2_ERR_FLOODED || nghttp2_err == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
+           nghttp2_err == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
+}
 
 static void after_receive(struct h2 *h2, ssize_t result)
 {
@@ -192,7 +219,7 @@ static void after_receive(struct h2 *h2, ssize_t result)
         return;
     }
     if (result < 0) {
-        h2->doom_code = NGHTTP2_PROTOCOL_ERROR;
+        h2->doom_code = is_flood((int)result) ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR;
         die(h2, -ERR_H2, h2->why[0] ? h2->why : nghttp2_strerror((int)result));
         return;
     }
@@ -201,6 +228,8 @@ static void after_receive(struct h2 *h2, ssize_t result)
         die(h2, -ERR_H2, "the peer does not read the answers to its control frames");
         return;
     }
+    if (h2->options.head_ns)
+        watch_head(h2);
     h2_schedule(h2);
     tell_capacity(h2);
 }
@@ -287,9 +316,12 @@ static struct h2 *new_connection(struct loop *loop, struct stream *lower,
     h2->last_read_ns = loop_now_ns(loop);
     list_init(&h2->streams);
     stage_init(&h2->stage, loop_slabs(loop), lower);
+    if (h2->options.http)
+        h2->watch = h2_watch_new();
     h2_codec_new(h2);
     timer_start(loop, &h2->settings_timer, SETTINGS_TIMEOUT_NS, on_settings_timeout);
-    timer_start(loop, &h2->keepalive_timer, h2->options.keepalive_ns, on_keepalive);
+    if (h2->options.keepalive_ns != H2_NO_KEEPALIVE)
+        timer_start(loop, &h2->keepalive_timer, h2->options.keepalive_ns, on_keepalive);
     stream_set_owner(lower, &lower_events, h2);
     stream_resume(lower);
     h2_schedule(h2);
@@ -341,25 +373,31 @@ struct stream *h2_request(struct h2 *h2, const struct h2_field *fields, size_t n
                           bool end_stream, const struct h2_stream_events *head_events,
                           const struct stream_events *events, void *owner)
 {
-    nghttp2_data_provider body = h2_stream_body();
-    nghttp2_nv room[16];
-    nghttp2_nv *nv;
     struct h2_stream *s;
 
     if (!h2_can_open(h2))
         return NULL;
     s = h2_stream_new(h2, 0);
-    stream_set_owner(&s->base, events, owner);
+    stream_set_owner(&s->base.stream, events, owner);
     s->head_events = head_events;
-    s->head_is_sent = true;
     if (end_stream)
         s->out_half = H2_HALF_ENDING;
-    nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-    s->id = nghttp2_submit_request(h2->session, NULL, nv, n_fields, end_stream ? NULL : &body, s);
-    ensure(s->id > 0);
-    h2_nv_free(nv, room);
-    h2_schedule(h2);
-    return &s->base;
+    h2_stream_submit(s, fields, n_fields, end_stream);
+    return &s->base.stream;
+}
+
+struct stream *h2_request_protocol(struct h2 *h2, const struct h2_field *fields, size_t n_fields,
+                                   const struct stream_events *events, void *owner)
+{
+    struct h2_stream *s;
+
+    if (!h2_can_open(h2))
+        return NULL;
+    s = h2_stream_new(h2, 0);
+    stream_set_owner(&s->base.stream, events, owner);
+    s->is_protocol = true;
+    h2_stream_hold(s, fields, n_fields);
+    return &s->base.stream;
 }
 
 void h2_drain(struct h2 *h2)
@@ -374,8 +412,23 @@ void h2_drain(struct h2 *h2)
         (void)nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, drain_ping);
     } else {
         (void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
+        h2->goaway_is_final = true;
     }
     h2_schedule(h2);
+}
+
+void h2_drain_now(struct h2 *h2)
+{
+    if (h2->is_dead)
+        return;
+    h2->is_draining = true;
+    h2_finish_drain(h2);
+    h2_schedule(h2);
+}
+
+bool h2_is_drained(const struct h2 *h2)
+{
+    return h2->goaway_is_final && h2->n_open == 0;
 }
 
 const struct stream *h2_lower(const struct h2 *h2)

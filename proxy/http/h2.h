@@ -32,12 +32,14 @@
 #ifndef ISTHMUS_HTTP_H2_H
 #define ISTHMUS_HTTP_H2_H
 
+#include "proxy/http/message.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
 
 #define H2_RESETS_PER_SEC  200
 #define H2_CONTROL_PER_SEC 1000
 #define H2_OUTBOUND_MAX    10000
+#define H2_NO_KEEPALIVE    UINT64_MAX
 
 struct h2_field {
     struct str name, value;
@@ -47,19 +49,41 @@ struct h2_head {                   /* borrowed for the call that shows it */
     const struct h2_field *fields; /* pseudo-header fields first, as received */
     size_t len;
     bool end_stream; /* no body follows */
+    bool is_cut;     /* of a server with options.http: beyond its limits, and not whole */
 };
 
 /* The value of a field by its lower-case name, or {0}. */
 struct str h2_find(const struct h2_head *head, const char *name);
 
+/* For a connection that carries HTTP messages instead of tunnels: its streams are struct
+ * http_stream (message.h), what it hears comes here in place of h2_stream_events, and it is watched
+ * more closely: frames on streams that were never opened or that the peer has ended, window updates
+ * without a cause, heads and bodies that do not go on. */
+struct h2_http {
+    struct http_stream_ops ops;
+    /* Client: a response's head, each 1xx too. False: malformed; the stream is reset. */
+    bool (*on_response)(struct http_stream *stream, const struct h2_head *head);
+    /* As soon as they come. False: malformed. */
+    bool (*may_be_trailers)(const struct h2_head *trailers);
+    /* In their turn, behind the body. */
+    void (*on_trailers)(struct http_stream *stream, const struct h2_head *trailers);
+    /* Server: a request was malformed, and its stream reset. May be NULL. */
+    void (*on_refused)(void *owner, struct str why);
+};
+
 struct h2_options {
+    const struct h2_http *http;      /* NULL: tunnels */
+    uint32_t max_fields;             /* of a head; 0: no limit but max_header_list_size */
+    uint64_t head_ns;                /* from a head's first frame to its last; 0: no limit */
+    uint64_t body_ns;                /* no byte of a stream that is awaited; 0: no limit */
+    bool allow_protocols;            /* server: extended CONNECT (RFC 8441) */
     uint32_t stream_window;          /* 0 is 256 KiB */
     uint32_t stream_window_max;      /* 0 is 4 MiB */
     uint32_t connection_window;      /* 0 is 16 MiB */
     uint32_t max_frame_size;         /* 0 is 64 KiB: what we accept */
     uint32_t max_concurrent_streams; /* 0 is 1000: what we let the peer open */
     uint32_t max_header_list_size;   /* 0 is 16 KiB */
-    uint64_t keepalive_ns;           /* 0 is 10 s */
+    uint64_t keepalive_ns;           /* 0 is 10 s; H2_NO_KEEPALIVE */
     uint64_t keepalive_timeout_ns;   /* 0 is 20 s */
 };
 
@@ -108,18 +132,37 @@ struct stream *h2_request(struct h2 *h2, const struct h2_field *fields, size_t n
                           bool end_stream, const struct h2_stream_events *head_events,
                           const struct stream_events *events, void *owner);
 
+/* The same for an extended CONNECT: waits for the peer's SETTINGS, and fails with -ERR_REFUSED when
+ * they do not allow one. */
+struct stream *h2_request_protocol(struct h2 *h2, const struct h2_field *fields, size_t n_fields,
+                                   const struct stream_events *events, void *owner);
+
 /* Sets who hears of trailers on a server's stream. */
 void h2_stream_set_events(struct stream *stream, const struct h2_stream_events *head_events);
 
 /* Server: sends the response's head. With end_stream the stream's write side is at its end. */
 void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_fields,
                 bool end_stream);
+/* Server: sends a 1xx. Not after h2_respond(). */
+void h2_interim(struct stream *stream, const struct h2_field *fields, size_t n_fields);
+/* Closes the stream with PROTOCOL_ERROR: its head is malformed. */
+void h2_refuse(struct stream *stream);
+/* The stream carries bytes of another protocol, and may be silent for as long as it likes. */
+void h2_set_protocol(struct stream *stream);
+bool h2_is_protocol(const struct stream *stream);
+/* Client: the request's method is HEAD. */
+void h2_set_head(struct stream *stream);
+bool h2_is_head(const struct stream *stream);
 /* Sends trailers after what is queued, in place of stream_shutdown(). */
 void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size_t n_fields);
 
 /* Graceful end: GOAWAY; open streams go on. A server sends it twice (the last-stream-id dance of
  * RFC 9113 6.8). */
 void h2_drain(struct h2 *h2);
+/* The end of that dance at once, for a peer that does not answer. */
+void h2_drain_now(struct h2 *h2);
+/* Nothing of the peer's is open, and nothing new can come. */
+bool h2_is_drained(const struct h2 *h2);
 /* Ends the connection and frees it; open streams fail with err (or -ERR_SHUTDOWN when err is 0),
  * their on_fail comes before this returns. A stream whose both halves have ended stays readable.
  * Safe inside events. */

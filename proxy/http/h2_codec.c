@@ -16,6 +16,7 @@
 #define STOP NGHTTP2_ERR_CALLBACK_FAILURE
 
 #define FRAME_HEAD_BYTES 9
+#define BOMB_FACTOR      4 /* a head so many times larger than its limit is no mistake */
 
 /* Counts one; true when more than max came in this second. */
 static bool is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max)
@@ -60,6 +61,15 @@ static int count_reset(struct h2 *h2)
 
 /* ------------------------------------------------------------------ receiving */
 
+static int watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd)
+{
+    uint32_t code;
+    const char *why = h2_watch_frame(h2, hd, &code);
+
+    h2->in_head = hd->type == NGHTTP2_HEADERS;
+    return why ? doom(h2, code, why) : 0;
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
     struct h2 *h2 = user_data;
@@ -68,6 +78,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 
     (void)session;
     if (must_stop(h2))
+        return STOP;
+    if (h2->watch && watch_frame(h2, hd))
         return STOP;
     if (is_empty_data)
         return count_control(h2);
@@ -85,6 +97,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (must_stop(h2))
         return STOP;
     h2_scratch_reset(&h2->scratch);
+    h2->was_refused = false;
     return 0;
 }
 
@@ -93,6 +106,11 @@ static int refuse_block(nghttp2_session *session, int32_t stream_id, uint32_t co
 {
     (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, code);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static bool is_request(const nghttp2_frame *frame)
+{
+    return frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
@@ -104,12 +122,30 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     (void)flags;
     if (must_stop(h2))
         return STOP;
-    if (h2_scratch_add(&h2->scratch, name, value, h2->options.max_header_list_size))
+    if (h2_scratch_add(&h2->scratch, name, value, h2->options.max_header_list_size,
+                       h2->options.max_fields))
         return 0;
+    if (h2->watch && h2->scratch.size / BOMB_FACTOR > h2->options.max_header_list_size)
+        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "a head many times larger than what is allowed");
+    if (h2->watch && is_request(frame))
+        return 0; /* is answered when it ends */
     s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (s)
         s->fail_err = -ERR_LIMIT;
     return refuse_block(session, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/* The head of a request is refused: its owner never hears of it but here. */
+static void note_refused(struct h2 *h2, const nghttp2_frame *frame, const char *why)
+{
+    const struct h2_http *http = h2->options.http;
+
+    if (!http || frame->hd.type != NGHTTP2_HEADERS)
+        return;
+    h2->in_head = false;
+    if (is_request(frame) && !h2->was_refused && http->on_refused)
+        http->on_refused(h2->owner, str_from(why));
+    h2->was_refused = true;
 }
 
 static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame,
@@ -119,13 +155,27 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     (void)name, (void)value, (void)flags;
     if (must_stop(user_data))
         return STOP;
+    note_refused(user_data, frame, "a field with a name or a value that is not allowed");
     return refuse_block(session, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
+}
+
+/* nghttp2 refuses a frame, by a reset of its stream or with the connection. */
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int err,
+                            void *user_data)
+{
+    struct h2 *h2 = user_data;
+
+    (void)session;
+    if (must_stop(h2))
+        return STOP;
+    note_refused(h2, frame, h2->why[0] ? h2->why : nghttp2_strerror(err));
+    return must_stop(h2) ? STOP : 0;
 }
 
 static struct h2_head head_of(const struct h2 *h2, const nghttp2_frame *frame)
 {
     return (struct h2_head){h2->scratch.fields, h2->scratch.len,
-                            (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0};
+                            (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0, h2->scratch.is_cut};
 }
 
 static void on_request(struct h2 *h2, const nghttp2_frame *frame)
@@ -134,12 +184,33 @@ static void on_request(struct h2 *h2, const nghttp2_frame *frame)
     struct h2_stream *s = h2_stream_new(h2, frame->hd.stream_id);
 
     (void)nghttp2_session_set_stream_user_data(h2->session, s->id, s);
-    h2->events->on_request(h2->owner, &s->base, &head);
+    h2->events->on_request(h2->owner, &s->base.stream, &head);
 }
 
 static bool is_interim(struct str status)
 {
     return status.len == 3 && status.ptr[0] == '1';
+}
+
+/* The same of a connection that carries messages. */
+static int on_message_head(struct h2 *h2, struct h2_stream *s, const nghttp2_frame *frame)
+{
+    struct h2_head head = head_of(h2, frame);
+    struct str status = h2_find(&head, ":status");
+    bool is_good = true;
+
+    if (str_is_empty(status)) {
+        is_good = h2->options.http->may_be_trailers(&head);
+        if (is_good)
+            h2_stream_on_trailers(s, &head);
+    } else {
+        s->head_has_come = !is_interim(status);
+        if (!s->is_closed && !s->is_failed && s->base.http_events)
+            is_good = h2->options.http->on_response(&s->base, &head);
+    }
+    if (!is_good && s->h2)
+        h2_stream_fault(s);
+    return is_interim(status) ? count_control(h2) : 0;
 }
 
 static int on_response_or_trailers(struct h2 *h2, struct h2_stream *s, const nghttp2_frame *frame)
@@ -152,7 +223,7 @@ static int on_response_or_trailers(struct h2 *h2, struct h2_stream *s, const ngh
     if (str_is_empty(status))
         h2_stream_on_trailers(s, &head);
     else if (s->head_events && s->head_events->on_head && !s->is_closed)
-        s->head_events->on_head(s->base.owner, &head);
+        s->head_events->on_head(s->base.stream.owner, &head);
     return 0;
 }
 
@@ -160,12 +231,22 @@ static int on_headers(struct h2 *h2, const nghttp2_frame *frame)
 {
     struct h2_stream *s;
 
+    h2->in_head = false;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         on_request(h2, frame);
         return 0;
     }
     s = nghttp2_session_get_stream_user_data(h2->session, frame->hd.stream_id);
-    return s ? on_response_or_trailers(h2, s, frame) : 0;
+    if (!s)
+        return 0;
+    return h2->options.http ? on_message_head(h2, s, frame) : on_response_or_trailers(h2, s, frame);
+}
+
+/* Requests that had to wait for the peer's SETTINGS. */
+static void release_held(struct h2 *h2)
+{
+    for (struct list *at = h2->streams.next; at != &h2->streams; at = at->next)
+        h2_stream_release(list_entry(at, struct h2_stream, link));
 }
 
 static int on_settings(struct h2 *h2, const nghttp2_frame *frame)
@@ -177,9 +258,22 @@ static int on_settings(struct h2 *h2, const nghttp2_frame *frame)
         return 0;
     h2->is_ready = true;
     timer_stop(&h2->settings_timer);
+    if (h2->options.http)
+        release_held(h2);
     if (h2->events->on_ready)
         h2->events->on_ready(h2->owner);
     return 0;
+}
+
+void h2_finish_drain(struct h2 *h2)
+{
+    if (h2->goaway_is_final)
+        return;
+    h2->goaway_is_final = true;
+    h2->capacity_changed = true;
+    (void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
+                                nghttp2_session_get_last_proc_stream_id(h2->session),
+                                NGHTTP2_NO_ERROR, NULL, 0);
 }
 
 static int on_ping(struct h2 *h2, const nghttp2_frame *frame)
@@ -187,9 +281,7 @@ static int on_ping(struct h2 *h2, const nghttp2_frame *frame)
     bool is_of_drain = memcmp(frame->ping.opaque_data, H2_DRAIN_PING, 8) == 0;
 
     if ((frame->hd.flags & NGHTTP2_FLAG_ACK) && is_of_drain && h2->is_draining)
-        (void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
-                                    nghttp2_session_get_last_proc_stream_id(h2->session),
-                                    NGHTTP2_NO_ERROR, NULL, 0);
+        h2_finish_drain(h2);
     return 0;
 }
 
@@ -200,6 +292,8 @@ static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
     bool is_rapid =
         h2->is_server && s && !s->head_is_sent && loop_now_ns(h2->loop) - s->opened_ns < RAPID_NS;
 
+    if (!s && h2->watch)
+        return count_control(h2);
     return is_rapid ? count_reset(h2) : 0;
 }
 
@@ -325,6 +419,8 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2 *h2 = user_data;
 
+    if (h2->watch)
+        h2_watch_sent(h2->watch, &frame->hd);
     if (ends_stream(frame)) {
         struct h2_stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
         if (s)
@@ -363,6 +459,7 @@ static nghttp2_session_callbacks *make_callbacks(void)
     nghttp2_session_callbacks_set_on_begin_headers_callback(cbs, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(cbs, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback2(cbs, on_invalid_header);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cbs, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cbs, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cbs, on_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(cbs, on_stream_close);
@@ -399,9 +496,12 @@ static void submit_settings(struct h2 *h2)
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, o->stream_window},
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, o->max_frame_size},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, o->max_header_list_size},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
     };
-    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries)) ==
-           0);
+    size_t n = !o->http ? 4 : h2->is_server && o->allow_protocols ? 6 : 5;
+
+    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, n) == 0);
     ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
                                                  (int32_t)o->connection_window) == 0);
 }

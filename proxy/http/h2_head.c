@@ -22,6 +22,7 @@ void h2_scratch_reset(struct h2_scratch *scratch)
         nghttp2_rcbuf_decref(scratch->bufs[i]);
     scratch->len = 0;
     scratch->size = 0;
+    scratch->is_cut = false;
 }
 
 void h2_scratch_fini(struct h2_scratch *scratch)
@@ -49,13 +50,17 @@ static struct str from_rcbuf(nghttp2_rcbuf *rcbuf)
 }
 
 bool h2_scratch_add(struct h2_scratch *scratch, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
-                    size_t limit)
+                    size_t limit, size_t max_fields)
 {
     struct h2_field field = {from_rcbuf(name), from_rcbuf(value)};
     size_t size = field.name.len + field.value.len + FIELD_OVERHEAD;
 
-    if (size > limit || scratch->size > limit - size)
+    if (size > limit || scratch->size > limit - size ||
+        (max_fields && scratch->len == max_fields)) {
+        scratch->size += size;
+        scratch->is_cut = true;
         return false;
+    }
     if (scratch->len == scratch->cap)
         scratch_grow(scratch);
     nghttp2_rcbuf_incref(name);

@@ -1,9 +1,10 @@
 /*
  * h2_internal.h - what the files of h2 share: the connection, its streams, and who calls whom.
  *
- * h2_head.c (fields) <- h2_stream.c (one stream) <- h2_codec.c (nghttp2's callbacks) <- h2.c (the
- * connection). A lower file never calls a higher one: it marks what happened and asks for the
- * connection's task or the stream's task, which run at the end of the turn.
+ * h2_head.c (fields), h2_watch.c (floods) <- h2_stream.c (one stream) <- h2_codec.c (nghttp2's
+ * callbacks) <- h2.c (the connection). A lower file never calls a higher one: it marks what
+ * happened and asks for the connection's task or the stream's task, which run at the end of the
+ * turn.
  *
  * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is
  * allowed there. So owners are called from its receive callbacks directly, and never from its send
@@ -23,7 +24,8 @@
 #define H2_QUEUE_HIGH ((size_t)262144) /* write queue of a stream */
 #define H2_QUEUE_LOW  ((size_t)65536)
 #define H2_FRAME_PAYLOAD                                                                           \
-    ((size_t)32768) /* a DATA frame of ours at most: between overhead and fairness */
+    ((size_t)32768)      /* a DATA frame of ours at most: between overhead and fairness */
+#define H2_NV_ROOM    32 /* fields that are sent without an allocation */
 #define H2_WHY_MAX    256
 #define H2_DRAIN_PING "drain..." /* its answer says that the peer knows of the first GOAWAY */
 
@@ -39,7 +41,10 @@ struct h2_scratch {
     nghttp2_rcbuf **bufs; /* two a field: name and value, a reference each */
     size_t len, cap;
     size_t size; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts it */
+    bool is_cut; /* fields are missing: there were too many */
 };
+
+struct h2_watch; /* h2_watch.c */
 
 /* A copy of fields that outlives the call that brought them. */
 struct h2_saved {
@@ -49,8 +54,10 @@ struct h2_saved {
     bool is_set;
 };
 
-struct h2_trailers {
-    struct h2_saved in, out;
+/* What few streams have. */
+struct h2_rest {
+    struct h2_saved trailers_in, trailers_out;
+    struct h2_saved held; /* a request that waits for the peer's SETTINGS */
 };
 
 struct h2 {
@@ -62,8 +69,9 @@ struct h2 {
     void *owner;
     struct list streams; /* every h2_stream whose h2 is this */
     struct task task;    /* flushes at the end of the turn */
-    struct timer settings_timer, keepalive_timer;
-    struct slice input; /* what is being received; slab NULL outside of it */
+    struct timer settings_timer, keepalive_timer, head_timer;
+    struct h2_watch *watch; /* NULL: of tunnels */
+    struct slice input;     /* what is being received; slab NULL outside of it */
     struct h2_scratch scratch;
     struct h2_rate resets, controls;
     uint64_t last_read_ns;
@@ -78,6 +86,9 @@ struct h2 {
     bool in_codec;        /* inside nghttp2_session_mem_recv() */
     bool is_draining;     /* we said GOAWAY */
     bool peer_is_leaving; /* the peer said GOAWAY */
+    bool goaway_is_final; /* and which stream is the last */
+    bool in_head;         /* a head began and is not whole */
+    bool was_refused;     /* the block that is being read was */
     bool capacity_changed;
     bool is_dead;         /* streams have failed, the lower stream is gone */
     bool is_closed;       /* the owner gave up the pointer */
@@ -88,30 +99,34 @@ struct h2 {
 enum h2_half { H2_HALF_OPEN, H2_HALF_ENDING, H2_HALF_ENDED };
 
 struct h2_stream {
-    struct stream base;
+    struct http_stream base;
     struct list link;
     struct loop *loop;
     struct h2 *h2; /* NULL once the connection is dead */
     int32_t id;
     enum h2_half in_half, out_half;
     const struct h2_stream_events *head_events;
-    struct buf in;                /* came while paused; bounded by the stream's window */
-    struct buf out;               /* waits for the peer's window */
-    struct h2_trailers *trailers; /* NULL: none */
+    struct buf in;        /* came while paused; bounded by the stream's window */
+    struct buf out;       /* waits for the peer's window */
+    struct h2_rest *rest; /* NULL: none */
     struct task deliver;
-    struct timer linger;
+    struct timer timer; /* lingering, or the body's */
+    uint64_t moved_ns;  /* when a byte last came or went */
     uint64_t opened_ns;
     size_t window;       /* what we let the peer send ahead */
     size_t taken_bytes;  /* since the window last grew or the owner paused */
     int fail_err;        /* to be told */
     bool fail_after_end; /* the peer's bytes are whole: tell them first */
     bool is_paused;
-    bool head_is_sent; /* a request's or a response's head: the body may follow */
-    bool is_drained;   /* on_drain is due */
-    bool is_failed;    /* on_fail was told */
-    bool codec_closed; /* nghttp2 has forgotten the stream */
-    bool is_lingering; /* the owner is gone, queued bytes still go out */
-    bool is_closed;    /* the owner gave up the pointer */
+    bool head_is_sent;  /* a request's or a response's head: the body may follow */
+    bool head_has_come; /* client: the response's */
+    bool is_protocol;   /* bytes of another protocol */
+    bool is_head;       /* client: of a request by HEAD */
+    bool is_drained;    /* on_drain is due */
+    bool is_failed;     /* on_fail was told */
+    bool codec_closed;  /* nghttp2 has forgotten the stream */
+    bool is_lingering;  /* the owner is gone, queued bytes still go out */
+    bool is_closed;     /* the owner gave up the pointer */
 };
 
 /* Asks for a flush at the end of the turn. */
@@ -124,9 +139,10 @@ static inline void h2_schedule(struct h2 *h2)
 /* h2_head.c */
 void h2_scratch_reset(struct h2_scratch *scratch);
 void h2_scratch_fini(struct h2_scratch *scratch);
-/* Adds a field; takes references. False when the block grows beyond limit bytes. */
+/* Adds a field; takes references. False when the block grows beyond limit bytes or max_fields (0:
+ * any); the field is then only counted. */
 bool h2_scratch_add(struct h2_scratch *scratch, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
-                    size_t limit);
+                    size_t limit, size_t max_fields);
 void h2_saved_put(struct h2_saved *saved, const struct h2_field *fields, size_t n_fields);
 void h2_saved_fini(struct h2_saved *saved);
 /* Fields as nghttp2 wants them, borrowed; into room if they fit in n_room, else off the heap. */
@@ -134,10 +150,27 @@ nghttp2_nv *h2_nv_make(const struct h2_field *fields, size_t n_fields, nghttp2_n
                        size_t n_room);
 void h2_nv_free(nghttp2_nv *nv, const nghttp2_nv *room);
 
+/* h2_watch.c */
+struct h2_watch *h2_watch_new(void);
+void h2_watch_free(struct h2_watch *watch);
+/* Looks at a frame before nghttp2 does. NULL, or why the connection must end with *out_code. */
+const char *h2_watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd, uint32_t *out_code);
+/* A DATA frame or a RST_STREAM of ours went out. */
+void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd);
+
 /* h2_stream.c */
 extern const struct stream_ops h2_stream_ops;
 
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
+/* Submits a request's head. */
+void h2_stream_submit(struct h2_stream *s, const struct h2_field *fields, size_t n_fields,
+                      bool end_stream);
+/* Submits it once the peer's SETTINGS have come. */
+void h2_stream_hold(struct h2_stream *s, const struct h2_field *fields, size_t n_fields);
+/* They came: a request that waited for them goes out, or fails. */
+void h2_stream_release(struct h2_stream *s);
+/* The stream ends for a fault of the peer. */
+void h2_stream_fault(struct h2_stream *s);
 /* What a request or a response with a body is submitted with. */
 nghttp2_data_provider h2_stream_body(void);
 /* Moves len bytes of the write queue into the stage; returns how many there were. */
@@ -156,5 +189,7 @@ void h2_window_pay(struct h2 *h2, size_t n_bytes);
 
 /* h2_codec.c */
 void h2_codec_new(struct h2 *h2);
+/* The GOAWAY that names the last stream; once. */
+void h2_finish_drain(struct h2 *h2);
 
 #endif

@@ -24,7 +24,7 @@ static void deliver(struct h2_stream *s);
 static struct h2_stream *from_stream(struct stream *stream)
 {
     ensure(stream->ops == &h2_stream_ops);
-    return container_of(stream, struct h2_stream, base);
+    return container_of(stream, struct h2_stream, base.stream);
 }
 
 static const struct h2_stream *
@@ -39,9 +39,17 @@ static bool is_live(const struct h2_stream *s) /* frames of it may still be sent
     return s->h2 && !s->codec_closed;
 }
 
+/* NULL: of a tunnel. Also once the connection is dead. */
+static const struct h2_http *http_of(const struct h2_stream *s)
+{
+    const char *ops = (const char *)s->base.http;
+
+    return ops ? (const struct h2_http *)(const void *)(ops - offsetof(struct h2_http, ops)) : NULL;
+}
+
 static bool is_deaf(const struct h2_stream *s) /* nobody is to be told anything */
 {
-    return s->is_closed || s->is_failed || !s->base.events;
+    return s->is_closed || s->is_failed || !s->base.stream.events;
 }
 
 /* ------------------------------------------------------------------ windows */
@@ -118,8 +126,14 @@ static void hold(struct h2_stream *s, struct slice bytes)
 
     s->taken_bytes = 0;
     note_held(s->h2, bytes.len);
-    (void)buf_push(&s->in,
-                   is_sparse ? slice_copy(s->base.slabs, bytes.ptr, bytes.len) : slice_ref(bytes));
+    (void)buf_push(&s->in, is_sparse ? slice_copy(s->base.stream.slabs, bytes.ptr, bytes.len)
+                                     : slice_ref(bytes));
+}
+
+static void note_moved(struct h2_stream *s)
+{
+    if (s->base.http)
+        s->moved_ns = loop_now_ns(s->loop);
 }
 
 void h2_stream_on_chunk(struct h2_stream *s, struct slice bytes)
@@ -128,6 +142,7 @@ void h2_stream_on_chunk(struct h2_stream *s, struct slice bytes)
         h2_window_pay(s->h2, bytes.len);
         return;
     }
+    note_moved(s);
     if (s->is_paused || s->in.bytes > 0) {
         hold(s, bytes);
         return;
@@ -135,7 +150,7 @@ void h2_stream_on_chunk(struct h2_stream *s, struct slice bytes)
     s->taken_bytes += bytes.len;
     h2_window_pay(s->h2, bytes.len);
     pay_stream(s, bytes.len);
-    s->base.events->on_data(s->base.owner, bytes);
+    s->base.stream.events->on_data(s->base.stream.owner, bytes);
 }
 
 static void deliver_held(struct h2_stream *s)
@@ -146,37 +161,40 @@ static void deliver_held(struct h2_stream *s)
 
         note_not_held(s, bytes.len);
         pay_stream(s, bytes.len);
-        s->base.events->on_data(s->base.owner, bytes);
+        s->base.stream.events->on_data(s->base.stream.owner, bytes);
         slice_release(bytes);
     }
 }
 
-static struct h2_trailers *get_trailers(struct h2_stream *s)
+static struct h2_rest *get_rest(struct h2_stream *s)
 {
-    if (!s->trailers)
-        s->trailers = mem_new(struct h2_trailers);
-    return s->trailers;
+    if (!s->rest)
+        s->rest = mem_new(struct h2_rest);
+    return s->rest;
 }
 
-static void drop_trailers(struct h2_stream *s)
+static void drop_rest(struct h2_stream *s)
 {
-    if (!s->trailers)
+    if (!s->rest)
         return;
-    h2_saved_fini(&s->trailers->in);
-    h2_saved_fini(&s->trailers->out);
-    mem_free(s->trailers);
-    s->trailers = NULL;
+    h2_saved_fini(&s->rest->trailers_in);
+    h2_saved_fini(&s->rest->trailers_out);
+    h2_saved_fini(&s->rest->held);
+    mem_free(s->rest);
+    s->rest = NULL;
 }
 
 static void tell_trailers(struct h2_stream *s)
 {
-    if (!s->trailers || !s->trailers->in.is_set)
+    if (!s->rest || !s->rest->trailers_in.is_set)
         return;
-    struct h2_saved *in = &s->trailers->in;
-    const struct h2_head trailers = {in->fields, in->len, true};
+    struct h2_saved *in = &s->rest->trailers_in;
+    const struct h2_head trailers = {.fields = in->fields, .len = in->len, .end_stream = true};
     in->is_set = false;
-    if (s->head_events && s->head_events->on_trailers)
-        s->head_events->on_trailers(s->base.owner, &trailers);
+    if (http_of(s))
+        http_of(s)->on_trailers(&s->base, &trailers);
+    else if (s->head_events && s->head_events->on_trailers)
+        s->head_events->on_trailers(s->base.stream.owner, &trailers);
 }
 
 static bool may_tell_end(const struct h2_stream *s)
@@ -191,7 +209,7 @@ static void deliver_end(struct h2_stream *s)
     if (!may_tell_end(s))
         return;
     s->in_half = H2_HALF_ENDED;
-    s->base.events->on_end(s->base.owner);
+    s->base.stream.events->on_end(s->base.stream.owner);
 }
 
 static void deliver_drain(struct h2_stream *s)
@@ -199,7 +217,7 @@ static void deliver_drain(struct h2_stream *s)
     if (!s->is_drained || is_deaf(s) || s->fail_err)
         return;
     s->is_drained = false;
-    s->base.events->on_drain(s->base.owner);
+    s->base.stream.events->on_drain(s->base.stream.owner);
 }
 
 static void deliver_fail(struct h2_stream *s)
@@ -208,7 +226,7 @@ static void deliver_fail(struct h2_stream *s)
         return;
     drop_held(s);
     s->is_failed = true;
-    s->base.events->on_fail(s->base.owner, s->fail_err);
+    s->base.stream.events->on_fail(s->base.stream.owner, s->fail_err);
 }
 
 /* All that the owner may hear now; each step looks again, since the owner may close the stream in
@@ -232,8 +250,8 @@ static void run_deliver(struct task *task)
 
 void h2_stream_on_trailers(struct h2_stream *s, const struct h2_head *trailers)
 {
-    if (!is_deaf(s) && !get_trailers(s)->in.is_set)
-        h2_saved_put(&s->trailers->in, trailers->fields, trailers->len);
+    if (!is_deaf(s) && !get_rest(s)->trailers_in.is_set)
+        h2_saved_put(&s->rest->trailers_in, trailers->fields, trailers->len);
 }
 
 void h2_stream_on_end(struct h2_stream *s)
@@ -264,14 +282,15 @@ static ssize_t body_length(nghttp2_session *session, int32_t stream_id, uint8_t 
         return NGHTTP2_ERR_DEFERRED;
     if (n_bytes == s->out.bytes && s->out_half != H2_HALF_OPEN) {
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (s->trailers && s->trailers->out.is_set) {
-            const struct h2_saved *out = &s->trailers->out;
+        if (s->rest && s->rest->trailers_out.is_set) {
+            const struct h2_saved *out = &s->rest->trailers_out;
             nghttp2_nv *nv = h2_nv_make(out->fields, out->len, NULL, 0);
             *data_flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
             (void)nghttp2_submit_trailer(session, stream_id, nv, out->len);
             h2_nv_free(nv, NULL);
         }
     }
+    note_moved(s);
     if (n_bytes > 0)
         *data_flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     return (ssize_t)n_bytes;
@@ -342,8 +361,23 @@ void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size
     struct h2_stream *s = from_stream(stream);
 
     if (s->out_half == H2_HALF_OPEN)
-        h2_saved_put(&get_trailers(s)->out, fields, n_fields);
+        h2_saved_put(&get_rest(s)->trailers_out, fields, n_fields);
     shutdown_op(stream);
+}
+
+void h2_interim(struct stream *stream, const struct h2_field *fields, size_t n_fields)
+{
+    struct h2_stream *s = from_stream(stream);
+    nghttp2_nv room[H2_NV_ROOM];
+    nghttp2_nv *nv;
+
+    if (!is_live(s) || s->head_is_sent)
+        return;
+    nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
+    ensure(nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n_fields,
+                                  NULL) == 0);
+    h2_nv_free(nv, room);
+    h2_schedule(s->h2);
 }
 
 void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_fields,
@@ -351,7 +385,7 @@ void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_f
 {
     struct h2_stream *s = from_stream(stream);
     nghttp2_data_provider body = h2_stream_body();
-    nghttp2_nv room[16];
+    nghttp2_nv room[H2_NV_ROOM];
     nghttp2_nv *nv;
 
     if (!is_live(s) || s->head_is_sent)
@@ -391,6 +425,7 @@ static void resume_op(struct stream *stream)
     struct h2_stream *s = from_stream(stream);
 
     s->is_paused = false;
+    note_moved(s);
     if (s->in.bytes > 0 || s->in_half == H2_HALF_ENDING || s->fail_err)
         loop_defer(s->loop, &s->deliver);
 }
@@ -416,9 +451,9 @@ static void detach(struct h2_stream *s)
     buf_fini(&s->out);
     if (is_live(s))
         note_ended(s->h2);
-    drop_trailers(s);
+    drop_rest(s);
     task_cancel(&s->deliver);
-    timer_stop(&s->linger);
+    timer_stop(&s->timer);
     list_remove(&s->link);
     if (is_live(s))
         (void)nghttp2_session_set_stream_user_data(s->h2->session, s->id, NULL);
@@ -436,7 +471,7 @@ static void reset(struct h2_stream *s, uint32_t code)
 
 static void on_linger_timeout(struct timer *timer)
 {
-    struct h2_stream *s = container_of(timer, struct h2_stream, linger);
+    struct h2_stream *s = container_of(timer, struct h2_stream, timer);
 
     reset(s, NGHTTP2_CANCEL);
     detach(s);
@@ -453,12 +488,13 @@ static bool may_linger(const struct h2_stream *s)
 
 static void to_lingering(struct h2_stream *s)
 {
-    shutdown_op(&s->base);
+    shutdown_op(&s->base.stream);
     s->is_lingering = true;
-    s->base.events = NULL;
+    s->base.stream.events = NULL;
+    s->base.http_events = NULL;
     s->head_events = NULL;
     drop_held(s);
-    timer_start(s->loop, &s->linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_timeout);
+    timer_start(s->loop, &s->timer, STREAM_LINGER_MS * NS_PER_MS, on_linger_timeout);
 }
 
 static uint32_t reset_code(const struct h2_stream *s, int err)
@@ -484,6 +520,14 @@ static void close_op(struct stream *stream, int err)
     detach(s);
 }
 
+void h2_refuse(struct stream *stream)
+{
+    struct h2_stream *s = from_stream(stream);
+
+    reset(s, NGHTTP2_PROTOCOL_ERROR);
+    detach(s);
+}
+
 const struct stream_ops h2_stream_ops = {
     .write = write_op,
     .shutdown = shutdown_op,
@@ -500,10 +544,11 @@ void h2_stream_end_sent(struct h2_stream *s)
         reset(s, NGHTTP2_NO_ERROR);
 }
 
-static int err_from_code(uint32_t code)
+static int err_from_code(const struct h2_stream *s, uint32_t code)
 {
     switch (code) {
-    case NGHTTP2_REFUSED_STREAM: return -ERR_H2_REFUSED;
+    case NGHTTP2_REFUSED_STREAM: /* not the truth about one that was answered */
+        return s->head_has_come ? -ERR_RESET : -ERR_H2_REFUSED;
     case NGHTTP2_PROTOCOL_ERROR:
     case NGHTTP2_FLOW_CONTROL_ERROR:
     case NGHTTP2_STREAM_CLOSED:
@@ -526,7 +571,7 @@ static int closing_err(struct h2_stream *s, uint32_t code)
         s->fail_after_end = true;
         return s->out_half == H2_HALF_OPEN ? -ERR_RESET : 0;
     }
-    return err_from_code(code);
+    return err_from_code(s, code);
 }
 
 void h2_stream_codec_closed(struct h2_stream *s, uint32_t code)
@@ -565,13 +610,104 @@ void h2_stream_orphan(struct h2_stream *s, int err)
     deliver(s);
 }
 
+/* ------------------------------------------------------------------ the body's time */
+
+static void on_body_timeout(struct timer *timer)
+{
+    struct h2_stream *s = container_of(timer, struct h2_stream, timer);
+    uint64_t body_ns, quiet_ns = loop_now_ns(s->loop) - s->moved_ns;
+
+    if (!is_live(s) || s->in_half != H2_HALF_OPEN || s->is_protocol)
+        return;
+    bool is_awaited = !s->is_paused && (s->head_has_come || s->h2->is_server);
+    body_ns = s->h2->options.body_ns;
+    if (!is_awaited || quiet_ns < body_ns) {
+        timer_start(s->loop, timer, is_awaited ? body_ns - quiet_ns : body_ns, on_body_timeout);
+        return;
+    }
+    s->fail_err = -ERR_IDLE_TIMEOUT;
+    reset(s, NGHTTP2_CANCEL);
+    deliver(s);
+}
+
+void h2_set_protocol(struct stream *stream)
+{
+    from_stream(stream)->is_protocol = true;
+}
+
+bool h2_is_protocol(const struct stream *stream)
+{
+    return peek_stream(stream)->is_protocol;
+}
+
+void h2_set_head(struct stream *stream)
+{
+    from_stream(stream)->is_head = true;
+}
+
+bool h2_is_head(const struct stream *stream)
+{
+    return peek_stream(stream)->is_head;
+}
+
+void h2_stream_fault(struct h2_stream *s)
+{
+    if (is_live(s) && !s->fail_err)
+        s->fail_err = -ERR_H2;
+    reset(s, NGHTTP2_PROTOCOL_ERROR);
+}
+
+/* ------------------------------------------------------------------ birth */
+
+void h2_stream_submit(struct h2_stream *s, const struct h2_field *fields, size_t n_fields,
+                      bool end_stream)
+{
+    nghttp2_data_provider body = h2_stream_body();
+    nghttp2_nv room[H2_NV_ROOM];
+    nghttp2_nv *nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
+
+    s->head_is_sent = true;
+    s->id =
+        nghttp2_submit_request(s->h2->session, NULL, nv, n_fields, end_stream ? NULL : &body, s);
+    ensure(s->id > 0);
+    h2_nv_free(nv, room);
+    h2_schedule(s->h2);
+}
+
+void h2_stream_hold(struct h2_stream *s, const struct h2_field *fields, size_t n_fields)
+{
+    h2_saved_put(&get_rest(s)->held, fields, n_fields);
+    if (s->h2->is_ready)
+        h2_stream_release(s);
+}
+
+void h2_stream_release(struct h2_stream *s)
+{
+    struct h2_saved *held = s->rest ? &s->rest->held : NULL;
+
+    if (!held || !held->is_set)
+        return;
+    if (nghttp2_session_get_remote_settings(s->h2->session,
+                                            NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1) {
+        h2_stream_submit(s, held->fields, held->len, false);
+    } else {
+        s->codec_closed = true;
+        note_ended(s->h2);
+        s->fail_err = -ERR_REFUSED;
+        loop_defer(s->loop, &s->deliver);
+    }
+    h2_saved_fini(held);
+}
+
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 {
     struct h2_stream *s = mem_new(struct h2_stream);
     size_t max = h2->options.stream_window_max;
 
-    s->base.ops = &h2_stream_ops;
-    s->base.slabs = loop_slabs(h2->loop);
+    s->base.stream.ops = &h2_stream_ops;
+    s->base.stream.slabs = loop_slabs(h2->loop);
+    if (h2->options.http)
+        s->base.http = &h2->options.http->ops;
     s->loop = h2->loop;
     s->h2 = h2;
     s->id = id;
@@ -579,9 +715,13 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
     s->window = h2->options.stream_window;
     s->opened_ns = loop_now_ns(h2->loop);
     s->deliver.run = run_deliver;
-    buf_init(&s->in, s->base.slabs, 0, max);
-    buf_init(&s->out, s->base.slabs, H2_QUEUE_LOW, H2_QUEUE_HIGH);
+    buf_init(&s->in, s->base.stream.slabs, 0, max);
+    buf_init(&s->out, s->base.stream.slabs, H2_QUEUE_LOW, H2_QUEUE_HIGH);
     list_push_back(&h2->streams, &s->link);
+    if (h2->options.body_ns) {
+        s->moved_ns = s->opened_ns;
+        timer_start(s->loop, &s->timer, h2->options.body_ns, on_body_timeout);
+    }
     h2->n_open++;
     return s;
 }

@@ -20,7 +20,9 @@
  *
  * An upgrade (RFC 9110 7.8) and an extended CONNECT (RFC 8441) are the same here: protocol is set,
  * the answer that agrees is status 101 at both ends, and from there the stream carries bytes of
- * that protocol. A plain CONNECT is answered 501 and never shown.
+ * that protocol. Its method is GET at both ends. A peer whose SETTINGS allow no extended CONNECT
+ * makes http_request() of one fail with -ERR_REFUSED. A plain CONNECT is answered 501 and never
+ * shown.
  *
  * Owner:  the connection's maker, until http_server_close() or http_client_close(); streams are
  * owned by whoever got them until stream_close(). Thread: the loop's. Heads are borrowed for the
@@ -74,7 +76,8 @@ struct http_limits {     /* 0 is the default */
     uint32_t requests;   /* on one connection, after which it drains; no limit */
     uint64_t head_ns;    /* from the first byte of a head to its last; 10 s */
     uint64_t idle_ns;    /* between exchanges; 1 h */
-    uint64_t body_ns;    /* no byte of a body that is awaited and not paused; 5 min */
+    uint64_t body_ns;    /* no byte either way while a body is awaited and not paused; 5 min. Never
+                            for an upgrade */
     uint32_t stream_window, stream_window_max, connection_window; /* as in h2.h */
 };
 
