@@ -99,7 +99,8 @@ static int join(const struct anchors *anchors, struct str trust_domain, bool is_
         if (!str_eq(text_str(&word->trust_domain), trust_domain))
             continue;
         add_new_blocks(&pem, text_str(&word->pem));
-        text_add(&crls, text_str(&word->crls));
+        if (!str_contains(text_str(&crls), text_str(&word->crls)))
+            text_add(&crls, text_str(&word->crls));
     }
     int err = trust_with(anchors->trust, trust_domain, text_str(&pem), &with_roots, why);
     if (err == 0) {

@@ -257,15 +257,34 @@ X509 *crl_find_revoked(const STACK_OF(X509_CRL) * crls, const STACK_OF(X509) * p
     return NULL;
 }
 
+size_t crl_count(const STACK_OF(X509_CRL) * crls)
+{
+    return (size_t)sk_X509_CRL_num(crls);
+}
+
+static int64_t due_ns(const X509_CRL *crl)
+{
+    const ASN1_TIME *due = X509_CRL_get0_nextUpdate(crl);
+
+    return due ? cert_time_ns(due) : INT64_MAX;
+}
+
 int64_t crl_next_update_ns(const STACK_OF(X509_CRL) * crls)
 {
     int64_t first_ns = INT64_MAX;
 
     for (int i = 0; i < sk_X509_CRL_num(crls); i++) {
-        const ASN1_TIME *due = X509_CRL_get0_nextUpdate(sk_X509_CRL_value(crls, i));
-        int64_t due_ns = due ? cert_time_ns(due) : INT64_MAX;
+        const X509_CRL *crl = sk_X509_CRL_value(crls, i);
+        int64_t newest_ns = due_ns(crl);
 
-        first_ns = due_ns < first_ns ? due_ns : first_ns;
+        for (int k = 0; k < sk_X509_CRL_num(crls); k++) {
+            const X509_CRL *other = sk_X509_CRL_value(crls, k);
+
+            if (due_ns(other) > newest_ns &&
+                X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_CRL_get_issuer(other)) == 0)
+                newest_ns = due_ns(other);
+        }
+        first_ns = newest_ns < first_ns ? newest_ns : first_ns;
     }
     return first_ns;
 }

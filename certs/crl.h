@@ -47,7 +47,9 @@ MUST_USE int crl_check_roots(const STACK_OF(X509_CRL) * crls, const STACK_OF(X50
 /* The first certificate of a verified path (leaf first, anchor last) that a list takes back, or
  * NULL. The anchor itself is withdrawn with its bundle, not here. Borrowed. */
 X509 *crl_find_revoked(const STACK_OF(X509_CRL) * crls, const STACK_OF(X509) * path);
-/* When the first of them is due to be replaced (wall clock); INT64_MAX: they do not say. */
+size_t crl_count(const STACK_OF(X509_CRL) * crls);
+/* When the first issuer's newest list is due to be replaced (wall clock): of two lists of one
+ * issuer the newer one counts here. INT64_MAX: they do not say. */
 int64_t crl_next_update_ns(const STACK_OF(X509_CRL) * crls);
 
 #endif

@@ -25,7 +25,7 @@ enum identity_source { IDENTITY_CONTROL, IDENTITY_SPIFFE, IDENTITY_FILES };
 struct trust_bundle_config {
     struct str trust_domain;
     struct str file; /* PEM or JWKS; "" when there is a url and nothing to begin with */
-    struct str crls; /* proxy only: a file with revocation lists, or "" */
+    struct str crls; /* a file with revocation lists, or "" */
     /* Control only, a federation endpoint: */
     struct str url; /* "" for a file alone */
     struct endpoint_name server;
@@ -160,7 +160,8 @@ struct peer_config {
  *          trustBundle: /etc/isthmus/east.pem}]
  * trustBundles:
  * - {trustDomain: partner.example, url: "https://partner.example:8443/", profile: https_spiffe,
- *    endpointID: "spiffe://partner.example/spire/server", file: /etc/isthmus/partner.json}
+ *    endpointID: "spiffe://partner.example/spire/server", file: /etc/isthmus/partner.json,
+ *    crls: /etc/isthmus/partner.crl}
  * labels: {region: eu}             # of this cluster; TrafficPolicies select clusters by them
  * ports: {metrics: 15020, ready: 15021, admin: 15000}
  * log: {level: info}

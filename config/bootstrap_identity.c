@@ -176,7 +176,8 @@ static void check_bootstrap(const struct fields *fields, const struct trust_bund
 static void read_trust_bundle(const struct fields *top, const struct yaml *item, size_t idx,
                               bool urls_allowed, struct trust_bundle_config *bundle)
 {
-    static const char *const keys[] = {"trustDomain", "file", "url", "profile", "endpointID", NULL};
+    static const char *const keys[] = {"trustDomain", "file",       "crls", "url",
+                                       "profile",     "endpointID", NULL};
     static const char *const file_keys[] = {"trustDomain", "file", "crls", NULL};
     struct str prefix = arena_printf(top->arena, "trustBundles[%zu].", idx);
     struct fields fields = {top->arena, top->diag, item, prefix.ptr};
@@ -188,8 +189,7 @@ static void read_trust_bundle(const struct fields *top, const struct yaml *item,
                    urls_allowed ? keys : file_keys, top->diag);
     const bool has_url = urls_allowed && yaml_get(item, "url");
     bundle->trust_domain = field_trust_domain(&fields, "trustDomain");
-    if (!urls_allowed)
-        bundle->crls = field_path(&fields, "crls", FIELD_OPTIONAL);
+    bundle->crls = field_path(&fields, "crls", FIELD_OPTIONAL);
     bundle->file = field_path(&fields, "file", need_if(!has_url && str_is_empty(bundle->crls)));
     if (has_url) {
         read_url(&fields, bundle);

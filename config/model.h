@@ -160,7 +160,8 @@ struct model_policy {
 
 struct model_bundle {
     struct str trust_domain;
-    struct str pem; /* the roots */
+    struct str pem;  /* the roots */
+    struct str crls; /* revocation lists in DER, one behind the other; "": none */
 };
 
 struct model_traffic {  /* a service without one has traffic_policy_default() */

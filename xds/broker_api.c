@@ -211,6 +211,12 @@ void broker_api_identity_changed(struct broker_api *api)
         channel_redial(api->channel);
 }
 
+void broker_api_recheck(struct broker_api *api, const struct trust *trust)
+{
+    if (api->channel)
+        channel_recheck(api->channel, trust);
+}
+
 /* ---- the rotation's calls ---- */
 
 static void run_failing(struct task *task)

@@ -35,6 +35,8 @@ struct broker_api *broker_api_new(struct loop *loop, const struct broker_api_opt
 struct cert_source *broker_api_source(struct broker_api *api);
 /* The node's own SVID is there, or is another one: the channel is dialed, or anew. */
 void broker_api_identity_changed(struct broker_api *api);
+/* The trust has changed: the channel ends when the server's certificate rests on what is gone. */
+void broker_api_recheck(struct broker_api *api, const struct trust *trust);
 /* After the rotation. */
 void broker_api_free(struct broker_api *api);
 

@@ -51,6 +51,7 @@ struct channel {
     struct tcp_connect *connect;
     struct tls_handshake *handshake;
     struct h2 *h2;
+    struct stream *secured; /* below h2, while that lives; NULL in the clear */
 };
 
 static void dial(struct channel *channel);
@@ -69,6 +70,7 @@ static void drop(struct channel *channel)
     channel->lookup = NULL;
     channel->connect = NULL;
     channel->handshake = NULL;
+    channel->secured = NULL;
     channel->h2 = NULL; /* first: what fails with the connection must not find it any more */
     if (h2)
         h2_close(h2, -ERR_SHUTDOWN);
@@ -156,6 +158,7 @@ static void on_handshake(void *owner, int err, struct stream *stream, struct str
         return;
     }
     speak_h2(channel, stream);
+    channel->secured = stream;
 }
 
 static void secure(struct channel *channel, struct stream *tcp)
@@ -289,6 +292,14 @@ void channel_close(struct channel *channel)
 struct h2 *channel_h2(const struct channel *channel)
 {
     return channel->state == CHANNEL_UP ? channel->h2 : NULL;
+}
+
+void channel_recheck(struct channel *channel, const struct trust *trust)
+{
+    const int err = channel->secured ? tls_recheck(channel->secured, trust) : 0;
+
+    if (err < 0)
+        fail(channel, err, str_from(err_text(err)));
 }
 
 void channel_redial(struct channel *channel)

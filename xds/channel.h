@@ -45,6 +45,9 @@ struct channel *channel_open(struct loop *loop, const struct channel_options *op
 void channel_close(struct channel *channel);
 /* The connection when UP, else NULL. */
 struct h2 *channel_h2(const struct channel *channel);
+/* The trust has changed: a connection whose server would not be trusted any more ends as if it had
+ * died, with on_down, and is dialed again after a rest. */
+void channel_recheck(struct channel *channel, const struct trust *trust);
 /* Dials anew at once, for instance because the identity to show has changed. */
 void channel_redial(struct channel *channel);
 

@@ -3,6 +3,7 @@
 #include <secret.pb-c.h>
 
 #include "certs/bundle.h"
+#include "certs/crl.h"
 #include "proxy/base/err.h"
 #include "xds/codec_parts.h"
 
@@ -49,20 +50,29 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
 
 /* ---- bundles ---- */
 
+static Envoy__Config__Core__V3__DataSource *source_encode(struct str bytes, struct arena *arena)
+{
+    Envoy__Config__Core__V3__DataSource *source =
+        arena_new(arena, Envoy__Config__Core__V3__DataSource);
+
+    envoy__config__core__v3__data_source__init(source);
+    source->specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_BYTES;
+    source->inline_bytes.len = bytes.len;
+    source->inline_bytes.data = (uint8_t *)wire_text(arena, bytes);
+    return source;
+}
+
 static void bundle_encode(const struct model_bundle *bundle, struct str name, struct arena *arena,
                           struct text *out)
 {
     Envoy__Extensions__TransportSockets__Tls__V3__Secret secret;
     Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext context;
-    Envoy__Config__Core__V3__DataSource roots;
 
     envoy__extensions__transport_sockets__tls__v3__secret__init(&secret);
     envoy__extensions__transport_sockets__tls__v3__certificate_validation_context__init(&context);
-    envoy__config__core__v3__data_source__init(&roots);
-    roots.specifier_case = ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_BYTES;
-    roots.inline_bytes.len = bundle->pem.len;
-    roots.inline_bytes.data = (uint8_t *)wire_text(arena, bundle->pem);
-    context.trusted_ca = &roots;
+    context.trusted_ca = source_encode(bundle->pem, arena);
+    if (!str_is_empty(bundle->crls))
+        context.crl = source_encode(bundle->crls, arena);
     secret.name = wire_text(arena, name);
     secret.type_case =
         ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__SECRET__TYPE_VALIDATION_CONTEXT;
@@ -70,16 +80,11 @@ static void bundle_encode(const struct model_bundle *bundle, struct str name, st
     wire_pack(&secret.base, out);
 }
 
-/* The roots that a secret carries in itself, {0} when it carries none. */
-static struct str secret_roots(const Envoy__Extensions__TransportSockets__Tls__V3__Secret *secret)
+/* What a secret carries in itself, {0} when it carries nothing. */
+static struct str source_bytes(const Envoy__Config__Core__V3__DataSource *source)
 {
-    const Envoy__Config__Core__V3__DataSource *source;
-
-    if (secret->type_case !=
-            ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__SECRET__TYPE_VALIDATION_CONTEXT ||
-        !secret->validation_context->trusted_ca)
+    if (!source)
         return (struct str){0};
-    source = secret->validation_context->trusted_ca;
     if (source->specifier_case == ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_BYTES)
         return wire_bytes(&source->inline_bytes);
     if (source->specifier_case == ENVOY__CONFIG__CORE__V3__DATA_SOURCE__SPECIFIER_INLINE_STRING)
@@ -87,11 +92,38 @@ static struct str secret_roots(const Envoy__Extensions__TransportSockets__Tls__V
     return (struct str){0};
 }
 
+/* The lists in DER. A source that is no inline one says nothing that we could hold it to, so it is
+ * refused: to go on without its lists would let in whom they take back. */
+static int crls_decode(const Envoy__Config__Core__V3__DataSource *source, struct arena *arena,
+                       struct str *out_crls, struct text *why)
+{
+    struct text der = {0};
+    int err = 0;
+
+    if (!source)
+        return 0;
+    if (str_is_empty(source_bytes(source)))
+        return codec_refuse(why, "Secret: no lists in validation_context.crl.inline_bytes");
+    text_add(why, STR("Secret: validation_context.crl: "));
+    err = crl_to_der(source_bytes(source), &der, why);
+    if (!err) {
+        text_clear(why);
+        *out_crls = arena_str(arena, text_str(&der));
+    }
+    text_fini(&der);
+    return err;
+}
+
 static int secret_decode(const Envoy__Extensions__TransportSockets__Tls__V3__Secret *secret,
                          struct str name, struct arena *arena, struct model_bundle *bundle,
                          struct text *why)
 {
-    struct str roots = secret_roots(secret);
+    const Envoy__Extensions__TransportSockets__Tls__V3__CertificateValidationContext *context =
+        secret->type_case ==
+                ENVOY__EXTENSIONS__TRANSPORT_SOCKETS__TLS__V3__SECRET__TYPE_VALIDATION_CONTEXT
+            ? secret->validation_context
+            : NULL;
+    struct str roots = context ? source_bytes(context->trusted_ca) : (struct str){0};
     struct str trust_domain = str_sub(name, sizeof(SPIFFE_PREFIX) - 1, name.len);
     int err = codec_check_name(name, str_from(secret->name), why);
 
@@ -102,7 +134,7 @@ static int secret_decode(const Envoy__Extensions__TransportSockets__Tls__V3__Sec
                             STR_ARG(name));
     if (str_is_empty(roots))
         return codec_refuse(why, "Secret: no roots in validation_context.trusted_ca.inline_bytes");
-    if (bundle_check(roots, why))
+    if (bundle_check(roots, why) || crls_decode(context->crl, arena, &bundle->crls, why))
         return -ERR_INVALID;
     bundle->trust_domain = arena_str(arena, trust_domain);
     bundle->pem = arena_str(arena, roots);

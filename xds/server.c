@@ -28,6 +28,7 @@ struct connection {
     struct arena arena;
     struct server_context context;
     struct tls_handshake *handshake; /* then h2 */
+    struct stream *secured;          /* below h2, while that lives */
     struct h2 *h2;
     struct timer life;
     bool is_proven; /* it showed a verified certificate */
@@ -137,6 +138,7 @@ static void on_handshake(void *owner, int err, struct stream *stream, struct str
     else
         connection_proven(connection);
     timer_start(server->loop, &connection->life, life_ns(peer), on_life_end);
+    connection->secured = stream;
     connection->h2 = h2_server_new(server->loop, stream, &options, &h2_events, connection);
 }
 
@@ -229,6 +231,21 @@ void xds_server_disconnect(struct xds_server *server, struct str peer_id)
 
         if (str_eq(connection->context.peer.id, peer_id))
             connection_close(connection);
+    }
+}
+
+void xds_server_recheck(struct xds_server *server, const struct trust *trust)
+{
+    list_foreach(link, &server->proven)
+    {
+        struct connection *connection = list_entry(link, struct connection, link);
+        const int err = tls_recheck(connection->secured, trust);
+
+        if (err == 0)
+            continue;
+        log_warn("a control connection was cut", log_str("peer", connection->context.peer.id),
+                 log_addr("remote", &connection->context.peer.remote), log_err("why", err));
+        connection_close(connection);
     }
 }
 

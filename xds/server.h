@@ -63,6 +63,8 @@ struct addr xds_server_addr(const struct xds_server *server);
 void xds_server_notify(struct xds_server *server, struct resource_set *set);
 /* Ends the streams and connections of a peer (it is no longer configured, or its trust is gone). */
 void xds_server_disconnect(struct xds_server *server, struct str peer_id);
+/* The trust has changed: connections whose peer would not be let in any more end. */
+void xds_server_recheck(struct xds_server *server, const struct trust *trust);
 void xds_server_close(struct xds_server *server);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "certs/crl.h"
 #include "proxy/admin/json_out.h"
 #include "proxy/base/mem.h"
 
@@ -230,13 +231,17 @@ static int compare_bundles(const void *a, const void *b)
     return str_cmp(x->trust_domain, y->trust_domain);
 }
 
-static void add_bundle(struct text *out, const struct bundle *bundle)
+static void add_bundle(struct text *out, const struct bundle *bundle,
+                       const struct revocations *revocations)
 {
+    const int64_t due_ns = revocations ? crl_next_update_ns(revocations->crls) : INT64_MAX;
     json_out_comma(out);
     text_addc(out, '{');
     json_out_str(out, "trust_domain", bundle->trust_domain);
     json_out_size(out, "roots", bundle_n_roots(bundle));
     json_out_time(out, "not_after", bundle->not_after_ns);
+    json_out_size(out, "crls", revocations ? crl_count(revocations->crls) : 0);
+    json_out_time(out, "crl_next_update", due_ns == INT64_MAX ? 0 : due_ns);
     text_addc(out, '}');
 }
 
@@ -252,7 +257,7 @@ static void add_bundles(struct text *out, const struct trust *trust)
     json_out_key(out, "bundles");
     text_addc(out, '[');
     for (size_t i = 0; i < len; i++)
-        add_bundle(out, bundles[i]);
+        add_bundle(out, bundles[i], trust_find_crls(trust, bundles[i]->trust_domain));
     text_addc(out, ']');
     mem_free(bundles);
 }

@@ -125,6 +125,11 @@ static void write_latency(json_t *row, struct text *out)
     write_measure(row, "latency_ms", "ms", out);
 }
 
+static void write_crl_due(json_t *row, struct text *out)
+{
+    write_second(row, "crl_next_update", out);
+}
+
 /* ---- tables ---- */
 
 static const struct column services[] = {
@@ -192,9 +197,9 @@ static const struct column certificates[] = {
 };
 
 static const struct column bundles[] = {
-    {"TRUST DOMAIN", "trust_domain", NULL},
-    {"ROOTS", "roots", NULL},
-    {"UNTIL", "not_after", write_not_after},
+    {"TRUST DOMAIN", "trust_domain", NULL},        {"ROOTS", "roots", NULL},
+    {"UNTIL", "not_after", write_not_after},       {"CRLS", "crls", NULL},
+    {"CRL DUE", "crl_next_update", write_crl_due},
 };
 
 static const struct columns known[] = {

@@ -8,6 +8,7 @@
 
 #include "certs/anchors.h"
 #include "certs/bundle_files.h"
+#include "certs/crl_watch.h"
 #include "certs/store.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
@@ -27,6 +28,7 @@
 struct identities {
     struct loop *loop;
     struct meter *meter;
+    struct crl_watch *crl_watch;
     const struct identities_events *events;
     void *owner;
     struct arena arena;
@@ -84,6 +86,9 @@ static void on_settled(struct timer *timer)
     void *value;
     while (map_next(&identities->contexts, &idx, &id, &value))
         tls_set_add(set, ((struct context *)value)->tls);
+    crl_watch_follow(identities->crl_watch, anchors_current(identities->anchors));
+    if (identities->sources.broker_api)
+        broker_api_recheck(identities->sources.broker_api, anchors_current(identities->anchors));
     identities->events->on_set(identities->owner, set);
 }
 
@@ -239,14 +244,29 @@ static void keep(struct identities *identities, const char *source, const struct
     set_changed(identities);
 }
 
+static void say_crls(struct identities *identities, const char *source, struct str trust_domain,
+                     struct str crls)
+{
+    const struct trust *before = anchors_current(identities->anchors);
+    struct text why = {0};
+    if (anchors_set_crls(identities->anchors, source, trust_domain, crls, &why) < 0)
+        log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
+                  log_cstr("source", source), log_str("error", text_str(&why)));
+    if (anchors_current(identities->anchors) != before)
+        set_changed(identities);
+    text_fini(&why);
+}
+
 /* The roots of the first connection have served once control itself says which they are. */
-bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem)
+bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem,
+                           struct str crls)
 {
     const bool is_own = str_eq(trust_domain, identities->trust_domain);
     if (is_own && str_is_empty(pem))
         return true; /* our own roots are never taken back */
     if (!say(identities, SAYS_CONTROL, trust_domain, pem))
         return false;
+    say_crls(identities, SAYS_CONTROL, trust_domain, crls);
     return !is_own || say(identities, SAYS_BOOTSTRAP, trust_domain, (struct str){0});
 }
 
@@ -259,19 +279,6 @@ void identities_keep_bundles(struct identities *identities, const struct str *tr
     kept[n] = identities->trust_domain;
     keep(identities, SAYS_CONTROL, kept, n + 1);
     mem_free(kept);
-}
-
-static void say_crls(struct identities *identities, const char *source, struct str trust_domain,
-                     struct str crls)
-{
-    const struct trust *before = anchors_current(identities->anchors);
-    struct text why = {0};
-    if (anchors_set_crls(identities->anchors, source, trust_domain, crls, &why) < 0)
-        log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
-                  log_cstr("source", source), log_str("error", text_str(&why)));
-    if (anchors_current(identities->anchors) != before)
-        set_changed(identities);
-    text_fini(&why);
 }
 
 static void on_spiffe_trust(void *owner, const struct svid_update *update)
@@ -388,6 +395,7 @@ int identities_open(struct loop *loop, const struct proxy_config *config, struct
     identities->node_id = spiffe_for_node(&identities->arena, config->trust_domain, config->node);
     identities->config = config;
     identities->anchors = anchors_new();
+    identities->crl_watch = crl_watch_new(loop, meter);
     open_rotations(identities);
     int err = load_roots(identities, config, why);
     if (err == 0)
@@ -409,6 +417,7 @@ void identities_close(struct identities *identities)
     struct str id;
     void *value;
     timer_stop(&identities->settle);
+    crl_watch_free(identities->crl_watch);
     for (size_t i = 0; i < IDENTITIES_ROTATIONS; i++)
         rotation_free(identities->rotations[i]);
     identity_sources_close(&identities->sources);

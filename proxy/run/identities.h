@@ -48,9 +48,10 @@ const struct trust *const *identities_trust(const struct identities *identities)
 
 /* What a new snapshot needs: the identities of its local workloads. */
 void identities_follow(struct identities *identities, const struct snapshot *snapshot);
-/* The roots of a trust domain as the control stream gives them; an empty pem removes the domain.
- * False and a log line when they are no roots. */
-bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem);
+/* The roots and revocation lists of a trust domain as the control stream gives them; an empty pem
+ * removes the domain. False and a log line when they are no roots. */
+bool identities_set_bundle(struct identities *identities, struct str trust_domain, struct str pem,
+                           struct str crls);
 
 /* Trust domains that are not among these lose their roots; our own keeps them in any case. */
 void identities_keep_bundles(struct identities *identities, const struct str *trust_domains,

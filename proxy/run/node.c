@@ -117,7 +117,7 @@ static void update_bundles(struct node *node)
         if (model->kind != MODEL_BUNDLE)
             continue;
         (void)identities_set_bundle(node->identities, model->of.bundle->trust_domain,
-                                    model->of.bundle->pem);
+                                    model->of.bundle->pem, model->of.bundle->crls);
         domains[n++] = model->of.bundle->trust_domain;
     }
     if (delta_client_is_synced(state))
@@ -195,6 +195,8 @@ static void on_tls_set(void *owner, struct tls_set *set)
     node->tls_publication = publish(set, free_tls_set, node->inboxes, node->n_workers,
                                     node->mailbox, worker_deliver_tls);
     publication_add(node->tls_publication, health_thread_mailbox(node->health), health_deliver_tls);
+    if (node->channel)
+        channel_recheck(node->channel, set->trust);
 }
 
 /* The first certificate turns the anonymous channel into one that may subscribe; a renewed one is

@@ -75,13 +75,15 @@ class RootRotation(Story):
         cls.client = town.add_client(town.west.nodes[0])
         cls.till = town.add_till(town.east.nodes[0])
         town.add_service(town.east)
-        cls.crls = os.path.join(town.east.folder, "west.crl")
+        cls.crls = os.path.join(town.west.control.folder, "west.crl")
         cls.far = town.east.nodes[0]
-        cls.far.proxy.config["trustBundles"] = [{"trustDomain": "west.example", "crls": cls.crls}]
         for cluster in (town.west, town.east):
             cluster.control.config["workloadCertificateTTL"] = f"{TTL_S}s"
         town.lab.start_controls()
         cls.take_back([])
+        town.west.control.stop()
+        town.west.control.config["trustBundles"] = [{"trustDomain": "west.example", "crls": cls.crls}]
+        town.west.control.restart()
         town.lab.start_proxies()
         cls.vip = await_address(cls.client)
         town.await_endpoints(town.west.nodes[0], 1)
@@ -90,7 +92,8 @@ class RootRotation(Story):
 
     @classmethod
     def take_back(cls, serials):
-        """Writes the revocation list of west's CA that the far node reads."""
+        """Writes the revocation list of west's CA. Only west's control reads it; it goes from there to east's control, and
+        from both to the nodes."""
         authority = Authority.of(cls.town.west)
         now = datetime.datetime.utcnow()
         builder = (x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)

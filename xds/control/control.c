@@ -56,7 +56,9 @@ static struct registry *build(struct control *control)
     for (size_t i = 0; i < control->n_peers; i++)
         peers[i] = peer_exports(control->peers[i], &arena);
     input.own_roots_pem = control_own_roots(control, &arena);
-    input.bundles = control_bundles(control, &arena, &input.n_bundles);
+    input.own_crls = control_own_crls(control);
+    input.bundles = control->bundles;
+    input.n_bundles = control->n_bundles;
     struct registry *registry = registry_build(&input);
     arena_fini(&arena);
     return registry;
@@ -263,14 +265,18 @@ static void on_peer_change(void *owner, struct peer *peer)
     rebuild_soon(owner);
 }
 
-/* Roots that are gone must admit nobody any more, so the peer comes anew under those that are left.
- */
-static void on_peer_roots(void *owner, struct peer *peer, bool is_loss)
+/* What is trusted has changed: streams that rest on what is gone end, ours to peers as well. Their
+ * ends come again under what is left, if that bears them. */
+static void on_trust(void *owner)
 {
     struct control *control = owner;
     control_rebuild_trust(control);
-    if (is_loss && control->server)
-        xds_server_disconnect(control->server, peer_id(peer));
+    crl_watch_follow(control->crl_watch, control->trust);
+    if (control->server)
+        xds_server_recheck(control->server, control->trust);
+    for (size_t i = 0; i < control->n_peers; i++)
+        if (control->peers[i])
+            peer_recheck(control->peers[i], control->trust);
     rebuild_soon(control);
 }
 
@@ -282,7 +288,7 @@ static struct tls_identity *peer_identity(void *owner)
 
 static const struct peer_events peer_events = {
     .on_change = on_peer_change,
-    .on_roots = on_peer_roots,
+    .on_trust = on_trust,
     .identity = peer_identity,
 };
 
@@ -451,20 +457,13 @@ static int make_dirs(struct control *control, struct text *why)
     return 0;
 }
 
-static void on_federation(void *owner)
-{
-    struct control *control = owner;
-    control_rebuild_trust(control);
-    rebuild_soon(control);
-}
-
 static int open_federation(struct control *control, struct text *why)
 {
     const struct federation_options options = {
         .config = control->config,
         .trust = &control->trust_view,
         .meter = control->meter,
-        .on_change = on_federation,
+        .on_change = on_trust,
         .owner = control,
     };
     return federation_open(control->loop, &options, &control->federation, why);
@@ -505,10 +504,12 @@ int control_open(struct loop *loop, const struct control_config *config, struct 
     control->nodes_set = resource_set_new();
     control->peers_set = resource_set_new();
     control->drills = drills_new(loop, on_drills, control);
+    control->crl_watch = crl_watch_new(loop, meter);
     int err = open_inputs(control, why);
     if (err == 0) {
         open_peers(control);
         control_rebuild_trust(control);
+        crl_watch_follow(control->crl_watch, control->trust);
         rebuild(control);
         err = open_server(control, why);
     }
@@ -554,6 +555,7 @@ static void control_free(void *ptr)
     vips_free(control->vips);
     if (control->trust)
         trust_unref(control->trust);
+    arena_fini(&control->bundles_arena);
     own_identity_close(control->identity);
     ca_close(control->ca);
     text_fini(&control->manifests_error);
@@ -568,6 +570,7 @@ void control_close(struct control *control)
     timer_stop(&control->rebuild);
     timer_stop(&control->retry);
     drills_free(control->drills);
+    crl_watch_free(control->crl_watch);
     if (control->watch)
         folder_watch_close(control->watch);
     if (control->server)

@@ -120,11 +120,12 @@ static void write_policy_resources(struct registry_builder *builder)
 }
 
 static struct model_resource bundle_resource(struct arena *arena, struct str trust_domain,
-                                             struct str pem)
+                                             struct str pem, struct str crls)
 {
     struct model_bundle *bundle = arena_new(arena, struct model_bundle);
     bundle->trust_domain = arena_str(arena, trust_domain);
     bundle->pem = arena_str(arena, pem);
+    bundle->crls = arena_str(arena, crls);
     return (struct model_resource){
         .kind = MODEL_BUNDLE,
         .name = arena_printf(arena, "spiffe://%.*s", STR_ARG(trust_domain)),
@@ -139,9 +140,10 @@ static void write_bundles(struct registry_builder *builder)
     for (size_t i = 0; i < input->n_bundles; i++)
         push(registry->own, &registry->n_own,
              bundle_resource(&registry->arena, input->bundles[i].trust_domain,
-                             input->bundles[i].pem));
+                             input->bundles[i].pem, input->bundles[i].crls));
     push(registry->shared, &registry->n_shared,
-         bundle_resource(&registry->arena, input->config->trust_domain, input->own_roots_pem));
+         bundle_resource(&registry->arena, input->config->trust_domain, input->own_roots_pem,
+                         input->own_crls));
 }
 
 void registry_write_own(struct registry_builder *builder)

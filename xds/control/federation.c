@@ -260,6 +260,20 @@ static void on_file(void *owner, struct str trust_domain, struct str pem)
     text_fini(&why);
 }
 
+static void on_crls(void *owner, struct str trust_domain, struct str crls)
+{
+    struct federation *federation = owner;
+    const struct trust *before = anchors_current(federation->anchors);
+    struct text why = {0};
+
+    if (anchors_set_crls(federation->anchors, SAYS_FILE, trust_domain, crls, &why) < 0)
+        log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
+                  log_str("why", text_str(&why)));
+    if (federation->is_open && anchors_current(federation->anchors) != before)
+        federation->options.on_change(federation->options.owner);
+    text_fini(&why);
+}
+
 static int make_dir(const struct control_config *config, struct text *why)
 {
     struct text path = {0};
@@ -291,6 +305,20 @@ static void open_endpoints(struct federation *federation)
     }
 }
 
+static void add_files(struct federation *federation)
+{
+    const struct control_config *config = federation->options.config;
+
+    for (size_t i = 0; i < config->n_trust_bundles; i++) {
+        const struct trust_bundle_config *bundle = &config->trust_bundles[i];
+
+        if (!str_is_empty(bundle->file))
+            bundle_files_add(federation->files, bundle->trust_domain, bundle->file);
+        if (!str_is_empty(bundle->crls))
+            bundle_files_add_crls(federation->files, bundle->trust_domain, bundle->crls);
+    }
+}
+
 int federation_open(struct loop *loop, const struct federation_options *options,
                     struct federation **out_federation, struct text *why)
 {
@@ -300,12 +328,9 @@ int federation_open(struct loop *loop, const struct federation_options *options,
     federation->loop = loop;
     federation->options = *options;
     federation->anchors = anchors_new();
-    federation->files = bundle_files_new(loop, on_file, NULL, federation);
+    federation->files = bundle_files_new(loop, on_file, on_crls, federation);
     federation->endpoints = mem_new_array(struct endpoint, config->n_trust_bundles + 1);
-    for (size_t i = 0; i < config->n_trust_bundles; i++)
-        if (!str_is_empty(config->trust_bundles[i].file))
-            bundle_files_add(federation->files, config->trust_bundles[i].trust_domain,
-                             config->trust_bundles[i].file);
+    add_files(federation);
     int err = make_dir(config, why);
     if (err == 0) {
         text_addf(why, "trustBundles: ");

@@ -1,6 +1,6 @@
 /*
- * federation.h - the roots of other trust domains from where those publish them: bundle endpoints
- * of SPIFFE Federation, and files.
+ * federation.h - the roots of trust domains from where those publish them: bundle endpoints of
+ * SPIFFE Federation, and files; and revocation lists from files.
  *
  * An endpoint is asked at the start and then at the refresh hint of what it said last, with jitter.
  * When it cannot be reached, proves to be another, or gives no bundle, the last good one stays and
@@ -29,7 +29,8 @@ struct federation_options {
     const struct control_config *config;
     const struct trust *const *trust; /* the owner's current one, read at each handshake */
     struct meter *meter;
-    /* The roots of some trust domain are others than before: never out of federation_open(). */
+    /* The roots or lists of some trust domain are others than before: never out of
+     * federation_open(). */
     void (*on_change)(void *owner);
     void *owner;
 };

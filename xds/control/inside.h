@@ -6,6 +6,7 @@
 #define ISTHMUS_XDS_CONTROL_INSIDE_H
 
 #include "certs/ca.h"
+#include "certs/crl_watch.h"
 #include "proxy/io/process.h"
 #include "xds/control/control.h"
 #include "xds/control/drills.h"
@@ -32,6 +33,10 @@ struct control {
     struct federation *federation;
     struct trust *trust; /* our own roots and the peers' */
     const struct trust *trust_view;
+    struct arena bundles_arena;
+    struct model_bundle *bundles; /* the same, as the nodes are told */
+    size_t n_bundles;
+    struct crl_watch *crl_watch;
     struct manifests_cache *manifests_cache;
     struct manifests *manifests;
     struct text manifests_error; /* why the last reading was refused, "" when it was not */
@@ -56,14 +61,13 @@ struct control {
 };
 
 /* roots.c: the trust map, and bundles for the nodes, out of our own roots, the peers' and those of
- * federation. Several peers may share a trust domain, with each other or with us; it has all their
- * roots then. */
+ * federation, with revocation lists. Several peers may share a trust domain, with each other or
+ * with us; it has all their roots then. Made anew when any of them changed. */
 void control_rebuild_trust(struct control *control);
 /* What peers are told of our own trust domain: our roots, and those that trustBundles has for it.
  * In the arena. */
 struct str control_own_roots(const struct control *control, struct arena *arena);
-/* In the arena. */
-struct model_bundle *control_bundles(const struct control *control, struct arena *arena,
-                                     size_t *out_n);
+/* And the lists that trustBundles has for it; borrowed until the trust is made anew. */
+struct str control_own_crls(const struct control *control);
 
 #endif

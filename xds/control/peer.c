@@ -35,6 +35,7 @@ struct peer {
     struct text roots, last_error;
     bool roots_from_stream;
     uint64_t file_hash; /* of the configured file when the stream's roots came; 0: it was missing */
+    uint64_t crls_hash; /* of the lists that the owner knows */
     uint64_t overruled; /* the hash of the stream's roots that a changed file replaced */
 };
 
@@ -106,12 +107,11 @@ static void load_saved_roots(struct peer *peer)
 
 static void set_roots(struct peer *peer, struct str pem)
 {
-    const bool is_loss = peer->roots.len > 0 && !str_contains(pem, text_str(&peer->roots));
     text_clear(&peer->roots);
     text_add(&peer->roots, pem);
     log_info("the roots of a peer have changed", log_str("peer", peer->options.peer->name),
              log_cstr("from", peer->roots_from_stream ? "its stream" : "the configured file"));
-    peer->events->on_roots(peer->owner, peer, is_loss);
+    peer->events->on_trust(peer->owner);
 }
 
 /* The configured file, when it can be read and holds roots. */
@@ -151,7 +151,7 @@ static void refresh_roots(struct peer *peer)
     text_fini(&file);
 }
 
-static struct str stream_roots(const struct peer *peer)
+static const struct model_bundle *stream_bundle(const struct peer *peer)
 {
     const struct delta_client *state = xds_client_state(peer->client);
     const struct delta_resource *resource;
@@ -159,15 +159,16 @@ static struct str stream_roots(const struct peer *peer)
     while ((resource = delta_client_next(state, &idx)))
         if (resource->model.kind == MODEL_BUNDLE &&
             str_eq(resource->model.of.bundle->trust_domain, peer->options.peer->trust_domain))
-            return resource->model.of.bundle->pem;
-    return (struct str){0};
+            return resource->model.of.bundle;
+    return NULL;
 }
 
 /* Only a peer that is there now is believed; what was held from before may be what the file has
  * replaced. */
 static void take_stream_roots(struct peer *peer)
 {
-    struct str pem = stream_roots(peer);
+    const struct model_bundle *bundle = stream_bundle(peer);
+    const struct str pem = bundle ? bundle->pem : (struct str){0};
     struct text file = {0};
     if (str_is_empty(pem) || !xds_client_is_connected(peer->client) ||
         (peer->overruled && str_hash(pem, 0) == peer->overruled) ||
@@ -180,6 +181,18 @@ static void take_stream_roots(struct peer *peer)
         set_roots(peer, pem);
     save_roots(peer);
     text_fini(&file);
+}
+
+/* Also of a peer that is away: a list only takes back, and only what its issuer signed. */
+static void take_stream_crls(struct peer *peer)
+{
+    const uint64_t hash = str_hash(peer_crls(peer), 0);
+    if (hash == peer->crls_hash)
+        return;
+    peer->crls_hash = hash;
+    log_info("the revocation lists of a peer have changed",
+             log_str("peer", peer->options.peer->name));
+    peer->events->on_trust(peer->owner);
 }
 
 /* ---- the lease ---- */
@@ -219,6 +232,7 @@ static void on_change(void *owner)
 {
     struct peer *peer = owner;
     take_stream_roots(peer);
+    take_stream_crls(peer);
     peer->events->on_change(peer->owner, peer);
 }
 
@@ -303,6 +317,7 @@ struct peer *peer_open(struct loop *loop, const struct peer_options *options,
                      STR_ARG(options->peer->name));
     load_saved_roots(peer);
     open_client(peer);
+    peer->crls_hash = str_hash(peer_crls(peer), 0);
     open_channel(peer);
     timer_start(loop, &peer->lease, options->config->peer_lease_ns, on_lease_end);
     return peer;
@@ -332,9 +347,20 @@ struct str peer_roots(const struct peer *peer)
     return text_str(&peer->roots);
 }
 
+struct str peer_crls(const struct peer *peer)
+{
+    const struct model_bundle *bundle = stream_bundle(peer);
+    return bundle ? bundle->crls : (struct str){0};
+}
+
 struct str peer_id(const struct peer *peer)
 {
     return peer->id;
+}
+
+void peer_recheck(struct peer *peer, const struct trust *trust)
+{
+    channel_recheck(peer->channel, trust);
 }
 
 struct registry_peer peer_exports(const struct peer *peer, struct arena *arena)

@@ -29,9 +29,8 @@ struct peer;
 
 struct peer_events {
     void (*on_change)(void *owner, struct peer *peer); /* what it exports, or its lease */
-    /* Its roots: the owner makes its trust anew before it returns. is_loss: some of the old ones
-     * are gone. */
-    void (*on_roots)(void *owner, struct peer *peer, bool is_loss);
+    /* Its roots or its revocation lists: the owner makes its trust anew before it returns. */
+    void (*on_trust)(void *owner);
     struct tls_identity *(*identity)(void *owner);
 };
 
@@ -51,6 +50,10 @@ void peer_close(struct peer *peer);
 struct str peer_roots(const struct peer *peer);
 /* Its SPIFFE ID. */
 struct str peer_id(const struct peer *peer);
+/* Its revocation lists as it sent them last, in DER; borrowed until the loop's next turn. */
+struct str peer_crls(const struct peer *peer);
+/* The stream to it ends, and is made anew, when this trust does not bear it. */
+void peer_recheck(struct peer *peer, const struct trust *trust);
 /* What it exports, as registry_build() takes it; the array is in the arena, the rest borrowed until
  * the loop's next turn. */
 struct registry_peer peer_exports(const struct peer *peer, struct arena *arena);

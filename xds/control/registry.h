@@ -47,7 +47,7 @@ struct registry_input {
     size_t n_drills;
     const struct model_bundle *bundles; /* of every trust domain, for the nodes */
     size_t n_bundles;
-    struct str own_roots_pem; /* for the peers */
+    struct str own_roots_pem, own_crls; /* for the peers */
 };
 
 enum export_validity { EXPORT_VALID, EXPORT_NO_SERVICE, EXPORT_INVALID_TYPE };

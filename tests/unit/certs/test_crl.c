@@ -323,7 +323,7 @@ Test(crl, lists_and_roots_change_without_each_other)
 
 Test(crl, says_when_the_first_list_is_due)
 {
-    struct test_ca *ca = test_ca_new("west.example");
+    struct test_ca *ca = test_ca_new("west.example"), *other = test_ca_new("east.example");
     struct test_crl soon = {.until_s = 600}, late = {.until_s = 6000}, never = {.has_no_end = true};
     struct text der = {0}, why = {0};
     STACK_OF(X509_CRL) *crls = NULL;
@@ -332,12 +332,36 @@ Test(crl, says_when_the_first_list_is_due)
     cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0);
     cr_assert_eq(crl_next_update_ns(crls), INT64_MAX);
     crl_list_free(crls);
+    text_clear(&der);
     test_crl_der(ca, &late, &der);
-    test_crl_der(ca, &soon, &der);
+    test_crl_der(other, &soon, &der);
     cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0);
     int64_t left_s = (crl_next_update_ns(crls) - clock_wall_ns()) / (int64_t)NS_PER_SEC;
     cr_assert(left_s > 500 && left_s <= 600, "%lld", (long long)left_s);
     crl_list_free(crls);
     text_fini(&der);
     test_ca_free(ca);
+    test_ca_free(other);
+}
+
+Test(crl, of_two_lists_of_one_issuer_the_newer_one_says_when_the_next_is_due)
+{
+    struct test_ca *ca = test_ca_new("west.example"), *other = test_ca_new("east.example");
+    struct test_crl old = {.until_s = -600}, fresh = {.until_s = 6000}, soon = {.until_s = 600};
+    struct text der = {0}, why = {0};
+    STACK_OF(X509_CRL) *crls = NULL;
+
+    test_crl_der(ca, &old, &der);
+    test_crl_der(ca, &fresh, &der);
+    cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0);
+    cr_assert_gt(crl_next_update_ns(crls), clock_wall_ns() + 5000 * (int64_t)NS_PER_SEC);
+    crl_list_free(crls);
+    test_crl_der(other, &soon, &der);
+    cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0);
+    cr_assert_lt(crl_next_update_ns(crls), clock_wall_ns() + 700 * (int64_t)NS_PER_SEC);
+    cr_assert_gt(crl_next_update_ns(crls), clock_wall_ns());
+    crl_list_free(crls);
+    text_fini(&der);
+    test_ca_free(ca);
+    test_ca_free(other);
 }

@@ -382,6 +382,8 @@ static const struct {
                 "trustBundles: [{trustDomain: p, url: \"https://p/\"}]\n",
      false, "trustBundles[0].url"},
     {BUNDLE("file: /f"), true, NULL},
+    {BUNDLE("crls: /c"), true, NULL},
+    {BUNDLE("url: \"https://p.example/b\", profile: https_web, crls: /c"), true, NULL},
     {BUNDLE("url: \"https://p.example/b\", profile: https_web"), true, NULL},
     {BUNDLE("url: \"https://p.example/b\", profile: https_spiffe, file: /f, "
             "endpointID: \"spiffe://p.example/e\""),

@@ -99,7 +99,7 @@ static void give_bundle(const char *domain, const struct test_ca *ca)
 {
     struct text pem = {0};
     test_ca_pem(ca, &pem);
-    cr_assert(identities_set_bundle(identities, str_from(domain), text_str(&pem)));
+    cr_assert(identities_set_bundle(identities, str_from(domain), text_str(&pem), (struct str){0}));
     text_fini(&pem);
 }
 
@@ -158,7 +158,8 @@ Test(identities, a_bundle_that_is_none_changes_nothing, .init = start, .fini = f
 {
     open_them();
     give_bundle("east.example", east);
-    cr_expect_not(identities_set_bundle(identities, STR("east.example"), STR("garbage")));
+    cr_expect_not(
+        identities_set_bundle(identities, STR("east.example"), STR("garbage"), (struct str){0}));
     cr_expect(trusts("east.example"));
 }
 
@@ -211,7 +212,8 @@ Test(identities, the_roots_of_the_first_connection_go_when_control_says_which_th
     open_them();
     give_bundle("west.example", next);
     cr_expect_eq(n_roots("west.example"), 1, "control's word replaces the file's");
-    cr_expect(identities_set_bundle(identities, STR("west.example"), (struct str){0}));
+    cr_expect(
+        identities_set_bundle(identities, STR("west.example"), (struct str){0}, (struct str){0}));
     cr_expect_eq(n_roots("west.example"), 1, "our own roots are never taken back");
     test_ca_free(next);
 }
@@ -284,4 +286,31 @@ Test(identities, the_node_and_its_pods_may_have_their_certificates_from_files, .
     cr_assert(run_until(loop, has_both, (void *)(uintptr_t)pod_id, PATIENCE_MS));
     cr_expect_eq(access(path_of("svids").ptr, F_OK), -1,
                  "what files gave is not written elsewhere");
+}
+
+Test(identities, lists_of_revoked_certificates_come_over_the_stream_and_go_with_it, .init = start,
+     .fini = finish)
+{
+    struct text pem = {0}, crls = {0};
+    struct test_crl spec = {0};
+    struct str named[] = {STR("east.example")};
+    open_them();
+    test_ca_pem(east, &pem);
+    test_crl_der(east, &spec, &crls);
+    cr_assert(identities_set_bundle(identities, named[0], text_str(&pem), text_str(&crls)));
+    cr_expect(trusts("east.example"));
+    const struct revocations *held = trust_find_crls(set->trust, named[0]);
+    cr_assert_not_null(held);
+    cr_expect(str_eq(held->der, text_str(&crls)));
+    cr_expect_gt(meter_total(METRIC_CRL_NEXT_UPDATE), 0);
+
+    cr_expect(identities_set_bundle(identities, named[0], text_str(&pem), STR("no lists")));
+    cr_expect(trusts("east.example"));
+    cr_expect_not_null(trust_find_crls(set->trust, named[0]), "the last good ones stay");
+    cr_assert(identities_set_bundle(identities, named[0], text_str(&pem), (struct str){0}));
+    cr_expect(trusts("east.example"));
+    cr_expect_null(trust_find_crls(set->trust, named[0]));
+    cr_expect_eq(meter_total(METRIC_CRL_NEXT_UPDATE), 0);
+    text_fini(&pem);
+    text_fini(&crls);
 }

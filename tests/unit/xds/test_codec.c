@@ -210,6 +210,31 @@ Test(codec, keeps_a_bundle)
     test_ca_free(ca);
 }
 
+Test(codec, keeps_the_revocation_lists_of_a_bundle_and_refuses_what_is_none)
+{
+    struct test_ca *ca = test_ca_new("west.example");
+    struct test_crl spec = {0};
+    struct model_bundle bundle = {.trust_domain = STR("west.example")};
+    struct model_resource from = {
+        .kind = MODEL_BUNDLE, .name = STR("spiffe://west.example"), .of.bundle = &bundle};
+    struct text pem = {0}, der = {0};
+    struct str name;
+
+    test_ca_pem(ca, &pem);
+    test_crl_der(ca, &spec, &der);
+    bundle.pem = text_str(&pem);
+    cr_assert(str_is_empty(round_trip(&from).of.bundle->crls));
+    bundle.crls = text_str(&der);
+    cr_assert(str_eq(round_trip(&from).of.bundle->crls, text_str(&der)));
+
+    bundle.crls = STR("no list");
+    struct str bytes = encode(&from, &name);
+    assert_refused(XDS_SECRET, name, bytes, "validation_context.crl: ");
+    text_fini(&pem);
+    text_fini(&der);
+    test_ca_free(ca);
+}
+
 Test(codec, refuses_a_bundle_that_is_none)
 {
     struct model_bundle bundle = {.trust_domain = STR("west.example"), .pem = STR("no PEM")};

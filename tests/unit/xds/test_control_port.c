@@ -13,6 +13,7 @@
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "tests/kit/loop_kit.h"
+#include "tests/kit/test_ca.h"
 
 #define PATIENCE_MS 15000
 
@@ -205,6 +206,57 @@ Test(control_port, a_peer_that_is_thrown_out_comes_back_only_by_dialing)
     cr_assert(until(is_down));
     cr_assert(until(is_connected));
     cr_assert_eq(port.n_streams_up, 2);
+    node_close(&node);
+}
+
+/* Other roots than those that the port and the node know each other by. */
+static struct trust *other_trust(void)
+{
+    struct test_ca *stranger = test_ca_new("west.example");
+    struct trust *trust = NULL;
+
+    test_trust_add(&trust, "west.example", stranger);
+    test_ca_free(stranger);
+    return trust;
+}
+
+Test(control_port, R4_a_removed_root_ends_the_streams_of_its_peers)
+{
+    struct trust *other = other_trust();
+
+    node_open(&node, &port, NODE_ID, "", "");
+    cr_assert(until(is_connected));
+    xds_server_recheck(port.server, port.trust);
+    run_turns(port.loop, 20);
+    cr_assert_eq(node.n_downs, 0, "nothing has changed");
+
+    port.trust_now = other;
+    xds_server_recheck(port.server, other);
+    cr_assert_eq(port.n_streams_down, 1);
+    cr_assert(run_until_count(port.loop, &node.n_downs, 3, PATIENCE_MS), "it is let in no more");
+    cr_assert_eq(port.n_streams_up, 1);
+    port.trust_now = port.trust;
+    cr_assert(until(is_connected));
+    trust_unref(other);
+    node_close(&node);
+}
+
+Test(control_port, R4_a_removed_root_ends_the_stream_to_its_server)
+{
+    struct trust *other = other_trust();
+
+    node_open(&node, &port, NODE_ID, "", "");
+    cr_assert(until(is_connected));
+    channel_recheck(node.channel, port.trust);
+    cr_assert_eq(node.n_downs, 0, "nothing has changed");
+
+    channel_recheck(node.channel, other);
+    cr_assert_eq(node.n_downs, 1);
+    cr_assert_eq(node.down_err, -ERR_TRUST_REMOVED);
+    cr_assert(until(is_down));
+    channel_recheck(node.channel, other);
+    cr_assert(until(is_connected), "the channel's own trust still has the root");
+    trust_unref(other);
     node_close(&node);
 }
 

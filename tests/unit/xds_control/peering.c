@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include "certs/ca.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
+#include "proxy/base/mem.h"
 #include "tests/kit/loop_kit.h"
 
 static void write_file(const char *dir, const char *name, struct str content)
@@ -155,6 +157,64 @@ void side_lose_ca(struct side *side)
     cr_assert_eq(file_remove(in_dir(side, "state/ca/root.key")), 0);
     cr_assert_eq(file_remove(in_dir(side, "state/ca/root.pem")), 0);
     make_ca(side);
+}
+
+static EVP_PKEY *read_key(struct side *side)
+{
+    FILE *file = fopen(in_dir(side, "state/ca/root.key").ptr, "r");
+    cr_assert_not_null(file);
+    EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
+    fclose(file);
+    cr_assert_not_null(key);
+    return key;
+}
+
+static struct test_ca *read_ca(struct side *side)
+{
+    FILE *file = fopen(side->roots_path, "r");
+    struct test_ca *ca = mem_new(struct test_ca);
+    cr_assert_not_null(file);
+    ca->cert = PEM_read_X509(file, NULL, NULL, NULL);
+    ca->key = read_key(side);
+    fclose(file);
+    cr_assert_not_null(ca->cert);
+    return ca;
+}
+
+struct test_ca *side_give_intermediate(struct side *side)
+{
+    struct test_ca *root = read_ca(side);
+    struct test_cert spec = {.is_ca = true, .subject = "intermediate"};
+    struct test_ca *middle = test_ca_under(root, &spec);
+    struct text pem = {0};
+    test_ca_pem(middle, &pem);
+    write_file(side->cluster.dir.path, "state/ca/intermediate.pem", text_str(&pem));
+    FILE *file = fopen(in_dir(side, "state/ca/intermediate.key").ptr, "w");
+    cr_assert_not_null(file);
+    cr_assert_eq(PEM_write_PKCS8PrivateKey(file, middle->key, NULL, NULL, 0, NULL, NULL), 1);
+    fclose(file);
+    test_ca_free(root);
+    text_fini(&pem);
+    return middle;
+}
+
+void side_revokes(struct side *side, struct side *of, X509 *cert)
+{
+    struct control_config *config = &side->cluster.config;
+    const struct str trust_domain = of->cluster.config.trust_domain;
+    struct test_ca *ca = read_ca(of);
+    const struct test_crl spec = {.revoked = &cert, .n_revoked = cert ? 1 : 0};
+    struct str name = arena_printf(&side->cluster.arena, "%s.crl", trust_domain.ptr);
+    struct text pem = {0};
+    test_crl_pem(ca, &spec, &pem);
+    write_file(side->cluster.dir.path, name.ptr, text_str(&pem));
+    if (!side->control) {
+        config->trust_bundles = side->lists;
+        side->lists[config->n_trust_bundles++] = (struct trust_bundle_config){
+            .trust_domain = trust_domain, .crls = in_dir(side, name.ptr)};
+    }
+    test_ca_free(ca);
+    text_fini(&pem);
 }
 
 static bool json_has(const struct side *side,

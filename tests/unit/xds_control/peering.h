@@ -8,6 +8,7 @@
 #include "certs/rotation.h"
 #include "cluster.h"
 #include "proxy/io/loop.h"
+#include "tests/kit/test_ca.h"
 #include "xds/ca_client.h"
 #include "xds/client.h"
 #include "xds/control/control.h"
@@ -18,6 +19,7 @@ struct side { /* one cluster with its control process */
     struct loop *loop;
     struct cluster cluster; /* its manifests; config is what the control is opened with */
     struct peer_config peers[SIDE_PEERS_MAX];
+    struct trust_bundle_config lists[SIDE_PEERS_MAX];
     struct meter *meter;
     struct control *control; /* NULL while it is down */
     char manifests_dir[96], roots_path[96];
@@ -39,6 +41,13 @@ void side_publish(struct side *side);
 /* Makes a new CA, as if the old one was lost; the control is down. */
 void side_lose_ca(struct side *side);
 void side_copy_roots(struct side *from, struct side *to);
+
+/* Makes an intermediate of the side's root sign from its next start on. Free with test_ca_free().
+ */
+struct test_ca *side_give_intermediate(struct side *side);
+/* What side's configuration (before its start) or its file (later) says that of's root takes back:
+ * the certificate, or NULL: nothing. */
+void side_revokes(struct side *side, struct side *of, X509 *cert);
 
 /* Is the word in the JSON of status, services or endpoints? */
 bool side_status_has(const struct side *side, const char *word);

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <jansson.h>
 
+#include "certs/crl.h"
 #include "peering.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
@@ -390,6 +391,99 @@ Test(control, clusters_of_one_trust_domain_have_all_their_roots_in_it)
     cr_assert(until(west_has_east_pod));
     cr_assert(until(guest_has_both_roots));
     guest_close(&guest);
+}
+
+/* How many certificates the lists of west's domain take back, as a node of east was told. */
+static int east_guest_knows(void)
+{
+    const struct model_resource *found = guest_find(&guest, "spiffe://west.example");
+    STACK_OF(X509_CRL) *crls = NULL;
+    struct text why = {0};
+    if (!found || str_is_empty(found->of.bundle->crls))
+        return -1;
+    cr_assert_eq(crl_read(found->of.bundle->crls, &crls, &why), 0);
+    const int n = sk_X509_REVOKED_num(X509_CRL_get_REVOKED(sk_X509_CRL_value(crls, 0)));
+    crl_list_free(crls);
+    return n < 0 ? 0 : n;
+}
+
+static bool east_guest_has_a_list(void *ctx)
+{
+    (void)ctx;
+    return east_guest_knows() == 0;
+}
+
+static bool east_guest_has_the_revocation(void *ctx)
+{
+    (void)ctx;
+    return east_guest_knows() == 1;
+}
+
+Test(control, X47_a_revocation_written_at_one_control_reaches_the_nodes_of_its_peers)
+{
+    struct test_ca *stranger = test_ca_new("west.example");
+    introduce();
+    side_revokes(&west, &west, NULL);
+    side_start(&west);
+    side_start(&east);
+    guest_open(&guest, &east, "n1", SIDE_TOKEN);
+    cr_assert(until(east_guest_has_a_list));
+
+    side_revokes(&west, &west, stranger->cert);
+    cr_assert(until(east_guest_has_the_revocation));
+    side_stop(&west);
+    side_stop(&east);
+    side_start(&east);
+    cr_assert(until(east_guest_has_the_revocation), "also without the peer that sent it");
+    guest_close(&guest);
+    test_ca_free(stranger);
+}
+
+static bool guest_was_turned_away(void *ctx)
+{
+    (void)ctx;
+    return !guest.is_connected && guest.n_downs >= 3;
+}
+
+Test(control, X47_a_revoked_node_loses_its_stream_and_gets_no_other)
+{
+    side_revokes(&west, &west, NULL);
+    side_start(&west);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(guest_is_connected));
+    guest.n_downs = 0;
+
+    side_revokes(&west, &west, rotation_find(guest.rotation, str_from(guest.id))->leaf);
+    cr_assert(until(guest_was_turned_away));
+    guest_close(&guest);
+}
+
+static bool both_streams_are_up(void *ctx)
+{
+    (void)ctx;
+    return side_status_has(&west, "\"connected\":true") &&
+           side_status_has(&east, "\"connected\":true");
+}
+
+static bool both_streams_are_cut(void *ctx)
+{
+    (void)ctx;
+    return side_status_has(&west, "\"connected\":false") &&
+           side_status_has(&east, "\"connected\":false") && side_status_has(&west, "revoked");
+}
+
+Test(control, R4_a_peer_whose_signer_is_revoked_loses_its_stream_and_ours_to_it_ends)
+{
+    struct test_ca *middle = side_give_intermediate(&east);
+    introduce();
+    side_revokes(&west, &east, NULL);
+    side_start(&west);
+    side_start(&east);
+    cr_assert(until(both_streams_are_up));
+
+    side_revokes(&west, &east, middle->cert);
+    cr_assert(until(both_streams_are_cut));
+    test_ca_free(middle);
 }
 
 static int64_t own_end_ns;
