@@ -76,3 +76,11 @@ uint64_t drill_watch_end(struct drill_watch *watch)
     watch->len = n;
     return next_ns;
 }
+
+size_t drill_watch_count(const struct drill_watch *watch)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < watch->len; i++)
+        n += watch->drills[i].end_ns > 0;
+    return n;
+}

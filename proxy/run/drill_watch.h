@@ -37,5 +37,7 @@ const struct model_resource *drill_watch_judge(struct drill_watch *watch,
 /* Forgets those that no resource tells of any more. When the next one has to be let go, 0: never.
  */
 uint64_t drill_watch_end(struct drill_watch *watch);
+/* How many keep a cluster out now. */
+size_t drill_watch_count(const struct drill_watch *watch);
 
 #endif

@@ -65,10 +65,12 @@ static size_t resources_that_count(struct node *node, const struct model_resourc
     const uint64_t now_ns = loop_now_ns(node->loop);
     const struct delta_resource *resource;
     size_t idx = 0, n = 0;
+    meter_add(node->meter, METRIC_DRILLS, -(int64_t)drill_watch_count(&node->drills));
     drill_watch_begin(&node->drills);
     while ((resource = delta_client_next(state, &idx)) != NULL)
         out[n++] = drill_watch_judge(&node->drills, &resource->model, arena, now_ns, is_connected);
     const uint64_t end_ns = drill_watch_end(&node->drills);
+    meter_add(node->meter, METRIC_DRILLS, (int64_t)drill_watch_count(&node->drills));
     timer_stop(&node->drill_end);
     if (end_ns > 0)
         timer_start(node->loop, &node->drill_end, end_ns - now_ns, on_drill_end);

@@ -82,3 +82,16 @@ Test(drill_watch, more_drills_than_the_bound_do_not_begin)
     cr_expect_eq(watch.len, 0, "those of which nobody tells are forgotten");
     arena_fini(&arena);
 }
+
+Test(drill_watch, those_that_keep_a_cluster_out_are_counted)
+{
+    (void)keeps_out(1, 10 * SECOND, START, true);
+    cr_expect_eq(drill_watch_count(&watch), 1);
+    (void)keeps_out(1, 10 * SECOND, START + 10 * SECOND, true);
+    cr_expect_eq(drill_watch_count(&watch), 0, "it is over, though control still tells of it");
+    (void)keeps_out(2, 10 * SECOND, START + 11 * SECOND, true);
+    cr_expect_eq(drill_watch_count(&watch), 1);
+    (void)keeps_out(2, 10 * SECOND, START + 12 * SECOND, false);
+    cr_expect_eq(drill_watch_count(&watch), 0, "let go with the stream");
+    arena_fini(&arena);
+}
