@@ -15,6 +15,14 @@
         made_;                                                                                     \
     })
 
+/* A message around one number. */
+#define NEW_AROUND(arena, Type, init, field, number)                                               \
+    __extension__({                                                                                \
+        Type *around_ = NEW(arena, Type, init);                                                    \
+        around_->field = (number);                                                                 \
+        around_;                                                                                   \
+    })
+
 static Google__Protobuf__Duration *duration(struct arena *arena, uint64_t ns)
 {
     Google__Protobuf__Duration *made =
@@ -26,35 +34,26 @@ static Google__Protobuf__Duration *duration(struct arena *arena, uint64_t ns)
 
 static Google__Protobuf__UInt32Value *u32(struct arena *arena, uint32_t value)
 {
-    Google__Protobuf__UInt32Value *made =
-        NEW(arena, Google__Protobuf__UInt32Value, google__protobuf__uint32_value__init);
-    made->value = value;
-    return made;
+    return NEW_AROUND(arena, Google__Protobuf__UInt32Value, google__protobuf__uint32_value__init,
+                      value, value);
 }
 
 static Google__Protobuf__UInt64Value *u64(struct arena *arena, uint64_t value)
 {
-    Google__Protobuf__UInt64Value *made =
-        NEW(arena, Google__Protobuf__UInt64Value, google__protobuf__uint64_value__init);
-    made->value = value;
-    return made;
+    return NEW_AROUND(arena, Google__Protobuf__UInt64Value, google__protobuf__uint64_value__init,
+                      value, value);
 }
 
 static Envoy__Type__V3__Percent *percent(struct arena *arena, uint32_t value)
 {
-    Envoy__Type__V3__Percent *made =
-        NEW(arena, Envoy__Type__V3__Percent, envoy__type__v3__percent__init);
-    made->value = value;
-    return made;
+    return NEW_AROUND(arena, Envoy__Type__V3__Percent, envoy__type__v3__percent__init, value,
+                      value);
 }
 
 static Envoy__Config__Core__V3__RuntimeDouble *permille(struct arena *arena, uint32_t value)
 {
-    Envoy__Config__Core__V3__RuntimeDouble *made =
-        NEW(arena, Envoy__Config__Core__V3__RuntimeDouble,
-            envoy__config__core__v3__runtime_double__init);
-    made->default_value = value / 1000.0;
-    return made;
+    return NEW_AROUND(arena, Envoy__Config__Core__V3__RuntimeDouble,
+                      envoy__config__core__v3__runtime_double__init, default_value, value / 1000.0);
 }
 
 /* ---- the algorithm ---- */
@@ -380,38 +379,23 @@ shares_encode(const struct traffic_policy *policy, struct arena *arena)
 static void details_fill(const struct traffic_policy *policy, struct arena *arena,
                          Isthmus__V1alpha1__TrafficDetails *details)
 {
+#define FILL(field) details->field = policy->field;
+    CODEC_TRAFFIC_SAME(FILL)
+#undef FILL
+#define FILL(field) details->field = policy->ejection.field;
+    CODEC_EJECTION_SAME(FILL)
+#undef FILL
     details->policy = wire_text(arena, policy->name);
     details->is_peak_ewma = policy->algorithm == ALGORITHM_PEAK_EWMA;
-    details->decay_ns = policy->decay_ns;
-    details->choice_count = policy->choice_count;
     details->hash_on = policy->hash_on;
     details->locality_mode = policy->locality;
-    details->zone_min_endpoints = policy->zone_min_endpoints;
-    details->node_only = policy->node_only;
     details->cluster_mode = policy->cluster_mode;
     details->clusters = shares_encode(policy, arena);
     details->n_clusters = policy->n_clusters;
-    details->has_priorities = policy->has_priorities;
-    details->is_restricted = policy->is_restricted;
     details->allowed_clusters = codec_texts(arena, policy->allowed_clusters, policy->n_allowed);
     details->n_allowed_clusters = policy->n_allowed;
     details->drilled_cluster = wire_text(arena, policy->drilled_cluster);
-    details->drill_id = policy->drill_id;
-    details->drill_ns = policy->drill_ns;
-    details->fail_on_panic = policy->fail_on_panic;
-    details->spill_by_load = policy->spill_by_load;
-    details->slow_start_ns = policy->slow_start_ns;
-    details->slow_start_aggression_permille = policy->slow_start_aggression_permille;
-    details->slow_start_min_pct = policy->slow_start_min_pct;
-    details->latency_factor_pct = policy->ejection.latency_factor_pct;
-    details->latency_min_hosts = policy->ejection.latency_min_hosts;
-    details->latency_min_volume = policy->ejection.latency_min_volume;
-    details->max_attempts = policy->max_attempts;
-    details->attempt_ns = policy->attempt_ns;
-    details->race_ns = policy->race_ns;
-    details->idle_ns = policy->idle_ns;
     details->tier = wire_text(arena, policy->tier);
-    details->recovery_time_ns = policy->recovery_time_ns;
 }
 
 static Envoy__Config__Core__V3__Metadata *metadata_encode(const struct traffic_policy *policy,

@@ -20,6 +20,34 @@ enum codec_lb_policy {
     CODEC_MAGLEV = 5,
 };
 
+/* Fields of TrafficDetails that have the name and the meaning of a traffic_policy's: SAME(field).
+ */
+#define CODEC_TRAFFIC_SAME(SAME)                                                                   \
+    SAME(decay_ns)                                                                                 \
+    SAME(choice_count)                                                                             \
+    SAME(zone_min_endpoints)                                                                       \
+    SAME(node_only)                                                                                \
+    SAME(has_priorities)                                                                           \
+    SAME(is_restricted)                                                                            \
+    SAME(drill_id)                                                                                 \
+    SAME(drill_ns)                                                                                 \
+    SAME(fail_on_panic)                                                                            \
+    SAME(spill_by_load)                                                                            \
+    SAME(slow_start_ns)                                                                            \
+    SAME(slow_start_aggression_permille)                                                           \
+    SAME(slow_start_min_pct)                                                                       \
+    SAME(max_attempts)                                                                             \
+    SAME(attempt_ns)                                                                               \
+    SAME(race_ns)                                                                                  \
+    SAME(idle_ns)                                                                                  \
+    SAME(recovery_time_ns)
+
+/* The same of its ejection. */
+#define CODEC_EJECTION_SAME(SAME)                                                                  \
+    SAME(latency_factor_pct)                                                                       \
+    SAME(latency_min_hosts)                                                                        \
+    SAME(latency_min_volume)
+
 /* A resource on its way into the model; the first thing that is wrong is told, and ends it. */
 struct reading {
     struct traffic_policy *policy;

@@ -355,8 +355,6 @@ static void read_shares(struct reading *reading, const Isthmus__V1alpha1__Traffi
         };
     reading->policy->clusters = shares;
     reading->policy->n_clusters = from->n_clusters;
-    reading->policy->has_priorities = from->has_priorities;
-    reading->policy->is_restricted = from->is_restricted;
     reading->policy->allowed_clusters =
         codec_keep_all(reading->arena, from->allowed_clusters, from->n_allowed_clusters);
     reading->policy->n_allowed = from->n_allowed_clusters;
@@ -366,34 +364,21 @@ static void apply_details(struct reading *reading, const Isthmus__V1alpha1__Traf
 {
     struct traffic_policy *to = reading->policy;
 
+#define APPLY(field) to->field = from->field;
+    CODEC_TRAFFIC_SAME(APPLY)
+#undef APPLY
+#define APPLY(field) to->ejection.field = from->field;
+    CODEC_EJECTION_SAME(APPLY)
+#undef APPLY
     if (from->is_peak_ewma)
         to->algorithm = ALGORITHM_PEAK_EWMA;
     to->name = codec_keep(reading->arena, from->policy);
-    to->decay_ns = from->decay_ns;
-    to->choice_count = from->choice_count;
     to->hash_on = (enum hash_on)from->hash_on;
     to->locality = (enum locality_mode)from->locality_mode;
-    to->zone_min_endpoints = from->zone_min_endpoints;
-    to->node_only = from->node_only;
     to->cluster_mode = (enum cluster_mode)from->cluster_mode;
     read_shares(reading, from);
     to->drilled_cluster = codec_keep(reading->arena, from->drilled_cluster);
-    to->drill_id = from->drill_id;
-    to->drill_ns = from->drill_ns;
-    to->fail_on_panic = from->fail_on_panic;
-    to->spill_by_load = from->spill_by_load;
-    to->slow_start_ns = from->slow_start_ns;
-    to->slow_start_aggression_permille = from->slow_start_aggression_permille;
-    to->slow_start_min_pct = from->slow_start_min_pct;
-    to->ejection.latency_factor_pct = from->latency_factor_pct;
-    to->ejection.latency_min_hosts = from->latency_min_hosts;
-    to->ejection.latency_min_volume = from->latency_min_volume;
-    to->max_attempts = from->max_attempts;
-    to->attempt_ns = from->attempt_ns;
-    to->race_ns = from->race_ns;
-    to->idle_ns = from->idle_ns;
     to->tier = codec_keep(reading->arena, from->tier);
-    to->recovery_time_ns = from->recovery_time_ns;
 }
 
 static void read_details(struct reading *reading, const Envoy__Config__Core__V3__Metadata *metadata)
