@@ -9,7 +9,7 @@
 
 #include "proxy/base/clock.h"
 
-enum kind { KIND_STR, KIND_U64, KIND_ADDR, KIND_FLAG, KIND_TIME };
+enum kind { KIND_STR, KIND_LONG, KIND_U64, KIND_ADDR, KIND_FLAG, KIND_TIME, KINDS };
 
 /* What stands before the value; of what is text, with the quote that opens it. */
 #define LITERAL(text)                                                                              \
@@ -17,6 +17,7 @@ enum kind { KIND_STR, KIND_U64, KIND_ADDR, KIND_FLAG, KIND_TIME };
         (text), sizeof(text) - 1                                                                   \
     }
 #define BEFORE_STR(name)  LITERAL(",\"" name "\":\"")
+#define BEFORE_LONG(name) BEFORE_STR(name)
 #define BEFORE_ADDR(name) BEFORE_STR(name)
 #define BEFORE_TIME(name) BEFORE_STR(name)
 #define BEFORE_U64(name)  LITERAL(",\"" name "\":")
@@ -43,6 +44,26 @@ static const char *const event_names[AUDIT_EVENTS] = {
 #define HEAD_LEN   10
 #define VALUE_HEAD 3
 
+/* A kind's longest value. */
+#define MOST_STR  ENTRY_NAME_MAX
+#define MOST_LONG ENTRY_VALUE_MAX
+#define MOST_U64  sizeof(uint64_t)
+#define MOST_ADDR sizeof(struct addr)
+#define MOST_FLAG sizeof(char)
+#define MOST_TIME sizeof(int64_t)
+
+static const size_t most[KINDS] = {
+    [KIND_STR] = MOST_STR,   [KIND_LONG] = MOST_LONG, [KIND_U64] = MOST_U64,
+    [KIND_ADDR] = MOST_ADDR, [KIND_FLAG] = MOST_FLAG, [KIND_TIME] = MOST_TIME,
+};
+
+#define AUDIT_FIELD(id, kind, name, meaning) +(VALUE_HEAD + MOST_##kind)
+_Static_assert(HEAD_LEN
+#include "proxy/audit/fields.def"
+                   <= ENTRY_MAX,
+               "an entry has room for every field once");
+#undef AUDIT_FIELD
+
 const char *audit_event_name(enum audit_event event)
 {
     return event_names[event];
@@ -60,8 +81,9 @@ void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall
 
 static void put(struct audit_entry *entry, enum audit_field field, const void *value, size_t len)
 {
-    if (len > ENTRY_VALUE_MAX) {
-        len = ENTRY_VALUE_MAX;
+    const size_t len_max = most[fields[field].kind];
+    if (len > len_max) {
+        len = len_max;
         entry->is_cut = true;
     }
     if (VALUE_HEAD + len > ENTRY_MAX - entry->len) {
@@ -132,7 +154,8 @@ static void add_value(struct text *out, enum kind kind, struct str value)
     int64_t wall_ns;
 
     switch (kind) {
-    case KIND_STR: text_add_json(out, value); break;
+    case KIND_STR:
+    case KIND_LONG: text_add_json(out, value); break;
     case KIND_U64:
         memcpy(&number, value.ptr, sizeof number);
         text_add_u64(out, number);
@@ -146,6 +169,7 @@ static void add_value(struct text *out, enum kind kind, struct str value)
         memcpy(&wall_ns, value.ptr, sizeof wall_ns);
         text_add(out, str_from(clock_text_ns(wall_ns, buf)));
         break;
+    case KINDS: ensure(false); break;
     }
     text_addc(out, '"');
 }

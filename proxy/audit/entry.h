@@ -4,8 +4,9 @@
  *
  * A worker only copies bytes: each value behind its field and length, in the order of fields.def.
  * Turning them into JSON, numbering, hashing and writing are the writer thread's. A value is cut to
- * ENTRY_VALUE_MAX bytes; what does not fit into ENTRY_MAX is left out; both are told by a last
- * member "cut", so nobody can push a record out of the log by a long name.
+ * what its kind takes, and a record has room for every field once at its longest, so that nobody
+ * pushes a record out of the log, or its decision out of the record, by long names. A last member
+ * "cut" says when one was cut.
  *
  * Owner: whoever embeds the entry. Thread: one at a time.
  */
@@ -36,10 +37,13 @@ enum audit_field {
     AUDIT_FIELDS
 };
 
-#define ENTRY_MAX       ((size_t)8192)
-#define ENTRY_VALUE_MAX ((size_t)2048)
-/* What a rendered entry can be at most: six bytes of JSON for one of a name, and the keys. */
-#define ENTRY_LINE_MAX ((size_t)65536)
+#define ENTRY_MAX ((size_t)32768)
+#define ENTRY_NAME_MAX                                                                             \
+    ((size_t)512) /* of Kubernetes 253 at most, a policy's with its namespace 317 */
+#define ENTRY_VALUE_MAX ((size_t)2048) /* a SPIFFE ID */
+/* What a rendered entry can be at most: six bytes of JSON for one of a name, or a key around a
+ * value of one byte. */
+#define ENTRY_LINE_MAX (8 * ENTRY_MAX)
 
 struct audit_entry {
     size_t len;

@@ -133,6 +133,21 @@ static size_t skip_plain(struct str part, size_t at)
     return at;
 }
 
+/* Of a sequence of well-formed UTF-8: shown as it is, it would act on who looks at it. */
+static bool is_active(const char *at, size_t len, unsigned *out_code)
+{
+    const unsigned char *p = (const unsigned char *)at;
+    unsigned c = 0;
+
+    if (len == 2)
+        c = (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu);
+    else if (len == 3)
+        c = (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+    *out_code = c;
+    return (c >= 0x80 && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
 void text_add_json(struct text *text, struct str part)
 {
     size_t plain = 0; /* where the run of bytes that need no care began */
@@ -141,16 +156,21 @@ void text_add_json(struct text *text, struct str part)
     while ((at = skip_plain(part, at)) < part.len) {
         size_t len = str_utf8_len(part, at);
 
-        if (len > 1) {
+        unsigned code = 0;
+
+        if (len > 1 && !is_active(part.ptr + at, len, &code)) {
             at += len;
             continue;
         }
         text_add(text, str_sub(part, plain, at - plain));
         if (len == 0)
             text_add(text, STR("\xef\xbf\xbd"));
-        else
+        else if (len == 1)
             add_escaped(text, part.ptr[at]);
-        plain = ++at;
+        else
+            text_addf(text, "\\u%04x", code);
+        at += len > 1 ? len : 1;
+        plain = at;
     }
     text_add(text, str_sub(part, plain, at - plain));
 }

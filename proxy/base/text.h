@@ -32,7 +32,8 @@ void text_add_u64(struct text *text, uint64_t value); /* decimal digits, without
 
 /* The bytes as the inside of a JSON string (RFC 8259 section 7): control characters, quotes and
  * backslashes escaped, bytes that are not valid UTF-8 replaced by U+FFFD, so that a hostile name
- * cannot break a log line. */
+ * cannot break a log line. What terminals and viewers act on beyond ASCII is escaped as well: C1
+ * controls, line separators, what turns the direction of writing. */
 void text_add_json(struct text *text, struct str part);
 
 /* text_add_json() with the quotes around it. */

@@ -45,7 +45,7 @@ same docs/errors.md "$SCRATCH/wanted" "$SCRATCH/shown"
 # ---- members of an audit line, in their order ----
 
 sed -n 's/^AUDIT_FIELD(\([A-Z0-9_]*\), \([A-Z0-9]*\), "\([a-z0-9_.]*\)", "\(.*\)")$/| `\3` | \2 | \4 |/p' "$ROOT/proxy/audit/fields.def" |
-    awk -F ' [|] ' 'BEGIN { OFS = " | "; of["STR"] = "text"; of["U64"] = "number"; of["ADDR"] = "ip:port"; of["FLAG"] = "flag"
+    awk -F ' [|] ' 'BEGIN { OFS = " | "; of["STR"] = "text"; of["LONG"] = "text"; of["U64"] = "number"; of["ADDR"] = "ip:port"; of["FLAG"] = "flag"
                             of["TIME"] = "time" } { $2 = of[$2]; print }' >"$SCRATCH/wanted"
 [ "$(wc -l <"$SCRATCH/wanted")" = "$(grep -c '^AUDIT_FIELD(' "$ROOT/proxy/audit/fields.def")" ] ||
     echo "proxy/audit/fields.def: a row is not written on one line as the others are" >>"$SCRATCH/faults"

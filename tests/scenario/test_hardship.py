@@ -66,6 +66,28 @@ class FullDisks(Story):
         wait_until("the state to be kept", lambda: b"till-2" in self.state(node), timeout_s=30)
         self.assertEqual(sum("could not be written" in line["message"] for line in node.proxy.log()), 1)
 
+    def test_3_an_audit_log_that_cannot_be_written_holds_nobody_up_and_has_or_counts_every_connection(self):
+        node = self.town.west.nodes[0]
+        path = os.path.join(node.proxy.config["stateDir"], "audit", "audit.log")
+        metric = lambda name: node.proxy.metrics()[f"isthmus_audit_{name}"]
+        ends_before = self.audited(path)[0]
+        filler = fill(node.proxy.config["stateDir"])
+        for _ in range(20):
+            self.assertEqual(served_by(self.client, self.vip), "west")
+        wait_until("the proxy to say so", lambda: metric("blocked") == 1)
+        os.unlink(filler)
+        wait_until("the log to be written again", lambda: metric("blocked") == 0)
+        wait_until("every connection to be in it or counted", lambda: sum(self.audited(path)) - ends_before >= 20)
+        done = node.run([self.raised.isthmus, "ctl", "audit", "verify", path])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    @staticmethod
+    def audited(path):
+        """Connections whose end is in the log, and records that it counts as lost."""
+        with open(path, encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file if line.endswith("\n")]
+        return sum(line["event"] == "end" for line in lines), sum(line.get("lost.count", 0) for line in lines)
+
     @staticmethod
     def state_file(node):
         return os.path.join(node.proxy.config["stateDir"], "state.pb")

@@ -3,11 +3,18 @@
 #include <criterion/new/assert.h>
 #include <errno.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proxy/audit/audit.h"
+#include "proxy/base/file.h"
+#include "proxy/base/mem.h"
+#include "proxy/base/rng.h"
 #include "proxy/meter/meter.h"
 #include "tests/unit/proxy_audit/log_kit.h"
 
@@ -215,6 +222,103 @@ Test(audit_audit, a_restart_goes_on_in_the_same_chain, .init = setup, .fini = te
     cr_assert(eq(u64, totals.by_event[AUDIT_END], 30));
     cr_assert(eq(u64, totals.n_crashes, 0));
     cr_assert(eq(u64, count_in_log("\"after\":\"stop\""), 2));
+}
+
+/* ---- a process that is killed ---- */
+
+/* As a disk that is slow and takes little at a time: a kill finds it in the middle of a line. */
+static ssize_t write_a_little(int fd, const void *bytes, size_t len)
+{
+    return write(fd, bytes, len < 11 ? len : 11);
+}
+
+static void live_until_killed(uint64_t max_bytes)
+{
+    const struct audit_options options = {.path = str_from(path),
+                                          .node = STR("n1"),
+                                          .version = STR("1.2.3"),
+                                          .max_bytes = max_bytes,
+                                          .keep = 10000,
+                                          .wants_ends = true,
+                                          .n_workers = 1,
+                                          .checkpoint_ns = NS_PER_MS,
+                                          .write = write_a_little};
+    if (audit_open(&options, &audit, &text) < 0)
+        _exit(1);
+    for (unsigned i = 0;; i++) {
+        struct audit_entry *entry = audit_begin(audit_pen(audit, 0), AUDIT_END);
+        entry_u64(entry, AUDIT_BYTES_SENT, i);
+        entry_cstr(entry, AUDIT_ERROR, "a sentence, so that a line is some time being written");
+        audit_commit(audit_pen(audit, 0));
+        (void)usleep(200);
+    }
+}
+
+static unsigned n_names;
+static char names[20000][48];
+
+static void note_name(void *owner, struct str name)
+{
+    (void)owner;
+    cr_assert(lt(uint, n_names, ARRAY_LEN(names)));
+    (void)snprintf(names[n_names++], sizeof names[0], "%.*s", STR_ARG(name));
+}
+
+/* "audit.log" behind the files that were closed. */
+static int by_age(const void *a, const void *b)
+{
+    const size_t la = strlen(a), lb = strlen(b);
+    return la != lb ? (la < lb) - (la > lb) : strcmp(a, b);
+}
+
+static struct verify_totals expect_all_whole(void)
+{
+    struct verify *verify = mem_new(struct verify);
+    n_names = 0;
+    cr_assert(eq(int, file_each_name(temp_dir_path(&dir), ARRAY_LEN(names), note_name, NULL), 0));
+    qsort(names, n_names, sizeof names[0], by_age);
+    for (unsigned i = 0; i < n_names; i++) {
+        char file[256];
+        struct text bytes = {0};
+        kit_read(kit_path(&dir, names[i], file), &bytes);
+        verify_file(verify, str_from(names[i]));
+        verify_feed(verify, text_str(&bytes));
+        text_fini(&bytes);
+    }
+    (void)!verify_end(verify);
+    cr_assert(eq(int, (int)verify->fault, VERIFY_WHOLE), "%s", verify->sentence.ptr);
+    const struct verify_totals totals = verify->totals;
+    verify_fini(verify);
+    mem_free(verify);
+    return totals;
+}
+
+Test(audit_audit, killed_at_any_moment_it_leaves_a_log_that_goes_on_and_says_what_was_torn,
+     .init = setup, .fini = teardown)
+{
+    const unsigned n_kills = 40;
+    struct rng rng;
+    rng_seed(&rng, 9);
+    for (unsigned i = 0; i < n_kills; i++) {
+        const pid_t child = fork();
+        cr_assert(ge(int, child, 0));
+        if (child == 0)
+            live_until_killed(i % 2 == 0 ? 3000 : (uint64_t)1 << 30);
+        (void)usleep(5000 + rng_below(&rng, 40000));
+        int status;
+        (void)kill(child, SIGKILL);
+        cr_assert(eq(int, waitpid(child, &status, 0), child));
+        const bool was_killed = WIFSIGNALED(status);
+        cr_assert(was_killed, "it ended by itself");
+    }
+    open_audit(0, NULL);
+    audit_close(audit);
+    const struct verify_totals totals = expect_all_whole();
+    cr_assert(gt(u64, totals.n_crashes, n_kills / 2)); /* some died before their first line */
+    cr_assert(gt(u64, totals.n_torn, 0));
+    cr_assert(gt(u64, totals.n_files, 10));
+    cr_assert(eq(u64, totals.first_seq, 1));
+    cr_assert(totals.ends_with_stop);
 }
 
 Test(audit_audit, a_file_that_cannot_be_opened_is_told_with_its_reason, .init = setup,

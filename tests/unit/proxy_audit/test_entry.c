@@ -92,7 +92,28 @@ Test(audit_entry, a_name_without_end_cuts_itself_and_pushes_nothing_out)
     json_t *json = sealed(&line);
     cr_assert(eq(str, (char *)text_of(json, "why"), "ok"));
     cr_assert(is_true(json, "cut"));
-    cr_assert(eq(sz, json_string_length(json_object_get(json, "src.workload")), ENTRY_VALUE_MAX));
+    cr_assert(eq(sz, json_string_length(json_object_get(json, "src.workload")), ENTRY_NAME_MAX));
+    json_decref(json);
+    text_fini(&line);
+}
+
+Test(audit_entry, every_field_at_its_longest_has_room)
+{
+    static char endless[10000];
+    struct text line = {0};
+    size_t n = 0;
+    memset(endless, 1, sizeof endless);
+    entry_begin(&entry, AUDIT_END, 0);
+    for (int i = 0; i < AUDIT_FIELDS; i++) {
+        if (i == AUDIT_CUT || i == AUDIT_NODE || i == AUDIT_VERSION)
+            continue; /* not of the record */
+        entry_str(&entry, (enum audit_field)i, str_of(endless, sizeof endless));
+        n++;
+    }
+    json_t *json = sealed(&line);
+    cr_assert(eq(sz, json_object_size(json), n + 6)); /* seq, prev, time, event, cut, node */
+    cr_assert(eq(sz, json_string_length(json_object_get(json, "src.identity")), ENTRY_VALUE_MAX));
+    cr_assert(eq(sz, json_string_length(json_object_get(json, "lost.cause")), ENTRY_NAME_MAX));
     json_decref(json);
     text_fini(&line);
 }
@@ -105,7 +126,7 @@ Test(audit_entry, a_full_record_still_is_a_line)
     entry_begin(&entry, AUDIT_END, 0);
     for (int i = AUDIT_SRC_WORKLOAD; i < AUDIT_SRC_WORKLOAD + 3; i++)
         entry_str(&entry, (enum audit_field)i, str_of(endless, sizeof endless));
-    for (int i = 0; i < 4000; i++)
+    for (int i = 0; i < 20000; i++)
         entry_cstr(&entry, AUDIT_PEER_TRUST_DOMAIN, "\x01");
     struct audit_chain chain;
     struct audit_line read;

@@ -70,6 +70,19 @@ Test(text, json_escapes_what_could_break_a_string)
         {STR("\xff<\xc3"), "\xef\xbf\xbd<\xef\xbf\xbd"},
         {STR("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
         {STR("\xc0\xaf"), "\xef\xbf\xbd\xef\xbf\xbd"},
+        /* U+009B is to terminals what ESC [ is; the others break lines or turn them round. */
+        {STR("\xc2\x9b"
+             "31m"),
+         "\\u009b31m"},
+        {STR("\xc2\x80\xc2\x9f\xc2\xa0"), "\\u0080\\u009f\xc2\xa0"},
+        {STR("a\xe2\x80\xa8\xe2\x80\xa9"), "a\\u2028\\u2029"},
+        {STR("\xe2\x80\xae"
+             "evil"),
+         "\\u202eevil"},
+        {STR("\xe2\x80\xaa\xe2\x81\xa6\xe2\x81\xa9\xe2\x81\xaa"),
+         "\\u202a\\u2066\\u2069\xe2\x81\xaa"},
+        {STR("\xe2\x80\xa7\xe2\x80\xaf\xe2\x82\xac"), "\xe2\x80\xa7\xe2\x80\xaf\xe2\x82\xac"},
+        {STR("\xe2\x80\x8e\xe2\x80\x8f\xd8\x9c"), "\\u200e\\u200f\\u061c"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

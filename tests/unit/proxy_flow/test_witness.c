@@ -397,6 +397,59 @@ Test(witness, the_peer_of_a_tunnel_is_its_other_end)
     }
 }
 
+static struct str endless(size_t len)
+{
+    static char letters[ENTRY_MAX];
+    memset(letters, '\x01', sizeof letters); /* six bytes of JSON each */
+    return str_of(letters, len);
+}
+
+static void expect_decision_behind(struct str name)
+{
+    static struct str names[TRAFFIC_LABELS];
+    for (size_t i = 0; i < TRAFFIC_LABELS; i++)
+        names[i] = name;
+    const struct party party = {.addr = {.ip = {4, {10, 0, 0, 1}}, .port = 1}, .proof = "mtls"};
+    const struct record record = {.kind = ARRIVAL_TUNNEL,
+                                  .is_mutual_tls = true,
+                                  .source = party,
+                                  .destination = party,
+                                  .names = names,
+                                  .hbone_addr = party.addr,
+                                  .trace = name,
+                                  .peer_serial = name};
+    const struct ruling ruling = {.decision = "deny",
+                                  .policy = name,
+                                  .has_rule = true,
+                                  .action = POLICY_DENY,
+                                  .mode = "enforced",
+                                  .revision = 1,
+                                  .sentence = "explicitly denied by"};
+    entry_begin(&entry, AUDIT_END, 0);
+    witness_parties(&entry, &record);
+    witness_ruling(&entry, &ruling);
+    entry_cstr(&entry, AUDIT_WHY, "denied");
+    entry_str(&entry, AUDIT_ERROR, name);
+    entry_u64(&entry, AUDIT_DURATION, 7);
+    json_t *line = render();
+    SAYS(line, "decision", "deny");
+    SAYS(line, "action", "DENY");
+    SAYS(line, "sentence", "explicitly denied by");
+    SAYS(line, "revision", "0000000000000001");
+    SAYS(line, "why", "denied");
+    SAYS(line, "dst.target", "10.0.0.1:1");
+    cr_expect_eq(json_integer_value(json_object_get(line, "duration_ns")), 7);
+    cr_expect_eq(json_is_true(json_object_get(line, "cut")), name.len > 512, "%zu", name.len);
+    json_decref(line);
+}
+
+/* A peer writes what it likes into its baggage. */
+Test(witness, nobody_pushes_the_decision_out_of_a_line_by_long_names)
+{
+    for (size_t len = 1; len < ENTRY_VALUE_MAX + 100; len += 13)
+        expect_decision_behind(endless(len));
+}
+
 Test(witness, a_ruling_without_a_policy_names_none_and_no_rule)
 {
     const struct ruling ruling = {.decision = "allow", .mode = "enforced", .sentence = "allowed"};
