@@ -172,6 +172,9 @@ Test(policy, compares_addresses_of_both_families)
     cr_expect(allows(policy, from("", "", "10.2.3.4", 80)));
     cr_expect(allows(policy, from("", "", "fd00::1", 80)));
     cr_expect(allows(policy, from("", "", "::ffff:10.2.3.4", 80)));
+    cr_expect_not(allows(policy, from("", "", "a00::1", 80)), "the first bytes are those of 10/8");
+    cr_expect_not(allows(policy, from("", "", "253.0.0.1", 80)), "and of fd00::/16");
+    cr_expect_not(allows(policy, from("", "", "fd01::1", 80)));
     cr_expect_not(allows(policy, from("", "", "10.1.2.3", 80)));
     cr_expect_not(allows(policy, from("", "", "11.0.0.1", 80)));
     cr_expect_not(allows(policy, none));
@@ -277,6 +280,65 @@ Test(policy, dry_run_is_told_and_never_decides)
     answer = compiled_policy_ask(&arena, mixed, 2, false, &question);
     cr_expect_not(answer.allowed);
     cr_expect(str_eq(answer.dry_run.deny.policy, STR("shop/dry")));
+}
+
+Test(policy, a25_a_dry_run_says_what_it_would_have_done)
+{
+    struct model_rule all = {0};
+    struct string_match other = exact("other");
+    const struct model_match of_others = {.namespaces = &other, .n_namespaces = 1};
+    const struct policy *dry_deny = compile("a", POLICY_DENY, true, &all, 1);
+    const struct policy *dry_allow = compile("b", POLICY_ALLOW, true, &all, 1);
+    const struct policy *dry_nobody = compile("c", POLICY_ALLOW, true, NULL, 0);
+    const struct policy *allow = compile("d", POLICY_ALLOW, false, &all, 1);
+    const struct policy *deny = compile("e", POLICY_DENY, false, &all, 1);
+    const struct policy *allow_others = compile_match("f", POLICY_ALLOW, of_others);
+
+    const struct {
+        const char *name;
+        const struct policy *policies[2];
+        bool allowed, would_deny;
+        const char *sentence, *deny, *allow;
+    } rows[] = {
+        {"DENY", {dry_deny}, true, true, "would be denied by", "shop/a", ""},
+        {"DENY beside ALLOW", {dry_deny, allow}, true, true, "would be denied by", "shop/a", ""},
+        {"ALLOW for all", {dry_allow}, true, false, "would be allowed by", "", "shop/b"},
+        {"ALLOW for nobody",
+         {dry_nobody},
+         true,
+         true,
+         "would be denied because no dry-run allow matched",
+         "",
+         ""},
+        {"ALLOW for nobody beside ALLOW",
+         {dry_nobody, allow},
+         true,
+         false,
+         "would change nothing",
+         "",
+         ""},
+        {"ALLOW beside ALLOW for others",
+         {dry_allow, allow_others},
+         false,
+         false,
+         "would be allowed by",
+         "",
+         "shop/b"},
+        {"ALLOW beside DENY", {dry_allow, deny}, false, true, "would change nothing", "", "shop/b"},
+    };
+    struct policy_question question = from("x", "a", "10.0.0.1", 80);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const size_t n = rows[i].policies[1] ? 2 : 1;
+        const struct policy_answer answer =
+            compiled_policy_ask(&arena, rows[i].policies, n, false, &question);
+        const struct policy_dry_run *dry = &answer.dry_run;
+        cr_expect_eq(answer.allowed, rows[i].allowed, "%s", rows[i].name);
+        cr_expect(dry->is_asked, "%s", rows[i].name);
+        cr_expect_eq(dry->would_deny, rows[i].would_deny, "%s", rows[i].name);
+        cr_expect_str_eq(dry->sentence, rows[i].sentence, "%s", rows[i].name);
+        cr_expect(str_eq(dry->deny.policy, str_from(rows[i].deny)), "%s", rows[i].name);
+        cr_expect(str_eq(dry->allow.policy, str_from(rows[i].allow)), "%s", rows[i].name);
+    }
 }
 
 Test(policy, a_compiled_policy_outlives_its_model)
