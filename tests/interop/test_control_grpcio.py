@@ -13,7 +13,6 @@ import select
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +21,7 @@ import lab
 import manifests
 from cluster import ADMIN_PORT, http_get
 from process import wait_until
+from protos import compile_protos
 from town import Story
 
 try:
@@ -39,7 +39,6 @@ if not shutil.which("protoc"):
     print("skipped: no protoc")
     sys.exit(lab.EXIT_SKIPPED)
 
-PROTOS = os.path.join(lab.ROOT, "xds", "proto")
 ADDRESS = "type.googleapis.com/istio.workload.Address"
 POLICY = "type.googleapis.com/istio.security.Authorization"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -48,15 +47,6 @@ WHOLE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregated
 CREATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 REFUSED_TOTAL = "isthmus_certificates_refused_total"
 Status = grpc.StatusCode
-
-
-def compile_protos(folder):
-    """The project's .proto files by Google's compiler; a module each."""
-    folder = tempfile.mkdtemp(dir=folder)
-    names = sorted(name for name in os.listdir(PROTOS) if name.endswith(".proto"))
-    subprocess.run(["protoc", f"--python_out={folder}", f"-I{PROTOS}", *names], check=True)
-    sys.path.insert(0, folder)
-    return {name: __import__(name) for name in (n.removesuffix(".proto") + "_pb2" for n in names)}
 
 
 class Bridge:

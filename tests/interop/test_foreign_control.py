@@ -10,14 +10,13 @@ import collections
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import unittest
 
 import lab
 from cluster import CONTROL_PORT, write_file
 from process import wait_until
+from protos import compile_protos
 
 try:
     import grpc  # noqa: F401
@@ -31,7 +30,6 @@ if not shutil.which("protoc"):
     sys.exit(lab.EXIT_SKIPPED)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROTOS = os.path.join(lab.ROOT, "xds", "proto")
 ADDRESS = "type.googleapis.com/istio.workload.Address"
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 DOMAIN, HOST = "west.example", "web.shop.svc.clusterset.local"
@@ -55,23 +53,14 @@ class ForeignControl(unittest.TestCase):
         cls.addClassCleanup(cls.lab.__exit__, None, None, None)
         cls.west = cls.lab.west
         cls.node = cls.west.nodes[0]
-        cls.compile_protos()
+        protos = compile_protos(cls.west.folder)
+        cls.protos, cls.cluster_pb, cls.workload_pb = protos["folder"], protos["cluster_pb2"], protos["workload_pb2"]
         cls.client = cls.node.add_pod("client", "shop", "app")
         cls.webs = [cls.node.add_pod(f"web-{i}", "shop", "app") for i in (1, 2)]
         cls.servers = [cls.serve(pod) for pod in cls.webs]
         cls.state, cls.state_path = {ADDRESS: cls.addresses(), CLUSTER: {}}, os.path.join(cls.west.folder, "state.json")
         cls.publish()
         cls.start()
-
-    @classmethod
-    def compile_protos(cls):
-        cls.protos = tempfile.mkdtemp(dir=cls.west.folder)
-        names = sorted(name for name in os.listdir(PROTOS) if name.endswith(".proto"))
-        subprocess.run(["protoc", f"--python_out={cls.protos}", f"-I{PROTOS}", *names], check=True)
-        sys.path.insert(0, cls.protos)
-        cls.cluster_pb = __import__("cluster_pb2")
-        cls.endpoint_pb = __import__("endpoint_pb2")
-        cls.workload_pb = __import__("workload_pb2")
 
     @classmethod
     def serve(cls, pod, argv=()):

@@ -3,25 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mesh.h"
 #include "proxy/base/text.h"
+#include "scene.h"
 
-static struct mesh mesh;
-static struct snapshot *snapshot;
-
-static void begin(void)
-{
-    mesh_begin(&mesh);
-    snapshot = NULL;
-}
-
-static void end(void)
-{
-    snapshot_free(snapshot);
-    mesh_end(&mesh);
-}
-
-TestSuite(clusterset_names, .init = begin, .fini = end, .timeout = 20);
+TestSuite(clusterset_names, .init = scene_begin, .fini = scene_end, .timeout = 20);
 
 #define VIP "shop/web.shop.svc.clusterset.local"
 #define DB  "shop/db.shop.svc.clusterset.local"

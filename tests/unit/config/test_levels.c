@@ -7,8 +7,6 @@
 #include "config/snapshot_build.h"
 #include "proxy/base/mem.h"
 
-TestSuite(levels, .timeout = 30);
-
 #define PODS_MAX 16
 
 struct place {
@@ -97,102 +95,90 @@ static const char *shape(struct stage *stage)
     return buf;
 }
 
+static struct stage stage;
+
+static void begin(void)
+{
+    stage_init(&stage);
+}
+
+static void end(void)
+{
+    stage_fini(&stage);
+}
+
+TestSuite(levels, .init = begin, .fini = end, .timeout = 30);
+
 Test(levels, the_default_is_nearest_first_then_the_other_clusters_by_name)
 {
-    struct stage stage;
-    stage_init(&stage);
     cr_expect_str_eq(shape(&stage), "here,zone / reg / far / e1,e2 / n / s");
     cr_expect(str_eq(stage.set.levels[3].cluster, STR("east")));
     cr_expect_eq(stage.set.levels[3].kind, LEVEL_OTHER_CLUSTER);
     cr_expect_eq(stage.set.endpoints[4].distance, LEVEL_OTHER_CLUSTER);
-    stage_fini(&stage);
 }
 
 Test(levels, other_clusters_stand_in_the_order_of_their_price)
 {
     const struct cluster_share shares[] = {{STR("east"), 0, 20000, 0}, {STR("south"), 0, 10000, 0}};
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.clusters = shares;
     stage.policy.n_clusters = 2;
     cr_expect_str_eq(shape(&stage), "here,zone / reg / far / n / s / e1,e2");
     cr_expect_eq(stage.set.levels[4].price_micro, 10000);
-    stage_fini(&stage);
 }
 
 Test(levels, priorities_go_before_the_own_cluster_price_and_round_trip_time)
 {
     const struct cluster_share shares[] = {{STR("north"), 0, 0, 0}, {STR("east"), 0, 5, 1}};
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.has_priorities = true;
     stage.policy.clusters = shares;
     stage.policy.n_clusters = 2;
     cr_expect_str_eq(shape(&stage), "n / e1,e2 / here,zone / reg / far / s");
-    stage_fini(&stage);
 }
 
 Test(levels, for_the_zone_its_nodes_are_alike)
 {
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.locality = LOCALITY_ZONE;
     cr_expect_str_eq(shape(&stage), "here,zone / reg / far / e1,e2 / n / s");
     cr_expect_eq(stage.set.levels[0].kind, LEVEL_ZONE);
-    stage_fini(&stage);
 }
 
 Test(levels, without_locality_the_own_cluster_is_one_level)
 {
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.locality = LOCALITY_NONE;
     cr_expect_str_eq(shape(&stage), "here,zone,reg,far / e1,e2 / n / s");
     cr_expect_eq(stage.set.levels[0].kind, LEVEL_CLUSTER);
     cr_expect_eq(stage.set.endpoints[1].distance, LEVEL_ZONE, "still known");
-    stage_fini(&stage);
 }
 
 Test(levels, weighted_localities_share_a_rank_and_the_others_fail_over)
 {
     const struct locality_weight localities[] = {{STR("eu"), STR("a"), 3}, {STR("eu"), {0}, 2}};
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.locality = LOCALITY_WEIGHTED;
     stage.policy.localities = localities;
     stage.policy.n_localities = 2;
     cr_expect_str_eq(shape(&stage), "reg*2 | here,zone*3 / e1,e2 / n / s / !far");
-    stage_fini(&stage);
 }
 
 Test(levels, active_active_is_one_level_of_all_clusters)
 {
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.cluster_mode = CLUSTERS_ACTIVE_ACTIVE;
     cr_expect_str_eq(shape(&stage), "here,zone,reg,far,e1,e2,n,s");
     cr_expect_eq(stage.set.levels[0].kind, LEVEL_CLUSTERSET);
-    stage_fini(&stage);
 }
 
 Test(levels, weighted_clusters_share_a_rank_and_those_without_weight_are_the_last_resort)
 {
     const struct cluster_share shares[] = {
         {STR("west"), 90, 0, 0}, {STR("east"), 10, 0, 0}, {STR("south"), 0, 0, 0}};
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.cluster_mode = CLUSTERS_WEIGHTED;
     stage.policy.clusters = shares;
     stage.policy.n_clusters = 3;
     cr_expect_str_eq(shape(&stage), "here,zone,reg,far*90 | e1,e2*10 / !n / !s");
-    stage_fini(&stage);
 }
 
 Test(levels, an_endpoint_of_a_cluster_that_is_not_allowed_is_not_there)
 {
     const struct str allowed[] = {STR("east"), STR("west")};
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.is_restricted = true;
     cr_expect_str_eq(shape(&stage), "", "nobody is allowed");
     cr_expect_eq(stage.set.len, 0);
@@ -206,13 +192,10 @@ Test(levels, an_endpoint_of_a_cluster_that_is_not_allowed_is_not_there)
     (void)shape(&stage);
     cr_expect_neq(stage.set.hidden[0].key, 0, "it would be an endpoint");
     cr_expect_neq(stage.set.hidden[0].key, stage.set.hidden[1].key);
-    stage_fini(&stage);
 }
 
 Test(levels, zone_aware_splits_the_own_cluster_by_zone_and_knows_its_callers)
 {
-    struct stage stage;
-    stage_init(&stage);
     stage.policy.locality = LOCALITY_ZONE_AWARE;
     cr_expect_str_eq(shape(&stage), "here,zone,reg,far / e1,e2 / n / s", "four are too few");
     stage.policy.zone_min_endpoints = 4;
@@ -220,13 +203,10 @@ Test(levels, zone_aware_splits_the_own_cluster_by_zone_and_knows_its_callers)
     cr_expect_eq(stage.set.levels[0].n_callers, 2);
     cr_expect_eq(stage.set.levels[1].n_callers, 1);
     cr_expect_eq(stage.set.n_callers, 4);
-    stage_fini(&stage);
 }
 
 Test(levels, the_fingerprint_changes_with_what_is_there_and_with_the_policy_s_shape_only)
 {
-    struct stage stage;
-    stage_init(&stage);
     (void)shape(&stage);
     const uint64_t before = stage.set.fingerprint;
     stage.policy.algorithm = ALGORITHM_RANDOM;
@@ -239,5 +219,4 @@ Test(levels, the_fingerprint_changes_with_what_is_there_and_with_the_policy_s_sh
     stage.builder.n_workloads--;
     (void)shape(&stage);
     cr_expect_neq(stage.set.fingerprint, before);
-    stage_fini(&stage);
 }

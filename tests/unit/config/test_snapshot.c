@@ -4,26 +4,11 @@
 
 #include "certs/svid.h"
 #include "config/policy.h"
-#include "mesh.h"
 #include "proxy/base/rng.h"
 #include "proxy/base/text.h"
+#include "scene.h"
 
-static struct mesh mesh;
-static struct snapshot *snapshot;
-
-static void begin(void)
-{
-    mesh_begin(&mesh);
-    snapshot = NULL;
-}
-
-static void end(void)
-{
-    snapshot_free(snapshot);
-    mesh_end(&mesh);
-}
-
-TestSuite(snapshot, .init = begin, .fini = end, .timeout = 60);
+TestSuite(snapshot, .init = scene_begin, .fini = scene_end, .timeout = 60);
 
 #define WEB "shop/web.shop.svc.cluster.local"
 

@@ -1,24 +1,9 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-#include "mesh.h"
+#include "scene.h"
 
-static struct mesh mesh;
-static struct snapshot *snapshot;
-
-static void begin(void)
-{
-    mesh_begin(&mesh);
-    snapshot = NULL;
-}
-
-static void end(void)
-{
-    snapshot_free(snapshot);
-    mesh_end(&mesh);
-}
-
-TestSuite(snapshot_traffic, .init = begin, .fini = end, .timeout = 20);
+TestSuite(snapshot_traffic, .init = scene_begin, .fini = scene_end, .timeout = 20);
 
 #define WEB "shop/web.shop.svc.clusterset.local"
 

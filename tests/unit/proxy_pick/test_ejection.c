@@ -83,6 +83,17 @@ static void expect_ejected(const char *name, const uint64_t *keys, size_t n, enu
     }
 }
 
+/* Lives one interval as the policy has it, with one endpoint that conducts itself otherwise: is it
+ * ejected, for that cause, and nobody else? Ends the stage. */
+static void expect_judged(const char *name, unsigned n_each, const struct conduct *conduct,
+                          bool is_ejected, enum rest_cause cause)
+{
+    stage_changed(&stage);
+    live(n_each, conduct, 1);
+    expect_ejected(name, &conduct->key, is_ejected, cause);
+    stage_fini(&stage);
+}
+
 /* Envoy's vector (outlier_detection_impl_test.cc): rates 50, 100, 100, 100, 100 have the threshold
  * 52 at a factor of 1.9. */
 Test(ejection, a_success_rate_far_below_the_others_ejects_as_envoys_vector_says)
@@ -102,15 +113,11 @@ Test(ejection, a_success_rate_far_below_the_others_ejects_as_envoys_vector_says)
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct conduct bad = {.key = 3, .bad_of_100 = rows[i].bad_of_100};
-        const uint64_t third = 3;
         open_stage(5);
         stage.policy.ejection.success_rate_stdev_permille = rows[i].stdev_permille;
         stage.policy.ejection.success_rate_min_hosts = rows[i].min_hosts;
         stage.policy.ejection.success_rate_min_volume = rows[i].min_volume;
-        stage_changed(&stage);
-        live(rows[i].n_each, &bad, 1);
-        expect_ejected(rows[i].name, &third, rows[i].is_ejected, REST_SUCCESS_RATE);
-        stage_fini(&stage);
+        expect_judged(rows[i].name, rows[i].n_each, &bad, rows[i].is_ejected, REST_SUCCESS_RATE);
     }
 }
 
@@ -131,15 +138,11 @@ Test(ejection, a_failure_percentage_ejects_from_its_threshold_on)
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct conduct bad = {.key = 2, .bad_of_100 = rows[i].bad_of_100};
-        const uint64_t second = 2;
         open_stage(4);
         stage.policy.ejection.failure_pct = 85;
         stage.policy.ejection.failure_pct_min_hosts = rows[i].min_hosts;
         stage.policy.ejection.failure_pct_min_volume = rows[i].min_volume;
-        stage_changed(&stage);
-        live(rows[i].n_each, &bad, 1);
-        expect_ejected(rows[i].name, &second, rows[i].is_ejected, REST_FAILURE_RATE);
-        stage_fini(&stage);
+        expect_judged(rows[i].name, rows[i].n_each, &bad, rows[i].is_ejected, REST_FAILURE_RATE);
     }
 }
 
@@ -160,15 +163,11 @@ Test(ejection, a_latency_beyond_the_factor_of_the_median_ejects)
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct conduct slow = {.key = 4, .latency_ns = rows[i].latency_ns};
-        const uint64_t fourth = 4;
         open_stage(4);
         stage.policy.ejection.latency_factor_pct = 500;
         stage.policy.ejection.latency_min_hosts = rows[i].min_hosts;
         stage.policy.ejection.latency_min_volume = rows[i].min_volume;
-        stage_changed(&stage);
-        live(rows[i].n_each, &slow, 1);
-        expect_ejected(rows[i].name, &fourth, rows[i].is_ejected, REST_LATENCY);
-        stage_fini(&stage);
+        expect_judged(rows[i].name, rows[i].n_each, &slow, rows[i].is_ejected, REST_LATENCY);
     }
 }
 
