@@ -12,7 +12,9 @@ static uint32_t at_most_whole(uint64_t pct)
 /* What the level can carry: overprovisioned, rounded down, at most everything. */
 static uint32_t capacity_pct(uint64_t part, const struct priority_hosts *hosts, uint32_t factor_pct)
 {
-    const uint64_t counted = hosts->all - hosts->excluded;
+    uint64_t counted = hosts->all - hosts->excluded;
+    for (; part > UINT64_MAX >> 32; part >>= 1) /* sums of weights may be that large */
+        counted >>= 1;
     return counted > 0 ? at_most_whole(factor_pct * part / counted) : 0;
 }
 

@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-#define ELAPSED_MIN_NS 1000000 /* a new endpoint is not at zero, which it would never leave */
+#define ELAPSED_MIN_NS 1000000 /* a new endpoint is not at zero, which it would never leave, */
+#define FACTOR_MIN     1e-6    /* however steep the curve */
 
 double slow_start_factor(const struct slow_start *policy, uint64_t elapsed_ns)
 {
@@ -16,5 +17,6 @@ double slow_start_factor(const struct slow_start *policy, uint64_t elapsed_ns)
         factor = pow(time, 1000.0 / policy->aggression_permille);
     const double floor = policy->min_pct / 100.0;
     factor = factor > floor ? factor : floor;
+    factor = factor > FACTOR_MIN ? factor : FACTOR_MIN;
     return factor < 1 ? factor : 1;
 }

@@ -207,6 +207,8 @@ static inline struct fleet_level *member_level(const struct member *member)
 
 /* ---- member.c: who may serve ---- */
 
+/* A limit of one node's, divided by its workers: at least one; UINT32_MAX for 0, which is none. */
+uint32_t worker_part(const struct balancer *balancer, uint32_t limit);
 bool member_is_full(const struct member *member);
 /* What keeps it from serving. */
 enum unfit member_unfit(const struct member *member);

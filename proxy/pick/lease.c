@@ -14,12 +14,6 @@
 
 /* ---- limits ---- */
 
-/* A limit of one node's, divided by its workers, is at least one. */
-static uint32_t own_part(const struct balancer *balancer, uint32_t limit)
-{
-    return limit == 0 ? UINT32_MAX : (limit + balancer->n_workers - 1) / balancer->n_workers;
-}
-
 static int refuse(struct balancer *balancer, enum metric metric, int err)
 {
     meter_add(balancer->meter, metric, 1);
@@ -30,8 +24,8 @@ bool crew_is_full(const struct fleet *fleet)
 {
     const struct balancer *balancer = fleet->balancer;
     const struct limits *limits = &fleet->policy.limits;
-    return fleet->crew->n_flows >= own_part(balancer, limits->max_connections) ||
-           fleet->crew->n_pending >= own_part(balancer, limits->max_pending);
+    return fleet->crew->n_flows >= worker_part(balancer, limits->max_connections) ||
+           fleet->crew->n_pending >= worker_part(balancer, limits->max_pending);
 }
 
 static int admit(const struct fleet *fleet, bool is_retry)

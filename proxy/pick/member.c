@@ -7,17 +7,17 @@
 
 #define DUE_AT_ONCE 16 /* so that many that fall due together do not hold up a pick */
 
-/* A limit of one node's, divided by its workers, is at least one. */
-static uint32_t endpoint_limit(const struct fleet *fleet)
+uint32_t worker_part(const struct balancer *balancer, uint32_t limit)
 {
-    const uint32_t all = fleet->policy.limits.endpoint_max_connections;
-    const uint32_t n_workers = fleet->balancer->n_workers;
-    return all == 0 ? UINT32_MAX : (all + n_workers - 1) / n_workers;
+    const uint32_t n_workers = balancer->n_workers;
+    return limit == 0 ? UINT32_MAX : limit / n_workers + (limit % n_workers > 0);
 }
 
 bool member_is_full(const struct member *member)
 {
-    return member->flows >= endpoint_limit(member->fleet);
+    const struct fleet *fleet = member->fleet;
+    return member->flows >=
+           worker_part(fleet->balancer, fleet->policy.limits.endpoint_max_connections);
 }
 
 enum unfit member_unfit(const struct member *member)

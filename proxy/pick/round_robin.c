@@ -10,14 +10,18 @@
 #include "proxy/pick/choose.h"
 
 #define PASSES_MAX 32
+/* The load or the cold of a moment puts a turn off by so many rounds at most: it is looked at again
+ * then. */
+#define ROUNDS_MAX 1000
 
 static double turn_weight(const struct choice *choice, const struct member *member)
 {
     const struct traffic_policy *policy = &choice->fleet->policy;
-    const double weight = member->weight * member_warmth(member, choice->now_ns);
-    if (policy->algorithm != ALGORITHM_LEAST_REQUEST)
-        return weight;
-    return least_request_weight(weight, member->flows, policy->active_bias_permille);
+    const double least = (double)member->weight / ROUNDS_MAX;
+    double weight = member->weight * member_warmth(member, choice->now_ns);
+    if (policy->algorithm == ALGORITHM_LEAST_REQUEST)
+        weight = least_request_weight(weight, member->flows, policy->active_bias_permille);
+    return weight > least ? weight : least;
 }
 
 static void make_schedule(const struct choice *choice, struct fleet_level *level)

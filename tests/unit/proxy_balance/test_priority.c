@@ -175,6 +175,18 @@ Test(priority, weighs_health_as_envoys_weighted_priority_health_tests)
         expect_row(&rows[i], true);
 }
 
+Test(priority, weights_may_be_as_large_as_they_come)
+{
+    const uint64_t huge = UINT64_C(1) << 60;
+    const struct row rows[] = {
+        {"whole", 1000, 50, {{huge, huge}, {1, 1}}, 2, {100, 0}, {0}, {0}},
+        {"half at 100", 100, 50, {{huge, huge / 2}, {huge, huge}}, 2, {50, 50}, {0}, {0}},
+        {"a little", 100, 0, {{huge, huge / 64}, {huge, huge}}, 2, {1, 99}, {0}, {0}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect_row(&rows[i], true);
+}
+
 Test(priority, panics_as_the_table_of_envoys_panic_threshold_rst)
 {
     static const struct row rows[] = {

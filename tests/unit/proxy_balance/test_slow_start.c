@@ -34,7 +34,10 @@ Test(slow_start, never_begins_at_zero_nor_exceeds_one)
     const struct slow_start no_floor = {60 * NS_PER_SEC, 1000, 0};
     const struct slow_start all_floor = {60 * NS_PER_SEC, 1000, 200};
 
+    const struct slow_start steep = {60 * NS_PER_SEC, 1, 0};
+
     cr_expect_gt(slow_start_factor(&no_floor, 0), 0);
+    cr_expect_gt(slow_start_factor(&steep, 0), 0);
     cr_expect_eq(slow_start_factor(&no_floor, 0), slow_start_factor(&no_floor, NS_PER_MS));
     cr_expect_eq(slow_start_factor(&all_floor, 1), 1);
 }
