@@ -17,4 +17,8 @@ struct bench_case {
 extern const struct bench_case bench_cases[];
 extern const size_t bench_n_cases;
 
+/* Those that move bytes between two nodes: dearer, so fewer of them are counted. */
+extern const struct bench_case bench_moving_cases[];
+extern const size_t bench_n_moving_cases;
+
 #endif

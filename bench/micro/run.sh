@@ -2,8 +2,7 @@
 # run.sh BENCH_MICRO: the instructions of one operation of every case, by callgrind.
 set -eu
 program=$1
-few=1000
-many=11000
+few=500 # are done before it is counted
 
 instructions()
 {
@@ -11,9 +10,9 @@ instructions()
         sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
 
-printf '%-12s %14s  %s\n' case instructions what
-"$program" | while IFS="$(printf '\t')" read -r name what; do
+printf '%-14s %12s  %s\n' case instructions what
+"$program" | while IFS="$(printf '\t')" read -r name counted what; do
     base=$(instructions "$name" $few)
-    full=$(instructions "$name" $many)
-    printf '%-12s %14s  %s\n' "$name" $(((full - base) / (many - few))) "$what"
+    full=$(instructions "$name" $((few + counted)))
+    printf '%-14s %12s  %s\n' "$name" $(((full - base) / counted)) "$what"
 done

@@ -197,6 +197,7 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
         .trust = server->options.trust,
         .timeout_ns = server->options.handshake_ns,
     };
+    tcp_bound_unsent(tcp, SESSION_UNSENT_BYTES);
     session->handshake = tls_handshake(server->loop, tcp, &options, on_secured, session);
 }
 

@@ -27,6 +27,7 @@
 
 #define SESSIONS_MAX          20000
 #define SESSION_STREAMS_MAX   1000
+#define SESSION_UNSENT_BYTES  ((size_t)131072) /* in the kernel, in front of a small message */
 #define SESSIONS_UNPROVEN_MAX 1000
 #define SESSION_IDLE_NS       (UINT64_C(600) * 1000000000)
 

@@ -11,7 +11,7 @@
 
 #include "proxy/base/mem.h"
 
-#define SMALL_BYTES    ((size_t)4096)
+#define SMALL_BYTES    SLAB_SMALL_BYTES
 #define RING_FIRST_CAP SLAB_RING_SLICES
 
 void buf_init(struct buf *buf, struct slab_pool *pool, size_t low, size_t high)

@@ -9,14 +9,20 @@ void slab_pool_init(struct slab_pool *pool, uint32_t max_free)
     *pool = (struct slab_pool){.max_free = max_free};
 }
 
+static void free_chain(struct slab *slab)
+{
+    while (slab) {
+        struct slab *next = slab->next_free;
+        mem_free(slab);
+        slab = next;
+    }
+}
+
 void slab_pool_fini(struct slab_pool *pool)
 {
     ensure(pool->n_live == 0 && pool->live_bytes == 0);
-    while (pool->free) {
-        struct slab *slab = pool->free;
-        pool->free = slab->next_free;
-        mem_free(slab);
-    }
+    free_chain(pool->free);
+    free_chain(pool->free_small);
     while (pool->n_free_rings > 0)
         mem_free(pool->free_rings[--pool->n_free_rings]);
     *pool = (struct slab_pool){0};
@@ -24,8 +30,11 @@ void slab_pool_fini(struct slab_pool *pool)
 
 struct slice *slab_ring_new(struct slab_pool *pool)
 {
-    if (pool->n_free_rings > 0)
+    if (pool->n_free_rings > 0) {
+        pool->n_reused++;
         return pool->free_rings[--pool->n_free_rings];
+    }
+    pool->n_made++;
     return mem_alloc(SLAB_RING_SLICES * sizeof(struct slice));
 }
 
@@ -37,26 +46,38 @@ void slab_ring_free(struct slab_pool *pool, struct slice *ring)
         mem_free(ring);
 }
 
-static struct slab *take_free(struct slab_pool *pool)
+static struct slab *take_from(struct slab **free, uint32_t *n_free)
 {
-    struct slab *slab = pool->free;
+    struct slab *slab = *free;
 
     if (slab) {
-        pool->free = slab->next_free;
-        pool->n_free--;
+        *free = slab->next_free;
+        --*n_free;
     }
     return slab;
 }
 
+static struct slab *take_free(struct slab_pool *pool, size_t size)
+{
+    if (size == SLAB_BYTES)
+        return take_from(&pool->free, &pool->n_free);
+    if (size == SLAB_SMALL_BYTES)
+        return take_from(&pool->free_small, &pool->n_free_small);
+    return NULL;
+}
+
 struct slab *slab_new(struct slab_pool *pool, size_t size)
 {
-    struct slab *slab = NULL;
+    struct slab *slab;
 
     ensure(size <= UINT32_MAX);
     if (size == 0)
         size = SLAB_BYTES;
-    if (size == SLAB_BYTES)
-        slab = take_free(pool);
+    slab = take_free(pool, size);
+    if (slab)
+        pool->n_reused++;
+    else
+        pool->n_made++;
     if (!slab)
         slab = mem_alloc(sizeof(*slab) + size);
     slab->refs = 1;
@@ -75,19 +96,29 @@ void slab_ref(struct slab *slab)
     slab->refs++;
 }
 
+static void keep(struct slab *slab, struct slab **free, uint32_t *n_free, uint32_t max_free)
+{
+    if (*n_free >= max_free) {
+        mem_free(slab);
+        return;
+    }
+    slab->next_free = *free;
+    *free = slab;
+    ++*n_free;
+}
+
 static void slab_return(struct slab *slab)
 {
     struct slab_pool *pool = slab->pool;
 
     pool->live_bytes -= slab->cap;
     pool->n_live--;
-    if (slab->cap != SLAB_BYTES || pool->n_free >= pool->max_free) {
+    if (slab->cap == SLAB_BYTES)
+        keep(slab, &pool->free, &pool->n_free, pool->max_free);
+    else if (slab->cap == SLAB_SMALL_BYTES)
+        keep(slab, &pool->free_small, &pool->n_free_small, pool->max_free);
+    else
         mem_free(slab);
-        return;
-    }
-    slab->next_free = pool->free;
-    pool->free = slab;
-    pool->n_free++;
 }
 
 void slab_unref(struct slab *slab)

@@ -17,7 +17,8 @@
 #include "proxy/base/list.h"
 #include "proxy/base/str.h"
 
-#define SLAB_BYTES ((size_t)65536) /* payload of a full slab: one socket read, four TLS records */
+#define SLAB_BYTES       ((size_t)65536) /* payload of a full slab: one socket read, four TLS records */
+#define SLAB_SMALL_BYTES ((size_t)4096) /* of a small one: messages that wait in a queue */
 
 struct slab_pool;
 
@@ -36,14 +37,16 @@ struct slab {
 #define SLAB_RING_SLICES 8u
 #define SLAB_RINGS_KEPT  64u
 
-/* One per loop. Keeps up to max_free full slabs for reuse; small slabs come from the heap. */
+/* One per loop. Keeps up to max_free full slabs and as many small ones for reuse; slabs of other
+ * sizes come from the heap. */
 struct slab_pool {
-    struct slab *free;
-    uint32_t n_free, max_free;
+    struct slab *free, *free_small;
+    uint32_t n_free, n_free_small, max_free;
     struct slice *free_rings[SLAB_RINGS_KEPT];
     uint32_t n_free_rings;
     uint64_t live_bytes; /* of all slabs in use: what the memory budget looks at */
     uint64_t n_live;
+    uint64_t n_reused, n_made; /* slabs and rings that the pool had, or had not */
 };
 
 struct slice {

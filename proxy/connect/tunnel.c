@@ -181,6 +181,7 @@ static void on_dialed(void *owner, int err, struct stream *stream)
         .timeout_ns = tunnel->options.handshake_ns,
     };
     sm_move(tunnel_rules, &tunnel->state, TUNNEL_SECURING);
+    tcp_bound_unsent(stream, TUNNEL_UNSENT_BYTES);
     tunnel->handshake = tls_handshake(tunnel->loop, stream, &options, on_secured, tunnel);
 }
 

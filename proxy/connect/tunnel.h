@@ -18,8 +18,9 @@
 #include "proxy/io/tcp.h"
 #include "proxy/tls/tls_stream.h"
 
-#define TUNNEL_STREAMS_MAX 100
-#define TUNNEL_IDLE_NS     (UINT64_C(300) * 1000000000)
+#define TUNNEL_STREAMS_MAX  100
+#define TUNNEL_UNSENT_BYTES ((size_t)131072) /* in the kernel, in front of a small message */
+#define TUNNEL_IDLE_NS      (UINT64_C(300) * 1000000000)
 
 enum tunnel_state {
     TUNNEL_DIALING,

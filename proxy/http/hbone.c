@@ -1,11 +1,18 @@
 #include "proxy/http/hbone.h"
 
+#include <string.h>
+
 #include "proxy/base/text.h"
 
 static void add_pair(struct text *text, const char *key, struct str value)
 {
-    if (!str_is_empty(value))
-        text_addf(text, "%s%s=%.*s", text->len > 0 ? "," : "", key, STR_ARG(value));
+    if (str_is_empty(value))
+        return;
+    if (text->len > 0)
+        text_addc(text, ',');
+    text_add(text, str_from(key));
+    text_addc(text, '=');
+    text_add(text, value);
 }
 
 struct str hbone_baggage(struct arena *arena, const struct workload *workload)
@@ -98,11 +105,24 @@ void hbone_parse_forwarded(struct str forwarded, struct addr *out_client, struct
     }
 }
 
+static char *put_hex(char *to, uint64_t value)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (unsigned shift = 64; shift > 0; shift -= 4)
+        *to++ = digits[(value >> (shift - 4)) & 15];
+    return to;
+}
+
 struct str hbone_traceparent(struct arena *arena, struct rng *rng)
 {
-    return arena_printf(arena, "00-%016llx%016llx-%016llx-00", (unsigned long long)rng_next(rng),
-                        (unsigned long long)(rng_next(rng) | 1),
-                        (unsigned long long)(rng_next(rng) | 1));
+    char text[TRACEPARENT_LEN + 1] = "00-";
+    char *to = text + 3;
+    to = put_hex(to, rng_next(rng));
+    to = put_hex(to, rng_next(rng) | 1);
+    *to++ = '-';
+    to = put_hex(to, rng_next(rng) | 1);
+    memcpy(to, "-00", 3);
+    return arena_str(arena, str_of(text, TRACEPARENT_LEN));
 }
 
 static bool is_lower_hex(char c)

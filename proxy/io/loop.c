@@ -46,6 +46,7 @@ struct loop {
     size_t scratch_bytes;
     unsigned n_open;
     unsigned n_splices;
+    uint32_t turn;
     bool stopped;
 };
 
@@ -79,6 +80,11 @@ void loop_splice_closed(struct loop *loop)
 unsigned loop_splices(const struct loop *loop)
 {
     return loop->n_splices;
+}
+
+uint32_t loop_turn_number(const struct loop *loop)
+{
+    return loop->turn;
 }
 
 unsigned loop_open_handles(const struct loop *loop)
@@ -229,6 +235,7 @@ static void on_before_poll(uv_prepare_t *prepare)
     bool at_once = has_work(loop) || loop->stopped;
     set_waker(loop, at_once ? 0 : wheel_wake_ns(&loop->wheel));
     *loop->clock = (struct turn_clock){.in_turn = true};
+    loop->turn++;
 }
 
 static bool is_alive(const struct loop *loop)

@@ -30,6 +30,9 @@ unsigned loop_splices(const struct loop *loop);
 #define LOOP_READ_MIN ((size_t)16384)
 struct slab *loop_read_slab(struct loop *loop);
 
+/* The number of the turn; only good for telling turns apart. */
+uint32_t loop_turn_number(const struct loop *loop);
+
 /* A block of at least that size, uninitialised, shared by whoever needs memory for no longer than
  * one call. */
 void *loop_scratch(struct loop *loop, size_t bytes);

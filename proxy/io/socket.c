@@ -10,12 +10,7 @@
 
 #define KEEPALIVE_IDLE_SEC     180
 #define KEEPALIVE_INTERVAL_SEC 180
-#define KEEPALIVE_PROBES       9
 #define USER_TIMEOUT_MS        60000
-
-#ifndef IPV6_FREEBIND /* since Linux 4.15; the headers of the C library came later */
-#define IPV6_FREEBIND 78
-#endif
 
 struct option {
     int level;
@@ -58,10 +53,8 @@ static int apply(int fd, int family, const struct socket_options *options)
         list[len++] = (struct option){SOL_IPV6, IPV6_V6ONLY, options->v6_only, "IPV6_V6ONLY"};
     if (options->transparent && family == AF_INET6) {
         list[len++] = (struct option){SOL_IPV6, IPV6_TRANSPARENT, 1, "IPV6_TRANSPARENT"};
-        list[len++] = (struct option){SOL_IPV6, IPV6_FREEBIND, 1, "IPV6_FREEBIND"};
     } else if (options->transparent) {
         list[len++] = (struct option){SOL_IP, IP_TRANSPARENT, 1, "IP_TRANSPARENT"};
-        list[len++] = (struct option){SOL_IP, IP_FREEBIND, 1, "IP_FREEBIND"};
     }
     return set_options(fd, list, len);
 }
@@ -99,7 +92,7 @@ int socket_tune_tcp(int fd)
         {SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE"},
         {SOL_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SEC, "TCP_KEEPIDLE"},
         {SOL_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SEC, "TCP_KEEPINTVL"},
-        {SOL_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES, "TCP_KEEPCNT"},
+        /* It counts for probes too, in place of TCP_KEEPCNT. */
         {SOL_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS, "TCP_USER_TIMEOUT"},
     };
     return set_options(fd, list, ARRAY_LEN(list));

@@ -14,7 +14,7 @@
 
 struct socket_options {
     uint32_t mark;    /* SO_MARK, 0 for none */
-    bool transparent; /* IP_TRANSPARENT and IP_FREEBIND */
+    bool transparent; /* IP_TRANSPARENT */
     bool reuse_addr;
     bool reuse_port;
     bool v6_only;

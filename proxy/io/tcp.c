@@ -10,6 +10,8 @@
 #include "proxy/io/tcp.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "proxy/base/clock.h"
@@ -18,6 +20,9 @@
 #include "proxy/io/tcp_uv.h"
 
 #define FLUSH_SLICES 16
+/* libuv reads up to 32 times from a socket before it looks at the next one. That is 2 MiB of bulk
+ * in front of everybody else's small message; so much is as good for the bulk. */
+#define READ_TURN_BYTES 262144
 /* Pieces of bulk (records, frames) come several in a turn. Gathered into one send they also leave
  * as one large packet, which passes every hook on its way once. Small messages never wait. */
 #define CORK_LEAST_BYTES ((size_t)8192)
@@ -52,10 +57,24 @@ static int err_from_socket(int status)
 
 /* ------------------------------------------------------------------ reading */
 
+static bool has_had_its_turn(struct tcp *tcp)
+{
+    const uint32_t turn = loop_turn_number(tcp->loop);
+    if (tcp->read_turn != turn) {
+        tcp->read_turn = turn;
+        tcp->read_bytes = 0;
+    }
+    return tcp->read_bytes >= READ_TURN_BYTES;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_room)
 {
     (void)suggested_bytes;
     struct tcp *tcp = handle->data;
+    if (has_had_its_turn(tcp)) {
+        *out_room = uv_buf_init(NULL, 0); /* libuv goes on with others: UV_ENOBUFS */
+        return;
+    }
     struct slab *slab = loop_read_slab(tcp->loop);
     *out_room = uv_buf_init((char *)slab->bytes + slab->used, slab->cap - slab->used);
 }
@@ -98,11 +117,14 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
 {
     (void)room; /* but for the assume() below */
     struct tcp *tcp = handle->data;
+    if (n_read == UV_ENOBUFS)
+        return; /* the rest is read in the next turn */
     if (n_read == UV_EOF) {
         tcp_peer_ended(tcp);
     } else if (n_read < 0) {
         tcp_fail(tcp, err_from_socket((int)n_read));
     } else if (n_read > 0 && !tcp->lingering) {
+        tcp->read_bytes += (uint32_t)n_read;
         struct slab *slab =
             loop_read_slab(tcp->loop); /* the one of on_alloc(): nothing ran since */
         assume((uint8_t *)room->base == slab->bytes + slab->used);
@@ -454,10 +476,18 @@ void tcp_failed(struct tcp *tcp, int status)
     tcp_fail(tcp, err_from_socket(status));
 }
 
+void tcp_bound_unsent(struct stream *stream, size_t bytes)
+{
+    const int value = (int)bytes;
+    ensure(stream->ops == &tcp_ops);
+    (void)setsockopt(tcp_of(stream)->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
+}
+
 struct addr tcp_local(const struct stream *stream)
 {
     ensure(stream->ops == &tcp_ops);
-    return tcp_peek(stream)->of.ends.local;
+    const struct tcp *tcp = tcp_peek(stream);
+    return ip_is_none(&tcp->of.ends.local.ip) ? socket_local(tcp->fd) : tcp->of.ends.local;
 }
 
 struct addr tcp_remote(const struct stream *stream)

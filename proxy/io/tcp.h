@@ -1,7 +1,7 @@
 /*
  * tcp.h - TCP connections as streams, listeners, and the socket options a transparent proxy needs.
  *
- * Every socket is non-blocking, close-on-exec, TCP_NODELAY, with keepalive (180 s, 9 probes) and
+ * Every socket is non-blocking, close-on-exec, TCP_NODELAY, with keepalive (180 s) and
  * TCP_USER_TIMEOUT, so that a vanished peer is noticed. Our own packets carry a mark, by which the
  * capture rules let them pass.
  *
@@ -10,7 +10,8 @@
  *
  * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A small write is
  * tried at once; large ones are gathered until there is a slab of them or the turn ends. What the
- * socket does not take is queued (by reference).
+ * socket does not take is queued (by reference). Of what a socket has received, a bounded part is
+ * read in one turn, so that nobody's bulk keeps others waiting.
  *
  * Thread: the loop's.
  */
@@ -52,6 +53,10 @@ void tcp_connect_cancel(struct tcp_connect *connect);
  * called (kept by TPROXY). */
 struct addr tcp_local(const struct stream *stream);
 struct addr tcp_remote(const struct stream *stream);
+
+/* Keeps what the kernel has taken but not sent yet near that size, so that bulk which waits for a
+ * slow link waits with us, where small messages of others overtake it. As far as the kernel can. */
+void tcp_bound_unsent(struct stream *stream, size_t bytes);
 
 struct listener_options {
     bool transparent; /* IP_TRANSPARENT, for TPROXY */

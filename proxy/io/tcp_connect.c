@@ -27,6 +27,7 @@ struct tcp_connect {
     struct loop *loop;
     struct tcp *tcp; /* NULL once it was given away */
     struct addr remote;
+    bool has_other_source; /* it comes from an address that is not the one it calls */
     struct timer timeout;
     struct task failing; /* or, of a Unix socket, succeeding */
     int err;
@@ -75,6 +76,16 @@ static void run_connected(struct task *task)
     succeed(container_of(task, struct tcp_connect, failing));
 }
 
+/* Nobody listens, and the kernel gave us the very port we called: the socket is connected to
+ * itself. From another address it cannot be, and the kernel need not be asked. */
+static bool is_own_echo(const struct tcp_connect *connect)
+{
+    if (connect->has_other_source)
+        return false;
+    const struct addr local = socket_local(connect->tcp->fd);
+    return addr_eq(&local, &connect->remote);
+}
+
 static void on_connected(uv_connect_t *req, int status)
 {
     struct tcp_connect *connect = container_of(req, struct tcp_connecting, uv)->connect;
@@ -85,10 +96,8 @@ static void on_connected(uv_connect_t *req, int status)
         fail(connect, err_from_errno(-status));
         return;
     }
-    tcp_set_addrs(connect->tcp, &connect->remote);
-    /* Nobody listens, and the kernel gave us the very port we called: the socket is connected to
-     * itself. */
-    if (addr_eq(&connect->tcp->of.ends.local, &connect->remote))
+    connect->tcp->of.ends.remote = connect->remote;
+    if (is_own_echo(connect))
         fail(connect, -ERR_REFUSED);
     else
         succeed(connect);
@@ -157,6 +166,8 @@ struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
         options = &none;
     struct tcp_connect *connect = connect_new(loop, on_done, owner);
     connect->remote = *remote;
+    connect->has_other_source =
+        !ip_is_none(&options->source.ip) && !ip_eq(&options->source.ip, &remote->ip);
 
     int err = start(connect, options);
     if (err < 0) {

@@ -48,7 +48,8 @@ struct tcp {
         struct timer linger; /* after that */
     } of;
     struct splice_hold *splice_out,
-        *splice_in; /* that reads this socket; that writes it; or NULL */
+        *splice_in;                 /* that reads this socket; that writes it; or NULL */
+    uint32_t read_turn, read_bytes; /* of which turn; read in it */
     int fd;
     int err; /* negative once the stream is dead */
     bool reading;

@@ -10,7 +10,7 @@ static uint64_t tick_after(uint64_t ns) /* the first tick that starts at or afte
 
 void wheel_init(struct wheel *wheel, uint64_t now_ns)
 {
-    *wheel = (struct wheel){.next_tick = now_ns >> WHEEL_TICK_SHIFT};
+    *wheel = (struct wheel){.next_tick = now_ns >> WHEEL_TICK_SHIFT, .soonest_tick = UINT64_MAX};
     for (unsigned level = 0; level < WHEEL_LEVELS; level++)
         for (unsigned slot = 0; slot < WHEEL_SLOTS; slot++)
             list_init(&wheel->slots[level][slot]);
@@ -29,6 +29,10 @@ static void place(struct wheel *wheel, struct timer *timer)
     unsigned slot = (unsigned)(tick >> (level * WHEEL_SLOT_BITS)) & (WHEEL_SLOTS - 1);
     list_push_back(&wheel->slots[level][slot], &timer->link);
     wheel->occupied[level] |= UINT64_C(1) << slot;
+    const unsigned shift = level * WHEEL_SLOT_BITS;
+    const uint64_t starts = tick >> shift << shift;
+    if (starts < wheel->soonest_tick)
+        wheel->soonest_tick = starts;
 }
 
 void wheel_add(struct wheel *wheel, struct timer *timer)
@@ -82,13 +86,11 @@ static bool earliest_slot(struct wheel *wheel, unsigned *out_level, unsigned *ou
     return true;
 }
 
-uint64_t wheel_wake_ns(struct wheel *wheel)
+uint64_t wheel_wake_ns(const struct wheel *wheel)
 {
-    unsigned level, slot;
-    uint64_t tick;
-    if (!earliest_slot(wheel, &level, &slot, &tick))
+    if (wheel->n_timers == 0 || wheel->soonest_tick == UINT64_MAX)
         return UINT64_MAX;
-    return tick << WHEEL_TICK_SHIFT;
+    return wheel->soonest_tick << WHEEL_TICK_SHIFT;
 }
 
 /* Moves a slot's timers to a ring of their own, out of the way of timers that callbacks start. */
@@ -129,11 +131,21 @@ static void spread_slot(struct wheel *wheel, unsigned level, unsigned slot)
     }
 }
 
+static void pass(struct wheel *wheel, uint64_t now_tick)
+{
+    if (wheel->next_tick <= now_tick)
+        wheel->next_tick = now_tick + 1;
+}
+
 void wheel_expire(struct wheel *wheel, uint64_t now_ns)
 {
     uint64_t now_tick = now_ns >> WHEEL_TICK_SHIFT;
     unsigned level, slot;
     uint64_t tick;
+    if (wheel->soonest_tick > now_tick) {
+        pass(wheel, now_tick);
+        return;
+    }
     while (earliest_slot(wheel, &level, &slot, &tick) && tick <= now_tick) {
         if (level > 0) {
             wheel->next_tick = tick;
@@ -143,6 +155,6 @@ void wheel_expire(struct wheel *wheel, uint64_t now_ns)
             fire_slot(wheel, slot);
         }
     }
-    if (wheel->next_tick <= now_tick)
-        wheel->next_tick = now_tick + 1;
+    wheel->soonest_tick = earliest_slot(wheel, &level, &slot, &tick) ? tick : UINT64_MAX;
+    pass(wheel, now_tick);
 }

@@ -28,6 +28,8 @@ struct wheel {
         occupied[WHEEL_LEVELS]; /* one bit a slot; a set bit may be stale, a clear one never is */
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
     size_t n_timers;
+    uint64_t
+        soonest_tick; /* nothing is due before it; may be too early where timers were stopped */
 };
 
 void wheel_init(struct wheel *wheel, uint64_t now_ns);
@@ -38,8 +40,8 @@ void wheel_add(struct wheel *wheel, struct timer *timer);
 void wheel_remove(struct wheel *wheel, struct timer *timer);
 
 /* When wheel_expire() has something to do next: at or before the first deadline's tick. UINT64_MAX:
- * nothing runs. */
-uint64_t wheel_wake_ns(struct wheel *wheel);
+ * nothing runs. It is asked for in every turn and costs a comparison. */
+uint64_t wheel_wake_ns(const struct wheel *wheel);
 
 /* Fires what is due. A timer that is started meanwhile does not fire twice for one tick. */
 void wheel_expire(struct wheel *wheel, uint64_t now_ns);

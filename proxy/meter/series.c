@@ -7,13 +7,20 @@
 
 void series_key(const struct traffic_labels *labels, struct text *key)
 {
-    text_clear(key);
+    char packed[TRAFFIC_LABELS * (sizeof(uint16_t) + TRAFFIC_LABEL_BYTES_MAX)];
+    char *to = packed;
     for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
-        struct str value = str_sub(labels->value[i], 0, TRAFFIC_LABEL_BYTES_MAX);
-        uint16_t len = (uint16_t)value.len;
-        text_add(key, str_of(&len, sizeof(len)));
-        text_add(key, value);
+        const struct str *value = &labels->value[i];
+        const bool fits = value->len <= TRAFFIC_LABEL_BYTES_MAX;
+        const uint16_t len = fits ? (uint16_t)value->len : TRAFFIC_LABEL_BYTES_MAX;
+        memcpy(to, &len, sizeof(len));
+        to += sizeof(len);
+        if (len > 0)
+            memcpy(to, value->ptr, len);
+        to += len;
     }
+    text_clear(key);
+    text_add(key, str_of(packed, (size_t)(to - packed)));
 }
 
 struct series_labels *series_labels_new(struct str key)

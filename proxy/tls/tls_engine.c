@@ -68,6 +68,14 @@ void tls_engine_attach(struct tls_stream *s)
 
 /* ------------------------------------------------------------------ records */
 
+/* SSL_get_error() is right only if nothing was there before. ERR_clear_error() wipes sixteen
+ * entries whether there is anything in them or not. */
+void tls_forget_errors(void)
+{
+    if (ERR_peek_error() != 0)
+        ERR_clear_error();
+}
+
 /* The next record's plaintext in one piece: in place if the front of the queue is large enough or
  * alone, else gathered. */
 static size_t next_record(const struct tls_stream *s, uint8_t *room, const uint8_t **out_bytes)
@@ -104,9 +112,9 @@ bool tls_engine_seal(struct tls_stream *s)
     size_t len = next_record(s, room, &bytes);
     size_t written = 0;
 
-    ERR_clear_error();
+    tls_forget_errors();
     if (SSL_write_ex(s->ssl, bytes, len, &written) != 1) {
-        ERR_clear_error();
+        tls_forget_errors();
         return false;
     }
     if (buf_pop(&s->plain, written))
@@ -119,7 +127,7 @@ static enum tls_read status_of(struct tls_stream *s, int result)
 {
     int code = SSL_get_error(s->ssl, result);
 
-    ERR_clear_error();
+    tls_forget_errors();
     if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE)
         return TLS_READ_MORE;
     return code == SSL_ERROR_ZERO_RETURN ? TLS_READ_END : TLS_READ_FAIL;
@@ -135,13 +143,18 @@ enum tls_read tls_engine_fill(struct tls_stream *s, struct slab *slab, size_t *o
         size_t part;
         int result;
 
-        ERR_clear_error();
+        tls_forget_errors();
         result = SSL_read_ex(s->ssl, slab->bytes + len, slab->cap - len, &part);
         if (result != 1) {
             status = status_of(s, result);
             break;
         }
         len += part;
+        if (s->input.len == 0 && !SSL_has_pending(s->ssl)) {
+            status =
+                TLS_READ_MORE; /* all that was there; asking OpenSSL costs as much as a record */
+            break;
+        }
     }
     slab->used = (uint32_t)len;
     *out_len = len;

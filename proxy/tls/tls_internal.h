@@ -78,6 +78,7 @@ void tls_engine_attach(struct tls_stream *s);
 /* Seals the next record of the plaintext that waits. False when OpenSSL fails. */
 bool tls_engine_seal(struct tls_stream *s);
 /* Decrypts into the slab until it is full or the ciphertext is used up. */
+void tls_forget_errors(void);
 enum tls_read tls_engine_fill(struct tls_stream *s, struct slab *slab, size_t *out_len);
 
 /* tls_stream.c */

@@ -96,9 +96,9 @@ static void maybe_end(struct tls_stream *s)
 {
     if (s->out_half == TLS_HALF_ENDING && s->plain.bytes == 0 && !stage_is_full(&s->stage)) {
         s->out_half = TLS_HALF_ENDED;
-        ERR_clear_error();
+        tls_forget_errors();
         (void)SSL_shutdown(s->ssl); /* close_notify; 0 says that the peer's is not here yet */
-        ERR_clear_error();
+        tls_forget_errors();
         stage_flush(&s->stage);
         stream_shutdown(s->lower);
     }
