@@ -5,7 +5,9 @@ import platform
 import subprocess
 
 UNITS = {"rate": (1, "/s", 0), "bytes_per_s": (1e-9, "GB/s", 2), "p50_us": (1, "us", 1), "p99_us": (1, "us", 1),
-         "bytes_each": (1 / 1024, "KiB", 2), "proxy_cpu": (100, "% of a core", 2), "cpu_per_gb": (1e3, "ms/GB", 0), "cpu_per_request": (1, "us/req", 2)}
+         "bytes_each": (1 / 1024, "KiB", 2), "proxy_cpu": (100, "% of a core", 2), "cpu_per_gb": (1e3, "ms/GB", 0), "cpu_per_request": (1, "us/req", 2),
+         "bytes_per_near_cpu_s": (1e-9, "GB/CPU s", 2), "bytes_per_far_cpu_s": (1e-9, "GB/CPU s", 2),
+         "seconds": (1, "s", 2), "bytes": (1e-6, "MB", 0)}
 
 
 def _first_line(argv):
@@ -54,6 +56,23 @@ def table(everything):
         for goal in row["goals"]:
             wanted = f"{'at least' if row['more_is_better'] else 'at most'} {goal['goal']:g}"
             lines.append(f"  -> {goal['ratio']:.2f} times {goal['peer']} (goal {wanted}: {'met' if goal['met'] else 'NOT met'})")
+    return "\n".join(lines)
+
+
+def markdown(everything):
+    """The table of docs/performance.md: a row a line, a proxy a column."""
+    columns = ("ours", "haproxy", "haproxy-64k", "nginx", "haproxy-h2", "direct", "before")
+    lines = ["| row | " + " | ".join(columns) + " | ratio (goal) |", "|---" * (len(columns) + 2) + "|"]
+    for row in everything["rows"]:
+        cells = [number(row["figure"], row["proxies"][one]["value"]) if one in row["proxies"] else "" for one in columns]
+        sign = "" if row["more_is_better"] else "at most "
+        goals = ", ".join(f"{'' if goal['met'] else '**'}{goal['ratio']:.2f}{'' if goal['met'] else '**'} {goal['peer']} "
+                          f"({sign}{goal['goal']:g})" for goal in row["goals"])
+        lines.append(f"| {row['name']} | " + " | ".join(cells) + f" | {goals} |")
+    about = everything["machine"]
+    lines += ["", f"{about['cpu']}, {about['processors']} processors, Linux {about['kernel']}, {about['haproxy']}, "
+              f"{about['nginx']}, {about['openssl']}; {everything['rounds']} windows of {everything['seconds']:g} s, "
+              f"{everything['noisy_windows']} of them disturbed; load average at the start {about['load_average']:.2f}."]
     return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ class Row:
     goals: tuple
     ztunnel: str = ""   # the name of the like row in ztunnel's benches
     beside: tuple = ()  # (port, arguments) of a load that runs beside it on the same path
+    limit: float = 0.0  # what ours may be at most, whatever others are; 0: no limit
 
     @property
     def load(self):
@@ -62,7 +63,14 @@ ROWS = (
         ("idle", "--connections", "5000"), "bytes_each", False, ("haproxy", "nginx"),
         (Goal(("haproxy", "nginx"), 0.02),)),
     Row("mesh-idle", "5,000 idle connections: processor time of both proxies", "mesh", HTTP,
-        ("idle", "--connections", "5000"), "proxy_cpu", False, ("haproxy", "nginx"), ()),
+        ("idle", "--connections", "5000"), "proxy_cpu", False, ("haproxy", "nginx"), (), limit=0.005),
+    Row("tls-encrypt", "four downloads: bytes for a CPU second of the node that encrypts", "mesh", SOURCE,
+        ("download", "--connections", "4"), "bytes_per_far_cpu_s", True, L4_PEERS, (Goal(L4_PEERS, 1.2),)),
+    Row("tls-decrypt", "the same of the node that decrypts", "mesh", SOURCE,
+        ("download", "--connections", "4"), "bytes_per_near_cpu_s", True, L4_PEERS, (Goal(L4_PEERS, 1.1),)),
+    Row("capture", "a new connection for each request between two pods of one node: captured, beside relays that are "
+        "called", "node", HTTP, ("connect", "--connections", "32"), "rate", True, L4_PEERS, (Goal(L4_PEERS, 0.88),),
+        "connections/tcp"),
     Row("relay-bulk", "two pods of one node, bulk, proxy CPU for a GB", "node", SOURCE,
         ("download", "--connections", "4"), "cpu_per_gb", False, L4_PEERS, (Goal(L4_PEERS, 0.3),), "throughput/tcp/4"),
     Row("relay-rps", "two pods of one node, HTTP 1 KiB, proxy CPU for a request", "node", HTTP,

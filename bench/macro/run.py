@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """./dev bench: our proxy beside HAProxy and nginx, in one run, on one machine.
 
-usage: ./dev bench [--rounds N] [--seconds S] [--quick] [--json FILE] [--svg FILE] [ROW...]
+usage: ./dev bench [--rounds N] [--seconds S] [--quick] [--json FILE] [--svg FILE] [--markdown] [ROW...]
+       ./dev bench soak [SECONDS] [--json FILE]
 
 Rules it keeps: both proxies of a path on one core, load and backend on the other; rounds interleave the proxies; what
 counts is the median of the rounds and the ratio to the best peer of the same run; the processor is kept from sleeping
@@ -25,6 +26,8 @@ sys.path.insert(0, HERE)
 
 import isolate  # noqa: E402
 import report  # noqa: E402
+import scale  # noqa: E402
+import soak  # noqa: E402
 from lab import Lab, find_program  # noqa: E402
 from process import LabError, wait_until  # noqa: E402
 from rows import ROWS  # noqa: E402
@@ -96,7 +99,8 @@ class Bench:
             figures["proxy_cpu"] = (sum(map(cpu_ns, pids)) - spent) / 1e9 / (time.monotonic() - started)
             load.kill()
         time.sleep(0.5)  # until the proxies have seen their ends
-        figures.update(bytes_each=bytes_each, cpu_per_gb=0.0, cpu_per_request=0.0)
+        figures.update(bytes_each=bytes_each, cpu_per_gb=0.0, cpu_per_request=0.0, bytes_per_near_cpu_s=0.0,
+                       bytes_per_far_cpu_s=0.0)
         return figures
 
     def once(self, proxy, row):
@@ -118,9 +122,11 @@ class Bench:
         pod, address = self.stage.target(proxy, row)
         argv = self.command(address, row.arguments, self.seconds)
         pids = self.stage.pids.get(proxy, [])
+        sides = {side: self.stage.of_node.get((proxy, side), []) for side in ("near", "far")}
         others = [pid for name, all_of in self.stage.pids.items() if name != proxy for pid in all_of]
         for attempt in range(TRIES):
             before, before_all, before_others = sum(map(cpu_ns, pids)), busy_s(), sum(map(cpu_ns, others))
+            before_sides = {side: sum(map(cpu_ns, of)) for side, of in sides.items()}
             started = time.monotonic()
             done = pod.check(argv, timeout_s=self.seconds + 20)
             took = time.monotonic() - started
@@ -137,6 +143,9 @@ class Bench:
         share = self.seconds / took  # of the proxies' time that fell into the measured window
         figures["proxy_cpu"] = proxy_s / took
         figures["cpu_per_gb"] = proxy_s * share / max(figures["bytes_per_s"] * self.seconds / 1e9, 1e-9)
+        for side, of in sides.items():
+            side_s = (sum(map(cpu_ns, of)) - before_sides[side]) / 1e9 * share
+            figures[f"bytes_per_{side}_cpu_s"] = figures["bytes_per_s"] * self.seconds / max(side_s, 1e-9)
         figures["cpu_per_request"] = proxy_s * share / max(figures["n"], 1) * 1e6
         return figures
 
@@ -173,6 +182,9 @@ def judge(row, found):
         ratio = proxies["ours"]["value"] / proxies[best]["value"] if proxies[best]["value"] else 0.0
         met = ratio >= goal.ratio if row.more_is_better else ratio <= goal.ratio
         goals.append({"peer": best, "goal": goal.ratio, "ratio": ratio, "met": met})
+    if row.limit:
+        ratio = proxies["ours"]["value"] / row.limit
+        goals.append({"peer": "the limit", "goal": 1.0, "ratio": ratio, "met": ratio <= 1.0})
     return {"name": row.name, "what": row.what, "ztunnel": row.ztunnel, "figure": row.figure,
             "more_is_better": row.more_is_better, "load": row.load, "proxies": proxies, "goals": goals}
 
@@ -189,15 +201,16 @@ def keep_awake():
 
 def parse():
     parser = argparse.ArgumentParser(prog="./dev bench", description="Our proxy beside HAProxy and nginx.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join([*(row.name for row in ROWS), *scale.NAMES]))
     parser.add_argument("--rounds", type=int, default=5, help="windows for each proxy and row (5)")
     parser.add_argument("--seconds", type=float, default=1.5, help="length of a window (1.5)")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 0.3 s: the picture, not the proof")
     parser.add_argument("--json", metavar="FILE", help="write everything there; - prints it in place of the table")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/performance.md has it")
     parser.add_argument("--svg", metavar="FILE", help="write the ratios as a plot")
     options = parser.parse_args()
     options.warm = 0.4
-    unknown = set(options.rows) - {row.name for row in ROWS}
+    unknown = set(options.rows) - {row.name for row in ROWS} - set(scale.NAMES)
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     if options.quick:
@@ -208,7 +221,8 @@ def parse():
 
 
 def main():
-    options = parse()
+    soaking = soak.parse(sys.argv[2:]) if sys.argv[1:2] == ["soak"] else None
+    options = None if soaking else parse()
     if os.cpu_count() < 2:
         sys.exit("bench: two processors are needed, one for the proxies and one for the load")
     awake = keep_awake()
@@ -218,12 +232,17 @@ def main():
         with Lab(n_clusters=1, n_nodes=2, wrapper=["taskset", "-c", PROXY_CORE]) as lab:
             stage = Stage(lab, programs)
             stage.start()
+            if soaking:
+                sys.exit(soak.main(soaking, stage, programs["bench_load"]))
+            stage.start_peers()
             bench = Bench(stage, programs["bench_load"], options)
             results = []
             for row in ROWS:
                 if not options.rows or row.name in options.rows:
                     print(f"bench: {row.name}", file=sys.stderr, flush=True)
                     results.append(judge(row, bench.row(row)))
+            if not options.rows or set(options.rows) & set(scale.NAMES):
+                results += scale.run(bench, stage, options.rows)
     except (LabError, isolate.IsolationError) as error:
         sys.exit(f"bench: {error}")
     everything = {"machine": report.machine(awake is not None), "rounds": options.rounds, "seconds": options.seconds,
@@ -231,7 +250,7 @@ def main():
     if options.json and options.json != "-":
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(everything, file, indent=1)
-    print(json.dumps(everything, indent=1) if options.json == "-" else report.table(everything))
+    print(json.dumps(everything, indent=1) if options.json == "-" else (report.markdown if options.markdown else report.table)(everything))
     if options.svg:
         with open(options.svg, "w", encoding="utf-8") as file:
             file.write(report.svg(everything))

@@ -12,12 +12,13 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "lab"))
 
-import manifests  # noqa: E402
+from crowd import Crowd  # noqa: E402
 from process import LabError, wait_until  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BACKEND_PORT = 9001
 N_PORTS = 4
+SERVICES = 1000  # that nobody calls, with ten endpoints each
 PROXY_CORE, LOAD_CORE = "0", "1"
 NGINX_MODULES = "/usr/lib/nginx/modules"
 QUIET = {"net/ipv4/tcp_congestion_control": "reno", "net/ipv4/tcp_tw_reuse": "1",
@@ -87,6 +88,8 @@ class Stage:
                        ("plain", "mesh"): self.far.add_pod("plain-server", "plain", "server"),
                        ("plain", "node"): self.near.add_pod("plain-near-server", "plain", "server")}
         self.pids = {}  # name of a proxy -> processes whose CPU is its
+        self.of_node = {}  # (name of a proxy, "near" or "far") -> those of that node
+        self.crowd = Crowd(west)
 
     def start(self):
         for namespace in self.lab.west.all_namespaces():
@@ -98,11 +101,19 @@ class Stage:
         for node in self.lab.west.nodes:
             node.proxy.config["workers"] = 1
             node.proxy.config["log"] = {"access": False}
+        self.crowd.grow(SERVICES)
         self.lab.start_mesh()
-        self.pids["ours"] = [node.proxy.process.pid for node in self.lab.west.nodes]
+        self.note_ours()
+
+    def start_peers(self):
         make_certificates(self.folder)
         for name in ("haproxy", "haproxy-64k", "haproxy-h2", "nginx"):
             self._start_peer(name)
+
+    def note_ours(self):
+        """Whose processes ours are, at their start and after each restart."""
+        self.pids["ours"] = [node.proxy.process.pid for node in self.lab.west.nodes]
+        self.of_node["ours", "near"], self.of_node["ours", "far"] = [[pid] for pid in self.pids["ours"]]
 
     def _start_peer(self, name):
         front, middle, relay = PEER_PORTS[name]
@@ -149,7 +160,9 @@ class Stage:
                 wait_until(f"{name} on {node.name}", lambda node=node, port=port: node.can_connect(node.v4, port))
             except LabError as error:
                 raise LabError(f"{error}\n" + "\n".join(p.last_words() for p in processes)) from None
-        self.pids[name] = [pid for process in processes for pid in (process.pid, *_children(process.pid))]
+        for side, process in zip(("near", "far"), processes):
+            self.of_node[name, side] = [process.pid, *_children(process.pid)]
+        self.pids[name] = self.of_node[name, "near"] + self.of_node[name, "far"]
 
     def target(self, proxy, row):
         """(pod that calls, address to call) for a row through a proxy."""
