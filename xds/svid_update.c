@@ -156,16 +156,6 @@ static int fill(struct svid_update *update, const X509SVIDResponse *response, st
     return err;
 }
 
-static void wipe_keys(const X509SVIDResponse *response)
-{
-    for (size_t i = 0; i < response->n_svids; i++) {
-        ProtobufCBinaryData *key = &response->svids[i]->x509_svid_key;
-
-        if (key->len > 0)
-            mem_wipe(key->data, key->len);
-    }
-}
-
 int svid_update_read(struct str bytes, struct svid_update *out_update, struct text *why)
 {
     struct arena scratch = {0};
@@ -174,9 +164,7 @@ int svid_update_read(struct str bytes, struct svid_update *out_update, struct te
         (const void *)wire_unpack(&x509_svidresponse__descriptor, bytes, &scratch, why);
     int err = response ? fill(&update, response, why) : -ERR_INVALID;
 
-    if (response)
-        wipe_keys(response);
-    arena_fini(&scratch);
+    arena_wipe(&scratch); /* also what was unpacked of a message that is none */
     if (err < 0)
         svid_update_fini(&update);
     else

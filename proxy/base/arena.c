@@ -123,3 +123,10 @@ void arena_fini(struct arena *arena)
 {
     arena_reset(arena);
 }
+
+void arena_wipe(struct arena *arena)
+{
+    for (struct arena_chunk *chunk = arena->chunks; chunk; chunk = chunk->next)
+        mem_wipe(chunk->bytes, chunk->used);
+    arena_reset(arena);
+}

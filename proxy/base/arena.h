@@ -35,6 +35,8 @@ struct str arena_printf(struct arena *arena, const char *format, ...) PRINTF_LIK
  * intent for the reader. */
 void arena_reset(struct arena *arena);
 void arena_fini(struct arena *arena);
+/* The same for an arena that holds a secret: all of it is overwritten first. */
+void arena_wipe(struct arena *arena);
 
 #define arena_new(arena, type) ((type *)arena_alloc((arena), sizeof(type)))
 #define arena_new_array(arena, type, count)                                                        \

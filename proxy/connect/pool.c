@@ -21,7 +21,8 @@ struct group {
     struct pool *pool;
     struct arena arena; /* key and options */
     struct str key;
-    struct tunnel_options options;
+    struct str identity_key, source_id; /* of the identity, which may be away */
+    struct tunnel_options options;      /* identity: while somebody waits, else NULL */
     struct list members, waiters;
     size_t n_members, n_coming;
     struct task serve;
@@ -50,9 +51,10 @@ static struct str key_of(struct arena *arena, const struct tunnel_options *optio
     return key;
 }
 
-/* The options outlive the call that made the group: their strings go into its arena, and the
- * identity is held. When the identity's certificate was renewed, the newer one is used for the
- * tunnels that come. */
+/* The options outlive the call that made the group: their strings go into its arena. The identity
+ * is held while somebody waits for a tunnel, and not longer: a key that was replaced must not live
+ * on here. When the identity's certificate was renewed, the newer one is used for the tunnels that
+ * come. */
 static void keep_options(struct group *group, const struct tunnel_options *options)
 {
     struct tls_identity *old = group->options.identity;
@@ -66,8 +68,13 @@ static void keep_options(struct group *group, const struct tunnel_options *optio
     group->options = *options;
     group->options.expected = expected;
     group->options.identity = tls_identity_ref(options->identity);
-    if (old)
-        tls_identity_unref(old);
+    tls_identity_unref(old);
+}
+
+static void release_identity(struct group *group)
+{
+    tls_identity_unref(group->options.identity);
+    group->options.identity = NULL;
 }
 
 static struct group *find_or_make_group(struct pool *pool, const struct tunnel_options *options)
@@ -82,6 +89,8 @@ static struct group *find_or_make_group(struct pool *pool, const struct tunnel_o
         group->pool = pool;
         group->arena = arena;
         group->key = key;
+        group->identity_key = arena_str(&group->arena, tls_identity_key(options->identity));
+        group->source_id = arena_str(&group->arena, tls_identity_id(options->identity));
         list_init(&group->members);
         list_init(&group->waiters);
         list_init(&group->serve.link);
@@ -95,7 +104,7 @@ static struct group *find_or_make_group(struct pool *pool, const struct tunnel_o
 static void free_group(void *ptr)
 {
     struct group *group = ptr;
-    tls_identity_unref(group->options.identity);
+    release_identity(group);
     arena_fini(&group->arena);
     mem_free(group);
 }
@@ -163,8 +172,8 @@ static void on_dead(void *owner, struct tunnel *tunnel, int err, struct str why)
     remove_member(member);
     if (err < 0)
         log_info("a tunnel ended", log_addr("dst.addr", &group->options.remote),
-                 log_str("src.identity", tls_identity_id(group->options.identity)),
-                 log_err("why", err), log_str("detail", why));
+                 log_str("src.identity", group->source_id), log_err("why", err),
+                 log_str("detail", why));
     if (!was_up)
         fail_waiters(group, err < 0 ? err : -ERR_RESET, why);
     loop_defer(group->pool->loop, &group->serve);
@@ -247,6 +256,8 @@ static void serve(struct task *task)
         waiter->on_tunnel(waiter, 0, tunnel, (struct str){0});
     }
     make_room(group);
+    if (list_is_empty(&group->waiters))
+        release_identity(group);
     drop_group_if_empty(group);
 }
 
@@ -314,7 +325,7 @@ void pool_retire_identity(struct pool *pool, struct str key_of_identity)
     void *value;
     while (map_next(&pool->groups, &idx, &key, &value)) {
         struct group *group = value;
-        if (!str_eq(tls_identity_key(group->options.identity), key_of_identity))
+        if (!str_eq(group->identity_key, key_of_identity))
             continue;
         list_foreach(it, &group->members)
             tunnel_retire(list_entry(it, struct member, link)->tunnel);
@@ -327,8 +338,7 @@ static void cut(struct member *member, int err)
     const struct tls_peer *peer = tunnel_peer(member->tunnel);
     meter_add(group->pool->meter, METRIC_TUNNELS_CUT, 1);
     log_warn("a tunnel was cut", log_addr("dst.addr", &group->options.remote),
-             log_cstr("direction", "outbound"),
-             log_str("src.identity", tls_identity_id(group->options.identity)),
+             log_cstr("direction", "outbound"), log_str("src.identity", group->source_id),
              log_str("peer", peer->id), log_str("serial", peer->serial), log_err("why", err));
     tunnel_close(member->tunnel, err);
     remove_member(member);

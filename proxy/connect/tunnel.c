@@ -161,6 +161,8 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
     sm_move(tunnel_rules, &tunnel->state, TUNNEL_UP);
     watch_idleness(tunnel);
     watch_age(tunnel);
+    tls_identity_unref(tunnel->options.identity); /* its key may be replaced and wiped now */
+    tunnel->options.identity = NULL;
     tunnel->events->on_up(tunnel->owner, tunnel);
 }
 

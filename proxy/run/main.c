@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "certs/secret_memory.h"
 #include "config/check.h"
 #include "proxy/base/text.h"
 #include "proxy/ctl/ctl.h"
@@ -63,6 +64,7 @@ static bool report(struct diag *diag)
 
 static int run_proxy(int argc, char **argv)
 {
+    secret_memory_install();
     struct proxy_config config;
     struct diag diag = {0};
     const char *path = config_path(argc, argv);
@@ -89,6 +91,7 @@ static int run_proxy(int argc, char **argv)
 
 static int run_control(int argc, char **argv)
 {
+    secret_memory_install();
     struct control_config config;
     struct diag diag = {0};
     const char *path = config_path(argc, argv);

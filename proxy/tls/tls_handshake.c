@@ -92,6 +92,7 @@ static void done(struct tls_handshake *h)
 {
     struct tls_stream *s = h->stream;
 
+    tls_identity_forget(s->ssl);
     if (!h->is_http1 && !peer_speaks_h2(s->ssl)) {
         fail(h, -ERR_TLS_ALPN, "the server did not agree to h2", 0);
         return;

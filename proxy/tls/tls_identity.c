@@ -8,8 +8,16 @@
 #define SUITES        "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
 #define CERT_LIST_MAX 65536 /* bytes of a peer's chain */
 
-/* The SSL_CTX counts; this hangs off it and goes with it. */
+/*
+ * The certificate counts (one of our own, empty for an identity without); this hangs off it and
+ * goes with it. The key is nowhere in the SSL_CTX, which every connection keeps for its life: a
+ * handshake borrows it and gives it back when it is done (tls_identity_forget()). So a key goes
+ * when its identity is replaced, whatever connections were made under it.
+ */
 struct tls_identity {
+    X509 *leaf;
+    EVP_PKEY *pkey; /* NULL: none to show */
+    STACK_OF(X509) * chain;
     SSL_CTX *ctx;
     struct arena arena;
     struct str id, key;
@@ -17,7 +25,7 @@ struct tls_identity {
     bool is_web;
 };
 
-static int identity_slot; /* OpenSSL's index of ours in an SSL_CTX */
+static int identity_slot; /* OpenSSL's index of ours in an X509 */
 static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
 
 static void free_identity(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
@@ -28,13 +36,16 @@ static void free_identity(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, 
     (void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
     if (!identity)
         return;
+    EVP_PKEY_free(identity->pkey);
+    sk_X509_pop_free(identity->chain, X509_free);
+    SSL_CTX_free(identity->ctx);
     arena_fini(&identity->arena);
     mem_free(identity);
 }
 
 static void make_slot(void)
 {
-    identity_slot = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_identity);
+    identity_slot = X509_get_ex_new_index(0, NULL, NULL, NULL, free_identity);
     ensure(identity_slot >= 0);
 }
 
@@ -60,22 +71,27 @@ static SSL_CTX *new_context(void)
     return ctx;
 }
 
-struct tls_identity *tls_identity_anonymous(void)
+/* Takes over the context and the certificate. */
+static struct tls_identity *identity_new(SSL_CTX *ctx, X509 *leaf)
 {
     struct tls_identity *identity = mem_new(struct tls_identity);
 
     ensure(CRYPTO_THREAD_run_once(&once, make_slot) == 1);
-    identity->ctx = new_context();
-    ensure(SSL_CTX_set_ex_data(identity->ctx, identity_slot, identity) == 1);
+    ensure(leaf && X509_set_ex_data(leaf, identity_slot, identity) == 1);
+    identity->ctx = ctx;
+    identity->leaf = leaf;
     return identity;
+}
+
+struct tls_identity *tls_identity_anonymous(void)
+{
+    return identity_new(new_context(), X509_new());
 }
 
 struct tls_identity *tls_identity_web(void)
 {
-    struct tls_identity *identity = mem_new(struct tls_identity);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
-    ensure(CRYPTO_THREAD_run_once(&once, make_slot) == 1);
     ensure(ctx && SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1);
     /* Without the system's authorities every server is refused. */
     (void)SSL_CTX_set_default_verify_paths(ctx);
@@ -84,9 +100,9 @@ struct tls_identity *tls_identity_web(void)
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
     ERR_clear_error();
-    identity->ctx = ctx;
+    struct tls_identity *identity = identity_new(ctx, X509_new());
+
     identity->is_web = true;
-    ensure(SSL_CTX_set_ex_data(ctx, identity_slot, identity) == 1);
     return identity;
 }
 
@@ -95,13 +111,21 @@ bool tls_identity_is_web(const struct tls_identity *identity)
     return identity->is_web;
 }
 
-static bool use_svid(SSL_CTX *ctx, const struct svid *svid)
+/* Lends the key to a connection that is in its handshake. */
+static bool lend(const struct tls_identity *identity, SSL *ssl)
 {
-    if (SSL_CTX_use_certificate(ctx, svid->leaf) != 1)
-        return false;
-    if (svid->chain && SSL_CTX_set1_chain(ctx, svid->chain) != 1)
-        return false;
-    return SSL_CTX_use_PrivateKey(ctx, svid->key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+    return !identity->pkey ||
+           SSL_use_cert_and_key(ssl, identity->leaf, identity->pkey, identity->chain, 1) == 1;
+}
+
+static bool is_usable(const struct tls_identity *identity)
+{
+    SSL *ssl = SSL_new(identity->ctx);
+    const bool is_good = ssl && lend(identity, ssl) && SSL_check_private_key(ssl) == 1;
+
+    SSL_free(ssl);
+    ERR_clear_error();
+    return is_good;
 }
 
 int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity)
@@ -112,11 +136,13 @@ int tls_identity_new(const struct svid *svid, struct tls_identity **out_identity
 int tls_identity_new_for(const struct svid *svid, struct str key,
                          struct tls_identity **out_identity)
 {
-    struct tls_identity *identity = tls_identity_anonymous();
+    struct tls_identity *identity = identity_new(new_context(), X509_dup(svid->leaf));
 
     ERR_clear_error();
-    if (!use_svid(identity->ctx, svid)) {
-        ERR_clear_error();
+    ensure(EVP_PKEY_up_ref(svid->key) == 1);
+    identity->pkey = svid->key;
+    identity->chain = X509_chain_up_ref(svid->chain);
+    if (!is_usable(identity)) {
         tls_identity_unref(identity);
         return -ERR_TLS;
     }
@@ -129,14 +155,14 @@ int tls_identity_new_for(const struct svid *svid, struct str key,
 
 struct tls_identity *tls_identity_ref(struct tls_identity *identity)
 {
-    ensure(SSL_CTX_up_ref(identity->ctx) == 1);
+    ensure(X509_up_ref(identity->leaf) == 1);
     return identity;
 }
 
 void tls_identity_unref(struct tls_identity *identity)
 {
     if (identity)
-        SSL_CTX_free(identity->ctx);
+        X509_free(identity->leaf);
 }
 
 struct str tls_identity_id(const struct tls_identity *identity)
@@ -156,7 +182,18 @@ int64_t tls_identity_not_after_ns(const struct tls_identity *identity)
 
 SSL *tls_identity_ssl(struct tls_identity *identity)
 {
-    return SSL_new(identity->ctx);
+    SSL *ssl = SSL_new(identity->ctx);
+
+    if (ssl && !lend(identity, ssl)) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    return ssl;
+}
+
+void tls_identity_forget(SSL *ssl)
+{
+    SSL_certs_clear(ssl);
 }
 
 struct tls_set *tls_set_new(uint64_t generation, struct trust *trust)

@@ -1,10 +1,11 @@
 /*
- * tls_identity.h - who we are in a handshake: one SSL_CTX an SVID, and the set of them that workers
- * share.
+ * tls_identity.h - who we are in a handshake: key, certificate and an SSL_CTX for each SVID, and
+ * the set of them that workers share.
  *
  * TLS 1.3 only; suites TLS_AES_128_GCM_SHA256 and TLS_AES_256_GCM_SHA384; groups X25519 and P-256;
  * ALPN h2; no resumption (so every tunnel is a full proof), no SNI, no renegotiation, no
- * compression. Buffers are released when idle.
+ * compression. Buffers are released when idle. A connection holds the key until its handshake is
+ * done, and no longer.
  *
  * A struct tls_set is one immutable generation: the identities of this node and the trust map. The
  * control thread makes and frees it; workers read the one published to them.

@@ -94,6 +94,8 @@ void tls_stream_drop(struct tls_stream *s, int lower_err);
 
 /* tls_identity.c */
 SSL *tls_identity_ssl(struct tls_identity *identity); /* a new one; NULL when OpenSSL fails */
+/* The handshake is done: the connection needs key and certificate no more (TLS 1.3 signs once). */
+void tls_identity_forget(SSL *ssl);
 bool tls_identity_is_web(const struct tls_identity *identity);
 /* tls_check.c */
 /* A client's handshake for HTTP/1.1: what it offers, whom it names, and, is_web, whom the

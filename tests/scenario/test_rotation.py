@@ -1,5 +1,6 @@
 """Certificates that live for seconds are renewed again and again under traffic."""
 
+import base64
 import glob
 import json
 import os
@@ -7,11 +8,21 @@ import threading
 import time
 
 import lab
+import memory
+from process import wait_until
 from town import Story, TILL_PORT, await_address, served_by
 
 TTL_S = 20
 ROTATIONS = 3
 MOST_S = 60
+
+
+def scalar_of(path):
+    """The private key out of a file that holds it as PKCS#8, as OpenSSL writes a P-256 key."""
+    with open(path, encoding="ascii") as file:
+        text = file.read().split("PRIVATE KEY-----")[1].rpartition("-----")[0]
+    der = base64.b64decode("".join(text.split()))
+    return der.split(b"\x02\x01\x01\x04\x20")[1][:32]
 
 
 class Rotations(Story):
@@ -79,6 +90,7 @@ class Rotations(Story):
         self.assertNotIn("PRIVATE KEY", said)
         keys = glob.glob(os.path.join(self.town.west.folder, "**", "svids", "*"), recursive=True)
         self.assertTrue(keys)
+        type(self).first_keys = {path: scalar_of(path) for path in keys}
         for path in keys:
             with open(path, encoding="utf-8") as file:
                 lines = file.read().split("PRIVATE KEY-----")[1].splitlines()[1:-1]
@@ -89,6 +101,23 @@ class Rotations(Story):
             with open(f"/proc/{pid}/limits", encoding="utf-8") as file:
                 core = [line for line in file if line.startswith("Max core file size")]
             self.assertEqual(core[0].split()[4:6], ["0", "0"], process)
+
+
+    def test_z_no_key_that_was_replaced_is_left_in_memory(self):
+        kept = glob.glob(os.path.join(self.town.west.folder, "**", "svids", "*"), recursive=True)
+        now = {("now", path): scalar_of(path) for path in kept}
+        before = {("before", path): scalar for path, scalar in self.first_keys.items() if scalar not in now.values()}
+        self.assertTrue(before, "keys were replaced meanwhile")
+        found = {}
+
+        def is_clean():
+            found.clear()
+            for node in self.town.west.nodes:
+                found.update(memory.find(node.proxy.process.pid, {**before, **now}))
+            return not any(name in before for name in found)
+
+        wait_until("the keys to be wiped", is_clean, timeout_s=10)
+        self.assertTrue(found, "a key in use is found: the search works")
 
 
 if __name__ == "__main__":

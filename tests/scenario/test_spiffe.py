@@ -8,13 +8,15 @@ import threading
 import time
 
 import lab
+import memory
 from process import wait_until
 from town import Story, await_address, served_by
 
 sys.path.insert(0, os.path.join(lab.ROOT, "tests", "interop"))
 try:
     import grpc
-    from spiffe_server import Authority, broker_server, fields, fresh, workload_server
+    from spiffe_server import (Authority, broker_server, fields, response, serial_of, svid_message,
+                               workload_server)
 except ImportError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
@@ -35,6 +37,7 @@ class Agent:
         self.uids = uids
         self.workload_path, self.broker_path = os.path.join(folder, "w.sock"), os.path.join(folder, "b.sock")
         self.lock, self.open, self.serials = threading.Lock(), {}, {}
+        self.scalars = {}  # (key, serial) -> the private key that was handed out
         self.start()
 
     def start(self):
@@ -65,8 +68,10 @@ class Agent:
     def renew(self, key):
         with self.lock:
             call, spiffe_id = self.open[key]
-            message, self.serials[key] = fresh(self.authority, spiffe_id, LIFE_S)
-            call.say(message)
+            certificate, private = self.authority.issue(spiffe_id, LIFE_S)
+            self.serials[key] = serial_of(certificate)
+            self.scalars[key, self.serials[key]] = private.private_numbers().private_value.to_bytes(32, "big")
+            call.say(response(svid_message(spiffe_id, certificate, private, self.authority.der())))
 
     def rotate(self):
         for key in list(self.open):
@@ -179,6 +184,29 @@ class Spiffe(Story):
         self.assertEqual(served_by(self.client, self.vip), "east")
         kept = os.path.join(self.node.proxy.config["stateDir"], "svids")
         self.assertEqual(os.listdir(kept) if os.path.isdir(kept) else [], [], "no key of the agent's is on disk")
+
+
+    def test_5_no_key_that_was_replaced_or_dropped_is_left_in_memory(self):
+        self.agent.rotate()
+        wait_until("the new SVIDs", lambda: self.certificates()[BUYER, "client"]["serial"]
+                   == self.agent.serials["client"], timeout_s=15)
+        self.assertEqual(served_by(self.client, self.vip), "east")
+        live = {key: serial for key, serial in self.agent.serials.items() if key != "twin"}
+        gone = {name: scalar for name, scalar in self.agent.scalars.items() if live.get(name[0]) != name[1]}
+        self.assertGreater(len(gone), 2 * ROTATIONS)
+        found = {}
+
+        def is_clean():
+            found.clear()
+            found.update(memory.find(self.node.proxy.process.pid, self.agent.scalars))
+            return not any(name in gone for name in found)
+
+        try:
+            wait_until("the keys to be wiped", is_clean, timeout_s=10)
+        finally:
+            print(f"{len(gone)} keys are gone; found: {found}")
+        for name in live.items():
+            self.assertIn(name, found, "the key in use is found: the search works")
 
 
 if __name__ == "__main__":

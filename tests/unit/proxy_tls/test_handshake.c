@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/tls/tls_internal.h"
 #include "tls_kit.h"
 
 TestSuite(tls_handshake, .timeout = 60);
@@ -68,6 +69,24 @@ Test(tls_handshake, shows_each_side_the_other, .init = start, .fini = finish)
     cr_expect(peer->serial.len > 0 && peer->not_after_ns > clock_wall_ns());
     cr_expect(str_eq(tls_peer(server.tap.stream)->id, STR(ID_A)));
     cr_expect(tcp_local(tls_lower(server.tap.stream)).port != 0);
+    tap_free(&client.tap);
+    tap_free(&server.tap);
+}
+
+Test(tls_handshake, R7_an_established_connection_holds_no_key, .init = start, .fini = finish)
+{
+    struct side client = {0}, server = {0};
+
+    tls_pair(&world, &client, &server);
+    const struct tls_stream *ends[] = {container_of(client.tap.stream, struct tls_stream, base),
+                                       container_of(server.tap.stream, struct tls_stream, base)};
+    for (size_t i = 0; i < 2; i++) {
+        cr_expect_null(SSL_get_privatekey(ends[i]->ssl));
+        cr_expect_null(SSL_CTX_get0_privatekey(SSL_get_SSL_CTX(ends[i]->ssl)));
+    }
+    stream_resume(server.tap.stream);
+    cr_assert(tap_write_pattern(&client.tap, 100000, 5000));
+    cr_expect(tap_got(world.loop, &server.tap, 100000), "and works without it");
     tap_free(&client.tap);
     tap_free(&server.tap);
 }

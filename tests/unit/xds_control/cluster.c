@@ -114,8 +114,8 @@ static void read_manifests(struct cluster *cluster)
 
 struct registry *cluster_build(struct cluster *cluster)
 {
-    static const struct model_bundle bundles[] = {{STR("west.example"), STR("WEST ROOTS")},
-                                                  {STR("east.example"), STR("EAST ROOTS")}};
+    static const struct model_bundle bundles[] = {{STR("west.example"), STR("WEST ROOTS"), {0}},
+                                                  {STR("east.example"), STR("EAST ROOTS"), {0}}};
     const struct registry_input input = {
         .config = &cluster->config,
         .peers = cluster->peers,
