@@ -10,6 +10,7 @@
 #include "proxy/base/arena.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+#include "proxy/connect/http_pool.h"
 
 #define IDENTITY_POLL_NS (UINT64_C(50) * NS_PER_MS)
 
@@ -19,6 +20,7 @@ struct connector {
     const struct tls_set *const *tls;
     const struct trust *const *trust;
     struct pool *pool;
+    struct http_pool *http_pool;
 };
 
 struct connect {
@@ -304,11 +306,13 @@ struct connector *connector_new(struct loop *loop, const struct connector_option
     connector->tls = tls;
     connector->trust = trust;
     connector->pool = pool_new(loop, meter);
+    connector->http_pool = http_pool_new(loop);
     return connector;
 }
 
 void connector_free(struct connector *connector)
 {
+    http_pool_free(connector->http_pool);
     pool_free(connector->pool);
     mem_free(connector);
 }
@@ -316,4 +320,9 @@ void connector_free(struct connector *connector)
 struct pool *connector_pool(struct connector *connector)
 {
     return connector->pool;
+}
+
+struct http_pool *connector_http_pool(struct connector *connector)
+{
+    return connector->http_pool;
 }

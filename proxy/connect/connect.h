@@ -29,6 +29,7 @@ struct connector_options {
 };
 
 struct connector;
+struct http_pool;
 
 /* tls and trust: where the worker keeps its current set and trust, read at each new tunnel and
  * handshake; the places outlive the connector. */
@@ -38,6 +39,7 @@ struct connector *connector_new(struct loop *loop, const struct connector_option
 /* Ends the tunnels. No connect may be in progress. */
 void connector_free(struct connector *connector);
 struct pool *connector_pool(struct connector *connector);
+struct http_pool *connector_http_pool(struct connector *connector);
 
 struct connect_request { /* borrowed for the call */
     bool through_tunnel;

@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-#define OPENED "istio_tcp_connections_opened_total{"
-#define FAILED "istio_tcp_connections_failed_total{"
+#define OPENED   "istio_tcp_connections_opened_total{"
+#define FAILED   "istio_tcp_connections_failed_total{"
+#define REQUESTS "istio_requests_total{"
 
 static struct tally_cluster *cluster_of(struct tally *tally, struct str name)
 {
@@ -40,22 +41,30 @@ static struct str label(struct str labels, const char *name)
     return (struct str){0};
 }
 
+/* It ended for another reason than its answer's end, or its answer is that of a server in need. */
+static bool is_failed_request(struct str labels)
+{
+    const struct str flags = label(labels, "response_flags");
+    return !str_eq(flags, STR("-")) && !str_eq(flags, STR("DC"));
+}
+
 static void read_line(struct tally *tally, struct str line, struct str host)
 {
-    const bool is_opened = str_starts_with(line, STR(OPENED));
-    struct str labels, number;
+    const bool is_request = str_starts_with(line, STR(REQUESTS));
+    const bool is_opened = is_request || str_starts_with(line, STR(OPENED));
+    struct str labels, number, name;
     uint64_t n;
     if ((!is_opened && !str_starts_with(line, STR(FAILED))) ||
         !str_rsplit(line, '}', &labels, &number) ||
         !str_to_u64(str_sub(number, 1, number.len), UINT64_MAX, &n))
         return;
-    labels = str_sub(labels, sizeof(OPENED) - 1, labels.len);
+    (void)str_split(labels, '{', &name, &labels);
     if (!str_eq(label(labels, "reporter"), STR("source")) ||
         !str_eq(label(labels, "destination_service"), host))
         return;
     if (is_opened)
         cluster_of(tally, label(labels, "destination_cluster"))->n_opened += n;
-    else
+    if (is_request ? is_failed_request(labels) : !is_opened)
         tally->n_failed += n;
 }
 

@@ -1,8 +1,8 @@
 /*
- * tally.h - how many connections to a service a node has opened so far, by the cluster that they
- * went to, and how many failed: read off its metrics page.
+ * tally.h - how many connections to a service a node has opened so far, and how many HTTP requests
+ * it has carried, by the cluster that they went to, and how many failed: read off its metrics page.
  *
- * Counted are the series of reporter="source", on the node of the caller: there every connection is
+ * Counted are the series of reporter="source", on the node of the caller: there every one is
  * counted once, also one that reached nobody. A failed one counts as opened too, towards the
  * cluster of the last endpoint that was tried, "unknown" if there was none.
  *

@@ -54,7 +54,8 @@ static bool is_suspicious(int err)
 
 static uint64_t time_left_ns(const struct call *call)
 {
-    const uint64_t spent_ns = call_now_ns(call) - call->started_ns;
+    const uint64_t now_ns = call_now_ns(call), since_ns = call->search->since_ns;
+    const uint64_t spent_ns = now_ns > since_ns ? now_ns - since_ns : 0;
     const uint64_t all_ns = call->search->patience.connect_ns;
     return spent_ns < all_ns ? all_ns - spent_ns : 0;
 }
@@ -213,15 +214,7 @@ static void on_connected(void *owner, int err, const struct upstream *upstream, 
         return;
     }
     settle(call, attempt);
-    if (upstream->is_tunnel) {
-        call->record.is_mutual_tls = true;
-        call->record.tls_version = upstream->tls_version;
-        call->record.cipher = upstream->cipher;
-        call->record.peer_serial = arena_str(&call->arena, upstream->peer_serial);
-        call->record.peer_not_after_ns = upstream->peer_not_after_ns;
-        record_peer(&call->record, PARTY_DESTINATION, &call->arena, upstream->peer_id,
-                    upstream->baggage);
-    }
+    call_note_upstream(call, upstream);
     call->events->on_reached(call, upstream);
 }
 
@@ -375,7 +368,10 @@ static int follow_plan(struct call *call, const struct plan *plan, const struct 
         if (err < 0)
             return err;
     }
-    if (workload && workload->speaks_hbone && !workload->is_local)
+    const bool through_tunnel = workload && workload->speaks_hbone && !workload->is_local;
+    if (call->events->reuse && call->events->reuse(call, &plan->addr, through_tunnel))
+        return 0;
+    if (through_tunnel)
         return go_through_tunnel(call, plan, source);
     attempt_plain(call, &plan->addr, &source->ip, plan->is_last);
     return 0;

@@ -18,6 +18,7 @@ void call_init(struct call *call, struct walk *walk, const struct call_events *e
     call->started_ns = loop_now_ns(walk->tools.loop);
     call->search = mem_new(struct search);
     call->search->call = call;
+    call->search->since_ns = call->started_ns;
     call->search->patience = (struct patience){options->max_attempts, options->connect_ns,
                                                options->attempt_ns, options->idle_ns};
 }
@@ -77,6 +78,19 @@ void call_show(struct call *call, const struct attempt *attempt)
     record->trace = attempt->reached.trace;
     record->dry_run_policy = attempt->reached.dry_run_policy;
     record->is_same_node = attempt->reached.is_same_node;
+}
+
+void call_note_upstream(struct call *call, const struct upstream *upstream)
+{
+    struct record *record = &call->record;
+    if (!upstream->is_tunnel)
+        return;
+    record->is_mutual_tls = true;
+    record->tls_version = upstream->tls_version;
+    record->cipher = upstream->cipher;
+    record->peer_serial = arena_str(&call->arena, upstream->peer_serial);
+    record->peer_not_after_ns = upstream->peer_not_after_ns;
+    record_peer(record, PARTY_DESTINATION, &call->arena, upstream->peer_id, upstream->baggage);
 }
 
 static void free_attempt(void *ptr)

@@ -13,10 +13,12 @@
 #include "proxy/meter/meter.h"
 
 static const struct sm_rule flow_rules[FLOW_STATES] = {
-    [FLOW_ACCEPTED] = {"accepted", SM_TO(FLOW_CONNECTING) | SM_TO(FLOW_CLOSED)},
+    [FLOW_ACCEPTED] = {"accepted",
+                       SM_TO(FLOW_CONNECTING) | SM_TO(FLOW_SERVING) | SM_TO(FLOW_CLOSED)},
     [FLOW_CONNECTING] = {"connecting",
                          SM_TO(FLOW_CONNECTING) | SM_TO(FLOW_PUMPING) | SM_TO(FLOW_CLOSED)},
     [FLOW_PUMPING] = {"pumping", SM_TO(FLOW_CLOSED)},
+    [FLOW_SERVING] = {"serving", SM_TO(FLOW_CLOSED)},
     [FLOW_CLOSED] = {"closed", 0},
 };
 
@@ -91,9 +93,11 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
     if (flow->state == FLOW_PUMPING && is_lost_trust(totals->err))
         witness_cut(call, str_is_empty(call->record.detail) ? str_from(err_text(totals->err))
                                                             : call->record.detail);
-    record_open(&call->record, walk->tools.traffic);
     meter_add(walk->tools.meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
-    record_close(&call->record, totals, duration_ns, walk->options.log_access);
+    if (flow->state != FLOW_SERVING) { /* its exchanges were written about */
+        record_open(&call->record, walk->tools.traffic);
+        record_close(&call->record, totals, duration_ns, walk->options.log_access);
+    }
     witness_end(call, totals, duration_ns);
     lease_return(walk->tools.balancer, &call->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);
@@ -105,7 +109,8 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
 
 void flow_end(struct flow *flow, int err, struct str detail)
 {
-    struct totals totals = pump_cut(&flow->pump, err);
+    const struct totals totals =
+        flow->work ? flow->work->end(flow, err) : pump_cut(&flow->pump, err);
     call_drop_attempts(&flow->call);
     if (flow->arrival)
         refuse_arrival(flow, err);

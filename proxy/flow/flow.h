@@ -5,7 +5,9 @@
  *  ACCEPTED ────────────────────────────────────► CONNECTING ────────► PUMPING ────► CLOSED
  *      │                                            │  ▲ failed before a byte: another endpoint
  *      │                                            └──┘
- *      └── refused ──► CLOSED                       └── no endpoint left, denied ──► CLOSED
+ *      │                                            └── no endpoint left, denied ──► CLOSED
+ *      ├── a port on which HTTP is spoken ──► SERVING, exchange by exchange ──► CLOSED
+ *      └── refused ──► CLOSED
  *
  * A flow holds nothing of a snapshot: what it needs later it copied. It ends with exactly one
  * reason.
@@ -63,6 +65,8 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal);
 /* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut.
  */
 void walk_recheck(struct walk *walk);
+/* Connections that could go on forever are asked to end: HTTP takes no new exchanges. */
+void walk_drain(struct walk *walk);
 /* Cuts every flow. */
 void walk_cut_all(struct walk *walk, int err);
 size_t walk_flows(const struct walk *walk);

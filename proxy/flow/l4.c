@@ -5,6 +5,7 @@
  * Failure modes: every refusal of a room ends the flow with its reason.
  */
 #include "proxy/base/mem.h"
+#include "proxy/flow/l7.h"
 #include "proxy/flow/walk.h"
 #include "proxy/http/hbone.h"
 #include "proxy/meter/meter.h"
@@ -15,6 +16,7 @@ static int begin_outbound(struct flow *flow)
 {
     const struct snapshot *snapshot = call_snapshot(&flow->call);
     struct principal source;
+    struct target target;
     record_party(&flow->call.record, PARTY_SOURCE, &flow->call.arena,
                  snapshot_workload_by_ip(snapshot, &flow->arrival->source.ip),
                  &flow->arrival->source);
@@ -23,6 +25,12 @@ static int begin_outbound(struct flow *flow)
     if (err < 0)
         return err;
     flow->call.record.source.proof = "node";
+    if (resolve_outbound(snapshot, &flow->call.walk->options.own, &flow->arrival->destination,
+                         &target) == 0 &&
+        target.kind == TARGET_SERVICE && target.port->http_mode != HTTP_MODE_NONE) {
+        l7_begin(flow, target.service, target.port);
+        return 0;
+    }
     return attempt_outbound(&flow->call);
 }
 

@@ -102,10 +102,10 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
 
 /* ---- series ---- */
 
-static void fill_labels(const struct record *record, const char *reporter,
-                        struct traffic_labels *labels)
+void record_labels(const struct record *record, const char *reporter,
+                   struct traffic_labels *out_labels)
 {
-    struct str *value = labels->value;
+    struct str *value = out_labels->value;
     for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
         value[i] = record_name(record, (enum traffic_label)i);
     value[LABEL_REPORTER] = str_from(reporter);
@@ -124,7 +124,7 @@ void record_open(struct record *record, struct traffic *traffic)
     if (record->series[0])
         return;
     const bool is_outbound = record->kind == ARRIVAL_OUTBOUND;
-    fill_labels(record, is_outbound ? "source" : "destination", &labels);
+    record_labels(record, is_outbound ? "source" : "destination", &labels);
     record->series[0] = traffic_open(traffic, &labels);
     if (is_outbound && record->is_same_node) {
         labels.value[LABEL_REPORTER] = STR("destination");

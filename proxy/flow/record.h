@@ -76,6 +76,10 @@ void record_service(struct record *record, struct arena *arena, const struct ser
 void record_peer(struct record *record, enum party_side side, struct arena *arena, struct str id,
                  struct str baggage);
 
+/* The labels of its series, as a reporter ("source", "destination") sees it; borrowed. */
+void record_labels(const struct record *record, const char *reporter,
+                   struct traffic_labels *out_labels);
+
 /* Opens the series; call when both ends are as known as they will be, at the latest before
  * record_close(). */
 void record_open(struct record *record, struct traffic *traffic);

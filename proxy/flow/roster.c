@@ -82,6 +82,15 @@ void walk_free(struct walk *walk)
     mem_free(walk);
 }
 
+void walk_drain(struct walk *walk)
+{
+    list_foreach(it, &walk->flows[FLOW_SERVING])
+    {
+        struct flow *flow = list_entry(it, struct flow, by_state);
+        flow->work->drain(flow);
+    }
+}
+
 void walk_cut_all(struct walk *walk, int err)
 {
     for (int i = 0; i < FLOW_CLOSED; i++) {
@@ -108,20 +117,22 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
 
 void walk_recheck(struct walk *walk)
 {
-    for (int i = FLOW_CONNECTING; i <= FLOW_PUMPING; i++) {
+    for (int i = FLOW_CONNECTING; i < FLOW_CLOSED; i++) {
         list_foreach(it, &walk->flows[i])
         {
             struct flow *flow = list_entry(it, struct flow, by_state);
             const int err = call_recheck(&flow->call);
             if (err < 0)
                 flow_end(flow, err, (struct str){0});
+            else if (flow->work)
+                flow->work->recheck(flow);
         }
     }
 }
 
 static void add_flow(const struct flow *flow, struct text *out)
 {
-    const struct totals totals = pump_totals(&flow->pump);
+    const struct totals totals = flow->work ? flow->work->totals(flow) : pump_totals(&flow->pump);
     const uint64_t age_ns = loop_now_ns(flow->call.walk->tools.loop) - flow->call.started_ns;
     text_addf(out,
               "{\"id\":%llu,\"state\":\"%s\",\"age_ms\":%llu,\"bytes_received\":%llu,\"bytes_"

@@ -8,7 +8,14 @@
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
 
-enum flow_state { FLOW_ACCEPTED, FLOW_CONNECTING, FLOW_PUMPING, FLOW_CLOSED, FLOW_STATES };
+enum flow_state {
+    FLOW_ACCEPTED,
+    FLOW_CONNECTING,
+    FLOW_PUMPING,
+    FLOW_SERVING,
+    FLOW_CLOSED,
+    FLOW_STATES
+};
 
 struct walk {
     struct walk_tools tools;
@@ -60,6 +67,9 @@ struct patience { /* the node's own, but for what the service's policy says */
 struct call_events {
     /* What is called, by the snapshot of now: 0, or why nothing can be. */
     int (*resolve)(struct call *call, const struct snapshot *snapshot, struct target *out_target);
+    /* True: a connection to addr that is there already serves, and the call is on its way. NULL:
+     * there never is one. */
+    bool (*reuse)(struct call *call, const struct addr *addr, bool through_tunnel);
     /* An attempt begins. */
     void (*on_attempt)(struct call *call);
     /* An endpoint is reached: lease, verdict and record are the winner's. Takes the stream. */
@@ -75,7 +85,8 @@ struct search {
     struct attempt *racers[CALL_RACERS]; /* in progress, the older first; NULL behind them */
     struct timer race;
     struct patience patience;
-    uint64_t race_ns; /* of the service; 0: no race */
+    uint64_t since_ns; /* all attempts together have their time from here on */
+    uint64_t race_ns;  /* of the service; 0: no race */
 };
 
 /* Somebody calls somebody: what is asked, decided and tried until an endpoint is reached, and what
@@ -93,11 +104,25 @@ struct call {
     char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
 };
 
+struct flow;
+
+/* What a flow does that is more than a pump: HTTP. */
+struct http_side;
+
+struct flow_work {
+    struct totals (*end)(struct flow *flow, int err); /* what has moved */
+    struct totals (*totals)(const struct flow *flow);
+    void (*recheck)(struct flow *flow);
+    void (*drain)(struct flow *flow);
+};
+
 struct flow {
     struct call call;
     int state;
     struct list by_state;
     struct arrival *arrival;
+    const struct flow_work *work; /* NULL: it pumps */
+    struct http_side *http;       /* the work's own */
     struct pump pump;
 };
 
@@ -134,6 +159,8 @@ MUST_USE int call_judge(struct call *call, const struct workload *destination,
                         const struct principal *source, const struct addr *addr);
 /* The record tells of this attempt from now on. */
 void call_show(struct call *call, const struct attempt *attempt);
+/* Whom the connection that serves it reached. */
+void call_note_upstream(struct call *call, const struct upstream *upstream);
 /* Stops an attempt if it is still in progress, gives its lease back, forgets it. */
 void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_outcome outcome);
 /* Stops whatever is being attempted. */

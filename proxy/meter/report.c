@@ -5,6 +5,8 @@
  * The worker only copies numbers and counts references; the index that finds equal labels is built
  * where reports are merged, off the worker's loop.
  */
+#include <stdio.h>
+
 #include "proxy/base/mem.h"
 #include "proxy/meter/exposition.h"
 #include "proxy/meter/series.h"
@@ -13,6 +15,7 @@
 struct row {
     struct series_labels *labels;
     struct series_numbers numbers;
+    struct series_requests *requests; /* the row's own; NULL: of connections */
 };
 
 struct traffic_report {
@@ -36,6 +39,10 @@ static void copy_series(struct traffic_report *report, const struct traffic_seri
     struct row row = {.labels = series->labels, .numbers = series->numbers};
 
     series_labels_ref(series->labels);
+    if (series->requests) {
+        row.requests = mem_new(struct series_requests);
+        *row.requests = *series->requests;
+    }
     add_row(report, &row);
 }
 
@@ -79,6 +86,29 @@ static void add_numbers(struct series_numbers *into, const struct series_numbers
     }
 }
 
+static void add_histogram(struct series_histogram *into, const struct series_histogram *from)
+{
+    for (unsigned i = 0; i < SERIES_BUCKETS; i++)
+        into->count[i] += from->count[i];
+    into->sum += from->sum;
+}
+
+/* Takes what from has. */
+static void add_requests(struct row *into, struct row *from)
+{
+    if (!from->requests)
+        return;
+    if (!into->requests) {
+        into->requests = from->requests;
+        from->requests = NULL;
+        return;
+    }
+    into->requests->n += from->requests->n;
+    add_histogram(&into->requests->duration_ms, &from->requests->duration_ms);
+    add_histogram(&into->requests->request_bytes, &from->requests->request_bytes);
+    add_histogram(&into->requests->response_bytes, &from->requests->response_bytes);
+}
+
 void traffic_report_merge(struct traffic_report *into, struct traffic_report *from)
 {
     bring_index_up_to_date(into);
@@ -86,9 +116,11 @@ void traffic_report_merge(struct traffic_report *into, struct traffic_report *fr
         struct row *row = find_row(into, from->rows[i].labels->key);
         if (row) {
             add_numbers(&row->numbers, &from->rows[i].numbers);
+            add_requests(row, &from->rows[i]);
         } else {
             series_labels_ref(from->rows[i].labels);
             add_row(into, &from->rows[i]);
+            from->rows[i].requests = NULL; /* it moved along */
         }
     }
     traffic_report_free(from);
@@ -98,14 +130,16 @@ void traffic_report_free(struct traffic_report *report)
 {
     if (!report)
         return;
-    for (size_t i = 0; i < report->len; i++)
+    for (size_t i = 0; i < report->len; i++) {
         series_labels_unref(report->rows[i].labels);
+        mem_free(report->rows[i].requests);
+    }
     map_fini(&report->index);
     mem_free(report->rows);
     mem_free(report);
 }
 
-static const char *const label_names[TRAFFIC_LABELS] = {
+static const char *const label_names[REQUEST_LABELS] = {
     [LABEL_REPORTER] = "reporter",
     [LABEL_SOURCE_WORKLOAD] = "source_workload",
     [LABEL_SOURCE_CANONICAL_SERVICE] = "source_canonical_service",
@@ -128,26 +162,41 @@ static const char *const label_names[TRAFFIC_LABELS] = {
     [LABEL_DESTINATION_CLUSTER] = "destination_cluster",
     [LABEL_REQUEST_PROTOCOL] = "request_protocol",
     [LABEL_CONNECTION_SECURITY_POLICY] = "connection_security_policy",
+    [LABEL_RESPONSE_CODE] = "response_code",
+    [LABEL_GRPC_RESPONSE_STATUS] = "grpc_response_status",
+    [LABEL_RESPONSE_FLAGS] = "response_flags",
 };
 
 /* One sample, whole or not at all: a page cut by its bound must still parse. */
+static void end_sample(struct text *out, size_t before)
+{
+    if (out->truncated && out->ptr) {
+        out->len = before;
+        out->ptr[before] = '\0';
+    }
+}
+
+static void add_labels(struct text *out, const struct series_labels *labels, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct str text = labels->value[i];
+        if (i == LABEL_GRPC_RESPONSE_STATUS && str_is_empty(text))
+            continue; /* only gRPC has one */
+        exposition_label(out, label_names[i], str_is_empty(text) ? STR("unknown") : text);
+        text_addc(out, ',');
+    }
+}
+
 static void add_sample(struct text *out, const char *name, const struct series_labels *labels,
                        unsigned flag, uint64_t value)
 {
     size_t before = out->len;
 
     text_addf(out, "%s{", name);
-    for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
-        struct str text = labels->value[i];
-        exposition_label(out, label_names[i], str_is_empty(text) ? STR("unknown") : text);
-        text_addc(out, ',');
-    }
+    add_labels(out, labels, TRAFFIC_LABELS);
     text_addf(out, "response_flags=\"%s\"} %llu\n", series_flag_text(flag),
               (unsigned long long)value);
-    if (out->truncated && out->ptr) {
-        out->len = before;
-        out->ptr[before] = '\0';
-    }
+    end_sample(out, before);
 }
 
 /* Counters that are known before a flow ends have no flag. */
@@ -158,6 +207,8 @@ static void write_plain(const struct traffic_report *report, struct text *out, c
     for (size_t i = 0; i < report->len; i++) {
         const struct row *row = &report->rows[i];
         const void *number = (const char *)&row->numbers + offset;
+        if (row->numbers.opened == 0)
+            continue; /* of requests */
         add_sample(out, name, row->labels, FLAG_NONE, *(const uint64_t *)number);
     }
 }
@@ -170,12 +221,72 @@ static void write_flagged(const struct traffic_report *report, struct text *out,
     exposition_head(out, name, "counter", help);
     for (size_t i = 0; i < report->len; i++) {
         const struct row *row = &report->rows[i];
+        if (row->numbers.opened == 0)
+            continue;
         const void *first = (const char *)&row->numbers + offset;
         const uint64_t *numbers = first;
         for (unsigned flag = 0; flag < FLAGS; flag++)
             if (numbers[flag] > 0 || (always && flag == FLAG_NONE))
                 add_sample(out, name, row->labels, flag, numbers[flag]);
     }
+}
+
+/* The labels behind which the last comma is left out. */
+static void add_request_sample(struct text *out, const char *name, const char *suffix,
+                               const struct series_labels *labels, const char *le, double value)
+{
+    size_t before = out->len;
+
+    text_addf(out, "%s%s{", name, suffix);
+    add_labels(out, labels, REQUEST_LABELS);
+    if (le)
+        text_addf(out, "le=\"%s\"", le);
+    else
+        out->len--; /* the comma */
+    text_addf(out, "} %.17g\n", value);
+    end_sample(out, before);
+}
+
+static void write_histogram(const struct traffic_report *report, struct text *out, const char *name,
+                            const char *help, size_t offset)
+{
+    char le[32];
+
+    exposition_head(out, name, "histogram", help);
+    for (size_t i = 0; i < report->len; i++) {
+        const struct row *row = &report->rows[i];
+        if (!row->requests)
+            continue;
+        const void *at = (const char *)row->requests + offset;
+        const struct series_histogram *histogram = at;
+        uint64_t n = 0;
+        for (unsigned k = 0; k < SERIES_BUCKETS; k++) {
+            n += histogram->count[k];
+            if (k < SERIES_BUCKETS - 1)
+                (void)snprintf(le, sizeof le, "%g", series_bounds[k]);
+            add_request_sample(out, name, "_bucket", row->labels,
+                               k < SERIES_BUCKETS - 1 ? le : "+Inf", (double)n);
+        }
+        add_request_sample(out, name, "_sum", row->labels, NULL, histogram->sum);
+        add_request_sample(out, name, "_count", row->labels, NULL, (double)n);
+    }
+}
+
+static void write_requests(const struct traffic_report *report, struct text *out)
+{
+    exposition_head(out, "istio_requests_total", "counter", "The total number of HTTP requests");
+    for (size_t i = 0; i < report->len; i++) {
+        const struct row *row = &report->rows[i];
+        if (row->requests)
+            add_request_sample(out, "istio_requests_total", "", row->labels, NULL,
+                               (double)row->requests->n);
+    }
+    write_histogram(report, out, "istio_request_duration_milliseconds",
+                    "The duration of HTTP requests", offsetof(struct series_requests, duration_ms));
+    write_histogram(report, out, "istio_request_bytes", "The size of HTTP request bodies",
+                    offsetof(struct series_requests, request_bytes));
+    write_histogram(report, out, "istio_response_bytes", "The size of HTTP response bodies",
+                    offsetof(struct series_requests, response_bytes));
 }
 
 void traffic_report_write(const struct traffic_report *report, struct text *out)
@@ -195,4 +306,5 @@ void traffic_report_write(const struct traffic_report *report, struct text *out)
     write_plain(report, out, "istio_tcp_sent_bytes_total",
                 "The size of total bytes sent during response in case of a TCP connection",
                 offsetof(struct series_numbers, sent_bytes));
+    write_requests(report, out);
 }

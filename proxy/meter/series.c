@@ -5,11 +5,16 @@
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 
+const double series_bounds[SERIES_BUCKETS - 1] = {
+    0.5,  1,    5,     10,    25,    50,     100,    250,     500,     1000,
+    2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+};
+
 void series_key(const struct traffic_labels *labels, struct text *key)
 {
-    char packed[TRAFFIC_LABELS * (sizeof(uint16_t) + TRAFFIC_LABEL_BYTES_MAX)];
+    char packed[REQUEST_LABELS * (sizeof(uint16_t) + TRAFFIC_LABEL_BYTES_MAX)];
     char *to = packed;
-    for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
+    for (unsigned i = 0; i < REQUEST_LABELS; i++) {
         const struct str *value = &labels->value[i];
         const bool fits = value->len <= TRAFFIC_LABEL_BYTES_MAX;
         const uint16_t len = fits ? (uint16_t)value->len : TRAFFIC_LABEL_BYTES_MAX;
@@ -31,7 +36,7 @@ struct series_labels *series_labels_new(struct str key)
     atomic_init(&labels->refs, 1);
     memcpy(labels->bytes, key.ptr, key.len);
     labels->key = str_of(labels->bytes, key.len);
-    for (unsigned i = 0; i < TRAFFIC_LABELS; i++) {
+    for (unsigned i = 0; i < REQUEST_LABELS; i++) {
         uint16_t len;
         memcpy(&len, labels->bytes + at, sizeof(len));
         labels->value[i] = str_of(labels->bytes + at + sizeof(len), len);

@@ -32,7 +32,7 @@ enum series_flag {
 struct series_labels {
     _Atomic uint32_t refs;
     struct str key; /* the values, each behind its length: equal keys are equal labels */
-    struct str value[TRAFFIC_LABELS]; /* into key */
+    struct str value[REQUEST_LABELS]; /* into key */
     char bytes[];
 };
 
@@ -42,10 +42,27 @@ struct series_numbers {
     uint64_t closed[FLAGS], failed[FLAGS];
 };
 
+/* Envoy's default buckets, for milliseconds and bytes alike; the last one has no bound. */
+#define SERIES_BUCKETS 20
+
+struct series_histogram {
+    uint64_t count[SERIES_BUCKETS]; /* of each bucket alone */
+    double sum;
+};
+
+struct series_requests {
+    uint64_t n;
+    struct series_histogram duration_ms, request_bytes, response_bytes;
+};
+
+/* The upper bounds of all buckets but the last. */
+extern const double series_bounds[SERIES_BUCKETS - 1];
+
 struct traffic_series {
     struct series_labels *labels;
     struct series_numbers numbers;
-    uint64_t n_flows; /* open ones */
+    struct series_requests *requests; /* NULL: of connections */
+    uint64_t n_flows;                 /* open ones */
 };
 
 struct traffic {

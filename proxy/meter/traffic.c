@@ -1,5 +1,6 @@
 #include "proxy/meter/traffic.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 #include "proxy/meter/series.h"
@@ -25,6 +26,7 @@ static void series_free(struct traffic_series *series)
     if (!series)
         return;
     series_labels_unref(series->labels);
+    mem_free(series->requests);
     mem_free(series);
 }
 
@@ -53,6 +55,7 @@ static struct traffic_series *overflow_of(struct traffic *traffic)
 
     meter_add(traffic->meter, METRIC_SERIES_OVERFLOW, 1);
     if (!traffic->overflow) {
+        labels = (struct traffic_labels){0};
         for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
             labels.value[i] = STR("overflow");
         series_key(&labels, &traffic->key);
@@ -61,7 +64,8 @@ static struct traffic_series *overflow_of(struct traffic *traffic)
     return traffic->overflow;
 }
 
-struct traffic_series *traffic_open(struct traffic *traffic, const struct traffic_labels *labels)
+static struct traffic_series *find_or_make(struct traffic *traffic,
+                                           const struct traffic_labels *labels)
 {
     struct traffic_series *series;
 
@@ -73,9 +77,39 @@ struct traffic_series *traffic_open(struct traffic *traffic, const struct traffi
         series = series_new(text_str(&traffic->key));
         (void)map_put(&traffic->series, series->labels->key, series);
     }
+    return series;
+}
+
+struct traffic_series *traffic_open(struct traffic *traffic, const struct traffic_labels *labels)
+{
+    struct traffic_series *series = find_or_make(traffic, labels);
+
     series->n_flows++;
     series->numbers.opened++;
     return series;
+}
+
+static void observe(struct series_histogram *histogram, double value)
+{
+    unsigned bucket = 0;
+
+    while (bucket < SERIES_BUCKETS - 1 && value > series_bounds[bucket])
+        bucket++;
+    histogram->count[bucket]++;
+    histogram->sum += value;
+}
+
+void traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
+                     const struct traffic_request *request)
+{
+    struct traffic_series *series = find_or_make(traffic, labels);
+
+    if (!series->requests)
+        series->requests = mem_new(struct series_requests);
+    series->requests->n++;
+    observe(&series->requests->duration_ms, (double)request->duration_ns / (double)NS_PER_MS);
+    observe(&series->requests->request_bytes, (double)request->request_bytes);
+    observe(&series->requests->response_bytes, (double)request->response_bytes);
 }
 
 const struct str *traffic_names(const struct traffic *traffic, const struct traffic_series *series)

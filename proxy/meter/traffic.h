@@ -1,6 +1,6 @@
 /*
- * traffic.h - the istio_tcp_* metrics with ztunnel's names and labels, so that existing dashboards
- * work.
+ * traffic.h - the istio_tcp_* metrics with ztunnel's names and labels, and the istio_request* ones
+ * with the names and labels of Istio's proxies, so that existing dashboards work.
  *
  * A series is one set of labels with its counters; flows of a worker that share the labels share
  * it. A flow borrows its series for its life, so its labels are also what the access log prints.
@@ -40,16 +40,25 @@ enum traffic_label {
     LABEL_DESTINATION_APP,
     LABEL_DESTINATION_VERSION,
     LABEL_DESTINATION_CLUSTER,
-    LABEL_REQUEST_PROTOCOL,           /* tcp */
+    LABEL_REQUEST_PROTOCOL,           /* tcp, http, grpc */
     LABEL_CONNECTION_SECURITY_POLICY, /* mutual_tls | unknown */
-    TRAFFIC_LABELS
-    /* response_flags is the last label; it comes from the reason at the end of each flow */
+    TRAFFIC_LABELS,
+    /* of requests alone; a connection's response_flags come from the reason at its end */
+    LABEL_RESPONSE_CODE = TRAFFIC_LABELS,
+    LABEL_GRPC_RESPONSE_STATUS, /* "" when it was no gRPC */
+    LABEL_RESPONSE_FLAGS,       /* Envoy's words */
+    REQUEST_LABELS
 };
 
 #define TRAFFIC_LABEL_BYTES_MAX 2048 /* a SPIFFE ID at its longest; what is longer is cut */
 
 struct traffic_labels { /* borrowed; an empty value is written as "unknown" */
-    struct str value[TRAFFIC_LABELS];
+    struct str value[REQUEST_LABELS];
+};
+
+struct traffic_request {
+    uint64_t duration_ns;
+    uint64_t request_bytes, response_bytes; /* of the bodies */
 };
 
 struct traffic;
@@ -75,6 +84,10 @@ void traffic_bytes(struct traffic_series *series, uint64_t received, uint64_t se
  * more. */
 void traffic_close(struct traffic_series *series, int err);
 
+/* One HTTP request has ended. */
+void traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
+                     const struct traffic_request *request);
+
 /* Forgets the series without open flows whose reporter is this workload (the source's for "source",
  * the destination's for "destination"): it left the node, and a node lives longer than its pods.
  * Returns how many. */
@@ -86,7 +99,7 @@ struct traffic_report *traffic_report_of(const struct traffic *traffic);
 /* Adds from into into and frees from. */
 void traffic_report_merge(struct traffic_report *into, struct traffic_report *from);
 /* The Prometheus text of istio_tcp_connections_opened_total, _closed_total, _failed_total, sent and
- * received bytes. */
+ * received bytes; of istio_requests_total and its histograms. */
 void traffic_report_write(const struct traffic_report *report, struct text *out);
 void traffic_report_free(struct traffic_report *report);
 

@@ -98,7 +98,8 @@ MUST_USE int lease_cut(struct balancer *balancer, const struct question *questio
 bool lease_has_other(struct balancer *balancer, const struct question *question,
                      const struct lease *lease);
 
-/* The endpoint took the connection after connect_ns; the lease is kept. */
+/* The endpoint took the connection after connect_ns, 0 when it had one already; the lease is kept.
+ */
 void lease_confirm(struct balancer *balancer, struct lease *lease, uint64_t connect_ns,
                    uint64_t now_ns);
 /* Nobody has answered the connect so far, and another endpoint is about to be asked beside it.

@@ -216,7 +216,7 @@ void lease_confirm(struct balancer *balancer, struct lease *lease, uint64_t conn
     member->confirmed_ns = now_ns;
     member->is_silent = false;
     node_reached(balancer, member->node);
-    if (member->distance == LEVEL_OTHER_CLUSTER)
+    if (member->distance == LEVEL_OTHER_CLUSTER && connect_ns > 0)
         reach_measured(balancer, member_level(member)->cluster, connect_ns);
     if (member->state == MEMBER_SERVING)
         return;

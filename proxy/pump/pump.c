@@ -32,9 +32,15 @@ static size_t queued_bytes(const struct pump *pump)
     return stream_queued(pump->up.to) + stream_queued(pump->down.to);
 }
 
+/* What must have left before it is over. */
+static size_t last_bytes(const struct pump *pump)
+{
+    return pump->options.ends_with_server ? stream_queued(pump->down.to) : queued_bytes(pump);
+}
+
 static bool has_ended(const struct pump *pump)
 {
-    return pump->up.ended && pump->down.ended;
+    return pump->down.ended && (pump->up.ended || pump->options.ends_with_server);
 }
 
 /* What left a queue since the last look has moved just as what came. */
@@ -62,7 +68,7 @@ static void on_timer(struct timer *timer)
     struct pump *pump = container_of(timer, struct pump, timer);
     const uint64_t now_ns = loop_now_ns(pump->loop);
     look_at_queues(pump, now_ns);
-    if (has_ended(pump) && queued_bytes(pump) == 0) {
+    if (has_ended(pump) && last_bytes(pump) == 0) {
         finish(pump, 0);
         return;
     }
@@ -107,10 +113,15 @@ static void pipe_data(struct pipe *pipe, struct slice bytes)
 static void pipe_end(struct pipe *pipe)
 {
     struct pump *pump = pipe->pump;
+    if (pipe->ended)
+        return;
     pipe->ended = true;
     pump->last_moved_ns = loop_now_ns(pump->loop);
-    stream_shutdown(pipe->to);
-    if (has_ended(pump) && queued_bytes(pump) == 0) {
+    if (pump->options.shut)
+        pump->options.shut(pump->owner, pipe->to);
+    else
+        stream_shutdown(pipe->to);
+    if (has_ended(pump) && last_bytes(pump) == 0) {
         finish(pump, 0);
         return;
     }
@@ -178,7 +189,10 @@ static void on_server_drain(void *owner)
 
 static void on_server_fail(void *owner, int err)
 {
-    finish(owner, broke_off(err) ? -ERR_UPSTREAM_RESET : err);
+    struct pump *pump = owner;
+    if (pump->options.on_server_lost && pump->options.on_server_lost(pump->owner, err))
+        return;
+    finish(pump, broke_off(err) ? -ERR_UPSTREAM_RESET : err);
 }
 
 static const struct stream_events client_events = {
@@ -212,6 +226,8 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
     stream_set_owner(client, &client_events, pump);
     stream_set_owner(server, &server_events, pump);
     timer_start(loop, &pump->timer, options->idle_ns, on_timer);
+    if (options->client_has_ended)
+        pipe_end(&pump->up);
     stream_resume(client);
     stream_resume(server);
 }
@@ -237,6 +253,14 @@ static void finish(struct pump *pump, int err)
     totals.err = err;
     close_streams(pump, err);
     pump->on_done(pump->owner, &totals);
+}
+
+void pump_release(struct pump *pump)
+{
+    pump->is_running = false;
+    timer_stop(&pump->timer);
+    stream_pause(pump->up.from);
+    stream_pause(pump->up.to);
 }
 
 struct totals pump_cut(struct pump *pump, int err)

@@ -33,6 +33,15 @@ struct pump_options {
     /* The server said something after the client had: how long after the client's last bytes. May
      * be NULL; neither stream may be touched from within. */
     void (*on_answer)(void *owner, uint64_t latency_ns);
+    /* Ends a direction in place of stream_shutdown(to). May be NULL. */
+    void (*shut)(void *owner, struct stream *to);
+    /* The server failed. True: the owner takes both streams back, and the pump is over without
+     * on_done. May be NULL. */
+    bool (*on_server_lost)(void *owner, int err);
+    /* When the server has ended and its bytes have left it is over, whatever the client still had
+     * to say. */
+    bool ends_with_server;
+    bool client_has_ended; /* before the start: its end will not be heard again */
 };
 
 struct totals {
@@ -72,6 +81,9 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
 /* Ends both directions now, abortively, for the reason err (< 0). Nothing is called. Harmless when
  * not running. */
 struct totals pump_cut(struct pump *pump, int err);
+
+/* Gives both streams back to the owner, paused, as they are. */
+void pump_release(struct pump *pump);
 
 /* What has moved so far. */
 struct totals pump_totals(const struct pump *pump);

@@ -5,8 +5,8 @@ static bool is_own_port(const struct own_ports *own, uint16_t port)
     return port == own->outbound || port == own->inbound || port == own->tunnel;
 }
 
-static int resolve_service(const struct service *service, const struct addr *destination,
-                           struct target *out_target)
+int resolve_service(const struct service *service, const struct addr *destination,
+                    struct target *out_target)
 {
     const struct service_port *port = service_find_port(service, destination->port);
     if (!port)

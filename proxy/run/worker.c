@@ -10,6 +10,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
+#include "proxy/connect/http_pool.h"
 #include "proxy/dns/server.h"
 #include "proxy/flow/flow.h"
 #include "proxy/run/health_thread.h"
@@ -169,13 +170,17 @@ static void open_when_ready(struct worker *worker)
 
 /* ---- deliveries ---- */
 
-/* Counters of workloads that left the node are not shown for ever. */
+/* Counters of workloads that left the node are not shown for ever, and connections that were made
+ * on their behalf serve nobody else who gets the address. */
 static void forget_left_workloads(struct worker *worker, const struct snapshot *before)
 {
     for (size_t i = 0; i < before->n_local; i++) {
         const struct workload *workload = before->local[i];
-        if (!map_find(&worker->snapshot->workloads, workload->uid))
-            (void)traffic_forget_idle(worker->traffic, workload->namespace_, workload->name);
+        if (map_find(&worker->snapshot->workloads, workload->uid))
+            continue;
+        (void)traffic_forget_idle(worker->traffic, workload->namespace_, workload->name);
+        for (size_t k = 0; k < workload->n_addresses; k++)
+            http_pool_forget(connector_http_pool(worker->connector), &workload->addresses[k]);
     }
 }
 
@@ -314,6 +319,7 @@ static void on_drain(struct letter *letter, void *receiver)
     sm_move(worker_rules, &worker->state, WORKER_DRAINING);
     if (worker->acceptor)
         acceptor_drain(worker->acceptor);
+    walk_drain(worker->walk);
     timer_start(worker->loop, &worker->drain_check, 1, on_drain_check);
 }
 

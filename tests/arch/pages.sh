@@ -25,9 +25,9 @@ same docs/metrics.md "$SCRATCH/wanted" "$SCRATCH/shown"
 grep -oE '`(istio|isthmus|process)_[a-z_]+`' "$ROOT/docs/metrics.md" | tr -d '`' | sort -u >"$SCRATCH/shown"
 same docs/metrics.md "$SCRATCH/wanted" "$SCRATCH/shown"
 
-sed -n 's/^ *\(LABEL_[A-Z_]*\),.*/\1/p' "$ROOT/proxy/meter/traffic.h" | sed 's/^LABEL_//' | tr 'A-Z' 'a-z' | sort -u \
+sed -n 's/^ *\(LABEL_[A-Z_]*\)\( = [A-Z_]*\)\{0,1\},.*/\1/p' "$ROOT/proxy/meter/traffic.h" | sed 's/^LABEL_//' | tr 'A-Z' 'a-z' | sort -u \
     >"$SCRATCH/wanted"
-sed -n '/^### Labels/,/^## /p' "$ROOT/docs/metrics.md" | grep -oE '^\| `[a-z_]+`' | tr -d '|` ' | grep -vx response_flags |
+sed -n '/^### Labels/,/^## /p' "$ROOT/docs/metrics.md" | grep -oE '^\| `[a-z_]+`' | tr -d '|` ' |
     sort -u >"$SCRATCH/shown"
 same docs/metrics.md "$SCRATCH/wanted" "$SCRATCH/shown"
 

@@ -250,7 +250,7 @@ Test(traffic, help_stands_once_a_metric_even_without_series)
 
     for (const char *at = page.ptr; (at = strstr(at, "# HELP ")) != NULL; at++)
         n++;
-    cr_assert_eq(n, 5);
+    cr_assert_eq(n, 9);
     cr_assert_not_null(strstr(page.ptr, "# TYPE istio_tcp_connections_failed_total counter"));
     const char *failed = strstr(page.ptr, "# HELP istio_tcp_connections_failed_total ");
     cr_assert_not_null(failed);
@@ -335,4 +335,56 @@ Test(traffic, closing_twice_is_a_broken_contract, .signal = SIGABRT)
 
     traffic_close(series, ERR_OK);
     traffic_close(series, ERR_OK);
+}
+
+static struct traffic_labels request_labels(const char *code, const char *grpc)
+{
+    struct traffic_labels labels = labels_of("a", "b");
+
+    labels.value[LABEL_REQUEST_PROTOCOL] = STR("http");
+    labels.value[LABEL_RESPONSE_CODE] = str_from(code);
+    labels.value[LABEL_GRPC_RESPONSE_STATUS] = str_from(grpc);
+    labels.value[LABEL_RESPONSE_FLAGS] = STR("-");
+    return labels;
+}
+
+Test(traffic, requests_of_two_workers_add_up_by_code_in_buckets_that_hold_those_below)
+{
+    struct traffic *workers[] = {traffic_new(), traffic_new()};
+    const struct traffic_labels good = request_labels("200", ""), bad = request_labels("503", "");
+    const struct traffic_request quick = {400000, 0, 100}, slow = {3000000000, 7, 4000000};
+
+    traffic_request(workers[0], &good, &quick);
+    traffic_request(workers[1], &good, &slow);
+    traffic_request(workers[1], &bad, &quick);
+    struct text page = page_of(workers, 2);
+
+    assert_sum(&page, "istio_requests_total{", "response_code=\"200\"", 1, 2);
+    assert_sum(&page, "istio_requests_total{", "response_code=\"503\"", 1, 1);
+    assert_sum(&page, "istio_request_duration_milliseconds_bucket{",
+               "response_code=\"200\",response_flags=\"-\",le=\"0.5\"", 1, 1);
+    assert_sum(&page, "istio_request_duration_milliseconds_bucket{",
+               "response_code=\"200\",response_flags=\"-\",le=\"2500\"", 1, 1);
+    assert_sum(&page, "istio_request_duration_milliseconds_bucket{",
+               "response_code=\"200\",response_flags=\"-\",le=\"5000\"", 1, 2);
+    assert_sum(&page, "istio_response_bytes_bucket{",
+               "response_code=\"200\",response_flags=\"-\",le=\"+Inf\"", 1, 2);
+    assert_sum(&page, "istio_response_bytes_sum{", "response_code=\"200\"", 1, 4000100);
+    assert_sum(&page, "istio_tcp_connections_opened_total{", "", 0, 0);
+    cr_assert_null(strstr(page.ptr, "grpc_response_status"));
+    text_fini(&page);
+    traffic_free(workers[0]);
+    traffic_free(workers[1]);
+}
+
+Test(traffic, a_grpc_request_has_its_status_as_a_label)
+{
+    struct traffic *traffic = traffic_new();
+    const struct traffic_labels labels = request_labels("200", "14");
+
+    traffic_request(traffic, &labels, &(struct traffic_request){0});
+    struct text page = page_of(&traffic, 1);
+    assert_sum(&page, "istio_requests_total{", "grpc_response_status=\"14\"", 1, 1);
+    text_fini(&page);
+    traffic_free(traffic);
 }

@@ -1,0 +1,62 @@
+/*
+ * http_pool.h - the worker's HTTP connections to endpoints, for the exchanges of one pod to share.
+ *
+ * A connection belongs to the pod on whose behalf it was made: what the far side decided about it
+ * (its identity, its address) holds for no other. HTTP/2 carries as many exchanges at once as the
+ * server allows, HTTP/1.1 one after the other.
+ *
+ *   http_pool_find() ─► a link with room ─► http_link_request()
+ *          └─► NULL: connect, then http_pool_add() ─► a link
+ *
+ * A link that is not used for idle_ns, that its server closes, or on which nothing may follow any
+ * more goes by itself.
+ *
+ * Bounds: HTTP_POOL_IDLE_PER_KEY idle links a key, HTTP_POOL_LINKS_MAX a worker; what is beyond is
+ * used once and closed.
+ * Owner: the connector. Thread: the loop's. Units: ns.
+ */
+#ifndef ISTHMUS_CONNECT_HTTP_POOL_H
+#define ISTHMUS_CONNECT_HTTP_POOL_H
+
+#include "proxy/connect/connect.h"
+#include "proxy/http/message.h"
+
+#define HTTP_POOL_LINKS_MAX    20000
+#define HTTP_POOL_IDLE_PER_KEY 64
+#define HTTP_POOL_IDLE_NS      (UINT64_C(60) * 1000000000)
+
+struct http_pool;
+struct http_link;
+
+struct http_link_key { /* borrowed for the call */
+    struct ip source;  /* the pod that calls */
+    struct addr addr;  /* the endpoint */
+    struct str service;
+    bool through_tunnel;
+    bool is_h2;
+};
+
+struct http_pool *http_pool_new(struct loop *loop);
+/* Cuts every link; its exchanges fail first. */
+void http_pool_free(struct http_pool *pool);
+
+/* A link with room for one more exchange, or NULL. */
+struct http_link *http_pool_find(struct http_pool *pool, const struct http_link_key *key);
+/* Takes the upstream's stream. The link is there until the present event is over, so that one
+ * exchange can be started on it; whether it lives on is the pool's matter. */
+struct http_link *http_pool_add(struct http_pool *pool, const struct http_link_key *key,
+                                const struct upstream *upstream);
+/* The pod has gone: its links go as soon as their exchanges have ended. */
+void http_pool_forget(struct http_pool *pool, const struct ip *source);
+size_t http_pool_links(const struct http_pool *pool);
+
+/* As http_request(). */
+struct http_stream *http_link_request(struct http_link *link, const struct http_request *head,
+                                      const struct http_stream_events *http_events,
+                                      const struct stream_events *events, void *owner);
+/* Whom it reached, but for the stream; borrowed while the link lives. */
+const struct upstream *http_link_upstream(const struct http_link *link);
+/* It has carried an exchange before: that it fails now may be its age. */
+bool http_link_is_used(const struct http_link *link);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * exchange.h - one HTTP request with its response, on its way from a client's connection to an
+ * endpoint.
+ *
+ *            routed, leased, reached          the answer's head        both bodies ended
+ *  SEEKING ─────────────────────────► ASKED ────────────────────► ANSWERED ───────────► CLOSED
+ *     │  ▲   lost before an answer, or an answer that is       │
+ *     │  └──────────── to be tried again ─────┘                └── lost: the client is cut
+ *     └── refused, nobody left: answered here ──► CLOSED
+ *
+ * It is a call of its own: routed, judged and balanced by itself, tried at another endpoint while
+ * nothing of its body was sent, and written about once, at its end.
+ *
+ * Owner: itself; the connection it came on knows it until its end. Thread: the worker's.
+ */
+#ifndef ISTHMUS_FLOW_EXCHANGE_H
+#define ISTHMUS_FLOW_EXCHANGE_H
+
+#include "proxy/connect/http_pool.h"
+#include "proxy/flow/walk.h"
+#include "proxy/route/route.h"
+
+enum exchange_state {
+    EXCHANGE_SEEKING,
+    EXCHANGE_ASKED,
+    EXCHANGE_ANSWERED,
+    EXCHANGE_CLOSED,
+    EXCHANGE_STATES
+};
+
+/* What the exchanges of a connection share; of the flow, which outlives them. */
+struct http_side {
+    struct flow *flow;
+    struct stream *stream;      /* until the version is known */
+    struct http_server *server; /* from then on */
+    struct list exchanges;
+    struct timer patience; /* for the first byte */
+    uint64_t idle_ns;
+    size_t n_preface;     /* bytes of HTTP/2's preface that have been seen */
+    struct totals totals; /* of the exchanges that have ended */
+    uint64_t n_exchanges;
+    /* outbound: what was called */
+    struct str service_key;
+    uint16_t port;
+};
+
+struct exchange {
+    struct call call;
+    int state;
+    struct list by_side;
+    struct http_side *side;
+    struct http_stream *client, *server; /* NULL: not, or no longer */
+    struct http_link *link;              /* of server */
+    struct http_request head;            /* as it is forwarded; in the arena */
+    struct route_decision route;
+    struct str path; /* as it came, for the record */
+    struct str method;
+    struct pump pump;
+    struct timer deadline, attempt, backoff;
+    struct http_fields up_trailers, down_trailers;
+    struct str grpc_status;
+    uint64_t asked_ns, answered_ns;
+    unsigned status, n_retries;
+    bool is_said;   /* the client's end has been heard */
+    bool was_local; /* the answer is ours */
+    bool speaks_h2; /* the backend */
+    uint16_t port;  /* of the service that the route chose */
+};
+
+/* Takes a request that came on a connection. */
+void exchange_start(struct http_side *side, struct http_stream *stream,
+                    const struct http_request *head);
+/* Ends it now: answers with what fits err where nothing was answered yet, else cuts. */
+void exchange_end(struct exchange *exchange, int err, struct str detail);
+
+#endif

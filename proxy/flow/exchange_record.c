@@ -1,0 +1,132 @@
+#include "proxy/flow/exchange_record.h"
+
+#include <stdio.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/log.h"
+#include "proxy/flow/local_reply.h"
+#include "proxy/flow/witness.h"
+#include "proxy/meter/meter.h"
+
+static const char *version_text(enum http_version version)
+{
+    switch (version) {
+    case HTTP_1_0: return "HTTP/1.0";
+    case HTTP_1_1: return "HTTP/1.1";
+    case HTTP_2: return "HTTP/2";
+    }
+    return "-";
+}
+
+static void add_member(struct text *out, const char *key, struct str value)
+{
+    if (str_is_empty(value))
+        return;
+    text_addf(out, ",\"%s\":", key);
+    text_add_json_string(out, value);
+}
+
+static void add_http(const struct exchange *exchange, struct text *line)
+{
+    add_member(line, "request.method", exchange->method);
+    add_member(line, "request.path", exchange->path);
+    add_member(line, "request.authority", exchange->head.authority);
+    add_member(line, "request.protocol", str_from(version_text(exchange->head.version)));
+    add_member(line, "route", exchange->route.rule);
+    text_addf(line, ",\"response.code\":%u", exchange->status);
+    add_member(line, "grpc.status", exchange->grpc_status);
+    if (exchange->answered_ns > 0)
+        text_addf(line, ",\"upstream_time\":\"%llums\"",
+                  (unsigned long long)((exchange->answered_ns - exchange->asked_ns) / NS_PER_MS));
+}
+
+static void write_line(const struct exchange *exchange, const struct totals *totals,
+                       uint64_t duration_ns, bool inbound_view)
+{
+    const struct record *record = &exchange->call.record;
+    struct text line = {0};
+    char now[CLOCK_TEXT_MAX];
+    const uint64_t sent = inbound_view ? totals->sent : totals->received;
+    const uint64_t received = inbound_view ? totals->received : totals->sent;
+    text_addf(&line,
+              "{\"time\":\"%s\",\"level\":\"%s\",\"scope\":\"access\",\"message\":\"request "
+              "complete\",",
+              clock_text(clock_wall_ns(), now), totals->err < 0 ? "error" : "info");
+    record_json(record, inbound_view, &line);
+    add_http(exchange, &line);
+    text_addf(&line,
+              ",\"bytes_sent\":%llu,\"bytes_recv\":%llu,\"duration\":\"%llums\",\"why\":\"%s\"",
+              (unsigned long long)sent, (unsigned long long)received,
+              (unsigned long long)(duration_ns / NS_PER_MS), err_label(totals->err));
+    if (totals->err < 0)
+        add_member(&line, "error",
+                   str_is_empty(record->detail) ? str_from(err_text(totals->err)) : record->detail);
+    text_addc(&line, '}');
+    log_access(text_str(&line));
+    text_fini(&line);
+}
+
+/* Envoy's word for a reason: who reads istio_requests_total knows those. */
+static struct str flags_of(int err)
+{
+    switch (-err) {
+    case ERR_OK: return STR("-");
+    case ERR_NO_HEALTHY_UPSTREAM: return STR("UH");
+    case ERR_CIRCUIT_OPEN: return STR("UO");
+    case ERR_RETRY_BUDGET: return STR("URX");
+    case ERR_NO_ROUTE:
+    case ERR_NO_SUCH_PORT: return STR("NR");
+    case ERR_RESPONSE_TIMEOUT: return STR("UT");
+    case ERR_IDLE_TIMEOUT: return STR("SI");
+    case ERR_CLIENT_RESET: return STR("DC");
+    case ERR_UPSTREAM_RESET: return STR("UC");
+    case ERR_INVALID: return STR("DPE");
+    case ERR_OVERLOAD: return STR("OM");
+    case ERR_DENIED:
+    case ERR_DENIED_LATE:
+    case ERR_TUNNEL_DENIED: return STR("UAEX");
+    default: return err_info(err)->blame == BLAME_UPSTREAM ? STR("UF") : STR("-");
+    }
+}
+
+static void count(const struct exchange *exchange, const struct totals *totals,
+                  uint64_t duration_ns, const char *reporter)
+{
+    char status[16];
+    const struct call *call = &exchange->call;
+    const bool is_grpc = local_reply_is_grpc(&exchange->head.fields);
+    struct traffic_labels labels = {0};
+    record_labels(&call->record, reporter, &labels);
+    (void)snprintf(status, sizeof status, "%u", exchange->status);
+    labels.value[LABEL_REQUEST_PROTOCOL] = is_grpc ? STR("grpc") : STR("http");
+    labels.value[LABEL_RESPONSE_CODE] = str_from(status);
+    labels.value[LABEL_RESPONSE_FLAGS] = flags_of(totals->err);
+    if (is_grpc)
+        labels.value[LABEL_GRPC_RESPONSE_STATUS] = exchange->grpc_status;
+    const struct traffic_request request = {
+        .duration_ns = duration_ns,
+        .request_bytes = totals->received,
+        .response_bytes = totals->sent,
+    };
+    traffic_request(call->walk->tools.traffic, &labels, &request);
+}
+
+void exchange_record(struct exchange *exchange, const struct totals *totals)
+{
+    struct call *call = &exchange->call;
+    const struct walk *walk = call->walk;
+    const uint64_t duration_ns = call_now_ns(call) - call->started_ns;
+    const bool is_inbound = call->record.kind != ARRIVAL_OUTBOUND;
+    meter_add(walk->tools.meter, METRIC_EXCHANGES, 1);
+    if (totals->err < 0)
+        meter_add(walk->tools.meter, METRIC_EXCHANGES_FAILED, 1);
+    count(exchange, totals, duration_ns, is_inbound ? "destination" : "source");
+    if (!is_inbound && call->record.is_same_node)
+        count(exchange, totals, duration_ns, "destination");
+    witness_end(call, totals, duration_ns);
+    if (!walk->options.log_access)
+        return;
+    write_line(exchange, totals, duration_ns, is_inbound);
+    if (!is_inbound && call->record.is_same_node)
+        write_line(exchange, totals, duration_ns, true);
+}

@@ -1,0 +1,187 @@
+#include "proxy/flow/l7.h"
+
+#include <string.h>
+
+#include "proxy/base/mem.h"
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#define PREFACE_LEN (sizeof preface - 1)
+
+/* ---- the connection ---- */
+
+static void on_request(void *owner, struct http_stream *stream, const struct http_request *head)
+{
+    exchange_start(owner, stream, head);
+}
+
+static void on_refused(void *owner, unsigned status, int err, struct str why)
+{
+    struct http_side *side = owner;
+    (void)status;
+    meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP_REFUSED, 1);
+    side->totals.err = err;
+    side->flow->call.record.detail = arena_str(&side->flow->call.arena, why);
+}
+
+static void on_dead(void *owner, int err, struct str why)
+{
+    struct http_side *side = owner;
+    const bool is_orderly = err == 0 || err == -ERR_EOF;
+    flow_end(side->flow, is_orderly ? side->totals.err : err, is_orderly ? (struct str){0} : why);
+}
+
+static const struct http_server_events server_events = {
+    .on_request = on_request,
+    .on_refused = on_refused,
+    .on_dead = on_dead,
+};
+
+static void serve(struct http_side *side, struct stream *client, bool is_h2, struct slice bytes)
+{
+    struct loop *loop = side->flow->call.walk->tools.loop;
+    const struct http_limits limits = {.idle_ns = side->idle_ns};
+    timer_stop(&side->patience);
+    side->stream = NULL;
+    side->server = is_h2 ? http2_server_new(loop, client, &limits, &server_events, side)
+                         : http1_server_new(loop, client, &limits, &server_events, side);
+    if (side->n_preface > 0) {
+        struct slice seen = slice_copy(loop_slabs(loop), preface, side->n_preface);
+        client->events->on_data(client->owner, seen);
+        slice_release(seen);
+    }
+    if (side->server && bytes.len > 0)
+        client->events->on_data(client->owner, bytes);
+}
+
+/* ---- the first bytes ---- */
+
+static void on_first_bytes(void *owner, struct slice bytes)
+{
+    struct http_side *side = owner;
+    const char *text = (const char *)bytes.ptr;
+    for (size_t i = 0; i < bytes.len && side->n_preface + i < PREFACE_LEN; i++) {
+        if (text[i] != preface[side->n_preface + i]) {
+            serve(side, side->stream, false, bytes);
+            return;
+        }
+    }
+    if (side->n_preface + bytes.len >= PREFACE_LEN)
+        serve(side, side->stream, true, bytes);
+    else
+        side->n_preface += bytes.len;
+}
+
+static void on_first_end(void *owner)
+{
+    struct http_side *side = owner;
+    flow_end(side->flow, 0, (struct str){0});
+}
+
+static void on_first_fail(void *owner, int err)
+{
+    struct http_side *side = owner;
+    flow_end(side->flow, err == -ERR_RESET || err == -ERR_EOF ? -ERR_CLIENT_RESET : err,
+             (struct str){0});
+}
+
+static const struct stream_events first_events = {
+    .on_data = on_first_bytes,
+    .on_end = on_first_end,
+    .on_fail = on_first_fail,
+};
+
+static void on_silence(struct timer *timer)
+{
+    struct http_side *side = container_of(timer, struct http_side, patience);
+    flow_end(side->flow, -ERR_IDLE_TIMEOUT, (struct str){0});
+}
+
+/* ---- as a whole ---- */
+
+static struct totals l7_totals(const struct flow *flow)
+{
+    struct totals totals = flow->http->totals;
+    list_foreach(it, &flow->http->exchanges)
+    {
+        const struct exchange *exchange = list_entry(it, struct exchange, by_side);
+        const struct totals part = pump_totals(&exchange->pump);
+        totals.received += part.received;
+        totals.sent += part.sent;
+    }
+    return totals;
+}
+
+static void free_side(void *ptr)
+{
+    mem_free(ptr);
+}
+
+static struct totals l7_end(struct flow *flow, int err)
+{
+    struct http_side *side = flow->http;
+    timer_stop(&side->patience);
+    list_foreach(it, &side->exchanges)
+        exchange_end(list_entry(it, struct exchange, by_side), err < 0 ? err : -ERR_CLIENT_RESET,
+                     (struct str){0});
+    if (side->stream)
+        stream_close(side->stream, err);
+    if (side->server)
+        http_server_close(side->server, err);
+    side->stream = NULL;
+    side->server = NULL;
+    flow->http = NULL;
+    flow->work = NULL;
+    const struct totals totals = {side->totals.received, side->totals.sent, 0, err};
+    loop_bury(flow->call.walk->tools.loop, side, free_side);
+    return totals;
+}
+
+static void l7_recheck(struct flow *flow)
+{
+    list_foreach(it, &flow->http->exchanges)
+    {
+        struct exchange *exchange = list_entry(it, struct exchange, by_side);
+        const int err = call_recheck(&exchange->call);
+        if (err < 0)
+            exchange_end(exchange, err, (struct str){0});
+    }
+}
+
+static void l7_drain(struct flow *flow)
+{
+    if (flow->http->server)
+        http_server_drain(flow->http->server);
+    else
+        flow_end(flow, 0, (struct str){0});
+}
+
+static const struct flow_work l7_work = {
+    .end = l7_end,
+    .totals = l7_totals,
+    .recheck = l7_recheck,
+    .drain = l7_drain,
+};
+
+void l7_begin(struct flow *flow, const struct service *service, const struct service_port *port)
+{
+    struct call *call = &flow->call;
+    struct loop *loop = call->walk->tools.loop;
+    struct http_side *side = mem_new(struct http_side);
+    flow->http = side;
+    flow->work = &l7_work;
+    side->flow = flow;
+    side->service_key = arena_str(&call->arena, service->key);
+    side->port = port->port;
+    side->idle_ns =
+        service->traffic->idle_ns > 0 ? service->traffic->idle_ns : call->walk->options.idle_ns;
+    list_init(&side->exchanges);
+    record_service(&call->record, &call->arena, service);
+    side->stream = arrival_take_stream(flow->arrival);
+    arrival_free(flow->arrival, 0);
+    flow->arrival = NULL;
+    flow_move(flow, FLOW_SERVING);
+    stream_set_owner(side->stream, &first_events, side);
+    timer_start(loop, &side->patience, side->idle_ns, on_silence);
+    stream_resume(side->stream);
+}

@@ -1,0 +1,16 @@
+/*
+ * l7.h - a flow that is an HTTP connection, with exchanges in it.
+ *
+ * The client speaks first: its first bytes tell HTTP/2 (the preface of RFC 9113 3.4) from HTTP/1.
+ * From there on the connection is the codec's, and each request an exchange of its own.
+ *
+ * Owner: the flow. Thread: the worker's.
+ */
+#ifndef ISTHMUS_FLOW_L7_H
+#define ISTHMUS_FLOW_L7_H
+
+#include "proxy/flow/exchange.h"
+
+/* Takes the arrival's stream: the flow serves HTTP from now on, for a port of a service. */
+void l7_begin(struct flow *flow, const struct service *service, const struct service_port *port);
+#endif

@@ -1,0 +1,164 @@
+"""HTTP is routed, balanced and answered for request by request, across clusters, under the pods' identities."""
+
+import base64
+import hashlib
+import json
+import os
+import sys
+import time
+
+import lab
+import manifests
+from process import wait_until
+from town import HERE, Story, await_address
+
+WEB = "web.shop.svc.clusterset.local"
+MIB = 1 << 20
+
+
+class Http(Story):
+    @classmethod
+    def build(cls, town):
+        cls.client = town.add_client(town.west.nodes[0])
+        cls.servers = {}
+        for cluster in (town.east, town.west):
+            pod = cluster.nodes[0].add_pod("web", "shop", "seller", {"app": "web"})
+            cls.servers[cluster.name] = pod
+            cls.start(pod, "web_server.py", 8080)
+            cls.start(pod, "grpc_server.py", 9090)
+            cluster.add_service("nobody", "shop", [manifests.port(80, "http", 8080)], {"app": "nobody"},
+                                export="v1beta1")
+            cluster.add_service("web", "shop", [manifests.port(80, "http", 8080),
+                                                manifests.port(90, "grpc", 9090)], {"app": "web"}, export="v1beta1")
+        cls.servers["west"].set_ready(False)
+        town.lab.start_mesh()
+        cls.vip = await_address(cls.client, WEB)
+        wait_until("the other cluster to answer", lambda: '"east"' in cls.curl("/who").stdout, timeout_s=20)
+
+    @staticmethod
+    def start(pod, script, port):
+        pod.start([sys.executable, os.path.join(HERE, script), pod.cluster.name, str(port)], name=script)
+        wait_until(f"{script} to listen", lambda: pod.can_connect("127.0.0.1", port), timeout_s=20)
+
+    @classmethod
+    def curl(cls, path, *arguments, timeout_s=30, host=WEB):
+        return cls.client.run(["curl", "-sS", "--max-time", str(timeout_s), *arguments, f"http://{host}{path}"],
+                              timeout_s=timeout_s + 5)
+
+    def get(self, path, *arguments, **options):
+        done = self.curl(path, *arguments, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    @staticmethod
+    def records(node, **wanted):
+        return [r for r in node.access_log() if all(r.get(key) == value for key, value in wanted.items())]
+
+    def test_1_a_request_reaches_the_other_cluster_under_the_pods_identity(self):
+        seen = json.loads(self.get("/who?x=1", "-H", "X-Mine: yes"))
+        self.assertEqual((seen["cluster"], seen["method"], seen["target"]), ("east", "GET", "/who?x=1"))
+        fields = dict(seen["fields"])
+        self.assertEqual((fields["host"], fields["x-mine"]), (WEB, "yes"))
+        record = wait_until("the record", lambda: self.records(
+            self.town.west.nodes[0], **{"request.path": "/who?x=1"}))[-1]
+        self.assertEqual((record["response.code"], record["dst.identity"], record["mtls"]),
+                         (200, self.servers["east"].spiffe_id, True))
+
+    def test_2_bodies_are_whole_both_ways(self):
+        data = os.urandom(20 * MIB)
+        os.makedirs(self.client.log_dir, exist_ok=True)
+        path = os.path.join(self.client.log_dir, "body")
+        with open(path, "wb") as file:
+            file.write(data)
+        answer = json.loads(self.get("/hash", "--data-binary", f"@{path}", timeout_s=60))
+        self.assertEqual((answer["sha256"], answer["length"]), (hashlib.sha256(data).hexdigest(), len(data)))
+        out = os.path.join(self.client.log_dir, "out")
+        self.get("/echo", "-H", "Transfer-Encoding: chunked", "-T", path, "-X", "POST", "-o", out, timeout_s=60)
+        with open(out, "rb") as file:
+            self.assertEqual(hashlib.sha256(file.read()).hexdigest(), hashlib.sha256(data).hexdigest())
+        self.get(f"/bytes?n={50 * MIB}", "-o", out, timeout_s=60)
+        self.assertEqual(os.path.getsize(out), 50 * MIB)
+
+    def test_3_hints_heads_and_empty_answers_pass(self):
+        early = self.get("/early", "-i")
+        self.assertIn("103", early.splitlines()[0])
+        self.assertIn("/style.css", early)
+        self.assertIn("200", self.get("/who", "-I").splitlines()[0])
+        self.assertIn("404", self.get("/nothing", "-i").splitlines()[0])
+        done = self.get("/hash", "-d", "x" * 100, "-H", "Expect: 100-continue", "-i")
+        self.assertIn('"length": 100', done)
+
+    def test_4_events_leave_as_they_come(self):
+        begin = time.monotonic()
+        with self.client.connect(self.vip, 80, 15) as sock:
+            sock.sendall(b"GET /events?n=20&ms=50 HTTP/1.1\r\nHost: web\r\n\r\n")
+            seen, first, n = b"", None, 0
+            while b"data: 19" not in seen:
+                seen += sock.recv(4096)
+                first = first or (b"data: 0" in seen and time.monotonic() - begin)
+                n += 1
+            took = time.monotonic() - begin
+        self.assertLess(first, took / 2)
+        self.assertGreater(n, 10)
+        self.assertEqual(self.get("/events?n=1000").count("data:"), 1000)
+
+    def test_5_a_websocket_is_upgraded_and_carries_bytes_both_ways(self):
+        key = base64.b64encode(os.urandom(16))
+        with self.client.connect(self.vip, 80, 15) as sock:
+            sock.sendall(b"GET /ws HTTP/1.1\r\nHost: web\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n" % key)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += sock.recv(4096)
+            self.assertTrue(head.startswith(b"HTTP/1.1 101"), head)
+            for i in range(50):
+                sent = os.urandom(1 + i * 100)
+                sock.sendall(sent)
+                got = b""
+                while len(got) < len(sent):
+                    got += sock.recv(65536)
+                self.assertEqual(got, sent)
+
+    def test_6_grpc_works_in_all_four_kinds_with_its_trailers(self):
+        done = self.client.run([sys.executable, os.path.join(HERE, "grpc_client.py"), f"{self.vip}:90"], timeout_s=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout), {
+            "unary": "east hello", "trailer": "east", "client": "200 200000", "server": 1000, "both": True,
+            "fail": ["FAILED_PRECONDITION", "not like this: 100 %"], "none": "UNIMPLEMENTED"})
+
+    def test_7_one_client_connection_is_balanced_request_by_request(self):
+        self.servers["west"].set_ready(True)
+        self.addCleanup(self.servers["west"].set_ready, False)
+
+        def seen():
+            with self.client.connect(self.vip, 80, 15) as sock:
+                found = set()
+                for _ in range(4):
+                    sock.sendall(b"GET /who HTTP/1.1\r\nHost: web\r\n\r\n")
+                    answer = b""
+                    while b'"fields"' not in answer or not answer.endswith(b"\n"):
+                        answer += sock.recv(65536)
+                    found.add(b'"cluster": "west"' in answer)
+                return found
+
+        wait_until("the near one to answer", lambda: True in seen(), timeout_s=20, every_s=0.2)
+
+    def test_8_what_is_no_http_is_refused_and_reaches_nobody(self):
+        with self.client.connect(self.vip, 80, 15) as sock:
+            sock.sendall(b"GET /who?key=smuggled HTTP/1.1\r\nHost: web\r\nContent-Length: 5\r\n"
+                         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+            answer = b""
+            while data := sock.recv(65536):
+                answer += data
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
+        self.assertEqual(json.loads(self.get("/count?key=smuggled"))["count"], 0)
+
+    def test_9_when_nobody_is_there_the_answer_says_so_and_whose_it_is(self):
+        answer = self.get("/who", "-i", host="nobody.shop.svc.clusterset.local").lower()
+        self.assertIn(" 503 ", answer.splitlines()[0])
+        self.assertIn("server: isthmus", answer)
+        self.assertIn("x-isthmus-reason: no_healthy_upstream", answer)
+
+
+if __name__ == "__main__":
+    lab.main()
