@@ -31,6 +31,7 @@ enum k8s_kind {
     K8S_POLICY,
     K8S_TRAFFIC,
     K8S_PEER_AUTH,
+    K8S_ROUTE,
     K8S_KINDS
 };
 
@@ -101,6 +102,10 @@ void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const st
 void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_peer_auth(struct k8s_reader *reader, const struct yaml *doc,
                         const struct object *meta);
+void k8s_read_http_route(struct k8s_reader *reader, const struct yaml *doc,
+                         const struct object *meta);
+void k8s_read_grpc_route(struct k8s_reader *reader, const struct yaml *doc,
+                         const struct object *meta);
 
 /* Ports of a Service or ServiceImport: numbers, names and protocols checked against each other. */
 /* What both a Service and a ServiceImport say of where traffic goes; k8s_words.c. */

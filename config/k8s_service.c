@@ -310,3 +310,37 @@ void k8s_read_slice(struct k8s_reader *reader, const struct yaml *doc, const str
     check_addresses(reader, list, slice);
     read_slice_ports(reader, doc, slice);
 }
+
+enum app_protocol k8s_app_protocol(const struct k8s_service_port *port)
+{
+    static const struct {
+        const char *word;
+        enum app_protocol protocol;
+    } words[] = {
+        {"http", APP_HTTP11},
+        {"http2", APP_HTTP2},
+        {"grpc", APP_GRPC},
+        {"grpc-web", APP_HTTP11},
+        {"kubernetes.io/ws", APP_HTTP11},
+        {"kubernetes.io/h2c", APP_HTTP2},
+        {"tcp", APP_TCP},
+        {"mongo", APP_TCP},
+        {"mysql", APP_TCP},
+        {"redis", APP_TCP},
+        {"tls", APP_TLS},
+        {"https", APP_TLS},
+        {"kubernetes.io/wss", APP_TLS},
+    };
+    struct str word = port->app_protocol, head, tail;
+    if (str_is_empty(word)) {
+        word = port->name;
+        if (str_eq_ci(str_sub(word, 0, 9), STR("grpc-web-")))
+            word = str_sub(word, 0, 8);
+        else if (!str_eq_ci(word, STR("grpc-web")) && str_split(word, '-', &head, &tail))
+            word = head;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (str_eq_ci(word, str_from(words[i].word)))
+            return words[i].protocol;
+    return APP_UNKNOWN;
+}

@@ -21,6 +21,8 @@ struct kind_row {
 #define MCS  "multicluster.x-k8s.io"
 #define MCS2 "multicluster.k8s.io"
 
+#define GATEWAY "gateway.networking.k8s.io"
+
 static const struct kind_row kind_rows[] = {
     {"", "Namespace", {"v1"}, false, name_is_label, k8s_read_namespace},
     {"", "Node", {"v1"}, false, name_is_subdomain, k8s_read_node},
@@ -43,6 +45,8 @@ static const struct kind_row kind_rows[] = {
      true,
      name_is_subdomain,
      k8s_read_peer_auth},
+    {GATEWAY, "HTTPRoute", {"v1", "v1beta1"}, true, name_is_subdomain, k8s_read_http_route},
+    {GATEWAY, "GRPCRoute", {"v1"}, true, name_is_subdomain, k8s_read_grpc_route},
     {"isthmus.io", "TrafficPolicy", {"v1alpha1"}, true, name_is_subdomain, k8s_read_traffic},
 };
 
@@ -59,6 +63,7 @@ void manifests_begin(struct k8s_reader *reader, struct diag *diag)
         [K8S_POLICY] = sizeof(struct k8s_policy),
         [K8S_TRAFFIC] = sizeof(struct k8s_traffic),
         [K8S_PEER_AUTH] = sizeof(struct k8s_peer_auth),
+        [K8S_ROUTE] = sizeof(struct k8s_route),
     };
     *reader = (struct k8s_reader){.set = mem_new(struct manifests), .diag = diag};
     reader->arena = &reader->set->arena;
@@ -314,6 +319,7 @@ struct manifests *manifests_end(struct k8s_reader *reader)
     set->policies = settle(reader, K8S_POLICY, &set->n_policies);
     set->traffics = settle(reader, K8S_TRAFFIC, &set->n_traffics);
     set->peer_auths = settle(reader, K8S_PEER_AUTH, &set->n_peer_auths);
+    set->routes = settle(reader, K8S_ROUTE, &set->n_routes);
     map_fini(&reader->seen);
     if (reader->diag->n_errors == reader->n_errors_before)
         return set;

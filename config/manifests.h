@@ -14,7 +14,7 @@
  * ExternalName, that an EndpointSlice of addressType IPv4/IPv6 holds addresses of it, API versions.
  *
  * Owner: manifests_free(). Thread: one. Source: Kubernetes API v1, discovery.k8s.io/v1, KEP-1645,
- * Istio security/v1.
+ * Istio security/v1, Gateway API v1.
  */
 #ifndef ISTHMUS_CONFIG_MANIFESTS_H
 #define ISTHMUS_CONFIG_MANIFESTS_H
@@ -179,6 +179,32 @@ struct k8s_traffic { /* TrafficPolicy */
                                                                        stays */
 };
 
+struct k8s_route_ref { /* a parent or a backend */
+    struct place place;
+    bool is_import; /* a ServiceImport, else a Service */
+    struct str namespace_, name;
+    uint16_t port;      /* 0 of a parent: all of them */
+    struct str cluster; /* of a backend: only this one's endpoints; "" all */
+};
+
+struct k8s_route_rule {
+    struct route_match *matches; /* alternatives; one at least */
+    size_t n_matches;
+    struct route_rule rule; /* but for the match, and for the names in backends and mirrors */
+    struct k8s_route_ref *backends; /* as many as the rule has */
+    struct k8s_route_ref *mirrors;
+    uint32_t *mirror_shares; /* in a million */
+};
+
+struct k8s_route { /* HTTPRoute or GRPCRoute with a Service or ServiceImport for a parent */
+    struct object meta;
+    bool is_grpc;
+    struct k8s_route_ref *parents; /* of these kinds alone */
+    size_t n_parents;
+    struct k8s_route_rule *rules;
+    size_t n_rules;
+};
+
 struct manifests {
     struct arena arena;
     size_t n_files;
@@ -202,6 +228,8 @@ struct manifests {
     size_t n_traffics;
     struct k8s_peer_auth *peer_auths;
     size_t n_peer_auths;
+    struct k8s_route *routes;
+    size_t n_routes;
     struct manifests_part **parts; /* of a set out of a cache: what the objects point into */
     size_t n_parts;
 };
@@ -230,6 +258,9 @@ struct manifests *manifests_read_cached(struct manifests_cache *cache, const cha
 void manifests_cross_check(const struct manifests *manifests, struct str root_namespace,
                            bool strict, struct diag *diag);
 
+/* The part of it that is about routes. */
+void routes_cross_check(const struct manifests *manifests, struct diag *diag);
+
 /* Of two objects for one thing the older counts; of two of one age, that with the lesser name. */
 bool object_is_older(const struct object *a, const struct object *b);
 
@@ -239,6 +270,10 @@ struct str label_find(const struct label *labels, size_t n_labels, const char *k
 /* Does a pod's label set satisfy a selector? An empty selector selects all. */
 bool label_select(const struct label *selector, size_t n_selector, const struct label *labels,
                   size_t n_labels);
+
+/* What a port's words say is spoken there: appProtocol, else what its name begins with, as Istio
+ * reads it ("http-web", "grpc"). */
+enum app_protocol k8s_app_protocol(const struct k8s_service_port *port);
 
 /* Is a pod in the mesh? Label isthmus.io/mesh (enabled | disabled) or Istio's
  * istio.io/dataplane-mode (ambient | none) on the pod, else on its namespace; host-network pods

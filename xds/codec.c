@@ -15,6 +15,7 @@ static const char *const type_urls[XDS_TYPES] = {
     [XDS_AUTHORIZATION] = TYPE_URL_PREFIX "istio.security.Authorization",
     [XDS_SECRET] = TYPE_URL_PREFIX "envoy.extensions.transport_sockets.tls.v3.Secret",
     [XDS_CLUSTER] = TYPE_URL_PREFIX "envoy.config.cluster.v3.Cluster",
+    [XDS_ROUTE] = TYPE_URL_PREFIX "envoy.config.route.v3.RouteConfiguration",
 };
 
 const char *xds_type_url(enum xds_type type)
@@ -42,7 +43,7 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     case MODEL_POLICY: return XDS_AUTHORIZATION;
     case MODEL_BUNDLE: return XDS_SECRET;
     case MODEL_TRAFFIC: return XDS_CLUSTER;
-    case MODEL_ROUTES:
+    case MODEL_ROUTES: return XDS_ROUTE;
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -189,7 +190,7 @@ struct str xds_encode(const struct model_resource *resource, struct arena *arena
     case MODEL_POLICY: codec_policy_encode(resource->of.policy, &scratch, out); break;
     case MODEL_BUNDLE: bundle_encode(resource->of.bundle, name, &scratch, out); break;
     case MODEL_TRAFFIC: codec_traffic_encode(resource->of.traffic, &scratch, out); break;
-    case MODEL_ROUTES:
+    case MODEL_ROUTES: codec_routes_encode(resource->of.routes, name, &scratch, out); break;
     case MODEL_KINDS: break;
     }
     arena_fini(&scratch);
@@ -239,6 +240,10 @@ int xds_decode(enum xds_type type, struct str name, struct str bytes, struct are
     case XDS_CLUSTER:
         resource.kind = MODEL_TRAFFIC;
         err = codec_traffic_decode(bytes, name, arena, &resource.of.traffic, why);
+        break;
+    case XDS_ROUTE:
+        resource.kind = MODEL_ROUTES;
+        err = codec_routes_decode(bytes, name, arena, &resource.of.routes, why);
         break;
     case XDS_TYPES: ensure_failed("a type of resource", __FILE__, __LINE__);
     }

@@ -47,6 +47,11 @@ void codec_traffic_encode(const struct model_traffic *traffic, struct arena *are
 MUST_USE int codec_traffic_decode(struct str bytes, struct str name, struct arena *arena,
                                   struct model_traffic **out_traffic, struct text *why);
 
+void codec_routes_encode(const struct model_routes *routes, struct str name, struct arena *arena,
+                         struct text *out);
+MUST_USE int codec_routes_decode(struct str bytes, struct str name, struct arena *arena,
+                                 struct model_routes **out_routes, struct text *why);
+
 /* ---- what workloads and services share ---- */
 
 struct codec_ports {

@@ -105,7 +105,7 @@ static void send_first(const struct delta_client *client, enum xds_type type,
 
 /* Policies before the workloads that name them: a server answers in the order it is asked in. */
 static const enum xds_type asked_in_order[XDS_TYPES] = {XDS_AUTHORIZATION, XDS_ADDRESS, XDS_SECRET,
-                                                        XDS_CLUSTER};
+                                                        XDS_CLUSTER, XDS_ROUTE};
 
 void delta_client_connected(struct delta_client *client,
                             void (*send)(void *owner, struct str message), void *owner)

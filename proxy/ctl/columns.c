@@ -159,6 +159,12 @@ static const struct column endpoints[] = {
     {NULL, "identity active passive until", NULL},
 };
 
+static const struct column routes[] = {
+    {"SERVICE", "service", NULL}, {"PORT", "port", NULL},   {"CALLERS", "callers", NULL},
+    {"RULE", "rule", NULL},       {"MATCH", "match", NULL}, {"ACTION", "action", NULL},
+    {NULL, "host", NULL},
+};
+
 static const struct column health[] = {
     {"SERVICE", "service", NULL},
     {"PORT", "port", NULL},
@@ -205,6 +211,7 @@ static const struct column bundles[] = {
 static const struct columns known[] = {
     {"services", services, ARRAY_LEN(services)},
     {"endpoints", endpoints, ARRAY_LEN(endpoints)},
+    {"routes", routes, ARRAY_LEN(routes)},
     {"health", health, ARRAY_LEN(health)},
     {"connections", connections, ARRAY_LEN(connections)},
     {"certificates", certificates, ARRAY_LEN(certificates)},

@@ -30,6 +30,8 @@ static const char usage[] =
     "  endpoints [PART]        endpoints of these services, nearest first: the share of new\n"
     "                          connections that each gets from this node, what is in progress on\n"
     "                          it, its latency, its health, and why it gets nothing\n"
+    "  routes [PART]           where requests to these services go: rule by rule, in the order in\n"
+    "                          which they are tried\n"
     "  health                  what active checks from this node found, and why\n"
     "  connections [FILTER]    live connections: those in a state (accepted, connecting, "
     "pumping),\n"
@@ -81,13 +83,10 @@ struct command {
 static const char *const why_words[WORDS_MAX] = {"from", "to", "method", "path"};
 
 static const struct command commands[] = {
-    {"status", "/status", NULL, false},
-    {"services", "/services", "host", false},
-    {"endpoints", "/endpoints", "host", false},
-    {"health", "/health", NULL, false},
-    {"connections", "/connections", "state", false},
-    {"certs", "/certs", NULL, false},
-    {"why", "/why", NULL, true},
+    {"status", "/status", NULL, false},         {"services", "/services", "host", false},
+    {"endpoints", "/endpoints", "host", false}, {"routes", "/routes", "host", false},
+    {"health", "/health", NULL, false},         {"connections", "/connections", "state", false},
+    {"certs", "/certs", NULL, false},           {"why", "/why", NULL, true},
 };
 
 struct wish { /* the command line, understood */

@@ -357,7 +357,7 @@ static void refresh(struct watched_set *set, const struct service *service,
 static void follow(struct watched_set *set)
 {
     const struct snapshot *snapshot = *set->checker->tools.snapshot;
-    const struct service *service = map_find(&snapshot->services, set->service);
+    const struct service *service = snapshot_service_by_key(snapshot, set->service);
     const struct service_port *port = service ? service_find_port(service, set->port) : NULL;
     list_foreach(it, &set->members) list_entry(it, struct watched, by_set)->is_seen = false;
     if (port && service->traffic->n_checks > 0) {

@@ -275,7 +275,8 @@ static void open_xds(struct node *node)
         .subscribed = {[XDS_ADDRESS] = true,
                        [XDS_AUTHORIZATION] = true,
                        [XDS_SECRET] = true,
-                       [XDS_CLUSTER] = true},
+                       [XDS_CLUSTER] = true,
+                       [XDS_ROUTE] = true},
         .state_file = arena_printf(&node->arena, "%.*s/state.pb", STR_ARG(config->state_dir)),
     };
     node->xds = xds_client_open(node->loop, &options, node->meter, &xds_events, node);

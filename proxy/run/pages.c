@@ -3,6 +3,7 @@
  * them; the last answer completes the page.
  */
 #include "proxy/admin/endpoints.h"
+#include "proxy/admin/routes.h"
 #include "proxy/admin/views.h"
 #include "proxy/admin/why.h"
 #include "proxy/base/clock.h"
@@ -231,6 +232,20 @@ static void answer_services(void *owner, struct h1_exchange *exchange,
     arena_fini(&arena);
 }
 
+static void answer_routes(void *owner, struct h1_exchange *exchange,
+                          const struct h1_request *request)
+{
+    const struct node *node = owner;
+    struct arena arena = {0};
+    struct text page = {0};
+    if (!has_snapshot(node, exchange))
+        return;
+    view_routes(node->snapshot, h1_query(&arena, request->query, "host"), &page);
+    admin_answer_json(exchange, text_str(&page));
+    text_fini(&page);
+    arena_fini(&arena);
+}
+
 static void answer_certificates(void *owner, struct h1_exchange *exchange,
                                 const struct h1_request *request)
 {
@@ -329,6 +344,9 @@ const struct admin_page node_pages[] = {
      .help = "this process, its control stream, its workers",
      .answer = answer_status},
     {.path = "/services", .help = "services by host name; ?host=PART", .answer = answer_services},
+    {.path = "/routes",
+     .help = "where requests go, rule by rule; ?host=PART",
+     .answer = answer_routes},
     {.path = "/endpoints",
      .help = "endpoints, how they are balanced, and why some get nothing; "
              "?host=PART&offset=N&limit=N",

@@ -347,7 +347,7 @@ static bool wants_checks(const struct worker *worker, const struct set_in_use *s
 {
     if (loop_now_ns(worker->loop) - set->last_used_ns > HEALTH_USED_NS)
         return false;
-    const struct service *service = map_find(&worker->snapshot->services, set->service);
+    const struct service *service = snapshot_service_by_key(worker->snapshot, set->service);
     return service && service->traffic->n_checks > 0;
 }
 

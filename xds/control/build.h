@@ -131,6 +131,10 @@ void registry_add_foreign(struct registry_builder *builder);
 /* traffic.c: how services and imports are balanced, into registry->own. */
 void registry_write_traffic(struct registry_builder *builder);
 
+/* routes.c: where requests go, into registry->own; at most as many resources as counted. */
+size_t registry_count_routes(const struct registry_builder *builder);
+void registry_write_routes(struct registry_builder *builder);
+
 /* emit.c: this cluster's resources, for its nodes and for the peers. */
 void registry_write_own(struct registry_builder *builder);
 

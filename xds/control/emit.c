@@ -151,7 +151,8 @@ void registry_write_own(struct registry_builder *builder)
     struct registry *registry = builder->registry;
     const size_t n_objects = builder->n_workloads + builder->n_services;
     const size_t n_traffic = builder->n_services + registry->n_imports;
-    const size_t n_own = n_objects + builder->n_policies + builder->input->n_bundles + n_traffic;
+    const size_t n_own = n_objects + builder->n_policies + builder->input->n_bundles + n_traffic +
+                         registry_count_routes(builder);
     registry->own = arena_new_array(&registry->arena, struct model_resource, n_own);
     registry->shared = arena_new_array(&registry->arena, struct model_resource, n_objects + 1);
     for (size_t i = 0; i < builder->n_workloads; i++) {
@@ -171,4 +172,5 @@ void registry_write_own(struct registry_builder *builder)
     write_policy_resources(builder);
     write_bundles(builder);
     registry_write_traffic(builder);
+    registry_write_routes(builder);
 }

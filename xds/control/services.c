@@ -9,35 +9,13 @@
 
 #include "xds/control/build.h"
 
-static enum app_protocol app_protocol_of(const struct k8s_service_port *port)
-{
-    static const struct {
-        const char *word;
-        enum app_protocol protocol;
-    } words[] = {
-        {"http", APP_HTTP11}, {"http2", APP_HTTP2}, {"kubernetes.io/h2c", APP_HTTP2},
-        {"grpc", APP_GRPC},   {"tcp", APP_TCP},     {"tls", APP_TLS},
-        {"https", APP_TLS},
-    };
-    struct str word = port->app_protocol, head, tail;
-    if (str_is_empty(word)) { /* Istio's habit: the port's name begins with it */
-        word = port->name;
-        if (str_split(word, '-', &head, &tail))
-            word = head;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (str_eq_ci(word, str_from(words[i].word)))
-            return words[i].protocol;
-    return APP_UNKNOWN;
-}
-
 struct model_port *registry_service_ports(struct arena *arena, const struct k8s_service *service)
 {
     struct model_port *ports = arena_new_array(arena, struct model_port, service->n_ports);
     for (size_t i = 0; i < service->n_ports; i++)
         ports[i] = (struct model_port){
             .service_port = service->ports[i].port,
-            .app_protocol = app_protocol_of(&service->ports[i]),
+            .app_protocol = k8s_app_protocol(&service->ports[i]),
             .name = service->ports[i].name,
             .is_udp = service->ports[i].is_udp,
         };
