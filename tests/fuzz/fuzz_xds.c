@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const bool all_types[XDS_TYPES] = {true, true, true, true};
+static const bool all_types[XDS_TYPES] = {true, true, true, true, true};
 
 static void count(void *owner, struct str message)
 {
@@ -155,14 +155,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     log_set_level(LOG_ERROR);
-    switch (data[0] % 7) {
+    switch (data[0] % 8) {
     case 0: feed_client(rest); break;
     case 1: feed_server(rest); break;
     case 2: feed_decoder(XDS_ADDRESS, rest); break;
     case 3: feed_decoder(XDS_AUTHORIZATION, rest); break;
     case 4: feed_decoder(XDS_SECRET, rest); break;
     case 5: feed_file(rest); break;
-    default: feed_decoder(XDS_CLUSTER, rest);
+    case 6: feed_decoder(XDS_CLUSTER, rest); break;
+    default: feed_decoder(XDS_ROUTE, rest);
     }
     return 0;
 }

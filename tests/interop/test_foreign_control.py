@@ -32,6 +32,7 @@ if not shutil.which("protoc"):
 HERE = os.path.dirname(os.path.abspath(__file__))
 ADDRESS = "type.googleapis.com/istio.workload.Address"
 CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 DOMAIN, HOST = "west.example", "web.shop.svc.clusterset.local"
 VIP, PORT, POD_PORT = "10.201.0.7", 80, 8080
 RESETS = """
@@ -55,6 +56,7 @@ class ForeignControl(unittest.TestCase):
         cls.node = cls.west.nodes[0]
         protos = compile_protos(cls.west.folder)
         cls.protos, cls.cluster_pb, cls.workload_pb = protos["folder"], protos["cluster_pb2"], protos["workload_pb2"]
+        cls.route_pb = protos["route_pb2"]
         cls.client = cls.node.add_pod("client", "shop", "app")
         cls.webs = [cls.node.add_pod(f"web-{i}", "shop", "app") for i in (1, 2)]
         cls.servers = [cls.serve(pod) for pod in cls.webs]
@@ -122,22 +124,25 @@ class ForeignControl(unittest.TestCase):
 
     # ---- what is said, and what comes of it ----
 
-    def answers(self):
-        """What the node said to each Cluster so far: the error, "" for an ACK."""
+    def answers(self, type_url):
+        """What the node said to each resource of a type so far: the error, "" for an ACK."""
         lines = [json.loads(line) for line in self.server.out().splitlines()]
-        return [line["error"] for line in lines if line["type"] == CLUSTER]
+        return [line["error"] for line in lines if line["type"] == type_url]
+
+    def send(self, type_url, message):
+        """What the node answers to the only resource of its type. One that it took is in force then."""
+        before = self.generation()
+        n_before = len(self.answers(type_url))
+        self.state[type_url] = {message.name: base64.b64encode(message.SerializeToString()).decode()}
+        self.publish()
+        wait_until("the node to answer", lambda: len(self.answers(type_url)) > n_before)
+        if not self.answers(type_url)[-1]:
+            wait_until("a new snapshot", lambda: self.generation() > before)
+        return self.answers(type_url)[-1]
 
     def say(self, **fields):
-        """A Cluster for the service; what the node answers. One that it took is in force then."""
-        before = self.generation()
-        message = self.cluster_pb.Cluster(name=f"shop/{HOST}", **fields)
-        n_before = len(self.answers())
-        self.state[CLUSTER] = {message.name: base64.b64encode(message.SerializeToString()).decode()}
-        self.publish()
-        wait_until("the node to answer", lambda: len(self.answers()) > n_before)
-        if not self.answers()[-1]:
-            wait_until("a new snapshot", lambda: self.generation() > before)
-        return self.answers()[-1]
+        """A Cluster for the service; what the node answers."""
+        return self.send(CLUSTER, self.cluster_pb.Cluster(name=f"shop/{HOST}", **fields))
 
     def generation(self):
         return self.node.proxy.ctl("status")["snapshot"]["generation"]
@@ -223,6 +228,32 @@ class ForeignControl(unittest.TestCase):
         wait_until("the one that resets to be ejected", ejected, timeout_s=20)
         self.assertIn("too many failures in a row", self.rows()["web-2"]["why"])
         self.assertEqual(self.count(10), {"web-1": 10})
+
+    def route(self, **fields):
+        """A RouteConfiguration with one Route to the service itself; what the node answers."""
+        rule = {"name": "r", "match": {"prefix": "/"}, "route": {"cluster": f"shop/{HOST}:{PORT}"}, **fields}
+        return self.send(ROUTE, self.route_pb.RouteConfiguration(
+            name=f"shop/{HOST}", virtual_hosts=[{"name": "all", "domains": ["*"], "routes": [rule]}]))
+
+    def shown_routes(self):
+        return [row["match"] for row in self.node.proxy.ctl("routes", HOST)["routes"]]
+
+    def test_6_routes_are_taken_or_refused_with_the_field(self):
+        self.assertEqual(self.route(match={"path_separated_prefix": "/a", "headers": [
+            {"name": ":method", "string_match": {"exact": "GET"}}]}), "")
+        self.assertEqual(self.shown_routes(), ["GET /a[/*]"])
+        for fields, place in (
+                ({"match": {"safe_regex": {"regex": "/a(b|c)"}}}, 'Route "r": match.safe_regex: regular expressions'),
+                ({"match": {}}, "match: has neither prefix, path nor path_separated_prefix"),
+                ({"route": {"cluster": "outbound|80||web"}}, 'cluster: "outbound|80||web" is not <namespace>/'),
+                ({"route": {"cluster": f"shop/{HOST}:80", "cluster_not_found_response_code": 9}},
+                 "cluster_not_found_response_code: 9"),
+                ({"request_headers_to_remove": ["Transfer-Encoding"]}, '"transfer-encoding" is not a header field')):
+            with self.subTest(place):
+                self.assertIn(place, self.route(**fields))
+                self.assertEqual(self.shown_routes(), ["GET /a[/*]"])
+        self.assertEqual(self.route(match={"path": "/b"}), "")
+        self.assertEqual(self.shown_routes(), ["any /b"])
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def run(directory, server, port, modules):
 
 def main(binary, protos):
     with tempfile.TemporaryDirectory(prefix="isthmus-grpcio-") as directory:
-        names = ["authorization", "base", "ca", "discovery", "status", "workload"]
+        names = ["authorization", "base", "ca", "discovery", "percent", "status", "workload"]
         subprocess.run(["protoc", "--python_out=" + directory, "-I" + protos]
                        + [name + ".proto" for name in names], check=True)
         sys.path.insert(0, directory)

@@ -89,6 +89,32 @@ class WrongInput(Story):
                     "metadata": {"name": "wrong", "namespace": "shop"},
                     "spec": {"targetRef": {"kind": "Service", "name": "till"}, **spec}}), *words)
 
+    def test_a_route_that_is_wrong_takes_nothing_from_one_that_is_right(self):
+        def route(name, rule):
+            return {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                    "metadata": {"name": name, "namespace": "shop"},
+                    "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "pages"}], "rules": [rule]}}
+
+        def shown():
+            return [row["match"] for row in west.nodes[0].proxy.ctl("routes", "pages.shop")["routes"]]
+
+        west = self.town.west
+        backends = [{"name": "pages", "port": 80}]
+        west.apply({**SERVICE, "metadata": {"name": "pages", "namespace": "shop"},
+                    "spec": {"clusterIP": "10.101.9.10", "ports": [{"name": "http", "port": 80}]}},
+                   route("right", {"matches": [{"path": {"value": "/a"}, "method": "GET"}], "backendRefs": backends}))
+        try:
+            wait_until("the route to be on the node", lambda: shown() == ["GET /a[/*]"], timeout_s=10)
+            self.refused(manifests.to_yaml(route("wrong", {"backendRefs": backends, "matches": [
+                {"path": {"type": "RegularExpression", "value": "/a.*"}}]})), "RegularExpression", "expected Exact")
+            self.refused(manifests.to_yaml(route("wrong", {"backendRefs": backends, "filters": [
+                {"type": "CORS", "cors": {}}]})), "CORS")
+            self.assertEqual(shown(), ["GET /a[/*]"])
+        finally:
+            west.remove("HTTPRoute", "right", "shop")
+            west.remove("Service", "pages", "shop")
+        wait_until("the route to be gone", lambda: shown() == [], timeout_s=10)
+
     # ---- exports and addresses ----
 
     def test_an_export_of_nothing_is_an_error_of_check_and_a_condition_in_control(self):
