@@ -1,10 +1,12 @@
 /*
- * bench_sim [--quick] [--check] [--seed N] [--scenario NAME] [--only NAME] [--trace]
- *           [--margin PCT]
+ * bench_sim [--quick] [--brief] [--check] [--seed N] [--scenario NAME] [--trace] [--margin PCT]
+ *           [--only NAME | --against NAME]
  *
  * Prints how each way of choosing endpoints fares in each scenario. --check ends with 1 when ours
  * misses a goal: the lowest 99th percentile or within a margin of it, no oscillation, hardly more
- * sent to other clusters than had to be. --margin sets the first goal's margin.
+ * sent to other clusters than had to be. --brief ends ten seconds after the change settled.
+ * --margin sets the first goal's margin. --only runs one way of choosing, --against ours and one
+ * other.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,14 +19,15 @@
 #define SWING_POINTS     10.0
 #define CROSSED_PCT      10.0 /* above what was needed */
 #define CROSSED_POINTS   0.5  /* and so many points of the traffic: finding out costs something */
-#define THIN             3.0  /* --quick: how many times fewer connections */
+#define BRIEF_NS         (10 * SIM_SEC) /* --brief: what is seen of what settled */
+#define THIN             3.0            /* --quick: how many times fewer connections */
 #define OTHERS_MAX       16
 
 struct options {
-    bool is_quick, is_check, is_trace;
+    bool is_quick, is_brief, is_check, is_trace;
     uint64_t seed;
-    uint64_t margin_pct;         /* 0: the goal's */
-    const char *scenario, *only; /* NULL: all */
+    uint64_t margin_pct;                   /* 0: the goal's */
+    const char *scenario, *only, *against; /* NULL: all */
 };
 
 static void print_head(void)
@@ -66,6 +69,14 @@ static bool judge(const char *scenario, const struct sim_result *ours, double lo
     return is_good;
 }
 
+static bool is_run(const struct options *options, const struct chooser_kind *kind)
+{
+    if (options->only)
+        return strcmp(options->only, kind->name) == 0;
+    return !options->against || kind == &chooser_isthmus ||
+           strcmp(options->against, kind->name) == 0;
+}
+
 static bool run_scenario(const struct sim_scenario *scenario, const struct options *options)
 {
     struct sim_fleet *fleet = mem_new(struct sim_fleet);
@@ -75,9 +86,11 @@ static bool run_scenario(const struct sim_scenario *scenario, const struct optio
     scenario->make(fleet);
     if (options->is_quick)
         sim_thin(fleet, THIN);
+    if (options->is_brief && fleet->length_ns > fleet->settled_ns + BRIEF_NS)
+        fleet->length_ns = fleet->settled_ns + BRIEF_NS;
     for (size_t i = 0; i <= n_choosers_of_others; i++) {
         const struct chooser_kind *kind = i == 0 ? &chooser_isthmus : &choosers_of_others[i - 1];
-        if (options->only && strcmp(options->only, kind->name) != 0)
+        if (!is_run(options, kind))
             continue;
         const struct sim_result result =
             sim_run(fleet, kind, options->seed, options->is_trace && i == 0);
@@ -104,6 +117,8 @@ static bool read_options(int argc, char **argv, struct options *out)
         const bool has_value = i + 1 < argc;
         if (strcmp(argv[i], "--quick") == 0)
             out->is_quick = true;
+        else if (strcmp(argv[i], "--brief") == 0)
+            out->is_brief = true;
         else if (strcmp(argv[i], "--check") == 0)
             out->is_check = true;
         else if (strcmp(argv[i], "--trace") == 0)
@@ -118,6 +133,8 @@ static bool read_options(int argc, char **argv, struct options *out)
             out->scenario = argv[++i];
         else if (strcmp(argv[i], "--only") == 0 && has_value)
             out->only = argv[++i];
+        else if (strcmp(argv[i], "--against") == 0 && has_value)
+            out->against = argv[++i];
         else
             return false;
     }
@@ -126,9 +143,10 @@ static bool read_options(int argc, char **argv, struct options *out)
 
 static int usage(void)
 {
-    (void)fputs("usage: bench_sim [--quick] [--check] [--seed N] [--scenario NAME] [--only NAME] "
-                "[--trace] [--margin PCT]\nscenarios:\n",
-                stderr);
+    (void)fputs(
+        "usage: bench_sim [--quick] [--brief] [--check] [--seed N] [--scenario NAME] [--only NAME] "
+        "[--against NAME] [--trace] [--margin PCT]\nscenarios:\n",
+        stderr);
     for (size_t i = 0; i < sim_n_scenarios; i++)
         (void)fprintf(stderr, "  %-14s %s\n", sim_scenarios[i].name, sim_scenarios[i].what);
     return 2;

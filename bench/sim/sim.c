@@ -1,43 +1,19 @@
 /*
- * Events lie in a heap by time and, of one time, by the order in which they were made. A flow is
- * named by its number and its attempt, so that an event about an attempt that is over is seen to
- * be about nothing.
+ * The life of a flow: arrives, asks, connects, is served at a replica, ends; and what else happens
+ * to replicas meanwhile. Each event has its function below; what is measured is in tally.h.
  */
 #include "bench/sim/sim.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/macro/histogram.h"
+#include "bench/sim/events.h"
+#include "bench/sim/tally.h"
 #include "proxy/base/mem.h"
 
-#define TICK_NS     (100 * SIM_MS)
-#define WINDOW_NS   (2 * SIM_SEC)
-#define WINDOWS_MAX 64
-#define QUEUE_END   UINT32_MAX
-#define FULL_LOAD   0.90 /* of its capacity a cluster can be asked to carry */
-
-enum event_kind {
-    EVENT_ARRIVAL,  /* subject: client */
-    EVENT_ATTEMPT,  /* subject: flow: the connect succeeds or is refused */
-    EVENT_TIMEOUT,  /* flow: nobody answered the connect */
-    EVENT_RACE,     /* flow: nobody has answered the connect for long */
-    EVENT_REQUEST,  /* flow: reaches the replica */
-    EVENT_SERVED,   /* flow: leaves its slot */
-    EVENT_ANSWER,   /* flow: the answer is back */
-    EVENT_BREAK,    /* flow: its end is felt */
-    EVENT_GIVEN_UP, /* flow */
-    EVENT_CHANGE,   /* subject: change */
-    EVENT_TICK,
-};
-
-struct event {
-    uint64_t at_ns, order, attempt;
-    enum event_kind kind;
-    uint32_t subject;
-};
+#define TICK_NS   (100 * SIM_MS)
+#define QUEUE_END UINT32_MAX
 
 struct server { /* a replica now */
     enum sim_state state;
@@ -47,10 +23,6 @@ struct server { /* a replica now */
     uint64_t busy_ns, busy_since_ns; /* slot time since the last report */
 };
 
-struct window { /* connections of one zone's callers, by distance */
-    uint32_t n[SIM_DISTANCES];
-};
-
 struct sim {
     const struct sim_fleet *fleet;
     const struct chooser_kind *kind;
@@ -58,55 +30,13 @@ struct sim {
     void *choosers[SIM_CLIENTS_MAX];
     struct rng arrivals[SIM_CLIENTS_MAX], demands[SIM_CLIENTS_MAX];
     struct server servers[SIM_REPLICAS_MAX];
-    struct event *heap;
-    size_t n_events, cap_events;
-    uint64_t n_made, now_ns;
+    struct events events;
+    uint64_t now_ns;
     struct sim_flow *flows;
     uint32_t n_flows, cap_flows, free_flow;
     uint64_t n_attempts, reported_ns;
-    /* results */
-    struct histogram latencies;
-    uint64_t n, n_failed, n_crossed;
-    double needed, offered;
-    struct window windows[SIM_ZONES_MAX][WINDOWS_MAX];
+    struct tally tally;
 };
-
-/* ---- events ---- */
-
-static bool is_before(const struct event *a, const struct event *b)
-{
-    return a->at_ns < b->at_ns || (a->at_ns == b->at_ns && a->order < b->order);
-}
-
-static void add_event(struct sim *sim, uint64_t at_ns, enum event_kind kind, uint32_t subject,
-                      uint64_t attempt)
-{
-    if (sim->n_events == sim->cap_events) {
-        sim->cap_events = sim->cap_events ? 2 * sim->cap_events : 1024;
-        sim->heap = mem_realloc(sim->heap, sim->cap_events * sizeof *sim->heap);
-    }
-    const struct event event = {at_ns, sim->n_made++, attempt, kind, subject};
-    size_t at = sim->n_events++;
-    for (; at > 0 && is_before(&event, &sim->heap[(at - 1) / 2]); at = (at - 1) / 2)
-        sim->heap[at] = sim->heap[(at - 1) / 2];
-    sim->heap[at] = event;
-}
-
-static struct event take_event(struct sim *sim)
-{
-    const struct event first = sim->heap[0], last = sim->heap[--sim->n_events];
-    size_t at = 0;
-    for (size_t child = 1; child < sim->n_events; child = 2 * at + 1) {
-        if (child + 1 < sim->n_events && is_before(&sim->heap[child + 1], &sim->heap[child]))
-            child++;
-        if (!is_before(&sim->heap[child], &last))
-            break;
-        sim->heap[at] = sim->heap[child];
-        at = child;
-    }
-    sim->heap[at] = last;
-    return first;
-}
 
 /* ---- flows ---- */
 
@@ -159,27 +89,15 @@ static uint64_t rtt_ns(const struct sim *sim, const struct sim_flow *flow)
                                       &fleet->replicas[flow->replica].place)];
 }
 
-static void count_choice(struct sim *sim, const struct sim_flow *flow)
-{
-    const struct sim_place *from = &sim->fleet->clients[flow->client].place;
-    const enum sim_distance distance =
-        sim_distance(from, &sim->fleet->replicas[flow->replica].place);
-    const uint64_t window = sim->now_ns / WINDOW_NS;
-    if (window < WINDOWS_MAX)
-        sim->windows[from->zone][window].n[distance]++;
-}
-
 static void attempt(struct sim *sim, struct sim_flow *flow);
 
 static void finish(struct sim *sim, struct sim_flow *flow, bool is_served)
 {
-    const struct sim_fleet *fleet = sim->fleet;
-    sim->n++;
-    sim->n_failed += !is_served;
-    histogram_add(&sim->latencies, is_served ? sim->now_ns - flow->arrived_ns : SIM_PATIENCE_NS);
-    if (is_served)
-        sim->n_crossed += fleet->clients[flow->client].place.cluster !=
-                          fleet->replicas[flow->replica].place.cluster;
+    const struct sim_client *client = &sim->fleet->clients[flow->client];
+    const bool is_crossed =
+        is_served && client->place.cluster != sim->fleet->replicas[flow->replica].place.cluster;
+    tally_end(&sim->tally, client, flow->arrived_ns,
+              is_served ? sim->now_ns - flow->arrived_ns : SIM_PATIENCE_NS, is_served, is_crossed);
     flow->is_dead = true;
 }
 
@@ -225,7 +143,7 @@ static void connect_failed(struct sim *sim, struct sim_flow *flow, enum sim_outc
         return;
     }
     resume_racer(flow);
-    add_event(sim, sim->now_ns, EVENT_RACE, index_of(sim, flow), flow->attempt);
+    events_add(&sim->events, sim->now_ns, EVENT_RACE, index_of(sim, flow), flow->attempt);
 }
 
 static uint64_t attempt_time_ns(const struct sim *sim, const struct sim_flow *flow)
@@ -241,6 +159,7 @@ static uint64_t attempt_time_ns(const struct sim *sim, const struct sim_flow *fl
 /* False when nobody may be asked. */
 static bool try_attempt(struct sim *sim, struct sim_flow *flow)
 {
+    const struct sim_client *client = &sim->fleet->clients[flow->client];
     const uint32_t idx = index_of(sim, flow);
     if (flow->n_attempts == SIM_ATTEMPTS_MAX)
         return false;
@@ -252,13 +171,16 @@ static bool try_attempt(struct sim *sim, struct sim_flow *flow)
     flow->attempt = ++sim->n_attempts;
     flow->asked_ns = sim->now_ns;
     flow->is_connecting = true;
-    count_choice(sim, flow);
+    tally_choice(&sim->tally, client,
+                 sim_distance(&client->place, &sim->fleet->replicas[replica].place), sim->now_ns);
     if (sim->kind->has_racing && flow->n_attempts < SIM_ATTEMPTS_MAX)
-        add_event(sim, sim->now_ns + SIM_RACE_NS, EVENT_RACE, idx, flow->attempt);
+        events_add(&sim->events, sim->now_ns + SIM_RACE_NS, EVENT_RACE, idx, flow->attempt);
     if (sim->servers[flow->replica].state == SIM_DARK)
-        add_event(sim, sim->now_ns + attempt_time_ns(sim, flow), EVENT_TIMEOUT, idx, flow->attempt);
+        events_add(&sim->events, sim->now_ns + attempt_time_ns(sim, flow), EVENT_TIMEOUT, idx,
+                   flow->attempt);
     else
-        add_event(sim, sim->now_ns + rtt_ns(sim, flow), EVENT_ATTEMPT, idx, flow->attempt);
+        events_add(&sim->events, sim->now_ns + rtt_ns(sim, flow), EVENT_ATTEMPT, idx,
+                   flow->attempt);
     return true;
 }
 
@@ -294,8 +216,8 @@ static void on_timeout(struct sim *sim, const struct event *event)
     } else if (flow->racer.is_on && flow->racer.attempt == event->attempt) {
         end_racer(sim, flow, SIM_TIMED_OUT);
         const uint64_t due_ns = flow->asked_ns + SIM_RACE_NS;
-        add_event(sim, due_ns > sim->now_ns ? due_ns : sim->now_ns, EVENT_RACE, event->subject,
-                  flow->attempt);
+        events_add(&sim->events, due_ns > sim->now_ns ? due_ns : sim->now_ns, EVENT_RACE,
+                   event->subject, flow->attempt);
     }
 }
 
@@ -322,8 +244,8 @@ static void serve(struct sim *sim, struct sim_flow *flow)
         (double)sim->fleet->service_ns * flow->demand * slowness(server, sim->now_ns);
     count_busy(sim, server);
     server->busy++;
-    add_event(sim, sim->now_ns + (uint64_t)length_ns, EVENT_SERVED, index_of(sim, flow),
-              flow->attempt);
+    events_add(&sim->events, sim->now_ns + (uint64_t)length_ns, EVENT_SERVED, index_of(sim, flow),
+               flow->attempt);
 }
 
 static void serve_next(struct sim *sim, struct server *server)
@@ -346,7 +268,8 @@ static void on_request(struct sim *sim, struct sim_flow *flow)
     struct server *server = &sim->servers[flow->replica];
     const uint32_t idx = index_of(sim, flow);
     if (server->state == SIM_REFUSING)
-        add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_BREAK, idx, flow->attempt);
+        events_add(&sim->events, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_BREAK, idx,
+                   flow->attempt);
     if (server->state != SIM_UP)
         return; /* dark: until the caller gives up */
     flow->next = QUEUE_END;
@@ -368,8 +291,8 @@ static void on_served(struct sim *sim, struct sim_flow *flow)
     if (flow->is_dead)
         free_flow(sim, flow);
     else
-        add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_ANSWER, index_of(sim, flow),
-                  flow->attempt);
+        events_add(&sim->events, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_ANSWER,
+                   index_of(sim, flow), flow->attempt);
     serve_next(sim, server);
 }
 
@@ -388,9 +311,11 @@ static void drop_all(struct sim *sim, uint32_t replica)
             continue;
         }
         flow->attempt = ++sim->n_attempts; /* its EVENT_SERVED is about nothing now */
-        add_event(sim, flow->arrived_ns + SIM_PATIENCE_NS, EVENT_GIVEN_UP, i, flow->attempt);
+        events_add(&sim->events, flow->arrived_ns + SIM_PATIENCE_NS, EVENT_GIVEN_UP, i,
+                   flow->attempt);
         if (server->state == SIM_REFUSING)
-            add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_BREAK, i, flow->attempt);
+            events_add(&sim->events, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_BREAK, i,
+                       flow->attempt);
     }
     server->busy = 0;
     server->first = server->last = QUEUE_END;
@@ -408,7 +333,7 @@ static void on_arrival(struct sim *sim, uint32_t client)
                               .client = client,
                               .demand = exponential(&sim->demands[client]),
                               .is_in_use = true};
-    add_event(sim, sim->now_ns + (uint64_t)gap_ns, EVENT_ARRIVAL, client, 0);
+    events_add(&sim->events, sim->now_ns + (uint64_t)gap_ns, EVENT_ARRIVAL, client, 0);
     attempt(sim, flow);
 }
 
@@ -421,7 +346,8 @@ static void on_attempt(struct sim *sim, struct sim_flow *flow)
         return;
     }
     if (state == SIM_DARK) { /* since it was asked */
-        add_event(sim, sim->now_ns + attempt_time_ns(sim, flow), EVENT_TIMEOUT, idx, flow->attempt);
+        events_add(&sim->events, sim->now_ns + attempt_time_ns(sim, flow), EVENT_TIMEOUT, idx,
+                   flow->attempt);
         return;
     }
     end_racer(sim, flow, SIM_CONNECT_FAILED);
@@ -429,8 +355,10 @@ static void on_attempt(struct sim *sim, struct sim_flow *flow)
     sim->kind->connected(sim->choosers[flow->client], flow, sim->now_ns - flow->asked_ns,
                          sim->now_ns);
     flow->asked_ns = sim->now_ns; /* the request leaves */
-    add_event(sim, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_REQUEST, idx, flow->attempt);
-    add_event(sim, flow->arrived_ns + SIM_PATIENCE_NS, EVENT_GIVEN_UP, idx, flow->attempt);
+    events_add(&sim->events, sim->now_ns + rtt_ns(sim, flow) / 2, EVENT_REQUEST, idx,
+               flow->attempt);
+    events_add(&sim->events, flow->arrived_ns + SIM_PATIENCE_NS, EVENT_GIVEN_UP, idx,
+               flow->attempt);
 }
 
 static void on_end(struct sim *sim, struct sim_flow *flow, enum sim_outcome outcome)
@@ -475,13 +403,10 @@ static void on_change(struct sim *sim, uint32_t idx)
     }
 }
 
-/* What its clusters can carry at most, and what they are asked for. */
 static void count_need(struct sim *sim)
 {
     const struct sim_fleet *fleet = sim->fleet;
-    double offered[SIM_CLUSTERS_MAX] = {0}, capacity[SIM_CLUSTERS_MAX] = {0};
-    for (uint32_t i = 0; i < fleet->n_clients; i++)
-        offered[fleet->clients[i].place.cluster] += fleet->clients[i].per_second;
+    double capacity[SIM_CLUSTERS_MAX] = {0};
     for (uint32_t i = 0; i < fleet->n_replicas; i++) {
         const struct server *server = &sim->servers[i];
         if (server->state == SIM_UP)
@@ -489,11 +414,7 @@ static void count_need(struct sim *sim)
                 fleet->replicas[i].slots * (double)SIM_SEC /
                 ((double)fleet->service_ns * slowness(server, sim->now_ns));
     }
-    for (uint32_t i = 0; i < SIM_CLUSTERS_MAX; i++) {
-        const double left = offered[i] - FULL_LOAD * capacity[i];
-        sim->needed += left > 0 ? left : 0;
-        sim->offered += offered[i];
-    }
+    tally_need(&sim->tally, capacity);
 }
 
 static void on_tick(struct sim *sim)
@@ -510,7 +431,7 @@ static void on_tick(struct sim *sim)
     }
     for (uint32_t i = 0; i < sim->fleet->n_clients; i++)
         sim->kind->tick(sim->choosers[i], sim->now_ns);
-    add_event(sim, sim->now_ns + TICK_NS, EVENT_TICK, 0, 0);
+    events_add(&sim->events, sim->now_ns + TICK_NS, EVENT_TICK, 0, 0);
 }
 
 static void on_flow_event(struct sim *sim, const struct event *event)
@@ -549,21 +470,21 @@ static void begin(struct sim *sim, uint64_t seed)
         sim->view.is_ready[i] = replica->is_ready;
     }
     for (uint32_t i = 0; i < sim->fleet->n_changes; i++)
-        add_event(sim, sim->fleet->changes[i].at_ns, EVENT_CHANGE, i, 0);
+        events_add(&sim->events, sim->fleet->changes[i].at_ns, EVENT_CHANGE, i, 0);
     for (uint32_t i = 0; i < sim->fleet->n_clients; i++) {
         rng_seed(&sim->arrivals[i], rng_next(&seeds));
         rng_seed(&sim->demands[i], rng_next(&seeds));
         sim->choosers[i] = sim->kind->open(sim->kind, &sim->view, i, rng_next(&seeds));
         if (sim->fleet->clients[i].per_second > 0)
-            add_event(sim, rng_next(&seeds) % (20 * SIM_MS), EVENT_ARRIVAL, i, 0);
+            events_add(&sim->events, rng_next(&seeds) % (20 * SIM_MS), EVENT_ARRIVAL, i, 0);
     }
-    add_event(sim, TICK_NS, EVENT_TICK, 0, 0);
+    events_add(&sim->events, TICK_NS, EVENT_TICK, 0, 0);
 }
 
 static void run(struct sim *sim)
 {
-    while (sim->n_events > 0 && sim->heap[0].at_ns < sim->fleet->length_ns) {
-        const struct event event = take_event(sim);
+    while (sim->events.n > 0 && sim->events.heap[0].at_ns < sim->fleet->length_ns) {
+        const struct event event = events_take(&sim->events);
         sim->now_ns = event.at_ns;
         if (event.kind == EVENT_ARRIVAL)
             on_arrival(sim, event.subject);
@@ -586,54 +507,6 @@ static void run(struct sim *sim)
     }
 }
 
-static double share_pct(const struct window *window, enum sim_distance distance)
-{
-    double sum = 0;
-    for (int i = 0; i < SIM_DISTANCES; i++)
-        sum += window->n[i];
-    return sum > 0 ? 100 * window->n[distance] / sum : 0;
-}
-
-static double largest_swing(const struct sim *sim)
-{
-    const uint64_t from = (sim->fleet->settled_ns + WINDOW_NS - 1) / WINDOW_NS;
-    const uint64_t to = sim->fleet->length_ns / WINDOW_NS;
-    double largest = 0;
-    for (uint32_t zone = 0; zone < SIM_ZONES_MAX; zone++) {
-        for (int distance = 0; distance < SIM_DISTANCES; distance++) {
-            double low = 100, high = 0;
-            for (uint64_t i = from; i < to && i < WINDOWS_MAX; i++) {
-                const double pct = share_pct(&sim->windows[zone][i], (enum sim_distance)distance);
-                low = pct < low ? pct : low;
-                high = pct > high ? pct : high;
-            }
-            largest = high - low > largest ? high - low : largest;
-        }
-    }
-    return largest;
-}
-
-static void print_trace(const struct sim *sim)
-{
-    static const char *const names[] = {"node", "zone", "region", "cluster", "other"};
-    for (uint32_t zone = 0; zone < SIM_ZONES_MAX; zone++) {
-        for (uint64_t i = 0; i < sim->fleet->length_ns / WINDOW_NS && i < WINDOWS_MAX; i++) {
-            const struct window *window = &sim->windows[zone][i];
-            uint32_t sum = 0;
-            for (int distance = 0; distance < SIM_DISTANCES; distance++)
-                sum += window->n[distance];
-            if (sum == 0)
-                continue;
-            (void)printf("# zone %u, %3llu s:", zone,
-                         (unsigned long long)(i * WINDOW_NS / SIM_SEC));
-            for (int distance = 0; distance < SIM_DISTANCES; distance++)
-                (void)printf(" %s %5.1f", names[distance],
-                             share_pct(window, (enum sim_distance)distance));
-            (void)printf("\n");
-        }
-    }
-}
-
 struct sim_result sim_run(const struct sim_fleet *fleet, const struct chooser_kind *kind,
                           uint64_t seed, bool trace)
 {
@@ -641,24 +514,16 @@ struct sim_result sim_run(const struct sim_fleet *fleet, const struct chooser_ki
     sim->fleet = sim->view.fleet = fleet;
     sim->kind = kind;
     sim->free_flow = QUEUE_END;
+    tally_init(&sim->tally, fleet, trace);
     begin(sim, seed);
     run(sim);
     if (trace)
-        print_trace(sim);
-    const double n = sim->n > 0 ? (double)sim->n : 1;
-    const struct sim_result result = {
-        .n = sim->n,
-        .n_failed = sim->n_failed,
-        .p50_ns = histogram_at(&sim->latencies, 0.5),
-        .p99_ns = histogram_at(&sim->latencies, 0.99),
-        .p999_ns = histogram_at(&sim->latencies, 0.999),
-        .swing_points = largest_swing(sim),
-        .crossed_pct = 100 * (double)sim->n_crossed / n,
-        .needed_pct = sim->offered > 0 ? 100 * sim->needed / sim->offered : 0,
-    };
+        tally_print(&sim->tally);
+    const struct sim_result result = tally_result(&sim->tally);
     for (uint32_t i = 0; i < fleet->n_clients; i++)
         kind->close(sim->choosers[i]);
-    mem_free(sim->heap);
+    events_fini(&sim->events);
+    tally_fini(&sim->tally);
     mem_free(sim->flows);
     mem_free(sim);
     return result;

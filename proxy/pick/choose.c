@@ -157,11 +157,15 @@ static struct member *nearest(const struct choice *choice,
 static struct member *choose_trial(const struct choice *choice)
 {
     struct fleet *fleet = choice->fleet;
+    struct fleet_level *silent = fleet->n_silent > 0 ? silence_to_ask(choice) : NULL;
+    if (silent)
+        return choose_fit(choice, silent);
     if (list_is_empty(&fleet->probation) || choice->is_retry ||
         fleet->n_trials > fleet->n_flows / FLOWS_A_TRIAL)
         return NULL;
     struct member *member = list_entry(fleet->probation.next, struct member, in_probation);
-    if (member->filing != FILED_DOUBTFUL || !is_reachable(choice, member)) {
+    if (member->filing != FILED_DOUBTFUL || member_level(member)->is_silent ||
+        !is_reachable(choice, member)) {
         list_remove(&member->in_probation); /* to the end: the next one may do */
         list_push_back(&fleet->probation, &member->in_probation);
         return NULL;
@@ -183,21 +187,31 @@ static struct member *choose_by_share(const struct choice *choice)
     return member || !level ? member : choose_fit(choice, level);
 }
 
-/* A flow that was refused asks another level of the cluster next; one that was met by silence, or
- * failed twice, another cluster: what fails at once often stands together, and to find that out one
- * endpoint after the other takes longer than any way. */
+/* Where a flow goes on that failed at last. Refused, to another level of the cluster. Met by
+ * silence, or failed twice, to another cluster: what fails at once often stands together, and to
+ * find that out one endpoint after the other takes longer than any way; unless a level of the
+ * cluster has answered somebody since. */
+static bool may_go_on_to(const struct choice *choice, const struct member *last,
+                         const struct fleet_level *level)
+{
+    const bool is_silent = last->silent_ns > 0;
+    if (level == member_level(last) || level->is_silent)
+        return false;
+    if (level->cluster != member_level(last)->cluster)
+        return is_silent || choice->question->tried->len > 1;
+    return is_silent ? level->answered_ns > last->silent_ns : choice->question->tried->len == 1;
+}
+
 static struct member *choose_elsewhere(const struct choice *choice)
 {
     const struct tried *tried = choice->question->tried;
     struct fleet *fleet = choice->fleet;
     const struct member *last =
         choice->is_retry ? fleet_find_member(fleet, tried->keys[tried->len - 1]) : NULL;
-    const bool leaves_cluster = last && (last->is_silent || tried->len > 1);
     struct fleet_level *level;
     for (size_t place = 0; last && place < fleet->n_ranks; place++)
         for (size_t i = 0; (level = level_at(choice, place, i)); i++) {
-            const bool is_same_cluster = level->cluster == member_level(last)->cluster;
-            if (level == member_level(last) || is_same_cluster == leaves_cluster)
+            if (!may_go_on_to(choice, last, level))
                 continue;
             struct member *member = choose_fit(choice, level);
             if (member)

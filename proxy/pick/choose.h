@@ -35,6 +35,9 @@ struct member *draw_fit(const struct choice *choice, struct fleet_level *level);
 struct member *draw_other(const struct choice *choice, struct fleet_level *level,
                           const struct member *than);
 
+/* A silent level that this flow should ask; NULL: none. silence.c */
+struct fleet_level *silence_to_ask(const struct choice *choice);
+
 /* The member for a question: the whole way down, from levels, whose shares are up to date, to the
  * doubtful. NULL: nobody is left. */
 struct member *choose_member(const struct choice *choice);

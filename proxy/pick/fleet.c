@@ -200,6 +200,33 @@ static void make_ranks(struct fleet *fleet, const struct endpoint_set *set,
     }
 }
 
+static const struct fleet_level *find_level(const struct fleet *fleet, uint64_t identity)
+{
+    for (size_t i = 0; i < fleet->n_levels; i++)
+        if (fleet->levels[i].identity == identity)
+            return &fleet->levels[i];
+    return NULL;
+}
+
+static void take_over_levels(struct fleet *fleet, const struct fleet *before)
+{
+    fleet->n_silent = 0;
+    for (size_t i = 0; i < fleet->n_levels; i++) {
+        struct fleet_level *level = &fleet->levels[i];
+        const struct fleet_level *same = find_level(before, level->identity);
+        if (!same)
+            continue;
+        level->mean_ns = same->mean_ns;
+        level->latency_limit_ns = same->latency_limit_ns;
+        level->is_silent = same->is_silent;
+        level->n_silences = same->n_silences;
+        level->n_asked = same->n_asked;
+        level->ask_at_ns = same->ask_at_ns;
+        level->answered_ns = same->answered_ns;
+        fleet->n_silent += level->is_silent;
+    }
+}
+
 static void make_levels(struct fleet *fleet, const struct endpoint_set *set)
 {
     struct fleet before = *fleet;
@@ -210,6 +237,7 @@ static void make_levels(struct fleet *fleet, const struct endpoint_set *set)
     for (size_t i = 0; i < set->n_levels; i++)
         make_level(&fleet->levels[i], &set->levels[i], set->endpoints, &storage);
     make_ranks(fleet, set, before.ranks, before.n_ranks);
+    take_over_levels(fleet, &before);
     free_levels(&before);
 }
 
@@ -298,8 +326,10 @@ static void file_all(struct fleet *fleet, const struct endpoint_set *set, bool i
         member_level(member)->n_flows += member->flows;
         if (member->is_ejected)
             member_level(member)->n_ejected++;
-        if (!is_first && !was_ready && member->is_ready)
+        if (!is_first && !was_ready && member->is_ready) {
             member_warm_up(member, now_ns);
+            silence_end(fleet, member_level(member));
+        }
         member_file_first(member);
     }
     for (size_t i = 0; i < fleet->n_levels; i++) {

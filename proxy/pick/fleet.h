@@ -50,7 +50,6 @@ struct member {
     uint8_t filing;   /* enum filing */
     uint8_t cause;    /* enum rest_cause */
     bool is_ready, is_ejected, is_on_trial;
-    bool is_silent; /* the last connect was not answered, not even by a refusal */
     bool is_masked; /* tried by the flow for which is being picked right now */
     uint32_t weight;
     uint32_t flows;
@@ -64,6 +63,7 @@ struct member {
     struct appointment due; /* the end of its rest, or of its slow start */
     struct list in_probation;
     uint64_t confirmed_ns; /* took a connection last */
+    uint64_t silent_ns;    /* since when connects are not answered, not even by a refusal; 0 */
     uint64_t seen;         /* by the merge of that number */
 };
 
@@ -86,6 +86,11 @@ struct fleet_level {
     uint32_t share;          /* of SHARE_WHOLE */
     double latency_limit_ns; /* of the last look: slower is an outlier; 0: none */
     double mean_ns;          /* of what was measured lately; 0: nothing yet */
+    bool is_silent;          /* nobody of it answers */
+    uint32_t n_silences;     /* connects in a row that nobody answered */
+    uint32_t n_asked;        /* how often, since it is silent */
+    uint64_t ask_at_ns;      /* while it is silent: not before */
+    uint64_t answered_ns;    /* somebody of it took a connection last */
     bool has_schedule;
     struct edf schedule; /* made when the algorithm first asks for it */
 };
@@ -103,10 +108,10 @@ struct fleet_rank { /* levels that share by weight; ranks fail over to the next 
     double mean_ns;       /* lately */
     double base_ns;       /* when it is not loaded; 0: not known yet */
     uint32_t n_window;
-    double window_ns; /* sum of the samples that base_ns will learn from next */
-    uint64_t sampled_ns;
-    double spilled; /* 0 to 1: what of its share goes on to the next rank */
-    double error;   /* at the last look */
+    double window_ns;                    /* sum of the samples that base_ns will learn from next */
+    uint64_t sampled_ns, heard_since_ns; /* its last answer; its first since it was silent or new */
+    double spilled;                      /* 0 to 1: what of its share goes on to the next rank */
+    double error;                        /* at the last look */
 };
 
 struct tally { /* of one member in one interval */
@@ -155,6 +160,7 @@ struct fleet {
     uint64_t shares_until_ns;
     uint64_t spill_at_ns;  /* when load is looked at next */
     uint16_t nearest_rank; /* that has somebody fit */
+    uint32_t n_silent;     /* of its levels */
 
     struct list probation; /* the longest waiting first */
     uint32_t n_trials;
@@ -203,6 +209,12 @@ static inline struct str key_of(const uint64_t *key)
 static inline struct fleet_level *member_level(const struct member *member)
 {
     return &member->fleet->levels[member->level];
+}
+
+/* Who of it may be chosen by its share. */
+static inline uint32_t level_n_fit(const struct fleet_level *level)
+{
+    return level->is_silent ? 0 : level->n_fit;
 }
 
 /* ---- member.c: who may serve ---- */
@@ -264,6 +276,15 @@ struct fleet_level *shares_find(struct fleet *fleet, uint32_t point);
 void spill_adjust(struct fleet *fleet, uint32_t *shares, uint64_t now_ns);
 /* An answer of the rank took this long. */
 void spill_sample(struct fleet_rank *rank, uint64_t latency_ns, uint64_t now_ns);
+
+/* ---- silence.c: levels that do not answer ---- */
+
+/* A connect that was begun at since_ns has not been answered for long. */
+void silence_met(struct member *member, uint64_t since_ns, uint64_t now_ns);
+/* One was. */
+void silence_broken(struct member *member, uint64_t now_ns);
+/* What is known of the level's silence is out of date. */
+void silence_end(struct fleet *fleet, struct fleet_level *level);
 
 /* ---- ejection.c: outliers ---- */
 

@@ -214,7 +214,7 @@ void lease_confirm(struct balancer *balancer, struct lease *lease, uint64_t conn
         return;
     member->connect_failures = 0;
     member->confirmed_ns = now_ns;
-    member->is_silent = false;
+    silence_broken(member, now_ns);
     node_reached(balancer, member->node);
     if (member->distance == LEVEL_OTHER_CLUSTER && connect_ns > 0)
         reach_measured(balancer, member_level(member)->cluster, connect_ns);
@@ -273,7 +273,7 @@ void lease_doubt(struct balancer *balancer, struct lease *lease, uint64_t now_ns
         if (rtt_ns <= 0 || (double)(now_ns - lease->cut_ns) < rtt_ns * RTTS_A_CONNECT)
             return;
     }
-    member->is_silent = true;
+    silence_met(member, lease->cut_ns, now_ns);
     suspect(member, REST_SILENCE, now_ns);
 }
 
@@ -289,7 +289,7 @@ static void learn(struct lease *lease, enum lease_outcome outcome, uint64_t now_
         return;
     case LEASE_NODE_FAILED:
         node_failed(member->fleet->balancer, member, now_ns);
-        member->is_silent = true;
+        silence_met(member, lease->cut_ns, now_ns);
         suspect(member, REST_SILENCE, now_ns);
         return;
     case LEASE_UNUSED: return;

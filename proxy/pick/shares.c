@@ -23,6 +23,8 @@
 static uint64_t fit_weight(const struct fleet_level *level, const struct traffic_policy *policy,
                            uint64_t now_ns)
 {
+    if (level_n_fit(level) == 0)
+        return 0;
     if (level->n_warming == 0)
         return level->fit.sum * FINE;
     const struct slow_start slow_start = {
@@ -47,6 +49,16 @@ double shares_part(const struct member *member, uint64_t now_ns)
     const double part =
         weight * member_warmth(member, now_ns) * FINE / (double)fit_weight(level, policy, now_ns);
     return part < 1 ? part : 1;
+}
+
+/* When all who are fit are in silent levels, these are all there is. */
+static void hear_somebody(struct fleet *fleet)
+{
+    for (size_t i = 0; i < fleet->n_levels && fleet->n_silent > 0; i++)
+        if (level_n_fit(&fleet->levels[i]) > 0)
+            return;
+    for (size_t i = 0; i < fleet->n_levels && fleet->n_silent > 0; i++)
+        silence_end(fleet, &fleet->levels[i]);
 }
 
 /* ---- the order of ranks ---- */
@@ -86,7 +98,7 @@ static struct priority_level sum_rank(const struct fleet *fleet, const struct fl
     for (size_t i = rank->first_level; i < (size_t)rank->first_level + rank->n_levels; i++) {
         const struct fleet_level *level = &fleet->levels[i];
         sum.count.all += level->n_all;
-        sum.count.healthy += level->n_fit;
+        sum.count.healthy += level_n_fit(level);
         sum.weight.all += level->w_all * FINE;
         sum.weight.healthy += fit_weight(level, &fleet->policy, now_ns);
     }
@@ -112,8 +124,8 @@ static void spread_ranks(struct fleet *fleet, uint32_t *shares, bool *in_panic, 
                                            .is_weighted = true};
     for (size_t i = 0; i < fleet->n_levels; i++) {
         const bool is_last = fleet->ranks[fleet->levels[i].rank].is_last_resort;
-        is_anybody_fit |= fleet->levels[i].n_fit > 0;
-        are_others_fit |= fleet->levels[i].n_fit > 0 && !is_last;
+        is_anybody_fit |= level_n_fit(&fleet->levels[i]) > 0;
+        are_others_fit |= level_n_fit(&fleet->levels[i]) > 0 && !is_last;
     }
     for (size_t i = 0; i < fleet->n_ranks; i++) {
         const uint16_t rank = fleet->rank_order[i];
@@ -157,7 +169,7 @@ static bool share_by_zone(const struct fleet *fleet, const struct fleet_rank *ra
         return false;
     for (size_t i = 0; i < rank->n_levels; i++) {
         const struct fleet_level *level = &fleet->levels[rank->first_level + i];
-        zones[i] = (struct zone){level->n_callers, level->n_fit};
+        zones[i] = (struct zone){level->n_callers, level_n_fit(level)};
     }
     if (!zone_split_make(zones, rank->n_levels, fleet->policy.zone_min_endpoints, &split))
         return false;
@@ -175,7 +187,9 @@ static void share_by_size(const struct fleet *fleet, const struct fleet_rank *ra
                           double *out_weights)
 {
     for (size_t i = 0; i < rank->n_levels; i++)
-        out_weights[i] = (double)fleet->levels[rank->first_level + i].fit.sum;
+        out_weights[i] = level_n_fit(&fleet->levels[rank->first_level + i]) > 0
+                             ? (double)fleet->levels[rank->first_level + i].fit.sum
+                             : 0;
 }
 
 static void split_rank(struct fleet *fleet, const struct fleet_rank *rank, uint32_t share,
@@ -210,7 +224,7 @@ static uint16_t nearest_fit(const struct fleet *fleet)
     for (size_t i = 0; i < fleet->n_ranks; i++) {
         const struct fleet_rank *rank = &fleet->ranks[fleet->rank_order[i]];
         for (size_t j = 0; j < rank->n_levels; j++)
-            if (fleet->levels[rank->first_level + j].n_fit > 0)
+            if (level_n_fit(&fleet->levels[rank->first_level + j]) > 0)
                 return fleet->rank_order[i];
     }
     return 0;
@@ -224,6 +238,7 @@ void shares_refresh(struct fleet *fleet, uint64_t now_ns)
     if (!fleet->shares_are_stale && now_ns < fleet->shares_until_ns)
         return;
     order_by_reach(fleet);
+    hear_somebody(fleet);
     spread_ranks(fleet, shares, in_panic, now_ns);
     if (fleet->policy.spill_by_load)
         spill_adjust(fleet, shares, now_ns);

@@ -27,12 +27,19 @@
 #define PROPORTIONAL 0.10
 #define INTEGRAL     0.01
 #define ERROR_MAX    1.5
-#define CONGESTED    1.5 /* times the unloaded answer */
+/* Times the unloaded answer; put up with before anything goes on to another level of the cluster,
+ * to another cluster. */
+#define CONGESTED_OWN   1.1
+#define CONGESTED_OTHER 1.4
 /* The more is handed on, the more congestion is put up with, so that nodes which hand on much come
  * back to those that hand on little. */
-#define DROOP          2.0
+#define DROOP          4.0
 #define CUT_MAX        0.7 /* of what it is given a rank keeps at least so much at a look */
 #define RATE_SMOOTHING 0.4
+/* Flows and answers of a look are counts of chance: that times the root of their sum, smoothed as
+ * they are, is 1.6 standard deviations of their difference. */
+#define CHANCE         0.8
+#define NEW_NS         UINT64_C(10000000000)
 #define SPILLED_MAX    0.98 /* what is left finds out whether it got better */
 #define WINDOW_SAMPLES 64   /* whose mean may be the unloaded answer */
 #define BASE_RISE      0.002
@@ -45,6 +52,8 @@ void spill_sample(struct fleet_rank *rank, uint64_t latency_ns, uint64_t now_ns)
 {
     rank->n_samples++;
     rank->sum_ns += (double)latency_ns;
+    if (now_ns > rank->sampled_ns + STALE_NS)
+        rank->heard_since_ns = now_ns;
     rank->sampled_ns = now_ns;
 }
 
@@ -94,6 +103,7 @@ static double way_ns(const struct fleet *fleet, const struct fleet_rank *rank)
 struct outlook {
     double answer_ns;  /* its way included */
     double congestion; /* times its answer when it is not loaded */
+    bool is_own;       /* of the own cluster */
 };
 
 static struct fleet_rank *rank_at(const struct fleet *fleet, size_t place)
@@ -117,10 +127,11 @@ static double unloaded_ns(const struct fleet *fleet, const struct fleet_rank *ra
 static struct outlook outlook_of(const struct fleet *fleet, const struct fleet_rank *near,
                                  const struct fleet_rank *far, uint64_t now_ns)
 {
+    const bool is_own = fleet->levels[far->first_level].kind != LEVEL_OTHER_CLUSTER;
     if (far->mean_ns <= 0 || now_ns > far->sampled_ns + STALE_NS)
-        return (struct outlook){unloaded_ns(fleet, near) + way_ns(fleet, far), 1};
+        return (struct outlook){unloaded_ns(fleet, near) + way_ns(fleet, far), 1, is_own};
     const double base_ns = unloaded_ns(fleet, far);
-    return (struct outlook){far->mean_ns, base_ns > 0 ? far->mean_ns / base_ns : 1};
+    return (struct outlook){far->mean_ns, base_ns > 0 ? far->mean_ns / base_ns : 1, is_own};
 }
 
 static double clamp(double value, double low, double high)
@@ -129,23 +140,28 @@ static double clamp(double value, double low, double high)
 }
 
 /* A congested rank that is given more than it serves keeps what it serves: one step, whatever the
- * gap, since a queue that grows for seconds takes seconds to go. */
-static double cut_back(const struct fleet_rank *near)
+ * gap, since a queue that grows for seconds takes seconds to go. More than chance would have it, or
+ * chance would move shares all the time; of one that is new here the first sign is believed. */
+static double cut_back(const struct fleet_rank *near, uint64_t now_ns)
 {
-    if (near->given < SAMPLES_MIN || near->served >= near->given)
+    const bool is_new = now_ns < near->heard_since_ns + NEW_NS;
+    const double chance = is_new ? 0 : CHANCE * sqrt(near->given + near->served);
+    if (near->given < SAMPLES_MIN || near->given - near->served <= chance)
         return near->spilled;
     return 1 - (1 - near->spilled) * fmax(near->served / near->given, CUT_MAX);
 }
 
 /* How much of the near rank's share goes on. */
-static void steer(const struct fleet *fleet, struct fleet_rank *near, const struct outlook *far)
+static void steer(const struct fleet *fleet, struct fleet_rank *near, const struct outlook *far,
+                  uint64_t now_ns)
 {
     const double base_ns = unloaded_ns(fleet, near);
     if (near->mean_ns <= 0 || base_ns <= 0)
         return;
     const double slower = log(near->mean_ns / far->answer_ns);
-    const double fuller =
-        log(near->mean_ns / base_ns / fmax(CONGESTED + DROOP * near->spilled, far->congestion));
+    const double put_up_with =
+        (far->is_own ? CONGESTED_OWN : CONGESTED_OTHER) + DROOP * near->spilled;
+    const double fuller = log(near->mean_ns / base_ns / fmax(put_up_with, far->congestion));
     /* Congestion alone is no reason for a trip that takes longer than the queue. */
     const bool is_worth_it = near->mean_ns > far->answer_ns * WORTH_A_TRIP;
     const double error = clamp(is_worth_it ? fmax(slower, fuller) : slower, -ERROR_MAX, ERROR_MAX);
@@ -158,7 +174,7 @@ static void steer(const struct fleet *fleet, struct fleet_rank *near, const stru
     if (step > 0 && (!is_known || error < 0))
         return;
     if (is_worth_it && fuller > DEAD_BAND && is_known)
-        near->spilled = cut_back(near);
+        near->spilled = cut_back(near, now_ns);
     near->spilled = clamp(near->spilled + step, 0, SPILLED_MAX);
 }
 
@@ -172,7 +188,7 @@ static void give_back(struct fleet_rank *near, uint64_t elapsed_ns)
 static bool has_fit(const struct fleet *fleet, const struct fleet_rank *rank)
 {
     for (size_t i = 0; i < rank->n_levels; i++)
-        if (fleet->levels[rank->first_level + i].n_fit > 0)
+        if (level_n_fit(&fleet->levels[rank->first_level + i]) > 0)
             return true;
     return false;
 }
@@ -198,17 +214,23 @@ static void look(struct fleet *fleet, uint64_t elapsed_ns, uint64_t now_ns)
         digest(rank_at(fleet, i));
     for (size_t i = fleet->n_ranks; i-- > 0;) {
         struct fleet_rank *near = rank_at(fleet, i);
-        if (now_ns > near->sampled_ns + STALE_NS)
+        const bool is_stale = now_ns > near->sampled_ns + STALE_NS;
+        if (is_stale)
             give_back(near, elapsed_ns);
-        if (near->is_last_resort || !has_fit(fleet, near))
+        if (near->is_last_resort)
             continue;
+        if (!has_fit(fleet, near)) {
+            if (is_stale)
+                near->base_ns = 0; /* who comes back may be another */
+            continue;
+        }
         if (next) {
             struct outlook far = outlook_of(fleet, near, next, now_ns);
             if (behind.answer_ns > 0) {
                 far.answer_ns += (behind.answer_ns - far.answer_ns) * next->spilled;
                 far.congestion += (behind.congestion - far.congestion) * next->spilled;
             }
-            steer(fleet, near, &far);
+            steer(fleet, near, &far, now_ns);
             behind = far;
         }
         next = near;

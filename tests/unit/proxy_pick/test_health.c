@@ -183,6 +183,98 @@ Test(health, a_retry_leaves_the_level_and_after_silence_the_cluster)
     }
 }
 
+/* So many flows whose connects nobody answers for long; they are over then. */
+static void meet_silence(unsigned n, size_t level)
+{
+    struct lease leases[16];
+    for (unsigned i = 0; i < n; i++) {
+        cr_assert_eq(stage_cut(&stage, &leases[i]), 0);
+        cr_assert_eq(stage.endpoints[leases[i].key - 1].level, level, "flow %u", i);
+    }
+    stage.now_ns += 250 * NS_PER_MS;
+    for (unsigned i = 0; i < n; i++) {
+        lease_doubt(stage.balancer, &leases[i], stage.now_ns);
+        lease_return(stage.balancer, &leases[i], LEASE_FAILED, stage.now_ns);
+    }
+}
+
+static void open_three_levels(void)
+{
+    stage_init(&stage, 48);
+    stage_level(&stage, LEVEL_ZONE, 16);
+    stage_level(&stage, LEVEL_REGION, 16);
+    stage_level(&stage, LEVEL_OTHER_CLUSTER, 16);
+}
+
+Test(health, a_level_that_does_not_answer_is_asked_by_one_flow_at_a_time_and_what_is_beside_it_too)
+{
+    struct lease asking;
+    unsigned n[3];
+    open_three_levels();
+    meet_silence(4, 0);
+    cr_assert_eq(stage_cut(&stage, &asking), 0);
+    cr_expect_eq(stage.endpoints[asking.key - 1].level, 1, "the region is asked at once");
+    stage_count(&stage, 100, n);
+    cr_expect_eq(n[2], 100, "and not trusted before it answers: %u, %u", n[0], n[1]);
+    lease_confirm(stage.balancer, &asking, NS_PER_MS, stage.now_ns);
+    lease_return(stage.balancer, &asking, LEASE_SERVED, stage.now_ns);
+    stage_count(&stage, 100, n);
+    cr_expect_eq(n[1], 100, "it has answered");
+
+    stage.now_ns += SUSPECT_MIN_NS;
+    cr_assert_eq(stage_cut(&stage, &asking), 0);
+    cr_expect_eq(stage.endpoints[asking.key - 1].level, 0, "it is time to ask the zone");
+    stage_count(&stage, 100, n);
+    cr_expect_eq(n[1], 100, "one is enough");
+    lease_confirm(stage.balancer, &asking, NS_PER_MS, stage.now_ns);
+    lease_return(stage.balancer, &asking, LEASE_SERVED, stage.now_ns);
+    stage_count(&stage, 100, n);
+    cr_expect_geq(n[0], 90, "four of its endpoints still rest, or are tried: %u", n[0]);
+    stage_fini(&stage);
+}
+
+Test(health, what_answers_meanwhile_is_not_silent_and_the_last_level_never_is)
+{
+    struct lease first;
+    unsigned n[3];
+    open_three_levels();
+    cr_assert_eq(stage_cut(&stage, &first), 0);
+    meet_silence(0, 0);
+    lease_confirm(stage.balancer, &first, NS_PER_MS, stage.now_ns);
+    lease_return(stage.balancer, &first, LEASE_SERVED, stage.now_ns);
+    stage.now_ns -= 250 * NS_PER_MS; /* cut before that answer */
+    meet_silence(4, 0);
+    stage_count(&stage, 100, n);
+    cr_expect_eq(n[0], 100);
+    stage_fini(&stage);
+
+    open_stage(16);
+    meet_silence(4, 0);
+    stage_count(&stage, 100, n);
+    cr_expect_eq(n[0], 100);
+    stage_fini(&stage);
+}
+
+Test(health,
+     what_is_known_of_a_silent_level_outlives_snapshots_but_not_that_control_says_it_is_back)
+{
+    unsigned n[3];
+    open_three_levels();
+    meet_silence(4, 0);
+    (void)stage_draw(&stage); /* asks the region */
+    stage.endpoints[40].weight = 2;
+    stage_changed(&stage);
+    stage_count(&stage, 100, n);
+    cr_expect_eq(n[0], 0);
+    stage_ready(&stage, 0, 0);
+    stage_count(&stage, 100, n);
+    stage.policy.slow_start_ns = 0;
+    stage_ready(&stage, 0, 16);
+    stage_count(&stage, 100, n);
+    cr_expect_geq(n[0], 90, "%u", n[0]);
+    stage_fini(&stage);
+}
+
 Test(health, active_checks_take_endpoints_out_and_back)
 {
     open_stage(3);
