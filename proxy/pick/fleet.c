@@ -360,6 +360,11 @@ static void merge(struct fleet *fleet, const struct endpoint_set *set, uint64_t 
 
 /* ---- fleets ---- */
 
+static struct fleet **at_hand(struct balancer *balancer, uint64_t id)
+{
+    return &balancer->at_hand[id & (FLEETS_AT_HAND - 1)];
+}
+
 struct fleet *fleet_find(const struct balancer *balancer, uint64_t id)
 {
     return map_find(&balancer->fleets, key_of(&id));
@@ -427,6 +432,8 @@ void fleet_free(struct fleet *fleet)
     crew_free_if_left(balancer, fleet->crew);
     list_remove(&fleet->by_use);
     (void)map_remove(&balancer->fleets, key_of(&fleet->id));
+    if (*at_hand(balancer, fleet->id) == fleet)
+        *at_hand(balancer, fleet->id) = NULL;
     mem_free(fleet);
 }
 
@@ -448,8 +455,10 @@ static void note_use(struct fleet *fleet, const struct question *question, uint6
 {
     const struct str principal = question->principal;
     fleet->used_ns = now_ns;
-    list_remove(&fleet->by_use);
-    list_push_back(&fleet->balancer->fleets_by_use, &fleet->by_use);
+    if (fleet->by_use.next != &fleet->balancer->fleets_by_use) {
+        list_remove(&fleet->by_use);
+        list_push_back(&fleet->balancer->fleets_by_use, &fleet->by_use);
+    }
     if (str_eq(principal, (struct str){fleet->principal, fleet->principal_len}))
         return;
     mem_free(fleet->principal);
@@ -464,16 +473,19 @@ static void take_policy(struct fleet *fleet, const struct traffic_policy *policy
         for (size_t i = 0; i < fleet->n_levels; i++)
             fleet->levels[i].has_schedule = false;
     fleet->policy = *policy;
+    fleet->endpoint_limit = worker_part(fleet->balancer, policy->limits.endpoint_max_connections);
     fleet->shares_are_stale = true;
 }
 
 struct fleet *fleet_get(struct balancer *balancer, const struct question *question, uint64_t now_ns)
 {
     const struct endpoint_set *set = question->set;
-    struct fleet *fleet = fleet_find(balancer, set->id);
+    struct fleet **at = at_hand(balancer, set->id);
+    struct fleet *fleet = *at && (*at)->id == set->id ? *at : fleet_find(balancer, set->id);
     const bool is_new = !fleet;
     if (!is_new && fleet->generation == set->generation && fleet->fingerprint == set->fingerprint) {
         note_use(fleet, question, now_ns);
+        *at = fleet;
         return fleet;
     }
     if (!make_room(balancer, fleet, set->len))

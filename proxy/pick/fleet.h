@@ -139,6 +139,7 @@ struct fleet {
     char *principal; /* who asked last */
     size_t principal_len;
     struct traffic_policy policy; /* a copy; arrays and strings in it are not to be looked at */
+    uint32_t endpoint_limit;      /* flows of one endpoint that this worker may have */
     struct crew *crew;
 
     struct member **members;
@@ -183,13 +184,16 @@ struct reach { /* how far a cluster is */
     double rtt_ns;
 };
 
-#define NODES_MAX   10000
-#define REACHES_MAX 1024
+#define FLEETS_AT_HAND 64 /* a power of two */
+#define NODES_MAX      10000
+#define REACHES_MAX    1024
 
 struct balancer {
     struct meter *meter;
     unsigned n_workers;
     struct map fleets; /* by id */
+    struct fleet
+        *at_hand[FLEETS_AT_HAND]; /* used last, of those with the same low bits of the id */
     struct list fleets_by_use;
     struct map crews;   /* by hash of the service's key */
     struct map nodes;   /* by hash; only those that failed */

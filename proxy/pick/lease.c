@@ -98,6 +98,13 @@ static void count_pick(const struct member *member)
         meter_add(meter, METRIC_PICKS_SPILLED, 1);
 }
 
+/* How many flows it has matters to where it is filed only where they are limited. */
+static void file_by_flows(struct member *member)
+{
+    if (member->filing != FILED_FIT || member->fleet->endpoint_limit != UINT32_MAX)
+        member_file(member);
+}
+
 static void begin(struct member *member, const struct lease *lease)
 {
     struct fleet *fleet = member->fleet;
@@ -109,7 +116,7 @@ static void begin(struct member *member, const struct lease *lease)
     fleet->crew->n_flows++;
     fleet->crew->n_pending++;
     fleet->crew->n_retries += lease->is_retry;
-    member_file(member);
+    file_by_flows(member);
     count_pick(member);
 }
 
@@ -308,7 +315,7 @@ static void end(struct balancer *balancer, struct member *member, struct crew *c
     }
     member->fleet->n_flows--;
     member_level(member)->n_flows--;
-    member_file(member);
+    file_by_flows(member);
 }
 
 void lease_return(struct balancer *balancer, struct lease *lease, enum lease_outcome outcome,

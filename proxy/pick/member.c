@@ -15,9 +15,7 @@ uint32_t worker_part(const struct balancer *balancer, uint32_t limit)
 
 bool member_is_full(const struct member *member)
 {
-    const struct fleet *fleet = member->fleet;
-    return member->flows >=
-           worker_part(fleet->balancer, fleet->policy.limits.endpoint_max_connections);
+    return member->flows >= member->fleet->endpoint_limit;
 }
 
 enum unfit member_unfit(const struct member *member)
