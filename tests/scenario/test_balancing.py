@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(lab.__file__))
 PORT, RATE, DELAY_MS = 8080, 60, 10
 HOST = "model.shop.svc.clusterset.local"
 SLOWER = 20
+RETURNED_S = 7  # a rest of at most 4 s after so short a cut, a slow start of 2 s, and one to spare
 CHECK = {"http": {"path": "/healthz"}, "interval": "200ms", "jitter": "50ms", "timeout": "500ms",
          "healthyThreshold": 2, "unhealthyThreshold": 3}
 
@@ -134,13 +135,13 @@ class OneOfFourIsSlow(Bench):
         return [Replica(nodes[1 + i // 2], f"model-{i}") for i in range(4)]
 
     def test_p99_is_back_within_three_seconds(self):
-        load = Load(self.client, 14)
-        time.sleep(5)
+        load = Load(self.client, 10)
+        time.sleep(3.5)
         self.replicas[0].set(DELAY_MS * SLOWER)
         changed_s = time.monotonic()
         calls = load.finish()
         self.replicas[0].set()
-        before_ms = p99(between(calls, changed_s - 4, changed_s))
+        before_ms = p99(between(calls, changed_s - 3, changed_s))
         after_ms = p99(between(calls, changed_s + 3))
         slow = [call["due_s"] - changed_s for call in between(calls, changed_s) if call["took_ms"] > 1.5 * before_ms]
         hit = share(between(calls, changed_s + 3), "pod", "model-0")
@@ -153,7 +154,7 @@ class OneOfFourIsSlow(Bench):
 
 
 class ANodeIsCutOff(Bench):
-    policy = {"loadBalancing": {"slowStart": {"window": "3s"}}}
+    policy = {"loadBalancing": {"slowStart": {"window": "2s"}}}
 
     @classmethod
     def place(cls):
@@ -162,25 +163,25 @@ class ANodeIsCutOff(Bench):
 
     def test_new_connections_avoid_it_and_it_returns_without_an_error(self):
         west = self.lab.clusters["west"]
-        load = Load(self.client, 30)
-        time.sleep(4)
+        load = Load(self.client, 16)
+        time.sleep(3)
         cut = Silence(west.router, "10.1.3.0/24", "fd00:1:3::/64", west.nodes[2].v4, west.nodes[2].v6)
         cut_s = time.monotonic()
-        time.sleep(6)
+        time.sleep(3.5)
         cut.end()
         mended_s = time.monotonic()
         calls = load.finish()
         lost = failures(calls)
         in_flight = [c for c in lost if c["due_s"] < cut_s + 0.05]
         late = [c for c in between(calls, cut_s + 1, mended_s) if c["took_ms"] > 1000]
-        away = between(calls, mended_s - 2, mended_s)
-        back = between(calls, mended_s + 14)
+        away = between(calls, mended_s - 1.5, mended_s)
+        back = between(calls, mended_s + RETURNED_S)
         returned = share(back, "pod", "model-2") + share(back, "pod", "model-3")
         after_one_s = between(calls, cut_s + 1, mended_s)
         slowest_ms = max(c["took_ms"] for c in after_one_s)
         tried_it = [c for c in after_one_s if c["took_ms"] > 200]
         print(f"{len(lost)} calls failed, {len(in_flight)} of them in flight at the cut; 1 s after it the slowest took "
-              f"{slowest_ms:.0f} ms, and {len(tried_it)} of {len(after_one_s)} had tried it first; {returned:.0%} of the calls went there again 14 s after the end", flush=True)
+              f"{slowest_ms:.0f} ms, and {len(tried_it)} of {len(after_one_s)} had tried it first; {returned:.0%} of the calls went there again {RETURNED_S} s after the end", flush=True)
         self.assertEqual(len(lost), len(in_flight), lost)
         self.assertEqual(late, [])
         self.assertLess(len(tried_it), 0.05 * len(after_one_s))
@@ -190,7 +191,7 @@ class ANodeIsCutOff(Bench):
 
 class AClusterIsCutOff(Bench):
     n_clusters, n_nodes = 3, 1
-    policy = {"clusters": {"mode": "ActiveActive"}, "loadBalancing": {"slowStart": {"window": "3s"}}}
+    policy = {"clusters": {"mode": "ActiveActive"}, "loadBalancing": {"slowStart": {"window": "2s"}}}
 
     @classmethod
     def place(cls):
@@ -199,21 +200,21 @@ class AClusterIsCutOff(Bench):
 
     def test_the_others_take_over_within_two_seconds_and_it_returns_without_an_error(self):
         wan = self.lab.wans["west", "east"]
-        load = Load(self.client, 30)
-        time.sleep(4)
+        load = Load(self.client, 16)
+        time.sleep(3)
         wan.partition()
         cut_s = time.monotonic()
-        time.sleep(6)
+        time.sleep(3.5)
         wan.heal()
         mended_s = time.monotonic()
         calls = load.finish()
         slow_or_lost = [c for c in between(calls, cut_s - 0.1, mended_s) if "error" in c or c["took_ms"] > 1000]
         recovered_s = max([c["due_s"] - cut_s for c in slow_or_lost], default=0.0)
         lost = failures(between(calls, cut_s + 0.05))
-        before, back = between(calls, cut_s - 3, cut_s), between(calls, mended_s + 14)
+        before, back = between(calls, cut_s - 2, cut_s), between(calls, mended_s + RETURNED_S)
         print(f"east had {share(before, 'cluster', 'east'):.0%}; recovered after {recovered_s:.2f} s; "
               f"{len(failures(calls))} calls failed, {len(lost)} of them made after the cut; east has "
-              f"{share(back, 'cluster', 'east'):.0%} 14 s after the end", flush=True)
+              f"{share(back, 'cluster', 'east'):.0%} {RETURNED_S} s after the end", flush=True)
         self.assertGreater(share(before, "cluster", "east"), 0.2)
         self.assertLess(recovered_s, 2)
         self.assertEqual(lost, [])
@@ -235,13 +236,13 @@ class AReplicaSaysThatItIsSick(Bench):
         return {row["workload"]: row["health"] for row in rows}
 
     def test_traffic_leaves_it_and_comes_back(self):
-        load = Load(self.client, 16)
+        load = Load(self.client, 12)
         wait_until("four healthy endpoints", lambda: sorted(self.health().values()) == ["healthy"] * 4, timeout_s=10)
         self.replicas[1].set(healthz=500)
         sick_s = time.monotonic()
         wait_until("one to be unhealthy", lambda: self.health()["model-1"] == "unhealthy", timeout_s=5)
         seen_s = time.monotonic()
-        time.sleep(3)
+        time.sleep(1.5)
         self.replicas[1].set()
         well_s = time.monotonic()
         wait_until("it to be healthy", lambda: self.health()["model-1"] == "healthy", timeout_s=5)
