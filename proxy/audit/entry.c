@@ -52,9 +52,11 @@ static const char *const event_names[AUDIT_EVENTS] = {
 #define MOST_FLAG sizeof(char)
 #define MOST_TIME sizeof(int64_t)
 
-static const size_t most[KINDS] = {
-    [KIND_STR] = MOST_STR,   [KIND_LONG] = MOST_LONG, [KIND_U64] = MOST_U64,
-    [KIND_ADDR] = MOST_ADDR, [KIND_FLAG] = MOST_FLAG, [KIND_TIME] = MOST_TIME,
+static const uint16_t most[AUDIT_FIELDS] = {
+
+#define AUDIT_FIELD(id, kind, name, meaning) [AUDIT_##id] = MOST_##kind,
+#include "proxy/audit/fields.def"
+#undef AUDIT_FIELD
 };
 
 #define AUDIT_FIELD(id, kind, name, meaning) +(VALUE_HEAD + MOST_##kind)
@@ -79,27 +81,36 @@ void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall
     entry->is_cut = false;
 }
 
-static void put(struct audit_entry *entry, enum audit_field field, const void *value, size_t len)
+/* Where a value of this length goes; NULL when there is no room. */
+static inline char *begin_value(struct audit_entry *entry, enum audit_field field, size_t len)
 {
-    const size_t len_max = most[fields[field].kind];
-    if (len > len_max) {
-        len = len_max;
-        entry->is_cut = true;
-    }
     if (VALUE_HEAD + len > ENTRY_MAX - entry->len) {
         entry->is_cut = true;
-        return;
+        return NULL;
     }
     char *at = entry->bytes + entry->len;
     const uint16_t len16 = (uint16_t)len;
     at[0] = (char)field;
     memcpy(at + 1, &len16, sizeof len16);
-    memcpy(at + VALUE_HEAD, value, len);
     entry->len += VALUE_HEAD + len;
+    return at + VALUE_HEAD;
+}
+
+/* Inlined, so that a value of a known length is a move or two. */
+static inline void put(struct audit_entry *entry, enum audit_field field, const void *value,
+                       size_t len)
+{
+    char *at = begin_value(entry, field, len);
+    if (at)
+        memcpy(at, value, len);
 }
 
 void entry_str(struct audit_entry *entry, enum audit_field field, struct str value)
 {
+    if (value.len > most[field]) {
+        value.len = most[field];
+        entry->is_cut = true;
+    }
     if (!str_is_empty(value))
         put(entry, field, value.ptr, value.len);
 }

@@ -183,6 +183,22 @@ Test(policy, compares_addresses_of_both_families)
     cr_expect_not(allows(compile_match("q", POLICY_ALLOW, match), from("", "", "10.2.3.4", 80)));
 }
 
+Test(policy, a12_ranges_that_begin_alike_are_told_apart)
+{
+    struct cidr in[3];
+    cr_assert_eq(cidr_parse(STR("fd00:0:1::/48"), &in[0]) |
+                     cidr_parse(STR("fd00:0:3::/48"), &in[1]) |
+                     cidr_parse(STR("fd00:0:5::7"), &in[2]),
+                 0);
+    const struct policy *policy =
+        compile_match("p", POLICY_ALLOW, (struct model_match){.source_ips = in, .n_source_ips = 3});
+    cr_expect(allows(policy, from("", "", "fd00:0:1:ffff::1", 80)));
+    cr_expect(allows(policy, from("", "", "fd00:0:3::1", 80)));
+    cr_expect(allows(policy, from("", "", "fd00:0:5::7", 80)));
+    cr_expect_not(allows(policy, from("", "", "fd00:0:2::1", 80)));
+    cr_expect_not(allows(policy, from("", "", "fd00:0:5::8", 80)));
+}
+
 Test(policy, clauses_must_all_match_and_matches_are_alternatives)
 {
     struct string_match a = exact("a"), b = exact("b");
