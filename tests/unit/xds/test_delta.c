@@ -345,6 +345,52 @@ Test(delta, policies_are_taken_back_from_a_client_that_asks_for_nothing_else)
     pair_free(pair);
 }
 
+/* Carries one message, in either direction. */
+static void run_one(struct pair *pair, bool to_client)
+{
+    if (to_client && pair->to_client.len)
+        client_takes(pair, shift(&pair->to_client));
+    else if (pair->to_server.len)
+        cr_assert_eq(delta_server_receive(pair->server, shift(&pair->to_server), push,
+                                          &pair->to_client, &why),
+                     0);
+}
+
+/* Control begins anew and has nothing: what a client listed is taken back in several pieces. */
+Test(delta, a_policy_stays_until_the_last_workload_that_named_it_is_taken_back)
+{
+    struct pair *pair = pair_new(two_types);
+    const size_t n = 40000;
+    struct model_resource **policies = policies_new(1), **list = pods(n + 1);
+    size_t n_pieces = 0;
+
+    for (size_t i = 0; i < n; i++)
+        name_policies(list[i], policies, 1);
+    list[n] = policies[0];
+    publish(pair, list, n + 1);
+    stream_up(pair);
+    cr_assert_eq(delta_client_count(pair->client), n + 1);
+
+    delta_server_free(pair->server);
+    resource_set_free(pair->set);
+    pair->set = resource_set_new();
+    pair->server = delta_server_new(pair->set);
+    delta_client_connected(pair->client, push, &pair->to_server);
+    while (pair->to_server.len || pair->to_client.len) {
+        const bool is_there = held(pair->client, policies[0]->name) != NULL;
+        while (pair->to_server.len)
+            run_one(pair, false);
+        if (pair->to_client.len)
+            run_one(pair, true);
+        n_pieces++;
+        if (is_there && !held(pair->client, policies[0]->name))
+            cr_assert_eq(delta_client_count(pair->client), 0, "workloads still name it");
+    }
+    cr_assert_gt(n_pieces, 3, "one piece shows nothing");
+    cr_assert_eq(delta_client_count(pair->client), 0);
+    pair_free(pair);
+}
+
 static void no_workload_names_what_is_not_held(const struct delta_client *client, uint64_t seed)
 {
     const struct delta_resource *resource;
@@ -357,17 +403,6 @@ static void no_workload_names_what_is_not_held(const struct delta_client *client
                                (unsigned long long)seed, STR_ARG(resource->name),
                                STR_ARG(workload->policies[i]));
     }
-}
-
-/* Carries one message, in either direction. */
-static void run_one(struct pair *pair, bool to_client)
-{
-    if (to_client && pair->to_client.len)
-        client_takes(pair, shift(&pair->to_client));
-    else if (pair->to_server.len)
-        cr_assert_eq(delta_server_receive(pair->server, shift(&pair->to_server), push,
-                                          &pair->to_client, &why),
-                     0);
 }
 
 static void choose(struct rng *rng, struct model_resource **pods_, struct model_resource **policies,
