@@ -66,4 +66,8 @@ void codec_read_checks(struct reading *reading, const Envoy__Config__Cluster__V3
 void codec_read_ejection(struct reading *reading,
                          const Envoy__Config__Cluster__V3__OutlierDetection *from);
 
+/* codec_traffic_unknown.c: fields of Envoy's that would change how a service is balanced. */
+void codec_refuse_unknown(struct reading *reading,
+                          const Envoy__Config__Cluster__V3__Cluster *cluster);
+
 #endif

@@ -166,9 +166,14 @@ static void read_common(struct reading *reading,
         return;
     policy->panic_pct = percent_of(reading, from->healthy_panic_threshold,
                                    "common_lb_config.healthy_panic_threshold", 50);
-    if (from->consistent_hashing_lb_config)
+    if (from->consistent_hashing_lb_config) {
         policy->hash_balance_factor_pct =
             codec_u32_of(from->consistent_hashing_lb_config->hash_balance_factor, 0);
+        if (from->consistent_hashing_lb_config->use_hostname_for_hashing)
+            codec_reading_refuse(reading, "common_lb_config.consistent_hashing_lb_config."
+                                          "use_hostname_for_hashing: endpoints are hashed by their "
+                                          "addresses here");
+    }
     switch (from->locality_config_specifier_case) {
     case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_ZONE_AWARE_LB_CONFIG:
         read_zones(reading, from->zone_aware_lb_config);
@@ -410,6 +415,7 @@ static void read_cluster(struct reading *reading,
                          const Envoy__Config__Cluster__V3__Cluster *cluster)
 {
     *reading->policy = *traffic_policy_default();
+    codec_refuse_unknown(reading, cluster);
     reading->policy->connect_ns =
         codec_duration_of(reading, cluster->connect_timeout, "connect_timeout", 0);
     read_algorithm(reading, cluster);

@@ -190,6 +190,8 @@ class ForeignControl(unittest.TestCase):
                 ({"load_assignment": gap}, "load_assignment.endpoints.priority: 2 is there, but not 1"),
                 ({"load_assignment": twice}, "load_assignment.endpoints: 10.0.0.1 port 80 stands there twice"),
                 ({"load_assignment": heavy}, "the weights of priority 0 sum up to 4294967296"),
+                ({"common_lb_config": {"consistent_hashing_lb_config": {"use_hostname_for_hashing": True}}},
+                 "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing"),
                 ({"common_lb_config": {"healthy_panic_threshold": {"value": float("nan")}}},
                  "common_lb_config.healthy_panic_threshold: nan"),
                 ({"outlier_detection": {"max_ejection_percent": {"value": 101}}},

@@ -269,6 +269,104 @@ Test(codec_traffic, refuses_checks_that_it_could_not_do_as_said)
     expect_refused(&cluster, "health_checks: there are 5, 4 at most");
 }
 
+static ProtobufCMessageUnknownField one(unsigned number)
+{
+    static uint8_t bytes[] = {1};
+    return (ProtobufCMessageUnknownField){number, PROTOBUF_C_WIRE_TYPE_VARINT, 1, bytes};
+}
+
+static void add_unknown(ProtobufCMessage *message, ProtobufCMessageUnknownField *field)
+{
+    message->unknown_fields = field;
+    message->n_unknown_fields = field->tag != 0;
+}
+
+Test(codec_traffic, refuses_what_it_cannot_do_of_balancing_with_the_path_and_passes_over_the_rest)
+{
+    static const struct {
+        unsigned outliers, common, thresholds, http, slow_start, cluster;
+        const char *sentence; /* NULL: fine */
+    } rows[] = {
+        {.outliers = 12,
+         .sentence = "outlier_detection.split_external_local_origin_errors is not supported"},
+        {.outliers = 99, .sentence = "outlier_detection: field 99 is not supported"},
+        {.outliers = 25},
+        {.common = 6,
+         .sentence = "common_lb_config.close_connections_on_host_set_change is not supported"},
+        {.common = 4},
+        {.thresholds = 99, .sentence = "circuit_breakers.thresholds: field 99 is not supported"},
+        {.thresholds = 4},
+        {.http = 13, .sentence = "health_checks.http_health_check: field 13 is not supported"},
+        {.slow_start = 9,
+         .sentence = "round_robin_lb_config.slow_start_config: field 9 is not supported"},
+        {.cluster = 22, .sentence = "lb_subset_config is not supported"},
+        {.cluster = 24}, /* a transport socket */
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Envoy__Config__Cluster__V3__Cluster cluster = plain();
+        Envoy__Config__Cluster__V3__OutlierDetection outliers =
+            ENVOY__CONFIG__CLUSTER__V3__OUTLIER_DETECTION__INIT;
+        Envoy__Config__Cluster__V3__Cluster__CommonLbConfig common =
+            ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__INIT;
+        Envoy__Config__Cluster__V3__CircuitBreakers breakers =
+            ENVOY__CONFIG__CLUSTER__V3__CIRCUIT_BREAKERS__INIT;
+        Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds thresholds =
+            ENVOY__CONFIG__CLUSTER__V3__CIRCUIT_BREAKERS__THRESHOLDS__INIT;
+        Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds *all[] = {&thresholds};
+        Envoy__Config__Core__V3__HealthCheck check = ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__INIT;
+        Envoy__Config__Core__V3__HealthCheck *checks[] = {&check};
+        Envoy__Config__Core__V3__HealthCheck__HttpHealthCheck http =
+            ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__HTTP_HEALTH_CHECK__INIT;
+        Envoy__Config__Cluster__V3__Cluster__RoundRobinLbConfig round_robin =
+            ENVOY__CONFIG__CLUSTER__V3__CLUSTER__ROUND_ROBIN_LB_CONFIG__INIT;
+        Envoy__Config__Cluster__V3__Cluster__SlowStartConfig slow_start =
+            ENVOY__CONFIG__CLUSTER__V3__CLUSTER__SLOW_START_CONFIG__INIT;
+        ProtobufCMessageUnknownField fields[] = {one(rows[i].outliers),   one(rows[i].common),
+                                                 one(rows[i].thresholds), one(rows[i].http),
+                                                 one(rows[i].slow_start), one(rows[i].cluster)};
+        struct traffic_policy policy;
+        add_unknown(&outliers.base, &fields[0]);
+        add_unknown(&common.base, &fields[1]);
+        add_unknown(&thresholds.base, &fields[2]);
+        add_unknown(&http.base, &fields[3]);
+        add_unknown(&slow_start.base, &fields[4]);
+        add_unknown(&cluster.base, &fields[5]);
+        breakers.thresholds = all;
+        breakers.n_thresholds = 1;
+        check.health_checker_case =
+            ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__HEALTH_CHECKER_HTTP_HEALTH_CHECK;
+        check.http_health_check = &http;
+        round_robin.slow_start_config = &slow_start;
+        cluster.outlier_detection = &outliers;
+        cluster.common_lb_config = &common;
+        cluster.circuit_breakers = &breakers;
+        cluster.lb_config_case =
+            ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_ROUND_ROBIN_LB_CONFIG;
+        cluster.round_robin_lb_config = &round_robin;
+        cluster.health_checks = checks;
+        cluster.n_health_checks = rows[i].http != 0;
+        if (rows[i].sentence)
+            expect_refused(&cluster, rows[i].sentence);
+        else
+            cr_expect_eq(traffic_decode(&cluster, &policy), 0, "row %zu: %s", i, why.ptr);
+    }
+}
+
+Test(codec_traffic, refuses_to_hash_by_names_of_hosts)
+{
+    Envoy__Config__Cluster__V3__Cluster cluster = plain();
+    Envoy__Config__Cluster__V3__Cluster__CommonLbConfig common =
+        ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__INIT;
+    Envoy__Config__Cluster__V3__Cluster__CommonLbConfig__ConsistentHashingLbConfig hashing =
+        ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__CONSISTENT_HASHING_LB_CONFIG__INIT;
+
+    hashing.use_hostname_for_hashing = true;
+    common.consistent_hashing_lb_config = &hashing;
+    cluster.common_lb_config = &common;
+    expect_refused(&cluster, "use_hostname_for_hashing: endpoints are hashed by their addresses");
+}
+
 /* ---- what is refused: of our own ---- */
 
 Test(codec_traffic, refuses_what_does_not_hold_together)
