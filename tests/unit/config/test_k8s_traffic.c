@@ -353,3 +353,67 @@ Test(k8s_traffic, affinity_and_locality_in_unknown_words_are_refused_with_the_pl
     }
     begin();
 }
+
+/* "loadBalancing.ringHash" and "minSize" as "  loadBalancing: {ringHash: {minSize: VALUE}}\n". */
+static void write_field(const struct traffic_field *field, const char *value, char *buf,
+                        size_t size)
+{
+    struct str rest = str_from(field->section), part;
+    size_t len = (size_t)snprintf(buf, size, "  "), n_open = 0;
+    while (rest.len > 0) {
+        if (!str_split(rest, '.', &part, &rest)) {
+            part = rest;
+            rest = (struct str){0};
+        }
+        len += (size_t)snprintf(buf + len, size - len, "%.*s: {", STR_ARG(part));
+        n_open++;
+    }
+    len += (size_t)snprintf(buf + len, size - len, "%s: %s", field->key, value);
+    while (n_open-- > 0)
+        len += (size_t)snprintf(buf + len, size - len, "}");
+    (void)snprintf(buf + len, size - len, "\n");
+}
+
+static void expect_field_refused(const struct traffic_field *field, const char *value)
+{
+    char spec[256], text[1024], path[160];
+    write_field(field, value, spec, sizeof(spec));
+    snprintf(text, sizeof(text), HEAD REF "%s", spec);
+    snprintf(path, sizeof(path), "error: spec.%s%s%s", field->section, *field->section ? "." : "",
+             field->key);
+    begin();
+    cr_expect_null(read_text(text, &diag), "%s", spec);
+    expect_said(&diag, spec, path);
+    end();
+}
+
+Test(k8s_traffic, every_field_beyond_its_range_is_refused_with_its_path)
+{
+    static const char *const nonsense[] = {"-1",   ".nan", ".inf", "1e9", "99999999999999999999",
+                                           "\"\"", "[]",   "{}",   "0x10"};
+    static const char *const units[] = {
+        [TRAFFIC_COUNT] = "", [TRAFFIC_PERCENT] = "%", [TRAFFIC_DURATION] = "ns"};
+
+    for (size_t i = 0; i < n_traffic_fields; i++) {
+        const struct traffic_field *field = &traffic_fields[i];
+        char value[64];
+        for (size_t j = 0; j < ARRAY_LEN(nonsense); j++)
+            expect_field_refused(field, nonsense[j]);
+        if (field->unit == TRAFFIC_WORD || field->unit == TRAFFIC_SWITCH)
+            continue;
+        if (field->unit == TRAFFIC_PERMILLE) {
+            snprintf(value, sizeof(value), "%llu.001", (unsigned long long)field->max / 1000);
+            expect_field_refused(field, value);
+            continue;
+        }
+        snprintf(value, sizeof(value), "%llu%s", (unsigned long long)field->max + 1,
+                 units[field->unit]);
+        expect_field_refused(field, value);
+        if (field->min < 2)
+            continue;
+        snprintf(value, sizeof(value), "%llu%s", (unsigned long long)field->min - 1,
+                 units[field->unit]);
+        expect_field_refused(field, value);
+    }
+    begin();
+}
