@@ -27,7 +27,7 @@ static const char usage[] =
     "\n"
     "  status                  the process, its control stream or peers, its workers\n"
     "  services [PART]         services whose host contains PART\n"
-    "  endpoints [PART]        endpoints of these services, nearest first: the share of new\n"
+    "  endpoints [PART]        endpoints of these services. Of a proxy nearest first: the share of new\n"
     "                          connections that each gets from this node, what is in progress on\n"
     "                          it, its latency, its health, and why it gets nothing\n"
     "  routes [PART]           where requests to these services go: rule by rule, in the order in\n"

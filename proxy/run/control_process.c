@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "proxy/admin/admin.h"
+#include "proxy/admin/endpoints.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/log.h"
@@ -86,8 +87,22 @@ static void answer_services(void *owner, struct h1_exchange *exchange,
 static void answer_endpoints(void *owner, struct h1_exchange *exchange,
                              const struct h1_request *request)
 {
-    (void)request;
-    answer(owner, exchange, control_endpoints_json);
+    const struct process *process = owner;
+    struct arena arena = {0};
+    struct text page = {0}, why = {0};
+    struct endpoint_wish wish;
+    if (endpoint_wish_parse(h1_query(&arena, request->query, "host"),
+                            h1_query(&arena, request->query, "offset"),
+                            h1_query(&arena, request->query, "limit"), &wish, &why) == 0) {
+        control_endpoints_json(process->control,
+                               &(struct control_page){wish.host, wish.offset, wish.limit}, &page);
+        admin_answer_json(exchange, text_str(&page));
+    } else {
+        h1_answer(exchange, 400, "text/plain", text_str(&why));
+    }
+    text_fini(&page);
+    text_fini(&why);
+    arena_fini(&arena);
 }
 
 /* ---- drills ---- */
@@ -190,7 +205,7 @@ static const struct admin_page pages[] = {
      .help = "clusterset services with their ClusterSetIPs",
      .answer = answer_services},
     {.path = "/endpoints",
-     .help = "endpoints of the clusterset's services",
+     .help = "endpoints of the clusterset's services; ?host=PART&offset=N&limit=N",
      .answer = answer_endpoints},
 };
 

@@ -66,8 +66,15 @@ void control_drills_json(const struct control *control, struct text *out);
 void control_status_json(const struct control *control, struct text *out);
 /* {"services":[{"host":...,"vips":[...],"clusters":[...],"ports":[...],"conditions":[...]}...]} */
 void control_services_json(const struct control *control, struct text *out);
-/* {"endpoints":[{"service":...,"cluster":...,"workload":...,"address":...,"port":...,"ready":...}...]}
- */
-void control_endpoints_json(const struct control *control, struct text *out);
+
+struct control_page { /* of endpoints */
+    struct str host;  /* only of services whose host contains it; "": of all */
+    size_t offset, limit;
+};
+
+/* {"endpoints":[{"service":...,"cluster":...,"workload":...,"address":...,"port":...,"ready":...}...],
+ *  "total":...,"offset":...} */
+void control_endpoints_json(const struct control *control, const struct control_page *page,
+                            struct text *out);
 
 #endif

@@ -271,24 +271,41 @@ static void add_endpoint(const struct model_workload *workload,
     text_addc(out, '}');
 }
 
-static void add_endpoints(const struct model_workload *workload, size_t *n, struct text *out)
+struct listing { /* of the endpoints of a page */
+    const struct control_page *page;
+    size_t n_met, n_written;
+    struct text *out;
+};
+
+static bool is_on_page(struct listing *listing)
+{
+    const struct control_page *page = listing->page;
+    const size_t idx = listing->n_met++;
+    return idx >= page->offset && idx - page->offset < page->limit;
+}
+
+static void list_endpoints(struct listing *listing, const struct model_workload *workload)
 {
     for (size_t i = 0; i < workload->n_services; i++) {
         const struct model_membership *membership = &workload->services[i];
+        if (!str_contains(membership->service, listing->page->host))
+            continue;
         for (size_t j = 0; j < membership->n_ports; j++)
             for (size_t k = 0; k < workload->n_addresses; k++)
-                add_endpoint(workload, membership, &membership->ports[j], &workload->addresses[k],
-                             (*n)++, out);
+                if (is_on_page(listing))
+                    add_endpoint(workload, membership, &membership->ports[j],
+                                 &workload->addresses[k], listing->n_written++, listing->out);
     }
 }
 
-void control_endpoints_json(const struct control *control, struct text *out)
+void control_endpoints_json(const struct control *control, const struct control_page *page,
+                            struct text *out)
 {
     const struct registry *registry = control->registry;
-    size_t n = 0;
+    struct listing listing = {.page = page, .out = out};
     text_add(out, STR("{\"endpoints\":["));
     for (size_t i = 0; i < registry->n_for_nodes; i++)
         if (registry->for_nodes[i]->kind == MODEL_WORKLOAD)
-            add_endpoints(registry->for_nodes[i]->of.workload, &n, out);
-    text_add(out, STR("]}\n"));
+            list_endpoints(&listing, registry->for_nodes[i]->of.workload);
+    text_addf(out, "],\"total\":%zu,\"offset\":%zu}\n", listing.n_met, page->offset);
 }

@@ -238,9 +238,14 @@ bool side_services_have(const struct side *side, const char *word)
     return json_has(side, control_services_json, word);
 }
 
+void side_endpoints_json(const struct control *control, struct text *out)
+{
+    control_endpoints_json(control, &(struct control_page){.limit = 1000}, out);
+}
+
 bool side_endpoints_have(const struct side *side, const char *word)
 {
-    return json_has(side, control_endpoints_json, word);
+    return json_has(side, side_endpoints_json, word);
 }
 
 /* ---- the node ---- */

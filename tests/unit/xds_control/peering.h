@@ -52,6 +52,8 @@ void side_revokes(struct side *side, struct side *of, X509 *cert);
 /* Is the word in the JSON of status, services or endpoints? */
 bool side_status_has(const struct side *side, const char *word);
 bool side_services_have(const struct side *side, const char *word);
+/* All endpoints that control knows of. */
+void side_endpoints_json(const struct control *control, struct text *out);
 bool side_endpoints_have(const struct side *side, const char *word);
 
 struct guest { /* a node, as its proxy would be */

@@ -515,7 +515,7 @@ Test(control, its_own_certificate_is_renewed_before_it_ends)
 Test(control, what_operators_are_shown_is_json)
 {
     static void (*const writers[])(const struct control *, struct text *) = {
-        control_status_json, control_services_json, control_endpoints_json};
+        control_status_json, control_services_json, side_endpoints_json};
     introduce();
     cluster_export(&west.cluster, "shop", "nothing", "2026-01-01T00:00:00Z");
     side_start(&west);
@@ -531,4 +531,32 @@ Test(control, what_operators_are_shown_is_json)
         text_fini(&text);
     }
     cr_assert(side_status_has(&west, "\"reason\":\"NoService\""));
+}
+
+Test(control, endpoints_come_in_pages)
+{
+    static const struct {
+        struct control_page page;
+        long long n, total;
+    } rows[] = {
+        {{{"", 0}, 0, 1000}, 1, 1},       {{{"", 0}, 0, 1}, 1, 1},     {{{"", 0}, 1, 1}, 0, 1},
+        {{{"cart.shop", 9}, 0, 9}, 1, 1}, {{{"none", 4}, 0, 9}, 0, 0},
+    };
+
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    cr_assert(until(west_has_east_pod));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text text = {0};
+        control_endpoints_json(west.control, &rows[i].page, &text);
+        json_t *json = json_loadb(text.ptr, text.len, 0, NULL);
+        cr_assert_not_null(json, "%s", text.ptr);
+        cr_expect_eq(json_integer_value(json_object_get(json, "total")), rows[i].total,
+                     "row %zu: %s", i, text.ptr);
+        cr_expect_eq((long long)json_array_size(json_object_get(json, "endpoints")), rows[i].n,
+                     "row %zu: %s", i, text.ptr);
+        json_decref(json);
+        text_fini(&text);
+    }
 }
