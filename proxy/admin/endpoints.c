@@ -351,7 +351,9 @@ static void add_hidden(const struct page *page, const struct row *row)
             addr.ip = workload->addresses[i];
     add_why_hidden(row, &why);
     add_place(row, workload, &addr, out);
+    json_out_bool(out, "ready", false);
     json_out_known(out, "share_pct", 0);
+    json_out_size(out, "in_flight", 0);
     json_out_str(out, "health", STR("hidden"));
     json_out_str(out, "why", text_str(&why));
     json_out_str(out, "identity", workload->identity);

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import unittest
 
 import lab
@@ -212,7 +213,33 @@ class ForeignControl(unittest.TestCase):
             with self.assertRaises((OSError, IndexError)):
                 self.assertTrue(self.call()[0])
 
-    def test_5_slow_start_and_ejection(self):
+    def test_5_clusters_that_change_under_load_cost_no_connection(self):
+        self.assertEqual(self.say(lb_policy=0), "")
+        failures, n_calls, ending = [], 0, threading.Event()
+
+        def load():
+            nonlocal n_calls
+            while not ending.is_set():
+                try:
+                    self.assertTrue(self.call())
+                    n_calls += 1
+                except (OSError, AssertionError) as error:
+                    failures.append(repr(error))
+
+        thread = threading.Thread(target=load)
+        thread.start()
+        try:
+            for i in range(12):
+                fields = [{"lb_policy": 2}, {"lb_policy": 3}, {"lb_policy": 5, "maglev_lb_config": {}}, {"lb_policy": 7},
+                          {"lb_policy": 1, "outlier_detection": {}}, {"common_lb_config": {"zone_aware_lb_config": {}}}]
+                self.say(**fields[i % len(fields)])
+        finally:
+            ending.set()
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertGreater(n_calls, 20)
+
+    def test_6_slow_start_and_ejection(self):
         self.assertEqual(self.say(
             lb_policy=0, round_robin_lb_config={"slow_start_config": {"slow_start_window": {"seconds": 30}}},
             outlier_detection={"consecutive_5xx": {"value": 1}, "max_ejection_percent": {"value": 100},
