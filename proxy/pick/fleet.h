@@ -224,7 +224,12 @@ static inline uint32_t level_n_fit(const struct fleet_level *level)
 /* ---- member.c: who may serve ---- */
 
 /* A limit of one node's, divided by its workers: at least one; UINT32_MAX for 0, which is none. */
-uint32_t worker_part(const struct balancer *balancer, uint32_t limit);
+static inline uint32_t worker_part(const struct balancer *balancer, uint32_t limit)
+{
+    const uint32_t n = balancer->n_workers;
+    return limit == 0 ? UINT32_MAX : limit / n + (limit % n > 0);
+}
+
 bool member_is_full(const struct member *member);
 /* What keeps it from serving. */
 enum unfit member_unfit(const struct member *member);

@@ -7,12 +7,6 @@
 
 #define DUE_AT_ONCE 16 /* so that many that fall due together do not hold up a pick */
 
-uint32_t worker_part(const struct balancer *balancer, uint32_t limit)
-{
-    const uint32_t n_workers = balancer->n_workers;
-    return limit == 0 ? UINT32_MAX : limit / n_workers + (limit % n_workers > 0);
-}
-
 bool member_is_full(const struct member *member)
 {
     return member->flows >= member->fleet->endpoint_limit;
