@@ -1,5 +1,7 @@
 #include "proxy/http/http1_body.h"
 
+#include "proxy/http/strict.h"
+
 #define DIGITS_MAX     16u /* of a chunk's size, leading zeros and all */
 #define CHUNK_MAX      (UINT64_C(1) << 50)
 #define EXTENSIONS_MAX ((size_t)4096) /* of a body: nobody has a use for them */
@@ -57,15 +59,22 @@ static enum http1_step take_size(struct http1_body *body, uint8_t c)
     return HTTP1_STEP_MORE;
 }
 
+/* One of "name" or "name=value", which is what the one known user sends (chunk-signature). */
 static enum http1_step take_extension(struct http1_body *body, uint8_t c)
 {
-    if (c == '\r')
-        body->part = HTTP1_CHUNK_SIZE_LF;
-    else if ((c < 0x20 && c != '\t') || c == 0x7f)
-        return fault(body, "a chunk's extension has a control character");
+    const bool is_name = body->part == HTTP1_CHUNK_EXTENSION;
+
     if (++body->extension_bytes > EXTENSIONS_MAX)
         return fault(body, "chunks have too long extensions");
-    return HTTP1_STEP_MORE;
+    if (body->n_extension > 0 && (c == '\r' || (c == '=' && is_name))) {
+        body->n_extension = 0;
+        body->part = c == '\r' ? HTTP1_CHUNK_SIZE_LF : HTTP1_CHUNK_EXTENSION_VALUE;
+        return HTTP1_STEP_MORE;
+    }
+    body->n_extension++;
+    return strict_is_token(str_of(&c, 1))
+               ? HTTP1_STEP_MORE
+               : fault(body, "a chunk's extension is not one name or name=value");
 }
 
 static enum http1_step end_size_line(struct http1_body *body, uint8_t c)
@@ -81,7 +90,8 @@ static enum http1_step take_framing(struct http1_body *body, uint8_t c)
 {
     switch (body->part) {
     case HTTP1_CHUNK_SIZE: return take_size(body, c);
-    case HTTP1_CHUNK_EXTENSION: return take_extension(body, c);
+    case HTTP1_CHUNK_EXTENSION:
+    case HTTP1_CHUNK_EXTENSION_VALUE: return take_extension(body, c);
     case HTTP1_CHUNK_SIZE_LF: return end_size_line(body, c);
     case HTTP1_CHUNK_CR:
         body->part = HTTP1_CHUNK_LF;

@@ -3,7 +3,8 @@
  *
  * The caller gives what came and gets steps: a piece of the body as a window into it, the end with
  * or without trailers, or a fault. Nothing is copied but trailers. Chunks are exactly
- * 1*16HEXDIG [ extension ] CRLF data CRLF; extensions are skipped and bounded for the whole body.
+ * 1*16HEXDIG [ extension ] CRLF data CRLF; extensions of tokens are skipped, and bounded for the
+ * whole body.
  *
  * Owner: whoever embeds it; http1_body_fini() frees the trailers. Thread: any one. Source: RFC 9112
  * 6 and 7.
@@ -16,6 +17,7 @@
 enum http1_chunk_part {
     HTTP1_CHUNK_SIZE,
     HTTP1_CHUNK_EXTENSION,
+    HTTP1_CHUNK_EXTENSION_VALUE,
     HTTP1_CHUNK_SIZE_LF,
     HTTP1_CHUNK_DATA,
     HTTP1_CHUNK_CR,
@@ -26,8 +28,8 @@ enum http1_chunk_part {
 struct http1_body {
     enum http1_framing framing;
     enum http1_chunk_part part;
-    uint64_t left; /* of the body, or of the chunk */
-    unsigned n_digits;
+    uint64_t left;                  /* of the body, or of the chunk */
+    unsigned n_digits, n_extension; /* characters of what is being read */
     size_t extension_bytes;
     struct http1_head *trailers; /* while and after they are read; NULL: there are none */
     const struct http_limits *limits;

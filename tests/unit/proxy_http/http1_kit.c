@@ -51,9 +51,9 @@ static void on_end(void *owner)
     http1_note(seen, "END");
     seen->n_ends++;
     if (seen->answers) {
-        struct http_response head = http1_plain(200, 2);
+        const struct http_response head = http1_plain(200, 2);
 
-        http_respond(seen->stream, &head);
+        http_respond(seen->stream, &head); /* nothing happens if it was answered */
         http1_say(seen, "ok");
         http1_close(seen, 0);
     } else if (seen->closes_at_end) {
@@ -118,6 +118,10 @@ static void on_request(void *owner, struct http_stream *stream, const struct htt
     http_stream_set_owner(stream, &http1_seen_exchange, &http1_seen_stream, seen);
     if (!seen->stays_paused)
         stream_resume(&stream->stream);
+    if (seen->answers && head->protocol.len > 0) { /* declined: only then it is whole */
+        const struct http_response declined = http1_plain(200, 2);
+        http_respond(stream, &declined);
+    }
 }
 
 static void on_refused(void *owner, unsigned status, int err, struct str why)
