@@ -534,6 +534,8 @@ static bool read_answer_framing(struct http1_head *head, bool to_head,
 
     if (!read_framing(head, verdict))
         return false;
+    if (head->status < 200 && head->version == HTTP_1_0)
+        return bad(head, 400, "an interim response came with HTTP/1.0");
     if (has_none && verdict->framing != HTTP1_NO_BODY)
         return bad(head, 400, "a response that can have no body says that it has one");
     if (head->status == 101)
