@@ -68,6 +68,25 @@ void http1_wait_not(struct http1 *conn)
     conn->deadline_ns = 0;
 }
 
+static bool is_switched(const struct http1 *conn) /* to another protocol, both ways */
+{
+    return conn->body.framing == HTTP1_UNTIL_CLOSE && conn->out_framing == HTTP1_UNTIL_CLOSE;
+}
+
+static void settle_time(struct http1 *conn)
+{
+    if (conn->phase == HTTP1_HEAD && conn->head && !conn->head_is_timed) {
+        conn->head_is_timed = true;
+        http1_wait(conn, conn->limits.head_ns ? conn->limits.head_ns : HEAD_NS);
+    } else if (conn->phase == HTTP1_BODY && conn->is_discarding) {
+        http1_wait(conn, STREAM_LINGER_MS * NS_PER_MS);
+    } else if (conn->phase == HTTP1_BODY && (conn->is_paused || is_switched(conn))) {
+        http1_wait_not(conn);
+    } else if (conn->phase == HTTP1_BODY) {
+        http1_wait(conn, conn->limits.body_ns ? conn->limits.body_ns : BODY_NS);
+    }
+}
+
 /* ------------------------------------------------------------------ the end */
 
 static void free_conn(void *ptr)
@@ -276,6 +295,7 @@ static bool write_op(struct stream *stream, struct slice bytes)
         send_chunk(conn, bytes);
     else
         http1_send(conn, bytes);
+    settle_time(conn); /* a byte that goes is a sign of life as well */
     conn->owner_waits = conn->lower_is_full;
     return !conn->owner_waits;
 }
@@ -368,20 +388,6 @@ static bool wants_more(const struct http1 *conn)
     if (conn->kept.len > 0 || conn->lower_has_ended || http1_is_over(conn))
         return false;
     return conn->phase == HTTP1_DONE || may_take(conn);
-}
-
-static void settle_time(struct http1 *conn)
-{
-    if (conn->phase == HTTP1_HEAD && conn->head && !conn->head_is_timed) {
-        conn->head_is_timed = true;
-        http1_wait(conn, conn->limits.head_ns ? conn->limits.head_ns : HEAD_NS);
-    } else if (conn->phase == HTTP1_BODY && conn->is_discarding) {
-        http1_wait(conn, STREAM_LINGER_MS * NS_PER_MS);
-    } else if (conn->phase == HTTP1_BODY && conn->is_paused) {
-        http1_wait_not(conn);
-    } else if (conn->phase == HTTP1_BODY) {
-        http1_wait(conn, conn->limits.body_ns ? conn->limits.body_ns : BODY_NS);
-    }
 }
 
 void http1_settle(struct http1 *conn)

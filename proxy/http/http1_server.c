@@ -299,8 +299,6 @@ static void on_timeout(struct http1 *conn)
 {
     if (conn->phase == HTTP1_HEAD)
         refuse(conn, 408, "the head did not come in time");
-    else if (conn->phase == HTTP1_BODY && conn->body.framing == HTTP1_UNTIL_CLOSE)
-        http1_kill(conn, -ERR_IDLE_TIMEOUT, -ERR_IDLE_TIMEOUT, "no byte came for too long");
     else if (conn->phase == HTTP1_BODY && !conn->is_discarding)
         refuse(conn, 408, "the body did not come in time");
     else
