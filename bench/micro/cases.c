@@ -394,6 +394,9 @@ const struct bench_case bench_cases[] = {
     {"policy-10000", "the same over 10,000", prepare_policies, 10000, policy_once},
     {"policy-mesh", "the same for one of 1,000 workloads in a snapshot of 10,000 policies",
      prepare_policed_mesh, 10000, ask_policed_mesh_once},
+    {"http1", "a request of 1 KB and its answer, read and written at both ends, and two turns",
+     prepare_http1, 0, http1_once},
+    {"loop-turn", "a turn of the loop in which nothing happens", prepare_http1, 0, loop_turn_once},
 };
 
 const size_t bench_n_cases = ARRAY_LEN(bench_cases);

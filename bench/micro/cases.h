@@ -14,6 +14,11 @@ struct bench_case {
     void (*once)(size_t i);
 };
 
+/* http1.c */
+void prepare_http1(size_t size);
+void http1_once(size_t i);
+void loop_turn_once(size_t i);
+
 extern const struct bench_case bench_cases[];
 extern const size_t bench_n_cases;
 
