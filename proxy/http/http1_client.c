@@ -10,8 +10,6 @@
  * ends before the first byte of an answer has most likely been idle too long for the server; what
  * may be done twice is then said to be refused, so that it is done again.
  */
-#include <stdio.h>
-
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_conn.h"
@@ -26,7 +24,7 @@ struct http1_client {
     void *owner;
     uint32_t n_requests;
     unsigned n_interim;
-    char upgrade[32]; /* asked for */
+    char upgrade[HTTP1_PROTOCOL_MAX]; /* asked for */
     bool is_head;
     bool is_repeatable; /* RFC 9110 9.2.2 */
     bool has_answer;    /* its head, or a byte of it, has come */
@@ -280,13 +278,13 @@ static struct http_stream *request_op(struct http_client *base, const struct htt
 
     if (!can_open_op(base))
         return NULL;
-    ensure(head->protocol.len < sizeof(client->upgrade));
+    ensure(head->protocol.len < HTTP1_PROTOCOL_MAX);
     client->n_requests++;
     client->n_interim = 0;
     client->has_answer = client->closes = false;
     client->is_head = str_eq(head->method, STR("HEAD"));
     client->is_repeatable = is_repeatable(head->method);
-    (void)snprintf(client->upgrade, sizeof(client->upgrade), "%.*s", STR_ARG(head->protocol));
+    http1_keep(client->upgrade, head->protocol);
     http1_open(conn);
     http_stream_set_owner(&conn->exchange, http_events, events, owner);
     http1_await(conn);

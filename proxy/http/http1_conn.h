@@ -22,6 +22,8 @@
 #ifndef ISTHMUS_HTTP_HTTP1_CONN_H
 #define ISTHMUS_HTTP_HTTP1_CONN_H
 
+#include <string.h>
+
 #include "proxy/base/buf.h"
 #include "proxy/http/http1_body.h"
 
@@ -152,6 +154,15 @@ void http1_settle(struct http1 *conn);
 static inline bool http1_is_over(const struct http1 *conn) /* nothing is taken or begun any more */
 {
     return conn->phase >= HTTP1_FINISHING || conn->doom_dead_err || conn->doom_err;
+}
+
+#define HTTP1_PROTOCOL_MAX 32u /* with its NUL: the name of one to switch to */
+
+static inline void http1_keep(char *room, struct str protocol) /* shorter than that */
+{
+    if (protocol.len > 0)
+        memcpy(room, protocol.ptr, protocol.len);
+    room[protocol.len] = 0;
 }
 
 static inline struct http1 *http1_of(struct http_stream *exchange)

@@ -13,7 +13,6 @@
 #include "proxy/base/mem.h"
 #include "proxy/http/strict.h"
 
-#define FIRST_CAP      ((size_t)1024)
 #define FIELD_OVERHEAD 32u /* of a field in what a head may hold, as HTTP/2 counts */
 #define HEAD_BYTES     65536u
 #define FIELDS         100u
@@ -22,8 +21,11 @@
 
 struct http1_head *http1_head_new(enum http1_kind kind, const struct http_limits *limits)
 {
-    struct http1_head *head = mem_new(struct http1_head);
+    struct http1_head *head = mem_alloc(sizeof(*head));
 
+    memset(head, 0, offsetof(struct http1_head, room));
+    head->bytes = head->first_bytes;
+    head->cap = sizeof(head->first_bytes);
     head->kind = kind;
     head->limit = limits->head_bytes ? limits->head_bytes : HEAD_BYTES;
     head->fields_limit = limits->fields ? limits->fields : FIELDS;
@@ -39,7 +41,8 @@ void http1_head_free(struct http1_head *head)
         return;
     if (head->fields != head->room)
         mem_free(head->fields);
-    mem_free(head->bytes);
+    if (head->bytes != head->first_bytes)
+        mem_free(head->bytes);
     mem_free(head);
 }
 
@@ -123,7 +126,7 @@ static bool read_start_line(struct http1_head *head, struct str line)
 
 static void make_room(struct http1_head *head, size_t len)
 {
-    size_t cap = head->cap ? head->cap : FIRST_CAP;
+    size_t cap = head->cap;
     char *bytes;
 
     while (cap < head->len + len)
@@ -131,11 +134,12 @@ static void make_room(struct http1_head *head, size_t len)
     if (cap == head->cap)
         return;
     bytes = mem_alloc(cap);
-    if (head->len > 0)
-        memcpy(bytes, head->bytes, head->len);
-    mem_free(head->bytes);
+    memcpy(bytes, head->bytes, head->len);
+    if (head->bytes != head->first_bytes)
+        mem_free(head->bytes);
     head->bytes = bytes;
     head->cap = cap;
+    head->has_read_line = false;
 }
 
 static bool add(struct http1_head *head, const char *bytes, size_t len)
@@ -160,12 +164,11 @@ static bool is_forgiven(struct http1_head *head)
     return true;
 }
 
-/* A line became whole. A first line is looked at as soon as it is there: who speaks another
- * protocol, or HTTP/0.9, waits for an answer and sends no more. */
-static bool take_line(struct http1_head *head)
+/* A first line is looked at as soon as it is there: who speaks another protocol, or HTTP/0.9, waits
+ * for an answer and sends no more. */
+static bool take_first_line(struct http1_head *head)
 {
-    const struct str line = str_of(head->bytes + head->line_at, head->len - head->line_at);
-    const bool is_first = head->n_lines == 0 && head->kind != HTTP1_TRAILERS;
+    const struct str line = str_of(head->bytes, head->len);
 
     if (line.len < 2 || line.ptr[line.len - 2] != '\r')
         return bad(head, 400, "a line ends without a carriage return");
@@ -173,28 +176,62 @@ static bool take_line(struct http1_head *head)
         return true;
     head->line_at = head->len;
     head->n_lines++;
-    if (is_first)
-        return read_start_line(head, str_sub(line, 0, line.len - 2));
-    head->is_whole = line.len == 2;
-    return true;
+    head->has_read_line = true;
+    return read_start_line(head, str_sub(line, 0, line.len - 2));
+}
+
+/* The length of the first line and its end, or of all there is. */
+static size_t gather_first_line(struct http1_head *head, const char *bytes, size_t len)
+{
+    const char *feed = memchr(bytes, '\n', len);
+    const size_t n_taken = feed ? (size_t)(feed - bytes) + 1 : len;
+
+    if (!add(head, bytes, n_taken))
+        return 0;
+    if (feed)
+        (void)take_first_line(head);
+    return n_taken;
+}
+
+/* Lines of fields are looked for in what came, so that they are copied at once. */
+static size_t gather_fields(struct http1_head *head, const char *bytes, size_t len)
+{
+    size_t before = head->len - head->line_at; /* of the line at hand, gathered earlier */
+    const char *line = bytes, *const end = bytes + len;
+    char last = before > 0 ? head->bytes[head->len - 1] : 0;
+
+    while (!head->is_whole) {
+        const char *feed = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
+        if (!feed)
+            break;
+        if ((feed > line ? feed[-1] : last) != '\r') {
+            (void)bad(head, 400, "a line ends without a carriage return");
+            break;
+        }
+        head->is_whole = before + (size_t)(feed - line) == 1;
+        line = feed + 1;
+        before = 0;
+        last = 0;
+    }
+    const size_t n_taken = (size_t)((head->is_whole || head->fault ? line : end) - bytes);
+    const size_t n_lines = (size_t)(line - bytes);
+    if (!add(head, bytes, n_taken))
+        return 0;
+    if (n_lines > 0)
+        head->line_at = head->len - (n_taken - n_lines);
+    return n_taken;
 }
 
 size_t http1_gather(struct http1_head *head, const void *bytes, size_t len)
 {
     const char *at = bytes;
-    const char *const end = at + len;
+    size_t n_taken = 0;
 
-    while (at < end && !head->is_whole) {
-        const char *feed = memchr(at, '\n', (size_t)(end - at));
-        const char *next = feed ? feed + 1 : end;
-
-        if (!add(head, at, (size_t)(next - at)))
-            break;
-        at = next;
-        if (feed && !take_line(head))
-            break;
-    }
-    return (size_t)(at - (const char *)bytes);
+    while (head->n_lines == 0 && head->kind != HTTP1_TRAILERS && !head->fault && n_taken < len)
+        n_taken += gather_first_line(head, at + n_taken, len - n_taken);
+    if (!head->fault && n_taken < len)
+        n_taken += gather_fields(head, at + n_taken, len - n_taken);
+    return n_taken;
 }
 
 /* ------------------------------------------------------------------ fields */
@@ -340,24 +377,29 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static bool read_field(struct http1_head *head, char *line, size_t len)
+static bool read_name(struct http1_head *head, char *line, size_t len, struct str *out_name)
 {
-    const char *colon = memchr(line, ':', len);
-    size_t name_len, at, end = len;
-
+    *out_name = str_of(line, strict_lower_token(line, len));
+    if (out_name->len > 0 && out_name->len < len && line[out_name->len] == ':')
+        return true;
     if (is_blank(line[0]))
         return bad(head, 400, "a line begins with a blank");
-    if (!colon)
-        return bad(head, 400, "a line has no colon");
-    name_len = (size_t)(colon - line);
-    if (!strict_lower_name(line, name_len))
-        return bad(head, 400, "a field's name is not a token");
-    for (at = name_len + 1; at < end && is_blank(line[at]); at++)
+    return bad(head, 400,
+               memchr(line, ':', len) ? "a field's name is not a token" : "a line has no colon");
+}
+
+static bool read_field(struct http1_head *head, char *line, size_t len)
+{
+    struct str name, value;
+    size_t at, end = len;
+
+    if (!read_name(head, line, len, &name))
+        return false;
+    for (at = name.len + 1; at < end && is_blank(line[at]); at++)
         ;
     while (end > at && is_blank(line[end - 1]))
         end--;
-
-    const struct str name = str_of(line, name_len), value = str_of(line + at, end - at);
+    value = (struct str){line + at, end - at};
     if (!strict_is_value(value))
         return bad(head, 400, "a field's value has a control character");
     head->size += name.len + value.len + FIELD_OVERHEAD;
@@ -379,7 +421,8 @@ static bool read_lines(struct http1_head *head)
 
     if (head->kind != HTTP1_TRAILERS) {
         char *feed = memchr(at, '\n', head->len);
-        if (!read_start_line(head, str_of(at, (size_t)(feed - at) - 1)))
+        if (!head->has_read_line && /* the head moved since its line was read */
+            !read_start_line(head, str_of(at, (size_t)(feed - at) - 1)))
             return false;
         at = feed + 1;
     }

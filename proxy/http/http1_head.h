@@ -17,7 +17,8 @@
 #include "proxy/http/message.h"
 
 #define HTTP1_FIELDS_AT_ONCE  32u /* before the array of fields grows */
-#define HTTP1_CONNECTIONS_MAX 4u  /* connection fields of a head */
+#define HTTP1_BYTES_AT_ONCE   2048u
+#define HTTP1_CONNECTIONS_MAX 4u /* connection fields of a head */
 
 enum http1_framing {
     HTTP1_NO_BODY,
@@ -37,6 +38,7 @@ struct http1_head {
     size_t line_at; /* where the line that is not whole yet begins */
     uint32_t n_lines, fields_limit;
     bool had_empty_line, is_whole;
+    bool has_read_line; /* the start line, and it is where it was */
 
     /* The start line. */
     struct str method, target;
@@ -46,7 +48,6 @@ struct http1_head {
     /* The fields, but for those of the hop, host and content-length. */
     struct http_field *fields;
     size_t n_fields, fields_cap, size;
-    struct http_field room[HTTP1_FIELDS_AT_ONCE];
 
     /* What those say. */
     struct str host, upgrade;
@@ -59,6 +60,10 @@ struct http1_head {
     /* Why it is bad. */
     unsigned fault; /* 0: it is not */
     const char *why;
+
+    /* Where most find place. */
+    struct http_field room[HTTP1_FIELDS_AT_ONCE];
+    char first_bytes[HTTP1_BYTES_AT_ONCE];
 };
 
 /* What a request or a response means for its connection. */

@@ -27,7 +27,7 @@ struct http1_server {
     void *owner;
     uint32_t n_requests;
     enum http_version version;
-    char upgrade[32]; /* of the request, to be answered with 101 or not */
+    char upgrade[HTTP1_PROTOCOL_MAX]; /* of the request, to be answered with 101 or not */
     bool is_head;
     bool is_asked_to_continue; /* and has not answered with 100 */
     bool awaits_switch;
@@ -96,7 +96,7 @@ static void show(struct http1_server *server, const struct http_request *request
     server->awaits_switch = verdict->upgrade.len > 0;
     server->closes =
         verdict->closes || server->is_draining || (limit > 0 && server->n_requests >= limit);
-    (void)snprintf(server->upgrade, sizeof(server->upgrade), "%.*s", STR_ARG(verdict->upgrade));
+    http1_keep(server->upgrade, verdict->upgrade);
     http1_open(conn);
     http1_begin_in(conn, verdict->framing, request->content_length);
     if (server->awaits_switch)
@@ -116,7 +116,7 @@ static void on_head(struct http1 *conn)
     server->is_head = false;
     if (!http1_read_request(head, &request, &verdict))
         refuse(conn, head->fault, head->why);
-    else if (verdict.upgrade.len >= sizeof(server->upgrade))
+    else if (verdict.upgrade.len >= HTTP1_PROTOCOL_MAX)
         refuse(conn, 400, "the protocol to upgrade to has too long a name");
     else
         show(server, &request, &verdict);

@@ -135,7 +135,10 @@ static void put_number(struct pen *pen, uint64_t number)
 
 static bool has_te(const struct http_fields *fields)
 {
-    return http_find(fields, "te").len > 0;
+    for (size_t i = 0; i < fields->len; i++)
+        if (fields->at[i].name.len == 2 && memcmp(fields->at[i].name.ptr, "te", 2) == 0)
+            return true;
+    return false;
 }
 
 static void put_connection(struct pen *pen, const struct http_fields *fields,

@@ -38,16 +38,17 @@ bool strict_is_lower_name(struct str name)
     return name.len > 0;
 }
 
-bool strict_lower_name(char *name, size_t len)
+size_t strict_lower_token(char *text, size_t len)
 {
-    char is_bad = 0;
+    size_t at;
 
-    for (size_t i = 0; i < len; i++) {
-        const char lower = token_lower[(uint8_t)name[i]];
-        is_bad |= !lower;
-        name[i] = lower;
+    for (at = 0; at < len; at++) {
+        const char lower = token_lower[(uint8_t)text[at]];
+        if (!lower)
+            break;
+        text[at] = lower;
     }
-    return len > 0 && !is_bad;
+    return at;
 }
 
 static bool is_blank(char c)
@@ -60,38 +61,45 @@ static bool is_value_char(char c)
     return ((uint8_t)c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
-/* True when none of eight bytes is a control character (a tab counts as one: who has one is looked
- * at byte by byte). */
-static bool has_no_control(const char *at)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
-    uint64_t word;
+typedef uint8_t block __attribute__((vector_size(16)));
 
-    memcpy(&word, at, sizeof(word));
-    const uint64_t below_space = (word - ones * 0x20) & ~word;
-    const uint64_t is_del_zero = word ^ (ones * 0x7f);
-    const uint64_t is_del = (is_del_zero - ones) & ~is_del_zero;
-    return ((below_space | is_del) & highs) == 0;
+/* Not zero where one of 16 bytes is a control character but a tab. */
+static block bad_bytes(const char *at)
+{
+    block bytes;
+
+    memcpy(&bytes, at, sizeof(bytes));
+    return (block)(((bytes & 0xe0) == 0) & (bytes != '\t')) | (block)(bytes == 0x7f);
+}
+
+static bool is_zero(block bytes)
+{
+    uint64_t halves[2];
+
+    memcpy(halves, &bytes, sizeof(halves));
+    return (halves[0] | halves[1]) == 0;
+}
+
+static bool has_good_blocks(struct str value) /* of 16 bytes at least */
+{
+    block bad = bad_bytes(value.ptr + value.len - sizeof(block)); /* the rest, and some again */
+
+    for (size_t at = 0; at + sizeof(block) <= value.len; at += sizeof(block))
+        bad |= bad_bytes(value.ptr + at);
+    return is_zero(bad);
 }
 
 bool strict_is_value(struct str value)
 {
-    size_t at = 0;
-
     if (value.len == 0)
         return true;
     if (is_blank(value.ptr[0]) || is_blank(value.ptr[value.len - 1]))
         return false;
-    while (at < value.len) {
-        if (value.len - at >= 8 && has_no_control(value.ptr + at)) {
-            at += 8;
-            continue;
-        }
-        const size_t end = value.len - at < 8 ? value.len : at + 8;
-        for (; at < end; at++)
-            if (!is_value_char(value.ptr[at]))
-                return false;
-    }
+    if (value.len >= sizeof(block))
+        return has_good_blocks(value);
+    for (size_t at = 0; at < value.len; at++)
+        if (!is_value_char(value.ptr[at]))
+            return false;
     return true;
 }
 

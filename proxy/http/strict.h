@@ -18,8 +18,9 @@
 bool strict_is_token(struct str text);
 /* A field's name without a capital letter, as HTTP/2 wants it. */
 bool strict_is_lower_name(struct str name);
-/* Turns a field's name into lower case where it stands. False: it is no token, or empty. */
-bool strict_lower_name(char *name, size_t len);
+/* Turns the token that text begins with into lower case where it stands; answers its length, 0 if
+ * there is none. */
+size_t strict_lower_token(char *text, size_t len);
 
 /* A field's value: visible characters, bytes from 0x80, and blanks between them; none at its ends.
  * May be empty. */
