@@ -1,7 +1,7 @@
 /*
  * http_port.c - our end of HTTP connections as a program, for clients of others.
  *
- * http_port --h2 [--relay PORT] [--limit NAME=VALUE]... listens on 127.0.0.1, prints its port on
+ * http_port --h1|--h2 [--relay PORT] [--limit NAME=VALUE]... listens on 127.0.0.1, prints its port on
  * one line, then a line for everything that its owner hears, and serves until SIGTERM:
  *
  *   head METHOD PATH AUTHORITY    a request was shown
@@ -454,8 +454,12 @@ static void read_arguments(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--h2") == 0) {
             make_server = http2_server_new;
+        } else if (strcmp(argv[i], "--h1") == 0) {
+            make_server = http1_server_new;
         } else if (strcmp(argv[i], "--to-h2") == 0) {
             make_client = http2_client_new;
+        } else if (strcmp(argv[i], "--to-h1") == 0) {
+            make_client = http1_client_new;
         } else if (strcmp(argv[i], "--relay") == 0 && i + 1 < argc) {
             relay_port = (uint16_t)atoi(argv[++i]);
         } else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc) {
