@@ -290,8 +290,10 @@ static struct http_stream *request_op(struct http_client *base, const struct htt
     http1_await(conn);
     send_head(client, head, framing);
     http1_begin_out(conn, framing, head->content_length);
-    if (head->protocol.len > 0)
+    if (head->protocol.len > 0) {
         conn->out = HTTP1_OUT_HELD;
+        conn->out_framing = HTTP1_UNTIL_CLOSE; /* if a 101 comes */
+    }
     return &conn->exchange;
 }
 

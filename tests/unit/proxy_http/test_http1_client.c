@@ -169,3 +169,238 @@ Test(http1_client, what_may_be_done_twice_is_refused_when_an_idle_connection_was
         finish();
     }
 }
+
+struct answer_row {
+    const char *method, *bytes, *log;
+};
+
+/* Each is followed by the end of the server's direction. */
+Test(http1_client, answers_are_read_as_they_are_framed)
+{
+    static const struct answer_row rows[] = {
+        {"GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "RESPONSE 200 0 nothing\nEND\n"},
+        {"GET", "HTTP/1.1 200 \r\nContent-Length: 1\r\n\r\nx",
+         "RESPONSE 200 1 body\nDATA x\nEND\n"},
+        {"GET", "HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", "RESPONSE 200 1 body\nDATA x\nEND\n"},
+        {"HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "RESPONSE 200 5 nothing\nEND\n"},
+        {"HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "RESPONSE 200 -1 nothing\nEND\n"},
+        {"GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+         "RESPONSE 304 5 nothing\nEND\n"},
+        {"GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+         "RESPONSE 204 0 nothing\nEND\n"},
+        {"GET", "HTTP/1.0 200 OK\r\n\r\nold", "RESPONSE 200 -1 body\nDATA old\nEND\n"},
+        {"GET",
+         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-T: 1\r\n\r\n",
+         "RESPONSE 200 -1 body\nDATA ab\nTRAILERS\n x-t: 1\nEND\n"},
+        {"GET",
+         "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: 1\r\nX: 2\r\n"
+         "Content-Length: 0\r\n\r\n",
+         "RESPONSE 200 0 nothing\n x: 2\nEND\n"},
+        {"GET",
+         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+         "INTERIM 100\nINTERIM 102\nRESPONSE 200 0 nothing\nEND\n"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start();
+        ask(rows[i].method);
+        fake_feed_text(wire, rows[i].bytes);
+        fake_end(wire);
+        run_turns(loop, 20);
+        cr_expect(str_eq(text_str(&seen.log), str_from(rows[i].log)), "row %zu: %.*s", i,
+                  STR_ARG(text_str(&seen.log)));
+        finish();
+    }
+}
+
+struct bad_row {
+    const char *bytes, *why;
+};
+
+Test(http1_client, an_answer_that_could_be_read_in_two_ways_is_never_shown)
+{
+    static const struct bad_row rows[] = {
+        {"HTTP/1.1 OK\r\n\r\n", "the status is not three digits"},
+        {"HTTP/1.1 20 OK\r\n\r\n", "the status is not three digits"},
+        {"HTTP/1.1 2000 OK\r\n\r\n", "the status is not three digits"},
+        {"HTTP/1.1 099 OK\r\n\r\n", "there is no such status"},
+        {"HTTP/1.1 600 OK\r\n\r\n", "there is no such status"},
+        {"HTTP/1.1  200 OK\r\n\r\n", "the status is not three digits"},
+        {"HTTP/1.1 200 O\x01K\r\n\r\n", "the reason has a control character"},
+        {"HTTP/2.0 200 OK\r\n\r\n", "the version is neither HTTP/1.1 nor HTTP/1.0"},
+        {"ICY 200 OK\r\n\r\n", "the version is not of the form HTTP/1.1"},
+        {"hello\r\n", "the status line has no status"},
+        {"\r\nHTTP/1.1 200 OK\r\n\r\n", "the status line has no status"},
+        {"HTTP/1.1 200 OK\nX: 1\n\n", "a line ends without a carriage return"},
+        {"HTTP/1.1 200 OK\r\nX: 1\r\n 2\r\n\r\n", "a line begins with a blank"},
+        {"HTTP/1.1 200 OK\r\nX : 1\r\n\r\n", "a field's name is not a token"},
+        {"HTTP/1.1 200 OK\r\nX\r\n\r\n", "a line has no colon"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+         "content-length came twice"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\nx", "content-length is not a length"},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\nx", "content-length is not a length"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+         "transfer-encoding is not exactly chunked"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+         "transfer-encoding is not exactly chunked"},
+        {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "transfer-encoding came with HTTP/1.0"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+         "transfer-encoding and content-length came together"},
+        {"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+         "a response that can have no body says that it has one"},
+        {"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "a response that can have no body says that it has one"},
+        {"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n",
+         "a response that can have no body says that it has one"},
+        {"HTTP/1.0 100 Continue\r\n\r\n", "an interim response came with HTTP/1.0"},
+        {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+         "the answer switches to a protocol that was not asked for"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start();
+        ask("GET");
+        feed(rows[i].bytes);
+        cr_expect_eq(seen.n_responses, 0, "row %zu", i);
+        cr_expect_eq(seen.fail_err, -ERR_HTTP_RESPONSE, "row %zu: %s", i, err_label(seen.fail_err));
+        cr_expect(str_eq(text_str(&seen.why), str_from(rows[i].why)), "row %zu: %.*s", i,
+                  STR_ARG(text_str(&seen.why)));
+        cr_expect(wire->is_closed && wire->close_err < 0, "row %zu", i);
+        finish();
+    }
+}
+
+Test(http1_client, a_body_that_is_cut_short_fails)
+{
+    static const struct bad_row rows[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell", "eof"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "eof"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: 1\r\n", "eof"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloo", "http_response"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start();
+        ask("GET");
+        fake_feed_text(wire, rows[i].bytes);
+        fake_end(wire);
+        run_turns(loop, 20);
+        cr_expect_eq(seen.n_responses, 1, "row %zu", i);
+        cr_expect_eq(seen.n_ends, 0, "row %zu", i);
+        cr_expect_str_eq(err_label(seen.fail_err), rows[i].why, "row %zu", i);
+        finish();
+    }
+}
+
+struct reuse_row {
+    const char *bytes;
+    bool may_ask_again;
+};
+
+Test(http1_client, a_connection_is_used_again_only_if_that_is_safe)
+{
+    static const struct reuse_row rows[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", true},
+        {"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", true},
+        {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", false},
+        {"HTTP/1.1 200 OK\r\nConnection: Foo, CLOSE\r\nContent-Length: 1\r\n\r\nx", false},
+        {"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", false},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\n", false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start();
+        ask("GET");
+        feed(rows[i].bytes);
+        cr_expect_eq(seen.n_ends, 1, "row %zu", i);
+        end_and_close();
+        cr_expect_eq(http_client_can_open(seen.client), rows[i].may_ask_again, "row %zu", i);
+        cr_expect_eq(seen.is_dead, !rows[i].may_ask_again, "row %zu", i);
+        finish();
+    }
+}
+
+Test(http1_client, an_exchange_that_is_given_up_ends_the_connection, .init = start, .fini = finish)
+{
+    ask("GET");
+    feed("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe");
+    http1_close(&seen, -ERR_CLIENT_RESET);
+    run_turns(loop, 10);
+    cr_expect(wire->is_closed && wire->close_err < 0);
+    cr_expect(seen.is_dead && !http_client_can_open(seen.client));
+}
+
+static void ask_for_upgrade(void)
+{
+    const struct http_request head = {.method = STR("GET"),
+                                      .authority = STR("a"),
+                                      .path = STR("/"),
+                                      .protocol = STR("websocket"),
+                                      .has_body = true,
+                                      .content_length = HTTP_LENGTH_UNKNOWN};
+
+    ask_with(&head);
+}
+
+Test(http1_client, what_is_written_before_a_101_waits_for_it, .init = start, .fini = finish)
+{
+    ask_for_upgrade();
+    stream_write_copy(&seen.stream->stream, "early", 5);
+    expect_sent("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    feed(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\nraw");
+    cr_expect_str_eq(seen.log.ptr, "RESPONSE 101 -1 body\nDATA raw");
+    expect_sent("early");
+    fake_end(wire);
+    run_turns(loop, 10);
+    cr_expect_eq(seen.n_ends, 1);
+    stream_write_copy(&seen.stream->stream, "last", 4);
+    end_and_close();
+    expect_sent("last");
+    cr_expect(wire->is_shut && wire->is_closed && wire->close_err == 0);
+}
+
+Test(http1_client, what_is_written_before_a_refusal_is_dropped, .init = start, .fini = finish)
+{
+    ask_for_upgrade();
+    stream_write_copy(&seen.stream->stream, "early", 5);
+    feed("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    cr_expect_str_eq(seen.log.ptr, "RESPONSE 403 2 body\nDATA no\nEND\n");
+    fake_forget_written(wire);
+    end_and_close();
+    expect_sent("");
+    cr_expect(http_client_can_open(seen.client), "and the connection goes on");
+}
+
+Test(http1_client, interim_answers_without_end_are_cut, .init = start, .fini = finish)
+{
+    ask("GET");
+    for (unsigned i = 0; i <= 100 && !wire->is_closed; i++)
+        feed("HTTP/1.1 102 Processing\r\n\r\n");
+    cr_expect_eq(seen.fail_err, -ERR_HTTP_RESPONSE);
+}
+
+Test(http1_client, trailers_follow_a_chunked_request, .init = start, .fini = finish)
+{
+    static const struct http_field field = {{"x-sum", 5}, {"7", 1}};
+    const struct http_request head = {.method = STR("PUT"),
+                                      .authority = STR("a"),
+                                      .path = STR("/"),
+                                      .has_body = true,
+                                      .content_length = HTTP_LENGTH_UNKNOWN};
+
+    ask_with(&head);
+    http_trailers(seen.stream, &(struct http_fields){&field, 1});
+    expect_sent("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+                "0\r\nx-sum: 7\r\n\r\n");
+}
+
+Test(http1_client, methods_that_may_have_a_body_say_when_there_is_none, .init = start,
+     .fini = finish)
+{
+    ask("POST");
+    expect_sent("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+}
