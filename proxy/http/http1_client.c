@@ -13,6 +13,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_conn.h"
+#include "proxy/http/websocket.h"
 
 #define IDLE_NS     (3600 * NS_PER_SEC)
 #define INTERIM_MAX 100u /* before an answer */
@@ -25,6 +26,8 @@ struct http1_client {
     uint32_t n_requests;
     unsigned n_interim;
     char upgrade[HTTP1_PROTOCOL_MAX]; /* asked for */
+    char websocket_key[WEBSOCKET_KEY_LEN];
+    bool has_made_key; /* a WebSocket handshake came without one: from HTTP/2 */
     bool is_head;
     bool is_repeatable; /* RFC 9110 9.2.2 */
     bool has_answer;    /* its head, or a byte of it, has come */
@@ -56,10 +59,19 @@ static void tell_interim(struct http1_client *client, const struct http_response
         events->on_interim(conn->exchange.stream.owner, response);
 }
 
-static bool agrees(const struct http1_client *client, const struct http1_verdict *verdict)
+static bool agrees(const struct http1_client *client, const struct http_response *response,
+                   const struct http1_verdict *verdict)
 {
-    return client->conn.out == HTTP1_OUT_HELD &&
-           str_eq_ci(verdict->upgrade, str_from(client->upgrade));
+    char accept[WEBSOCKET_ACCEPT_LEN];
+
+    if (client->conn.out != HTTP1_OUT_HELD ||
+        !str_eq_ci(verdict->upgrade, str_from(client->upgrade)))
+        return false;
+    if (!client->has_made_key)
+        return true;
+    websocket_accept(str_of(client->websocket_key, WEBSOCKET_KEY_LEN), accept);
+    return str_eq(http_find(&response->fields, "sec-websocket-accept"),
+                  str_of(accept, sizeof(accept)));
 }
 
 static void tell_response(struct http1_client *client, const struct http_response *response,
@@ -91,7 +103,7 @@ static void on_head(struct http1 *conn)
     http1_wait_not(conn);
     if (!http1_read_response(head, client->is_head, &response, &verdict))
         break_off(conn, 0, head->why);
-    else if (response.status == 101 && !agrees(client, &verdict))
+    else if (response.status == 101 && !agrees(client, &response, &verdict))
         break_off(conn, 0, "the answer switches to a protocol that was not asked for");
     else if (response.status < 200 && response.status != 101)
         tell_interim(client, &response);
@@ -261,6 +273,12 @@ static void send_head(struct http1_client *client, const struct http_request *he
                             .length = HTTP_LENGTH_UNKNOWN,
                             .upgrade = head->protocol};
 
+    client->has_made_key =
+        websocket_is(head->protocol) && !http_find(&head->fields, "sec-websocket-key").ptr;
+    if (client->has_made_key) {
+        websocket_make_key(client->websocket_key);
+        hop.websocket_key = str_of(client->websocket_key, WEBSOCKET_KEY_LEN);
+    }
     if (framing == HTTP1_LENGTH)
         hop.length = head->content_length;
     else if (framing == HTTP1_NO_BODY && expects_body(head->method))

@@ -92,10 +92,11 @@ MUST_USE bool http1_read_trailers(struct http1_head *head, struct http_fields *o
 
 /* What goes into a head beside the fields that it was given. */
 struct http1_hop {
-    bool is_chunked;    /* transfer-encoding: chunked */
-    int64_t length;     /* content-length, unless HTTP_LENGTH_UNKNOWN */
-    bool closes;        /* connection: close */
-    struct str upgrade; /* connection: upgrade, and to what; or empty */
+    bool is_chunked;                            /* transfer-encoding: chunked */
+    int64_t length;                             /* content-length, unless HTTP_LENGTH_UNKNOWN */
+    bool closes;                                /* connection: close */
+    struct str upgrade;                         /* connection: upgrade, and to what; or empty */
+    struct str websocket_key, websocket_accept; /* those fields, made up here; or empty */
 };
 
 /* The bytes of a head, one slice with a reference for the caller. */

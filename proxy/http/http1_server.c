@@ -15,6 +15,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_conn.h"
+#include "proxy/http/websocket.h"
 
 #define IDLE_NS       (3600 * NS_PER_SEC)
 #define DISCARD_BYTES UINT64_C(65536) /* of a body that its owner did not want */
@@ -28,6 +29,8 @@ struct http1_server {
     uint32_t n_requests;
     enum http_version version;
     char upgrade[HTTP1_PROTOCOL_MAX]; /* of the request, to be answered with 101 or not */
+    char websocket_key[WEBSOCKET_KEY_LEN];
+    bool has_websocket_key;
     bool is_head;
     bool is_asked_to_continue; /* and has not answered with 100 */
     bool awaits_switch;
@@ -83,6 +86,17 @@ static void refuse(struct http1 *conn, unsigned status, const char *why)
 
 /* ------------------------------------------------------------------ requests */
 
+static void keep_upgrade(struct http1_server *server, const struct http_request *request)
+{
+    const struct str key = http_find(&request->fields, "sec-websocket-key");
+
+    http1_keep(server->upgrade, request->protocol);
+    server->awaits_switch = true;
+    server->has_websocket_key = websocket_is(request->protocol) && key.len == WEBSOCKET_KEY_LEN;
+    if (server->has_websocket_key)
+        memcpy(server->websocket_key, key.ptr, key.len);
+}
+
 static void show(struct http1_server *server, const struct http_request *request,
                  const struct http1_verdict *verdict)
 {
@@ -93,10 +107,11 @@ static void show(struct http1_server *server, const struct http_request *request
     server->version = request->version;
     server->is_head = str_eq(request->method, STR("HEAD"));
     server->is_asked_to_continue = verdict->expects_continue;
-    server->awaits_switch = verdict->upgrade.len > 0;
+    server->awaits_switch = false;
+    if (verdict->upgrade.len > 0)
+        keep_upgrade(server, request);
     server->closes =
         verdict->closes || server->is_draining || (limit > 0 && server->n_requests >= limit);
-    http1_keep(server->upgrade, verdict->upgrade);
     http1_open(conn);
     http1_begin_in(conn, verdict->framing, request->content_length);
     if (server->awaits_switch)
@@ -149,9 +164,14 @@ static void interim(struct http_stream *exchange, const struct http_response *he
 static void switch_protocol(struct http1_server *server, const struct http_response *head)
 {
     struct http1 *conn = &server->conn;
-    const struct http1_hop hop = {.length = HTTP_LENGTH_UNKNOWN,
-                                  .upgrade = str_from(server->upgrade)};
+    char accept[WEBSOCKET_ACCEPT_LEN];
+    struct http1_hop hop = {.length = HTTP_LENGTH_UNKNOWN, .upgrade = str_from(server->upgrade)};
 
+    /* HTTP/2 behind us has no word for it. */
+    if (server->has_websocket_key && !http_find(&head->fields, "sec-websocket-accept").ptr) {
+        websocket_accept(str_of(server->websocket_key, WEBSOCKET_KEY_LEN), accept);
+        hop.websocket_accept = str_of(accept, sizeof(accept));
+    }
     send_head(server, head, &hop);
     server->awaits_switch = false;
     server->closes = true;

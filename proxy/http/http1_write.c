@@ -9,7 +9,7 @@
 #include "proxy/http/strict.h"
 
 #define SLAB_SMALL ((size_t)4096) /* what a queue of slices appends to */
-#define LINES_MAX  ((size_t)256)  /* what a hop adds to a head, and the start line's own words */
+#define LINES_MAX  ((size_t)320)  /* what a hop adds to a head, and the start line's own words */
 
 const char *http1_reason(unsigned status)
 {
@@ -172,6 +172,10 @@ static void put_hop(struct pen *pen, const struct http_fields *fields, const str
     put_connection(pen, fields, hop);
     if (hop->upgrade.len > 0)
         put_field(pen, STR("upgrade"), hop->upgrade);
+    if (hop->websocket_key.len > 0)
+        put_field(pen, STR("sec-websocket-key"), hop->websocket_key);
+    if (hop->websocket_accept.len > 0)
+        put_field(pen, STR("sec-websocket-accept"), hop->websocket_accept);
     put(pen, STR("\r\n"));
 }
 

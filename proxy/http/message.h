@@ -20,9 +20,10 @@
  *
  * An upgrade (RFC 9110 7.8) and an extended CONNECT (RFC 8441) are the same here: protocol is set,
  * the answer that agrees is status 101 at both ends, and from there the stream carries bytes of
- * that protocol. Its method is GET at both ends. A peer whose SETTINGS allow no extended CONNECT
- * makes http_request() of one fail with -ERR_REFUSED. A plain CONNECT is answered 501 and never
- * shown.
+ * that protocol. Its method is GET at both ends, has_body is true, and what a WebSocket handshake
+ * needs more in HTTP/1.1 than in HTTP/2 is made up where it is missing. A peer whose SETTINGS allow
+ * no extended CONNECT makes http_request() of one fail with -ERR_REFUSED. A plain CONNECT is
+ * answered 501 and never shown.
  *
  * Owner:  the connection's maker, until http_server_close() or http_client_close(); streams are
  * owned by whoever got them until stream_close(). Thread: the loop's. Heads are borrowed for the
@@ -58,7 +59,7 @@ struct http_request {
     struct str protocol;  /* of an upgrade or extended CONNECT, "websocket"; else empty */
     struct http_fields fields;
     int64_t content_length; /* HTTP_LENGTH_UNKNOWN: to the end of the stream */
-    bool has_body;          /* false: the stream is at its end already */
+    bool has_body; /* false: the stream is at its end already, as on_end says when it is resumed */
     enum http_version version;
 };
 

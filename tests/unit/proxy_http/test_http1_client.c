@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/http/websocket.h"
 #include "tests/unit/proxy_http/http1_kit.h"
 
 TestSuite(http1_client, .timeout = 60);
@@ -335,10 +336,13 @@ Test(http1_client, an_exchange_that_is_given_up_ends_the_connection, .init = sta
 
 static void ask_for_upgrade(void)
 {
+    static const struct http_field key = {{"sec-websocket-key", 17},
+                                          {"dGhlIHNhbXBsZSBub25jZQ==", 24}};
     const struct http_request head = {.method = STR("GET"),
                                       .authority = STR("a"),
                                       .path = STR("/"),
                                       .protocol = STR("websocket"),
+                                      .fields = {&key, 1},
                                       .has_body = true,
                                       .content_length = HTTP_LENGTH_UNKNOWN};
 
@@ -349,7 +353,8 @@ Test(http1_client, what_is_written_before_a_101_waits_for_it, .init = start, .fi
 {
     ask_for_upgrade();
     stream_write_copy(&seen.stream->stream, "early", 5);
-    expect_sent("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    expect_sent("GET / HTTP/1.1\r\nhost: a\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                "connection: upgrade\r\nupgrade: websocket\r\n\r\n");
     feed(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\nraw");
     cr_expect_str_eq(seen.log.ptr, "RESPONSE 101 -1 body\nDATA raw");
@@ -403,4 +408,47 @@ Test(http1_client, methods_that_may_have_a_body_say_when_there_is_none, .init = 
 {
     ask("POST");
     expect_sent("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+}
+
+/* As it comes from HTTP/2: RFC 8441 has no key. */
+static void ask_without_key(struct text *out_key)
+{
+    const struct http_request head = {.method = STR("GET"),
+                                      .authority = STR("a"),
+                                      .path = STR("/"),
+                                      .protocol = STR("websocket"),
+                                      .has_body = true,
+                                      .content_length = HTTP_LENGTH_UNKNOWN};
+    struct str before, key;
+
+    ask_with(&head);
+    run_turns(loop, 5);
+    cr_assert(str_split(fake_written(wire), '=', &before, &key));
+    cr_assert_gt(before.len, 22);
+    text_add(out_key, str_sub(before, before.len - 22, 22));
+    text_add(out_key, STR("=="));
+    cr_expect(str_contains(fake_written(wire), STR("\r\nsec-websocket-key: ")));
+}
+
+Test(http1_client, a_websocket_without_a_key_gets_one_and_its_answer_is_checked)
+{
+    for (unsigned is_right = 0; is_right < 2; is_right++) {
+        struct text key = {0}, answer = {0};
+        char accept[WEBSOCKET_ACCEPT_LEN];
+
+        start();
+        ask_without_key(&key);
+        websocket_accept(text_str(&key), accept);
+        accept[0] ^= is_right ? 0 : 1;
+        text_addf(&answer,
+                  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+                  "Upgrade: websocket\r\nSec-WebSocket-Accept: %.*s\r\n\r\n",
+                  (int)sizeof(accept), accept);
+        feed(answer.ptr);
+        cr_expect_eq(seen.n_responses, is_right);
+        cr_expect_eq(seen.fail_err, is_right ? 0 : -ERR_HTTP_RESPONSE);
+        text_fini(&key);
+        text_fini(&answer);
+        finish();
+    }
 }

@@ -450,3 +450,13 @@ Test(http1_server, fields_of_the_hop_and_those_it_names_are_taken_out, .init = s
          "x-too: 3\r\n\r\n");
     cr_expect_str_eq(seen.log.ptr, "REQUEST GET a /  0 nothing\n x-end: 2\nEND\n");
 }
+
+Test(http1_server, a_websockets_key_is_answered_when_who_agrees_has_no_word_for_it, .init = start,
+     .fini = finish)
+{
+    feed("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    http_respond(seen.stream, &(struct http_response){.status = 101});
+    expect_sent("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"); /* RFC 6455 1.3 */
+}
