@@ -121,9 +121,11 @@ static void on_closed(struct http1 *conn, int err)
 
     if (conn->is_failed)
         return;
-    if (err < 0 || !is_whole) {
+    if (err == 0 && client->closes && conn->out == HTTP1_OUT_ENDED) {
+        http1_finish(conn, 0, ""); /* whatever of the answer was not wanted */
+    } else if (err < 0 || !is_whole) {
         http1_doom(conn, err < 0 ? err : -ERR_SHUTDOWN, 0, "the exchange was given up");
-    } else if (client->closes || conn->lower_has_ended) {
+    } else if (conn->lower_has_ended) {
         http1_finish(conn, 0, "");
     } else {
         http1_next(conn);

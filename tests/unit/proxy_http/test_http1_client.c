@@ -452,3 +452,16 @@ Test(http1_client, a_websocket_without_a_key_gets_one_and_its_answer_is_checked)
         finish();
     }
 }
+
+Test(http1_client, a_switched_connection_may_be_closed_politely_before_its_peer_ends, .init = start,
+     .fini = finish)
+{
+    ask_for_upgrade();
+    feed("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    fake_forget_written(wire);
+    stream_write_copy(&seen.stream->stream, "last", 4);
+    end_and_close();
+    expect_sent("last");
+    cr_expect(wire->is_closed && wire->is_shut && wire->close_err == 0);
+    cr_expect(seen.is_dead && seen.dead_err == 0);
+}
