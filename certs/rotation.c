@@ -12,7 +12,8 @@
  *     on requests holds and a new want for the same name cannot meet the old answer
  *   - the SVID runs out: it is dropped with an event, the identity fails closed
  *   - the wall clock jumps: the timer never sleeps longer than CHECK_MAX_NS, so it is seen soon
- *   - a CA hands out SVIDs past half of their life: RENEW_MIN_NS between two requests
+ *   - a CA hands out SVIDs past half of their life (those of minutes are, which are dated back for
+ *     clocks that differ): half of what is left counts, and RENEW_MIN_NS between two requests
  *   - a source that gives by itself is away: what it gave stays until it expires
  *   - it says that an SVID is withdrawn: dropped at once, with an event
  */
@@ -30,7 +31,8 @@
 #define BACKOFF_FIRST_NS  NS_PER_SEC
 #define BACKOFF_MAX_NS    (150 * NS_PER_SEC)
 #define BACKOFF_SHIFT_MAX 8
-#define RENEW_MIN_NS      (5 * NS_PER_SEC)
+#define RENEW_MIN_NS      (5 * NS_PER_SEC) /* or half of what is left, when that is less */
+#define RENEW_LEAST_NS    (100 * NS_PER_MS)
 #define CHECK_MAX_NS      (60 * NS_PER_SEC)
 #define CHECK_MIN_NS      NS_PER_MS
 #define JITTER_PERMILLE   1000
@@ -454,6 +456,25 @@ void rotation_fail(struct rotation *rotation, struct str key, struct str why, bo
     rotation_check(rotation);
 }
 
+/* A fresh answer is renewed at half of its life, or of what is left of it when the first half was
+ * over as it came; and not sooner than RENEW_MIN_NS, as far as what is left allows. */
+static void entry_space_out(const struct rotation *rotation, struct entry *entry)
+{
+    const int64_t now_ns = wall_now_ns(rotation);
+    const int64_t left_ns = entry->svid->not_after_ns - now_ns;
+    const uint64_t half_ns = left_ns > 0 ? (uint64_t)left_ns / 2 : 0;
+    uint64_t space_ns = half_ns < RENEW_MIN_NS ? half_ns : RENEW_MIN_NS;
+
+    if (space_ns < RENEW_LEAST_NS)
+        space_ns = RENEW_LEAST_NS;
+    entry->earliest_ns = mono_now_ns(rotation) + space_ns;
+    const int64_t soonest_ns = now_ns + (int64_t)(half_ns / 10 * 9);
+
+    if (entry->renew_at_ns < soonest_ns)
+        entry->renew_at_ns =
+            soonest_ns + (int64_t)(half_ns / 5 / JITTER_PERMILLE * next_jitter(rotation));
+}
+
 static void take_chain(struct rotation *rotation, struct entry *entry, struct str chain_pem)
 {
     struct svid *svid = NULL;
@@ -465,9 +486,9 @@ static void take_chain(struct rotation *rotation, struct entry *entry, struct st
         svid_unref(svid);
         entry_failed(rotation, entry, STR("the certificate that came names another identity"));
     } else {
-        entry->earliest_ns = mono_now_ns(rotation) + RENEW_MIN_NS;
         entry_set_svid(entry, svid, next_jitter(rotation));
         entry_to_held(entry);
+        entry_space_out(rotation, entry);
     }
     text_fini(&why);
 }

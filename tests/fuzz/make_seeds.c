@@ -1,15 +1,18 @@
 /*
- * make_seeds FOLDER - writes the seeds of fuzz_cert, fuzz_jwks and fuzz_crl: certificates of
- * tests/kit, good and broken, as FOLDER/<target>/<name>. What it wrote is in the corpora; it is run
- * again when the kit learns to break something new.
+ * make_seeds FOLDER - writes the seeds of fuzz_cert, fuzz_jwks, fuzz_crl and fuzz_svid_update:
+ * certificates of tests/kit, good and broken, by the root that fuzz_cert trusts, as
+ * FOLDER/<target>/<name>. What it wrote is in the corpora; it is run again when the kit learns to
+ * break something new.
  */
 #include <openssl/pem.h>
+#include <spiffe_workload.pb-c.h>
 #include <stdio.h>
 
 #include "certs/csr.h"
 #include "certs/jwks.h"
 #include "proxy/base/file.h"
 #include "tests/kit/test_ca.h"
+#include "xds/wire.h"
 
 #define DECADE_S ((int64_t)10 * 365 * 24 * 3600)
 #define TEXT(literal)                                                                              \
@@ -62,6 +65,7 @@ static void put_certificates(const struct test_ca *ca)
         struct test_cert spec = rows[i].spec;
         unsigned char *der = NULL;
 
+        spec.now_s = TEST_CA_NOW_S;
         spec.until_s = DECADE_S;
         X509 *cert = test_ca_mint(ca, &spec, NULL);
         int len = i2d_X509(cert, &der);
@@ -143,15 +147,142 @@ static void put_lists(const struct test_ca *ca)
     text_fini(&bytes);
 }
 
+/* ---- messages of the Workload API ---- */
+
+static ProtobufCBinaryData binary(const struct text *bytes)
+{
+    return (ProtobufCBinaryData){bytes->len, (uint8_t *)bytes->ptr};
+}
+
+static void add_der(X509 *cert, struct text *out)
+{
+    unsigned char *der = NULL;
+    int len = i2d_X509(cert, &der);
+
+    text_add(out, str_of(der, (size_t)len));
+    OPENSSL_free(der);
+}
+
+static void add_key_der(EVP_PKEY *key, struct text *out)
+{
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    unsigned char *der = NULL;
+    int len = i2d_PKCS8_PRIV_KEY_INFO(info, &der);
+
+    text_add(out, str_of(der, (size_t)len));
+    OPENSSL_free(der);
+    PKCS8_PRIV_KEY_INFO_free(info);
+}
+
+struct parts {
+    struct text chain, key, bundle, crl;
+};
+
+/* A chain of a leaf and intermediates under the root, with its key. */
+static struct parts make_parts(const struct test_ca *root, unsigned n_intermediates)
+{
+    struct parts parts = {0};
+    struct test_cert leaf = {GOOD, .now_s = TEST_CA_NOW_S, .until_s = 36000 * (int64_t)86400};
+    struct test_cert middle = {.is_ca = true,
+                               .subject = "intermediate",
+                               .now_s = TEST_CA_NOW_S,
+                               .until_s = 36000 * (int64_t)86400};
+    struct test_ca *above[4] = {0};
+    const struct test_ca *issuer = root;
+    const struct test_crl list = {.n_revoked = 0};
+    EVP_PKEY *key = NULL;
+
+    for (unsigned i = 0; i < n_intermediates; i++)
+        issuer = above[i] = test_ca_under(issuer, &middle);
+    X509 *cert = test_ca_mint(issuer, &leaf, &key);
+    add_der(cert, &parts.chain);
+    for (unsigned i = n_intermediates; i > 0; i--)
+        add_der(above[i - 1]->cert, &parts.chain);
+    add_key_der(key, &parts.key);
+    add_der(root->cert, &parts.bundle);
+    test_crl_der(root, &list, &parts.crl);
+    for (unsigned i = 0; i < n_intermediates; i++)
+        test_ca_free(above[i]);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+    return parts;
+}
+
+static void parts_fini(struct parts *parts)
+{
+    text_fini(&parts->chain);
+    text_fini(&parts->key);
+    text_fini(&parts->bundle);
+    text_fini(&parts->crl);
+}
+
+static void put_message(const char *name, const X509SVIDResponse *message)
+{
+    struct text bytes = {0};
+
+    wire_pack(&message->base, &bytes);
+    put("svid_update", name, &bytes);
+    text_fini(&bytes);
+}
+
+static void put_messages(const struct test_ca *ca)
+{
+    static char id[] = "spiffe://west.example/ns/a/sa/b", hint[] = "main",
+                key[] = "spiffe://east.example", bad_key[] = "east.example";
+    struct parts parts = make_parts(ca, 0), deep = make_parts(ca, 2);
+    X509SVID one, two;
+    X509SVID *svids[] = {&one, &two};
+    X509SVIDResponse__FederatedBundlesEntry good, bad;
+    X509SVIDResponse__FederatedBundlesEntry *federated[] = {&good, &bad};
+    X509SVIDResponse message;
+    ProtobufCBinaryData lists[] = {binary(&parts.crl)};
+
+    x509_svid__init(&one);
+    x509_svid__init(&two);
+    x509_svidresponse__init(&message);
+    x509_svidresponse__federated_bundles_entry__init(&good);
+    x509_svidresponse__federated_bundles_entry__init(&bad);
+    one.spiffe_id = two.spiffe_id = id;
+    one.hint = two.hint = hint;
+    one.x509_svid = binary(&parts.chain);
+    one.x509_svid_key = binary(&parts.key);
+    two.x509_svid = binary(&deep.chain);
+    two.x509_svid_key = binary(&deep.key);
+    one.bundle = two.bundle = binary(&parts.bundle);
+    message.svids = svids;
+    message.n_svids = 1;
+    put_message("one", &message);
+    message.svids = &svids[1];
+    put_message("intermediates", &message);
+    message.svids = svids;
+    message.n_svids = 2;
+    put_message("same_hint", &message);
+    good.key = key;
+    good.value = bad.value = one.bundle;
+    bad.key = bad_key;
+    message.federated_bundles = federated;
+    message.n_federated_bundles = 2;
+    message.crl = lists;
+    message.n_crl = 1;
+    put_message("all", &message);
+    one.x509_svid_key = two.x509_svid_key;
+    put_message("key_of_another", &message);
+    one.x509_svid_key = (ProtobufCBinaryData){0};
+    put_message("no_key", &message);
+    parts_fini(&parts);
+    parts_fini(&deep);
+}
+
 int main(int argc, char **argv)
 {
     ensure(argc == 2);
     folder = argv[1];
-    struct test_ca *ca = test_ca_new("west.example");
+    struct test_ca *ca = test_ca_fixed("west.example");
     put_certificates(ca);
     put_request();
     put_bundles(ca);
     put_lists(ca);
+    put_messages(ca);
     test_ca_free(ca);
     return 0;
 }

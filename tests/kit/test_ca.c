@@ -194,14 +194,42 @@ struct test_ca *test_ca_under(const struct test_ca *issuer, const struct test_ce
     return ca;
 }
 
-struct test_ca *test_ca_new(const char *trust_domain)
+static struct test_ca *root_of(const char *trust_domain, struct test_cert spec)
 {
     char id[512], name[64];
     int len = snprintf(id, sizeof(id), "spiffe://%s", trust_domain);
 
     (void)snprintf(name, sizeof(name), "root of %.40s", trust_domain);
-    struct test_cert spec = {.is_ca = true, .subject = name, .uris = {str_of(id, (size_t)len)}};
-    return test_ca_under(NULL, &spec);
+    spec.is_ca = true;
+    spec.subject = name;
+    spec.uris[0] = str_of(id, (size_t)len);
+    struct test_ca *ca = test_ca_under(NULL, &spec);
+    if (spec.public_key)
+        ca->key = spec.public_key;
+    return ca;
+}
+
+struct test_ca *test_ca_new(const char *trust_domain)
+{
+    return root_of(trust_domain, (struct test_cert){0});
+}
+
+/* ECPrivateKey of P-256 with the number 1...32 as its scalar; OpenSSL computes the point. */
+struct test_ca *test_ca_fixed(const char *trust_domain)
+{
+    static const unsigned char der[] = "\x30\x31\x02\x01\x01\x04\x20"
+                                       "\x01\x02\x03\x04\x05\x06\x07\x08"
+                                       "\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10"
+                                       "\x11\x12\x13\x14\x15\x16\x17\x18"
+                                       "\x19\x1a\x1b\x1c\x1d\x1e\x1f\x20"
+                                       "\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    const unsigned char *at = der;
+    EVP_PKEY *key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, sizeof(der) - 1);
+
+    ensure(key);
+    return root_of(trust_domain, (struct test_cert){.public_key = key,
+                                                    .now_s = TEST_CA_NOW_S,
+                                                    .until_s = 36500 * (int64_t)86400});
 }
 
 void test_ca_free(struct test_ca *ca)

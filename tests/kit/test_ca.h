@@ -50,6 +50,10 @@ struct test_ca *test_ca_new(const char *trust_domain);
 /* A CA (is_ca is set unless key_usage or no_basic_constraints say otherwise) under issuer, or
  * self-signed if NULL. */
 struct test_ca *test_ca_under(const struct test_ca *issuer, const struct test_cert *spec);
+/* The same key, name and time in every process: what it signed once is verified for ever, at
+ * TEST_CA_NOW_S. For the seeds of fuzzers; the key is in the source. */
+#define TEST_CA_NOW_S ((int64_t)1767225600) /* 2026-01-01 */
+struct test_ca *test_ca_fixed(const char *trust_domain);
 void test_ca_free(struct test_ca *ca);
 void test_ca_pem(const struct test_ca *ca, struct text *out);
 void test_cert_pem(X509 *cert, struct text *out);

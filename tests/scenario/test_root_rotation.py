@@ -25,7 +25,7 @@ except ImportError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
 
-TTL_S = 20
+TTL_S = 14
 TUNNEL_PORT = 15008
 CONNECTIONS = int(os.environ.get("ISTHMUS_CONNECTIONS", "1000"))
 BUYER = "spiffe://west.example/ns/shop/sa/buyer"

@@ -12,7 +12,7 @@ import memory
 from process import wait_until
 from town import Story, TILL_PORT, await_address, served_by
 
-TTL_S = 20
+TTL_S = 14
 ROTATIONS = 3
 MOST_S = 60
 

@@ -543,11 +543,73 @@ Test(rotation, does_not_spin_on_a_ca_that_hands_out_old_certificates)
     answer_with(bench, 0, old);
     cr_assert_not_null(rotation_find(bench->rotation, STR(ID_A)));
     cr_assert_eq(bench->n_asked, 1);
-    pass(bench, 4.5);
+    pass(bench, 224);
     cr_assert_eq(bench->n_asked, 1);
-    pass(bench, 1);
-    cr_assert_eq(bench->n_asked, 2);
+    pass(bench, 52);
+    cr_assert_eq(bench->n_asked, 2, "half of what was left");
     bench_free(bench);
+}
+
+/* Lets lives pass under a CA that answers at once, or only every third time. */
+static void live(struct bench *bench, int64_t life_s, int64_t backdate_s, bool is_flaky)
+{
+    const double step = (double)life_s / 200;
+    unsigned n_first = bench->n_asked, n_answered = 0;
+
+    for (unsigned i = 0; i < 200 * 10 && bench->n_asked < ASKED_MAX; i++) {
+        const unsigned last = bench->n_asked - 1;
+
+        if (bench->n_asked > n_first && !bench->asked[last].is_answered) {
+            if (is_flaky && bench->n_asked % 3 != 0)
+                refuse(bench, last);
+            else
+                answer_with(bench, last,
+                            (struct test_cert){.from_s = -backdate_s, .until_s = life_s});
+            n_answered += bench->asked[last].is_answered;
+        }
+        pass(bench, step);
+        cr_assert(rotation_find(bench->rotation, STR(ID_A)),
+                  "%lld s of life, dated back %lld s, flaky %d: lost after %u steps",
+                  (long long)life_s, (long long)backdate_s, is_flaky, i);
+    }
+    cr_assert_geq(n_answered, 9, "%lld s: it was renewed in every life", (long long)life_s);
+    if (!is_flaky)
+        cr_assert_leq(n_answered, 24, "%lld s, dated back %lld s: %u requests in ten lives",
+                      (long long)life_s, (long long)backdate_s, n_answered);
+}
+
+/* R1: the CA of ours dates back 60 s, so the half of a life of minutes is over soon, or at once. */
+Test(rotation, R1_a_short_life_is_renewed_in_time_and_not_again_and_again)
+{
+    static const int64_t lives_s[] = {4, 8, 20, 60, 120, 300, 3600};
+    static const int64_t backdates_s[] = {1, 60};
+
+    for (size_t i = 0; i < ARRAY_LEN(lives_s); i++)
+        for (size_t k = 0; k < ARRAY_LEN(backdates_s); k++) {
+            struct bench *bench = bench_new(true);
+
+            rotation_want(bench->rotation, STR(ID_A));
+            settle(bench);
+            answer_with(bench, 0,
+                        (struct test_cert){.from_s = -backdates_s[k], .until_s = lives_s[i]});
+            live(bench, lives_s[i], backdates_s[k], false);
+            bench_free(bench);
+        }
+}
+
+Test(rotation, R1_a_short_life_outlasts_a_source_that_fails_two_times_of_three)
+{
+    static const int64_t lives_s[] = {30, 60, 120, 300, 3600};
+
+    for (size_t i = 0; i < ARRAY_LEN(lives_s); i++) {
+        struct bench *bench = bench_new(true);
+
+        rotation_want(bench->rotation, STR(ID_A));
+        settle(bench);
+        answer_with(bench, 0, (struct test_cert){.from_s = -60, .until_s = lives_s[i]});
+        live(bench, lives_s[i], 60, true);
+        bench_free(bench);
+    }
 }
 
 Test(rotation, sees_a_jump_of_the_wall_clock) /* R8 */
