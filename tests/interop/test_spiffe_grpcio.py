@@ -301,6 +301,54 @@ def test_r7_rotation_by_the_server_replaces_the_svid(bench):
         bench.node.line("svid %s %s" % (NODE, serial))
 
 
+def hostile_socket(path, answers):
+    """A listener at the path that treats the connections as told, one after another, and then is no more."""
+    listener = socket.socket(socket.AF_UNIX)
+    if os.path.exists(path):
+        os.unlink(path)
+    listener.bind(path)
+    listener.listen()
+
+    def serve():
+        for answer in answers:
+            connection, _ = listener.accept()
+            if answer is not None:
+                connection.sendall(answer)
+            connection.close()  # what was not read makes it a reset
+        listener.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_w_resets_and_nonsense_are_survived_and_the_svid_stays(bench):
+    call = bench.start()
+    message, serial = fresh(bench.authority, NODE)
+    call.say(message)
+    bench.node.line("svid %s %s" % (NODE, serial))
+    bench.server.stop()
+    settings = b"\0\0\0\4\0\0\0\0\0"
+    thread = hostile_socket(bench.path, [None, b"HTTP/1.1 400 Bad Request\r\n\r\n", settings + b"\xff" * 64, settings])
+    thread.join(20)
+    check(not thread.is_alive(), "it does not come back: %r" % bench.node.seen[-4:])
+    check(not any(line.startswith("gone") for line in bench.node.seen), "the SVID was dropped")
+    os.unlink(bench.path)
+    bench.server = workload_server("unix:" + bench.path)
+    message, serial = fresh(bench.authority, NODE)
+    bench.server.call(timeout=20).say(message)
+    bench.node.line("svid %s %s" % (NODE, serial))
+
+
+def test_w8_an_empty_list_is_told_and_the_svid_stays(bench):
+    call = bench.start()
+    call.say(fresh(bench.authority, NODE)[0])
+    bench.node.line("svid " + NODE)
+    call.say(response())
+    check("holds no SVID" in bench.node.line("failed " + NODE), bench.node.seen)
+    bench.node.quiet("gone", 0.3)
+
+
 # ---- the Broker API ----
 
 def answer(bench, key, spiffe_id=CART, life_s=3600):

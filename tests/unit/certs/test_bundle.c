@@ -227,3 +227,29 @@ Test(bundle, bounds_the_number_of_trust_domains)
     text_fini(&why);
     test_ca_free(ca);
 }
+
+Test(bundle, ten_thousand_roots_are_refused)
+{
+    struct test_ca *ca = test_ca_new("west");
+    struct text pem = {0}, many = {0}, der = {0}, out = {0}, why = {0};
+    unsigned char *one = NULL;
+    const int len = i2d_X509(ca->cert, &one);
+
+    test_ca_pem(ca, &pem);
+    for (int i = 0; i < 10000; i++) {
+        text_add(&many, text_str(&pem));
+        text_add(&der, str_of(one, (size_t)len));
+    }
+    cr_assert_lt(bundle_check(text_str(&many), &why), 0);
+    cr_expect_gt(why.len, 0);
+    text_clear(&why);
+    cr_assert_lt(bundle_pem_from_der(text_str(&der), &out, &why), 0);
+    cr_expect_gt(why.len, 0);
+    cr_expect_eq(out.len, 0);
+    OPENSSL_free(one);
+    text_fini(&pem);
+    text_fini(&many);
+    text_fini(&der);
+    text_fini(&why);
+    test_ca_free(ca);
+}

@@ -365,3 +365,63 @@ Test(crl, of_two_lists_of_one_issuer_the_newer_one_says_when_the_next_is_due)
     test_ca_free(ca);
     test_ca_free(other);
 }
+
+static void add_numbers(X509_CRL *crl, long first, long n)
+{
+    ASN1_TIME *when = ASN1_TIME_set(NULL, 1700000000);
+
+    for (long i = 0; i < n; i++) {
+        X509_REVOKED *entry = X509_REVOKED_new();
+        ASN1_INTEGER *number = ASN1_INTEGER_new();
+
+        cr_assert(ASN1_INTEGER_set(number, first + i) == 1);
+        cr_assert(X509_REVOKED_set_serialNumber(entry, number) == 1);
+        cr_assert(X509_REVOKED_set_revocationDate(entry, when) == 1);
+        cr_assert(X509_CRL_add0_revoked(crl, entry) == 1);
+        ASN1_INTEGER_free(number);
+    }
+    ASN1_TIME_free(when);
+}
+
+/* A list of the root with n numbers and the leaf's behind them, as DER. */
+static void long_list(const struct world *world, long n, struct text *out)
+{
+    X509_CRL *crl = X509_CRL_new();
+    ASN1_TIME *now = ASN1_TIME_set(NULL, clock_wall_ns() / (int64_t)NS_PER_SEC - 60);
+    unsigned char *der = NULL;
+
+    cr_assert(X509_CRL_set_version(crl, X509_CRL_VERSION_2) == 1);
+    cr_assert(X509_CRL_set_issuer_name(crl, X509_get_subject_name(world->root->cert)) == 1);
+    cr_assert(X509_CRL_set1_lastUpdate(crl, now) == 1);
+    add_numbers(crl, 1000000, n);
+    add_numbers(crl, ASN1_INTEGER_get(X509_get0_serialNumber(world->by_root)), 1);
+    cr_assert_gt(X509_CRL_sign(crl, world->root->key, EVP_sha256()), 0);
+    int len = i2d_X509_CRL(crl, &der);
+    cr_assert_gt(len, 0);
+    text_add(out, str_of(der, (size_t)len));
+    OPENSSL_free(der);
+    ASN1_TIME_free(now);
+    X509_CRL_free(crl);
+}
+
+Test(crl, a_list_of_100000_is_held_and_one_of_a_million_is_refused)
+{
+    struct world world = world_new();
+    struct text der = {0}, why = {0};
+    struct verify_result result;
+
+    long_list(&world, 100000, &der);
+    cr_assert_eq(set_crls(&world, &der, &why), 0, "%s", why.ptr);
+    cr_expect_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED);
+    cr_expect_eq(verify(&world, world.by_middle, &result), 0, "%s", result.reason);
+
+    text_clear(&der);
+    long_list(&world, 1000000, &der);
+    cr_expect_eq(set_crls(&world, &der, &why), -ERR_LIMIT);
+    cr_expect_not_null(strstr(why.ptr, "too long"), "%s", why.ptr);
+    cr_expect_eq(verify(&world, world.by_root, &result), -ERR_TLS_REVOKED,
+                 "the last good one stays");
+    text_fini(&der);
+    text_fini(&why);
+    world_free(&world);
+}

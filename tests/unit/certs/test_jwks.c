@@ -429,3 +429,11 @@ Test(jwks, a_leaf_among_the_roots_spoils_the_set)
     text_fini(&why);
     test_ca_free(leaf);
 }
+
+/* A kid is for JWT keys; that two keys have the same one must hide neither. */
+Test(jwks, B17_two_keys_of_one_kid_both_count)
+{
+    has_roots("{\"keys\":[{\"kty\":\"EC\",\"kid\":\"a\",\"use\":\"x509-svid\",\"x5c\":[\"$\"]},"
+              "{\"kty\":\"EC\",\"kid\":\"a\",\"use\":\"x509-svid\",\"x5c\":[\"$\"]}]}",
+              2);
+}

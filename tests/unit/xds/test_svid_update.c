@@ -257,6 +257,34 @@ Test(svid_update, w18_a_federated_key_is_a_trust_domains_id_and_a_bad_one_is_ski
     cr_expect_eq(update.n_skipped, ARRAY_LEN(bad) + 1);
 }
 
+Test(svid_update, a_chain_of_50_intermediates_is_refused)
+{
+    struct test_cert spec = {.is_ca = true, .subject = "intermediate"};
+    struct test_ca *west = test_ca_new("td"), *middle = test_ca_under(west, &spec);
+    struct test_cert leaf_spec = {.uris = {STR(ID)}};
+    EVP_PKEY *key = NULL;
+    X509 *leaf = test_ca_mint(middle, &leaf_spec, &key);
+    struct text chain = {0};
+    struct svid *svid = NULL;
+
+    add_der(&chain, leaf);
+    for (int i = 0; i < 50; i++)
+        add_der(&chain, middle->cert);
+    unsigned char *der = NULL;
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    int len = i2d_PKCS8_PRIV_KEY_INFO(info, &der);
+    text_clear(&why);
+    cr_expect_lt(svid_from_der(text_str(&chain), str_of(der, (size_t)len), &svid, &why), 0);
+    cr_expect_not_null(strstr(why.ptr, "too many"), "%s", why.ptr);
+    OPENSSL_free(der);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    text_fini(&chain);
+    test_ca_free(west);
+    test_ca_free(middle);
+}
+
 Test(svid_update, bytes_that_are_no_message_are_refused)
 {
     struct text message = {0};
