@@ -4,6 +4,7 @@ import base64
 import re
 
 CHUNK = 1 << 24
+SPAN_MAX = 1 << 32  # larger ones are the shadow of a sanitizer, which holds no bytes of the program's
 
 
 def needles(scalar):
@@ -19,8 +20,9 @@ def _writable(pid):
     with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as file:
         for line in file:
             span, access = line.split(None, 2)[:2]
-            if access.startswith("rw"):
-                yield [int(end, 16) for end in span.split("-")]
+            start, end = (int(number, 16) for number in span.split("-"))
+            if access.startswith("rw") and end - start <= SPAN_MAX:
+                yield start, end
 
 
 def find(pid, scalars):
