@@ -3,10 +3,13 @@
 
 #include <malloc.h>
 #include <openssl/crypto.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "proxy/base/ensure.h"
 #include "proxy/base/mem.h"
+
+static _Thread_local bool reads_keys;
 
 static void *take(size_t size, const char *file, int line)
 {
@@ -19,7 +22,8 @@ static void give_back(void *ptr, const char *file, int line)
     (void)file, (void)line;
     if (!ptr)
         return;
-    mem_wipe(ptr, malloc_usable_size(ptr));
+    if (reads_keys)
+        mem_wipe(ptr, malloc_usable_size(ptr));
     mem_free(ptr);
 }
 
@@ -39,4 +43,5 @@ static void *take_other(void *ptr, size_t size, const char *file, int line)
 void secret_memory_install(void)
 {
     ensure(CRYPTO_set_mem_functions(take, take_other, give_back) == 1);
+    reads_keys = true;
 }
