@@ -10,6 +10,7 @@ import manifests
 from cluster import write_file
 
 PER_SERVICE = 10
+PER_FILE = 1000  # services; control takes a bounded number of nodes a file
 NAMESPACE = "crowd"
 CHURNING = 50  # services whose endpoints change: all 500 of them once a second
 
@@ -44,20 +45,22 @@ class Crowd:
     def grow(self, n_services):
         """Adds what is missing to n services. Those that churn are the first ones, in a file of their own."""
         if self.n_services == 0:
-            self._put("crowd-namespace.yaml", [manifests.namespace(NAMESPACE, enrolled=False)])
+            self._put("crowd-namespace.yaml", [manifests.namespace(NAMESPACE, enrolled=False),
+                                               manifests.node("elsewhere", ["192.0.2.9"])])
             self.churn(True)
-        objects = []
-        for number in range(self.n_services, n_services):
-            name = f"service-{number}"
-            ports = [manifests.port(80)]
-            objects.append(manifests.service(name, NAMESPACE, ports, {"app": name}, [_address(32, number)]))
-            for i in range(number * PER_SERVICE, (number + 1) * PER_SERVICE):
-                objects.append(manifests.pod(f"pod-{i}", NAMESPACE, "elsewhere", "192.0.2.9", [_address(64, i)],
-                                             "crowd", {"app": name}))
-            if number >= CHURNING:
-                objects.append(_slice(name, number, True))
-        self._put(f"crowd-{self.n_services}.yaml", objects)
+        for first in range(self.n_services, n_services, PER_FILE):
+            numbers = range(first, min(first + PER_FILE, n_services))
+            self._put(f"crowd-{first}.yaml", [item for number in numbers for item in self._service(number)])
         self.n_services = n_services
+
+    def _service(self, number):
+        name = f"service-{number}"
+        yield manifests.service(name, NAMESPACE, [manifests.port(80)], {"app": name}, [_address(32, number)])
+        for i in range(number * PER_SERVICE, (number + 1) * PER_SERVICE):
+            yield manifests.pod(f"pod-{i}", NAMESPACE, "elsewhere", "192.0.2.9", [_address(64, i)], "crowd",
+                                {"app": name})
+        if number >= CHURNING:
+            yield _slice(name, number, True)
 
     def churn(self, ready):
         """All endpoints of the churning services become ready, or not."""
