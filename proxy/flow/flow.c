@@ -81,6 +81,14 @@ static bool is_lost_trust(int err)
     return err == -ERR_TRUST_REMOVED || err == -ERR_TLS_REVOKED;
 }
 
+/* By the path that they took. */
+static void count_bytes(struct meter *meter, bool is_tunnelled, const struct totals *totals)
+{
+    const int64_t moved = (int64_t)(totals->received + totals->sent - totals->spliced);
+    meter_add(meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
+    meter_add(meter, is_tunnelled ? METRIC_BYTES_TUNNELLED : METRIC_BYTES_COPIED, moved);
+}
+
 void flow_close(struct flow *flow, const struct totals *totals, struct str detail)
 {
     struct call *call = &flow->call;
@@ -93,8 +101,10 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
     if (flow->state == FLOW_PUMPING && is_lost_trust(totals->err))
         witness_cut(call, str_is_empty(call->record.detail) ? str_from(err_text(totals->err))
                                                             : call->record.detail);
-    meter_add(walk->tools.meter, METRIC_BYTES_SPLICED, (int64_t)totals->spliced);
+    if (flow->state == FLOW_PUMPING)
+        meter_add(walk->tools.meter, METRIC_TUNNEL_STREAMS_OPEN, -call->record.is_mutual_tls);
     if (flow->state != FLOW_SERVING) { /* its exchanges were written about */
+        count_bytes(walk->tools.meter, call->record.is_mutual_tls, totals);
         record_open(&call->record, walk->tools.traffic);
         record_close(&call->record, totals, duration_ns, walk->options.log_access);
     }

@@ -167,6 +167,7 @@ static void on_reached(struct call *call, const struct upstream *upstream)
     arrival_free(flow->arrival, 0);
     flow->arrival = NULL;
     flow_move(flow, FLOW_PUMPING);
+    meter_add(walk->tools.meter, METRIC_TUNNEL_STREAMS_OPEN, call->record.is_mutual_tls);
     const struct pump_options pump = {
         .idle_ns = call->search->patience.idle_ns,
         .half_close_ns = walk->options.half_close_ns,

@@ -49,9 +49,22 @@ void walk_sample(struct walk *walk, uint64_t lag_ns)
                  log_u64("descriptors_pct", reading.descriptors_pct));
 }
 
+static void tell_buffers(struct walk *walk, const struct slab_pool *now)
+{
+    struct meter *meter = walk->tools.meter;
+    struct buffers_told *told = &walk->buffers;
+    meter_add(meter, METRIC_BUFFER_BYTES, (int64_t)(now->live_bytes - told->live_bytes));
+    meter_add(meter, METRIC_BUFFERS_REUSED, (int64_t)(now->n_reused - told->n_reused));
+    meter_add(meter, METRIC_BUFFERS_MADE, (int64_t)(now->n_made - told->n_made));
+    told->live_bytes = now->live_bytes;
+    told->n_reused = now->n_reused;
+    told->n_made = now->n_made;
+}
+
 static void on_sample(struct timer *timer)
 {
     struct walk *walk = container_of(timer, struct walk, sample);
+    tell_buffers(walk, loop_slabs(walk->tools.loop));
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
     walk_sample(walk, now_ns > walk->sample_due_ns ? now_ns - walk->sample_due_ns : 0);
     walk->sample_due_ns = now_ns + OVERLOAD_SAMPLE_NS;
@@ -79,6 +92,7 @@ void walk_free(struct walk *walk)
     timer_stop(&walk->sample);
     if (walk->overload.strain != STRAIN_NONE)
         meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING, -1);
+    meter_add(walk->tools.meter, METRIC_BUFFER_BYTES, -(int64_t)walk->buffers.live_bytes);
     mem_free(walk);
 }
 

@@ -27,6 +27,10 @@ struct walk {
     struct overload overload;
     struct timer sample;
     uint64_t sample_due_ns;
+
+    struct buffers_told { /* of the loop's pool, as the metrics have it */
+        uint64_t live_bytes, n_reused, n_made;
+    } buffers;
 };
 
 struct judged { /* what a verdict was about, to ask again when policies change */

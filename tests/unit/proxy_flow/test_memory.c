@@ -132,3 +132,22 @@ Test(memory, an_idle_connection_costs_little_on_both_nodes_together)
     close(app_fd);
     town_close(&town);
 }
+
+static bool buffers_are_told(void *ctx)
+{
+    (void)ctx;
+    return meter_total(METRIC_BUFFERS_REUSED) > 0 && meter_total(METRIC_BUFFERS_MADE) > 0;
+}
+
+Test(memory, buffers_come_from_pools_and_metrics_say_so)
+{
+    struct town_call call;
+    town_open(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&call, 1));
+    cr_expect(run_until(town.world.loop, buffers_are_told, NULL, PATIENCE_MS));
+    call_end(&call);
+    cr_expect(town_is_quiet(&town));
+    town_close(&town);
+    cr_expect_eq(meter_total(METRIC_BUFFER_BYTES), 0, "nobody holds a buffer at the end");
+}

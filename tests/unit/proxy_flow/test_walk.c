@@ -27,6 +27,7 @@ Test(walk, a_pod_reaches_a_service_on_another_node_under_its_identity)
     cr_expect_eq(walk_flows(town.n1.walk), 1);
     cr_expect_eq(walk_flows(town.n2.walk), 1);
     cr_expect_eq(balancer_flows(town.n1.balancer), 1);
+    cr_expect_eq(meter_total(METRIC_TUNNEL_STREAMS_OPEN), 2, "it leaves n1, it comes to n2");
     stream_shutdown(call.tap.stream);
     cr_assert(tap_ended(town.world.loop, &town.served[0]));
     stream_shutdown(town.served[0].stream);
@@ -34,6 +35,9 @@ Test(walk, a_pod_reaches_a_service_on_another_node_under_its_identity)
     cr_expect(town_is_quiet(&town));
 
     cr_expect_eq(balancer_flows(town.n1.balancer), 0, "the lease came back");
+    cr_expect_eq(meter_total(METRIC_TUNNEL_STREAMS_OPEN), 0);
+    cr_expect_eq(meter_total(METRIC_BYTES_TUNNELLED), 2 * (11 + 22), "on each of both nodes");
+    cr_expect_eq(meter_total(METRIC_BYTES_COPIED), 0);
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"ok\"", "\"mtls\":true",
                      "\"src.identity\":\"" ID_A "\"", "\"dst.identity\":\"" ID_B "\"",
                      "\"bytes_sent\":11,\"bytes_recv\":22"));
@@ -82,6 +86,8 @@ Test(walk, what_nobody_knows_passes_through_in_plain)
 
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"mtls\":false"));
     cr_expect_eq(meter_total(METRIC_TUNNELS_OPENED), 0);
+    cr_expect_eq(meter_total(METRIC_BYTES_COPIED), 11 + 22);
+    cr_expect_eq(meter_total(METRIC_BYTES_TUNNELLED), 0);
     town_close(&town);
 }
 
