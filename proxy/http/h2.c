@@ -182,12 +182,14 @@ static void on_head_timeout(struct timer *timer)
 /* A head that is not whole when what was read is at its end. */
 static void watch_head(struct h2 *h2)
 {
-    bool is_running = timer_is_running(&h2->head_timer);
+    uint32_t head = h2_watch_head(h2->watch);
 
-    if (h2->in_head && !is_running)
+    if (head == h2->timed_head)
+        return;
+    timer_stop(&h2->head_timer);
+    if (head)
         timer_start(h2->loop, &h2->head_timer, h2->options.head_ns, on_head_timeout);
-    else if (!h2->in_head && is_running)
-        timer_stop(&h2->head_timer);
+    h2->timed_head = head;
 }
 
 static void note_read(struct h2 *h2)
@@ -228,7 +230,7 @@ static void after_receive(struct h2 *h2, ssize_t result)
         die(h2, -ERR_H2, "the peer does not read the answers to its control frames");
         return;
     }
-    if (h2->options.head_ns)
+    if (h2->watch && h2->options.head_ns)
         watch_head(h2);
     h2_schedule(h2);
     tell_capacity(h2);
@@ -242,7 +244,7 @@ static void on_lower_data(void *owner, struct slice bytes)
     note_read(h2);
     h2->input = bytes;
     h2->in_codec = true;
-    result = nghttp2_session_mem_recv(h2->session, bytes.ptr, bytes.len);
+    result = h2_codec_receive(h2, bytes.ptr, bytes.len);
     h2->in_codec = false;
     h2->input = (struct slice){0};
     after_receive(h2, result);
@@ -317,7 +319,7 @@ static struct h2 *new_connection(struct loop *loop, struct stream *lower,
     list_init(&h2->streams);
     stage_init(&h2->stage, loop_slabs(loop), lower);
     if (h2->options.http)
-        h2->watch = h2_watch_new();
+        h2->watch = h2_watch_new(is_server);
     h2_codec_new(h2);
     timer_start(loop, &h2->settings_timer, SETTINGS_TIMEOUT_NS, on_settings_timeout);
     if (h2->options.keepalive_ns != H2_NO_KEEPALIVE)

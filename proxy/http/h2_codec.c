@@ -61,15 +61,6 @@ static int count_reset(struct h2 *h2)
 
 /* ------------------------------------------------------------------ receiving */
 
-static int watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd)
-{
-    uint32_t code;
-    const char *why = h2_watch_frame(h2, hd, &code);
-
-    h2->in_head = hd->type == NGHTTP2_HEADERS;
-    return why ? doom(h2, code, why) : 0;
-}
-
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
     struct h2 *h2 = user_data;
@@ -78,8 +69,6 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 
     (void)session;
     if (must_stop(h2))
-        return STOP;
-    if (h2->watch && watch_frame(h2, hd))
         return STOP;
     if (is_empty_data)
         return count_control(h2);
@@ -142,7 +131,6 @@ static void note_refused(struct h2 *h2, const nghttp2_frame *frame, const char *
 
     if (!http || frame->hd.type != NGHTTP2_HEADERS)
         return;
-    h2->in_head = false;
     if (is_request(frame) && !h2->was_refused && http->on_refused)
         http->on_refused(h2->owner, str_from(why));
     h2->was_refused = true;
@@ -168,7 +156,10 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     (void)session;
     if (must_stop(h2))
         return STOP;
-    note_refused(h2, frame, h2->why[0] ? h2->why : nghttp2_strerror(err));
+    note_refused(h2, frame,
+                 err == NGHTTP2_ERR_HTTP_HEADER
+                     ? "a field that is not allowed, or a pseudo-field that is missing"
+                     : nghttp2_strerror(err));
     return must_stop(h2) ? STOP : 0;
 }
 
@@ -231,7 +222,6 @@ static int on_headers(struct h2 *h2, const nghttp2_frame *frame)
 {
     struct h2_stream *s;
 
-    h2->in_head = false;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         on_request(h2, frame);
         return 0;
@@ -415,6 +405,14 @@ static bool is_fault_of_peer(uint32_t code)
            code != NGHTTP2_INTERNAL_ERROR;
 }
 
+static void count_reset_sent(struct h2 *h2, const nghttp2_frame *frame)
+{
+    if (is_fault_of_peer(frame->rst_stream.error_code))
+        (void)count_reset(h2);
+    else if (h2->watch && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
+        (void)count_control(h2); /* more streams than it may open */
+}
+
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2 *h2 = user_data;
@@ -426,8 +424,8 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
         if (s)
             h2_stream_end_sent(s);
     }
-    if (frame->hd.type == NGHTTP2_RST_STREAM && is_fault_of_peer(frame->rst_stream.error_code))
-        (void)count_reset(h2);
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        count_reset_sent(h2, frame);
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
         (void)doom(h2, frame->goaway.error_code,
                    h2->why[0] ? h2->why : nghttp2_http2_strerror(frame->goaway.error_code));
@@ -440,12 +438,47 @@ static int on_message(nghttp2_session *session, int lib_error_code, const char *
     struct h2 *h2 = user_data;
     size_t kept = len < sizeof(h2->why) ? len : sizeof(h2->why) - 1;
 
-    (void)session, (void)lib_error_code;
+    (void)session;
+    if (h2->watch && lib_error_code == NGHTTP2_ERR_HTTP_HEADER)
+        return 0; /* it quotes the field, which may be a secret */
     if (!h2->doom_err) {
         memcpy(h2->why, msg, kept);
         h2->why[kept] = '\0';
     }
     return 0;
+}
+
+/* ------------------------------------------------------------------ frame by frame */
+
+static void watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd)
+{
+    uint32_t code;
+    const char *why = h2_watch_frame(h2, hd, &code);
+
+    if (why)
+        (void)doom(h2, code, why);
+    else if (hd->type > NGHTTP2_CONTINUATION)
+        (void)count_control(h2);
+}
+
+/* nghttp2 has no callback for frames that it ignores, so each head is looked at first: it gets all
+ * before the head's last byte, the frame is judged, and the byte goes with what follows. */
+ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len)
+{
+    nghttp2_frame_hd hd;
+    size_t at = 0, given = 0;
+
+    while (h2->watch && h2_watch_scan(h2->watch, bytes, len, &at, &hd)) {
+        ssize_t rv = nghttp2_session_mem_recv(h2->session, bytes + given, at - 1 - given);
+
+        given = at - 1;
+        if (rv < 0 || must_stop(h2))
+            return rv;
+        watch_frame(h2, &hd);
+        if (h2->doom_err)
+            return 0;
+    }
+    return nghttp2_session_mem_recv(h2->session, bytes + given, len - given);
 }
 
 /* ------------------------------------------------------------------ the session */

@@ -1,10 +1,10 @@
 /*
  * h2_internal.h - what the files of h2 share: the connection, its streams, and who calls whom.
  *
- * h2_head.c (fields), h2_watch.c (floods) <- h2_stream.c (one stream) <- h2_codec.c (nghttp2's
- * callbacks) <- h2.c (the connection). A lower file never calls a higher one: it marks what
- * happened and asks for the connection's task or the stream's task, which run at the end of the
- * turn.
+ * h2_head.c (fields), h2_watch.c (floods) <- h2_stream.c (one stream) <- h2_send.c (heads) <-
+ * h2_codec.c (nghttp2's callbacks) <- h2.c (the connection). A lower file never calls a higher one:
+ * it marks what happened and asks for the connection's task or the stream's task, which run at the
+ * end of the turn.
  *
  * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is
  * allowed there. So owners are called from its receive callbacks directly, and never from its send
@@ -79,6 +79,7 @@ struct h2 {
     size_t held_bytes;     /* in paused streams */
     size_t owed_bytes;     /* of the connection's window, not given back yet */
     unsigned n_open;       /* streams that nghttp2 knows */
+    uint32_t timed_head;   /* the one that head_timer runs for */
     int doom_err;          /* set inside nghttp2's callbacks: the connection must end */
     uint32_t doom_code;    /* with this error code in the GOAWAY */
     bool is_server;
@@ -87,7 +88,6 @@ struct h2 {
     bool is_draining;     /* we said GOAWAY */
     bool peer_is_leaving; /* the peer said GOAWAY */
     bool goaway_is_final; /* and which stream is the last */
-    bool in_head;         /* a head began and is not whole */
     bool was_refused;     /* the block that is being read was */
     bool capacity_changed;
     bool is_dead;         /* streams have failed, the lower stream is gone */
@@ -136,6 +136,17 @@ static inline void h2_schedule(struct h2 *h2)
         loop_defer(h2->loop, &h2->task);
 }
 
+static inline bool h2_stream_is_live(const struct h2_stream *s) /* frames of it may be sent */
+{
+    return s->h2 && !s->codec_closed;
+}
+
+static inline void h2_note_ended(struct h2 *h2)
+{
+    h2->n_open--;
+    h2->capacity_changed = true;
+}
+
 /* h2_head.c */
 void h2_scratch_reset(struct h2_scratch *scratch);
 void h2_scratch_fini(struct h2_scratch *scratch);
@@ -151,9 +162,16 @@ nghttp2_nv *h2_nv_make(const struct h2_field *fields, size_t n_fields, nghttp2_n
 void h2_nv_free(nghttp2_nv *nv, const nghttp2_nv *room);
 
 /* h2_watch.c */
-struct h2_watch *h2_watch_new(void);
+struct h2_watch *h2_watch_new(bool is_server);
 void h2_watch_free(struct h2_watch *watch);
-/* Looks at a frame before nghttp2 does. NULL, or why the connection must end with *out_code. */
+/* Goes on from *at to behind the next frame's head: true, and the head; false: there is no more of
+ * one in these bytes. */
+bool h2_watch_scan(struct h2_watch *watch, const uint8_t *bytes, size_t len, size_t *at,
+                   nghttp2_frame_hd *out_hd);
+/* Which head is being read, 0 for none: it began and is not whole. */
+uint32_t h2_watch_head(const struct h2_watch *watch);
+/* Looks at a frame before nghttp2 does, which knows all before it. NULL, or why the connection must
+ * end with *out_code. */
 const char *h2_watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd, uint32_t *out_code);
 /* A DATA frame or a RST_STREAM of ours went out. */
 void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd);
@@ -162,13 +180,9 @@ void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd);
 extern const struct stream_ops h2_stream_ops;
 
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id);
-/* Submits a request's head. */
-void h2_stream_submit(struct h2_stream *s, const struct h2_field *fields, size_t n_fields,
-                      bool end_stream);
-/* Submits it once the peer's SETTINGS have come. */
-void h2_stream_hold(struct h2_stream *s, const struct h2_field *fields, size_t n_fields);
-/* They came: a request that waited for them goes out, or fails. */
-void h2_stream_release(struct h2_stream *s);
+struct h2_stream *h2_stream_of(struct stream *stream);
+struct h2_rest *h2_stream_rest(struct h2_stream *s);
+
 /* The stream ends for a fault of the peer. */
 void h2_stream_fault(struct h2_stream *s);
 /* What a request or a response with a body is submitted with. */
@@ -187,8 +201,19 @@ void h2_stream_orphan(struct h2_stream *s, int err);
 /* Gives back window to the connection for bytes that do not wait any more. */
 void h2_window_pay(struct h2 *h2, size_t n_bytes);
 
+/* h2_send.c */
+/* Submits a request's head. */
+void h2_stream_submit(struct h2_stream *s, const struct h2_field *fields, size_t n_fields,
+                      bool end_stream);
+/* Submits it once the peer's SETTINGS have come. */
+void h2_stream_hold(struct h2_stream *s, const struct h2_field *fields, size_t n_fields);
+/* They came: a request that waited for them goes out, or fails. */
+void h2_stream_release(struct h2_stream *s);
+
 /* h2_codec.c */
 void h2_codec_new(struct h2 *h2);
+/* Hands bytes to nghttp2: negative is what it says of them. */
+ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len);
 /* The GOAWAY that names the last stream; once. */
 void h2_finish_drain(struct h2 *h2);
 

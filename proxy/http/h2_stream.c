@@ -21,7 +21,7 @@
 
 static void deliver(struct h2_stream *s);
 
-static struct h2_stream *from_stream(struct stream *stream)
+struct h2_stream *h2_stream_of(struct stream *stream)
 {
     ensure(stream->ops == &h2_stream_ops);
     return container_of(stream, struct h2_stream, base.stream);
@@ -32,11 +32,6 @@ peek_stream(const struct stream *stream) /* base is the first member */
 {
     ensure(stream->ops == &h2_stream_ops);
     return (const struct h2_stream *)(const void *)stream;
-}
-
-static bool is_live(const struct h2_stream *s) /* frames of it may still be sent */
-{
-    return s->h2 && !s->codec_closed;
 }
 
 /* NULL: of a tunnel. Also once the connection is dead. */
@@ -81,7 +76,7 @@ static void maybe_grow_window(struct h2_stream *s)
 
 static void pay_stream(struct h2_stream *s, size_t n_bytes)
 {
-    if (!is_live(s))
+    if (!h2_stream_is_live(s))
         return;
     (void)nghttp2_session_consume_stream(s->h2->session, s->id, n_bytes);
     if (s->in_half == H2_HALF_OPEN)
@@ -166,7 +161,7 @@ static void deliver_held(struct h2_stream *s)
     }
 }
 
-static struct h2_rest *get_rest(struct h2_stream *s)
+struct h2_rest *h2_stream_rest(struct h2_stream *s)
 {
     if (!s->rest)
         s->rest = mem_new(struct h2_rest);
@@ -250,7 +245,7 @@ static void run_deliver(struct task *task)
 
 void h2_stream_on_trailers(struct h2_stream *s, const struct h2_head *trailers)
 {
-    if (!is_deaf(s) && !get_rest(s)->trailers_in.is_set)
+    if (!is_deaf(s) && !h2_stream_rest(s)->trailers_in.is_set)
         h2_saved_put(&s->rest->trailers_in, trailers->fields, trailers->len);
 }
 
@@ -324,7 +319,7 @@ size_t h2_stream_send(struct h2_stream *s, struct stage *stage, size_t len)
 
 static void wake_body(struct h2_stream *s)
 {
-    if (!s->head_is_sent || !is_live(s))
+    if (!s->head_is_sent || !h2_stream_is_live(s))
         return;
     (void)nghttp2_session_resume_data(s->h2->session, s->id); /* fails if it was not deferred */
     h2_schedule(s->h2);
@@ -332,11 +327,11 @@ static void wake_body(struct h2_stream *s)
 
 static bool write_op(struct stream *stream, struct slice bytes)
 {
-    struct h2_stream *s = from_stream(stream);
+    struct h2_stream *s = h2_stream_of(stream);
     bool was_empty = s->out.bytes == 0;
     bool go_on;
 
-    if (s->out_half != H2_HALF_OPEN || !is_live(s)) {
+    if (s->out_half != H2_HALF_OPEN || !h2_stream_is_live(s)) {
         slice_release(bytes);
         return true;
     }
@@ -348,7 +343,7 @@ static bool write_op(struct stream *stream, struct slice bytes)
 
 static void shutdown_op(struct stream *stream)
 {
-    struct h2_stream *s = from_stream(stream);
+    struct h2_stream *s = h2_stream_of(stream);
 
     if (s->out_half != H2_HALF_OPEN)
         return;
@@ -356,53 +351,9 @@ static void shutdown_op(struct stream *stream)
     wake_body(s);
 }
 
-void h2_send_trailers(struct stream *stream, const struct h2_field *fields, size_t n_fields)
-{
-    struct h2_stream *s = from_stream(stream);
-
-    if (s->out_half == H2_HALF_OPEN)
-        h2_saved_put(&get_rest(s)->trailers_out, fields, n_fields);
-    shutdown_op(stream);
-}
-
-void h2_interim(struct stream *stream, const struct h2_field *fields, size_t n_fields)
-{
-    struct h2_stream *s = from_stream(stream);
-    nghttp2_nv room[H2_NV_ROOM];
-    nghttp2_nv *nv;
-
-    if (!is_live(s) || s->head_is_sent)
-        return;
-    nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-    ensure(nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n_fields,
-                                  NULL) == 0);
-    h2_nv_free(nv, room);
-    h2_schedule(s->h2);
-}
-
-void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_fields,
-                bool end_stream)
-{
-    struct h2_stream *s = from_stream(stream);
-    nghttp2_data_provider body = h2_stream_body();
-    nghttp2_nv room[H2_NV_ROOM];
-    nghttp2_nv *nv;
-
-    if (!is_live(s) || s->head_is_sent)
-        return;
-    s->head_is_sent = true;
-    if (end_stream)
-        s->out_half = H2_HALF_ENDING;
-    nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-    ensure(nghttp2_submit_response(s->h2->session, s->id, nv, n_fields,
-                                   end_stream ? NULL : &body) == 0);
-    h2_nv_free(nv, room);
-    h2_schedule(s->h2);
-}
-
 void h2_stream_set_events(struct stream *stream, const struct h2_stream_events *head_events)
 {
-    from_stream(stream)->head_events = head_events;
+    h2_stream_of(stream)->head_events = head_events;
 }
 
 struct h2 *h2_of(const struct stream *stream)
@@ -417,12 +368,12 @@ static size_t queued_op(const struct stream *stream)
 
 static void pause_op(struct stream *stream)
 {
-    from_stream(stream)->is_paused = true;
+    h2_stream_of(stream)->is_paused = true;
 }
 
 static void resume_op(struct stream *stream)
 {
-    struct h2_stream *s = from_stream(stream);
+    struct h2_stream *s = h2_stream_of(stream);
 
     s->is_paused = false;
     note_moved(s);
@@ -437,25 +388,19 @@ static void free_stream(void *ptr)
     mem_free(ptr);
 }
 
-static void note_ended(struct h2 *h2)
-{
-    h2->n_open--;
-    h2->capacity_changed = true;
-}
-
 /* Unlinks from everything; the memory goes at the end of the turn. */
 static void detach(struct h2_stream *s)
 {
     s->is_closed = true;
     drop_held(s);
     buf_fini(&s->out);
-    if (is_live(s))
-        note_ended(s->h2);
+    if (h2_stream_is_live(s))
+        h2_note_ended(s->h2);
     drop_rest(s);
     task_cancel(&s->deliver);
     timer_stop(&s->timer);
     list_remove(&s->link);
-    if (is_live(s))
+    if (h2_stream_is_live(s))
         (void)nghttp2_session_set_stream_user_data(s->h2->session, s->id, NULL);
     s->h2 = NULL;
     loop_bury(s->loop, s, free_stream);
@@ -463,7 +408,7 @@ static void detach(struct h2_stream *s)
 
 static void reset(struct h2_stream *s, uint32_t code)
 {
-    if (!is_live(s))
+    if (!h2_stream_is_live(s))
         return;
     (void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
     h2_schedule(s->h2);
@@ -481,7 +426,7 @@ static void on_linger_timeout(struct timer *timer)
  * END_STREAM. */
 static bool may_linger(const struct h2_stream *s)
 {
-    if (!is_live(s) || !s->head_is_sent)
+    if (!h2_stream_is_live(s) || !s->head_is_sent)
         return false;
     return s->out_half == H2_HALF_ENDING || (s->out_half == H2_HALF_OPEN && s->out.bytes == 0);
 }
@@ -510,7 +455,7 @@ static uint32_t reset_code(const struct h2_stream *s, int err)
 
 static void close_op(struct stream *stream, int err)
 {
-    struct h2_stream *s = from_stream(stream);
+    struct h2_stream *s = h2_stream_of(stream);
 
     if (err == 0 && may_linger(s)) {
         to_lingering(s);
@@ -522,7 +467,7 @@ static void close_op(struct stream *stream, int err)
 
 void h2_refuse(struct stream *stream)
 {
-    struct h2_stream *s = from_stream(stream);
+    struct h2_stream *s = h2_stream_of(stream);
 
     reset(s, NGHTTP2_PROTOCOL_ERROR);
     detach(s);
@@ -577,7 +522,7 @@ static int closing_err(struct h2_stream *s, uint32_t code)
 void h2_stream_codec_closed(struct h2_stream *s, uint32_t code)
 {
     s->codec_closed = true;
-    note_ended(s->h2);
+    h2_note_ended(s->h2);
     if (s->is_lingering) {
         detach(s);
         return;
@@ -605,7 +550,7 @@ void h2_stream_orphan(struct h2_stream *s, int err)
     if (!was_live && !s->fail_err)
         return; /* whole: what waits in it can still be read */
     if (was_live)
-        s->fail_err = err;
+        s->fail_err = s->id == 0 ? -ERR_H2_REFUSED : err; /* 0: it never left */
     s->fail_after_end = s->fail_after_end && !was_live;
     deliver(s);
 }
@@ -617,7 +562,7 @@ static void on_body_timeout(struct timer *timer)
     struct h2_stream *s = container_of(timer, struct h2_stream, timer);
     uint64_t body_ns, quiet_ns = loop_now_ns(s->loop) - s->moved_ns;
 
-    if (!is_live(s) || s->in_half != H2_HALF_OPEN || s->is_protocol)
+    if (!h2_stream_is_live(s) || s->in_half != H2_HALF_OPEN || s->is_protocol)
         return;
     bool is_awaited = !s->is_paused && (s->head_has_come || s->h2->is_server);
     body_ns = s->h2->options.body_ns;
@@ -632,7 +577,7 @@ static void on_body_timeout(struct timer *timer)
 
 void h2_set_protocol(struct stream *stream)
 {
-    from_stream(stream)->is_protocol = true;
+    h2_stream_of(stream)->is_protocol = true;
 }
 
 bool h2_is_protocol(const struct stream *stream)
@@ -642,7 +587,7 @@ bool h2_is_protocol(const struct stream *stream)
 
 void h2_set_head(struct stream *stream)
 {
-    from_stream(stream)->is_head = true;
+    h2_stream_of(stream)->is_head = true;
 }
 
 bool h2_is_head(const struct stream *stream)
@@ -652,52 +597,12 @@ bool h2_is_head(const struct stream *stream)
 
 void h2_stream_fault(struct h2_stream *s)
 {
-    if (is_live(s) && !s->fail_err)
+    if (h2_stream_is_live(s) && !s->fail_err)
         s->fail_err = -ERR_H2;
     reset(s, NGHTTP2_PROTOCOL_ERROR);
 }
 
 /* ------------------------------------------------------------------ birth */
-
-void h2_stream_submit(struct h2_stream *s, const struct h2_field *fields, size_t n_fields,
-                      bool end_stream)
-{
-    nghttp2_data_provider body = h2_stream_body();
-    nghttp2_nv room[H2_NV_ROOM];
-    nghttp2_nv *nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-
-    s->head_is_sent = true;
-    s->id =
-        nghttp2_submit_request(s->h2->session, NULL, nv, n_fields, end_stream ? NULL : &body, s);
-    ensure(s->id > 0);
-    h2_nv_free(nv, room);
-    h2_schedule(s->h2);
-}
-
-void h2_stream_hold(struct h2_stream *s, const struct h2_field *fields, size_t n_fields)
-{
-    h2_saved_put(&get_rest(s)->held, fields, n_fields);
-    if (s->h2->is_ready)
-        h2_stream_release(s);
-}
-
-void h2_stream_release(struct h2_stream *s)
-{
-    struct h2_saved *held = s->rest ? &s->rest->held : NULL;
-
-    if (!held || !held->is_set)
-        return;
-    if (nghttp2_session_get_remote_settings(s->h2->session,
-                                            NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1) {
-        h2_stream_submit(s, held->fields, held->len, false);
-    } else {
-        s->codec_closed = true;
-        note_ended(s->h2);
-        s->fail_err = -ERR_REFUSED;
-        loop_defer(s->loop, &s->deliver);
-    }
-    h2_saved_fini(held);
-}
 
 struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
 {

@@ -33,14 +33,20 @@ struct h2_watch {
     int32_t last_id;            /* the last stream of the peer's */
     uint32_t updates;           /* window updates that it may still send */
     uint64_t refilled_ns;
+    size_t n_skip;   /* bytes until the next frame's head */
+    uint8_t head[9]; /* of it, as far as it has come */
+    uint8_t n_head;
+    bool is_of_head, ends_head; /* the last frame */
+    uint32_t n_heads;
 };
 
-struct h2_watch *h2_watch_new(void)
+struct h2_watch *h2_watch_new(bool is_server)
 {
     struct h2_watch *watch = mem_new(struct h2_watch);
 
     watch->updates = UPDATES_AT_ONCE;
     watch->last_id = -1; /* so that 1 is its next */
+    watch->n_skip = is_server ? NGHTTP2_CLIENT_MAGIC_LEN : 0;
     return watch;
 }
 
@@ -48,6 +54,62 @@ void h2_watch_free(struct h2_watch *watch)
 {
     mem_free(watch);
 }
+
+/* ------------------------------------------------------------------ finding heads */
+
+static uint32_t number(const uint8_t *bytes, size_t len)
+{
+    uint32_t value = 0;
+
+    for (size_t i = 0; i < len; i++)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
+static void take_head(struct h2_watch *watch, nghttp2_frame_hd *out_hd)
+{
+    const uint8_t *head = watch->head;
+
+    *out_hd = (nghttp2_frame_hd){
+        .length = number(head, 3),
+        .type = head[3],
+        .flags = head[4],
+        .stream_id = (int32_t)(number(head + 5, 4) & INT32_MAX),
+    };
+    watch->n_skip = out_hd->length;
+    watch->n_head = 0;
+    if (out_hd->type == NGHTTP2_HEADERS)
+        watch->n_heads++;
+    watch->is_of_head = out_hd->type == NGHTTP2_HEADERS || out_hd->type == NGHTTP2_CONTINUATION;
+    watch->ends_head = (out_hd->flags & NGHTTP2_FLAG_END_HEADERS) != 0;
+}
+
+uint32_t h2_watch_head(const struct h2_watch *watch)
+{
+    bool is_whole = watch->ends_head && watch->n_skip == 0;
+
+    return watch->is_of_head && !is_whole ? watch->n_heads : 0;
+}
+
+bool h2_watch_scan(struct h2_watch *watch, const uint8_t *bytes, size_t len, size_t *at,
+                   nghttp2_frame_hd *out_hd)
+{
+    size_t left = len - *at;
+    size_t n_skip = watch->n_skip < left ? watch->n_skip : left;
+
+    watch->n_skip -= n_skip;
+    *at += n_skip;
+    while (*at < len) {
+        watch->head[watch->n_head++] = bytes[(*at)++];
+        if (watch->n_head < sizeof(watch->head))
+            continue;
+        take_head(watch, out_hd);
+        return true;
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------ streams */
 
 static bool was_passed_over(const struct h2_watch *watch, int32_t id)
 {
@@ -118,6 +180,8 @@ static const char *judge_stream(struct h2 *h2, const nghttp2_frame_hd *hd, uint3
     return judge_stranger(h2, hd, out_code);
 }
 
+/* ------------------------------------------------------------------ window updates */
+
 static void refill_updates(struct h2_watch *watch, uint64_t now_ns)
 {
     if (now_ns - watch->refilled_ns < NS_PER_SEC)
@@ -145,6 +209,8 @@ const char *h2_watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd, uint32_t *
         *out_code = NGHTTP2_ENHANCE_YOUR_CALM;
         return "the peer sent too many window updates";
     }
+    if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0)
+        return "a PRIORITY without a stream";
     return hd->stream_id > 0 ? judge_stream(h2, hd, out_code) : NULL;
 }
 

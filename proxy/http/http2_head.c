@@ -1,6 +1,5 @@
 #include "proxy/http/http2_head.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/clock.h"
@@ -267,14 +266,24 @@ static void nv_add_fields(struct http2_nv *nv, const struct http_fields *fields)
         nv_add(nv, fields->at[i].name, fields->at[i].value);
 }
 
+/* Decimal, at the end of the room: printf would cost more than the rest of a head. */
+static struct str write_decimal(char *room, size_t size, uint64_t value)
+{
+    size_t at = size;
+
+    do {
+        room[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0 && at > 0);
+    return str_of(room + at, size - at);
+}
+
 static void nv_add_length(struct http2_nv *nv, int64_t length)
 {
-    int len;
-
-    if (length == HTTP_LENGTH_UNKNOWN)
+    if (length < 0) /* HTTP_LENGTH_UNKNOWN */
         return;
-    len = snprintf(nv->digits, sizeof(nv->digits), "%lld", (long long)length);
-    nv_add(nv, STR("content-length"), str_of(nv->digits, (size_t)len));
+    nv_add(nv, STR("content-length"),
+           write_decimal(nv->digits, sizeof(nv->digits), (uint64_t)length));
 }
 
 void http2_write_request(const struct http_request *head, struct http2_nv *out)
@@ -298,8 +307,7 @@ void http2_write_response(const struct http_response *head, struct http2_nv *out
 {
     ensure(head->status >= 100 && head->status <= 999);
     nv_open(out, head->fields.len + 2);
-    snprintf(out->status, sizeof(out->status), "%u", head->status % 1000);
-    nv_add(out, STR(":status"), str_of(out->status, 3));
+    nv_add(out, STR(":status"), write_decimal(out->status, sizeof(out->status), head->status));
     nv_add_fields(out, &head->fields);
     if (head->status >= 200 && head->status != 204)
         nv_add_length(out, head->content_length);
@@ -321,7 +329,7 @@ struct h2_options http2_options(const struct http_limits *limits, const struct h
 {
     static const struct http_limits defaults;
     const struct http_limits *l = limits ? limits : &defaults;
-    uint32_t fields = u32_or(l->fields, FIELDS) + 5; /* and the pseudo-fields */
+    uint32_t fields = u32_or(l->fields, FIELDS) + 4; /* and the pseudo-fields */
 
     return (struct h2_options){
         .http = http,

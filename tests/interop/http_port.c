@@ -1,8 +1,9 @@
 /*
  * http_port.c - our end of HTTP connections as a program, for clients of others.
  *
- * http_port --h1|--h2 [--relay PORT] [--limit NAME=VALUE]... listens on 127.0.0.1, prints its port on
- * one line, then a line for everything that its owner hears, and serves until SIGTERM:
+ * http_port --h1|--h2 [--relay PORT [--to-h1|--to-h2]] [--limit NAME=VALUE]... listens on
+ * 127.0.0.1, prints its port on one line, then a line for everything that its owner hears, and
+ * serves until SIGTERM:
  *
  *   head METHOD PATH AUTHORITY    a request was shown
  *   end PATH                      it is whole
@@ -13,8 +14,8 @@
  * Without --relay it answers itself: 200 and the request's body (or "ok"), with its trailers.
  * Words in the path ask for something else: /interim a 103 first, /early the answer without reading
  * the body, /hold none ever, /big a mebibyte, /status-NNN that status without a body. With --relay
- * it sends every request on to a server on 127.0.0.1, of the version that --to-h1 or --to-h2 (as it
- * listens) says.
+ * it sends every request on to a server on 127.0.0.1 over HTTP/2, or over HTTP/1.1, where the next
+ * one needs another connection.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -49,10 +50,13 @@ struct connection { /* of a client */
 
 /* ------------------------------------------------------------------ answering */
 
+struct onward;
+
 struct exchange {
     struct http_stream *in, *out; /* out: a relay's */
     char *path;
-    bool is_waiting; /* for in to drain */
+    bool is_waiting;          /* for in to drain */
+    struct onward *waits_for; /* a relay's: the connection that is being made for it */
     bool is_whole, has_answered, ends_out;
     size_t n_big;
 };
@@ -69,10 +73,14 @@ static void free_exchange(struct exchange *x)
     mem_free(x);
 }
 
+static void forget_exchange(struct onward *onward);
+
 static void close_exchange(struct exchange *x, int err)
 {
     struct http_stream *in = x->in, *out = x->out;
 
+    if (x->waits_for)
+        forget_exchange(x->waits_for);
     x->in = x->out = NULL;
     if (in)
         stream_close(&in->stream, err);
@@ -108,7 +116,10 @@ static void on_drain(void *owner)
     x->is_waiting = false;
     if (x->n_big > 0)
         pour(x);
-    stream_resume(&x->in->stream);
+    if (x->n_big == 0 && x->is_whole)
+        close_exchange(x, 0);
+    else
+        stream_resume(&x->in->stream);
 }
 
 static void finish(struct exchange *x)
@@ -123,10 +134,11 @@ static void on_end(void *owner)
     struct exchange *x = owner;
 
     finish(x);
-    if (x->n_big == 0)
+    if (strstr(x->path, "/hold") || x->n_big > 0)
+        return;
+    if (!strstr(x->path, "/big"))
         stream_shutdown(&x->in->stream);
-    if (!strstr(x->path, "/big") && !strstr(x->path, "/hold"))
-        close_exchange(x, 0);
+    close_exchange(x, 0);
 }
 
 static void on_fail(void *owner, int err)
@@ -159,6 +171,8 @@ static void answer(struct exchange *x, const struct http_request *head)
 
     if (strstr(x->path, "/hold"))
         return;
+    if (str_eq_ci(http_find(&head->fields, "expect"), STR("100-continue")))
+        http_interim(x->in, &(struct http_response){.status = 100});
     if (strstr(x->path, "/interim"))
         http_interim(x->in, &(struct http_response){.status = 103, .fields = {&hint, 1}});
     if (!str_is_empty(head->protocol))
@@ -186,15 +200,20 @@ static void answer(struct exchange *x, const struct http_request *head)
 
 /* ------------------------------------------------------------------ relaying */
 
-static struct http_client *onward; /* one connection for all: it is for one test at a time */
-static struct list waiting;
-
-struct waiter {
+struct onward { /* a connection to the server */
     struct list link;
-    struct exchange *x;
+    struct http_client *client; /* NULL: it is being made, for the exchange below */
+    struct exchange *first;     /* NULL: it has gone meanwhile */
     struct http_request head;
     struct arena arena;
 };
+
+static struct list onwards;
+
+static void forget_exchange(struct onward *onward)
+{
+    onward->first = NULL;
+}
 
 /* The other half of an exchange: what one side says goes to the other. */
 static struct http_stream *other(struct exchange *x, bool is_in)
@@ -292,76 +311,94 @@ static const struct http_stream_events in_http_events = {.on_trailers = in_trail
 static const struct stream_events out_events = {out_data, out_end, out_drain, out_fail};
 static const struct http_stream_events out_http_events = {out_interim, out_response, out_trailers};
 
-static void send_on(struct exchange *x, const struct http_request *head)
+static void send_on(struct onward *onward, struct exchange *x, const struct http_request *head)
 {
-    x->out = http_request(onward, head, &out_http_events, &out_events, x);
-    if (!x->out) {
-        http_respond(x->in, &(struct http_response){.status = 503});
-        close_exchange(x, 0);
-        return;
-    }
+    x->out = http_request(onward->client, head, &out_http_events, &out_events, x);
+    ensure(x->out);
     stream_resume(&x->in->stream);
     stream_resume(&x->out->stream);
 }
 
+static void drop_onward(struct onward *onward)
+{
+    list_remove(&onward->link);
+    arena_fini(&onward->arena);
+    loop_bury(loop, onward, mem_free);
+}
+
 static void on_onward_dead(void *owner, int err, struct str why)
 {
-    (void)owner;
+    struct onward *onward = owner;
+
     printf("onward %s %.*s\n", err_label(err), STR_ARG(why));
-    http_client_close(onward, 0);
-    onward = NULL;
+    http_client_close(onward->client, 0);
+    drop_onward(onward);
 }
 
 static void on_connected(void *owner, int err, struct stream *stream)
 {
     static const struct http_client_events events = {.on_dead = on_onward_dead};
+    struct onward *onward = owner;
+    struct exchange *x = onward->first;
 
-    (void)owner;
-    ensure(err == 0);
-    onward = make_client(loop, stream, &limits, &events, NULL);
-    while (!list_is_empty(&waiting)) {
-        struct waiter *w = list_entry(waiting.next, struct waiter, link);
-
-        list_remove(&w->link);
-        send_on(w->x, &w->head);
-        arena_fini(&w->arena);
-        mem_free(w);
+    if (err) {
+        if (x) {
+            http_respond(x->in, &(struct http_response){.status = 503});
+            close_exchange(x, 0);
+        }
+        drop_onward(onward);
+        return;
     }
+    onward->client = make_client(loop, stream, &limits, &events, onward);
+    if (x) {
+        x->waits_for = NULL;
+        send_on(onward, x, &onward->head);
+    }
+    onward->first = NULL;
 }
 
-static void copy_head(struct waiter *w, const struct http_request *head)
+static void copy_head(struct onward *onward, const struct http_request *head)
 {
-    struct http_field *fields = arena_new_array(&w->arena, struct http_field, head->fields.len + 1);
+    struct arena *arena = &onward->arena;
+    struct http_field *fields = arena_new_array(arena, struct http_field, head->fields.len + 1);
+    struct http_request *copy = &onward->head;
 
-    w->head = *head;
-    w->head.method = arena_str(&w->arena, head->method);
-    w->head.scheme = arena_str(&w->arena, head->scheme);
-    w->head.authority = arena_str(&w->arena, head->authority);
-    w->head.path = arena_str(&w->arena, head->path);
-    w->head.protocol = arena_str(&w->arena, head->protocol);
+    *copy = *head;
+    copy->method = arena_str(arena, head->method);
+    copy->scheme = arena_str(arena, head->scheme);
+    copy->authority = arena_str(arena, head->authority);
+    copy->path = arena_str(arena, head->path);
+    copy->protocol = arena_str(arena, head->protocol);
     for (size_t i = 0; i < head->fields.len; i++)
-        fields[i] = (struct http_field){arena_str(&w->arena, head->fields.at[i].name),
-                                        arena_str(&w->arena, head->fields.at[i].value)};
-    w->head.fields.at = fields;
+        fields[i] = (struct http_field){arena_str(arena, head->fields.at[i].name),
+                                        arena_str(arena, head->fields.at[i].value)};
+    copy->fields.at = fields;
+}
+
+static void connect_for(struct exchange *x, const struct http_request *head)
+{
+    struct onward *onward = mem_new(struct onward);
+    struct addr to = {.port = relay_port};
+
+    onward->first = x;
+    x->waits_for = onward;
+    copy_head(onward, head);
+    list_push_back(&onwards, &onward->link);
+    ensure(ip_parse(STR("127.0.0.1"), &to.ip) == 0);
+    tcp_connect(loop, &to, &(struct tcp_options){0}, on_connected, onward);
 }
 
 static void relay(struct exchange *x, const struct http_request *head)
 {
-    struct addr to = {.port = relay_port};
-    struct waiter *w;
+    for (struct list *at = onwards.next; at != &onwards; at = at->next) {
+        struct onward *onward = list_entry(at, struct onward, link);
 
-    if (onward) {
-        send_on(x, head);
-        return;
+        if (onward->client && http_client_can_open(onward->client)) {
+            send_on(onward, x, head);
+            return;
+        }
     }
-    w = mem_new(struct waiter);
-    w->x = x;
-    copy_head(w, head);
-    if (list_is_empty(&waiting)) {
-        ensure(ip_parse(STR("127.0.0.1"), &to.ip) == 0);
-        tcp_connect(loop, &to, &(struct tcp_options){0}, on_connected, NULL);
-    }
-    list_push_back(&waiting, &w->link);
+    connect_for(x, head);
 }
 
 /* ------------------------------------------------------------------ connections */
@@ -483,7 +520,7 @@ int main(int argc, char **argv)
 
     read_arguments(argc, argv);
     log_set_level(LOG_WARN);
-    list_init(&waiting);
+    list_init(&onwards);
     loop = loop_new();
     ensure(ip_parse(STR("127.0.0.1"), &local.ip) == 0);
     ensure(listener_open(loop, &local, &(struct listener_options){0}, on_accept, NULL, &listener,
