@@ -267,7 +267,7 @@ class ForeignControl(unittest.TestCase):
     def shown_routes(self):
         return [row["match"] for row in self.node.proxy.ctl("routes", HOST)["routes"]]
 
-    def test_6_routes_are_taken_or_refused_with_the_field(self):
+    def test_7_routes_are_taken_or_refused_with_the_field(self):
         self.assertEqual(self.route(match={"path_separated_prefix": "/a", "headers": [
             {"name": ":method", "string_match": {"exact": "GET"}}]}), "")
         self.assertEqual(self.shown_routes(), ["GET /a[/*]"])
