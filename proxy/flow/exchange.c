@@ -11,6 +11,7 @@
 #include "proxy/base/sm.h"
 #include "proxy/flow/exchange_record.h"
 #include "proxy/flow/local_reply.h"
+#include "proxy/flow/mirror.h"
 #include "proxy/meter/meter.h"
 
 #define STATUS_SWITCHING 101
@@ -71,9 +72,14 @@ static void conclude(struct exchange *exchange, const struct totals *totals, str
     call_drop_attempts(call);
     lease_return(balancer_of(exchange), &call->lease, outcome_of(exchange, totals->err),
                  call_now_ns(call));
-    exchange_record(exchange, totals);
-    side->totals.received += totals->received;
-    side->totals.sent += totals->sent;
+    if (exchange->is_mirror) {
+        meter_add(call->walk->tools.meter, METRIC_MIRRORS, 1);
+    } else {
+        exchange_record(exchange, totals);
+        side->totals.received += totals->received;
+        side->totals.sent += totals->sent;
+    }
+    mirrors_leave(&exchange->copies);
     sm_move(exchange_rules, &exchange->state, EXCHANGE_CLOSED);
     list_remove(&exchange->by_side);
     loop_bury(call->walk->tools.loop, exchange, free_exchange);
@@ -205,6 +211,24 @@ static bool may_retry(struct exchange *exchange, unsigned on)
     return true;
 }
 
+/* Of an answer that is nothing but gRPC's status: what came after a body cannot be taken back. */
+static unsigned grpc_reason(struct str status)
+{
+    static const struct {
+        const char *code;
+        unsigned on;
+    } table[] = {
+        {"1", ROUTE_RETRY_GRPC_CANCELLED},    {"4", ROUTE_RETRY_GRPC_DEADLINE},
+        {"8", ROUTE_RETRY_GRPC_EXHAUSTED},    {"13", ROUTE_RETRY_GRPC_INTERNAL},
+        {"14", ROUTE_RETRY_GRPC_UNAVAILABLE},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (str_eq(status, str_from(table[i].code)))
+            return table[i].on;
+    return 0;
+}
+
 static unsigned retry_reasons(const struct route_retry *retry, unsigned status)
 {
     unsigned on = 0;
@@ -218,6 +242,18 @@ static unsigned retry_reasons(const struct route_retry *retry, unsigned status)
     return on;
 }
 
+#define RETRY_AFTER_MAX_S 60
+
+/* How long the server asks us to wait, in seconds (RFC 9110 10.2.3); a date is not looked at. 0: it
+ * says nothing, or more than anybody would wait here. */
+static uint64_t retry_after_ns(const struct http_fields *fields)
+{
+    uint64_t seconds = 0;
+    return str_to_u64(http_find(fields, "retry-after"), RETRY_AFTER_MAX_S, &seconds)
+               ? seconds * NS_PER_SEC
+               : 0;
+}
+
 /* ---- the answer ---- */
 
 static void on_response(void *owner, const struct http_response *head)
@@ -226,8 +262,12 @@ static void on_response(void *owner, const struct http_response *head)
     struct call *call = &exchange->call;
     const uint64_t now_ns = call_now_ns(call);
     exchange->status = head->status;
-    if (may_retry(exchange, retry_reasons(&exchange->route.retry, head->status))) {
-        try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, backoff_ns(exchange));
+    const unsigned reasons = retry_reasons(&exchange->route.retry, head->status) |
+                             grpc_reason(http_find(&head->fields, "grpc-status"));
+    if (may_retry(exchange, reasons)) {
+        const uint64_t asked_ns = retry_after_ns(&head->fields);
+        const uint64_t span_ns = backoff_ns(exchange);
+        try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);
         return;
     }
     exchange->answered_ns = now_ns;
@@ -281,11 +321,18 @@ static void shut(void *owner, struct stream *to)
 {
     struct exchange *exchange = owner;
     const bool is_up = exchange->server && to == &exchange->server->stream;
+    if (is_up)
+        mirrors_end(&exchange->copies);
     const struct http_fields *trailers = is_up ? &exchange->up_trailers : &exchange->down_trailers;
     if (trailers->len > 0)
         http_trailers(is_up ? exchange->server : exchange->client, trailers);
     else
         stream_shutdown(to);
+}
+
+static void on_client_data(void *owner, struct slice bytes)
+{
+    mirrors_say(&((struct exchange *)owner)->copies, bytes);
 }
 
 static void on_pumped(void *owner, const struct totals *totals)
@@ -356,6 +403,7 @@ static void ask(struct exchange *exchange, struct http_link *link)
         .half_close_ns = call->search->patience.idle_ns,
         .shut = shut,
         .on_server_lost = on_server_lost,
+        .on_client_data = list_is_empty(&exchange->copies) ? NULL : on_client_data,
         .client_has_ended = exchange->is_said,
     };
     pump_start(&exchange->pump, walk->tools.loop, &exchange->client->stream,
@@ -477,6 +525,51 @@ static void answer_by_route(struct exchange *exchange)
     answer_here(exchange, &reply, is_wanted ? 0 : -ERR_NO_ROUTE, str_from(route->why));
 }
 
+static struct exchange *new_exchange(struct http_side *side, struct http_stream *client,
+                                     const struct http_request *head)
+{
+    struct exchange *exchange = mem_new(struct exchange);
+    call_init(&exchange->call, side->flow->call.walk, &call_events);
+    exchange->side = side;
+    exchange->client = client;
+    exchange->is_said = !head->has_body;
+    list_init(&exchange->copies);
+    list_push_back(&side->exchanges, &exchange->by_side);
+    keep_head(exchange, head);
+    take_parties(exchange);
+    http_stream_set_owner(client, NULL, &waiting_events, exchange);
+    return exchange;
+}
+
+#define MIRROR_NS (UINT64_C(15) * NS_PER_SEC) /* the whole answer of a mirror */
+
+/* "web:80" becomes "web-shadow:80". */
+static struct str shadow_of(struct arena *arena, struct str authority)
+{
+    struct str host, port;
+    if (str_rsplit(authority, ':', &host, &port) && !str_ends_with(authority, STR("]")))
+        return arena_printf(arena, "%.*s-shadow:%.*s", STR_ARG(host), STR_ARG(port));
+    return arena_printf(arena, "%.*s-shadow", STR_ARG(authority));
+}
+
+static void start_mirror(struct exchange *copied, const struct route_mirror_choice *choice)
+{
+    struct loop *loop = copied->call.walk->tools.loop;
+    struct mirror *mirror = mirror_new(loop, &copied->copies);
+    struct exchange *exchange = new_exchange(copied->side, &mirror->stream, &copied->head);
+    exchange->is_mirror = true;
+    list_remove(&exchange->by_side); /* in front of it: who visits all may end it with this one */
+    list_push_front(&copied->side->exchanges, &exchange->by_side);
+    exchange->head.authority = shadow_of(&exchange->call.arena, copied->head.authority);
+    exchange->route.service_key = arena_str(&exchange->call.arena, choice->service->key);
+    exchange->port = choice->port->port;
+    exchange->speaks_h2 = choice->port->http_mode == HTTP_MODE_2;
+    if (exchange->is_said)
+        mirror->has_ended = true;
+    timer_start(loop, &exchange->deadline, MIRROR_NS, on_deadline);
+    timer_start(loop, &exchange->backoff, 0, on_backoff);
+}
+
 /* Takes what the decision says into the head; false when it was answered here. */
 static bool route_request(struct exchange *exchange, const struct http_path *path)
 {
@@ -510,6 +603,8 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
     exchange->head.path = route->target;
     exchange->head.authority = route->authority;
     exchange->head.fields = route_edit(&exchange->head.fields, &route->request_edits, &call->arena);
+    for (size_t i = 0; i < route->n_mirrors; i++)
+        start_mirror(exchange, &route->mirrors[i]);
     route->service = NULL; /* the snapshot's: not valid after this call */
     route->port = NULL;
     return true;
@@ -518,20 +613,12 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
 void exchange_start(struct http_side *side, struct http_stream *stream,
                     const struct http_request *head)
 {
-    struct exchange *exchange = mem_new(struct exchange);
+    struct exchange *exchange = new_exchange(side, stream, head);
     struct call *call = &exchange->call;
-    struct walk *walk = side->flow->call.walk;
+    struct walk *walk = call->walk;
     struct http_path path;
     const char *why;
-    call_init(call, walk, &call_events);
-    exchange->side = side;
-    exchange->client = stream;
-    list_push_back(&side->exchanges, &exchange->by_side);
     side->n_exchanges++;
-    keep_head(exchange, head);
-    take_parties(exchange);
-    http_stream_set_owner(stream, NULL, &waiting_events, exchange);
-    exchange->is_said = !head->has_body;
     if (walk->overload.strain != STRAIN_NONE) {
         meter_add(walk->tools.meter, METRIC_FLOWS_SHED, 1);
         exchange_end(exchange, -ERR_OVERLOAD, str_from(strain_text(walk->overload.strain)));

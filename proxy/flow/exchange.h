@@ -61,10 +61,12 @@ struct exchange {
     struct str grpc_status;
     uint64_t asked_ns, answered_ns;
     unsigned status, n_retries;
-    bool is_said;   /* the client's end has been heard */
-    bool was_local; /* the answer is ours */
-    bool speaks_h2; /* the backend */
-    uint16_t port;  /* of the service that the route chose */
+    struct list copies; /* its mirrors that still listen */
+    bool is_mirror;     /* its answer is nobody's */
+    bool is_said;       /* the client's end has been heard */
+    bool was_local;     /* the answer is ours */
+    bool speaks_h2;     /* the backend */
+    uint16_t port;      /* of the service that the route chose */
 };
 
 /* Takes a request that came on a connection. */

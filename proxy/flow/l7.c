@@ -121,9 +121,9 @@ static struct totals l7_end(struct flow *flow, int err)
 {
     struct http_side *side = flow->http;
     timer_stop(&side->patience);
-    list_foreach(it, &side->exchanges)
-        exchange_end(list_entry(it, struct exchange, by_side), err < 0 ? err : -ERR_CLIENT_RESET,
-                     (struct str){0});
+    while (!list_is_empty(&side->exchanges)) /* one may end others: its mirrors */
+        exchange_end(list_entry(side->exchanges.next, struct exchange, by_side),
+                     err < 0 ? err : -ERR_CLIENT_RESET, (struct str){0});
     if (side->stream)
         stream_close(side->stream, err);
     if (side->server)

@@ -145,6 +145,8 @@ static void on_client_data(void *owner, struct slice bytes)
     struct pump *pump = owner;
     pipe_data(&pump->up, bytes);
     pump->asked_ns = pump->last_moved_ns;
+    if (pump->options.on_client_data)
+        pump->options.on_client_data(pump->owner, bytes);
 }
 
 static void on_client_end(void *owner)

@@ -33,6 +33,8 @@ struct pump_options {
     /* The server said something after the client had: how long after the client's last bytes. May
      * be NULL; neither stream may be touched from within. */
     void (*on_answer)(void *owner, uint64_t latency_ns);
+    /* The client said this; the bytes are on their way already. May be NULL. */
+    void (*on_client_data)(void *owner, struct slice bytes);
     /* Ends a direction in place of stream_shutdown(to). May be NULL. */
     void (*shut)(void *owner, struct stream *to);
     /* The server failed. True: the owner takes both streams back, and the pump is over without
