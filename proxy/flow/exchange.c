@@ -44,7 +44,7 @@ static struct balancer *balancer_of(const struct exchange *exchange)
 static void free_exchange(void *ptr)
 {
     struct exchange *exchange = ptr;
-    arena_fini(&exchange->call.arena);
+    call_fini(&exchange->call);
     mem_free(exchange);
 }
 
