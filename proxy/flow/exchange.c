@@ -154,7 +154,12 @@ static const struct stream_events waiting_events = {
 
 static void seek(struct exchange *exchange)
 {
-    const int err = attempt_outbound(&exchange->call);
+    struct tried *tried = &exchange->call.search->tried;
+    int err = attempt_outbound(&exchange->call);
+    if (err == -ERR_NO_HEALTHY_UPSTREAM && tried->len > 0) {
+        tried->len = 0; /* it is nobody but the one that answered badly: better than nobody */
+        err = attempt_outbound(&exchange->call);
+    }
     if (err < 0)
         exchange_end(exchange, err, (struct str){0});
 }
@@ -563,7 +568,8 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     exchange->head.authority = shadow_of(&exchange->call.arena, copied->head.authority);
     exchange->route.service_key = arena_str(&exchange->call.arena, choice->service->key);
     exchange->port = choice->port->port;
-    exchange->speaks_h2 = choice->port->http_mode == HTTP_MODE_2;
+    exchange->speaks_h2 =
+        choice->port->http_mode == HTTP_MODE_2 || exchange->head.version == HTTP_2;
     if (exchange->is_said)
         mirror->has_ended = true;
     timer_start(loop, &exchange->deadline, MIRROR_NS, on_deadline);
@@ -597,9 +603,7 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
         return false;
     }
     exchange->port = route->port->port;
-    exchange->speaks_h2 =
-        route->port->http_mode == HTTP_MODE_2 ||
-        (route->port->http_mode == HTTP_MODE_ANY && exchange->head.version == HTTP_2);
+    exchange->speaks_h2 = route->port->http_mode == HTTP_MODE_2 || exchange->head.version == HTTP_2;
     exchange->head.path = route->target;
     exchange->head.authority = route->authority;
     exchange->head.fields = route_edit(&exchange->head.fields, &route->request_edits, &call->arena);

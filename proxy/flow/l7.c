@@ -42,6 +42,7 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
     struct loop *loop = side->flow->call.walk->tools.loop;
     const struct http_limits limits = {.idle_ns = side->idle_ns};
     timer_stop(&side->patience);
+    stream_pause(client);
     side->stream = NULL;
     side->server = is_h2 ? http2_server_new(loop, client, &limits, &server_events, side)
                          : http1_server_new(loop, client, &limits, &server_events, side);

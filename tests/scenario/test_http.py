@@ -31,9 +31,42 @@ class Http(Story):
             cluster.add_service("web", "shop", [manifests.port(80, "http", 8080),
                                                 manifests.port(90, "grpc", 9090)], {"app": "web"}, export="v1beta1")
         cls.servers["west"].set_ready(False)
+        cls.shadow = town.west.nodes[1].add_pod("shadow", "shop", "seller", {"app": "shadow"})
+        cls.start(cls.shadow, "web_server.py", 8080)
+        town.west.add_service("shadow", "shop", [manifests.port(80, "http", 8080)], {"app": "shadow"})
+        town.west.apply(cls.routes())
         town.lab.start_mesh()
         cls.vip = await_address(cls.client, WEB)
         wait_until("the other cluster to answer", lambda: '"east"' in cls.curl("/who").stdout, timeout_s=20)
+
+    @staticmethod
+    def backend(cluster=None, weight=1):
+        ref = {"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": "web", "port": 80, "weight": weight}
+        if cluster:
+            ref["filters"] = [{"type": "ExtensionRef",
+                               "extensionRef": {"group": "isthmus.io", "kind": "Cluster", "name": cluster}}]
+        return ref
+
+    @classmethod
+    def routes(cls):
+        def rule(path, to, **rest):
+            filters = [{"type": "URLRewrite",
+                        "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": to}}}]
+            return {"matches": [{"path": {"type": "PathPrefix", "value": path}}],
+                    "filters": filters + rest.pop("filters", []), "backendRefs": [cls.backend("east")], **rest}
+
+        moved = {"type": "RequestRedirect", "requestRedirect": {
+            "statusCode": 301, "path": {"type": "ReplaceFullPath", "replaceFullPath": "/who"}}}
+        copied = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "shadow", "port": 80}}}
+        return manifests.http_route("web", "shop", {
+            "parentRefs": [{"group": "multicluster.x-k8s.io", "kind": "ServiceImport", "name": "web", "port": 80}],
+            "rules": [
+                {**rule("/canary", "/who"), "backendRefs": [cls.backend("east", 90), cls.backend("west", 10)]},
+                rule("/again", "/flaky", retry={"attempts": 3, "codes": [503], "backoff": "10ms"}),
+                rule("/late", "/slow", timeouts={"request": "300ms"}),
+                rule("/copied", "/hash", filters=[copied]),
+                {"matches": [{"path": {"value": "/moved"}}], "filters": [moved]},
+                {"backendRefs": [cls.backend()]}]})
 
     @staticmethod
     def start(pod, script, port):
@@ -65,7 +98,7 @@ class Http(Story):
                          (200, self.servers["east"].spiffe_id, True))
 
     def test_2_bodies_are_whole_both_ways(self):
-        data = os.urandom(20 * MIB)
+        data = os.urandom(4 * MIB)
         os.makedirs(self.client.log_dir, exist_ok=True)
         path = os.path.join(self.client.log_dir, "body")
         with open(path, "wb") as file:
@@ -76,8 +109,8 @@ class Http(Story):
         self.get("/echo", "-H", "Transfer-Encoding: chunked", "-T", path, "-X", "POST", "-o", out, timeout_s=60)
         with open(out, "rb") as file:
             self.assertEqual(hashlib.sha256(file.read()).hexdigest(), hashlib.sha256(data).hexdigest())
-        self.get(f"/bytes?n={50 * MIB}", "-o", out, timeout_s=60)
-        self.assertEqual(os.path.getsize(out), 50 * MIB)
+        self.get(f"/bytes?n={20 * MIB}", "-o", out, timeout_s=60)
+        self.assertEqual(os.path.getsize(out), 20 * MIB)
 
     def test_3_hints_heads_and_empty_answers_pass(self):
         early = self.get("/early", "-i")
@@ -158,6 +191,40 @@ class Http(Story):
         self.assertIn(" 503 ", answer.splitlines()[0])
         self.assertIn("server: isthmus", answer)
         self.assertIn("x-isthmus-reason: no_healthy_upstream", answer)
+
+    def test_r1_a_tenth_of_the_requests_goes_to_the_canary(self):
+        self.servers["west"].set_ready(True)
+        self.addCleanup(self.servers["west"].set_ready, False)
+        wait_until("the canary to answer", lambda: any('"west"' in self.get("/canary") for _ in range(20)), timeout_s=20)
+        answers = self.get("/canary?n=[1-200]").count('"west"')
+        self.assertTrue(0 < answers <= 42, f"{answers} of 200 went to the tenth")  # 5 standard deviations
+
+    def test_r2_what_failed_is_tried_again_and_the_backend_sees_each_try(self):
+        self.assertIn(" 200 ", self.get("/again?key=twice&fails=2", "-i").splitlines()[0])
+        self.assertEqual(json.loads(self.get("/count?key=twice"))["count"], 3)
+        self.assertIn(" 503 ", self.get("/again?key=always&fails=99", "-i").splitlines()[0])
+        self.assertEqual(json.loads(self.get("/count?key=always"))["count"], 4)
+
+    def test_r3_a_deadline_is_kept(self):
+        begin = time.monotonic()
+        answer = self.get("/late?ms=5000", "-i").lower()
+        self.assertLess(time.monotonic() - begin, 3)
+        self.assertIn(" 504 ", answer.splitlines()[0])
+        self.assertIn("x-isthmus-reason: response_timeout", answer)
+        self.assertIn(" 200 ", self.get("/late?ms=1", "-i").splitlines()[0])
+
+    def test_r4_a_redirect_is_answered_here(self):
+        answer = self.get("/moved", "-i").lower()
+        self.assertIn(" 301 ", answer.splitlines()[0])
+        self.assertIn(f"location: http://{WEB}/who", answer)
+
+    def test_r5_a_mirror_gets_the_same_body_and_its_answer_is_nobodys(self):
+        def count():
+            return json.loads(self.shadow.run(["curl", "-sS", "http://127.0.0.1:8080/count?key=copy"]).stdout)["count"]
+
+        before = count()
+        self.assertIn('"east"', self.get("/copied?key=copy", "-d", "x" * 100000))
+        wait_until("the mirror to see it", lambda: count() == before + 1, timeout_s=10)
 
 
 if __name__ == "__main__":
