@@ -12,6 +12,7 @@
 #include "proxy/flow/exchange_record.h"
 #include "proxy/flow/local_reply.h"
 #include "proxy/flow/mirror.h"
+#include "proxy/flow/retry.h"
 #include "proxy/meter/meter.h"
 
 #define STATUS_SWITCHING 101
@@ -169,16 +170,10 @@ static void on_backoff(struct timer *timer)
     seek(container_of(timer, struct exchange, backoff));
 }
 
-static uint64_t backoff_ns(const struct exchange *exchange)
+static uint64_t pause_ns(const struct exchange *exchange)
 {
-    const struct route_retry *retry = &exchange->route.retry;
-    uint64_t span_ns = retry->backoff_ns;
-    for (unsigned i = 1; i < exchange->n_retries && span_ns < retry->backoff_max_ns; i++)
-        span_ns *= 2;
-    if (retry->backoff_max_ns > 0 && span_ns > retry->backoff_max_ns)
-        span_ns = retry->backoff_max_ns;
-    struct rng *rng = loop_rng(exchange->call.walk->tools.loop);
-    return span_ns == 0 ? 0 : span_ns / 2 + rng_next(rng) % (span_ns / 2 + 1);
+    return retry_pause_ns(&exchange->route.retry, exchange->n_retries,
+                          loop_rng(exchange->call.walk->tools.loop));
 }
 
 /* Nothing of the body is gone, so that it can be said again. */
@@ -216,49 +211,6 @@ static bool may_retry(struct exchange *exchange, unsigned on)
     return true;
 }
 
-/* Of an answer that is nothing but gRPC's status: what came after a body cannot be taken back. */
-static unsigned grpc_reason(struct str status)
-{
-    static const struct {
-        const char *code;
-        unsigned on;
-    } table[] = {
-        {"1", ROUTE_RETRY_GRPC_CANCELLED},    {"4", ROUTE_RETRY_GRPC_DEADLINE},
-        {"8", ROUTE_RETRY_GRPC_EXHAUSTED},    {"13", ROUTE_RETRY_GRPC_INTERNAL},
-        {"14", ROUTE_RETRY_GRPC_UNAVAILABLE},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (str_eq(status, str_from(table[i].code)))
-            return table[i].on;
-    return 0;
-}
-
-static unsigned retry_reasons(const struct route_retry *retry, unsigned status)
-{
-    unsigned on = 0;
-    if (status >= 500)
-        on |= ROUTE_RETRY_5XX;
-    if (status == 502 || status == 503 || status == 504)
-        on |= ROUTE_RETRY_GATEWAY;
-    for (size_t i = 0; i < retry->n_codes; i++)
-        if (retry->codes[i] == status)
-            on |= ROUTE_RETRY_CODES;
-    return on;
-}
-
-#define RETRY_AFTER_MAX_S 60
-
-/* How long the server asks us to wait, in seconds (RFC 9110 10.2.3); a date is not looked at. 0: it
- * says nothing, or more than anybody would wait here. */
-static uint64_t retry_after_ns(const struct http_fields *fields)
-{
-    uint64_t seconds = 0;
-    return str_to_u64(http_find(fields, "retry-after"), RETRY_AFTER_MAX_S, &seconds)
-               ? seconds * NS_PER_SEC
-               : 0;
-}
-
 /* ---- the answer ---- */
 
 static void on_response(void *owner, const struct http_response *head)
@@ -267,11 +219,9 @@ static void on_response(void *owner, const struct http_response *head)
     struct call *call = &exchange->call;
     const uint64_t now_ns = call_now_ns(call);
     exchange->status = head->status;
-    const unsigned reasons = retry_reasons(&exchange->route.retry, head->status) |
-                             grpc_reason(http_find(&head->fields, "grpc-status"));
-    if (may_retry(exchange, reasons)) {
-        const uint64_t asked_ns = retry_after_ns(&head->fields);
-        const uint64_t span_ns = backoff_ns(exchange);
+    if (may_retry(exchange, retry_reasons(&exchange->route.retry, head))) {
+        const uint64_t asked_ns = retry_after_ns(head);
+        const uint64_t span_ns = pause_ns(exchange);
         try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);
         return;
     }
@@ -364,7 +314,7 @@ static bool on_server_lost(void *owner, int err)
     if (was_not_acted_on(exchange, err))
         try_elsewhere(exchange, LEASE_UNUSED, err, 0);
     else if (may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
-        try_elsewhere(exchange, LEASE_RESET, err, backoff_ns(exchange));
+        try_elsewhere(exchange, LEASE_RESET, err, pause_ns(exchange));
     else
         exchange_end(exchange, err == -ERR_EOF || err == -ERR_RESET ? -ERR_UPSTREAM_RESET : err,
                      (struct str){0});
@@ -383,7 +333,7 @@ static void on_attempt_timeout(struct timer *timer)
 {
     struct exchange *exchange = container_of(timer, struct exchange, attempt);
     if (may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
-        try_elsewhere(exchange, LEASE_RESET, -ERR_RESPONSE_TIMEOUT, backoff_ns(exchange));
+        try_elsewhere(exchange, LEASE_RESET, -ERR_RESPONSE_TIMEOUT, pause_ns(exchange));
     else
         exchange_end(exchange, -ERR_RESPONSE_TIMEOUT,
                      STR("no answer came within the route's time for one attempt"));

@@ -164,3 +164,7 @@ def peer_authentication(name, namespace, mode, selector=None, ports=None):
     if selector:
         spec = {"selector": {"matchLabels": dict(selector)}, **spec}
     return _object("security.istio.io/v1", "PeerAuthentication", name, namespace, spec=spec)
+
+
+def http_route(name, namespace, spec):
+    return _object("gateway.networking.k8s.io/v1", "HTTPRoute", name, namespace, spec=spec)
