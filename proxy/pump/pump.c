@@ -16,9 +16,9 @@
 #include "proxy/base/clock.h"
 #include "proxy/io/tcp_splice.h"
 
-#define LAST_LOOK_NS                                                                               \
-    (UINT64_C(20) * NS_PER_MS) /* between looks whether the last bytes have left                   \
-                                */
+/* Between looks whether the last bytes have left: mostly they leave at the end of the turn. */
+#define FIRST_PAUSE_NS NS_PER_MS
+#define LAST_PAUSE_NS  (UINT64_C(20) * NS_PER_MS)
 
 static void finish(struct pump *pump, int err);
 
@@ -58,8 +58,13 @@ static void on_timer(struct timer *timer);
 static void sleep_until(struct pump *pump, uint64_t now_ns, uint64_t due_ns)
 {
     uint64_t span_ns = due_ns - now_ns;
-    if (has_ended(pump) && span_ns > LAST_LOOK_NS)
-        span_ns = LAST_LOOK_NS;
+    if (has_ended(pump)) {
+        const uint64_t pause_ns = pump->pause_ns;
+        span_ns = span_ns < pause_ns ? span_ns : pause_ns;
+        pump->pause_ns = pause_ns == 0              ? FIRST_PAUSE_NS
+                         : pause_ns < LAST_PAUSE_NS ? pause_ns * 2
+                                                    : LAST_PAUSE_NS;
+    }
     timer_start(pump->loop, &pump->timer, span_ns, on_timer);
 }
 

@@ -71,6 +71,7 @@ struct pump {
     uint64_t last_moved_ns;
     uint64_t asked_ns;   /* when the client said something that is not answered; 0: nothing */
     uint64_t left_bytes; /* what had left the queues at the last look */
+    uint64_t pause_ns;   /* until the next look at the last bytes */
     void (*on_done)(void *owner, const struct totals *totals);
     void *owner;
     bool is_running;
