@@ -210,7 +210,7 @@ static bool read_status(struct str digits, unsigned *out_status)
 {
     uint64_t status;
 
-    if (digits.len != 3 || !str_to_u64(digits, 999, &status) || status < 100 || status == 101)
+    if (digits.len != 3 || !str_to_u64(digits, 599, &status) || status < 100 || status == 101)
         return false;
     *out_status = (unsigned)status;
     return true;
@@ -223,7 +223,7 @@ const char *http2_read_response(const struct h2_head *head, struct http2_words *
     unsigned status;
 
     words->arena = (struct arena){0};
-    if (head->len > HTTP2_FIELDS_MAX)
+    if (head->is_cut || head->len > HTTP2_FIELDS_MAX)
         return "the head is too large";
     read_fields(&r, head, false);
     if (r.why)
