@@ -50,6 +50,9 @@ static void write_key(struct text *out, const struct http_link_key *key)
     text_add(out, str_of((const char *)source->bytes, source->len));
     text_addc(out, (char)far->len);
     text_add(out, str_of((const char *)far->bytes, far->len));
+    text_addc(out, (char)(key->identity.len >> 8));
+    text_addc(out, (char)(key->identity.len & 0xff));
+    text_add(out, key->identity);
     text_add(out, key->service);
 }
 

@@ -28,9 +28,10 @@
 struct http_pool;
 struct http_link;
 
-struct http_link_key { /* borrowed for the call */
-    struct ip source;  /* the pod that calls */
-    struct addr addr;  /* the endpoint */
+struct http_link_key {   /* borrowed for the call */
+    struct ip source;    /* the pod that calls */
+    struct str identity; /* its own: another pod may get its address */
+    struct addr addr;    /* the endpoint */
     struct str service;
     bool through_tunnel;
     bool is_h2;

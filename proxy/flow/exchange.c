@@ -52,11 +52,13 @@ static void free_exchange(void *ptr)
 /* How the endpoint did, as far as this exchange can tell. */
 static enum lease_outcome outcome_of(const struct exchange *exchange, int err)
 {
-    if (exchange->was_local && exchange->state == EXCHANGE_SEEKING)
+    const unsigned status = exchange->was_local ? 0 : exchange->status; /* ours is no word of its */
+    if (exchange->state == EXCHANGE_SEEKING)
         return LEASE_UNUSED;
-    if (exchange->status >= 500 || err == -ERR_UPSTREAM_RESET || err == -ERR_RESPONSE_TIMEOUT)
+    if (status >= 500 || err == -ERR_UPSTREAM_RESET || err == -ERR_RESPONSE_TIMEOUT ||
+        err == -ERR_HTTP_RESPONSE || err == -ERR_H2)
         return LEASE_RESET;
-    return err == 0 || exchange->status != 0 ? LEASE_SERVED : LEASE_UNUSED;
+    return err == 0 || status != 0 ? LEASE_SERVED : LEASE_UNUSED;
 }
 
 /* Both streams are closed. */
@@ -374,6 +376,7 @@ static struct http_link_key key_of(const struct exchange *exchange, const struct
     const struct record *record = &exchange->call.record;
     return (struct http_link_key){
         .source = record->source.addr.ip,
+        .identity = record_name(record, LABEL_SOURCE_PRINCIPAL),
         .addr = *addr,
         .service = exchange->route.service_key,
         .through_tunnel = through_tunnel,

@@ -21,6 +21,8 @@ static void on_refused(void *owner, unsigned status, int err, struct str why)
     (void)status;
     meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP_REFUSED, 1);
     side->totals.err = err;
+    if (str_eq(side->flow->call.record.detail, why))
+        return; /* one connection may be refused without end */
     side->flow->call.record.detail = arena_str(&side->flow->call.arena, why);
 }
 
