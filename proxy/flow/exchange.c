@@ -315,11 +315,11 @@ static bool on_server_lost(void *owner, int err)
         return false;
     if (was_not_acted_on(exchange, err))
         try_elsewhere(exchange, LEASE_UNUSED, err, 0);
-    else if (may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
+    else if (err != -ERR_IDLE_TIMEOUT && err != -ERR_HALF_CLOSE_TIMEOUT &&
+             may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
         try_elsewhere(exchange, LEASE_RESET, err, pause_ns(exchange));
     else
-        exchange_end(exchange, err == -ERR_EOF || err == -ERR_RESET ? -ERR_UPSTREAM_RESET : err,
-                     (struct str){0});
+        exchange_end(exchange, err, (struct str){0});
     return true;
 }
 

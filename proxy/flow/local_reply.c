@@ -14,6 +14,8 @@ static unsigned status_of(int err)
     case ERR_NOT_FOUND: return 404;
     case ERR_CONNECT_TIMEOUT:
     case ERR_RESPONSE_TIMEOUT:
+    case ERR_IDLE_TIMEOUT:
+    case ERR_HALF_CLOSE_TIMEOUT:
     case ERR_NETWORK_POLICY: return 504;
     case ERR_UPSTREAM_RESET:
     case ERR_HTTP_RESPONSE:

@@ -53,6 +53,14 @@ static void look_at_queues(struct pump *pump, uint64_t now_ns)
     pump->left_bytes = left;
 }
 
+/* For a reason that the owner may know better what to do about. */
+static void lose(struct pump *pump, int err)
+{
+    if (pump->options.on_server_lost && pump->options.on_server_lost(pump->owner, err))
+        return;
+    finish(pump, err);
+}
+
 static void on_timer(struct timer *timer);
 
 static void sleep_until(struct pump *pump, uint64_t now_ns, uint64_t due_ns)
@@ -83,7 +91,7 @@ static void on_timer(struct timer *timer)
         return;
     }
     const bool half_closed = pump->up.ended || pump->down.ended;
-    finish(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
+    lose(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
 }
 
 static void on_spliced(void *owner, size_t bytes)
@@ -197,9 +205,7 @@ static void on_server_drain(void *owner)
 static void on_server_fail(void *owner, int err)
 {
     struct pump *pump = owner;
-    if (pump->options.on_server_lost && pump->options.on_server_lost(pump->owner, err))
-        return;
-    finish(pump, broke_off(err) ? -ERR_UPSTREAM_RESET : err);
+    lose(pump, broke_off(err) ? -ERR_UPSTREAM_RESET : err);
 }
 
 static const struct stream_events client_events = {
