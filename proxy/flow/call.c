@@ -123,6 +123,17 @@ void call_drop_attempts(struct call *call)
 
 /* ---- verdicts ---- */
 
+static void count_by_policy(struct traffic *traffic, const struct policy_answer *answer)
+{
+    const struct policy_dry_run *dry = &answer->dry_run;
+    traffic_verdict(traffic, answer->policy, answer->allowed ? SAID_ALLOW : SAID_DENY);
+    for (size_t i = 0; i < answer->n_audits; i++)
+        traffic_verdict(traffic, answer->audits[i].policy, SAID_AUDIT);
+    if (dry->is_asked)
+        traffic_verdict(traffic, dry->would_deny ? dry->deny.policy : dry->allow.policy,
+                        dry->would_deny ? SAID_WOULD_DENY : SAID_WOULD_ALLOW);
+}
+
 static void count_verdict(struct meter *meter, const struct policy_answer *answer)
 {
     const struct policy_dry_run *dry = &answer->dry_run;
@@ -141,6 +152,7 @@ int call_judge(struct call *call, const struct workload *destination,
     struct record *record = &call->record;
     const struct verdict verdict = authorize(destination, source, addr);
     count_verdict(call->walk->tools.meter, &verdict.answer);
+    count_by_policy(call->walk->tools.traffic, &verdict.answer);
     record->dry_run_policy = arena_str(&call->arena, verdict.answer.dry_run.deny.policy);
     witness_verdict(call, &verdict.answer, false);
     if (verdict.err < 0) {

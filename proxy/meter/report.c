@@ -23,6 +23,7 @@ struct traffic_report {
     size_t len, cap;
     struct map index; /* of the first n_indexed rows: key -> number of the row plus one */
     size_t n_indexed;
+    struct verdicts verdicts;
 };
 
 static void add_row(struct traffic_report *report, const struct row *row)
@@ -58,6 +59,7 @@ struct traffic_report *traffic_report_of(const struct traffic *traffic)
         copy_series(report, value);
     if (traffic->overflow)
         copy_series(report, traffic->overflow);
+    verdicts_merge(&report->verdicts, &traffic->verdicts);
     return report;
 }
 
@@ -123,6 +125,7 @@ void traffic_report_merge(struct traffic_report *into, struct traffic_report *fr
             from->rows[i].requests = NULL; /* it moved along */
         }
     }
+    verdicts_merge(&into->verdicts, &from->verdicts);
     traffic_report_free(from);
 }
 
@@ -135,6 +138,7 @@ void traffic_report_free(struct traffic_report *report)
         mem_free(report->rows[i].requests);
     }
     map_fini(&report->index);
+    verdicts_fini(&report->verdicts);
     mem_free(report->rows);
     mem_free(report);
 }
@@ -307,4 +311,5 @@ void traffic_report_write(const struct traffic_report *report, struct text *out)
                 "The size of total bytes sent during response in case of a TCP connection",
                 offsetof(struct series_numbers, sent_bytes));
     write_requests(report, out);
+    verdicts_write(&report->verdicts, out);
 }

@@ -15,6 +15,7 @@
 #include "proxy/base/map.h"
 #include "proxy/meter/meter.h"
 #include "proxy/meter/traffic.h"
+#include "proxy/meter/verdicts.h"
 
 /* The words of response_flags that errors.def may use: ztunnel's. */
 enum series_flag {
@@ -69,6 +70,7 @@ struct traffic {
     struct map series;               /* by key; -> struct traffic_series */
     struct traffic_series *overflow; /* made when the bound is reached; in no map */
     struct text key;                 /* scratch for lookups */
+    struct verdicts verdicts;
     struct meter *meter;
 };
 

@@ -44,6 +44,7 @@ void traffic_free(struct traffic *traffic)
     map_fini(&traffic->series);
     series_free(traffic->overflow);
     text_fini(&traffic->key);
+    verdicts_fini(&traffic->verdicts);
     meter_free(traffic->meter);
     mem_free(traffic);
 }
@@ -87,6 +88,11 @@ struct traffic_series *traffic_open(struct traffic *traffic, const struct traffi
     series->n_flows++;
     series->numbers.opened++;
     return series;
+}
+
+void traffic_verdict(struct traffic *traffic, struct str policy, enum verdict_said said)
+{
+    verdicts_count(&traffic->verdicts, policy, said, 1);
 }
 
 static void observe(struct series_histogram *histogram, double value)

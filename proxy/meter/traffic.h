@@ -16,6 +16,7 @@
 #define ISTHMUS_METER_TRAFFIC_H
 
 #include "proxy/base/text.h"
+#include "proxy/meter/verdicts.h"
 
 #define TRAFFIC_SERIES_MAX 20000
 
@@ -88,6 +89,9 @@ void traffic_close(struct traffic_series *series, int err);
 void traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
                      const struct traffic_request *request);
 
+/* A policy, "" when none decided, has said so of a connection or a request. */
+void traffic_verdict(struct traffic *traffic, struct str policy, enum verdict_said said);
+
 /* Forgets the series without open flows whose reporter is this workload (the source's for "source",
  * the destination's for "destination"): it left the node, and a node lives longer than its pods.
  * Returns how many. */
@@ -99,7 +103,7 @@ struct traffic_report *traffic_report_of(const struct traffic *traffic);
 /* Adds from into into and frees from. */
 void traffic_report_merge(struct traffic_report *into, struct traffic_report *from);
 /* The Prometheus text of istio_tcp_connections_opened_total, _closed_total, _failed_total, sent and
- * received bytes; of istio_requests_total and its histograms. */
+ * received bytes; of istio_requests_total and its histograms; of the verdicts. */
 void traffic_report_write(const struct traffic_report *report, struct text *out);
 void traffic_report_free(struct traffic_report *report);
 

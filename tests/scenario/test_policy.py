@@ -50,6 +50,8 @@ class Policy(Story):
         outbound = wait_until("the record at the source", lambda: self.records(
             self.town.west.nodes[1], why="tunnel_denied"))[-1]
         self.assertIn("401", outbound["error"])
+        self.assertGreaterEqual(self.town.east.nodes[0].proxy.metrics()[
+            'isthmus_policy_verdicts_total{policy="none",verdict="deny"}'], 1)
 
     def test_3_on_one_node_the_same_policy_holds(self):
         self.assertEqual(self.outcome(self.neighbour, self.vip_east), "refused")

@@ -250,7 +250,7 @@ Test(traffic, help_stands_once_a_metric_even_without_series)
 
     for (const char *at = page.ptr; (at = strstr(at, "# HELP ")) != NULL; at++)
         n++;
-    cr_assert_eq(n, 9);
+    cr_assert_eq(n, 10);
     cr_assert_not_null(strstr(page.ptr, "# TYPE istio_tcp_connections_failed_total counter"));
     const char *failed = strstr(page.ptr, "# HELP istio_tcp_connections_failed_total ");
     cr_assert_not_null(failed);
@@ -385,6 +385,41 @@ Test(traffic, a_grpc_request_has_its_status_as_a_label)
     traffic_request(traffic, &labels, &(struct traffic_request){0});
     struct text page = page_of(&traffic, 1);
     assert_sum(&page, "istio_requests_total{", "grpc_response_status=\"14\"", 1, 1);
+    text_fini(&page);
+    traffic_free(traffic);
+}
+
+Test(traffic, verdicts_of_two_workers_add_up_by_policy_and_word)
+{
+    struct traffic *workers[] = {traffic_new(), traffic_new()};
+
+    traffic_verdict(workers[0], STR("shop/only"), SAID_DENY);
+    traffic_verdict(workers[1], STR("shop/only"), SAID_DENY);
+    traffic_verdict(workers[1], STR("shop/only"), SAID_WOULD_ALLOW);
+    traffic_verdict(workers[1], (struct str){0}, SAID_ALLOW);
+    struct text page = page_of(workers, 2);
+    assert_sum(&page, "isthmus_policy_verdicts_total{", "policy=\"shop/only\",verdict=\"deny\"", 1,
+               2);
+    assert_sum(&page, "isthmus_policy_verdicts_total{",
+               "policy=\"shop/only\",verdict=\"would-allow\"", 1, 1);
+    assert_sum(&page, "isthmus_policy_verdicts_total{", "policy=\"none\",verdict=\"allow\"", 1, 1);
+    assert_sum(&page, "isthmus_policy_verdicts_total{", "", 3, 4);
+    text_fini(&page);
+    traffic_free(workers[0]);
+    traffic_free(workers[1]);
+}
+
+Test(traffic, policies_beyond_the_bound_count_for_overflow)
+{
+    struct traffic *traffic = traffic_new();
+    char name[32];
+
+    for (int i = 0; i < VERDICTS_POLICIES_MAX + 50; i++) {
+        (void)snprintf(name, sizeof name, "shop/%d", i);
+        traffic_verdict(traffic, str_from(name), SAID_ALLOW);
+    }
+    struct text page = page_of(&traffic, 1);
+    assert_sum(&page, "isthmus_policy_verdicts_total{", "policy=\"overflow\"", 1, 50);
     text_fini(&page);
     traffic_free(traffic);
 }
