@@ -156,7 +156,7 @@ static inline bool http1_is_over(const struct http1 *conn) /* nothing is taken o
     return conn->phase >= HTTP1_FINISHING || conn->doom_dead_err || conn->doom_err;
 }
 
-#define HTTP1_PROTOCOL_MAX 32u /* with its NUL: the name of one to switch to */
+#define HTTP1_PROTOCOL_MAX (HTTP_PROTOCOL_MAX + 1) /* with its NUL */
 
 static inline void http1_keep(char *room, struct str protocol) /* shorter than that */
 {

@@ -165,6 +165,8 @@ static const char *judge_request(struct reader *r, unsigned *out_status)
         return ":method is no token";
     if (r->protocol.ptr && (!is_connect || !strict_is_token(r->protocol)))
         return ":protocol without CONNECT, or no token";
+    if (r->protocol.len > HTTP_PROTOCOL_MAX)
+        return ":protocol is too long a name";
     if (is_connect && !r->protocol.ptr) {
         *out_status = 501;
         return "CONNECT is not served";

@@ -50,7 +50,7 @@ struct http_fields {
 struct str http_find(const struct http_fields *fields, const char *name);
 
 #define HTTP_LENGTH_UNKNOWN (-1)
-#define HTTP_PROTOCOL_MAX   31 /* bytes of a protocol's name */
+#define HTTP_PROTOCOL_MAX   31u /* bytes of the name of one to switch to */
 
 struct http_request {
     struct str method;

@@ -32,3 +32,22 @@ Test(http2_head, a_response_whose_head_was_cut_is_none)
     cr_expect_not_null(http2_read_response(&head, &words, &response));
     http2_words_fini(&words);
 }
+
+Test(http2_head, a_protocol_whose_name_http1_would_not_take_is_none)
+{
+    static const char letters[] = "wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww";
+    for (size_t len = HTTP_PROTOCOL_MAX; len <= HTTP_PROTOCOL_MAX + 1; len++) {
+        const struct h2_field fields[] = {{STR(":method"), STR("CONNECT")},
+                                          {STR(":protocol"), str_of(letters, len)},
+                                          {STR(":scheme"), STR("http")},
+                                          {STR(":path"), STR("/")},
+                                          {STR(":authority"), STR("a")}};
+        const struct h2_head head = {.fields = fields, .len = ARRAY_LEN(fields)};
+        struct http2_words words;
+        struct http_request request;
+        unsigned status;
+        const char *why = http2_read_request(&head, &words, &request, &status);
+        cr_expect_eq(!why, len <= HTTP_PROTOCOL_MAX, "%zu: %s", len, why ? why : "taken");
+        http2_words_fini(&words);
+    }
+}
