@@ -55,8 +55,9 @@ static enum lease_outcome outcome_of(const struct exchange *exchange, int err)
     const unsigned status = exchange->was_local ? 0 : exchange->status; /* ours is no word of its */
     if (exchange->state == EXCHANGE_SEEKING)
         return LEASE_UNUSED;
-    if (status >= 500 || err == -ERR_UPSTREAM_RESET || err == -ERR_RESPONSE_TIMEOUT ||
-        err == -ERR_HTTP_RESPONSE || err == -ERR_H2)
+    const bool was_silent = err == -ERR_RESPONSE_TIMEOUT && exchange->answered_ns == 0;
+    if (status >= 500 || was_silent || err == -ERR_UPSTREAM_RESET || err == -ERR_HTTP_RESPONSE ||
+        err == -ERR_H2)
         return LEASE_RESET;
     return err == 0 || status != 0 ? LEASE_SERVED : LEASE_UNUSED;
 }
@@ -232,6 +233,8 @@ static void on_response(void *owner, const struct http_response *head)
         lease_sample(balancer_of(exchange), &call->lease, now_ns - exchange->asked_ns, now_ns);
     sm_move(exchange_rules, &exchange->state, EXCHANGE_ANSWERED);
     timer_stop(&exchange->attempt);
+    if (head->status == STATUS_SWITCHING) /* what follows has no end to be timed */
+        timer_stop(&exchange->deadline);
     exchange->pump.options.ends_with_server = head->status != STATUS_SWITCHING;
     exchange->grpc_status = arena_str(&call->arena, http_find(&head->fields, "grpc-status"));
     struct http_response answer = *head;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -59,6 +60,18 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
 
 /* ---- the first bytes ---- */
 
+#define PREFACE_NS (UINT64_C(10) * NS_PER_SEC) /* as long as a head may take */
+
+static void on_silence(struct timer *timer);
+
+/* Part of the preface has come: the rest is not waited for as long as a first byte is. */
+static void await_preface(struct http_side *side, size_t len)
+{
+    if (side->n_preface == 0)
+        timer_start(side->flow->call.walk->tools.loop, &side->patience, PREFACE_NS, on_silence);
+    side->n_preface += len;
+}
+
 static void on_first_bytes(void *owner, struct slice bytes)
 {
     struct http_side *side = owner;
@@ -72,7 +85,7 @@ static void on_first_bytes(void *owner, struct slice bytes)
     if (side->n_preface + bytes.len >= PREFACE_LEN)
         serve(side, side->stream, true, bytes);
     else
-        side->n_preface += bytes.len;
+        await_preface(side, bytes.len);
 }
 
 static void on_first_end(void *owner)
