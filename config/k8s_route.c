@@ -6,7 +6,6 @@
  */
 #include "config/k8s_route.h"
 
-
 #include "config/names.h"
 #include "proxy/base/clock.h"
 

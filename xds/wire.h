@@ -3,8 +3,8 @@
  *
  * libprotobuf-c takes any depth, copies any text and allocates by counts; so bytes are walked first
  * with the message's descriptor: nesting of at most WIRE_DEPTH_MAX, text that is UTF-8 without NUL
- * (it becomes a C string), no message field twice, no number that would be cut to 32 bits. What unpacking may then allocate is bounded by
- * the length of the input.
+ * (it becomes a C string), no message field twice, no number that would be cut to 32 bits. What
+ * unpacking may then allocate is bounded by the length of the input.
  *
  * Messages live in the caller's arena. Thread: any. Source: protobuf encoding.
  */

@@ -37,8 +37,8 @@ struct pump_options {
     void (*on_client_data)(void *owner, struct slice bytes);
     /* Ends a direction in place of stream_shutdown(to). May be NULL. */
     void (*shut)(void *owner, struct stream *to);
-    /* The server failed, or time ran out. True: the owner takes both streams back, and the pump is over without
-     * on_done. May be NULL. */
+    /* The server failed, or time ran out. True: the owner takes both streams back, and the pump is
+     * over without on_done. May be NULL. */
     bool (*on_server_lost)(void *owner, int err);
     /* When the server has ended and its bytes have left it is over, whatever the client still had
      * to say. */
