@@ -19,7 +19,6 @@ struct http_link {
     struct upstream upstream;   /* strings in the arena, no stream */
     struct arena arena;
     struct timer idle;
-    uint64_t n_requests;
     bool is_idle, is_leaving;
 };
 
@@ -139,6 +138,8 @@ static void on_capacity(void *owner)
         return;
     }
     set_idle(link, true);
+    list_remove(&link->by_group); /* so that who looks for one finds it before the busy ones */
+    list_push_front(&link->group->links, &link->by_group);
     timer_start(pool->loop, &link->idle, HTTP_POOL_IDLE_NS, on_idle);
 }
 
@@ -200,18 +201,12 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
     if (!link->client)
         return NULL;
     set_idle(link, false);
-    link->n_requests++;
     return http_request(link->client, head, http_events, events, owner);
 }
 
 const struct upstream *http_link_upstream(const struct http_link *link)
 {
     return &link->upstream;
-}
-
-bool http_link_is_used(const struct http_link *link)
-{
-    return link->n_requests > 1;
 }
 
 /* ---- the pool as a whole ---- */
@@ -222,8 +217,10 @@ static void leave(struct group *group)
     {
         struct http_link *link = list_entry(it, struct http_link, by_group);
         link->is_leaving = true;
+        if (!link->is_idle)
+            continue; /* its last exchange ends it */
         timer_stop(&link->idle);
-        timer_start(group->pool->loop, &link->idle, link->is_idle ? 0 : HTTP_POOL_IDLE_NS, on_idle);
+        timer_start(group->pool->loop, &link->idle, 0, on_idle);
     }
 }
 

@@ -57,7 +57,5 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
                                       const struct stream_events *events, void *owner);
 /* Whom it reached, but for the stream; borrowed while the link lives. */
 const struct upstream *http_link_upstream(const struct http_link *link);
-/* It has carried an exchange before: that it fails now may be its age. */
-bool http_link_is_used(const struct http_link *link);
 
 #endif
