@@ -70,12 +70,44 @@ struct policy_set { /* all that applies to a workload */
 /* Sets revision out of the rest. */
 void policy_set_seal(struct policy_set *set);
 
+/* ---- what only HTTP shows ---- */
+
+struct policy_header {
+    struct str name, value; /* the name in lower case; several of one name are several entries */
+};
+
+struct policy_claim {
+    struct str path; /* names of nested claims, each followed by a NUL but the last: "a\0b" */
+    const struct str *values; /* of a string one, of an array of strings all of them */
+    size_t n_values;
+};
+
+struct policy_token {     /* a verified JWT; see config/model.h for who issued it */
+    struct str principal; /* "<iss>/<sub>" */
+    struct str presenter; /* azp; "" when there is none */
+    const struct str *audiences;
+    size_t n_audiences;
+    const struct policy_claim *claims;
+    size_t n_claims;
+};
+
+struct policy_request {
+    struct str method;
+    struct str host; /* as in Host or :authority, with its port if it had one */
+    struct str path; /* normalised, as it is forwarded, without the query */
+    const struct policy_header *headers;
+    size_t n_headers;
+    const struct policy_token *token; /* NULL: the request has none */
+};
+
 struct policy_question {
     struct str
         principal; /* "td/ns/x/sa/y" of the verified source, "" when there is none (plaintext) */
     struct str namespace_, service_account; /* of the source, from its principal; "" when unknown */
     struct ip source, destination;
     uint16_t port; /* of the workload, not of the service */
+    /* NULL: of a connection, before or without a request. */
+    const struct policy_request *request;
 };
 
 enum policy_mode { POLICY_ENFORCED, POLICY_DRY_RUN };
