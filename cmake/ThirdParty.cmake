@@ -3,7 +3,7 @@ find_package(PkgConfig REQUIRED)
 find_package(OpenSSL 3.0 REQUIRED)
 find_package(Threads REQUIRED)
 foreach(pair IN ITEMS "uv;libuv" "nghttp2;libnghttp2" "protobuf_c;libprotobuf-c" "yaml;yaml-0.1"
-        "jansson;jansson" "knot;libknot" "nftables;libnftables" "mnl;libmnl" "capng;libcap-ng"
+        "jansson;jansson" "knot;libknot" "mnl;libmnl" "capng;libcap-ng"
         "xxhash;libxxhash")
     list(GET pair 0 name)
     list(GET pair 1 module)

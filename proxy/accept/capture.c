@@ -1,13 +1,11 @@
 #include "proxy/accept/capture.h"
 
-#include <nftables/libnftables.h>
-
+#include "proxy/accept/nft.h"
 #include "proxy/accept/routes.h"
 #include "proxy/base/mem.h"
 
 struct capture {
     struct capture_options options;
-    struct nft_ctx *nft;
     struct text sets; /* the commands that made the sets what they are */
 };
 
@@ -140,21 +138,12 @@ void capture_rules(const struct capture_options *options, struct text *out)
     text_addf(out, " }\n}\n");
 }
 
-/* One transaction; libnftables' own words go into *why. */
-static int run(struct nft_ctx *nft, const struct text *commands, struct text *why)
-{
-    if (nft_run_cmd_from_buffer(nft, commands->ptr) == 0)
-        return 0;
-    text_addf(why, "nftables: %s", nft_ctx_get_error_buffer(nft));
-    return -ERR_SYSTEM;
-}
-
-static int remove_table(struct nft_ctx *nft, struct text *why)
+static int remove_table(struct text *why)
 {
     struct text commands = {0};
     /* "add" first, so that deleting what is not there is no error. */
     text_addf(&commands, "add table inet isthmus\ndelete table inet isthmus\n");
-    const int err = run(nft, &commands, why);
+    const int err = nft_run(text_str(&commands), why);
     text_fini(&commands);
     return err;
 }
@@ -195,14 +184,13 @@ static int replace_table(struct capture *capture, const struct snapshot *snapsho
     text_addf(&commands, "add table inet isthmus\ndelete table inet isthmus\n");
     capture_rules(&capture->options, &commands);
     text_add(&commands, text_str(&capture->sets));
-    const int err = run(capture->nft, &commands, why);
+    const int err = nft_run(text_str(&commands), why);
     text_fini(&commands);
     return err;
 }
 
 static void free_capture(struct capture *capture)
 {
-    nft_ctx_free(capture->nft);
     text_fini(&capture->sets);
     mem_free(capture);
 }
@@ -210,16 +198,8 @@ static void free_capture(struct capture *capture)
 int capture_install(const struct capture_options *options, const struct snapshot *snapshot,
                     struct capture **out_capture, struct text *why)
 {
-    struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-    if (!nft || nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0) {
-        text_addf(why, "libnftables cannot be started");
-        if (nft)
-            nft_ctx_free(nft);
-        return -ERR_SYSTEM;
-    }
     struct capture *capture = mem_new(struct capture);
     capture->options = *options;
-    capture->nft = nft;
     int err = routes_add(options->route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK, why);
     if (err < 0)
         goto fail;
@@ -241,7 +221,7 @@ int capture_update(struct capture *capture, const struct snapshot *snapshot, str
         text_fini(&commands);
         return 0;
     }
-    const int err = run(capture->nft, &commands, why);
+    const int err = nft_run(text_str(&commands), why);
     if (err < 0) {
         text_fini(&commands);
         return err;
@@ -255,7 +235,7 @@ void capture_close(struct capture *capture, bool hold)
 {
     struct text ignored = {0};
     if (!hold) {
-        (void)remove_table(capture->nft, &ignored);
+        (void)remove_table(&ignored);
         routes_remove(capture->options.route_table, CAPTURE_ROUTE_MARK, CAPTURE_ROUTE_MASK);
     }
     text_fini(&ignored);

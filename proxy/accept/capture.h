@@ -16,8 +16,8 @@
  * that pods talk to; CAPTURE_ROUTE_MARK (under CAPTURE_ROUTE_MASK) routes captured packets to the
  * local stack through the routing table.
  *
- * Written through libnftables, each change one transaction; the routing rules through libmnl. The
- * table is replaced whole at start, so what an earlier process left behind does no harm.
+ * Written by nft(8), each change one transaction; the routing rules through libmnl. The table is
+ * replaced whole at start, so what an earlier process left behind does no harm.
  *
  * Owner: the control thread. Thread: its own. Needs CAP_NET_ADMIN.
  */

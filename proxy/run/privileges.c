@@ -20,8 +20,12 @@ static size_t apply(const unsigned *kept, size_t n_kept)
         else
             (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
     }
+    if (missing != 0 && n_kept > 0) /* for the program that accept/nft.h starts */
+        (void)capng_update(CAPNG_ADD, CAPNG_INHERITABLE | CAPNG_AMBIENT, kept[0]);
     if (capng_apply(CAPNG_SELECT_CAPS) != 0)
         log_warn("capabilities could not be dropped");
+    if (capng_apply(CAPNG_SELECT_AMBIENT) != 0)
+        log_warn("capabilities of programs that are started could not be set");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         log_warn("no_new_privs could not be set");
     return missing;

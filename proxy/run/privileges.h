@@ -10,7 +10,8 @@
 
 /* proxy: CAP_NET_ADMIN (nftables, marks, transparent sockets), CAP_NET_RAW (the same on some
  * kernels), CAP_NET_BIND_SERVICE (DNS answers come from port 53). The name of the first of them
- * that we do not have, for it cannot be gained; NULL when all are there. */
+ * that we do not have, for it cannot be gained; NULL when all are there. Programs that are started
+ * have CAP_NET_ADMIN alone: nft (accept/nft.h). */
 const char *privileges_keep_network(void);
 /* control: none. */
 void privileges_drop_all(void);

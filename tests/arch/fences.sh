@@ -25,7 +25,6 @@ third_of()
     protobuf-c/) echo protobuf_c ;;
     libknot/) echo knot ;;
     yaml.h) echo yaml ;;
-    nftables/) echo nftables ;;
     libmnl/) echo mnl ;;
     xxhash.h) echo xxhash ;;
     cap-ng.h) echo capng ;;

@@ -247,6 +247,31 @@ Test(capture, without_the_right_to_it_says_so_and_leaves_nothing)
     snapshot_free(snapshot);
 }
 
+Test(capture, many_pods_fit_into_one_change)
+{
+    enum { N = 2000 };
+
+    enter();
+    struct snap snap;
+    struct text why = {0};
+    snap_init(&snap, "n1");
+    for (unsigned i = 0; i < N; i++) {
+        char name[16], address[32];
+        (void)snprintf(name, sizeof name, "p%u", i);
+        (void)snprintf(address, sizeof address, "10.1.%u.%u", i / 250, i % 250 + 1);
+        snap_pod(&snap, name, "n1", address);
+    }
+    struct snapshot *snapshot = snap_build(&snap);
+    struct capture *capture = NULL;
+
+    cr_assert_eq(capture_install(&options, snapshot, &capture, &why), 0, "%s", why.ptr);
+
+    cr_expect(says("nft list set inet isthmus pods4 | tr ',' '\\n' | grep -c 10.1.", "2000\n"));
+    capture_close(capture, false);
+    snapshot_free(snapshot);
+    snap_fini(&snap);
+}
+
 Test(capture, routes_may_be_added_twice_and_removed_twice)
 {
     enter();
