@@ -1,0 +1,299 @@
+/*
+ * An endpoint is looked for, asked, and answers.
+ *
+ * Happy path: an attempt (attempt.c), or a link that is there -> ask ->
+ * on_response -> the pump moves both bodies -> on_pumped. Failure modes: everything that goes wrong
+ * before the answer's head is answered here, with a status and its reason, unless it can be tried
+ * again; afterwards the client is cut, so that it does not take half an answer for a whole one.
+ */
+#include "proxy/flow/exchange_parts.h"
+#include "proxy/flow/mirror.h"
+#include "proxy/flow/retry.h"
+#include "proxy/meter/meter.h"
+
+#define STATUS_SWITCHING 101
+
+static struct exchange *of_call(struct call *call)
+{
+    return container_of(call, struct exchange, call);
+}
+
+static struct exchange *of_pump(void *owner)
+{
+    return container_of((struct pump *)owner, struct exchange, pump);
+}
+
+/* ---- trying again ---- */
+
+void exchange_seek(struct exchange *exchange)
+{
+    struct tried *tried = &exchange->call.search->tried;
+    int err = attempt_outbound(&exchange->call);
+    if (err == -ERR_NO_HEALTHY_UPSTREAM && tried->len > 0) {
+        tried->len = 0; /* it is nobody but the one that answered badly: better than nobody */
+        err = attempt_outbound(&exchange->call);
+    }
+    if (err < 0)
+        exchange_end(exchange, err, (struct str){0});
+}
+
+static void on_backoff(struct timer *timer)
+{
+    exchange_seek(container_of(timer, struct exchange, backoff));
+}
+
+void exchange_seek_later(struct exchange *exchange, uint64_t after_ns)
+{
+    timer_start(exchange->call.walk->tools.loop, &exchange->backoff, after_ns, on_backoff);
+}
+
+static uint64_t pause_ns(const struct exchange *exchange)
+{
+    return retry_pause_ns(&exchange->route.retry, exchange->n_retries,
+                          loop_rng(exchange->call.walk->tools.loop));
+}
+
+/* Nothing of the body is gone, so that it can be said again. */
+static bool is_whole(const struct exchange *exchange)
+{
+    return exchange->pump.up.bytes == 0 && exchange->up_trailers.len == 0;
+}
+
+/* Gives up the endpoint and looks for another. */
+static void try_elsewhere(struct exchange *exchange, enum lease_outcome outcome, int err,
+                          uint64_t after_ns)
+{
+    struct call *call = &exchange->call;
+    exchange->is_said = exchange->is_said || exchange->pump.up.ended;
+    (void)exchange_close_server(exchange, err);
+    timer_stop(&exchange->attempt);
+    if (outcome != LEASE_UNUSED && call->search->tried.len < PICK_TRIES_MAX && call->lease.key != 0)
+        call->search->tried.keys[call->search->tried.len++] = call->lease.key;
+    lease_return(exchange_balancer(exchange), &call->lease, outcome, call_now_ns(call));
+    http_stream_set_owner(exchange->client, NULL, &exchange_waiting_events, exchange);
+    exchange->status = 0;
+    exchange_move(exchange, EXCHANGE_SEEKING);
+    call->search->since_ns = call_now_ns(call) + after_ns;
+    meter_add(call->walk->tools.meter, METRIC_EXCHANGE_RETRIES, 1);
+    exchange_seek_later(exchange, after_ns);
+}
+
+/* By the route's word, and within its bound. */
+static bool may_retry(struct exchange *exchange, unsigned on)
+{
+    const struct route_retry *retry = &exchange->route.retry;
+    if (!(retry->on & on) || exchange->n_retries >= retry->attempts || !is_whole(exchange))
+        return false;
+    exchange->n_retries++;
+    return true;
+}
+
+/* ---- the answer ---- */
+
+static void on_response(void *owner, const struct http_response *head)
+{
+    struct exchange *exchange = of_pump(owner);
+    struct call *call = &exchange->call;
+    const uint64_t now_ns = call_now_ns(call);
+    exchange->status = head->status;
+    if (may_retry(exchange, retry_reasons(&exchange->route.retry, head))) {
+        const uint64_t asked_ns = retry_after_ns(head);
+        const uint64_t span_ns = pause_ns(exchange);
+        try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);
+        return;
+    }
+    exchange->answered_ns = now_ns;
+    if (head->status < 500)
+        lease_sample(exchange_balancer(exchange), &call->lease, now_ns - exchange->asked_ns,
+                     now_ns);
+    exchange_move(exchange, EXCHANGE_ANSWERED);
+    timer_stop(&exchange->attempt);
+    if (head->status == STATUS_SWITCHING) /* what follows has no end to be timed */
+        timer_stop(&exchange->deadline);
+    exchange->pump.options.ends_with_server = head->status != STATUS_SWITCHING;
+    exchange->grpc_status = arena_str(&call->arena, http_find(&head->fields, "grpc-status"));
+    struct http_response answer = *head;
+    answer.fields = route_edit(&head->fields, &exchange->route.response_edits, &call->arena);
+    http_respond(exchange->client, &answer);
+}
+
+static void on_interim(void *owner, const struct http_response *head)
+{
+    http_interim(of_pump(owner)->client, head);
+}
+
+static void on_client_trailers(void *owner, const struct http_fields *trailers)
+{
+    struct exchange *exchange = of_pump(owner);
+    exchange->up_trailers = exchange_keep_fields(&exchange->call.arena, trailers);
+}
+
+static void on_server_trailers(void *owner, const struct http_fields *trailers)
+{
+    struct exchange *exchange = of_pump(owner);
+    exchange->down_trailers = exchange_keep_fields(&exchange->call.arena, trailers);
+    exchange->grpc_status = http_find(&exchange->down_trailers, "grpc-status");
+}
+
+static const struct http_stream_events client_http_events = {.on_trailers = on_client_trailers};
+static const struct http_stream_events server_http_events = {
+    .on_interim = on_interim,
+    .on_response = on_response,
+    .on_trailers = on_server_trailers,
+};
+
+/* A direction ends, with the trailers that came. */
+static void shut(void *owner, struct stream *to)
+{
+    struct exchange *exchange = owner;
+    const bool is_up = exchange->server && to == &exchange->server->stream;
+    if (is_up)
+        mirrors_end(&exchange->copies);
+    const struct http_fields *trailers = is_up ? &exchange->up_trailers : &exchange->down_trailers;
+    if (trailers->len > 0)
+        http_trailers(is_up ? exchange->server : exchange->client, trailers);
+    else
+        stream_shutdown(to);
+}
+
+static void on_client_data(void *owner, struct slice bytes)
+{
+    mirrors_say(&((struct exchange *)owner)->copies, bytes);
+}
+
+static void on_pumped(void *owner, const struct totals *totals)
+{
+    struct exchange *exchange = owner;
+    exchange->client = NULL;
+    exchange->server = NULL;
+    exchange_conclude(exchange, totals, (struct str){0});
+}
+
+/* The far side promised that it did nothing, or the connection was one that rested: nobody is to
+ * blame, and it costs none of the route's attempts. */
+static bool was_not_acted_on(const struct exchange *exchange, int err)
+{
+    return err == -ERR_H2_REFUSED && is_whole(exchange) &&
+           exchange->call.n_attempts < exchange->call.search->patience.max_attempts;
+}
+
+static bool on_server_lost(void *owner, int err)
+{
+    struct exchange *exchange = owner;
+    if (exchange->state != EXCHANGE_ASKED)
+        return false;
+    if (was_not_acted_on(exchange, err))
+        try_elsewhere(exchange, LEASE_UNUSED, err, 0);
+    else if (err != -ERR_IDLE_TIMEOUT && err != -ERR_HALF_CLOSE_TIMEOUT &&
+             may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
+        try_elsewhere(exchange, LEASE_RESET, err, pause_ns(exchange));
+    else
+        exchange_end(exchange, err, (struct str){0});
+    return true;
+}
+
+/* ---- asking ---- */
+
+static void on_attempt_timeout(struct timer *timer)
+{
+    struct exchange *exchange = container_of(timer, struct exchange, attempt);
+    if (may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
+        try_elsewhere(exchange, LEASE_RESET, -ERR_RESPONSE_TIMEOUT, pause_ns(exchange));
+    else
+        exchange_end(exchange, -ERR_RESPONSE_TIMEOUT,
+                     STR("no answer came within the route's time for one attempt"));
+}
+
+static void ask(struct exchange *exchange, struct http_link *link)
+{
+    struct call *call = &exchange->call;
+    const struct walk *walk = call->walk;
+    exchange_move(exchange, EXCHANGE_ASKED);
+    call_note_upstream(call, http_link_upstream(link));
+    exchange->asked_ns = call_now_ns(call);
+    exchange->server = http_link_request(link, &exchange->head, &server_http_events,
+                                         &exchange_waiting_events, &exchange->pump);
+    if (!exchange->server) {
+        exchange_end(exchange, -ERR_UPSTREAM_RESET, STR("the connection was gone at once"));
+        return;
+    }
+    http_stream_set_owner(exchange->client, &client_http_events, &exchange_waiting_events,
+                          &exchange->pump);
+    const struct pump_options pump = {
+        .idle_ns = call->search->patience.idle_ns,
+        .half_close_ns = call->search->patience.idle_ns,
+        .shut = shut,
+        .on_server_lost = on_server_lost,
+        .on_client_data = list_is_empty(&exchange->copies) ? NULL : on_client_data,
+        .client_has_ended = exchange->is_said,
+    };
+    pump_start(&exchange->pump, walk->tools.loop, &exchange->client->stream,
+               &exchange->server->stream, &pump, on_pumped, exchange);
+    if (exchange->route.attempt_ns > 0)
+        timer_start(walk->tools.loop, &exchange->attempt, exchange->route.attempt_ns,
+                    on_attempt_timeout);
+}
+
+static struct http_link_key key_of(const struct exchange *exchange, const struct addr *addr,
+                                   bool through_tunnel)
+{
+    const struct record *record = &exchange->call.record;
+    return (struct http_link_key){
+        .source = record->source.addr.ip,
+        .identity = record_name(record, LABEL_SOURCE_PRINCIPAL),
+        .addr = *addr,
+        .service = exchange->route.service_key,
+        .through_tunnel = through_tunnel,
+        .is_h2 = exchange->speaks_h2,
+    };
+}
+
+static bool reuse(struct call *call, const struct addr *addr, bool through_tunnel)
+{
+    struct exchange *exchange = of_call(call);
+    const struct http_link_key key = key_of(exchange, addr, through_tunnel);
+    struct http_link *link = http_pool_find(connector_http_pool(call->walk->tools.connector), &key);
+    if (!link)
+        return false;
+    call_drop_attempts(call);
+    call->n_attempts++;
+    lease_confirm(exchange_balancer(exchange), &call->lease, 0, call_now_ns(call));
+    ask(exchange, link);
+    return true;
+}
+
+static void on_reached(struct call *call, const struct upstream *upstream)
+{
+    struct exchange *exchange = of_call(call);
+    const bool through_tunnel = upstream->is_tunnel;
+    const struct addr *addr =
+        through_tunnel ? &call->record.hbone_addr : &call->record.destination.addr;
+    const struct http_link_key key = key_of(exchange, addr, through_tunnel);
+    ask(exchange, http_pool_add(connector_http_pool(call->walk->tools.connector), &key, upstream));
+}
+
+static void on_failed(struct call *call, int err, struct str detail)
+{
+    exchange_end(of_call(call), err, detail);
+}
+
+static void on_attempt(struct call *call)
+{
+    (void)call;
+}
+
+static int resolve(struct call *call, const struct snapshot *snapshot, struct target *out_target)
+{
+    const struct exchange *exchange = of_call(call);
+    const struct service *service = snapshot_service_by_key(snapshot, exchange->route.service_key);
+    const struct addr destination = {call->record.source.addr.ip, exchange->port};
+    return service ? resolve_service(service, &destination, out_target) : -ERR_NO_SUCH_PORT;
+}
+
+const struct call_events exchange_call_events = {
+    .resolve = resolve,
+    .reuse = reuse,
+    .on_attempt = on_attempt,
+    .on_reached = on_reached,
+    .on_failed = on_failed,
+};

@@ -1,0 +1,40 @@
+/*
+ * exchange_parts.h - what the files of an exchange share: its beginning (exchange_start.c), its
+ * asking and what comes back (exchange_ask.c), its end (exchange.c), which know each other in this
+ * order.
+ *
+ * Thread: the worker's.
+ */
+#ifndef ISTHMUS_FLOW_EXCHANGE_PARTS_H
+#define ISTHMUS_FLOW_EXCHANGE_PARTS_H
+
+#include "proxy/flow/exchange.h"
+#include "proxy/flow/local_reply.h"
+
+/* ---- exchange.c ---- */
+
+void exchange_move(struct exchange *exchange, enum exchange_state next);
+struct http_fields exchange_keep_fields(struct arena *arena, const struct http_fields *fields);
+/* Gives up the server's side; the client's stays. What has moved, with err as its end. */
+struct totals exchange_close_server(struct exchange *exchange, int err);
+/* Answers in nobody's stead and ends. */
+void exchange_answer(struct exchange *exchange, const struct local_reply *reply, int err,
+                     struct str detail);
+/* Both streams are closed: the end. */
+void exchange_conclude(struct exchange *exchange, const struct totals *totals, struct str detail);
+/* Of a stream that has nobody to talk to yet. */
+extern const struct stream_events exchange_waiting_events;
+
+/* ---- exchange_ask.c ---- */
+
+extern const struct call_events exchange_call_events;
+/* Looks for an endpoint and asks it; not before after_ns, and not within this call. */
+void exchange_seek(struct exchange *exchange);
+void exchange_seek_later(struct exchange *exchange, uint64_t after_ns);
+
+static inline struct balancer *exchange_balancer(const struct exchange *exchange)
+{
+    return exchange->call.walk->tools.balancer;
+}
+
+#endif

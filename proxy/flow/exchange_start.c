@@ -1,0 +1,172 @@
+/*
+ * The beginning of an exchange: its head is kept, its path brought into the one form, its route
+ * found, its mirrors started.
+ */
+#include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/flow/exchange_parts.h"
+#include "proxy/flow/mirror.h"
+#include "proxy/meter/meter.h"
+
+static void on_deadline(struct timer *timer)
+{
+    exchange_end(container_of(timer, struct exchange, deadline), -ERR_RESPONSE_TIMEOUT,
+                 STR("the whole answer did not come within the route's timeout"));
+}
+
+static void keep_head(struct exchange *exchange, const struct http_request *head)
+{
+    struct arena *arena = &exchange->call.arena;
+    exchange->head = *head;
+    exchange->method = exchange->head.method = arena_str(arena, head->method);
+    exchange->path = exchange->head.path = arena_str(arena, head->path);
+    exchange->head.scheme = arena_str(arena, head->scheme);
+    exchange->head.authority = arena_str(arena, head->authority);
+    exchange->head.protocol = arena_str(arena, head->protocol);
+    exchange->head.fields = exchange_keep_fields(arena, &head->fields);
+}
+
+static void take_parties(struct exchange *exchange)
+{
+    struct str names[PARTY_NAMES];
+    struct record *record = &exchange->call.record;
+    const struct record *from = &exchange->side->flow->call.record;
+    record->kind = from->kind;
+    record->source = from->source;
+    record->destination.addr = from->destination.addr;
+    record_save_names(from, PARTY_SOURCE, names);
+    record_load_names(record, &exchange->call.arena, PARTY_SOURCE, names);
+}
+
+static void refuse(struct exchange *exchange, unsigned status, struct str reason, int err,
+                   const char *sentence)
+{
+    const struct local_reply reply = {
+        .status = status, .reason = reason, .body = str_from(sentence)};
+    exchange_answer(exchange, &reply, err, str_from(sentence));
+}
+
+/* What the routes say in place of a backend. */
+static void answer_by_route(struct exchange *exchange)
+{
+    const struct route_decision *route = &exchange->route;
+    const struct local_reply reply = {
+        .status = route->status,
+        .reason = str_from(route->why),
+        .body = route->body,
+        .location = route->location,
+        .edits = &route->response_edits,
+    };
+    const bool is_wanted = route->status < 400 || str_eq(reply.reason, STR("direct_response"));
+    exchange_answer(exchange, &reply, is_wanted ? 0 : -ERR_NO_ROUTE, str_from(route->why));
+}
+
+static struct exchange *new_exchange(struct http_side *side, struct http_stream *client,
+                                     const struct http_request *head)
+{
+    struct exchange *exchange = mem_new(struct exchange);
+    call_init(&exchange->call, side->flow->call.walk, &exchange_call_events);
+    exchange->side = side;
+    exchange->client = client;
+    exchange->is_said = !head->has_body;
+    list_init(&exchange->copies);
+    list_push_back(&side->exchanges, &exchange->by_side);
+    keep_head(exchange, head);
+    take_parties(exchange);
+    http_stream_set_owner(client, NULL, &exchange_waiting_events, exchange);
+    return exchange;
+}
+
+#define MIRROR_NS (UINT64_C(15) * NS_PER_SEC) /* the whole answer of a mirror */
+
+/* "web:80" becomes "web-shadow:80". */
+static struct str shadow_of(struct arena *arena, struct str authority)
+{
+    struct str host, port;
+    if (str_rsplit(authority, ':', &host, &port) && !str_ends_with(authority, STR("]")))
+        return arena_printf(arena, "%.*s-shadow:%.*s", STR_ARG(host), STR_ARG(port));
+    return arena_printf(arena, "%.*s-shadow", STR_ARG(authority));
+}
+
+static void start_mirror(struct exchange *copied, const struct route_mirror_choice *choice)
+{
+    struct loop *loop = copied->call.walk->tools.loop;
+    struct mirror *mirror = mirror_new(loop, &copied->copies);
+    struct exchange *exchange = new_exchange(copied->side, &mirror->stream, &copied->head);
+    exchange->is_mirror = true;
+    list_remove(&exchange->by_side); /* in front of it: who visits all may end it with this one */
+    list_push_front(&copied->side->exchanges, &exchange->by_side);
+    exchange->head.authority = shadow_of(&exchange->call.arena, copied->head.authority);
+    exchange->route.service_key = arena_str(&exchange->call.arena, choice->service->key);
+    exchange->port = choice->port->port;
+    exchange->speaks_h2 =
+        choice->port->http_mode == HTTP_MODE_2 || exchange->head.version == HTTP_2;
+    if (exchange->is_said)
+        mirror->has_ended = true;
+    timer_start(loop, &exchange->deadline, MIRROR_NS, on_deadline);
+    exchange_seek_later(exchange, 0);
+}
+
+/* Takes what the decision says into the head; false when it was answered here. */
+static bool route_request(struct exchange *exchange, const struct http_path *path)
+{
+    struct call *call = &exchange->call;
+    const struct http_side *side = exchange->side;
+    const struct snapshot *snapshot = call_snapshot(call);
+    const struct service *service = snapshot_service_by_key(snapshot, side->service_key);
+    const struct service_port *port = service ? service_find_port(service, side->port) : NULL;
+    if (!port) {
+        exchange_end(exchange, -ERR_NO_SUCH_PORT, (struct str){0});
+        return false;
+    }
+    const struct route_question question = {
+        .head = &exchange->head,
+        .path = path,
+        .service = service,
+        .port = port,
+        .source_namespace = record_name(&call->record, LABEL_SOURCE_WORKLOAD_NAMESPACE),
+        .random = rng_next(loop_rng(call->walk->tools.loop)),
+    };
+    struct route_decision *route = &exchange->route;
+    route_decide(&question, &call->arena, route);
+    if (route->status != 0) {
+        answer_by_route(exchange);
+        return false;
+    }
+    exchange->port = route->port->port;
+    exchange->speaks_h2 = route->port->http_mode == HTTP_MODE_2 || exchange->head.version == HTTP_2;
+    exchange->head.path = route->target;
+    exchange->head.authority = route->authority;
+    exchange->head.fields = route_edit(&exchange->head.fields, &route->request_edits, &call->arena);
+    for (size_t i = 0; i < route->n_mirrors; i++)
+        start_mirror(exchange, &route->mirrors[i]);
+    route->service = NULL; /* the snapshot's: not valid after this call */
+    route->port = NULL;
+    return true;
+}
+
+void exchange_start(struct http_side *side, struct http_stream *stream,
+                    const struct http_request *head)
+{
+    struct exchange *exchange = new_exchange(side, stream, head);
+    struct call *call = &exchange->call;
+    struct walk *walk = call->walk;
+    struct http_path path;
+    const char *why;
+    side->n_exchanges++;
+    if (walk->overload.strain != STRAIN_NONE) {
+        meter_add(walk->tools.meter, METRIC_FLOWS_SHED, 1);
+        exchange_end(exchange, -ERR_OVERLOAD, str_from(strain_text(walk->overload.strain)));
+        return;
+    }
+    if (http_path_normalize(exchange->head.path, HTTP_PATH_MERGE_SLASHES, &call->arena, &path,
+                            &why) < 0) {
+        refuse(exchange, 400, STR("bad_path"), -ERR_INVALID, why);
+        return;
+    }
+    if (!route_request(exchange, &path))
+        return;
+    if (exchange->route.timeout_ns > 0)
+        timer_start(walk->tools.loop, &exchange->deadline, exchange->route.timeout_ns, on_deadline);
+    exchange_seek(exchange);
+}
