@@ -21,6 +21,7 @@ target_compile_options(isthmus_warnings INTERFACE ${both})
 # What everything is built with, third-party and generated code included.
 add_compile_definitions(_GNU_SOURCE)
 add_compile_options(-fno-omit-frame-pointer)
+add_compile_options($<$<COMPILE_LANGUAGE:C>:-Werror=implicit-function-declaration>)
 if(ISTHMUS_SANITIZE)
     add_compile_options(-fsanitize=${ISTHMUS_SANITIZE})
     add_link_options(-fsanitize=${ISTHMUS_SANITIZE})

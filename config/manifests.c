@@ -190,6 +190,12 @@ static bool is_meant(const struct kind_row *row, struct str group, struct str ki
            (str_is_empty(end) || str_eq_ci(end, STR("s")));
 }
 
+static bool is_route_beside_http(struct str kind)
+{
+    return str_eq(kind, STR("TCPRoute")) || str_eq(kind, STR("TLSRoute")) ||
+           str_eq(kind, STR("UDPRoute"));
+}
+
 /* A kind that nothing here reads. Others of the groups that decide who may talk to whom are not
  * passed over in silence; a kind that is read, but from another group, most likely has a typing
  * mistake in it. */
@@ -212,6 +218,13 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
     }
     if (str_eq(group, STR("security.istio.io"))) {
         diag_error(reader->diag, place, "kind: %.*s is not supported yet", STR_ARG(kind));
+        return;
+    }
+    if (str_eq(group, str_from(GATEWAY)) && is_route_beside_http(kind)) {
+        diag_warn(reader->diag, place,
+                  "kind: %.*s is passed over: only HTTPRoute and GRPCRoute are read, and what it "
+                  "routes goes where its Service says",
+                  STR_ARG(kind));
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(kind_rows); i++) {

@@ -25,7 +25,7 @@ struct policy_place { /* of a rule in its layer; in order of policies, then rule
 typedef void policy_visitor(void *owner, uint32_t number, const struct policy_place *place);
 
 void policy_index_visit(const struct policy_index *index, const struct policy_asked *asked,
-                        policy_visitor *visit, void *owner);
+                        policy_visitor *each, void *owner);
 
 /* The place of a rule by its number. */
 const struct policy_place *policy_index_place(const struct policy_index *index, uint32_t number);

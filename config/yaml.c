@@ -6,7 +6,7 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 
-#define NODES_PENDING_MAX ((size_t)YAML_NODES_MAX + 2 * YAML_DEPTH_MAX)
+#define NODES_PENDING_MAX (YAML_NODES_MAX + (size_t)2 * YAML_DEPTH_MAX)
 
 struct frame { /* a sequence or mapping whose end was not seen yet */
     struct yaml *node;

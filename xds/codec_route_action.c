@@ -74,7 +74,7 @@ struct route_edits codec_route_edits(struct reading_routes *reading,
             is_overwriting(reading, options[i], what) ? &set[edits.n_set++] : &add[edits.n_add++];
         field->name = read_field_name(reading, options[i]->header->key, what);
         field->value =
-            codec_route_keep(reading, options[i]->header->value, 2 * ROUTE_VALUE_MAX, what);
+            codec_route_keep(reading, options[i]->header->value, (size_t)2 * ROUTE_VALUE_MAX, what);
         field->value = unescape(reading, field->value);
         if (!route_is_field_value(field->value))
             codec_route_refuse(reading, "%s: the value of %.*s is not one of a header field", what,

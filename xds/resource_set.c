@@ -187,8 +187,8 @@ static void close_holes(struct set_log *log)
     for (size_t i = 0; i < log->len; i++) {
         if (!log->slots[i].entry)
             continue;
+        log->slots[i].entry->slot = len;
         log->slots[len] = log->slots[i];
-        log->slots[len].entry->slot = len;
         len++;
     }
     log->len = len;

@@ -126,7 +126,7 @@ int nft_run(struct str commands, struct text *why)
     int status = -1;
     int err = in < 0 || out < 0 ? errno : start(program, in, out, &pid);
     if (err != 0) {
-        text_addf(why, "nftables: %s cannot be started: %s", program, strerror(err));
+        text_addf(why, "nftables: %s cannot be started: %s", program, strerrordesc_np(err));
     } else {
         status = await(pid);
         if (status == -1)

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "proxy/base/ensure.h"
 #include "proxy/base/mem.h"
 
 #define FREE UINT32_MAX
@@ -92,6 +93,7 @@ static void take_turn(struct filler *filler, uint32_t max_weight, uint32_t *tabl
     table[filler->at] = filler->host;
     filler->at = step(filler, size);
     filler->target += max_weight;
+    assume(filler->weight > 0);
     const uint64_t due = (filler->target + filler->weight - 1) / filler->weight;
     filler->round = due > filler->round ? due : filler->round + 1;
 }

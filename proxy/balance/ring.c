@@ -60,6 +60,7 @@ struct ring ring_build(struct arena *arena, const struct hash_host *hosts, size_
         wanted += scale * (hosts[i].weight / sum);
         if (key.len > 0)
             memcpy(text, key.ptr, key.len);
+        /* Counted in fractions of a point, as the ring of Envoy is. NOLINTNEXTLINE(cert-flp30-c) */
         for (uint64_t number = 0; made < wanted && len < cap; number++, made++) {
             const int digits =
                 snprintf(text + key.len, NUMBER_MAX, "_%llu", (unsigned long long)number);

@@ -9,6 +9,7 @@
 #include <libknot/descriptor.h>
 #include <string.h>
 
+#include "proxy/base/ensure.h"
 #include "proxy/dns/reply.h"
 #include "proxy/dns/wire.h"
 
@@ -105,6 +106,7 @@ static bool put_family(const struct asking *asking, const uint8_t *owner,
 
 static bool answer_laid_out(const struct asking *asking, const struct dns_name *name)
 {
+    assume(name);
     if (asks_for(asking, KNOT_RRTYPE_A) && put_family(asking, NULL, name, 4))
         return true;
     if (asks_for(asking, KNOT_RRTYPE_AAAA) && put_family(asking, NULL, name, 16))

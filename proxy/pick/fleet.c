@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/ensure.h"
 #include "proxy/base/mem.h"
 
 #define MEMBERS_AT_ONCE 256
@@ -90,6 +91,7 @@ static void index_members(struct fleet *fleet)
     fleet->by_key = mem_new_array(struct member *, n_slots);
     fleet->n_slots = n_slots;
     for (uint32_t i = 0; i < fleet->n_members; i++) {
+        assume(fleet->members[i]);
         size_t slot = fleet->members[i]->key & (n_slots - 1);
         while (fleet->by_key[slot])
             slot = (slot + 1) & (n_slots - 1);

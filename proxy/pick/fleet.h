@@ -313,9 +313,9 @@ double reach_rtt_ns(const struct balancer *balancer, uint64_t cluster);
 /* Nodes that could not be reached. */
 /* One pod that is gone is not its node: a second one makes the node suspect. */
 void node_failed(struct balancer *balancer, const struct member *member, uint64_t now_ns);
-void node_reached(struct balancer *balancer, uint64_t node);
+void node_reached(struct balancer *balancer, uint64_t key);
 /* Until when, 0: not suspect. */
-uint64_t node_suspect_until_ns(const struct balancer *balancer, uint64_t node, uint64_t now_ns);
+uint64_t node_suspect_until_ns(const struct balancer *balancer, uint64_t key, uint64_t now_ns);
 void nodes_tidy(struct balancer *balancer, uint64_t now_ns);
 void reach_fini(struct balancer *balancer);
 

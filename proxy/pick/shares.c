@@ -195,7 +195,7 @@ static void share_by_size(const struct fleet *fleet, const struct fleet_rank *ra
 static void split_rank(struct fleet *fleet, const struct fleet_rank *rank, uint32_t share,
                        bool is_in_panic, uint64_t now_ns)
 {
-    double weights[LEVELS_MAX], sum = 0;
+    double weights[LEVELS_MAX] = {0}, sum = 0;
     struct fleet_level *levels = &fleet->levels[rank->first_level];
     const bool is_by_zone = fleet->policy.locality == LOCALITY_ZONE_AWARE && rank->n_levels > 1 &&
                             fleet->policy.cluster_mode == CLUSTERS_ACTIVE_PASSIVE && !is_in_panic;

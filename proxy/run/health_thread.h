@@ -28,8 +28,8 @@ struct health_thread *health_thread_start(const struct proxy_config *config,
                                           struct mailbox *control);
 struct mailbox *health_thread_mailbox(struct health_thread *health);
 /* For publications: the letter's delivery holds a struct snapshot / a struct tls_set. */
-void health_deliver_snapshot(struct letter *letter, void *health);
-void health_deliver_tls(struct letter *letter, void *health);
+void health_deliver_snapshot(struct letter *letter, void *receiver);
+void health_deliver_tls(struct letter *letter, void *receiver);
 /* Turns the control thread's loop until the thread has promised to post to no worker. */
 void health_thread_mute(struct health_thread *health, struct loop *control_loop);
 void health_thread_stop(struct health_thread *health);

@@ -71,9 +71,11 @@ static int run_proxy(int argc, char **argv)
     if (!path)
         return EXIT_USAGE;
     bootstrap_read_proxy(path, &config, &diag);
+    /* Before any thread is started. NOLINTBEGIN(concurrency-mt-unsafe) */
     if (diag_is_clean(&diag))
         bootstrap_use_environment(&config, getenv("SPIFFE_ENDPOINT_SOCKET"),
                                   getenv("SPIFFE_BROKER_SOCKET"), &diag);
+    /* NOLINTEND(concurrency-mt-unsafe) */
     if (!report(&diag))
         return 1;
     log_set_level(config.log_level);

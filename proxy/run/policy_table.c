@@ -129,8 +129,10 @@ static void read_from(const struct reading *reading, const struct yaml *item, si
 {
     static const char *const keys[] = {"principal", "pod", "address", NULL};
     const struct yaml *from = yaml_get(item, "from");
-    if (!from)
+    if (!from) {
         diag_error(reading->diag, item->place, "cases[%zu].from: is required", idx);
+        return;
+    }
     if (!yaml_is_mapping(from, "from", reading->diag))
         return;
     yaml_only_keys(from, "from", keys, reading->diag);
@@ -156,8 +158,10 @@ static void read_to(const struct reading *reading, const struct yaml *item, size
 {
     static const char *const keys[] = {"pod", "service", NULL};
     const struct yaml *node = yaml_get(item, "to");
-    if (!node)
+    if (!node) {
         diag_error(reading->diag, item->place, "cases[%zu].to: is required", idx);
+        return;
+    }
     if (!yaml_is_mapping(node, "to", reading->diag))
         return;
     yaml_only_keys(node, "to", keys, reading->diag);
@@ -214,8 +218,10 @@ static void read_cases(const struct reading *reading, const struct yaml *doc)
 {
     struct policy_table *table = reading->table;
     const struct yaml *cases = yaml_get(doc, "cases");
-    if (!cases)
+    if (!cases) {
         diag_error(reading->diag, doc->place, "cases: is required");
+        return;
+    }
     if (!yaml_is_sequence(cases, "cases", reading->diag))
         return;
     if (cases->len == 0 || cases->len > POLICY_CASES_MAX) {

@@ -36,8 +36,8 @@ struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy
                             const struct worker_events *events);
 struct mailbox *worker_mailbox(struct worker *worker);
 /* For publish(): the letter's delivery holds a struct snapshot / a struct tls_set. */
-void worker_deliver_snapshot(struct letter *letter, void *worker);
-void worker_deliver_tls(struct letter *letter, void *worker);
+void worker_deliver_snapshot(struct letter *letter, void *receiver);
+void worker_deliver_tls(struct letter *letter, void *receiver);
 /* Says from now on which services it uses, and hears how their endpoints are. */
 void worker_watch(struct worker *worker, struct mailbox *health);
 /* No new flows; tells when the last one ended. */

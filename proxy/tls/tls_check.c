@@ -35,7 +35,7 @@ static void refuse(struct tls_check *check, int err, const char *reason)
     if (check->err)
         return;
     check->err = err;
-    snprintf(check->reason, sizeof(check->reason), "%s", reason[0] ? reason : err_text(err));
+    (void)snprintf(check->reason, sizeof(check->reason), "%s", reason[0] ? reason : err_text(err));
 }
 
 static void keep_names(struct tls_check *check, const struct verify_result *result)
@@ -55,8 +55,9 @@ static void refuse_peer(struct tls_check *check, int err, const struct verify_re
         len += snprintf(sentence + len, sizeof(sentence) - (size_t)len, "; it is %.*s",
                         ID_SHOWN_MAX, result->id);
     if (err == -ERR_TLS_IDENTITY && check->n_expected > 0)
-        snprintf(sentence + len, sizeof(sentence) - (size_t)len, ", expected was %.*s%s",
-                 ID_SHOWN_MAX, check->expected[0].ptr, check->n_expected > 1 ? " or others" : "");
+        (void)snprintf(sentence + len, sizeof(sentence) - (size_t)len, ", expected was %.*s%s",
+                       ID_SHOWN_MAX, check->expected[0].ptr,
+                       check->n_expected > 1 ? " or others" : "");
     refuse(check, err, sentence);
     keep_names(check, result);
 }
@@ -230,8 +231,8 @@ int tls_check_failure(struct tls_check *check, const char **out_why)
         int err = first ? err_from_reason(ERR_GET_REASON(first)) : -ERR_TLS;
         char sentence[200];
 
-        snprintf(sentence, sizeof(sentence), "%s: %s", err_text(err),
-                 said ? said : "no reason given");
+        (void)snprintf(sentence, sizeof(sentence), "%s: %s", err_text(err),
+                       said ? said : "no reason given");
         refuse(check, err, sentence);
     }
     *out_why = check->reason;

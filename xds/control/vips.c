@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/ensure.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
@@ -132,6 +133,7 @@ static void gone_collect(const struct vips *vips, size_t range_idx, struct gone 
 static struct ip free_ip(const struct vips *vips, const struct range *range, struct str name)
 {
     const size_t size = range_size(range);
+    ensure(size > 0);
     const size_t start = (size_t)(str_hash(name, 0) % size);
     for (size_t i = 0; i < size; i++) {
         struct ip ip = range_ip(range, range->first + (uint32_t)((start + i) % size));

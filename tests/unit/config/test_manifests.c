@@ -296,6 +296,17 @@ Test(manifests, says_that_a_kind_is_read_from_another_group)
     manifests_free(set);
 }
 
+Test(manifests, says_that_routes_of_other_protocols_are_passed_over)
+{
+    struct manifests *set =
+        read_text("apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: TCPRoute\n", &diag);
+    cr_expect_not_null(set);
+    expect_said(&diag, "kind",
+                "m.yaml:2:7: warning: kind: TCPRoute is passed over: only HTTPRoute and GRPCRoute "
+                "are read, and what it routes goes where its Service says");
+    manifests_free(set);
+}
+
 Test(manifests, knows_a_kind_that_is_written_wrong)
 {
     struct manifests *set = read_text("apiVersion: v1\nkind: service\n---\n"
