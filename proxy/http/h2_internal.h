@@ -1,10 +1,10 @@
 /*
  * h2_internal.h - what the files of h2 share: the connection, its streams, and who calls whom.
  *
- * h2_head.c (fields), h2_watch.c (floods) <- h2_stream.c (one stream) <- h2_send.c (heads) <-
- * h2_codec.c (nghttp2's callbacks) <- h2.c (the connection). A lower file never calls a higher one:
- * it marks what happened and asks for the connection's task or the stream's task, which run at the
- * end of the turn.
+ * h2_head.c (fields), h2_watch.c (floods) <- h2_stream_in.c <- h2_stream.c (one stream) <-
+ * h2_send.c (heads) <- h2_codec.c (nghttp2's callbacks) <- h2.c (the connection). A lower file
+ * never calls a higher one: it marks what happened and asks for the connection's task or the
+ * stream's task, which run at the end of the turn.
  *
  * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is
  * allowed there. So owners are called from its receive callbacks directly, and never from its send
@@ -175,6 +175,21 @@ uint32_t h2_watch_head(const struct h2_watch *watch);
 const char *h2_watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd, uint32_t *out_code);
 /* A DATA frame or a RST_STREAM of ours went out. */
 void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd);
+
+static inline bool h2_stream_is_deaf(const struct h2_stream *s) /* nobody is to be told anything */
+{
+    return s->is_closed || s->is_failed || !s->base.stream.events;
+}
+
+/* h2_stream_in.c */
+
+/* Tells all that the owner may hear now. */
+void h2_stream_deliver(struct h2_stream *s);
+void h2_stream_run_deliver(struct task *task);
+/* A byte came or went. */
+void h2_stream_note_moved(struct h2_stream *s);
+void h2_stream_drop_held(struct h2_stream *s);
+void h2_stream_drop_rest(struct h2_stream *s);
 
 /* h2_stream.c */
 extern const struct stream_ops h2_stream_ops;

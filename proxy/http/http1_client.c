@@ -10,12 +10,10 @@
  * ends before the first byte of an answer has most likely been idle too long for the server; what
  * may be done twice is then said to be refused, so that it is done again.
  */
-#include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_conn.h"
 #include "proxy/http/websocket.h"
 
-#define IDLE_NS     (3600 * NS_PER_SEC)
 #define INTERIM_MAX 100u /* before an answer */
 
 struct http1_client {
@@ -129,7 +127,7 @@ static void on_closed(struct http1 *conn, int err)
         http1_finish(conn, 0, "");
     } else {
         http1_next(conn);
-        http1_wait(conn, conn->limits.idle_ns ? conn->limits.idle_ns : IDLE_NS);
+        http1_wait_idle(conn);
         client->capacity_changed = true;
     }
 }
@@ -345,6 +343,6 @@ struct http_client *http1_client_new(struct loop *loop, struct stream *lower,
     client->owner = owner;
     http1_init(&client->conn, client, &role, loop, lower, limits);
     client->conn.exchange.http = &exchange_ops;
-    http1_wait(&client->conn, limits->idle_ns ? limits->idle_ns : IDLE_NS);
+    http1_wait_idle(&client->conn);
     return &client->client;
 }

@@ -133,6 +133,8 @@ void http1_send_trailers(struct http_stream *exchange, const struct http_fields 
 /* Queues; takes the reference. */
 void http1_send(struct http1 *conn, struct slice bytes);
 
+/* Between exchanges: as long as the limits say. */
+void http1_wait_idle(struct http1 *conn);
 /* Calls role->on_timeout after that time, unless another wait or http1_wait_not() comes before. */
 void http1_wait(struct http1 *conn, uint64_t after_ns);
 void http1_wait_not(struct http1 *conn);
@@ -150,6 +152,27 @@ void http1_release(struct http1 *conn);
 
 /* What may be read is read; asked for whenever something changed that decides it. */
 void http1_settle(struct http1 *conn);
+
+/* ---- shared by http1_conn.c (what comes in) -> http1_out.c (what goes out) -> http1_life.c ----
+ */
+
+void http1_move(struct http1 *conn, enum http1_phase phase);
+/* How long the present phase may go on without a byte. */
+void http1_settle_time(struct http1 *conn);
+/* FINISHING, and the queue is out. */
+void http1_end_finishing(struct http1 *conn);
+/* Frees it once it is dead, given up, and has no stream. */
+void http1_bury_if_over(struct http1 *conn);
+void http1_run_flush(struct task *task);
+void http1_on_lower_drain(void *owner);
+bool http1_write_op(struct stream *stream, struct slice bytes);
+void http1_shutdown_op(struct stream *stream);
+size_t http1_queued_op(const struct stream *stream);
+
+static inline bool http1_is_deaf(const struct http1 *conn) /* the owner is to hear nothing */
+{
+    return !conn->is_open || conn->is_failed;
+}
 
 static inline bool http1_is_over(const struct http1 *conn) /* nothing is taken or begun any more */
 {

@@ -80,6 +80,16 @@ void http1_head_free(struct http1_head *head); /* accepts NULL */
 /* Takes bytes up to the end of the head; answers how many. Then is_whole or fault may be set. */
 size_t http1_gather(struct http1_head *head, const void *bytes, size_t len);
 
+/* The first line, without its end. False: as below. */
+MUST_USE bool http1_read_start_line(struct http1_head *head, struct str line);
+
+static inline bool http1_bad(struct http1_head *head, unsigned fault, const char *why)
+{
+    head->fault = fault;
+    head->why = why;
+    return false;
+}
+
 /* Read what is whole. False: fault and why say what is wrong. */
 MUST_USE bool http1_read_request(struct http1_head *head, struct http_request *out_request,
                                  struct http1_verdict *out_verdict);

@@ -12,12 +12,10 @@
  */
 #include <stdio.h>
 
-#include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_conn.h"
 #include "proxy/http/websocket.h"
 
-#define IDLE_NS       (3600 * NS_PER_SEC)
 #define DISCARD_BYTES UINT64_C(65536) /* of a body that its owner did not want */
 #define SENTENCE_MAX  160
 
@@ -247,7 +245,7 @@ static void next(struct http1_server *server)
     }
     server->is_head = false;
     http1_next(conn);
-    http1_wait(conn, conn->limits.idle_ns ? conn->limits.idle_ns : IDLE_NS);
+    http1_wait_idle(conn);
 }
 
 /* What is left of a request's body is read if it is little, so that the connection may go on. */
@@ -390,6 +388,6 @@ struct http_server *http1_server_new(struct loop *loop, struct stream *lower,
     server->owner = owner;
     http1_init(&server->conn, server, &role, loop, lower, limits);
     server->conn.exchange.http = &exchange_ops;
-    http1_wait(&server->conn, limits->idle_ns ? limits->idle_ns : IDLE_NS);
+    http1_wait_idle(&server->conn);
     return &server->server;
 }
