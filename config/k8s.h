@@ -100,6 +100,9 @@ void k8s_read_export(struct k8s_reader *reader, const struct yaml *doc, const st
 void k8s_read_import(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
 void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta);
+/* loadBalancing.hashKeys; k8s_traffic_hash.c. After the plain fields. */
+void k8s_read_hash_keys(const struct k8s_reader *reader, const struct yaml *spec,
+                        struct traffic_policy *policy);
 void k8s_read_peer_auth(struct k8s_reader *reader, const struct yaml *doc,
                         const struct object *meta);
 void k8s_read_http_route(struct k8s_reader *reader, const struct yaml *doc,

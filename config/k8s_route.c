@@ -209,7 +209,7 @@ static void read_rule(const struct k8s_reader *reader, const struct yaml *rule, 
     k8s_strict_keys(reader, rule, what, route->is_grpc ? grpc_keys : http_keys);
     if (session)
         diag_error(reader->diag, session->place,
-                   "%s.sessionPersistence: is not supported; a TrafficPolicy's hashOn keeps a "
+                   "%s.sessionPersistence: is not supported; a TrafficPolicy's hashKeys keep a "
                    "source on one endpoint",
                    what);
     out_rule->rule.missing_status = 500;

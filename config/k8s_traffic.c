@@ -128,11 +128,11 @@ static void check_section(const struct k8s_reader *reader, const struct yaml *no
 
 struct section {
     const char *name;
-    const char *more[4]; /* NULL-terminated */
+    const char *more[5]; /* NULL-terminated */
 };
 
 static const struct section sections[] = {
-    {"loadBalancing", {"ringHash", "maglev", "slowStart"}},
+    {"loadBalancing", {"ringHash", "maglev", "slowStart", "hashKeys"}},
     {"loadBalancing.ringHash", {NULL}},
     {"loadBalancing.maglev", {NULL}},
     {"loadBalancing.slowStart", {NULL}},
@@ -147,6 +147,7 @@ static const struct section sections[] = {
     {"limits.retryBudget", {NULL}},
     {"retries", {NULL}},
     {"timeouts", {NULL}},
+    {"protocolDetection", {NULL}},
 };
 
 static void read_sections(const struct k8s_reader *reader, const struct yaml *spec,
@@ -510,8 +511,10 @@ static void check_pairs(const struct k8s_reader *reader, const struct yaml *spec
 void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta)
 {
     static const char *const sections_of_spec[] = {
-        "targetRef",    "tier",     "loadBalancing", "locality", "clusters", "failover",
-        "healthChecks", "ejection", "limits",        "retries",  "timeouts", NULL};
+        "targetRef", "tier",     "loadBalancing", "locality",
+        "clusters",  "failover", "healthChecks",  "ejection",
+        "limits",    "retries",  "timeouts",      "protocolDetection",
+        NULL};
     struct k8s_traffic *traffic = vec_add(&reader->objects[K8S_TRAFFIC]);
     const struct yaml *spec = yaml_get(doc, "spec");
     const size_t n_errors = reader->diag->n_errors;
@@ -535,6 +538,7 @@ void k8s_read_traffic(struct k8s_reader *reader, const struct yaml *doc, const s
     read_members(reader, spec, &traffic->policy);
     read_allow(reader, spec, traffic);
     read_checks(reader, spec, &traffic->policy);
+    k8s_read_hash_keys(reader, spec, &traffic->policy);
     if (reader->diag->n_errors == n_errors)
         check_pairs(reader, spec, &traffic->policy);
 }

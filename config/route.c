@@ -161,6 +161,7 @@ struct route_rule route_rule_copy(struct arena *arena, const struct route_rule *
     rule.backends = copy_backends(arena, from);
     rule.mirrors = copy_mirrors(arena, from);
     rule.retry.codes = route_codes_copy(arena, &from->retry);
+    rule.hash_keys = hash_keys_copy(arena, from->hash_keys, from->n_hash_keys);
     rule.path = keep(arena, from->path);
     rule.host = keep(arena, from->host);
     rule.scheme = keep(arena, from->scheme);

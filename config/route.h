@@ -20,7 +20,7 @@
 #ifndef ISTHMUS_CONFIG_ROUTE_H
 #define ISTHMUS_CONFIG_ROUTE_H
 
-#include "proxy/base/arena.h"
+#include "config/hash_key.h"
 
 #define ROUTE_HOSTS_MAX    64    /* lists of one model_routes */
 #define ROUTE_DOMAINS_MAX  64    /* of one list */
@@ -132,6 +132,8 @@ struct route_rule {
     size_t n_mirrors;
     uint64_t timeout_ns, attempt_ns; /* the whole answer; each try. 0: none */
     struct route_retry retry;
+    const struct hash_key *hash_keys; /* in place of the service's own */
+    size_t n_hash_keys;
     uint16_t missing_status; /* when the chosen backend is not there */
 
     /* FORWARD: the path and host that are forwarded; REDIRECT: those of the location */

@@ -126,6 +126,7 @@ struct endpoint_set {
 enum http_mode {
     HTTP_MODE_NONE, /* bytes: nothing is read of them */
     HTTP_MODE_ANY,  /* the backend speaks what the client does */
+    HTTP_MODE_1,    /* the backend speaks HTTP/1.1; gRPC, which is HTTP/2, all the same */
     HTTP_MODE_2,    /* the backend speaks HTTP/2 with prior knowledge: h2c, gRPC */
 };
 

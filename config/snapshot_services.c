@@ -18,7 +18,7 @@ static enum http_mode mode_of(const struct model_port *port)
     if (port->is_udp)
         return HTTP_MODE_NONE;
     switch (port->app_protocol) {
-    case APP_HTTP11: return HTTP_MODE_ANY;
+    case APP_HTTP11: return HTTP_MODE_1;
     case APP_HTTP2:
     case APP_GRPC: return HTTP_MODE_2;
     case APP_UNKNOWN:

@@ -104,6 +104,7 @@ const struct traffic_field traffic_fields[] = {
     {"timeouts", "attempt", OURS "attempt_ns", TRAFFIC_DURATION, AT(attempt_ns), 10 * MS, 10 * MINUTE, true, NULL},
     {"timeouts", "race", OURS "race_ns", TRAFFIC_DURATION, AT(race_ns), MS, MINUTE, true, NULL},
     {"timeouts", "idle", OURS "idle_ns", TRAFFIC_DURATION, AT(idle_ns), SECOND, 168 * HOUR, true, NULL},
+    {"protocolDetection", "timeout", OURS "detect_ns", TRAFFIC_DURATION, AT(detect_ns), MS, 10 * SECOND, true, NULL},
 };
 const size_t n_traffic_fields = ARRAY_LEN(traffic_fields);
 
@@ -340,5 +341,6 @@ bool traffic_policy_check(const struct traffic_policy *policy, struct text *why)
 {
     return check_fields(traffic_fields, n_traffic_fields, policy, why) &&
            check_algorithm(policy, why) && check_localities(policy, why) &&
-           check_clusters(policy, why) && check_checks(policy, why);
+           check_clusters(policy, why) && check_checks(policy, why) &&
+           hash_keys_check(policy->hash_keys, policy->n_hash_keys, "TrafficDetails.hash_keys", why);
 }

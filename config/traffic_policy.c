@@ -108,6 +108,7 @@ struct traffic_policy traffic_policy_copy(struct arena *arena, const struct traf
     to.name = arena_str(arena, from->name);
     to.tier = arena_str(arena, from->tier);
     to.drilled_cluster = arena_str(arena, from->drilled_cluster);
+    to.hash_keys = hash_keys_copy(arena, from->hash_keys, from->n_hash_keys);
     to.allowed_clusters = allowed;
     to.localities = copy_localities(arena, from);
     to.clusters = copy_clusters(arena, from);

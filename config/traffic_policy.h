@@ -19,6 +19,7 @@
 #ifndef ISTHMUS_CONFIG_TRAFFIC_POLICY_H
 #define ISTHMUS_CONFIG_TRAFFIC_POLICY_H
 
+#include "config/hash_key.h"
 #include "proxy/balance/ring.h"
 #include "proxy/base/arena.h"
 
@@ -119,7 +120,9 @@ struct traffic_policy {
     uint32_t choice_count;         /* LEAST_REQUEST, PEAK_EWMA: draws; 2 to 10 */
     uint32_t active_bias_permille; /* LEAST_REQUEST with unequal weights; 1000 is 1.0 */
     uint64_t decay_ns;             /* PEAK_EWMA: how fast a peak is forgotten */
-    enum hash_on hash_on;
+    enum hash_on hash_on;          /* without hash_keys */
+    const struct hash_key *hash_keys;
+    size_t n_hash_keys;
     enum ring_function ring_function;
     uint32_t ring_min, ring_max, maglev_size;
     uint32_t hash_balance_factor_pct; /* bounded load; 0: off, else over 100 */
@@ -163,6 +166,8 @@ struct traffic_policy {
     uint64_t attempt_ns;   /* 0: the node's */
     uint64_t race_ns;      /* a connect still in progress after it is raced by another; 0: off */
     uint64_t idle_ns;      /* 0: the node's */
+    uint64_t detect_ns; /* how long the first bytes on a port that does not say what it speaks are
+                           waited for, to find out; 0: they are not looked at */
 
     struct str tier;           /* critical, batch, development or a name of the user's; "" */
     uint64_t recovery_time_ns; /* the tier's promise, against which a drill is judged; 0: none */

@@ -306,6 +306,7 @@ static Envoy__Config__Route__V3__RouteAction *forward_encode(const struct route_
     backends_encode(from, arena, action);
     action->timeout = duration(arena, from->timeout_ns);
     action->retry_policy = retry_encode(from, arena);
+    codec_route_hash_encode(from, arena, action);
     action->host_rewrite_literal = wire_text(arena, from->host);
     action->request_mirror_policies = arena_new_array(
         arena, Envoy__Config__Route__V3__RouteAction__RequestMirrorPolicy *, from->n_mirrors);

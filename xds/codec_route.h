@@ -63,6 +63,12 @@ struct route_edits codec_route_edits(struct reading_routes *reading,
 void codec_route_forward(struct reading_routes *reading,
                          const Envoy__Config__Route__V3__RouteAction *from,
                          struct route_rule *rule);
+/* codec_route_hash.c */
+void codec_route_hash(struct reading_routes *reading,
+                      const Envoy__Config__Route__V3__RouteAction *from, struct route_rule *rule);
+void codec_route_hash_encode(const struct route_rule *from, struct arena *arena,
+                             Envoy__Config__Route__V3__RouteAction *action);
+/* codec_route_action.c */
 void codec_route_redirect(struct reading_routes *reading,
                           const Envoy__Config__Route__V3__RedirectAction *from,
                           struct route_rule *rule);

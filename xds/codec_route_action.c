@@ -335,6 +335,7 @@ void codec_route_forward(struct reading_routes *reading,
     read_backends(reading, from, rule);
     read_mirrors(reading, from, rule);
     read_retry(reading, from->retry_policy, rule);
+    codec_route_hash(reading, from, rule);
     read_rewrite(reading, from, rule);
 }
 

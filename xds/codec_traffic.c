@@ -376,6 +376,27 @@ shares_encode(const struct traffic_policy *policy, struct arena *arena)
     return list;
 }
 
+static Isthmus__V1alpha1__TrafficDetails__HashKey **
+hash_keys_encode(const struct traffic_policy *policy, struct arena *arena)
+{
+    Isthmus__V1alpha1__TrafficDetails__HashKey **list =
+        arena_new_array(arena, Isthmus__V1alpha1__TrafficDetails__HashKey *, policy->n_hash_keys);
+
+    for (size_t i = 0; i < policy->n_hash_keys; i++) {
+        const struct hash_key *from = &policy->hash_keys[i];
+
+        list[i] = NEW(arena, Isthmus__V1alpha1__TrafficDetails__HashKey,
+                      isthmus__v1alpha1__traffic_details__hash_key__init);
+        list[i]->kind = from->kind;
+        list[i]->name = wire_text(arena, from->name);
+        list[i]->is_combined = !from->is_terminal;
+        list[i]->is_given = from->is_given;
+        list[i]->ttl_ns = from->ttl_ns;
+        list[i]->path = wire_text(arena, from->path);
+    }
+    return list;
+}
+
 static void details_fill(const struct traffic_policy *policy, struct arena *arena,
                          Isthmus__V1alpha1__TrafficDetails *details)
 {
@@ -392,6 +413,8 @@ static void details_fill(const struct traffic_policy *policy, struct arena *aren
     details->cluster_mode = policy->cluster_mode;
     details->clusters = shares_encode(policy, arena);
     details->n_clusters = policy->n_clusters;
+    details->hash_keys = hash_keys_encode(policy, arena);
+    details->n_hash_keys = policy->n_hash_keys;
     details->allowed_clusters = codec_texts(arena, policy->allowed_clusters, policy->n_allowed);
     details->n_allowed_clusters = policy->n_allowed;
     details->drilled_cluster = wire_text(arena, policy->drilled_cluster);

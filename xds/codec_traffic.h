@@ -40,6 +40,7 @@ enum codec_lb_policy {
     SAME(attempt_ns)                                                                               \
     SAME(race_ns)                                                                                  \
     SAME(idle_ns)                                                                                  \
+    SAME(detect_ns)                                                                                \
     SAME(recovery_time_ns)
 
 /* The same of its ejection. */

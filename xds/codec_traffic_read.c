@@ -365,6 +365,29 @@ static void read_shares(struct reading *reading, const Isthmus__V1alpha1__Traffi
     reading->policy->n_allowed = from->n_allowed_clusters;
 }
 
+static void read_hash_keys(struct reading *reading, const Isthmus__V1alpha1__TrafficDetails *from)
+{
+    struct hash_key *keys;
+
+    if (from->n_hash_keys > HASH_KEYS_MAX) {
+        codec_reading_refuse(reading, "TrafficDetails: %zu hash_keys (at most %d)",
+                             from->n_hash_keys, HASH_KEYS_MAX);
+        return;
+    }
+    keys = arena_new_array(reading->arena, struct hash_key, from->n_hash_keys);
+    for (size_t i = 0; i < from->n_hash_keys; i++)
+        keys[i] = (struct hash_key){
+            .kind = (enum hash_key_kind)from->hash_keys[i]->kind,
+            .name = codec_keep(reading->arena, from->hash_keys[i]->name),
+            .is_terminal = !from->hash_keys[i]->is_combined,
+            .is_given = from->hash_keys[i]->is_given,
+            .ttl_ns = from->hash_keys[i]->ttl_ns,
+            .path = codec_keep(reading->arena, from->hash_keys[i]->path),
+        };
+    reading->policy->hash_keys = keys;
+    reading->policy->n_hash_keys = from->n_hash_keys;
+}
+
 static void apply_details(struct reading *reading, const Isthmus__V1alpha1__TrafficDetails *from)
 {
     struct traffic_policy *to = reading->policy;
@@ -382,6 +405,7 @@ static void apply_details(struct reading *reading, const Isthmus__V1alpha1__Traf
     to->locality = (enum locality_mode)from->locality_mode;
     to->cluster_mode = (enum cluster_mode)from->cluster_mode;
     read_shares(reading, from);
+    read_hash_keys(reading, from);
     to->drilled_cluster = codec_keep(reading->arena, from->drilled_cluster);
     to->tier = codec_keep(reading->arena, from->tier);
 }

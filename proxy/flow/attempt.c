@@ -327,6 +327,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
             .source = call->record.source.addr.ip,
             .principal = source->id,
             .tried = &tried,
+            .request = call->search->is_request ? &call->search->request_hash : NULL,
         };
         take_patience(&call->search->patience, target->service->traffic);
         const int err = lease_cut(tools->balancer, &question, call_now_ns(call),

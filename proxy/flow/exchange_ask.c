@@ -90,6 +90,21 @@ static bool may_retry(struct exchange *exchange, unsigned on)
 
 /* ---- the answer ---- */
 
+/* The head that the client gets: edited by the route, with the cookie by which it comes back. */
+static struct http_fields answer_fields(struct exchange *exchange, const struct http_fields *from)
+{
+    const struct route_decision *route = &exchange->route;
+    struct arena *arena = &exchange->call.arena;
+    const struct http_fields edited = route_edit(from, &route->response_edits, arena);
+    if (str_is_empty(route->hash.set_cookie))
+        return edited;
+    struct http_field *fields = arena_new_array(arena, struct http_field, edited.len + 1);
+    for (size_t i = 0; i < edited.len; i++)
+        fields[i] = edited.at[i];
+    fields[edited.len] = (struct http_field){STR("set-cookie"), route->hash.set_cookie};
+    return (struct http_fields){fields, edited.len + 1};
+}
+
 static void on_response(void *owner, const struct http_response *head)
 {
     struct exchange *exchange = of_pump(owner);
@@ -113,7 +128,7 @@ static void on_response(void *owner, const struct http_response *head)
     exchange->pump.options.ends_with_server = head->status != STATUS_SWITCHING;
     exchange->grpc_status = arena_str(&call->arena, http_find(&head->fields, "grpc-status"));
     struct http_response answer = *head;
-    answer.fields = route_edit(&head->fields, &exchange->route.response_edits, &call->arena);
+    answer.fields = answer_fields(exchange, &head->fields);
     http_respond(exchange->client, &answer);
 }
 

@@ -88,6 +88,18 @@ static struct str shadow_of(struct arena *arena, struct str authority)
     return arena_printf(arena, "%.*s-shadow", STR_ARG(authority));
 }
 
+/* gRPC is HTTP/2 by its definition, whatever the port is called. */
+static bool speaks_h2(const struct service_port *port, const struct http_request *head)
+{
+    switch (port->http_mode) {
+    case HTTP_MODE_2: return true;
+    case HTTP_MODE_1: return head->version == HTTP_2 && route_is_grpc(head);
+    case HTTP_MODE_NONE: /* its first bytes said that it is HTTP */
+    case HTTP_MODE_ANY: break;
+    }
+    return head->version == HTTP_2;
+}
+
 static void start_mirror(struct exchange *copied, const struct route_mirror_choice *choice)
 {
     struct loop *loop = copied->call.walk->tools.loop;
@@ -99,8 +111,7 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     exchange->head.authority = shadow_of(&exchange->call.arena, copied->head.authority);
     exchange->route.service_key = arena_str(&exchange->call.arena, choice->service->key);
     exchange->port = choice->port->port;
-    exchange->speaks_h2 =
-        choice->port->http_mode == HTTP_MODE_2 || exchange->head.version == HTTP_2;
+    exchange->speaks_h2 = speaks_h2(choice->port, &exchange->head);
     if (exchange->is_said)
         mirror->has_ended = true;
     timer_start(loop, &exchange->deadline, MIRROR_NS, on_deadline);
@@ -125,6 +136,8 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
         .service = service,
         .port = port,
         .source_namespace = record_name(&call->record, LABEL_SOURCE_WORKLOAD_NAMESPACE),
+        .source = call->record.source.addr.ip,
+        .principal = record_name(&call->record, LABEL_SOURCE_PRINCIPAL),
         .random = rng_next(loop_rng(call->walk->tools.loop)),
     };
     struct route_decision *route = &exchange->route;
@@ -133,8 +146,10 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
         answer_by_route(exchange);
         return false;
     }
+    call->search->is_request = route->hash.is_made;
+    call->search->request_hash = (struct request_hash){route->hash.is_there, route->hash.value};
     exchange->port = route->port->port;
-    exchange->speaks_h2 = route->port->http_mode == HTTP_MODE_2 || exchange->head.version == HTTP_2;
+    exchange->speaks_h2 = speaks_h2(route->port, &exchange->head);
     exchange->head.path = route->target;
     exchange->head.authority = route->authority;
     exchange->head.fields = route_edit(&exchange->head.fields, &route->request_edits, &call->arena);

@@ -91,6 +91,8 @@ struct search {
     struct patience patience;
     uint64_t since_ns; /* all attempts together have their time from here on */
     uint64_t race_ns;  /* of the service; 0: no race */
+    bool is_request;   /* it is chosen for by request_hash in place of the source's */
+    struct request_hash request_hash;
 };
 
 /* Somebody calls somebody: what is asked, decided and tried until an endpoint is reached, and what

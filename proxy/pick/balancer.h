@@ -59,12 +59,18 @@ struct tried { /* endpoints that this flow has tried in vain */
     size_t len;
 };
 
+struct request_hash { /* of a request, by the keys of its route or service */
+    bool is_there;    /* false: it has none of them */
+    uint64_t value;
+};
+
 struct question { /* borrowed for the call */
     const struct service *service;
-    const struct endpoint_set *set; /* of one of its ports */
-    struct ip source;               /* the client's address */
-    struct str principal;           /* and its SPIFFE ID; "" when nobody asks on its behalf */
-    const struct tried *tried;      /* NULL: none; some: this is a retry */
+    const struct endpoint_set *set;     /* of one of its ports */
+    struct ip source;                   /* the client's address */
+    struct str principal;               /* and its SPIFFE ID; "" when nobody asks on its behalf */
+    const struct tried *tried;          /* NULL: none; some: this is a retry */
+    const struct request_hash *request; /* NULL: the source is what can be hashed */
 };
 
 struct member;

@@ -66,14 +66,30 @@ static void mask(struct fleet *fleet, const struct tried *tried, bool is_masked)
     fleet->shares_are_stale = was_stale;
 }
 
-static uint64_t hash_of(const struct question *question)
+/* A connection has no more than its source. */
+static bool hash_source(const struct question *question, uint64_t *out_hash)
 {
+    const struct traffic_policy *policy = question->service->traffic;
+    bool by_principal = policy->hash_on == HASH_ON_SOURCE_PRINCIPAL;
+    bool is_there = policy->n_hash_keys == 0;
+    for (size_t i = 0; i < policy->n_hash_keys && !is_there; i++) {
+        by_principal = policy->hash_keys[i].kind == HASH_KEY_SOURCE_PRINCIPAL;
+        is_there = by_principal || policy->hash_keys[i].kind == HASH_KEY_SOURCE_ADDRESS;
+    }
+    *out_hash =
+        by_principal ? str_hash(question->principal, 0) : str_hash(ip_key(&question->source), 0);
+    return is_there;
+}
+
+/* Who has nothing to be hashed goes anywhere. */
+static uint64_t hash_of(const struct question *question, struct rng *rng)
+{
+    const struct request_hash *request = question->request;
+    uint64_t hash = request ? request->value : 0;
     switch (question->service->traffic->algorithm) {
     case ALGORITHM_RING_HASH:
     case ALGORITHM_MAGLEV:
-        return question->service->traffic->hash_on == HASH_ON_SOURCE_PRINCIPAL
-                   ? str_hash(question->principal, 0)
-                   : str_hash(ip_key(&question->source), 0);
+        return (request ? request->is_there : hash_source(question, &hash)) ? hash : rng_next(rng);
     case ALGORITHM_PEAK_EWMA:
     case ALGORITHM_LEAST_REQUEST:
     case ALGORITHM_ROUND_ROBIN:
@@ -142,7 +158,7 @@ int lease_cut(struct balancer *balancer, const struct question *question, uint64
         .question = question,
         .fleet = fleet,
         .now_ns = now_ns,
-        .hash = hash_of(question),
+        .hash = hash_of(question, rng),
         .is_retry = is_retry(question),
         .rng = rng,
     };

@@ -1,4 +1,5 @@
 #include "proxy/base/arena.h"
+#include "proxy/route/hash.h"
 #include "proxy/route/match.h"
 #include "proxy/route/route.h"
 
@@ -143,6 +144,7 @@ static void forward(const struct route_question *question, const struct route *r
     decision->retry = rule->retry;
     decision->retry.codes = route_codes_copy(arena, &rule->retry);
     pick_mirrors(route, question->random, arena, decision);
+    route_hash_make(question, rule, decision->service, arena, &decision->hash);
 }
 
 void route_decide(const struct route_question *question, struct arena *arena,
@@ -156,6 +158,7 @@ void route_decide(const struct route_question *question, struct arena *arena,
     };
     if (!table) {
         send_to(decision, question->service, question->port, arena);
+        route_hash_make(question, NULL, question->service, arena, &decision->hash);
         return;
     }
     const struct route *route = route_match(table, question, arena);

@@ -79,6 +79,13 @@ static bool find_value(const struct asking *asking, struct str name, struct str 
     return true;
 }
 
+bool route_find_field(const struct route_question *question, struct str name, struct arena *arena,
+                      struct str *out_value)
+{
+    const struct asking asking = {question, route_host_of(question->head->authority), arena};
+    return find_value(&asking, name, out_value);
+}
+
 /* ---- texts ---- */
 
 static bool is_equal(struct str a, struct str b, bool ignores_case)
@@ -140,10 +147,10 @@ static struct str decoded(struct str text, struct arena *arena)
     return str_of(to, percent_decode(text, to));
 }
 
-/* The first of a name counts. */
-static bool param_matches(const struct asking *asking, const struct route_text_match *match)
+bool route_find_param(const struct route_question *question, struct str wanted, struct arena *arena,
+                      struct str *out_value)
 {
-    struct str rest = asking->question->path->query, pair, name, value;
+    struct str rest = question->path->query, pair, name, value;
     while (rest.len > 0) {
         pair = rest;
         rest = (struct str){0};
@@ -151,10 +158,19 @@ static bool param_matches(const struct asking *asking, const struct route_text_m
         name = pair;
         value = (struct str){0};
         (void)str_split(pair, '=', &name, &value);
-        if (str_eq(decoded(name, asking->arena), match->name))
-            return is_as_wanted(match, true, decoded(value, asking->arena));
+        if (str_eq(decoded(name, arena), wanted)) {
+            *out_value = decoded(value, arena);
+            return true;
+        }
     }
-    return is_as_wanted(match, false, (struct str){0});
+    return false;
+}
+
+static bool param_matches(const struct asking *asking, const struct route_text_match *match)
+{
+    struct str value = {0};
+    const bool is_there = route_find_param(asking->question, match->name, asking->arena, &value);
+    return is_as_wanted(match, is_there, value);
 }
 
 /* ---- rules ---- */
@@ -170,9 +186,9 @@ static bool path_matches(const struct route_match *match, struct str path)
     return false;
 }
 
-static bool is_grpc(const struct asking *asking)
+bool route_is_grpc(const struct http_request *head)
 {
-    struct str type = http_find(&asking->question->head->fields, "content-type");
+    struct str type = http_find(&head->fields, "content-type");
     if (!str_starts_with(type, STR("application/grpc")))
         return false;
     type = str_sub(type, sizeof("application/grpc") - 1, type.len);
@@ -185,7 +201,7 @@ static bool rule_matches(const struct asking *asking, const struct route_match *
     const struct route_question *question = asking->question;
     if (!path_matches(match, question->path->path) ||
         (match->method.len > 0 && !str_eq(match->method, question->head->method)) ||
-        (match->is_grpc && !is_grpc(asking)))
+        (match->is_grpc && !route_is_grpc(question->head)))
         return false;
     for (size_t i = 0; i < match->n_headers; i++)
         if (!header_matches(asking, &match->headers[i]))

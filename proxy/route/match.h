@@ -12,6 +12,14 @@
 /* An authority without its port; "[::1]" keeps its brackets. */
 struct str route_host_of(struct str authority);
 
+/* A field's value, several of one name joined; of HTTP/2's own too, as ":path", which is without
+ * its query. False when there is none. */
+bool route_find_field(const struct route_question *question, struct str name, struct arena *arena,
+                      struct str *out_value);
+/* The first parameter of that name in the query, decoded. */
+bool route_find_param(const struct route_question *question, struct str wanted, struct arena *arena,
+                      struct str *out_value);
+
 /* NULL when none does. Fields that stand there several times are joined in the arena. */
 const struct route *route_match(const struct route_table *table,
                                 const struct route_question *question, struct arena *arena);

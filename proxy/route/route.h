@@ -38,12 +38,22 @@ struct route_question {
     const struct service *service; /* what the connection was captured for */
     const struct service_port *port;
     struct str source_namespace; /* of the calling workload; "" when it is not known */
+    struct ip source;
+    struct str principal; /* "" when it is not known */
     uint64_t random;
 };
 
 struct route_edit_list { /* applied in this order: the rule's, the backend's */
     struct route_edits at[2];
     unsigned len;
+};
+
+/* By what the endpoint is chosen, where the service's policy hashes. */
+struct route_hash {
+    bool is_made;  /* false: the service does not hash requests */
+    bool is_there; /* false: the request has none of the keys */
+    uint64_t value;
+    struct str set_cookie; /* the field's value that the answer is to have, "" for none */
 };
 
 struct route_mirror_choice {
@@ -69,10 +79,14 @@ struct route_decision {
     size_t n_mirrors;
     uint64_t timeout_ns, attempt_ns;
     struct route_retry retry; /* attempts 0: none */
+    struct route_hash hash;
 };
 
 void route_decide(const struct route_question *question, struct arena *arena,
                   struct route_decision *out_decision);
+
+/* Is it a call of gRPC, by its content type. */
+bool route_is_grpc(const struct http_request *head);
 
 /* The fields as the edits make them; borrowed from all three. Unchanged when there is nothing to
  * do. */

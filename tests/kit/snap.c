@@ -108,6 +108,39 @@ void snap_serve(struct snap *snap, struct model_workload *pod, const struct mode
     pod->services = grown;
 }
 
+static struct str key_of(struct snap *snap, const struct model_service *service)
+{
+    return arena_printf(&snap->arena, "shop/%.*s", STR_ARG(service->hostname));
+}
+
+struct traffic_policy *snap_traffic(struct snap *snap, const struct model_service *service)
+{
+    struct model_traffic *traffic = arena_new(&snap->arena, struct model_traffic);
+    traffic->service = key_of(snap, service);
+    traffic->policy = *traffic_policy_default();
+    add(snap, (struct model_resource){MODEL_TRAFFIC, traffic->service, {.traffic = traffic}});
+    return &traffic->policy;
+}
+
+struct route_rule *snap_route(struct snap *snap, const struct model_service *service)
+{
+    struct arena *arena = &snap->arena;
+    struct model_routes *routes = arena_new(arena, struct model_routes);
+    struct route_host *host = arena_new(arena, struct route_host);
+    struct route_rule *rule = arena_new(arena, struct route_rule);
+    struct route_backend *backend = arena_new(arena, struct route_backend);
+    struct str *domain = arena_new(arena, struct str);
+    *domain = STR("*");
+    *backend = (struct route_backend){
+        .service = key_of(snap, service), .port = service->ports[0].service_port, .weight = 1};
+    *rule = (struct route_rule){
+        .name = STR("shop/all/0"), .action = ROUTE_FORWARD, .backends = backend, .n_backends = 1};
+    *host = (struct route_host){domain, 1, rule, 1};
+    *routes = (struct model_routes){.service = backend->service, .hosts = host, .n_hosts = 1};
+    add(snap, (struct model_resource){MODEL_ROUTES, routes->service, {.routes = routes}});
+    return rule;
+}
+
 struct model_policy *snap_policy(struct snap *snap, const char *name, enum policy_action action,
                                  const char *principal)
 {

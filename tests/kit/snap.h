@@ -35,6 +35,11 @@ struct model_service *snap_service(struct snap *snap, const char *name, const ch
                                    uint16_t port, uint16_t target_port);
 /* The pod serves the service on its target port. */
 void snap_serve(struct snap *snap, struct model_workload *pod, const struct model_service *service);
+/* How the service is balanced: starts as the default. */
+struct traffic_policy *snap_traffic(struct snap *snap, const struct model_service *service);
+/* One rule for all requests of all ports of the service: to the service itself at its first port,
+ * without any bound or retry. */
+struct route_rule *snap_route(struct snap *snap, const struct model_service *service);
 /* A policy of the namespace with one rule: this principal ("west.example/ns/shop/sa/web"), or
  * everybody when NULL. */
 struct model_policy *snap_policy(struct snap *snap, const char *name, enum policy_action action,

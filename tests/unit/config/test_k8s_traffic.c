@@ -145,6 +145,38 @@ Test(k8s_traffic, knows_the_tiers)
     }
 }
 
+#define KEYS "  loadBalancing: {algorithm: Maglev, hashKeys: ["
+
+Test(k8s_traffic, reads_what_of_a_request_is_hashed)
+{
+    struct manifests *set =
+        read_text(HEAD REF KEYS "{header: X-User}, {cookie: {name: s, ttl: 1h}}, "
+                                "{cookie: {name: t}}, {cookie: {name: u, ttl: 0s, path: /a}}"
+                                "]}\n",
+                  &diag);
+    cr_assert_null(set, "two cookies that are given");
+    diag_fini(&diag);
+    begin();
+    set = read_text(HEAD REF KEYS "{header: X-User}, {cookie: {name: t}}, "
+                                  "{cookie: {name: u, ttl: 0s}}, {queryParameter: q}, {path: {}}, "
+                                  "{sourceAddress: {}}, {sourcePrincipal: {}}]}\n"
+                                  "  protocolDetection: {timeout: 100ms}\n",
+                    &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    const struct traffic_policy *policy = &set->traffics[0].policy;
+    cr_assert_eq(policy->n_hash_keys, 7);
+    for (size_t i = 0; i < 7; i++)
+        cr_expect(policy->hash_keys[i].is_terminal, "key %zu", i);
+    cr_expect(str_eq(policy->hash_keys[0].name, STR("x-user")), "in lower case");
+    cr_expect(policy->hash_keys[1].kind == HASH_KEY_COOKIE && !policy->hash_keys[1].is_given);
+    cr_expect(policy->hash_keys[2].is_given && policy->hash_keys[2].ttl_ns == 0 &&
+              str_eq(policy->hash_keys[2].path, STR("/")));
+    cr_expect_eq(policy->hash_keys[3].kind, HASH_KEY_QUERY);
+    cr_expect_eq(policy->hash_keys[6].kind, HASH_KEY_SOURCE_PRINCIPAL);
+    cr_expect_eq(policy->detect_ns, UINT64_C(100000000));
+    manifests_free(set);
+}
+
 /* Each is refused at its place: the document's line 5 is the targetRef. */
 Test(k8s_traffic, refuses_bad_input_with_the_place)
 {
@@ -186,6 +218,18 @@ Test(k8s_traffic, refuses_bad_input_with_the_place)
         {"  ejections: {}\n", "did you mean \"ejection\"?"},
         {"  ejection: {maxEject: 5%}\n", "did you mean \"maxEjected\"?"},
         {"  timeouts: {connect: 5}\n", "spec.timeouts.connect: \"5\" is not a duration"},
+        {"  protocolDetection: {timeout: 1us}\n", "spec.protocolDetection.timeout"},
+        {"  loadBalancing: {hashKeys: [{header: a}]}\n", "needs algorithm RingHash or Maglev"},
+        {KEYS "{header: a, path: {}}]}\n", "hashKeys[0]: expected exactly one of header, cookie"},
+        {KEYS "{header: a b}]}\n", "hashKeys[0]: has no name that a header field"},
+        {KEYS "{headers: a}]}\n", "did you mean \"header\"?"},
+        {KEYS "{cookie: {ttl: 1h}}]}\n", "hashKeys[0]: has no name"},
+        {KEYS "{cookie: {name: a, ttl: 1ms}}]}\n", "hashKeys[0].cookie.ttl"},
+        {KEYS "{cookie: {name: a, path: /}}]}\n", "is of a cookie that is given; say its ttl too"},
+        {KEYS "{cookie: {name: a, ttl: 1h, path: a}}]}\n", "does not begin with /"},
+        {KEYS "{cookie: {name: a, ttl: 1h}}, {cookie: {name: b, ttl: 1h}}]}\n",
+         "hashKeys[1]: is the second cookie that is given"},
+        {KEYS "{path: {}}], hashOn: SourceAddress}\n", "stands in place of hashOn"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

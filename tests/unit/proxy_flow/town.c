@@ -168,6 +168,22 @@ static void on_served(void *owner, struct stream *stream)
     stream_resume(stream);
 }
 
+static void on_served_second(void *owner, struct stream *stream)
+{
+    struct town *town = owner;
+    town->is_of_second[town->n_served] = true;
+    on_served(town, stream);
+}
+
+void town_open_second(struct town *town)
+{
+    const struct addr addr = {ip_of(PAY2), town->port};
+    int errnum;
+    cr_assert_eq(listener_open(town->world.loop, &addr, NULL, on_served_second, town, &town->second,
+                               &errnum),
+                 0);
+}
+
 static void open_app(struct town *town)
 {
     const struct addr addr = {ip_of(PAY1), 0};
@@ -256,6 +272,8 @@ void town_close(struct town *town)
     if (town->audit)
         audit_close(town->audit);
     listener_close(town->app);
+    if (town->second)
+        listener_close(town->second);
     run_turns(town->world.loop, 5);
     for (unsigned i = 0; i < town->n_served; i++)
         tap_free(&town->served[i]);

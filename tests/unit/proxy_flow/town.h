@@ -18,7 +18,7 @@
 
 #define CART "10.0.0.1"   /* n1, ID_A */
 #define PAY1 "127.0.0.21" /* n2, ID_B; the app listens here only */
-#define PAY2 "127.0.0.22" /* n2, ID_B; nobody listens */
+#define PAY2 "127.0.0.22" /* n2, ID_B; nobody listens, but for town_open_second() */
 #define VIP  "10.96.0.1"
 
 struct town_node {
@@ -45,6 +45,8 @@ struct town {
     uint16_t port; /* of the app */
     struct tap served[APP_TAPS_MAX];
     unsigned n_served;
+    struct listener *second;         /* on PAY2, at the same port; NULL: none */
+    bool is_of_second[APP_TAPS_MAX]; /* served there */
     int log_fds[2];
     struct audit *audit; /* NULL: none */
     struct text log;
@@ -59,6 +61,8 @@ void town_audit(struct town *town, const char *path);
 void town_learn(struct town *town);
 /* How many flows it counts on endpoints, and how many endpoints it holds something against. */
 size_t town_blamed(struct town_node *node);
+/* The app listens on PAY2 too. */
+void town_open_second(struct town *town);
 /* Makes the walk of a node anew with other options: fields that are 0 keep their default. */
 void town_walk(struct town_node *node, const struct walk_options *options);
 /* The service "store" at VIP:6379 with pay-1, and pay-2 if it was added. */

@@ -151,6 +151,48 @@ Test(algorithms, a_hash_goes_to_one_endpoint_and_only_those_of_one_that_fell_out
     }
 }
 
+static uint64_t draw_for(const struct request_hash *request)
+{
+    struct lease lease;
+    struct question question = stage_question(&stage);
+    question.request = request;
+    cr_assert_eq(lease_cut(stage.balancer, &question, stage.now_ns, &stage.rng, &lease), 0);
+    const uint64_t key = lease.key;
+    lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+    return key;
+}
+
+Test(algorithms, what_a_request_is_hashed_by_goes_before_its_source_and_nothing_is_chance)
+{
+    const struct hash_key keys[] = {{.kind = HASH_KEY_HEADER, .name = STR("x")},
+                                    {.kind = HASH_KEY_SOURCE_ADDRESS}};
+    const struct request_hash none = {0};
+    unsigned n[6] = {0}, of_requests[6] = {0};
+    open_stage(ALGORITHM_MAGLEV, 5);
+    build_tables();
+    for (uint64_t i = 0; i < 256; i++) {
+        const struct request_hash request = {true, str_hash(str_of((const char *)&i, 8), 0)};
+        const uint64_t key = draw_for(&request);
+        cr_expect_eq(draw_for(&request), key);
+        of_requests[key]++;
+        n[draw_for(&none)]++;
+    }
+    for (int key = 1; key <= 5; key++)
+        cr_expect(n[key] >= 15 && of_requests[key] >= 15, "%d: %u %u", key, n[key],
+                  of_requests[key]);
+    const uint64_t of_source = draw_from(7);
+    stage.policy.hash_keys = keys;
+    stage.policy.n_hash_keys = 2;
+    for (int i = 0; i < 20; i++)
+        cr_expect_eq(draw_from(7), of_source, "a connection has its source");
+    stage.policy.n_hash_keys = 1;
+    unsigned n_other = 0;
+    for (int i = 0; i < 64; i++)
+        n_other += draw_from(7) != of_source;
+    cr_expect_gt(n_other, 20, "and no header field");
+    stage_fini(&stage);
+}
+
 Test(algorithms, bounded_load_passes_on_what_is_more_than_an_endpoint_s_share)
 {
     struct lease leases[50];

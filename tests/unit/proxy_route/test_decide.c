@@ -154,7 +154,7 @@ Test(route, makes_a_port_without_a_word_http_but_not_one_of_another_protocol)
     lane_build(&lane);
     const struct service *service =
         snapshot_service_by_key(lane.snapshot, STR("mesh/echo.mesh.svc.cluster.local"));
-    cr_expect_eq(service_find_port(service, 80)->http_mode, HTTP_MODE_ANY);
+    cr_expect_eq(service_find_port(service, 80)->http_mode, HTTP_MODE_1);
     cr_expect_eq(service_find_port(service, 7070)->http_mode, HTTP_MODE_2);
     cr_expect_eq(service_find_port(service, 9000)->http_mode, HTTP_MODE_NONE);
     cr_expect_eq(service_find_port(service, 9001)->http_mode, HTTP_MODE_NONE);

@@ -33,6 +33,7 @@ static struct model_routes rich(void)
     static struct route_backend backends[2];
     static struct route_mirror mirrors[1];
     static uint16_t codes[2] = {503, 429};
+    static struct hash_key hash_keys[6];
     domains[0] = STR("web.example"), domains[1] = STR("*.web.example"), domains[2] = STR("web");
     any[0] = STR("*");
     remove[0] = STR("x-gone");
@@ -51,6 +52,12 @@ static struct model_routes rich(void)
     backends[0] = (struct route_backend){STR(SERVICE), 80, STR("east.example"), 90, edits, edits};
     backends[1] = (struct route_backend){.weight = 10};
     mirrors[0] = (struct route_mirror){STR("ns/b.ns.svc.clusterset.local"), 81, {0}, 123456};
+    hash_keys[0] = (struct hash_key){HASH_KEY_HEADER, STR("x-user"), false, false, 0, {0}};
+    hash_keys[1] = (struct hash_key){HASH_KEY_COOKIE, STR("s"), true, true, 1500000000, STR("/a")};
+    hash_keys[2] = (struct hash_key){HASH_KEY_COOKIE, STR("t"), true, false, 0, {0}};
+    hash_keys[3] = (struct hash_key){HASH_KEY_QUERY, STR("q"), true, false, 0, {0}};
+    hash_keys[4] = (struct hash_key){HASH_KEY_PATH, {0}, true, false, 0, {0}};
+    hash_keys[5] = (struct hash_key){HASH_KEY_SOURCE_ADDRESS, {0}, true, false, 0, {0}};
     rules[0] = (struct route_rule){
         .name = STR("ns/web/0"),
         .match = {ROUTE_PATH_PREFIX, STR("/a"), STR("GET"), true, headers, params, 5, 2},
@@ -65,6 +72,8 @@ static struct model_routes rich(void)
         .attempt_ns = 250000000,
         .retry = {3, ROUTE_RETRY_5XX | ROUTE_RETRY_CODES | ROUTE_RETRY_GRPC_UNAVAILABLE, codes, 2,
                   100000000, 2000000000},
+        .hash_keys = hash_keys,
+        .n_hash_keys = 6,
         .missing_status = 500,
         .path_edit = ROUTE_PATH_REPLACE_PREFIX,
         .path = STR("/b"),
@@ -170,6 +179,14 @@ Test(codec_route, keeps_every_field)
     cr_expect(b->retry.attempts == 3 && b->retry.on == a->retry.on && b->retry.n_codes == 2 &&
               b->retry.codes[1] == 429 && b->retry.backoff_ns == a->retry.backoff_ns &&
               b->retry.backoff_max_ns == a->retry.backoff_max_ns);
+    cr_assert_eq(b->n_hash_keys, 6);
+    for (size_t i = 0; i < 6; i++) {
+        const struct hash_key *x = &a->hash_keys[i], *y = &b->hash_keys[i];
+        cr_expect(x->kind == y->kind && str_eq(x->name, y->name) &&
+                      x->is_terminal == y->is_terminal && x->is_given == y->is_given &&
+                      x->ttl_ns == y->ttl_ns && str_eq(x->path, y->path),
+                  "key %zu", i);
+    }
     cr_expect(b->missing_status == 500 && b->path_edit == a->path_edit &&
               str_eq(b->path, a->path) && str_eq(b->host, a->host));
     a = &from.hosts[0].rules[1], b = &to->hosts[0].rules[1];
@@ -314,6 +331,16 @@ Test(codec_route, that_cannot_be_followed_is_refused_by_name)
                                          .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
                                          .len = 1,
                                          .data = (uint8_t[]){0}};
+    Envoy__Config__Route__V3__RouteAction__HashPolicy no_hash =
+        ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__HASH_POLICY__INIT;
+    Envoy__Config__Route__V3__RouteAction__HashPolicy by_header = no_hash;
+    Envoy__Config__Route__V3__RouteAction__HashPolicy__Header hashed_header =
+        ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__HASH_POLICY__HEADER__INIT;
+    Envoy__Config__Route__V3__RouteAction__HashPolicy *nothing_hashed[] = {&no_hash};
+    Envoy__Config__Route__V3__RouteAction__HashPolicy *hashed[] = {&by_header};
+    by_header.policy_specifier_case =
+        ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__HASH_POLICY__POLICY_SPECIFIER_HEADER;
+    by_header.header = &hashed_header;
     eleven.value = 11;
     past.seconds = -1;
     regex.regex = TEXT("/a(b|c)");
@@ -343,6 +370,14 @@ Test(codec_route, that_cannot_be_followed_is_refused_by_name)
             m.match.base.unknown_fields = &cors);
     REFUSED("route: field 17 is not supported", m.action.base.n_unknown_fields = 1;
             m.action.base.unknown_fields = &cors);
+    REFUSED("hash_policy: is of none of header, cookie", m.action.n_hash_policy = 1;
+            m.action.hash_policy = nothing_hashed);
+    REFUSED("hash_policy.header: field 17 is not supported", m.action.n_hash_policy = 1;
+            m.action.hash_policy = hashed; hashed_header.base.n_unknown_fields = 1;
+            hashed_header.base.unknown_fields = &cors);
+    hashed_header.base.n_unknown_fields = 0;
+    REFUSED("hash_policy[0]: has no name", m.action.n_hash_policy = 1;
+            m.action.hash_policy = hashed; hashed_header.header_name = TEXT("a b"));
     REFUSED("match.headers.name: is empty", m.match.n_headers = 1; m.header.name = TEXT(""));
     REFUSED("has neither route, redirect nor",
             m.route.action_case = ENVOY__CONFIG__ROUTE__V3__ROUTE__ACTION__NOT_SET);

@@ -49,6 +49,14 @@ static struct traffic_policy rich(void)
          .healthy_threshold = 1,
          .grpc_service = STR("a.B")},
     };
+    static struct hash_key hash_keys[2];
+    hash_keys[0] = (struct hash_key){.kind = HASH_KEY_HEADER, .name = STR("x-user")};
+    hash_keys[1] = (struct hash_key){.kind = HASH_KEY_COOKIE,
+                                     .name = STR("s"),
+                                     .is_terminal = true,
+                                     .is_given = true,
+                                     .ttl_ns = SECOND,
+                                     .path = STR("/a")};
     memcpy(localities, localities_, sizeof(localities));
     memcpy(clusters, clusters_, sizeof(clusters));
     memcpy(allowed, allowed_, sizeof(allowed));
@@ -59,6 +67,9 @@ static struct traffic_policy rich(void)
                                    .active_bias_permille = 500,
                                    .decay_ns = 3 * SECOND,
                                    .hash_on = HASH_ON_SOURCE_PRINCIPAL,
+                                   .hash_keys = hash_keys,
+                                   .n_hash_keys = 2,
+                                   .detect_ns = SECOND / 10,
                                    .ring_min = 1024,
                                    .ring_max = TRAFFIC_RING_MAX,
                                    .maglev_size = TRAFFIC_MAGLEV_DEFAULT,
@@ -129,6 +140,12 @@ Test(codec_traffic, keeps_every_field)
     cr_expect_eq(to.active_bias_permille, 500);
     cr_expect_eq(to.decay_ns, 3 * SECOND);
     cr_expect_eq(to.hash_on, HASH_ON_SOURCE_PRINCIPAL);
+    cr_assert_eq(to.n_hash_keys, 2);
+    cr_expect(str_eq(to.hash_keys[0].name, STR("x-user")) && !to.hash_keys[0].is_terminal);
+    cr_expect(to.hash_keys[1].kind == HASH_KEY_COOKIE && to.hash_keys[1].is_terminal &&
+              to.hash_keys[1].is_given && to.hash_keys[1].ttl_ns == SECOND &&
+              str_eq(to.hash_keys[1].path, STR("/a")));
+    cr_expect_eq(to.detect_ns, SECOND / 10);
     cr_expect_eq(to.hash_balance_factor_pct, 125);
     cr_expect_eq(to.locality, LOCALITY_WEIGHTED);
     cr_assert_eq(to.n_localities, 3);

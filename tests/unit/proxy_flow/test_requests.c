@@ -1,0 +1,239 @@
+/*
+ * What a request says decides where it goes and how it is spoken there: hash keys, versions.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/connect/http_pool.h"
+#include "town.h"
+
+TestSuite(requests, .timeout = 60);
+
+static struct town town;
+static struct town_call call;
+static struct model_service *service;
+static unsigned n_answered[APP_TAPS_MAX];
+
+/* The service on pay-1 and pay-2, both of which listen; the caller says more and learns. */
+static void open_two(enum app_protocol protocol)
+{
+    memset(n_answered, 0, sizeof n_answered);
+    town_open(&town);
+    town_open_second(&town);
+    town_pay(&town, "pay-2", "n2", PAY2);
+    service = town_service(&town);
+    service->ports[0].app_protocol = protocol;
+}
+
+static void start(void)
+{
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+}
+
+static bool is_nothing_leased(void *ctx)
+{
+    (void)ctx;
+    return balancer_flows(town.n1.balancer) == 0;
+}
+
+static void close_all(void)
+{
+    struct ip cart;
+    cr_assert_eq(ip_parse(STR(CART), &cart), 0);
+    call_end(&call);
+    cr_expect(run_until(town.world.loop, is_nothing_leased, NULL, PATIENCE_MS));
+    http_pool_forget(connector_http_pool(town.n1.connector), &cart);
+    cr_expect(town_is_quiet(&town));
+    town_close(&town);
+}
+
+static void say(const char *text)
+{
+    (void)stream_write_copy(call.tap.stream, text, strlen(text));
+}
+
+static unsigned times_in(struct str text, const char *part)
+{
+    unsigned n = 0;
+    for (; text.len >= strlen(part); text = str_sub(text, 1, text.len))
+        n += str_starts_with(text, str_from(part));
+    return n;
+}
+
+/* A connection of the app with a head that nobody has answered. */
+static bool find_asked(void *out_idx)
+{
+    for (unsigned i = 0; i < town.n_served; i++)
+        if (times_in(text_str(&town.served[i].got), "\r\n\r\n") > n_answered[i]) {
+            *(unsigned *)out_idx = i;
+            return true;
+        }
+    return false;
+}
+
+static bool has_answers(void *n)
+{
+    return times_in(text_str(&call.tap.got), "HTTP/1.1 200 ") >= *(const unsigned *)n;
+}
+
+/* One request with this field, answered; true when pay-2 got it. */
+static bool second_gets(const char *field)
+{
+    static const char ok[] = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    char text[256];
+    unsigned idx = 0, n = times_in(text_str(&call.tap.got), "HTTP/1.1 200 ") + 1;
+    (void)snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: store\r\n%s\r\n", field);
+    say(text);
+    cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
+    n_answered[idx]++;
+    (void)stream_write_copy(town.served[idx].stream, ok, sizeof ok - 1);
+    cr_assert(run_until(town.world.loop, has_answers, &n, PATIENCE_MS));
+    return town.is_of_second[idx];
+}
+
+static void hash_by(struct hash_key *key)
+{
+    struct traffic_policy *policy = snap_traffic(&town.snap, service);
+    policy->algorithm = ALGORITHM_MAGLEV;
+    policy->maglev_size = 251;
+    policy->hash_keys = key;
+    policy->n_hash_keys = 1;
+}
+
+Test(requests, with_one_header_go_to_one_endpoint_and_others_spread)
+{
+    struct hash_key key = {.kind = HASH_KEY_HEADER, .name = STR("x-user"), .is_terminal = true};
+    char field[64];
+    unsigned n_second = 0, n_by_chance = 0;
+    open_two(APP_HTTP11);
+    hash_by(&key);
+    start();
+    for (int user = 0; user < 24; user++) {
+        (void)snprintf(field, sizeof field, "x-user: %d\r\n", user);
+        const bool is_second = second_gets(field);
+        cr_expect_eq(second_gets(field), is_second, "user %d", user);
+        n_second += is_second;
+        n_by_chance += second_gets("");
+    }
+    cr_expect(n_second > 0 && n_second < 24, "%u", n_second);
+    cr_expect(n_by_chance > 0 && n_by_chance < 24, "%u", n_by_chance);
+    close_all();
+}
+
+Test(requests, whose_client_has_no_cookie_give_it_one_that_leads_back)
+{
+    struct hash_key key = {.kind = HASH_KEY_COOKIE,
+                           .name = STR("at"),
+                           .is_terminal = true,
+                           .is_given = true,
+                           .path = STR("/")};
+    static const char field[] = "set-cookie: at=\"";
+    struct str answer, value;
+    char cookie[64];
+    open_two(APP_HTTP11);
+    hash_by(&key);
+    start();
+    for (unsigned client = 1; client <= 6; client++) {
+        const bool is_second = second_gets("");
+        cr_expect_eq(times_in(text_str(&call.tap.got), field), client);
+        for (answer = text_str(&call.tap.got);
+             times_in(answer, field) > 1 || !str_starts_with(answer, STR("set-cookie: at=\""));)
+            answer = str_sub(answer, 1, answer.len);
+        value = str_sub(answer, sizeof field - 1, 16);
+        cr_expect(str_starts_with(str_sub(answer, sizeof field - 1 + 16, answer.len),
+                                  STR("\"; Path=/; HttpOnly\r\n")));
+        (void)snprintf(cookie, sizeof cookie, "cookie: a=b; at=%.*s\r\n", STR_ARG(value));
+        for (int i = 0; i < 4; i++)
+            cr_expect_eq(second_gets(cookie), is_second);
+        cr_expect_eq(times_in(text_str(&call.tap.got), field), client, "it has one already");
+    }
+    close_all();
+}
+
+/* ---- versions ---- */
+
+static void on_response(void *owner, const struct http_response *head)
+{
+    *(unsigned *)owner = head->status;
+}
+
+static void on_data(void *owner, struct slice bytes)
+{
+    (void)owner, (void)bytes;
+}
+
+static void on_end(void *owner)
+{
+    (void)owner;
+}
+
+static void on_fail(void *owner, int err)
+{
+    (void)owner, (void)err;
+}
+
+static void on_dead(void *owner, int err, struct str why)
+{
+    (void)owner, (void)err, (void)why;
+}
+
+static const struct http_stream_events http_events = {.on_response = on_response};
+static const struct stream_events events = {
+    .on_data = on_data, .on_end = on_end, .on_fail = on_fail};
+static const struct http_client_events client_events = {.on_dead = on_dead};
+
+static bool has_spoken(void *ctx)
+{
+    (void)ctx;
+    return town.n_served > 0 && town.served[0].n_got >= 24;
+}
+
+static bool has_status(void *status)
+{
+    return *(unsigned *)status != 0;
+}
+
+Test(requests, of_http_2_go_on_in_the_version_that_the_port_says)
+{
+    static const struct {
+        const char *what, *type, *begins;
+        enum app_protocol protocol;
+    } rows[] = {
+        {"http", "text/plain", "GET /a HTTP/1.1\r\n", APP_HTTP11},
+        {"http, gRPC", "application/grpc+proto", "PRI * HTTP/2.0\r\n", APP_HTTP11},
+        {"http2", "text/plain", "PRI * HTTP/2.0\r\n", APP_HTTP2},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct http_field type = {STR("content-type"), str_from(rows[i].type)};
+        const struct http_request head = {.method = STR("GET"),
+                                          .scheme = STR("http"),
+                                          .authority = STR("store"),
+                                          .path = STR("/a"),
+                                          .fields = {&type, 1},
+                                          .content_length = HTTP_LENGTH_UNKNOWN,
+                                          .version = HTTP_2};
+        unsigned status = 0;
+        open_two(rows[i].protocol);
+        start();
+        call.tap.stream = NULL;
+        struct http_client *client =
+            http2_client_new(town.world.loop, &call.ours->stream, NULL, &client_events, NULL);
+        struct http_stream *stream = http_request(client, &head, &http_events, &events, &status);
+        stream_resume(&stream->stream);
+        cr_assert(run_until(town.world.loop, has_spoken, NULL, PATIENCE_MS), "%s", rows[i].what);
+        cr_expect(str_starts_with(text_str(&town.served[0].got), str_from(rows[i].begins)),
+                  "%s: %.*s", rows[i].what, STR_ARG(text_str(&town.served[0].got)));
+        if (rows[i].begins[0] == 'G') {
+            (void)stream_write_copy(town.served[0].stream, "HTTP/1.1 204 \r\n\r\n", 17);
+            cr_assert(run_until(town.world.loop, has_status, &status, PATIENCE_MS));
+            cr_expect_eq(status, 204);
+        }
+        stream_close(&stream->stream, -ERR_RESET);
+        http_client_close(client, 0);
+        close_all();
+    }
+}
