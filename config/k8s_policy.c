@@ -224,7 +224,7 @@ static void read_unseen(const struct k8s_reader *reader, const struct yaml *node
     size_t n = values(reader, node, what, VALUES_MAX);
     for (size_t i = 0; i < n; i++)
         (void)value(reader, node->items[i], what, i);
-    match->needs_http = true;
+    match->has_unknown = true;
     diag_warn(reader->diag, node->place,
               "%s: is not seen of a TCP connection; there, what it stands in %s", what,
               consequences[owner->action]);
@@ -391,7 +391,7 @@ static void read_condition(const struct k8s_reader *reader, const struct yaml *i
                    "request.headers[...], request.auth.*, connection.sni",
                    what, STR_ARG(str_sub(key, 0, 80)));
     else
-        clause->matches[0].has_unknown = false;
+        clause->matches[0].has_unknown = is_unseen_key(key);
 }
 
 typedef void match_reader(const struct k8s_reader *reader, const struct yaml *node,

@@ -103,8 +103,16 @@ enum policy_action { POLICY_ALLOW, POLICY_DENY, POLICY_AUDIT };
 
 enum policy_scope { POLICY_GLOBAL, POLICY_NAMESPACE, POLICY_WORKLOAD };
 
-/* MATCH_GLOB: every '*' stands for any letters, also none; in namespaces and trust domains only. */
-enum match_kind { MATCH_EXACT, MATCH_PREFIX, MATCH_SUFFIX, MATCH_PRESENCE, MATCH_GLOB };
+/* MATCH_GLOB: every '*' stands for any letters, also none; in namespaces and trust domains only.
+ * MATCH_TEMPLATE: "/a/{*}/b/{**}", in paths only; see path_template.h. */
+enum match_kind {
+    MATCH_EXACT,
+    MATCH_PREFIX,
+    MATCH_SUFFIX,
+    MATCH_PRESENCE,
+    MATCH_GLOB,
+    MATCH_TEMPLATE
+};
 
 struct string_match {
     enum match_kind kind;
@@ -113,6 +121,27 @@ struct string_match {
 
 struct account_match { /* a service account of any trust domain */
     struct str namespace_, name;
+};
+
+enum request_subject { /* the numbers travel, see details.proto */
+                       REQUEST_METHOD,
+                       REQUEST_HOST,
+                       REQUEST_PATH,
+                       REQUEST_HEADER,
+                       REQUEST_TOKEN_PRINCIPAL, /* "<iss>/<sub>" of the token that came with the
+                                                 * request
+                                                 */
+                       REQUEST_TOKEN_AUDIENCE,
+                       REQUEST_TOKEN_PRESENTER,
+                       REQUEST_TOKEN_CLAIM,
+                       REQUEST_SUBJECTS
+};
+
+struct request_field { /* one thing that a request shows, and what it may be and may not be */
+    enum request_subject subject;
+    struct str name; /* of a header, in lower case; of a claim its path, see struct policy_claim */
+    struct string_match *values, *not_values; /* of a host in any case */
+    size_t n_values, n_not_values;
 };
 
 /* Values of one field are alternatives; a not_ field matches when none of its values does. */
@@ -127,11 +156,11 @@ struct model_match {
     size_t n_source_ips, n_not_source_ips, n_destination_ips, n_not_destination_ips;
     uint16_t *ports, *not_ports;
     size_t n_ports, n_not_ports;
-    /* Something that this version cannot evaluate stood here: ALLOW then never matches, DENY always
-     * does. */
+    struct request_field *http; /* must all hold of the request; none in most matches */
+    size_t n_http;
+    /* Something that this version cannot evaluate stood here: ALLOW then never matches, and DENY is
+     * decided by the rest. */
     bool has_unknown;
-    /* It also asks for what only HTTP shows. Where there is no HTTP: as with has_unknown. */
-    bool needs_http;
 };
 
 struct model_clause { /* matches are alternatives */

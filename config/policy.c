@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/policy_http.h"
 #include "config/policy_index.h"
 #include "config/policy_match.h"
 
@@ -76,6 +77,7 @@ static struct model_match copy_match(struct arena *arena, const struct model_mat
     copy_cidrs(arena, &to.not_destination_ips, &to.n_not_destination_ips);
     copy_ports(arena, &to.ports, &to.n_ports);
     copy_ports(arena, &to.not_ports, &to.n_not_ports);
+    to.http = policy_http_copy(arena, to.http, to.n_http);
     return to;
 }
 

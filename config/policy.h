@@ -1,15 +1,21 @@
 /*
  * policy.h - compiled authorization policies and the one function that asks them.
  *
- * Semantics are Istio's at L4, closed in doubt:
+ * Semantics are Istio's, closed in doubt:
  *   1. a DENY policy that matches denies; 2. a policy that is referred to and not there denies;
  *   3. with no ALLOW policy at all it is allowed; 4. an ALLOW policy that matches allows; 5. else
  *   denied.
  * AUDIT and dry-run policies are evaluated and reported, never decisive. Rules are alternatives,
  * clauses must all match, matches are alternatives, fields must all match, values are alternatives,
  * not_ values must all fail. A policy without rules never matches; a rule without clauses and a
- * clause without matches do; a wholly empty match never does, except one with has_unknown or
- * needs_http in a DENY or AUDIT policy, which does.
+ * clause without matches do; a wholly empty match never does, except one with has_unknown in a DENY
+ * or AUDIT policy, which does.
+ *
+ * A question with a request has one answer. A question without one is about a connection, and what
+ * only a request shows (struct request_field) may match or not. Its answer is for a connection
+ * whose requests nobody sees: such a match allows nobody and keeps no DENY from denying, as in
+ * Istio on a TCP port. Whoever will see the requests looks at depends_on_request first: where it is
+ * false, every request would be answered the same; where it is true, each request is to be asked.
  *
  * Policies that apply together are a layer: the mesh's, a namespace's, those that name a workload.
  * A layer is compiled once (policy_index.h) and shared by all workloads under it; what a workload
@@ -91,10 +97,13 @@ struct policy_token {     /* a verified JWT; see config/model.h for who issued i
     size_t n_claims;
 };
 
+/* Compared as given: who fills it in has normalised the path as it will be forwarded and taken the
+ * query off, and has put names into lower case. "" is a thing that the request does not have, and
+ * matches no value. */
 struct policy_request {
-    struct str method;
-    struct str host; /* as in Host or :authority, with its port if it had one */
-    struct str path; /* normalised, as it is forwarded, without the query */
+    struct str method; /* compared in its case */
+    struct str host;   /* as in Host or :authority, in any case, with its port if it had one */
+    struct str path;
     const struct policy_header *headers;
     size_t n_headers;
     const struct policy_token *token; /* NULL: the request has none */
@@ -111,6 +120,11 @@ struct policy_question {
 };
 
 enum policy_mode { POLICY_ENFORCED, POLICY_DRY_RUN };
+
+/* A longer host, and several headers of one name that are longer together with a comma between two,
+ * are not compared but held against the request: ALLOW does not match, DENY and AUDIT do. */
+#define POLICY_HOST_MAX   512
+#define POLICY_HEADER_MAX 8192
 
 #define POLICY_AUDITS_MAX 4 /* AUDIT policies named in an answer */
 
@@ -135,6 +149,9 @@ struct policy_dry_run {
 
 struct policy_answer {
     bool allowed;
+    /* Never with a request, nor when the connection is denied whatever its requests may be. Else:
+     * some request may change allowed, an audit, or what a dry run would have done. */
+    bool depends_on_request;
     enum policy_action action; /* POLICY_ALLOW or POLICY_DENY, as allowed says */
     enum policy_mode mode;     /* of what decided: always POLICY_ENFORCED; see dry_run */
     struct str policy;         /* which decided, or is missing; "" when none did */

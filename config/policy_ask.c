@@ -2,11 +2,15 @@
 #include "config/policy.h"
 #include "config/policy_index.h"
 
+/* A rule's number as it is looked for: those that match whatever the request may be come before
+ * those that only may. */
+#define MAYBE   (UINT32_C(1) << 31)
 #define NO_RULE UINT32_MAX
 
 struct first {                   /* of one action and mode */
     const struct policy *policy; /* NULL: none matched */
     size_t rule_idx;
+    bool is_maybe; /* it only may match, and no other one does for certain */
 };
 
 struct asking {
@@ -16,7 +20,7 @@ struct asking {
     struct first first[2][2]; /* the same over the layers before */
     struct first audits[POLICY_AUDITS_MAX]; /* sorted */
     size_t n_audits;
-    bool has_more_audits, has_allow, has_dry_allow, has_dry_deny;
+    bool has_more_audits, has_maybe_audit, has_allow, has_dry_allow, has_dry_deny;
 };
 
 /* Among the first few, sorted, each policy once with its first rule. */
@@ -37,7 +41,7 @@ static void add_audit(struct asking *asking, const struct policy *policy, size_t
         asking->n_audits++;
     for (size_t i = asking->n_audits - 1; i > at; i--)
         asking->audits[i] = asking->audits[i - 1];
-    asking->audits[at] = (struct first){policy, rule_idx};
+    asking->audits[at] = (struct first){policy, rule_idx, false};
 }
 
 static void on_candidate(void *owner, uint32_t number, const struct policy_place *place)
@@ -47,23 +51,33 @@ static void on_candidate(void *owner, uint32_t number, const struct policy_place
     const bool is_audit = policy->action == POLICY_AUDIT;
     uint32_t *best =
         is_audit ? NULL : &asking->best[policy->action == POLICY_DENY][policy->dry_run];
-    if ((best && number >= *best) ||
-        !policy_rule_matches(&policy->rules[place->rule_idx], policy->action, asking->asked))
+    if (best && number >= *best)
         return;
-    if (best)
-        *best = number;
-    else
+    const enum policy_truth truth =
+        policy_rule_truth(&policy->rules[place->rule_idx], policy->action, asking->asked);
+    const uint32_t order = truth == POLICY_MAYBE ? number | MAYBE : number;
+    if (truth == POLICY_NO)
+        return;
+    if (!best) {
+        asking->has_maybe_audit |= truth == POLICY_MAYBE;
         add_audit(asking, policy, place->rule_idx);
+    } else if (order < *best) {
+        *best = order;
+    }
 }
 
-static void take_best(struct asking *asking, struct first *first, uint32_t number)
+static void take_best(struct asking *asking, struct first *first, uint32_t order)
 {
-    if (number == NO_RULE)
+    if (order == NO_RULE)
         return;
-    const struct policy_place *place = policy_index_place(asking->layer->index, number);
+    const bool is_maybe = order & MAYBE;
+    const struct policy_place *place = policy_index_place(asking->layer->index, order & ~MAYBE);
     const struct policy *policy = asking->layer->policies[place->policy_idx];
-    if (!first->policy || policy_compare(policy, first->policy) < 0)
-        *first = (struct first){policy, place->rule_idx};
+    const bool is_better = is_maybe != first->is_maybe
+                               ? !is_maybe
+                               : !first->policy || policy_compare(policy, first->policy) < 0;
+    if (!first->policy || is_better)
+        *first = (struct first){policy, place->rule_idx, is_maybe};
 }
 
 static void ask_layer(struct asking *asking, const struct policy_layer *layer)
@@ -83,7 +97,7 @@ static void ask_layer(struct asking *asking, const struct policy_layer *layer)
 
 static struct policy_hit hit_of(const struct first *first)
 {
-    if (!first->policy)
+    if (!first || !first->policy)
         return (struct policy_hit){0};
     return (struct policy_hit){
         .policy = first->policy->key,
@@ -91,6 +105,12 @@ static struct policy_hit hit_of(const struct first *first)
         .mode = first->policy->dry_run ? POLICY_DRY_RUN : POLICY_ENFORCED,
         .revision = first->policy->revision,
     };
+}
+
+/* What only may match allows nobody. */
+static const struct first *certain(const struct first *first)
+{
+    return first->policy && !first->is_maybe ? first : NULL;
 }
 
 static void decide(struct policy_answer *answer, bool allowed, const struct first *by,
@@ -111,7 +131,7 @@ static void decide_enforced(const struct asking *asking, const struct policy_set
                             struct policy_answer *answer)
 {
     const struct first *deny = &asking->first[1][POLICY_ENFORCED];
-    const struct first *allow = &asking->first[0][POLICY_ENFORCED];
+    const struct first *allow = certain(&asking->first[0][POLICY_ENFORCED]);
     answer->revision = set->revision;
     if (deny->policy) {
         decide(answer, false, deny, "explicitly denied by");
@@ -120,7 +140,7 @@ static void decide_enforced(const struct asking *asking, const struct policy_set
         answer->policy = set->missing;
     } else if (!asking->has_allow) {
         decide(answer, true, NULL, "no allow policies");
-    } else if (allow->policy) {
+    } else if (allow) {
         decide(answer, true, allow, "allowed by");
     } else {
         decide(answer, false, NULL, "allow policies exist, but none allowed");
@@ -138,7 +158,7 @@ static void decide_dry_run(const struct asking *asking, const struct policy_set 
     if (!dry->is_asked)
         return;
     dry->deny = hit_of(&asking->first[1][POLICY_DRY_RUN]);
-    dry->allow = hit_of(&asking->first[0][POLICY_DRY_RUN]);
+    dry->allow = hit_of(certain(&asking->first[0][POLICY_DRY_RUN]));
     dry->would_deny = !answer->allowed;
     dry->sentence = "would change nothing";
     if (!str_is_empty(dry->deny.policy)) {
@@ -149,6 +169,19 @@ static void decide_dry_run(const struct asking *asking, const struct policy_set 
         dry->sentence = dry->would_deny ? "would be denied because no dry-run allow matched"
                                         : "would be allowed by";
     }
+}
+
+/* Nothing is maybe when there is a request. */
+static bool depends_on_request(const struct asking *asking, const struct policy_set *set)
+{
+    const struct first *deny = &asking->first[1][POLICY_ENFORCED];
+    const struct first *allow = &asking->first[0][POLICY_ENFORCED];
+    const bool is_denied_anyway =
+        certain(deny) || !str_is_empty(set->missing) || (asking->has_allow && !allow->policy);
+    bool has_maybe = asking->has_maybe_audit;
+    for (int i = 0; i < 4; i++)
+        has_maybe |= asking->first[i / 2][i % 2].is_maybe;
+    return has_maybe && !is_denied_anyway;
 }
 
 struct policy_answer policy_ask(const struct policy_set *set,
@@ -162,6 +195,7 @@ struct policy_answer policy_ask(const struct policy_set *set,
             ask_layer(&asking, set->layers[i]);
     decide_enforced(&asking, set, &answer);
     decide_dry_run(&asking, set, &answer);
+    answer.depends_on_request = depends_on_request(&asking, set);
     for (size_t i = 0; i < asking.n_audits; i++)
         answer.audits[answer.n_audits++] = hit_of(&asking.audits[i]);
     answer.n_audits_matched = answer.n_audits + asking.has_more_audits;

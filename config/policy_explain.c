@@ -4,12 +4,14 @@
 
 #include <stdlib.h>
 
+#include "config/policy_http.h"
 #include "config/policy_match.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/text.h"
 
 #define VALUES_SHOWN       3
 #define ALTERNATIVES_SHOWN 4
+#define SUBJECT_SHOWN      200 /* bytes */
 
 /* ---- values ---- */
 
@@ -100,7 +102,125 @@ static bool ports_fail(struct text *out, const char *field, const uint16_t *valu
     return true;
 }
 
+/* ---- what only a request shows ---- */
+
+static void add_claim(struct text *out, struct str path)
+{
+    struct str rest = path, name;
+    while (str_split(rest, '\0', &name, &rest))
+        text_addf(out, "[%.*s]", STR_ARG(name));
+    text_addf(out, "[%.*s]", STR_ARG(rest));
+}
+
+/* As a policy writes it. */
+static void add_field_name(struct text *out, const struct request_field *field, bool is_not)
+{
+    static const char *const names[][2] = {
+        [REQUEST_METHOD] = {"methods", "notMethods"},
+        [REQUEST_HOST] = {"hosts", "notHosts"},
+        [REQUEST_PATH] = {"paths", "notPaths"},
+        [REQUEST_HEADER] = {"request.headers", "not request.headers"},
+        [REQUEST_TOKEN_PRINCIPAL] = {"requestPrincipals", "notRequestPrincipals"},
+        [REQUEST_TOKEN_AUDIENCE] = {"request.auth.audiences", "not request.auth.audiences"},
+        [REQUEST_TOKEN_PRESENTER] = {"request.auth.presenter", "not request.auth.presenter"},
+        [REQUEST_TOKEN_CLAIM] = {"request.auth.claims", "not request.auth.claims"},
+    };
+    text_addf(out, "%s", names[field->subject][is_not]);
+    if (field->subject == REQUEST_HEADER)
+        text_addf(out, "[%.*s]", STR_ARG(field->name));
+    if (field->subject == REQUEST_TOKEN_CLAIM)
+        add_claim(out, field->name);
+}
+
+/* One of what the request has there; "" is nothing. */
+static void add_subject(struct text *out, size_t before, struct str value)
+{
+    if (str_is_empty(value))
+        return;
+    text_addf(out, "%s%.*s%s", out->len > before ? ", " : "",
+              STR_ARG(str_sub(value, 0, SUBJECT_SHOWN)), value.len > SUBJECT_SHOWN ? "..." : "");
+}
+
+static void add_token_subjects(struct text *out, size_t before, const struct request_field *field,
+                               const struct policy_token *token)
+{
+    if (field->subject == REQUEST_TOKEN_PRINCIPAL)
+        add_subject(out, before, token->principal);
+    if (field->subject == REQUEST_TOKEN_PRESENTER)
+        add_subject(out, before, token->presenter);
+    for (size_t i = 0; field->subject == REQUEST_TOKEN_AUDIENCE && i < token->n_audiences; i++)
+        add_subject(out, before, token->audiences[i]);
+    for (size_t i = 0; field->subject == REQUEST_TOKEN_CLAIM && i < token->n_claims; i++)
+        for (size_t v = 0; v < token->claims[i].n_values; v++)
+            if (str_eq(token->claims[i].path, field->name))
+                add_subject(out, before, token->claims[i].values[v]);
+}
+
+static void add_subjects(struct text *out, const struct request_field *field,
+                         const struct policy_request *request)
+{
+    const size_t before = out->len;
+    if (field->subject == REQUEST_METHOD)
+        add_subject(out, before, request->method);
+    else if (field->subject == REQUEST_HOST)
+        add_subject(out, before, request->host);
+    else if (field->subject == REQUEST_PATH)
+        add_subject(out, before, request->path);
+    else if (request->token)
+        add_token_subjects(out, before, field, request->token);
+    for (size_t i = 0; field->subject == REQUEST_HEADER && i < request->n_headers; i++)
+        if (str_eq(request->headers[i].name, field->name))
+            add_subject(out, before, request->headers[i].value);
+    if (out->len == before)
+        text_addf(out, "%s",
+                  field->subject >= REQUEST_TOKEN_PRINCIPAL && !request->token
+                      ? "a request without a token"
+                      : "a request without it");
+}
+
+static bool half_fails(struct text *out, const struct request_field *field, bool is_not,
+                       enum policy_action action, const struct policy_request *request)
+{
+    const struct string_match *values = is_not ? field->not_values : field->values;
+    const size_t n = is_not ? field->n_not_values : field->n_values;
+    if (n == 0 || (is_not ? policy_http_any_not_value(field, action, request)
+                          : policy_http_any_value(field, action, request)) != is_not)
+        return false;
+    add_field_name(out, field, is_not);
+    text_addf(out, ": ");
+    add_subjects(out, field, request);
+    text_addf(out, " is %s ", is_not ? "one of" : "none of");
+    for (size_t i = 0; i < n && i < VALUES_SHOWN; i++) {
+        text_addf(out, "%s", comma(i));
+        add_pattern(out, &values[i]);
+    }
+    end_field(out, n);
+    return true;
+}
+
+static bool request_fails(struct text *out, const struct model_match *m, enum policy_action action,
+                          const struct policy_request *request)
+{
+    for (size_t i = 0; request && i < m->n_http; i++)
+        if (half_fails(out, &m->http[i], false, action, request) ||
+            half_fails(out, &m->http[i], true, action, request))
+            return true;
+    for (size_t i = 0; !request && i < m->n_http; i++) {
+        text_addf(out, "%s", comma(i));
+        add_field_name(out, &m->http[i], m->http[i].n_values == 0);
+    }
+    if (!request && m->n_http > 0)
+        text_addf(out, ": no request is shown, and without one it allows nobody");
+    return !request && m->n_http > 0;
+}
+
 /* ---- matches and rules ---- */
+
+/* As the answer takes it: what may match allows nobody, and denies. */
+static bool is_match(enum policy_truth truth, enum policy_action action)
+{
+    return truth == POLICY_YES || (truth == POLICY_MAYBE && action != POLICY_ALLOW);
+}
 
 static bool who_fails(struct text *out, const struct model_match *m,
                       const struct policy_asked *asked)
@@ -138,9 +258,8 @@ static void add_why_not(struct text *out, const struct model_match *match,
                         enum policy_action action, const struct policy_asked *asked)
 {
     if (!policy_match_is_dead(match, action))
-        (void)(who_fails(out, match, asked) || where_fails(out, match, asked->question));
-    else if (match->needs_http)
-        text_addf(out, "asks for what only HTTP shows, which allows nobody here");
+        (void)(who_fails(out, match, asked) || where_fails(out, match, asked->question) ||
+               request_fails(out, match, action, asked->question->request));
     else if (match->has_unknown)
         text_addf(out, "asks for what this version does not know, which allows nobody");
     else
@@ -154,7 +273,7 @@ static const struct model_clause *failing_clause(const struct model_rule *rule,
     for (size_t i = 0; i < rule->n_clauses; i++) {
         struct model_clause *clause = &rule->clauses[i];
         const struct model_rule alone = {clause, 1};
-        if (!policy_rule_matches(&alone, action, asked))
+        if (!is_match(policy_rule_truth(&alone, action, asked), action))
             return clause;
     }
     return NULL;
@@ -185,35 +304,40 @@ struct explaining {
     size_t n_lines, n_misses, n_left_out;
 };
 
-static void add_miss(struct explaining *to, const struct policy *policy, size_t rule_idx)
+/* A rule that does not match for certain, or the one line of a policy without rules. */
+static void add_line(struct explaining *to, const struct policy *policy, size_t rule_idx,
+                     enum policy_truth truth)
 {
-    const bool has_rule = rule_idx < policy->n_rules;
+    const bool has_rule = rule_idx < policy->n_rules, matches = is_match(truth, policy->action);
     if (to->n_misses++ >= EXPLAIN_LINES_MAX) {
         to->n_left_out++;
         return;
     }
-    to->lines[to->n_lines++] = (struct policy_line){
-        .policy = policy,
-        .has_rule = has_rule,
-        .rule_idx = rule_idx,
-        .why_not = has_rule
-                       ? why_not(to->arena, &policy->rules[rule_idx], policy->action, to->asked)
-                       : STR("has no rules, which match nobody"),
-    };
+    struct policy_line *line = &to->lines[to->n_lines++];
+    *line = (struct policy_line){.policy = policy,
+                                 .has_rule = has_rule,
+                                 .rule_idx = rule_idx,
+                                 .depends_on_request = truth == POLICY_MAYBE,
+                                 .matches = matches};
+    if (!has_rule)
+        line->why_not = STR("has no rules, which match nobody");
+    else if (!matches)
+        line->why_not = why_not(to->arena, &policy->rules[rule_idx], policy->action, to->asked);
 }
 
 static void explain_policy(struct explaining *to, const struct policy *policy)
 {
     for (size_t i = 0; i < policy->n_rules; i++) {
-        if (!policy_rule_matches(&policy->rules[i], policy->action, to->asked)) {
-            add_miss(to, policy, i);
-            continue;
+        const enum policy_truth truth =
+            policy_rule_truth(&policy->rules[i], policy->action, to->asked);
+        if (truth == POLICY_YES) {
+            to->lines[to->n_lines++] = (struct policy_line){policy, true, i, false, true, {0}};
+            return;
         }
-        to->lines[to->n_lines++] = (struct policy_line){policy, true, i, true, {0}};
-        return;
+        add_line(to, policy, i, truth);
     }
     if (policy->n_rules == 0)
-        add_miss(to, policy, 0);
+        add_line(to, policy, 0, POLICY_NO);
 }
 
 static int compare_pointers(const void *a, const void *b)

@@ -19,6 +19,9 @@ struct policy_line { /* one rule of one policy */
     const struct policy *policy;
     bool has_rule; /* false: the policy has none, so it never matches */
     size_t rule_idx;
+    /* Without a request it may match some requests and not others; matches is then as the answer
+     * has it: true of DENY and AUDIT, false of ALLOW. */
+    bool depends_on_request;
     bool matches;
     struct str why_not; /* the field that failed first, of each alternative of the first clause that
                            failed: "ports: 8080 is none of 9090"; "" when it matches */
@@ -26,7 +29,8 @@ struct policy_line { /* one rule of one policy */
 
 struct policy_explanation {
     struct policy_answer answer;
-    /* DENY, ALLOW, AUDIT, then by name; of each policy the rules up to the first that matches. */
+    /* DENY, ALLOW, AUDIT, then by name; of each policy the rules up to the first that
+       matches whatever the request may be. */
     const struct policy_line *lines;
     size_t n_lines, n_left_out;
 };

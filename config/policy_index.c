@@ -57,7 +57,7 @@ struct policy_index {
 
 struct filing { /* a value of a field, in the form in which a question looks for it */
     enum dimension dimension;
-    enum match_kind kind; /* never a glob */
+    enum match_kind kind; /* never a glob or a template */
     struct str value;
 };
 
@@ -392,7 +392,8 @@ static void finish(struct index_builder *builder, struct policy_index *index)
         case MATCH_PREFIX: trie_push(&index->beginnings[d], bucket); break;
         case MATCH_SUFFIX: trie_push(&index->endings[d], bucket); break;
         case MATCH_PRESENCE:
-        case MATCH_GLOB: index->present[d] = bucket; break;
+        case MATCH_GLOB:
+        case MATCH_TEMPLATE: index->present[d] = bucket; break;
         }
     }
     for (enum dimension d = 0; d < DIMENSIONS; d++) {

@@ -8,6 +8,7 @@
 #define ISTHMUS_CONFIG_POLICY_MATCH_H
 
 #include "config/policy.h"
+#include "config/policy_strings.h"
 
 /* A question with what follows from it. */
 struct policy_asked {
@@ -17,26 +18,25 @@ struct policy_asked {
 
 struct policy_asked policy_asked_of(const struct policy_question *question);
 
-bool policy_rule_matches(const struct model_rule *rule, enum policy_action action,
-                         const struct policy_asked *asked);
-bool policy_match_matches(const struct model_match *match, enum policy_action action,
-                          const struct policy_asked *asked);
+/* POLICY_MAYBE: some requests on the connection may match and others not. Only without a request.
+ * In this order "and" is the least of several and "or" the greatest. */
+enum policy_truth { POLICY_NO, POLICY_MAYBE, POLICY_YES };
+
+enum policy_truth policy_rule_truth(const struct model_rule *rule, enum policy_action action,
+                                    const struct policy_asked *asked);
+enum policy_truth policy_match_truth(const struct model_match *match, enum policy_action action,
+                                     const struct policy_asked *asked);
 /* True for a match that matches nobody whatever is asked. */
 bool policy_match_is_dead(const struct model_match *match, enum policy_action action);
 bool policy_match_says_nothing(const struct model_match *match);
 
 /* Fields alone, for explanations. */
-bool policy_any_string(const struct string_match *matches, size_t n, struct str subject);
 bool policy_any_account(const struct account_match *accounts, size_t n,
                         const struct policy_question *question);
 bool policy_any_cidr(const struct cidr *cidrs, size_t n, const struct ip *ip);
 bool policy_any_port(const uint16_t *ports, size_t n, uint16_t port);
 
-/* By the letters from the end, as suffixes are looked up. */
-int policy_compare_backwards(struct str a, struct str b);
-
 /* Sort a field's values in place and leave out what others cover; return how many are left. */
-size_t policy_sort_strings(struct string_match *matches, size_t n);
 size_t policy_sort_accounts(struct account_match *accounts, size_t n);
 size_t policy_sort_cidrs(struct cidr *cidrs, size_t n);
 size_t policy_sort_ports(uint16_t *ports, size_t n);

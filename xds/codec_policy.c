@@ -47,6 +47,7 @@ static Istio__Security__StringMatch *string_encode(const struct string_match *ma
         message->suffix = value;
         break;
     case MATCH_PRESENCE:
+    case MATCH_TEMPLATE:
     case MATCH_GLOB: /* never, see strings_encode() */
         message->match_type_case = ISTIO__SECURITY__STRING_MATCH__MATCH_TYPE_PRESENCE;
         message->presence = arena_new(arena, Istio__Security__Empty);
@@ -171,8 +172,8 @@ static bool has_glob(const struct string_match *matches, size_t n_matches)
 
 static bool needs_details(const struct model_match *match)
 {
-    return match->has_unknown || match->needs_http || match->n_trust_domains > 0 ||
-           match->n_not_trust_domains > 0 || has_glob(match->namespaces, match->n_namespaces) ||
+    return match->has_unknown || match->n_trust_domains > 0 || match->n_not_trust_domains > 0 ||
+           has_glob(match->namespaces, match->n_namespaces) ||
            has_glob(match->not_namespaces, match->n_not_namespaces);
 }
 
@@ -192,7 +193,6 @@ static Istio__Security__Extension **details_encode(const struct model_match *mat
         globs_encode(match->namespaces, match->n_namespaces, arena, &details.n_namespace_globs);
     details.not_namespace_globs = globs_encode(match->not_namespaces, match->n_not_namespaces,
                                                arena, &details.n_not_namespace_globs);
-    details.needs_http = match->needs_http;
     details.has_unknown = match->has_unknown;
     return extension_encode(MATCH_DETAILS, &details.base, arena);
 }
@@ -503,7 +503,6 @@ static int match_decode(const Istio__Security__Match *message, struct arena *are
     if (details && details->match) {
         match->has_unknown |= details->has_unknown || has_unknown(&details->match->base) ||
                               details->match->n_extensions > 0;
-        match->needs_http = details->needs_http;
         message = details->match;
     }
     err = fields_decode(message, details ? details : &none, arena, match, why);

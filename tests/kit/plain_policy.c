@@ -1,9 +1,12 @@
 #include "tests/kit/plain_policy.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- matching, as the words of policy.h say it ---- */
+
+enum truth { NO, MAYBE, YES };
 
 static bool glob(const char *pattern, size_t n, const char *text, size_t len)
 {
@@ -15,6 +18,26 @@ static bool glob(const char *pattern, size_t n, const char *text, size_t len)
         if (glob(pattern + 1, n - 1, text + skip, len - skip))
             return true;
     return false;
+}
+
+/* Every way to fill the holes. */
+static bool template_(const char *pattern, size_t n, const char *text, size_t len)
+{
+    if (n == 0)
+        return len == 0;
+    if (n >= 4 && memcmp(pattern, "{**}", 4) == 0) {
+        for (size_t skip = 0; skip <= len; skip++)
+            if (template_(pattern + 4, n - 4, text + skip, len - skip))
+                return true;
+        return false;
+    }
+    if (n >= 3 && memcmp(pattern, "{*}", 3) == 0) {
+        for (size_t skip = 1; skip <= len && text[skip - 1] != '/'; skip++)
+            if (template_(pattern + 3, n - 3, text + skip, len - skip))
+                return true;
+        return false;
+    }
+    return len > 0 && pattern[0] == text[0] && template_(pattern + 1, n - 1, text + 1, len - 1);
 }
 
 static bool value_matches(const struct string_match *match, struct str subject)
@@ -31,6 +54,7 @@ static bool value_matches(const struct string_match *match, struct str subject)
                !memcmp(subject.ptr + subject.len - value.len, value.ptr, value.len);
     case MATCH_PRESENCE: return true;
     case MATCH_GLOB: return glob(value.ptr, value.len, subject.ptr, subject.len);
+    case MATCH_TEMPLATE: return template_(value.ptr, value.len, subject.ptr, subject.len);
     }
     return false;
 }
@@ -85,8 +109,115 @@ static struct str domain_of(struct str principal)
     return str_of(principal.ptr, len);
 }
 
-static bool match_matches(const struct model_match *m, enum policy_action action,
-                          const struct policy_question *q)
+/* ---- what a request shows ---- */
+
+static bool any_value_of_any_case(const struct string_match *list, size_t n, struct str host)
+{
+    char value[64], subject[POLICY_HOST_MAX];
+    for (size_t i = 0; i < host.len; i++)
+        subject[i] = (char)tolower(host.ptr[i]);
+    for (size_t v = 0; v < n; v++) {
+        struct string_match match = list[v];
+        for (size_t i = 0; i < match.value.len && i < sizeof(value); i++)
+            value[i] = (char)tolower(match.value.ptr[i]);
+        if (match.value.len <= sizeof(value))
+            match.value.ptr = value;
+        if (value_matches(&match, str_of(subject, host.len)))
+            return true;
+    }
+    return false;
+}
+
+static bool host_matches(const struct string_match *list, size_t n, struct str host, bool in_doubt)
+{
+    size_t end = host.len;
+    if (host.len > POLICY_HOST_MAX)
+        return in_doubt;
+    if (any_value_of_any_case(list, n, host))
+        return true;
+    while (end > 0 && host.ptr[end - 1] != ':' && host.ptr[end - 1] != ']')
+        end--;
+    host.len = end > 0 && host.ptr[end - 1] == ':' ? end - 1 : host.len;
+    if (any_value_of_any_case(list, n, host))
+        return true;
+    host.len -= in_doubt && host.len > 0 && host.ptr[host.len - 1] == '.';
+    return any_value_of_any_case(list, n, host);
+}
+
+static bool header_matches(const struct request_field *field, const struct string_match *list,
+                           size_t n, const struct policy_request *request, bool in_doubt)
+{
+    static char joined[2 * POLICY_HEADER_MAX];
+    size_t n_found = 0, len = 0;
+    bool any = false, is_present = false;
+    for (size_t i = 0; i < request->n_headers; i++) {
+        const struct policy_header *header = &request->headers[i];
+        if (!str_eq(header->name, field->name))
+            continue;
+        any = any || any_value(list, n, header->value);
+        if (len + 1 + header->value.len < sizeof(joined))
+            len += (size_t)snprintf(joined + len, sizeof(joined) - len, "%s%.*s",
+                                    n_found > 0 ? "," : "", STR_ARG(header->value));
+        else
+            len = sizeof(joined); /* too long, and stays so */
+        n_found++;
+    }
+    for (size_t i = 0; i < n; i++)
+        is_present = is_present || (n_found > 0 && list[i].kind == MATCH_PRESENCE);
+    if (is_present || n_found < 2)
+        return is_present || any;
+    if (len > POLICY_HEADER_MAX)
+        return in_doubt;
+    return (in_doubt && any) || any_value(list, n, str_of(joined, len));
+}
+
+static bool field_matches(const struct request_field *field, const struct string_match *list,
+                          size_t n, const struct policy_request *request, bool in_doubt)
+{
+    static const struct policy_token nobody;
+    const struct policy_token *token = request->token ? request->token : &nobody;
+    bool any = false;
+    switch (field->subject) {
+    case REQUEST_METHOD: return any_value(list, n, request->method);
+    case REQUEST_PATH: return any_value(list, n, request->path);
+    case REQUEST_HOST: return n > 0 && host_matches(list, n, request->host, in_doubt);
+    case REQUEST_HEADER: return n > 0 && header_matches(field, list, n, request, in_doubt);
+    case REQUEST_TOKEN_PRINCIPAL: return any_value(list, n, token->principal);
+    case REQUEST_TOKEN_PRESENTER: return any_value(list, n, token->presenter);
+    case REQUEST_TOKEN_AUDIENCE:
+        for (size_t i = 0; i < token->n_audiences; i++)
+            any = any || any_value(list, n, token->audiences[i]);
+        return any;
+    case REQUEST_TOKEN_CLAIM:
+        for (size_t c = 0; c < token->n_claims; c++)
+            for (size_t i = 0; i < token->claims[c].n_values; i++)
+                any = any || (str_eq(token->claims[c].path, field->name) &&
+                              any_value(list, n, token->claims[c].values[i]));
+        return any;
+    case REQUEST_SUBJECTS: break;
+    }
+    return any;
+}
+
+static enum truth http_holds(const struct model_match *m, enum policy_action action,
+                             const struct policy_request *request)
+{
+    bool all = true;
+    if (m->n_http > 0 && !request)
+        return MAYBE;
+    for (size_t i = 0; i < m->n_http; i++) {
+        const struct request_field *field = &m->http[i];
+        all = all &&
+              (field->n_values == 0 || field_matches(field, field->values, field->n_values, request,
+                                                     action != POLICY_ALLOW)) &&
+              !field_matches(field, field->not_values, field->n_not_values, request,
+                             action == POLICY_ALLOW);
+    }
+    return all ? YES : NO;
+}
+
+static enum truth match_matches(const struct model_match *m, enum policy_action action,
+                                const struct policy_question *q)
 {
     bool says_something = false, holds = true;
     const struct str domain = domain_of(q->principal);
@@ -113,33 +244,43 @@ static bool match_matches(const struct model_match *m, enum policy_action action
     FIELD(ports, any_port(m->ports, m->n_ports, q->port));
     FIELD(not_ports, !any_port(m->not_ports, m->n_not_ports, q->port));
 #undef FIELD
-    if (m->has_unknown || m->needs_http)
-        return action != POLICY_ALLOW && holds;
-    return says_something && holds;
+    if (m->has_unknown ? action == POLICY_ALLOW : !says_something && m->n_http == 0)
+        return NO;
+    return holds ? http_holds(m, action, q->request) : NO;
 }
 
-static bool clause_matches(const struct model_clause *clause, enum policy_action action,
-                           const struct policy_question *q)
+static enum truth clause_matches(const struct model_clause *clause, enum policy_action action,
+                                 const struct policy_question *q)
 {
-    bool any = clause->n_matches == 0;
-    for (size_t i = 0; i < clause->n_matches; i++)
-        any = any || match_matches(&clause->matches[i], action, q);
-    return any;
+    bool has_yes = clause->n_matches == 0, has_maybe = false;
+    for (size_t i = 0; i < clause->n_matches; i++) {
+        const enum truth truth = match_matches(&clause->matches[i], action, q);
+        has_yes = has_yes || truth == YES;
+        has_maybe = has_maybe || truth == MAYBE;
+    }
+    return has_yes ? YES : has_maybe ? MAYBE : NO;
 }
 
-bool plain_policy_matches(const struct model_policy *policy, const struct policy_question *question,
-                          size_t *out_rule_idx)
+/* With the first rule of the kind. */
+static enum truth policy_matches(const struct model_policy *policy, const struct policy_question *q,
+                                 size_t *out_rule_idx)
 {
+    enum truth best = NO;
     for (size_t r = 0; r < policy->n_rules; r++) {
-        bool all = true;
-        for (size_t c = 0; c < policy->rules[r].n_clauses; c++)
-            all = all && clause_matches(&policy->rules[r].clauses[c], policy->action, question);
-        if (all) {
+        bool has_no = false, has_maybe = false;
+        for (size_t c = 0; c < policy->rules[r].n_clauses; c++) {
+            const enum truth truth =
+                clause_matches(&policy->rules[r].clauses[c], policy->action, q);
+            has_no = has_no || truth == NO;
+            has_maybe = has_maybe || truth == MAYBE;
+        }
+        const enum truth truth = has_no ? NO : has_maybe ? MAYBE : YES;
+        if (truth > best) {
+            best = truth;
             *out_rule_idx = r;
-            return true;
         }
     }
-    return false;
+    return best;
 }
 
 /* ---- the verdict ---- */
@@ -162,27 +303,56 @@ static bool is_before(const struct model_policy *a, const struct model_policy *b
     return !b || str_cmp(a->name, b->name) < 0;
 }
 
-/* Of an action and mode: how many there are, and the first by name that matches. */
-static size_t look_for(const struct plain_set *set, const struct policy_question *q,
-                       enum policy_action action, bool dry_run, struct policy_hit *out_hit)
+struct found { /* of an action and mode */
+    size_t n;  /* that there are */
+    enum truth truth;
+    struct policy_hit hit; /* the first by name that matches, for certain if one does */
+};
+
+static struct found look_for(const struct plain_set *set, const struct policy_question *q,
+                             enum policy_action action, bool dry_run)
 {
     const struct model_policy *first = NULL;
-    size_t n = 0, rule_idx, first_rule_idx = 0;
+    struct found found = {0};
+    size_t rule_idx, first_rule_idx = 0;
     for (size_t i = 0; i < set->n_policies; i++) {
         const struct model_policy *policy = set->policies[i];
         if (policy->action != action || policy->dry_run != dry_run)
             continue;
-        n++;
-        if (!plain_policy_matches(policy, q, &rule_idx) || !is_before(policy, first))
+        found.n++;
+        const enum truth truth = policy_matches(policy, q, &rule_idx);
+        if (truth < found.truth || truth == NO ||
+            (truth == found.truth && !is_before(policy, first)))
             continue;
+        found.truth = truth;
         first = policy;
         first_rule_idx = rule_idx;
     }
     if (first)
-        *out_hit = hit_of(first, first_rule_idx);
-    return n;
+        found.hit = hit_of(first, first_rule_idx);
+    return found;
 }
 
+/* One rule at a time; *has_maybe becomes true when one only may. */
+static bool may_match(const struct model_policy *policy, const struct policy_question *q,
+                      size_t *out_rule_idx, bool *has_maybe)
+{
+    bool any = false;
+    for (size_t r = policy->n_rules; r > 0; r--) {
+        struct model_policy alone = *policy;
+        size_t only;
+        alone.rules = &policy->rules[r - 1];
+        alone.n_rules = 1;
+        const enum truth truth = policy_matches(&alone, q, &only);
+        *has_maybe = *has_maybe || truth == MAYBE;
+        any = any || truth != NO;
+        if (truth != NO)
+            *out_rule_idx = r - 1;
+    }
+    return any;
+}
+
+/* The first rule that may match is told. */
 static void add_audits(const struct plain_set *set, const struct policy_question *q,
                        struct policy_answer *answer)
 {
@@ -190,10 +360,11 @@ static void add_audits(const struct plain_set *set, const struct policy_question
     while (answer->n_audits_matched <= POLICY_AUDITS_MAX) {
         const struct model_policy *next = NULL;
         size_t rule_idx, next_rule_idx = 0;
+        bool is_maybe = false;
         for (size_t i = 0; i < set->n_policies; i++) {
             const struct model_policy *policy = set->policies[i];
             if (policy->action != POLICY_AUDIT || (last && !is_before(last, policy)) ||
-                !is_before(policy, next) || !plain_policy_matches(policy, q, &rule_idx))
+                !is_before(policy, next) || !may_match(policy, q, &rule_idx, &is_maybe))
                 continue;
             next = policy;
             next_rule_idx = rule_idx;
@@ -207,26 +378,36 @@ static void add_audits(const struct plain_set *set, const struct policy_question
     }
 }
 
+static bool has_maybe_audit(const struct plain_set *set, const struct policy_question *q)
+{
+    size_t rule_idx;
+    bool is_maybe = false;
+    for (size_t i = 0; i < set->n_policies; i++)
+        if (set->policies[i]->action == POLICY_AUDIT)
+            (void)may_match(set->policies[i], q, &rule_idx, &is_maybe);
+    return is_maybe;
+}
+
 struct policy_answer plain_policy_ask(const struct plain_set *set,
                                       const struct policy_question *question)
 {
     struct policy_answer answer = {0};
-    struct policy_hit deny = {0}, allow = {0}, by = {0};
+    struct policy_hit by = {0};
     struct policy_dry_run *dry = &answer.dry_run;
-    look_for(set, question, POLICY_DENY, false, &deny);
-    const size_t n_allow = look_for(set, question, POLICY_ALLOW, false, &allow);
-    const size_t n_dry_deny = look_for(set, question, POLICY_DENY, true, &dry->deny);
-    const size_t n_dry_allow = look_for(set, question, POLICY_ALLOW, true, &dry->allow);
-    if (deny.policy.len > 0) {
-        by = deny;
+    const struct found deny = look_for(set, question, POLICY_DENY, false);
+    const struct found allow = look_for(set, question, POLICY_ALLOW, false);
+    const struct found dry_deny = look_for(set, question, POLICY_DENY, true);
+    const struct found dry_allow = look_for(set, question, POLICY_ALLOW, true);
+    if (deny.truth != NO) {
+        by = deny.hit;
         answer.sentence = "explicitly denied by";
     } else if (set->is_missing) {
         answer.sentence = "refers to a policy that is not there";
-    } else if (n_allow == 0) {
+    } else if (allow.n == 0) {
         answer.allowed = true;
         answer.sentence = "no allow policies";
-    } else if (allow.policy.len > 0) {
-        by = allow;
+    } else if (allow.truth == YES) {
+        by = allow.hit;
         answer.allowed = true;
         answer.sentence = "allowed by";
     } else {
@@ -236,16 +417,24 @@ struct policy_answer plain_policy_ask(const struct plain_set *set,
     answer.policy = by.policy;
     answer.has_rule = by.policy.len > 0;
     answer.rule_idx = by.rule_idx;
-    dry->has_allow = n_dry_allow > 0;
-    dry->is_asked = n_dry_allow + n_dry_deny > 0;
+    dry->has_allow = dry_allow.n > 0;
+    dry->is_asked = dry_allow.n + dry_deny.n > 0;
+    dry->deny = dry_deny.hit;
+    if (dry_allow.truth == YES)
+        dry->allow = dry_allow.hit;
     if (dry->is_asked) {
         /* The dry-run policies put in force beside the others. */
-        const bool is_denied = deny.policy.len > 0 || dry->deny.policy.len > 0 || set->is_missing;
+        const bool is_denied = deny.truth != NO || dry_deny.truth != NO || set->is_missing;
         const bool is_allowed =
-            n_allow + n_dry_allow == 0 || allow.policy.len > 0 || dry->allow.policy.len > 0;
+            allow.n + dry_allow.n == 0 || allow.truth == YES || dry_allow.truth == YES;
         dry->would_deny = is_denied || !is_allowed;
     }
     add_audits(set, question, &answer);
+    const bool may_be_allowed =
+        deny.truth != YES && !set->is_missing && (allow.n == 0 || allow.truth != NO);
+    answer.depends_on_request =
+        may_be_allowed && (deny.truth == MAYBE || allow.truth == MAYBE || dry_deny.truth == MAYBE ||
+                           dry_allow.truth == MAYBE || has_maybe_audit(set, question));
     return answer;
 }
 
@@ -274,6 +463,8 @@ const char *policy_answers_differ(const struct policy_answer *a, const struct po
 {
     if (a->allowed != b->allowed || a->action != b->action)
         return "the verdict";
+    if (a->depends_on_request != b->depends_on_request)
+        return "whether it depends on the request";
     if (strcmp(a->sentence, b->sentence) != 0)
         return "the sentence";
     if (a->has_rule != b->has_rule)
@@ -293,191 +484,4 @@ const char *policy_answers_differ(const struct policy_answer *a, const struct po
         if (!same_hit(&a->audits[i], &b->audits[i]))
             return "an audit";
     return NULL;
-}
-
-/* ---- randomness ---- */
-
-static const char *const namespaces[] = {"a",      "ab",     "abc",         "b",
-                                         "team-a", "team-b", "team-a-prod", ""};
-static const char *const accounts[] = {"x", "xy", "y", "default", ""};
-static const char *const domains[] = {"td", "td.example", "t", "other"};
-static const char *const principals[] = {
-    "td/ns/a/sa/x",           "td/ns/a/sa/xy",        "td/ns/ab/sa/x",
-    "td/ns/b/sa/y",           "td.example/ns/a/sa/x", "other/ns/a/sa/x",
-    "t/ns/team-a/sa/default", "td/odd/path",          "td"};
-static const char *const pieces[] = {"",         "t",     "td", "td/",  "td/ns/", "td/ns/a",
-                                     "td/ns/a/", "/sa/x", "x",  "y",    "/x",     "a",
-                                     "ab",       "team-", "-a", "prod", "*",      "b"};
-static const char *const globs[] = {"team-*-prod", "*a*", "a*c", "t*d*", "**", "team-*", "*b", "a"};
-static const uint16_t ports[] = {0, 1, 79, 80, 81, 8080, 15008, 65534, 65535};
-static const char *const ips[] = {
-    "0.0.0.0",        "10.0.0.0", "10.0.0.1",         "10.0.255.255", "10.1.0.0",        "10.1.2.3",
-    "10.255.255.255", "11.0.0.0", "127.255.255.255",  "128.0.0.0",    "255.255.255.255", "::",
-    "fd00::",         "fd00::1",  "fd00::8000:0:0:0", "fdff::1",      "ffff::ffff"};
-
-#define ANY_OF(rng, list) (list)[rng_below(rng, ARRAY_LEN(list))]
-
-static bool one_in(struct rng *rng, uint32_t n)
-{
-    return rng_below(rng, n) == 0;
-}
-
-static struct string_match random_string(struct rng *rng, const char *const *whole, size_t n_whole,
-                                         bool may_glob)
-{
-    switch (rng_below(rng, may_glob ? 8 : 7)) {
-    case 0: return (struct string_match){MATCH_PRESENCE, {0}};
-    case 1:
-    case 2: return (struct string_match){MATCH_PREFIX, str_from(ANY_OF(rng, pieces))};
-    case 3: return (struct string_match){MATCH_SUFFIX, str_from(ANY_OF(rng, pieces))};
-    case 7: return (struct string_match){MATCH_GLOB, str_from(ANY_OF(rng, globs))};
-    default:
-        return (struct string_match){MATCH_EXACT,
-                                     str_from(whole[rng_below(rng, (uint32_t)n_whole)])};
-    }
-}
-
-static size_t random_count(struct rng *rng)
-{
-    return one_in(rng, 12) ? 1 + rng_below(rng, 20) : 1 + rng_below(rng, 2);
-}
-
-static struct string_match *random_strings(struct arena *arena, struct rng *rng,
-                                           const char *const *whole, size_t n_whole, bool may_glob,
-                                           size_t *out_n)
-{
-    *out_n = random_count(rng);
-    struct string_match *list = arena_new_array(arena, struct string_match, *out_n);
-    for (size_t i = 0; i < *out_n; i++)
-        list[i] = random_string(rng, whole, n_whole, may_glob);
-    return list;
-}
-
-static struct account_match *random_accounts(struct arena *arena, struct rng *rng, size_t *out_n)
-{
-    *out_n = random_count(rng);
-    struct account_match *list = arena_new_array(arena, struct account_match, *out_n);
-    for (size_t i = 0; i < *out_n; i++)
-        list[i] = (struct account_match){str_from(ANY_OF(rng, namespaces)),
-                                         str_from(ANY_OF(rng, accounts))};
-    return list;
-}
-
-static struct ip random_ip(struct rng *rng)
-{
-    struct ip ip = {0};
-    if (one_in(rng, 40) || ip_parse(str_from(ANY_OF(rng, ips)), &ip) < 0)
-        return (struct ip){0};
-    return ip;
-}
-
-static struct cidr random_cidr(struct rng *rng)
-{
-    static const uint8_t lengths[] = {0, 1, 7, 8, 9, 16, 31, 32, 64, 127, 128};
-    struct cidr cidr = {.ip = random_ip(rng)};
-    if (cidr.ip.len == 0)
-        cidr.ip.len = 4;
-    cidr.prefix_len = ANY_OF(rng, lengths);
-    if (cidr.prefix_len > cidr.ip.len * 8)
-        cidr.prefix_len = (uint8_t)(cidr.ip.len * 8);
-    for (unsigned bit = cidr.prefix_len; bit < cidr.ip.len * 8u; bit++)
-        cidr.ip.bytes[bit / 8] &= (uint8_t) ~(0x80u >> (bit % 8));
-    return cidr;
-}
-
-static struct cidr *random_cidrs(struct arena *arena, struct rng *rng, size_t *out_n)
-{
-    *out_n = random_count(rng);
-    struct cidr *list = arena_new_array(arena, struct cidr, *out_n);
-    for (size_t i = 0; i < *out_n; i++)
-        list[i] = random_cidr(rng);
-    return list;
-}
-
-static uint16_t *random_ports(struct arena *arena, struct rng *rng, size_t *out_n)
-{
-    *out_n = random_count(rng);
-    uint16_t *list = arena_new_array(arena, uint16_t, *out_n);
-    for (size_t i = 0; i < *out_n; i++)
-        list[i] = ANY_OF(rng, ports);
-    return list;
-}
-
-static void fill_match(struct arena *arena, struct rng *rng, struct model_match *m)
-{
-    const uint32_t n_fields = rng_below(rng, 4);
-#define STRINGS(field, list, may_glob)                                                             \
-    m->field = random_strings(arena, rng, list, ARRAY_LEN(list), may_glob, &m->n_##field)
-#define OTHERS(field, random) m->field = random(arena, rng, &m->n_##field)
-    for (uint32_t i = 0; i < n_fields; i++)
-        switch (rng_below(rng, 14)) {
-        case 0: STRINGS(principals, principals, false); break;
-        case 1: STRINGS(not_principals, principals, false); break;
-        case 2: STRINGS(namespaces, namespaces, true); break;
-        case 3: STRINGS(not_namespaces, namespaces, true); break;
-        case 4: STRINGS(trust_domains, domains, true); break;
-        case 5: STRINGS(not_trust_domains, domains, true); break;
-        case 6: OTHERS(accounts, random_accounts); break;
-        case 7: OTHERS(not_accounts, random_accounts); break;
-        case 8: OTHERS(source_ips, random_cidrs); break;
-        case 9: OTHERS(not_source_ips, random_cidrs); break;
-        case 10: OTHERS(destination_ips, random_cidrs); break;
-        case 11: OTHERS(not_destination_ips, random_cidrs); break;
-        case 12: OTHERS(ports, random_ports); break;
-        default: OTHERS(not_ports, random_ports); break;
-        }
-#undef STRINGS
-#undef OTHERS
-    m->has_unknown = one_in(rng, 30);
-    m->needs_http = one_in(rng, 30);
-}
-
-static void fill_rule(struct arena *arena, struct rng *rng, struct model_rule *rule)
-{
-    rule->n_clauses = one_in(rng, 10) ? rng_below(rng, 4) : 1 + rng_below(rng, 2);
-    rule->clauses = arena_new_array(arena, struct model_clause, rule->n_clauses);
-    for (size_t c = 0; c < rule->n_clauses; c++) {
-        struct model_clause *clause = &rule->clauses[c];
-        clause->n_matches = one_in(rng, 15) ? rng_below(rng, 5) : 1 + rng_below(rng, 2);
-        clause->matches = arena_new_array(arena, struct model_match, clause->n_matches);
-        for (size_t i = 0; i < clause->n_matches; i++)
-            fill_match(arena, rng, &clause->matches[i]);
-    }
-}
-
-struct model_policy *random_policy(struct arena *arena, struct rng *rng, size_t number)
-{
-    static const enum policy_action actions[] = {POLICY_ALLOW, POLICY_ALLOW, POLICY_DENY,
-                                                 POLICY_AUDIT};
-    struct model_policy *policy = arena_new(arena, struct model_policy);
-    policy->name = arena_printf(arena, "p%05zu", number);
-    policy->namespace_ = STR("shop");
-    policy->scope = POLICY_NAMESPACE;
-    policy->action = ANY_OF(rng, actions);
-    policy->dry_run = one_in(rng, 4);
-    policy->revision = number + 1;
-    policy->n_rules = one_in(rng, 10) ? rng_below(rng, 6) : 1;
-    policy->rules = arena_new_array(arena, struct model_rule, policy->n_rules);
-    for (size_t r = 0; r < policy->n_rules; r++)
-        fill_rule(arena, rng, &policy->rules[r]);
-    return policy;
-}
-
-struct policy_question random_question(struct arena *arena, struct rng *rng)
-{
-    struct policy_question question = {
-        .source = random_ip(rng), .destination = random_ip(rng), .port = ANY_OF(rng, ports)};
-    if (one_in(rng, 6))
-        return question; /* plaintext */
-    if (one_in(rng, 4)) {
-        question.principal = str_from(ANY_OF(rng, principals));
-        if (one_in(rng, 2))
-            return question; /* an identity that is no workload's */
-    }
-    question.namespace_ = str_from(ANY_OF(rng, namespaces));
-    question.service_account = str_from(ANY_OF(rng, accounts));
-    question.principal =
-        arena_printf(arena, "%s/ns/%.*s/sa/%.*s", ANY_OF(rng, domains),
-                     STR_ARG(question.namespace_), STR_ARG(question.service_account));
-    return question;
 }

@@ -17,9 +17,6 @@ struct plain_set {
     bool is_missing; /* the workload refers to one that is not there */
 };
 
-bool plain_policy_matches(const struct model_policy *policy, const struct policy_question *question,
-                          size_t *out_rule_idx);
-
 /* The same answer as policy_ask(); revisions are left out. */
 struct policy_answer plain_policy_ask(const struct plain_set *set,
                                       const struct policy_question *question);
@@ -32,9 +29,11 @@ struct policy_answer compiled_policy_ask(struct arena *arena, const struct polic
 /* NULL when both say the same, else what differs. */
 const char *policy_answers_differ(const struct policy_answer *a, const struct policy_answer *b);
 
-/* Random policies and questions about them, biased to the values where matching changes its mind.
- * Names sort as they are numbered. */
+/* random_policy.c: random policies and questions about them, biased to the values where matching
+ * changes its mind. Names sort as they are numbered. */
 struct model_policy *random_policy(struct arena *arena, struct rng *rng, size_t number);
+/* Without a request. */
 struct policy_question random_question(struct arena *arena, struct rng *rng);
+const struct policy_request *random_request(struct arena *arena, struct rng *rng);
 
 #endif

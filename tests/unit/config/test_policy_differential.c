@@ -74,10 +74,57 @@ static const char *compare(const struct dealt *dealt, const struct policy_questi
     return policy_answers_differ(&compiled_answer, &plain_answer);
 }
 
+/* A connection's answer holds for its requests: two that differ are never said not to, and what is
+ * allowed without seeing them is allowed. */
+static const char *compare_requests(const struct policy_answer *connection,
+                                    const struct policy_answer *one,
+                                    const struct policy_answer *other)
+{
+    if (connection->allowed && !(one->allowed && other->allowed))
+        return "what is allowed without its requests";
+    if (connection->depends_on_request)
+        return NULL;
+    if (one->allowed != connection->allowed || other->allowed != connection->allowed)
+        return "a verdict that does not depend on the request";
+    if (connection->allowed && (one->n_audits_matched != other->n_audits_matched ||
+                                one->n_audits_matched != connection->n_audits_matched))
+        return "audits that do not depend on the request";
+    if (connection->allowed && (one->dry_run.would_deny != connection->dry_run.would_deny ||
+                                other->dry_run.would_deny != connection->dry_run.would_deny))
+        return "a dry run that does not depend on the request";
+    return NULL;
+}
+
+struct tally { /* the cases are worth something: verdicts of every kind */
+    uint64_t n_denied, n_by_rule, n_depending, n_differing;
+};
+
+static const char *try_question(struct arena *arena, struct rng *rng, const struct dealt *dealt,
+                                struct tally *tally)
+{
+    struct policy_question question = random_question(arena, rng);
+    const char *difference = compare(dealt, &question);
+    const struct policy_answer connection = policy_ask(&dealt->set, &question);
+    struct policy_answer answers[2];
+    for (size_t i = 0; i < 2 && !difference; i++) {
+        question.request = random_request(arena, rng);
+        difference = compare(dealt, &question);
+        answers[i] = policy_ask(&dealt->set, &question);
+    }
+    if (difference)
+        return difference;
+    tally->n_denied += !connection.allowed;
+    tally->n_by_rule += connection.has_rule;
+    tally->n_depending += connection.depends_on_request;
+    tally->n_differing += answers[0].allowed != answers[1].allowed;
+    return compare_requests(&connection, &answers[0], &answers[1]);
+}
+
 Test(policy_differential, the_compiled_form_answers_as_the_plain_one)
 {
     const uint64_t n_cases = number_of("ISTHMUS_POLICY_CASES", CASES_DEFAULT);
-    uint64_t seed = number_of("ISTHMUS_POLICY_SEED", SEED_DEFAULT), n_denied = 0, n_by_rule = 0;
+    uint64_t seed = number_of("ISTHMUS_POLICY_SEED", SEED_DEFAULT);
+    struct tally tally = {0};
 
     for (uint64_t n = 0; n < n_cases; seed++) {
         struct arena arena = {0};
@@ -86,19 +133,18 @@ Test(policy_differential, the_compiled_form_answers_as_the_plain_one)
         rng_seed(&rng, seed);
         deal(&arena, &rng, &dealt);
         for (size_t i = 0; i < QUESTIONS_A_SET && n < n_cases; i++, n++) {
-            const struct policy_question question = random_question(&arena, &rng);
-            const char *difference = compare(&dealt, &question);
+            const char *difference = try_question(&arena, &rng, &dealt, &tally);
             cr_assert_null(difference, "%s differs: ISTHMUS_POLICY_SEED=%llu, question %zu of it",
                            difference, (unsigned long long)seed, i);
-            const struct policy_answer answer = policy_ask(&dealt.set, &question);
-            n_denied += !answer.allowed;
-            n_by_rule += answer.has_rule;
         }
         arena_fini(&arena);
     }
 
-    /* The cases are worth something: verdicts of every kind. */
-    cr_expect_gt(n_denied, n_cases / 10);
-    cr_expect_lt(n_denied, n_cases - n_cases / 10);
-    cr_expect_gt(n_by_rule, n_cases / 10);
+    cr_expect_gt(tally.n_denied, n_cases / 10);
+    cr_expect_lt(tally.n_denied, n_cases - n_cases / 10);
+    cr_expect_gt(tally.n_by_rule, n_cases / 10);
+    cr_expect_gt(tally.n_depending, n_cases / 20);
+    cr_expect_gt(tally.n_differing, n_cases / 100);
+    cr_log_info("%llu depend, %llu differ", (unsigned long long)tally.n_depending,
+                (unsigned long long)tally.n_differing);
 }

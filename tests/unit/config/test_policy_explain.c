@@ -26,16 +26,21 @@ static struct policy_explanation explain(const struct policy **policies, size_t 
     return explanation;
 }
 
-/* The first line of an action and mode that matches. */
+/* The first line of an action and mode that matches, whatever the request may be if there is one.
+ */
 static const struct policy_line *find_line(const struct policy_explanation *explanation,
                                            enum policy_action action, bool dry_run)
 {
+    const struct policy_line *found = NULL;
     for (size_t i = 0; i < explanation->n_lines; i++) {
         const struct policy_line *line = &explanation->lines[i];
-        if (line->matches && line->policy->action == action && line->policy->dry_run == dry_run)
+        if (!line->matches || line->policy->action != action || line->policy->dry_run != dry_run)
+            continue;
+        if (!line->depends_on_request)
             return line;
+        found = found ? found : line;
     }
-    return NULL;
+    return found;
 }
 
 static bool has_enforced_allow(const struct policy_explanation *explanation)
@@ -76,7 +81,9 @@ Test(policy_explain, the_lines_tell_the_verdict_of_random_policies)
         const size_t n = rng_below(&rng, rng_below(&rng, 4) == 0 ? POLICIES_MAX : 8);
         for (size_t i = 0; i < n; i++)
             policies[i] = policy_compile(&arena, random_policy(&arena, &rng, i));
-        const struct policy_question question = random_question(&arena, &rng);
+        struct policy_question question = random_question(&arena, &rng);
+        if (seed % 2 == 0)
+            question.request = random_request(&arena, &rng);
         const struct policy_explanation explanation = explain(policies, n, &question);
         expect_lines_agree(&explanation, seed);
         n_denied += !explanation.answer.allowed;
@@ -127,7 +134,6 @@ Test(policy_explain, each_field_says_what_it_wanted_and_what_it_got)
          "destination.ip: an unknown address is none of 10.0.0.0/8"},
         {"port", {.ports = &other, .n_ports = 1}, "ports: 80 is none of 9090"},
         {"not port", {.not_ports = &port, .n_not_ports = 1}, "notPorts: 80 is one of 80"},
-        {"http", {.needs_http = true}, "asks for what only HTTP shows, which allows nobody here"},
         {"unknown",
          {.has_unknown = true},
          "asks for what this version does not know, which allows nobody"},

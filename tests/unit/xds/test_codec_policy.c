@@ -197,8 +197,7 @@ Test(codec, a_policy_with_details_arrives_whole)
                                 .trust_domains = domains,
                                 .n_trust_domains = 2,
                                 .not_accounts = accounts,
-                                .n_not_accounts = 1,
-                                .needs_http = true};
+                                .n_not_accounts = 1};
     struct model_clause clause = {&match, 1};
     struct model_rule rule = {&clause, 1};
 
@@ -225,7 +224,6 @@ Test(codec, a_policy_with_details_arrives_whole)
         cr_assert_eq(m->n_trust_domains, 2);
         cr_assert_eq(m->n_not_accounts, 1);
         cr_expect(str_eq(m->not_accounts[0].name, STR("admin")));
-        cr_expect(m->needs_http);
         cr_expect_not(m->has_unknown);
         cr_expect_eq(m->n_source_ips, 0);
     }
@@ -279,7 +277,7 @@ Test(codec, details_that_are_passed_over_leave_a_policy_closed)
         bool dry_run;
         size_t n_ranges;
     } rows[] = {{POLICY_ALLOW, false, 0}, {POLICY_DENY, false, 2}, {POLICY_AUDIT, true, 2}};
-    struct model_match match = {.needs_http = true};
+    struct model_match match = {.has_unknown = true};
     struct model_clause clause = {&match, 1};
     struct model_rule rule = {&clause, 1};
 

@@ -1,0 +1,222 @@
+/*
+ * In doubt is_doubtful says what to take: true where a match is against the request (the values of
+ * a DENY or AUDIT, the not_ values of an ALLOW), else false. Doubt is several headers of one name:
+ * one reader takes them for one value with commas, as RFC 9110 has it, another for the first or the
+ * last of them. What is for the request must hold of the whole; what is against it need only hold
+ * of the whole or of any part.
+ */
+#include "config/policy_http.h"
+
+#include <string.h>
+
+#include "config/policy_strings.h"
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* ---- copies ---- */
+
+static struct str copy_value(struct arena *arena, struct str value, bool is_host)
+{
+    char *text = arena_new_array(arena, char, value.len);
+    for (size_t i = 0; i < value.len; i++)
+        text[i] = is_host ? lower(value.ptr[i]) : value.ptr[i];
+    return str_of(text, value.len);
+}
+
+static void copy_values(struct arena *arena, struct string_match **values, size_t *n, bool is_host)
+{
+    struct string_match *to = arena_new_array(arena, struct string_match, *n);
+    for (size_t i = 0; i < *n; i++)
+        to[i] = (struct string_match){(*values)[i].kind,
+                                      copy_value(arena, (*values)[i].value, is_host)};
+    *n = policy_sort_strings(to, *n);
+    *values = to;
+}
+
+struct request_field *policy_http_copy(struct arena *arena, const struct request_field *fields,
+                                       size_t n)
+{
+    struct request_field *to = arena_new_array(arena, struct request_field, n);
+    for (size_t i = 0; i < n; i++) {
+        const bool is_host = fields[i].subject == REQUEST_HOST;
+        to[i] = fields[i];
+        to[i].name = arena_str(arena, fields[i].name);
+        copy_values(arena, &to[i].values, &to[i].n_values, is_host);
+        copy_values(arena, &to[i].not_values, &to[i].n_not_values, is_host);
+    }
+    return to;
+}
+
+/* ---- matching ---- */
+
+struct values { /* of a field; those of one kind are together, presence behind the usual ones */
+    const struct string_match *list;
+    size_t n;
+};
+
+static bool any(struct values values, struct str subject)
+{
+    return policy_any_string(values.list, values.n, subject);
+}
+
+/* "example.com:8080" without its port, "[::1]" as it is. */
+static struct str without_port(struct str host)
+{
+    for (size_t i = host.len; i > 0 && host.ptr[i - 1] != ']'; i--)
+        if (host.ptr[i - 1] == ':')
+            return str_sub(host, 0, i - 1);
+    return host;
+}
+
+/* A value without a port is for every port. A host with a dot at its end is the same in the DNS and
+ * another one to most servers: that is for whoever it is held against. */
+static bool any_host(struct values values, struct str host, bool is_doubtful)
+{
+    char buf[POLICY_HOST_MAX];
+    if (host.len > sizeof(buf))
+        return is_doubtful;
+    for (size_t i = 0; i < host.len; i++)
+        buf[i] = lower(host.ptr[i]);
+    const struct str lowered = str_of(buf, host.len), bare = without_port(lowered);
+    return any(values, lowered) || (bare.len < lowered.len && any(values, bare)) ||
+           (is_doubtful && str_ends_with(bare, STR(".")) &&
+            any(values, str_sub(bare, 0, bare.len - 1)));
+}
+
+static bool any_of(struct values values, const struct str *subjects, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (any(values, subjects[i]))
+            return true;
+    return false;
+}
+
+static bool any_claim(struct values values, const struct policy_token *token, struct str path)
+{
+    for (size_t i = 0; i < token->n_claims; i++)
+        if (str_eq(token->claims[i].path, path) &&
+            any_of(values, token->claims[i].values, token->claims[i].n_values))
+            return true;
+    return false;
+}
+
+static bool has_presence(struct values values)
+{
+    for (size_t i = values.n; i > 0 && values.list[i - 1].kind >= MATCH_PRESENCE; i--)
+        if (values.list[i - 1].kind == MATCH_PRESENCE)
+            return true;
+    return false;
+}
+
+/* All headers of the name with commas between them into buf; false when they do not fit. */
+static bool join_headers(const struct policy_request *request, struct str name, char *buf,
+                         size_t size, struct str *out_value)
+{
+    size_t len = 0, n = 0;
+    for (size_t i = 0; i < request->n_headers; i++) {
+        const struct str value = request->headers[i].value;
+        if (!str_eq(request->headers[i].name, name))
+            continue;
+        if (len + (n > 0) + value.len > size)
+            return false;
+        if (n++ > 0)
+            buf[len++] = ',';
+        if (value.len > 0)
+            memcpy(buf + len, value.ptr, value.len);
+        len += value.len;
+    }
+    *out_value = str_of(buf, len);
+    return true;
+}
+
+static bool any_joined(struct values values, const struct policy_request *request, struct str name,
+                       bool is_doubtful)
+{
+    char buf[POLICY_HEADER_MAX];
+    struct str joined;
+    if (!join_headers(request, name, buf, sizeof(buf), &joined))
+        return is_doubtful;
+    return any(values, joined);
+}
+
+/* A header that is there and empty is there: it has presence, and no other value. */
+static bool any_header(struct values values, const struct policy_request *request, struct str name,
+                       bool is_doubtful)
+{
+    size_t n = 0;
+    bool any_alone = false;
+    for (size_t i = 0; i < request->n_headers; i++) {
+        if (!str_eq(request->headers[i].name, name))
+            continue;
+        n++;
+        any_alone = any_alone || any(values, request->headers[i].value);
+    }
+    if (n > 0 && has_presence(values))
+        return true;
+    if (n < 2)
+        return any_alone;
+    return (is_doubtful && any_alone) || any_joined(values, request, name, is_doubtful);
+}
+
+static bool any_token(struct values values, const struct request_field *field,
+                      const struct policy_token *token)
+{
+    switch (field->subject) {
+    case REQUEST_TOKEN_PRINCIPAL: return any(values, token->principal);
+    case REQUEST_TOKEN_AUDIENCE: return any_of(values, token->audiences, token->n_audiences);
+    case REQUEST_TOKEN_PRESENTER: return any(values, token->presenter);
+    case REQUEST_TOKEN_CLAIM: return any_claim(values, token, field->name);
+    case REQUEST_METHOD:
+    case REQUEST_HOST:
+    case REQUEST_PATH:
+    case REQUEST_HEADER:
+    case REQUEST_SUBJECTS: break;
+    }
+    return false;
+}
+
+static bool any_value(struct values values, const struct request_field *field,
+                      const struct policy_request *request, bool is_doubtful)
+{
+    if (values.n == 0)
+        return false;
+    switch (field->subject) {
+    case REQUEST_METHOD: return any(values, request->method);
+    case REQUEST_HOST: return any_host(values, request->host, is_doubtful);
+    case REQUEST_PATH: return any(values, request->path);
+    case REQUEST_HEADER: return any_header(values, request, field->name, is_doubtful);
+    case REQUEST_TOKEN_PRINCIPAL:
+    case REQUEST_TOKEN_AUDIENCE:
+    case REQUEST_TOKEN_PRESENTER:
+    case REQUEST_TOKEN_CLAIM: return request->token && any_token(values, field, request->token);
+    case REQUEST_SUBJECTS: break;
+    }
+    return false;
+}
+
+bool policy_http_any_value(const struct request_field *field, enum policy_action action,
+                           const struct policy_request *request)
+{
+    const struct values values = {field->values, field->n_values};
+    return any_value(values, field, request, action != POLICY_ALLOW);
+}
+
+bool policy_http_any_not_value(const struct request_field *field, enum policy_action action,
+                               const struct policy_request *request)
+{
+    const struct values values = {field->not_values, field->n_not_values};
+    return any_value(values, field, request, action == POLICY_ALLOW);
+}
+
+bool policy_http_holds(const struct request_field *fields, size_t n, enum policy_action action,
+                       const struct policy_request *request)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((fields[i].n_values > 0 && !policy_http_any_value(&fields[i], action, request)) ||
+            policy_http_any_not_value(&fields[i], action, request))
+            return false;
+    return true;
+}
