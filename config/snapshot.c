@@ -92,6 +92,14 @@ uint16_t service_target_port(const struct service *service, const struct workloa
     return target != 0 ? target : target_in_set(&found->v6, workload);
 }
 
+enum app_protocol workload_protocol(const struct workload *workload, uint16_t port)
+{
+    for (size_t i = 0; i < workload->n_ports; i++)
+        if (workload->ports[i].port == port)
+            return workload->ports[i].app_protocol;
+    return APP_UNKNOWN;
+}
+
 void snapshot_free(struct snapshot *snapshot)
 {
     if (!snapshot)

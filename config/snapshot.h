@@ -41,6 +41,11 @@ const char *level_kind_name(enum level_kind kind);
 
 struct policy_set; /* compiled, see policy.h */
 
+struct workload_port { /* what the services that a workload serves say of a port of it */
+    uint16_t port;
+    enum app_protocol app_protocol;
+};
+
 struct workload {
     struct str uid, name, namespace_, service_account, trust_domain;
     struct str node, cluster, network;
@@ -54,6 +59,8 @@ struct workload {
     const struct policy_set *policies; /* all that apply: the mesh's, its namespace's, its own */
     const struct service **services;   /* that it serves */
     size_t n_services;
+    const struct workload_port *ports; /* of a local one: each once; see workload_protocol() */
+    size_t n_ports;
 };
 
 struct endpoint {
@@ -225,6 +232,10 @@ const struct service *snapshot_service_by_host(const struct snapshot *snapshot, 
 /* A service or a part of one; NULL when it is not there. */
 const struct service *snapshot_service_by_key(const struct snapshot *snapshot, struct str key);
 const struct service_port *service_find_port(const struct service *service, uint16_t port);
+/* What is spoken on a port of a local workload, by the words of the services that it serves there.
+ * Where they contradict each other a word for HTTP counts before one for TCP or TLS, and HTTP/1.1
+ * before HTTP/2. */
+enum app_protocol workload_protocol(const struct workload *workload, uint16_t port);
 /* The target port under which a workload serves a port of a service; 0 when it does not. */
 uint16_t service_target_port(const struct service *service, const struct workload *workload,
                              uint16_t port);

@@ -144,6 +144,62 @@ uint16_t snapshot_target_port(const struct model_membership *membership, uint16_
     return 0; /* this cluster's service has no such port (M13) */
 }
 
+/* ---- what is spoken on the ports of this node's workloads ---- */
+
+static bool is_http(enum app_protocol protocol)
+{
+    return protocol == APP_HTTP11 || protocol == APP_HTTP2 || protocol == APP_GRPC;
+}
+
+static bool is_http2(enum app_protocol protocol)
+{
+    return protocol == APP_HTTP2 || protocol == APP_GRPC;
+}
+
+static enum app_protocol agree(enum app_protocol a, enum app_protocol b)
+{
+    if (is_http(a) && is_http(b))
+        return is_http2(a) == is_http2(b) ? a : APP_HTTP11;
+    if (is_http(a) || is_http(b))
+        return is_http(a) ? a : b;
+    return a != APP_UNKNOWN ? a : b;
+}
+
+static void say(struct workload_port *ports, size_t *n, uint16_t port, enum app_protocol protocol)
+{
+    for (size_t i = 0; i < *n; i++) {
+        if (ports[i].port != port)
+            continue;
+        ports[i].app_protocol = agree(ports[i].app_protocol, protocol);
+        return;
+    }
+    ports[(*n)++] = (struct workload_port){port, protocol};
+}
+
+static void say_ports(struct snapshot_builder *builder, struct workload *workload,
+                      const struct model_workload *model)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < workload->n_services; i++)
+        n += workload->services[i]->n_ports;
+    struct workload_port *ports =
+        arena_new_array(&builder->snapshot->arena, struct workload_port, n);
+    for (size_t i = 0; i < model->n_services; i++) {
+        const struct service_build *build =
+            map_find(&builder->services_by_key, model->services[i].service);
+        for (size_t p = 0; build && p < build->service->n_ports; p++) {
+            const struct service_port *port = &build->service->ports[p];
+            const uint16_t target = port->is_udp
+                                        ? 0
+                                        : snapshot_target_port(&model->services[i], port->port,
+                                                               false, port->target_port, p);
+            if (target != 0)
+                say(ports, &workload->n_ports, target, port->app_protocol);
+        }
+    }
+    workload->ports = ports;
+}
+
 bool snapshot_is_ready(const struct service *service, const struct serving *serving)
 {
     return traffic_policy_admits(service->traffic, serving->model->cluster,
@@ -170,4 +226,7 @@ void snapshot_add_services(struct snapshot_builder *builder,
     }
     count_servings(builder);
     fill_servings(builder);
+    for (size_t i = 0; i < builder->n_workloads; i++)
+        if (builder->workloads[i].is_local)
+            say_ports(builder, &builder->workloads[i], builder->workload_models[i]);
 }

@@ -144,7 +144,7 @@ void why_explain(const struct principal *source, const struct why_destination *d
 static bool is_denied(const struct principal *source, const struct why_destination *destination)
 {
     return why_is_judged(destination) &&
-           authorize(destination->workload, source, &destination->addr).err < 0;
+           authorize(destination->workload, source, &destination->addr, NULL).err < 0;
 }
 
 /* ---- the page ---- */

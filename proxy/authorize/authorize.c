@@ -15,13 +15,31 @@ struct policy_question authorize_question(const struct principal *source,
     };
 }
 
-struct verdict authorize(const struct workload *destination, const struct principal *source,
-                         const struct addr *address)
+static bool is_by_request(const struct workload *destination, uint16_t port,
+                          const struct policy_answer *answer)
 {
-    const struct policy_question question = authorize_question(source, address);
+    if (!answer->depends_on_request)
+        return false;
+    switch (workload_protocol(destination, port)) {
+    case APP_HTTP11:
+    case APP_HTTP2:
+    case APP_GRPC: return true;
+    case APP_UNKNOWN: return !answer->allowed;
+    case APP_TCP:
+    case APP_TLS: break;
+    }
+    return false;
+}
+
+struct verdict authorize(const struct workload *destination, const struct principal *source,
+                         const struct addr *address, const struct policy_request *request)
+{
+    struct policy_question question = authorize_question(source, address);
+    question.request = request;
     struct verdict verdict = {
         .answer = policy_ask(destination->policies, &question),
     };
+    verdict.is_by_request = is_by_request(destination, address->port, &verdict.answer);
     verdict.err = verdict.answer.allowed ? 0 : -ERR_DENIED;
     return verdict;
 }

@@ -145,23 +145,36 @@ static void count_verdict(struct meter *meter, const struct policy_answer *answe
                   1);
 }
 
-int call_judge(struct call *call, const struct workload *destination,
-               const struct principal *source, const struct addr *addr)
+/* Counts a verdict and writes it down. */
+static int speak(struct call *call, const struct verdict *verdict)
 {
     char sentence[256];
     struct record *record = &call->record;
-    const struct verdict verdict = authorize(destination, source, addr);
-    count_verdict(call->walk->tools.meter, &verdict.answer);
-    count_by_policy(call->walk->tools.traffic, &verdict.answer);
-    record->dry_run_policy = arena_str(&call->arena, verdict.answer.dry_run.deny.policy);
-    witness_verdict(call, &verdict.answer, false);
-    if (verdict.err < 0) {
+    count_verdict(call->walk->tools.meter, &verdict->answer);
+    count_by_policy(call->walk->tools.traffic, &verdict->answer);
+    record->dry_run_policy = arena_str(&call->arena, verdict->answer.dry_run.deny.policy);
+    witness_verdict(call, &verdict->answer, false);
+    if (verdict->err < 0)
         record->detail =
-            arena_str(&call->arena, str_from(verdict_text(&verdict, sentence, sizeof sentence)));
-        return verdict.err;
-    }
+            arena_str(&call->arena, str_from(verdict_text(verdict, sentence, sizeof sentence)));
+    return verdict->err;
+}
+
+int call_judge(struct call *call, const struct workload *destination,
+               const struct principal *source, const struct addr *addr)
+{
+    call->shown = NULL;
+    int err = call->events->show ? call->events->show(call, destination, addr, &call->shown) : 0;
+    if (err < 0)
+        return err;
+    const struct verdict verdict = authorize(destination, source, addr, call->shown);
+    err = verdict.is_by_request ? 0 : speak(call, &verdict);
+    if (err < 0)
+        return err;
     call->judged = (struct judged){
         .is_judged = true,
+        .is_by_request = verdict.is_by_request,
+        .request = call->shown,
         .principal_id = arena_str(&call->arena, source->id),
         .source = source->ip,
         .destination = *addr,
@@ -172,15 +185,17 @@ int call_judge(struct call *call, const struct workload *destination,
 
 /* ---- verdicts, asked again ---- */
 
-/* Says in the log and in the record why; -ERR_DENIED_LATE. */
+/* Says in the log and in the record why; -ERR_DENIED_LATE. A connection whose requests would have
+ * to be judged from now on, and were passed by unread, is denied with them. */
 static int deny_late(struct call *call, const struct verdict *verdict)
 {
     const struct policy_answer *answer = &verdict->answer;
     const bool has_policy = !str_is_empty(answer->policy);
     witness_verdict(call, answer, true);
     call->record.detail =
-        arena_printf(&call->arena, "%s: %s%s%.*s", err_text(ERR_DENIED_LATE), answer->sentence,
-                     has_policy ? ": " : "", STR_ARG(answer->policy));
+        arena_printf(&call->arena, "%s: %s%s%.*s%s", err_text(ERR_DENIED_LATE), answer->sentence,
+                     has_policy ? ": " : "", STR_ARG(answer->policy),
+                     verdict->is_by_request ? " (its requests were not read)" : "");
     return -ERR_DENIED_LATE;
 }
 
@@ -190,7 +205,19 @@ static bool is_settled(const struct judged *judged, const struct workload *desti
     return judged->revision != 0 && judged->revision == destination->policies->revision;
 }
 
-static int recheck_judged(struct call *call, struct judged *judged, const struct snapshot *snapshot)
+int call_identify(const struct judged *judged, const struct snapshot *snapshot,
+                  struct principal *out_source)
+{
+    if (!str_is_empty(judged->principal_id))
+        return identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
+                             out_source);
+    identify_plaintext(snapshot, &judged->source, out_source);
+    return 0;
+}
+
+/* is_reached: bytes may have moved, so that it is too late to read them as requests. */
+static int recheck_judged(struct call *call, struct judged *judged, const struct snapshot *snapshot,
+                          bool is_reached)
 {
     struct principal source;
     if (!judged->is_judged)
@@ -200,13 +227,15 @@ static int recheck_judged(struct call *call, struct judged *judged, const struct
         return -ERR_WORKLOAD_GONE;
     if (is_settled(judged, destination))
         return 0;
-    if (str_is_empty(judged->principal_id))
-        identify_plaintext(snapshot, &judged->source, &source);
-    else if (identify_svid(snapshot, judged->principal_id, &judged->source, &judged->source,
-                           &source) < 0)
+    if (call_identify(judged, snapshot, &source) < 0)
         return -ERR_TLS_SVID; /* never: it was one when a handshake verified it */
-    const struct verdict verdict = authorize(destination, &source, &judged->destination);
+    const struct verdict verdict =
+        authorize(destination, &source, &judged->destination, judged->request);
     judged->revision = destination->policies->revision;
+    if (verdict.is_by_request && !is_reached)
+        judged->is_by_request = true;
+    if (verdict.is_by_request && judged->is_by_request)
+        return 0;
     return verdict.err < 0 ? deny_late(call, &verdict) : 0;
 }
 
@@ -219,11 +248,11 @@ int call_recheck(struct call *call)
         (identify_pod(snapshot, &record->source.addr.ip, &source) < 0 ||
          !str_eq(source.id, record_name(record, LABEL_SOURCE_PRINCIPAL))))
         return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
-    int err = recheck_judged(call, &call->judged, snapshot);
+    int err = recheck_judged(call, &call->judged, snapshot, true);
     const struct search *search = call->search;
     for (size_t i = 0; search && i < CALL_RACERS && err == 0 && search->racers[i]; i++) {
         call_show(call, search->racers[i]);
-        err = recheck_judged(call, &search->racers[i]->judged, snapshot);
+        err = recheck_judged(call, &search->racers[i]->judged, snapshot, false);
     }
     return err;
 }

@@ -42,6 +42,10 @@ struct http_side {
     /* outbound: what was called */
     struct str service_key;
     uint16_t port;
+    /* or a pod of this node, where the requests are judged: as flow->call.judged says */
+    bool is_here;
+    enum app_protocol protocol; /* the word of its port */
+    struct upstream reached;    /* stream NULL: an exchange has taken it */
 };
 
 struct exchange {
@@ -61,12 +65,14 @@ struct exchange {
     struct str grpc_status;
     uint64_t asked_ns, answered_ns;
     unsigned status, n_retries;
-    struct list copies; /* its mirrors that still listen */
-    bool is_mirror;     /* its answer is nobody's */
-    bool is_said;       /* the client's end has been heard */
-    bool was_local;     /* the answer is ours */
-    bool speaks_h2;     /* the backend */
-    uint16_t port;      /* of the service that the route chose */
+    struct list copies;            /* its mirrors that still listen */
+    bool is_mirror;                /* its answer is nobody's */
+    bool is_said;                  /* the client's end has been heard */
+    bool was_local;                /* the answer is ours */
+    bool speaks_h2;                /* the backend */
+    uint16_t port;                 /* of the service that the route chose */
+    struct ip source;              /* for whom it asks: no other's connections are used */
+    struct policy_request request; /* as it is judged: see exchange_judge.c */
 };
 
 /* Takes a request that came on a connection. */

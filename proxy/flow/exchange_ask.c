@@ -28,7 +28,8 @@ static struct exchange *of_pump(void *owner)
 void exchange_seek(struct exchange *exchange)
 {
     struct tried *tried = &exchange->call.search->tried;
-    int err = attempt_outbound(&exchange->call);
+    int err =
+        exchange->side->is_here ? exchange_approach(exchange) : attempt_outbound(&exchange->call);
     if (err == -ERR_NO_HEALTHY_UPSTREAM && tried->len > 0) {
         tried->len = 0; /* it is nobody but the one that answered badly: better than nobody */
         err = attempt_outbound(&exchange->call);
@@ -254,7 +255,7 @@ static struct http_link_key key_of(const struct exchange *exchange, const struct
 {
     const struct record *record = &exchange->call.record;
     return (struct http_link_key){
-        .source = record->source.addr.ip,
+        .source = exchange->source,
         .identity = record_name(record, LABEL_SOURCE_PRINCIPAL),
         .addr = *addr,
         .service = exchange->route.service_key,
@@ -263,11 +264,25 @@ static struct http_link_key key_of(const struct exchange *exchange, const struct
     };
 }
 
+/* The connection with which the pod was reached before there was a request is for the first. */
+static struct http_link *take_reached(struct http_side *side, struct http_pool *pool,
+                                      const struct http_link_key *key)
+{
+    if (!side->reached.stream)
+        return NULL;
+    struct http_link *link = http_pool_add(pool, key, &side->reached);
+    side->reached.stream = NULL;
+    return link;
+}
+
 static bool reuse(struct call *call, const struct addr *addr, bool through_tunnel)
 {
     struct exchange *exchange = of_call(call);
+    struct http_pool *pool = connector_http_pool(call->walk->tools.connector);
     const struct http_link_key key = key_of(exchange, addr, through_tunnel);
-    struct http_link *link = http_pool_find(connector_http_pool(call->walk->tools.connector), &key);
+    struct http_link *link = take_reached(exchange->side, pool, &key);
+    if (!link)
+        link = http_pool_find(pool, &key);
     if (!link)
         return false;
     call_drop_attempts(call);
@@ -308,6 +323,7 @@ static int resolve(struct call *call, const struct snapshot *snapshot, struct ta
 const struct call_events exchange_call_events = {
     .resolve = resolve,
     .reuse = reuse,
+    .show = exchange_show,
     .on_attempt = on_attempt,
     .on_reached = on_reached,
     .on_failed = on_failed,

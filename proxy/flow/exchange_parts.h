@@ -1,7 +1,7 @@
 /*
  * exchange_parts.h - what the files of an exchange share: its beginning (exchange_start.c), its
- * asking and what comes back (exchange_ask.c), its end (exchange.c), which know each other in this
- * order.
+ * asking and what comes back (exchange_ask.c), its verdict (exchange_judge.c), its end
+ * (exchange.c), which know each other in this order.
  *
  * Thread: the worker's.
  */
@@ -24,6 +24,15 @@ void exchange_answer(struct exchange *exchange, const struct local_reply *reply,
 void exchange_conclude(struct exchange *exchange, const struct totals *totals, struct str detail);
 /* Of a stream that has nobody to talk to yet. */
 extern const struct stream_events exchange_waiting_events;
+
+/* ---- exchange_judge.c ---- */
+
+/* Of call_events. */
+int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
+                  const struct policy_request **out_request);
+/* One attempt of an exchange whose connection's end is a pod of this node: judged, then on its way
+ * there. As attempt_outbound(). */
+MUST_USE int exchange_approach(struct exchange *exchange);
 
 /* ---- exchange_ask.c ---- */
 

@@ -26,6 +26,23 @@ static void add_member(struct text *out, const char *key, struct str value)
     text_add_json_string(out, value);
 }
 
+/* Envoy's RBAC filter has no flag, but says this; policies have the names that Istio gives them. */
+static void add_code_details(const struct exchange *exchange, int err, struct text *line)
+{
+    const struct ruling *ruling = &exchange->call.record.ruling;
+    struct text details = {0};
+    struct str namespace_, name;
+    if (err != -ERR_DENIED && err != -ERR_DENIED_LATE)
+        return;
+    if (str_split(ruling->policy, '/', &namespace_, &name))
+        text_addf(&details, "rbac_access_denied_matched_policy[ns[%.*s]-policy[%.*s]-rule[%zu]]",
+                  STR_ARG(namespace_), STR_ARG(name), ruling->rule_idx);
+    else
+        text_addf(&details, "rbac_access_denied_matched_policy[none]");
+    add_member(line, "response.code_details", text_str(&details));
+    text_fini(&details);
+}
+
 static void add_http(const struct exchange *exchange, struct text *line)
 {
     add_member(line, "request.method", exchange->method);
@@ -54,6 +71,7 @@ static void write_line(const struct exchange *exchange, const struct totals *tot
               clock_text(clock_wall_ns(), now), totals->err < 0 ? "error" : "info");
     record_json(record, inbound_view, &line);
     add_http(exchange, &line);
+    add_code_details(exchange, totals->err, &line);
     text_addf(&line,
               ",\"bytes_sent\":%llu,\"bytes_recv\":%llu,\"duration\":\"%llums\",\"why\":\"%s\"",
               (unsigned long long)sent, (unsigned long long)received,
@@ -82,9 +100,6 @@ static struct str flags_of(int err)
     case ERR_UPSTREAM_RESET: return STR("UC");
     case ERR_INVALID: return STR("DPE");
     case ERR_OVERLOAD: return STR("OM");
-    case ERR_DENIED:
-    case ERR_DENIED_LATE:
-    case ERR_TUNNEL_DENIED: return STR("UAEX");
     default: return err_info(err)->blame == BLAME_UPSTREAM ? STR("UF") : STR("-");
     }
 }

@@ -31,6 +31,11 @@ static void take_parties(struct exchange *exchange)
     struct str names[PARTY_NAMES];
     struct record *record = &exchange->call.record;
     const struct record *from = &exchange->side->flow->call.record;
+    exchange->source = from->source.addr.ip;
+    if (exchange->side->is_here) {
+        record_copy_connection(record, &exchange->call.arena, from);
+        return;
+    }
     record->kind = from->kind;
     record->source = from->source;
     record->destination.addr = from->destination.addr;
@@ -160,6 +165,27 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
     return true;
 }
 
+/* As where requests are routed. */
+static bool speaks_h2_there(enum app_protocol protocol, const struct http_request *head)
+{
+    switch (protocol) {
+    case APP_HTTP2:
+    case APP_GRPC: return true;
+    case APP_HTTP11: return head->version == HTTP_2 && route_is_grpc(head);
+    case APP_UNKNOWN:
+    case APP_TCP:
+    case APP_TLS: break;
+    }
+    return head->version == HTTP_2;
+}
+
+/* Nothing is routed: what was called is where the request has come. */
+static void go_there(struct exchange *exchange, const struct http_path *path)
+{
+    exchange->speaks_h2 = speaks_h2_there(exchange->side->protocol, &exchange->head);
+    exchange->head.path = path->target;
+}
+
 void exchange_start(struct http_side *side, struct http_stream *stream,
                     const struct http_request *head)
 {
@@ -179,7 +205,9 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
         refuse(exchange, 400, STR("bad_path"), -ERR_INVALID, why);
         return;
     }
-    if (!route_request(exchange, &path))
+    if (side->is_here)
+        go_there(exchange, &path);
+    else if (!route_request(exchange, &path))
         return;
     if (exchange->route.timeout_ns > 0)
         timer_start(walk->tools.loop, &exchange->deadline, exchange->route.timeout_ns, on_deadline);

@@ -15,8 +15,8 @@
 static const struct sm_rule flow_rules[FLOW_STATES] = {
     [FLOW_ACCEPTED] = {"accepted",
                        SM_TO(FLOW_CONNECTING) | SM_TO(FLOW_SERVING) | SM_TO(FLOW_CLOSED)},
-    [FLOW_CONNECTING] = {"connecting",
-                         SM_TO(FLOW_CONNECTING) | SM_TO(FLOW_PUMPING) | SM_TO(FLOW_CLOSED)},
+    [FLOW_CONNECTING] = {"connecting", SM_TO(FLOW_CONNECTING) | SM_TO(FLOW_PUMPING) |
+                                           SM_TO(FLOW_SERVING) | SM_TO(FLOW_CLOSED)},
     [FLOW_PUMPING] = {"pumping", SM_TO(FLOW_CLOSED)},
     [FLOW_SERVING] = {"serving", SM_TO(FLOW_CLOSED)},
     [FLOW_CLOSED] = {"closed", 0},
@@ -98,12 +98,13 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
     if (!str_is_empty(detail))
         call->record.detail = arena_str(&call->arena, detail);
     call->record.attempts = call->n_attempts;
-    if (flow->state == FLOW_PUMPING && is_lost_trust(totals->err))
+    const bool is_live = flow->state == FLOW_PUMPING || flow->state == FLOW_SERVING;
+    if (is_live && is_lost_trust(totals->err))
         witness_cut(call, str_is_empty(call->record.detail) ? str_from(err_text(totals->err))
                                                             : call->record.detail);
-    if (flow->state == FLOW_PUMPING)
+    if (is_live)
         meter_add(walk->tools.meter, METRIC_TUNNEL_STREAMS_OPEN, -call->record.is_mutual_tls);
-    if (flow->state != FLOW_SERVING) { /* its exchanges were written about */
+    if (flow->state != FLOW_SERVING || flow->spoke_no_http) { /* else its exchanges were */
         count_bytes(walk->tools.meter, call->record.is_mutual_tls, totals);
         record_open(&call->record, walk->tools.traffic);
         record_close(&call->record, totals, duration_ns, walk->options.log_access);

@@ -7,6 +7,7 @@
  *      │                                            └──┘
  *      │                                            └── no endpoint left, denied ──► CLOSED
  *      ├── a port on which HTTP is spoken ──► SERVING, exchange by exchange ──► CLOSED
+ *      │     CONNECTING ── connected, and policies ask about each request ──┘
  *      └── refused ──► CLOSED
  *
  * A flow holds nothing of a snapshot: what it needs later it copied. It ends with exactly one

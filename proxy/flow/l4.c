@@ -160,9 +160,13 @@ static void on_reached(struct call *call, const struct upstream *upstream)
 {
     struct flow *flow = flow_of(call);
     const struct walk *walk = call->walk;
-    record_open(&call->record, walk->tools.traffic);
     if (flow->arrival->kind == ARRIVAL_TUNNEL)
         accept_arrival(flow);
+    if (call->judged.is_by_request) {
+        l7_begin_here(flow, upstream);
+        return;
+    }
+    record_open(&call->record, walk->tools.traffic);
     struct stream *client = arrival_take_stream(flow->arrival);
     arrival_free(flow->arrival, 0);
     flow->arrival = NULL;

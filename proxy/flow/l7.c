@@ -22,6 +22,7 @@ static void on_refused(void *owner, unsigned status, int err, struct str why)
     (void)status;
     meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP_REFUSED, 1);
     side->totals.err = err;
+    side->flow->spoke_no_http = side->is_here && side->n_exchanges == 0;
     if (str_eq(side->flow->call.record.detail, why))
         return; /* one connection may be refused without end */
     side->flow->call.record.detail = arena_str(&side->flow->call.arena, why);
@@ -31,6 +32,10 @@ static void on_dead(void *owner, int err, struct str why)
 {
     struct http_side *side = owner;
     const bool is_orderly = err == 0 || err == -ERR_EOF;
+    if (is_orderly) { /* what is queued, as the answer to what was no request, is still sent */
+        http_server_close(side->server, 0);
+        side->server = NULL;
+    }
     flow_end(side->flow, is_orderly ? side->totals.err : err, is_orderly ? (struct str){0} : why);
 }
 
@@ -144,6 +149,8 @@ static struct totals l7_end(struct flow *flow, int err)
         stream_close(side->stream, err);
     if (side->server)
         http_server_close(side->server, err);
+    if (side->reached.stream)
+        stream_close(side->reached.stream, 0);
     side->stream = NULL;
     side->server = NULL;
     flow->http = NULL;
@@ -179,20 +186,15 @@ static const struct flow_work l7_work = {
     .drain = l7_drain,
 };
 
-void l7_begin(struct flow *flow, const struct service *service, const struct service_port *port)
+static struct http_side *begin(struct flow *flow, uint64_t idle_ns)
 {
-    struct call *call = &flow->call;
-    struct loop *loop = call->walk->tools.loop;
+    struct loop *loop = flow->call.walk->tools.loop;
     struct http_side *side = mem_new(struct http_side);
     flow->http = side;
     flow->work = &l7_work;
     side->flow = flow;
-    side->service_key = arena_str(&call->arena, service->key);
-    side->port = port->port;
-    side->idle_ns =
-        service->traffic->idle_ns > 0 ? service->traffic->idle_ns : call->walk->options.idle_ns;
+    side->idle_ns = idle_ns;
     list_init(&side->exchanges);
-    record_service(&call->record, &call->arena, service);
     side->stream = arrival_take_stream(flow->arrival);
     arrival_free(flow->arrival, 0);
     flow->arrival = NULL;
@@ -200,4 +202,32 @@ void l7_begin(struct flow *flow, const struct service *service, const struct ser
     stream_set_owner(side->stream, &first_events, side);
     timer_start(loop, &side->patience, side->idle_ns, on_silence);
     stream_resume(side->stream);
+    return side;
+}
+
+void l7_begin(struct flow *flow, const struct service *service, const struct service_port *port)
+{
+    struct call *call = &flow->call;
+    const uint64_t idle_ns = service->traffic->idle_ns;
+    record_service(&call->record, &call->arena, service);
+    struct http_side *side = begin(flow, idle_ns > 0 ? idle_ns : call->walk->options.idle_ns);
+    side->service_key = arena_str(&call->arena, service->key);
+    side->port = port->port;
+}
+
+static enum app_protocol protocol_of(const struct call *call)
+{
+    const struct addr *pod = &call->judged.destination;
+    const struct workload *workload = snapshot_workload_by_ip(call_snapshot(call), &pod->ip);
+    return workload ? workload_protocol(workload, pod->port) : APP_UNKNOWN;
+}
+
+void l7_begin_here(struct flow *flow, const struct upstream *upstream)
+{
+    struct call *call = &flow->call;
+    meter_add(call->walk->tools.meter, METRIC_TUNNEL_STREAMS_OPEN, call->record.is_mutual_tls);
+    struct http_side *side = begin(flow, call->search->patience.idle_ns);
+    side->is_here = true;
+    side->protocol = protocol_of(call);
+    side->reached = *upstream; /* plain: it has no strings */
 }

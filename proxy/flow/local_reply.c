@@ -29,7 +29,7 @@ struct local_reply local_reply_of(int err)
     return (struct local_reply){
         .status = status_of(err),
         .reason = str_from(err_label(err)),
-        .body = str_from(err_text(err)),
+        .body = status_of(err) == 403 ? STR("RBAC: access denied") : str_from(err_text(err)),
     };
 }
 

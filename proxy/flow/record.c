@@ -100,6 +100,27 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
     set_names(record, side, arena, names);
 }
 
+void record_copy_connection(struct record *record, struct arena *arena,
+                            const struct record *connection)
+{
+    *record = (struct record){
+        .kind = connection->kind,
+        .is_same_node = connection->is_same_node,
+        .is_mutual_tls = connection->is_mutual_tls,
+        .source = connection->source,
+        .destination = connection->destination,
+        .hbone_addr = connection->hbone_addr,
+        .tls_version = connection->tls_version,
+        .cipher = connection->cipher,
+        .peer_serial = connection->peer_serial,
+        .peer_not_after_ns = connection->peer_not_after_ns,
+        .trace = connection->trace,
+    };
+    struct str *names = own_names(record, arena);
+    for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
+        names[i] = record_name(connection, (enum traffic_label)i);
+}
+
 /* ---- series ---- */
 
 void record_labels(const struct record *record, const char *reporter,

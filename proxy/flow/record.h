@@ -76,6 +76,10 @@ void record_service(struct record *record, struct arena *arena, const struct ser
 void record_peer(struct record *record, enum party_side side, struct arena *arena, struct str id,
                  struct str baggage);
 
+/* What is known of a connection holds for what happens on it. Borrows from it. */
+void record_copy_connection(struct record *record, struct arena *arena,
+                            const struct record *connection);
+
 /* The labels of its series, as a reporter ("source", "destination") sees it; borrowed. */
 void record_labels(const struct record *record, const char *reporter,
                    struct traffic_labels *out_labels);

@@ -35,6 +35,8 @@ struct walk {
 
 struct judged { /* what a verdict was about, to ask again when policies change */
     bool is_judged;
+    bool is_by_request; /* a connection of which each request is judged by itself */
+    const struct policy_request *request; /* of the call's arena; NULL: a connection */
     struct str principal_id;
     struct ip source;
     struct addr destination;
@@ -74,6 +76,10 @@ struct call_events {
     /* True: a connection to addr that is there already serves, and the call is on its way. NULL:
      * there never is one. */
     bool (*reuse)(struct call *call, const struct addr *addr, bool through_tunnel);
+    /* What its request shows to the policies of a workload of this node: 0, or why it is refused
+     * without them. NULL: the call is a connection. */
+    int (*show)(struct call *call, const struct workload *destination, const struct addr *addr,
+                const struct policy_request **out_request);
     /* An attempt begins. */
     void (*on_attempt)(struct call *call);
     /* An endpoint is reached: lease, verdict and record are the winner's. Takes the stream. */
@@ -104,7 +110,8 @@ struct call {
     struct arena arena;
     struct record record;
     struct judged judged;
-    struct lease lease; /* of the attempt that won */
+    const struct policy_request *shown; /* what was judged last; NULL: a connection */
+    struct lease lease;                 /* of the attempt that won */
     unsigned n_attempts;
     struct search *search; /* NULL after call_fold() */
     char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
@@ -129,6 +136,7 @@ struct flow {
     struct arrival *arrival;
     const struct flow_work *work; /* NULL: it pumps */
     struct http_side *http;       /* the work's own */
+    bool spoke_no_http;           /* nothing else came: it is written about as a connection */
     struct pump pump;
 };
 
@@ -160,9 +168,13 @@ void call_fini(struct call *call);
 /* An endpoint is reached, no other is searched for, and it may last: what only the search needed
  * goes, and the strings move together, so that a long connection holds little. */
 void call_fold(struct call *call);
-/* Asks the destination's policies and keeps the question for the day they change. */
+/* Asks the destination's policies and keeps the question for the day they change. 0 with
+ * judged.is_by_request: nothing is decided yet, each request is to be judged. */
 MUST_USE int call_judge(struct call *call, const struct workload *destination,
                         const struct principal *source, const struct addr *addr);
+/* Who it was that was judged, by the snapshot of now; borrows from both. */
+MUST_USE int call_identify(const struct judged *judged, const struct snapshot *snapshot,
+                           struct principal *out_source);
 /* The record tells of this attempt from now on. */
 void call_show(struct call *call, const struct attempt *attempt);
 /* Whom the connection that serves it reached. */

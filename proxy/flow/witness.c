@@ -105,6 +105,10 @@ static struct audit_entry *begin(struct call *call, enum audit_event event)
                    (unsigned long long)call->id);
     entry_cstr(entry, AUDIT_CONNECTION, name);
     witness_parties(entry, &call->record);
+    if (call->shown) {
+        entry_str(entry, AUDIT_METHOD, call->shown->method);
+        entry_str(entry, AUDIT_PATH, call->shown->path);
+    }
     return entry;
 }
 

@@ -252,11 +252,18 @@ struct totals pump_totals(const struct pump *pump)
                            .spliced = pump->up.spliced + pump->down.spliced};
 }
 
+/* The server's last word came before it broke off: a server that refuses what it is sent says why,
+ * and hears no more. To the client that is an end, not a reset that might overtake the word. */
+static bool has_heard_all(const struct pump *pump, int err)
+{
+    return err == -ERR_UPSTREAM_RESET && pump->down.ended;
+}
+
 static void close_streams(struct pump *pump, int err)
 {
     pump->is_running = false;
     timer_stop(&pump->timer);
-    stream_close(pump->up.from, err);
+    stream_close(pump->up.from, has_heard_all(pump, err) ? 0 : err);
     stream_close(pump->up.to, err);
 }
 

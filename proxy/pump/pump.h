@@ -6,7 +6,8 @@
  *
  *   pipe:  OPEN ──end of the source──► ENDED (shutdown passed on)
  *   both ENDED and their queues empty: done, ERR_OK
- *   either stream fails, or time runs out: both are cut, done with the reason
+ *   either stream fails, or time runs out: both are cut, done with the reason; a client that has
+ *   the server's bytes to their end keeps them
  *
  * A direction that proved bulky between two sockets is handed to splice(2): its bytes are counted
  * here, but no longer seen.

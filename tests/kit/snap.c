@@ -169,6 +169,28 @@ struct model_policy *snap_policy(struct snap *snap, const char *name, enum polic
     return policy;
 }
 
+void snap_asks(struct snap *snap, struct model_policy *policy, enum request_subject subject,
+               const char *name, enum match_kind kind, const char *value)
+{
+    struct arena *arena = &snap->arena;
+    struct model_rule *rule = &policy->rules[0];
+    struct model_clause *clauses = arena_new_array(arena, struct model_clause, rule->n_clauses + 1);
+    struct model_match *match = arena_new(arena, struct model_match);
+    for (size_t i = 0; i < rule->n_clauses; i++)
+        clauses[i] = rule->clauses[i];
+    match->http = arena_new(arena, struct request_field);
+    match->n_http = 1;
+    *match->http = (struct request_field){
+        .subject = subject,
+        .name = arena_str(arena, str_from(name)),
+        .values = arena_new(arena, struct string_match),
+        .n_values = 1,
+    };
+    match->http->values[0] = (struct string_match){kind, arena_str(arena, str_from(value))};
+    clauses[rule->n_clauses] = (struct model_clause){match, 1};
+    *rule = (struct model_rule){clauses, rule->n_clauses + 1};
+}
+
 void snap_drop(struct snap *snap, const char *name)
 {
     for (size_t i = snap->n; i-- > 0;) {

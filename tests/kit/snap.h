@@ -44,6 +44,9 @@ struct route_rule *snap_route(struct snap *snap, const struct model_service *ser
  * everybody when NULL. */
 struct model_policy *snap_policy(struct snap *snap, const char *name, enum policy_action action,
                                  const char *principal);
+/* Its rule asks this of a request too; name is of a header, else NULL. */
+void snap_asks(struct snap *snap, struct model_policy *policy, enum request_subject subject,
+               const char *name, enum match_kind kind, const char *value);
 /* Takes the newest resource of that name out again ("shop/deny-all", a pod's name, ...). */
 void snap_drop(struct snap *snap, const char *name);
 

@@ -27,7 +27,7 @@ static struct verdict ask(struct snap *snap, const char *id, struct snapshot **o
         identify_plaintext(snapshot, &peer, &source);
     const struct addr addr = {destination, 80};
     *out_snapshot = snapshot;
-    return authorize(snapshot_workload_by_ip(snapshot, &destination), &source, &addr);
+    return authorize(snapshot_workload_by_ip(snapshot, &destination), &source, &addr, NULL);
 }
 
 static void begin(struct snap *snap)
@@ -107,6 +107,57 @@ Test(authorize, the_question_is_about_the_pods_own_port_and_address)
     cr_expect_eq(ask(&snap, "spiffe://" WEB, &snapshot).err, 0);
     snapshot_free(snapshot);
     snap_fini(&snap);
+}
+
+#define NO_WORD (-1)
+
+/* What services say of the port, and what an ALLOW or AUDIT policy that asks for a path makes of
+ * it. */
+Test(authorize, requests_are_to_be_judged_where_they_are_read_and_decide_something)
+{
+    static const struct {
+        int words[2];
+        enum policy_action action;
+        bool is_by_request;
+        int err; /* where nobody reads them */
+    } rows[] = {
+        {{NO_WORD, NO_WORD}, POLICY_ALLOW, true, -ERR_DENIED},
+        {{APP_UNKNOWN, NO_WORD}, POLICY_ALLOW, true, -ERR_DENIED},
+        {{APP_HTTP11, NO_WORD}, POLICY_ALLOW, true, -ERR_DENIED},
+        {{APP_GRPC, APP_HTTP2}, POLICY_ALLOW, true, -ERR_DENIED},
+        {{APP_TCP, NO_WORD}, POLICY_ALLOW, false, -ERR_DENIED},
+        {{APP_TLS, APP_UNKNOWN}, POLICY_ALLOW, false, -ERR_DENIED},
+        {{APP_UNKNOWN, APP_TCP}, POLICY_ALLOW, false, -ERR_DENIED},
+        {{APP_TCP, APP_HTTP11}, POLICY_ALLOW, true, -ERR_DENIED},
+        {{NO_WORD, NO_WORD}, POLICY_AUDIT, false, 0},
+        {{APP_TCP, NO_WORD}, POLICY_AUDIT, false, 0},
+        {{APP_HTTP11, NO_WORD}, POLICY_AUDIT, true, 0},
+        {{APP_HTTP2, APP_TCP}, POLICY_AUDIT, true, 0},
+    };
+
+    static const char *const names[] = {"a", "b"}, *const vips[] = {"10.96.0.1", "10.96.0.2"};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct snap snap;
+        struct snapshot *snapshot;
+        begin(&snap);
+        struct model_workload *db = snap.resources[snap.n - 1]->of.workload;
+        for (size_t j = 0; j < 2; j++) {
+            if (rows[i].words[j] == NO_WORD)
+                continue;
+            struct model_service *service = snap_service(&snap, names[j], vips[j], 8080, 80);
+            service->ports[0].app_protocol = (enum app_protocol)rows[i].words[j];
+            snap_serve(&snap, db, service);
+        }
+        struct model_policy *policy = snap_policy(&snap, "p", rows[i].action, NULL);
+        snap_asks(&snap, policy, REQUEST_PATH, NULL, MATCH_EXACT, "/");
+
+        const struct verdict verdict = ask(&snap, "spiffe://" WEB, &snapshot);
+
+        cr_expect_eq(verdict.is_by_request, rows[i].is_by_request, "row %zu", i);
+        cr_expect_eq(verdict.err, rows[i].err, "row %zu", i);
+        snapshot_free(snapshot);
+        snap_fini(&snap);
+    }
 }
 
 Test(authorize, a_policy_that_is_referenced_but_missing_denies)

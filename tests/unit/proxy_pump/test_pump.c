@@ -318,6 +318,24 @@ Test(pump, both_ended_a_reader_that_never_reads_is_cut_in_time)
     middle_close(&m);
 }
 
+Test(pump, a_server_that_breaks_off_behind_its_last_word_does_not_take_it_back)
+{
+    struct middle m;
+    middle_open(&m, SEC * 60, SEC * 60);
+    fake_feed_text(m.client, "nonsense");
+    fake_feed_text(m.server, "no");
+    fake_end(m.server);
+    run_turns(m.loop, 20);
+
+    fake_fail(m.server, -ERR_RESET);
+    cr_assert(run_until_set(m.loop, &m.is_done, PATIENCE_MS));
+
+    cr_expect_eq(m.totals.err, -ERR_UPSTREAM_RESET);
+    cr_expect_eq(m.client->close_err, 0);
+    cr_expect_eq(m.server->close_err, -ERR_UPSTREAM_RESET);
+    middle_close(&m);
+}
+
 Test(pump, a_reset_while_the_last_bytes_leave_is_told)
 {
     struct middle m;

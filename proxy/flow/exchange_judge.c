@@ -1,0 +1,96 @@
+/*
+ * The verdict on an exchange, where the destination is a pod of this node.
+ *
+ * What is judged is what is forwarded: the head as the route has changed it, its path in normal
+ * form. The facts stay in the exchange's arena, where its head is anyway, so that it can be judged
+ * again with them when policies change; how large they may be is how large a head may be
+ * (http_limits).
+ */
+#include "proxy/flow/exchange_parts.h"
+
+/* ---- what is shown ---- */
+
+#define EXTRA_HEADERS 3 /* what a head has, and not among its fields */
+
+static void add_header(struct policy_request *request, struct policy_header *headers,
+                       const char *name, struct str value)
+{
+    if (!str_is_empty(value))
+        headers[request->n_headers++] = (struct policy_header){str_from(name), value};
+}
+
+static struct str length_text(struct arena *arena, int64_t length)
+{
+    return length == HTTP_LENGTH_UNKNOWN ? (struct str){0}
+                                         : arena_printf(arena, "%lld", (long long)length);
+}
+
+static void show_headers(struct policy_request *request, struct arena *arena,
+                         const struct http_request *head)
+{
+    struct policy_header *headers =
+        arena_new_array(arena, struct policy_header, head->fields.len + EXTRA_HEADERS);
+    for (size_t i = 0; i < head->fields.len; i++)
+        headers[request->n_headers++] =
+            (struct policy_header){head->fields.at[i].name, head->fields.at[i].value};
+    add_header(request, headers, "host", head->authority);
+    add_header(request, headers, "upgrade", head->protocol);
+    add_header(request, headers, "content-length", length_text(arena, head->content_length));
+    request->headers = headers;
+}
+
+/* The path without its query. */
+static struct str path_of(struct str target)
+{
+    struct str path, query;
+    return str_split(target, '?', &path, &query) ? path : target;
+}
+
+int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
+                  const struct policy_request **out_request)
+{
+    struct exchange *exchange = container_of(call, struct exchange, call);
+    const struct http_request *head = &exchange->head;
+    struct policy_request *request = &exchange->request;
+    (void)destination;
+    (void)addr;
+    *request = (struct policy_request){
+        .method = head->method,
+        .host = head->authority,
+        .path = path_of(head->path),
+    };
+    show_headers(request, &call->arena, head);
+    *out_request = request;
+    return 0;
+}
+
+/* ---- to the pod that was called ---- */
+
+/* The application sees the caller's address, as far as it is believed. */
+static struct ip come_from(const struct call *call, const struct principal *source)
+{
+    static const struct ip own;
+    return call->record.kind == ARRIVAL_TUNNEL && !source->workload ? own : source->ip;
+}
+
+int exchange_approach(struct exchange *exchange)
+{
+    struct call *call = &exchange->call;
+    const struct judged *connection = &exchange->side->flow->call.judged;
+    const struct addr *addr = &connection->destination;
+    const struct snapshot *snapshot = call_snapshot(call);
+    const struct workload *workload = snapshot_workload_by_ip(snapshot, &addr->ip);
+    struct principal source;
+    if (!workload || !workload->is_local)
+        return -ERR_WORKLOAD_GONE;
+    int err = call_identify(connection, snapshot, &source);
+    if (err < 0)
+        return err;
+    err = call_judge(call, workload, &source, addr);
+    if (err < 0)
+        return err;
+    exchange->source = come_from(call, &source);
+    if (!call->events->reuse(call, addr, false))
+        attempt_plain(call, addr, &exchange->source, true);
+    return 0;
+}

@@ -1,0 +1,654 @@
+/* Requests that are judged one by one where their destination is. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/file.h"
+#include "proxy/connect/http_pool.h"
+#include "proxy/http/message.h"
+#include "tests/kit/temp_dir.h"
+#include "town.h"
+
+TestSuite(judge, .timeout = 60);
+
+#define CART_ID "west.example/ns/shop/sa/cart"
+#define OK      "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+#define DENIED  "HTTP/1.1 403 "
+
+static struct town town;
+static struct town_call call;
+
+static struct model_policy *allow(const char *name, const char *path_prefix)
+{
+    struct model_policy *policy = snap_policy(&town.snap, name, POLICY_ALLOW, NULL);
+    snap_asks(&town.snap, policy, REQUEST_PATH, NULL, MATCH_PREFIX, path_prefix);
+    return policy;
+}
+
+static void allow_public(void)
+{
+    (void)allow("public", "/public");
+}
+
+/* The ways in which a request comes to where it is judged. */
+static const struct way {
+    const char *name;
+    enum arrival_kind kind;
+    bool is_same_node, is_http_there; /* else nobody says what is spoken */
+} ways[] = {
+    {"through a tunnel", ARRIVAL_OUTBOUND, false, false},
+    {"through a tunnel, on a port that says HTTP", ARRIVAL_OUTBOUND, false, true},
+    {"in plaintext", ARRIVAL_PLAINTEXT, false, false},
+    {"on one node, as bytes", ARRIVAL_OUTBOUND, true, false},
+    {"on one node, as HTTP", ARRIVAL_OUTBOUND, true, true},
+};
+
+static struct town_node *judge_of(const struct way *way)
+{
+    return way->is_same_node ? &town.n1 : &town.n2;
+}
+
+static void start(const struct way *way)
+{
+    struct town_node *node = way->kind == ARRIVAL_PLAINTEXT ? &town.n2 : &town.n1;
+    const bool by_name = way->is_http_there && way->is_same_node;
+    call_start(&call, node, way->kind, CART, by_name ? VIP : PAY1, by_name ? 6379 : town.port);
+}
+
+static int64_t counted[METRICS]; /* by towns before this one */
+
+static int64_t count(enum metric metric)
+{
+    return meter_total(metric) - counted[metric];
+}
+
+static void open_way(const struct way *way, void (*policies)(void))
+{
+    town_open(&town);
+    for (enum metric i = 0; i < METRICS; i++)
+        counted[i] = meter_total(i);
+    if (way->is_same_node) {
+        snap_drop(&town.snap, "pay-1");
+        town_pay(&town, "pay-1", "n1", PAY1);
+    }
+    if (way->is_http_there)
+        town_service(&town)->ports[0].app_protocol = APP_HTTP11;
+    policies();
+    town_learn(&town);
+    start(way);
+}
+
+static void forget_links(struct town_node *node)
+{
+    struct ip ip;
+    static const char *const sources[] = {CART, PAY1, "127.0.0.1"};
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        cr_assert_eq(ip_parse(str_from(sources[i]), &ip), 0);
+        http_pool_forget(connector_http_pool(node->connector), &ip);
+    }
+}
+
+static void finish(void)
+{
+    call_end(&call);
+    forget_links(&town.n1);
+    forget_links(&town.n2);
+    cr_expect(town_is_quiet(&town));
+}
+
+static void close_way(void)
+{
+    finish();
+    town_close(&town);
+}
+
+static void say(const char *text)
+{
+    (void)stream_write_copy(call.tap.stream, text, strlen(text));
+}
+
+static void get(const char *path)
+{
+    char text[512];
+    (void)snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: store\r\n\r\n", path);
+    say(text);
+}
+
+struct wanted {
+    const struct tap *tap;
+    const char *part;
+    unsigned times;
+};
+
+static unsigned count_of(const struct tap *tap, const char *part)
+{
+    struct str rest = text_str(&tap->got);
+    unsigned n = 0;
+    for (; rest.len >= strlen(part); rest = str_sub(rest, 1, rest.len))
+        n += str_starts_with(rest, str_from(part));
+    return n;
+}
+
+static bool has_come(void *ctx)
+{
+    const struct wanted *wanted = ctx;
+    return wanted->tap->err || count_of(wanted->tap, wanted->part) >= wanted->times;
+}
+
+static bool got(const struct tap *tap, const char *part, unsigned times)
+{
+    struct wanted wanted = {tap, part, times};
+    return run_until(town.world.loop, has_come, &wanted, PATIENCE_MS) &&
+           count_of(tap, part) >= times;
+}
+
+static bool is_served(void *ctx)
+{
+    return town.n_served >= *(const unsigned *)ctx;
+}
+
+/* The n-th connection of the app has seen so many requests. */
+static bool app_saw(unsigned n_served, const char *part, unsigned times)
+{
+    return run_until(town.world.loop, is_served, &n_served, PATIENCE_MS) &&
+           got(&town.served[n_served - 1], part, times);
+}
+
+static bool have_ended(void *ctx)
+{
+    return count(METRIC_EXCHANGES) >= *(const int64_t *)ctx;
+}
+
+static bool ended(int64_t n)
+{
+    return run_until(town.world.loop, have_ended, &n, PATIENCE_MS);
+}
+
+static void answer(unsigned n_served)
+{
+    (void)stream_write_copy(town.served[n_served - 1].stream, OK, strlen(OK));
+}
+
+Test(judge, each_request_of_a_connection_has_a_verdict_of_its_own)
+{
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        const struct way *way = &ways[i];
+        open_way(way, allow_public);
+        get("/public/a?x=1");
+        cr_assert(app_saw(1, "GET /public/a?x=1 HTTP/1.1\r\n", 1), "%s", way->name);
+        answer(1);
+        cr_assert(got(&call.tap, OK + 9, 1), "%s", way->name);
+        get("/admin?public");
+        cr_assert(got(&call.tap, DENIED, 1), "%s", way->name);
+        cr_expect(got(&call.tap, "\r\nserver: isthmus\r\n", 1), "%s", way->name);
+        cr_expect(got(&call.tap, "\r\nx-isthmus-reason: denied\r\n", 1), "%s", way->name);
+        cr_expect(got(&call.tap, "RBAC: access denied", 1), "%s", way->name);
+        get("/public/b");
+        cr_assert(app_saw(1, "GET /public/b HTTP/1.1\r\n", 1), "%s: on the same connection",
+                  way->name);
+        answer(1);
+        cr_assert(got(&call.tap, "200 OK", 2), "%s", way->name);
+        cr_expect_eq(count_of(&town.served[0], "admin"), 0, "%s", way->name);
+        cr_expect_eq(town.n_served, 1, "%s", way->name);
+        cr_expect_eq(count(METRIC_VERDICTS_ALLOWED), 2, "%s", way->name);
+        cr_expect_eq(count(METRIC_VERDICTS_DENIED), 1, "%s", way->name);
+        finish();
+        cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "request complete",
+                         "\"request.path\":\"/public/a?x=1\"", "\"response.code\":200",
+                         "\"policy\":\"shop/public\"", "\"dst.workload\":\"pay-1\""),
+                  "%s", way->name);
+        cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\"",
+                         "\"request.path\":\"/admin?public\"", "\"response.code\":403",
+                         "\"response.code_details\":\"rbac_access_denied_matched_policy[none]\""),
+                  "%s", way->name);
+        cr_expect_not(LOGGED(&town, "\"direction\":\"inbound\"", "connection complete"), "%s: %s",
+                      way->name, "its exchanges tell of it");
+        struct text page = {0};
+        struct traffic_report *report = traffic_report_of(judge_of(way)->traffic);
+        traffic_report_write(report, &page);
+        traffic_report_free(report);
+        cr_expect(str_contains(text_str(&page), STR("response_code=\"403\",response_flags=\"-\"")),
+                  "%s", way->name);
+        cr_expect(str_contains(text_str(&page),
+                               STR("isthmus_policy_verdicts_total{policy=\"shop/public\"")),
+                  "%s", way->name);
+        text_fini(&page);
+        town_close(&town);
+    }
+}
+
+Test(judge, requests_that_come_at_once_are_judged_one_by_one)
+{
+    open_way(&ways[0], allow_public);
+    say("GET /public/1 HTTP/1.1\r\nHost: s\r\n\r\nGET /admin HTTP/1.1\r\nHost: s\r\n\r\n"
+        "POST /admin HTTP/1.1\r\nHost: s\r\nContent-Length: 26\r\n\r\nGET /public "
+        "HTTP/1.1\r\n\r\n\r\n"
+        "GET /public/2 HTTP/1.1\r\nHost: s\r\n\r\n");
+    cr_assert(app_saw(1, "GET /public/1 ", 1));
+    answer(1);
+    cr_assert(app_saw(1, "GET /public/2 ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 2));
+    cr_expect_eq(count_of(&call.tap, DENIED), 2);
+    cr_expect_eq(count_of(&town.served[0], "GET "), 2, "a body is no request");
+    close_way();
+}
+
+Test(judge, a_path_is_judged_in_the_form_in_which_it_is_forwarded)
+{
+    static const struct {
+        const char *path, *seen; /* NULL: 403; "": 400 */
+    } rows[] = {
+        {"/public/x", "/public/x"},
+        {"/./public/x", "/public/x"},
+        {"/a/../public/x", "/public/x"},
+        {"/%70ublic/x", "/public/x"},
+        {"//public///x", "/public/x"},
+        {"\\public\\x", ""},
+        {"/public/../admin", NULL},
+        {"/public/%2e%2e/admin", NULL},
+        {"/public/.%2E/admin", NULL},
+        {"/public/..\\admin", NULL},
+        {"//admin", NULL},
+        {"/Public/x", NULL},
+        {"/admin;/public/", NULL},
+        {"/public/x;y=..", "/public/x;y=.."},
+        {"/public%2f..%2fadmin", "/public%2F..%2Fadmin"},
+        {"/public%00", ""},
+        {"/public/%zz", ""},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char line[256];
+        const char *seen = rows[i].seen;
+        open_way(&ways[0], allow_public);
+        get(rows[i].path);
+        if (seen && *seen) {
+            (void)snprintf(line, sizeof line, "GET %s HTTP/1.1\r\n", seen);
+            cr_expect(app_saw(1, line, 1), "%s as %s", rows[i].path, seen);
+        } else {
+            cr_expect(got(&call.tap, seen ? "HTTP/1.1 400 " : DENIED, 1), "%s", rows[i].path);
+        }
+        close_way();
+    }
+}
+
+static void ask_header(void)
+{
+    struct model_policy *policy = snap_policy(&town.snap, "vip", POLICY_ALLOW, CART_ID);
+    snap_asks(&town.snap, policy, REQUEST_HEADER, "x-tier", MATCH_EXACT, "gold");
+    snap_asks(&town.snap, policy, REQUEST_HOST, NULL, MATCH_EXACT, "store");
+    policy = snap_policy(&town.snap, "no-upgrade", POLICY_DENY, NULL);
+    snap_asks(&town.snap, policy, REQUEST_HEADER, "upgrade", MATCH_PRESENCE, "");
+}
+
+Test(judge, headers_host_and_the_verified_caller_count_together)
+{
+    open_way(&ways[0], ask_header);
+    say("GET / HTTP/1.1\r\nHost: store\r\nX-Tier: gold\r\n\r\n");
+    cr_assert(app_saw(1, "GET / ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    say("GET / HTTP/1.1\r\nHost: store\r\nX-Tier: silver\r\n\r\n");
+    cr_assert(got(&call.tap, DENIED, 1));
+    say("GET / HTTP/1.1\r\nHost: other\r\nX-Tier: gold\r\n\r\n");
+    cr_assert(got(&call.tap, DENIED, 2));
+    say("GET / HTTP/1.1\r\nHost: store\r\nX-Tier: gold\r\nConnection: upgrade\r\n"
+        "Upgrade: websocket\r\n\r\n");
+    cr_assert(got(&call.tap, DENIED, 3), "of one hop, and still seen");
+    close_way();
+
+    open_way(&ways[2], ask_header); /* plaintext: nobody proved to be cart */
+    say("GET / HTTP/1.1\r\nHost: store\r\nX-Tier: gold\r\n\r\n");
+    cr_expect(call_refused(&call), "no request can help: denied at once");
+    close_way();
+}
+
+Test(judge, an_upgrade_is_judged_once_and_carries_bytes_from_then_on)
+{
+    open_way(&ways[0], allow_public);
+    say("GET /public/ws HTTP/1.1\r\nHost: s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n");
+    cr_assert(app_saw(1, "GET /public/ws ", 1));
+    static const char agreed[] =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n";
+    (void)stream_write_copy(town.served[0].stream, agreed, strlen(agreed));
+    cr_assert(got(&call.tap, "HTTP/1.1 101 ", 1));
+    get("/admin");
+    cr_expect(app_saw(1, "GET /admin HTTP/1.1", 1), "bytes of another protocol");
+    close_way();
+}
+
+Test(judge, what_is_no_http_is_refused_and_reaches_nobody)
+{
+    for (size_t i = 0; i < 4; i++) {
+        if (i == 1)
+            continue; /* as the one before */
+        open_way(&ways[i], allow_public);
+        say("\x16\x03\x01\x02 hello, is this TLS?\r\n\r\n");
+        cr_expect(got(&call.tap, "HTTP/1.1 400 ", 1), "%s", ways[i].name);
+        cr_expect(tap_ended(town.world.loop, &call.tap), "%s", ways[i].name);
+        finish();
+        for (unsigned n = 0; n < town.n_served; n++)
+            cr_expect_eq(town.served[n].n_got, 0, "%s", ways[i].name);
+        cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "connection complete",
+                         "\"why\":\"http_request\""),
+                  "%s", ways[i].name);
+        town_close(&town);
+    }
+}
+
+static void say_tcp(void)
+{
+    town_service(&town)->ports[0].app_protocol = APP_TCP;
+    allow_public();
+}
+
+Test(judge, a_port_that_says_tcp_is_never_guessed_about)
+{
+    for (size_t i = 0; i < 4; i++) {
+        if (ways[i].is_http_there)
+            continue;
+        open_way(&ways[i], say_tcp);
+        get("/public");
+        cr_expect(call_refused(&call), "%s", ways[i].name);
+        finish();
+        cr_expect(
+            LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\"", "connection complete"),
+            "%s", ways[i].name);
+        town_close(&town);
+    }
+}
+
+static void allow_cart(void)
+{
+    (void)snap_policy(&town.snap, "cart", POLICY_ALLOW, CART_ID);
+}
+
+static bool shows(const struct town_node *node, const char *state)
+{
+    struct text out = {0};
+    walk_json(node->walk, str_from(state), 10, &out);
+    const bool is_there = out.len > 0;
+    text_fini(&out);
+    return is_there;
+}
+
+Test(judge, where_no_policy_asks_about_requests_bytes_pass_unread)
+{
+    open_way(&ways[1], allow_cart);
+    cr_assert(call_echoes(&call, 1), "what it carries is no HTTP");
+    cr_expect(shows(&town.n2, "pumping"));
+    cr_expect_not(shows(&town.n2, "serving"));
+    cr_expect_eq(count(METRIC_EXCHANGES), 0);
+    close_way();
+}
+
+static void audit_posts(void)
+{
+    struct model_policy *policy = snap_policy(&town.snap, "posts", POLICY_AUDIT, NULL);
+    snap_asks(&town.snap, policy, REQUEST_METHOD, NULL, MATCH_EXACT, "POST");
+    policy = snap_policy(&town.snap, "trial", POLICY_DENY, NULL);
+    snap_asks(&town.snap, policy, REQUEST_METHOD, NULL, MATCH_EXACT, "PUT");
+    policy->dry_run = true;
+}
+
+Test(judge, what_decides_nothing_makes_no_http_of_a_port_that_does_not_say_it)
+{
+    open_way(&ways[0], audit_posts);
+    cr_expect(call_echoes(&call, 1));
+    audit_posts();
+    town_learn(&town);
+    cr_expect(call_echoes(&call, 1), "nor cuts it");
+    close_way();
+
+    open_way(&ways[1], audit_posts); /* it says HTTP: each request is recorded */
+    say("POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 0\r\n\r\n");
+    cr_assert(app_saw(1, "POST / ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    get("/");
+    cr_assert(app_saw(1, "GET / ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 2));
+    cr_expect_eq(count(METRIC_VERDICTS_AUDITED), 1);
+    cr_expect_eq(count(METRIC_VERDICTS_WOULD_DENY), 0);
+    close_way();
+}
+
+Test(judge, a_connection_whose_requests_nobody_read_is_cut_when_they_are_to_be_judged)
+{
+    for (size_t i = 0; i < 4; i++) {
+        open_way(&ways[i], allow_cart);
+        if (ways[i].kind != ARRIVAL_PLAINTEXT) {
+            cr_assert(call_echoes(&call, 1), "%s", ways[i].name);
+            snap_drop(&town.snap, "shop/cart");
+            allow_public();
+            town_learn(&town);
+            cr_expect(tap_failed(town.world.loop, &call.tap), "%s", ways[i].name);
+        }
+        finish();
+        if (ways[i].kind != ARRIVAL_PLAINTEXT)
+            cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "its requests were not read"), "%s",
+                      ways[i].name);
+        town_close(&town);
+    }
+}
+
+Test(judge, a_change_of_policy_ends_the_exchange_and_not_the_connection)
+{
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        const struct way *way = &ways[i];
+        open_way(way, allow_public);
+        get("/public/slow");
+        cr_assert(app_saw(1, "GET /public/slow ", 1), "%s", way->name);
+        snap_drop(&town.snap, "shop/public");
+        allow("other", "/other");
+        town_learn(&town);
+        cr_expect(got(&call.tap, DENIED, 1), "%s: not answered yet", way->name);
+        cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "/public/slow"), "%s", way->name);
+        get("/other");
+        cr_assert(app_saw(2, "GET /other ", 1), "%s: on another connection to the app", way->name);
+        answer(2);
+        cr_expect(got(&call.tap, "200 OK", 1), "%s", way->name);
+        cr_assert(ended(2), "%s", way->name);
+        snap_drop(&town.snap, "shop/other");
+        allow("none", "/none");
+        town_learn(&town);
+        get("/other");
+        cr_expect(got(&call.tap, DENIED, 2), "%s", way->name);
+        snap_drop(&town.snap, "shop/none");
+        snap_policy(&town.snap, "nobody", POLICY_DENY, NULL);
+        town_learn(&town);
+        if (!(way->is_http_there && way->is_same_node))
+            cr_expect(tap_failed(town.world.loop, &call.tap) || call.tap.ended,
+                      "%s: no request may come any more", way->name);
+        close_way();
+    }
+}
+
+Test(judge, a_change_that_allows_a_running_exchange_lets_it_be)
+{
+    open_way(&ways[0], allow_public);
+    get("/public/slow");
+    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    (void)allow("more", "/more");
+    town_learn(&town);
+    allow_cart();
+    town_learn(&town);
+    answer(1);
+    cr_expect(got(&call.tap, "200 OK", 1));
+    get("/admin");
+    cr_assert(app_saw(1, "GET /admin ", 1), "cart may all by now");
+    close_way();
+}
+
+Test(judge, the_app_may_close_a_connection_between_two_requests)
+{
+    open_way(&ways[0], allow_public);
+    get("/public/1");
+    cr_assert(app_saw(1, "GET /public/1 ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    tap_close(&town.served[0], 0);
+    get("/public/2");
+    cr_assert(app_saw(2, "GET /public/2 ", 1));
+    answer(2);
+    cr_expect(got(&call.tap, "200 OK", 2));
+    close_way();
+}
+
+Test(judge, a_pod_that_refuses_is_told_to_the_callers_node_before_anything_is_read)
+{
+    town_open(&town);
+    town_pay(&town, "pay-2", "n2", PAY2); /* nobody listens */
+    allow_public();
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY2, town.port);
+    get("/public");
+    cr_expect(call_refused(&call));
+    finish();
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"tunnel_unavailable\""),
+              "so that it can try another");
+    town_close(&town);
+}
+
+Test(judge, the_audit_log_tells_of_each_request)
+{
+    char path[256];
+    struct temp_dir dir = temp_dir_new();
+    struct text text = {0};
+    (void)snprintf(path, sizeof path, "%s/audit.log", dir.path);
+    town_open(&town);
+    town_audit(&town, path);
+    allow_public();
+    town_learn(&town);
+    start(&ways[0]);
+    get("/admin/\"x?secret=1");
+    cr_assert(got(&call.tap, DENIED, 1));
+    get("/public/a");
+    cr_assert(app_saw(1, "GET /public/a ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    close_way();
+
+    cr_assert_eq(file_read_all(str_from(path), (size_t)1 << 20, &text), 0);
+    struct str rest = text_str(&text), line;
+    unsigned n_verdicts = 0;
+    while (str_split(rest, '\n', &line, &rest) && !str_is_empty(line)) {
+        if (!str_contains(line, STR("\"verdict\"")))
+            continue;
+        n_verdicts++;
+        const bool is_admin = str_contains(line, STR("/admin/"));
+        cr_expect(str_contains(line, STR("\"request.method\":\"GET\"")));
+        cr_expect_not(str_contains(line, STR("secret")));
+        cr_expect(str_contains(line, is_admin ? STR("\"decision\":\"deny\"")
+                                              : STR("\"decision\":\"allow\"")));
+        cr_expect(is_admin || str_contains(line, STR("\"policy\":\"shop/public\",\"rule\":0")));
+    }
+    cr_expect_eq(n_verdicts, 2, "and of nothing else");
+    text_fini(&text);
+    temp_dir_remove(&dir);
+}
+
+/* ---- HTTP/2 ---- */
+
+struct asked { /* one request of an HTTP/2 client */
+    struct http_stream *stream;
+    struct str method, path, type;
+    unsigned status;
+    struct text grpc_status;
+    bool has_ended;
+};
+
+static void on_response(void *owner, const struct http_response *head)
+{
+    struct asked *asked = owner;
+    asked->status = head->status;
+    text_add(&asked->grpc_status, http_find(&head->fields, "grpc-status"));
+    stream_resume(&asked->stream->stream);
+}
+
+static void on_data(void *owner, struct slice bytes)
+{
+    (void)owner;
+    (void)bytes;
+}
+
+static void on_end(void *owner)
+{
+    ((struct asked *)owner)->has_ended = true;
+}
+
+static void on_fail(void *owner, int err)
+{
+    (void)err;
+    ((struct asked *)owner)->has_ended = true;
+}
+
+static const struct http_stream_events asked_http = {.on_response = on_response};
+static const struct stream_events asked_events = {
+    .on_data = on_data, .on_end = on_end, .on_fail = on_fail};
+
+static void on_dead(void *owner, int err, struct str why)
+{
+    (void)owner;
+    (void)err;
+    (void)why;
+}
+
+static const struct http_client_events h2_events = {.on_dead = on_dead};
+
+static void ask(struct http_client *client, struct asked *asked)
+{
+    const struct http_field type = {STR("content-type"), asked->type};
+    const struct http_request head = {
+        .method = asked->method,
+        .scheme = STR("http"),
+        .authority = STR("store"),
+        .path = asked->path,
+        .fields = {&type, 1},
+        .content_length = 0,
+    };
+    asked->stream = http_request(client, &head, &asked_http, &asked_events, asked);
+    cr_assert_not_null(asked->stream);
+    stream_resume(&asked->stream->stream);
+}
+
+static bool are_denied(void *ctx)
+{
+    const struct asked *asked = ctx;
+    return asked[1].has_ended && asked[2].has_ended;
+}
+
+Test(judge, streams_of_http_2_are_judged_each)
+{
+    static const struct http_limits limits = {0};
+    struct asked asked[] = {
+        {.method = STR("GET"), .path = STR("/public"), .type = STR("text/plain")},
+        {.method = STR("GET"), .path = STR("/admin"), .type = STR("text/plain")},
+        {.method = STR("POST"), .path = STR("/pay.Till/Open"), .type = STR("application/grpc")},
+        {.method = STR("GET"), .path = STR("/public/2"), .type = STR("text/plain")},
+    };
+    open_way(&ways[0], allow_public);
+    stream_pause(call.tap.stream);
+    struct http_client *client =
+        http2_client_new(town.world.loop, call.tap.stream, &limits, &h2_events, NULL);
+    call.tap.stream = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++)
+        ask(client, &asked[i]);
+    cr_assert(run_until(town.world.loop, are_denied, asked, PATIENCE_MS));
+    cr_expect_eq(asked[1].status, 403);
+    cr_expect_eq(asked[2].status, 200);
+    cr_expect(str_eq(text_str(&asked[2].grpc_status), STR("7")), "PERMISSION_DENIED");
+    cr_expect(app_saw(1, "PRI * HTTP/2.0", 1), "the backend is spoken to as the client speaks");
+    cr_expect_eq(asked[0].status, 0, "it waits for the app");
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        stream_close(&asked[i].stream->stream, -ERR_RESET);
+        text_fini(&asked[i].grpc_status);
+    }
+    http_client_close(client, 0);
+    close_way();
+}
