@@ -2,11 +2,11 @@
 
 #include "config/policy.h"
 #include "proxy/audit/audit.h"
-#include "proxy/audit/ring.h"
 #include "proxy/base/mem.h"
 #include "proxy/dns/answer.h"
 #include "proxy/flow/witness.h"
 #include "proxy/identify/identify.h"
+#include "proxy/io/record_ring.h"
 #include "proxy/pick/balancer.h"
 #include "proxy/resolve/resolve.h"
 
@@ -285,7 +285,7 @@ static void ask_policed_mesh_once(size_t i)
 
 static struct record record;
 static struct audit_entry entry;
-static struct audit_ring *ring;
+static struct record_ring *ring;
 
 static void prepare_record(size_t size)
 {
@@ -320,7 +320,7 @@ static void prepare_record(size_t size)
                    .revision = 0x1234567890abcdef,
                    .sentence = "allowed by"},
     };
-    ring = audit_ring_new(AUDIT_RING_BYTES);
+    ring = record_ring_new(AUDIT_RING_BYTES);
 }
 
 static struct str pack_record(size_t i)
@@ -335,8 +335,8 @@ static struct str pack_record(size_t i)
 static void record_once(size_t i)
 {
     static char taken[ENTRY_MAX];
-    ensure(audit_ring_put(ring, pack_record(i)));
-    ensure(audit_ring_take(ring, taken, sizeof taken) > 0);
+    ensure(record_ring_put(ring, pack_record(i)));
+    ensure(record_ring_take(ring, taken, sizeof taken) > 0);
 }
 
 static struct audit_chain chain;

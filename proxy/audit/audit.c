@@ -10,11 +10,11 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "proxy/audit/ring.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/io/record_ring.h"
 #include "proxy/io/thread.h"
 #include "proxy/meter/meter.h"
 
@@ -26,7 +26,7 @@
 struct audit_pen { /* a worker's */
     const struct audit *audit;
     unsigned worker;
-    struct audit_ring *ring;
+    struct record_ring *ring;
     uint64_t strangers_until_ns; /* what was let in counts until then: see is_flood() */
     struct audit_entry entry;
 };
@@ -103,13 +103,13 @@ struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event
     struct audit_entry *entry = audit_begin(pen, event);
     if (!entry || !is_flood(pen, clock_mono_ns()))
         return entry;
-    audit_ring_hold_back(pen->ring);
+    record_ring_hold_back(pen->ring);
     return NULL;
 }
 
 void audit_commit(struct audit_pen *pen)
 {
-    (void)audit_ring_put(pen->ring, entry_end(&pen->entry)); /* the ring counts what it loses */
+    (void)record_ring_put(pen->ring, entry_end(&pen->entry)); /* the ring counts what it loses */
 }
 
 /* ---- lines ---- */
@@ -211,7 +211,7 @@ static struct slot *oldest(struct audit *audit)
     for (unsigned i = 0; i < audit->options.n_workers; i++) {
         struct slot *slot = &audit->slots[i];
         if (slot->len == 0)
-            slot->len = audit_ring_take(audit->pens[i].ring, slot->bytes, sizeof slot->bytes);
+            slot->len = record_ring_take(audit->pens[i].ring, slot->bytes, sizeof slot->bytes);
         if (slot->len == 0)
             continue;
         const int64_t wall_ns = entry_wall_ns(str_of(slot->bytes, slot->len));
@@ -251,7 +251,7 @@ static void append_lost(struct audit *audit, unsigned worker, uint64_t n, const 
 static void tell_flood(struct audit *audit, unsigned worker, uint64_t now_ns)
 {
     struct slot *slot = &audit->slots[worker];
-    const uint64_t held_back = audit_ring_held_back(audit->pens[worker].ring);
+    const uint64_t held_back = record_ring_held_back(audit->pens[worker].ring);
     meter_add(audit->meter, METRIC_AUDIT_LOST_FLOOD,
               (int64_t)(held_back - slot->held_back_counted));
     slot->held_back_counted = held_back;
@@ -272,7 +272,7 @@ static void tell_floods(struct audit *audit, uint64_t now_ns)
 static void tell_losses(struct audit *audit)
 {
     for (unsigned i = 0; i < audit->options.n_workers; i++) {
-        const uint64_t lost = audit_ring_lost(audit->pens[i].ring);
+        const uint64_t lost = record_ring_lost(audit->pens[i].ring);
         const uint64_t news = lost - audit->slots[i].lost_told;
         if (news == 0 || !journal_has_room(&audit->journal))
             continue;
@@ -407,14 +407,14 @@ static void make_pens(struct audit *audit)
         audit->pens[i].audit = audit;
         audit->pens[i].worker = i;
         audit->pens[i].ring =
-            audit_ring_new(options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES);
+            record_ring_new(options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES);
     }
 }
 
 static void free_audit(struct audit *audit)
 {
     for (unsigned i = 0; audit->pens && i < audit->options.n_workers; i++)
-        audit_ring_free(audit->pens[i].ring);
+        record_ring_free(audit->pens[i].ring);
     mem_free(audit->pens);
     mem_free(audit->slots);
     text_fini(&audit->common);

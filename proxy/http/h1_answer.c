@@ -3,8 +3,8 @@
 
 #include "proxy/base/err.h"
 
-#define HEAD_MAX     ((size_t)65536)
-#define LOCATION_MAX ((size_t)4096)
+#define HEAD_MAX  ((size_t)65536)
+#define VALUE_MAX ((size_t)4096)
 
 static int fail(struct h1_answer *answer, int err)
 {
@@ -21,7 +21,7 @@ static int on_head_part(llhttp_t *parser, const char *at, size_t len)
     return answer->head_bytes <= HEAD_MAX ? 0 : fail(answer, -ERR_LIMIT);
 }
 
-/* Only one name is of interest, so only as much as its length is kept. */
+/* Two names are of interest, so only as much as the longer one's length is kept, and one more. */
 static int on_field(llhttp_t *parser, const char *at, size_t len)
 {
     struct h1_answer *answer = parser->data;
@@ -36,7 +36,11 @@ static int on_field_complete(llhttp_t *parser)
 {
     struct h1_answer *answer = parser->data;
 
-    answer->in_location = str_eq_ci(str_of(answer->name, answer->name_len), STR("location"));
+    const struct str name = str_of(answer->name, answer->name_len);
+
+    answer->value = str_eq_ci(name, STR("location"))      ? &answer->location
+                    : str_eq_ci(name, STR("retry-after")) ? &answer->retry_after
+                                                          : NULL;
     answer->name_len = 0;
     return 0;
 }
@@ -45,10 +49,10 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
 {
     struct h1_answer *answer = parser->data;
 
-    if (answer->in_location && answer->location.len + len > LOCATION_MAX)
+    if (answer->value && answer->value->len + len > VALUE_MAX)
         return fail(answer, -ERR_LIMIT);
-    if (answer->in_location)
-        text_add(&answer->location, str_of(at, len));
+    if (answer->value)
+        text_add(answer->value, str_of(at, len));
     return on_head_part(parser, at, len);
 }
 
@@ -109,4 +113,5 @@ void h1_answer_fini(struct h1_answer *answer)
 {
     text_fini(&answer->body);
     text_fini(&answer->location);
+    text_fini(&answer->retry_after);
 }

@@ -13,14 +13,14 @@
 
 struct h1_answer {
     llhttp_t parser;
-    struct text body, location;
+    struct text body, location, retry_after;
     size_t head_bytes, max_body;
     unsigned status;
     int err; /* found while parsing, or 0 */
     bool is_whole;
-    bool in_location; /* the header field that is being read */
+    struct text *value; /* of the header field that is being read; NULL: nobody wants it */
     size_t name_len;
-    char name[9];
+    char name[12];
 };
 
 /* Stays where it is until h1_answer_fini(). */

@@ -61,6 +61,7 @@ static void succeed(struct https_fetch *fetch)
         .status = fetch->answer.status,
         .body = text_str(&fetch->answer.body),
         .location = text_str(&fetch->answer.location),
+        .retry_after = text_str(&fetch->answer.retry_after),
     };
 
     dispose(fetch);
@@ -95,7 +96,7 @@ static void on_end(void *owner)
 
 static void on_drain(void *owner)
 {
-    (void)owner; /* the request is small and written at once */
+    (void)owner; /* all of the request is queued at once */
 }
 
 static void on_fail(void *owner, int err)
@@ -105,18 +106,37 @@ static void on_fail(void *owner, int err)
 
 static const struct stream_events answer_events = {on_data, on_end, on_drain, on_fail};
 
+static void write_head(const struct https_request *request, struct text *out)
+{
+    const bool is_v6 = str_contains(request->host, STR(":"));
+    const bool is_post = !str_is_empty(request->content_type);
+
+    text_addf(out, "%s %.*s HTTP/1.1\r\nHost: %s%.*s%s:%u\r\nUser-Agent: isthmus\r\n",
+              is_post ? "POST" : "GET", STR_ARG(request->path), is_v6 ? "[" : "",
+              STR_ARG(request->host), is_v6 ? "]" : "", request->port);
+    if (is_post)
+        text_addf(out, "Content-Type: %.*s\r\nContent-Length: %zu\r\n",
+                  STR_ARG(request->content_type), request->body.len);
+    else
+        text_addf(out, "Accept: application/json\r\n");
+    for (size_t i = 0; i < request->fields.len; i++)
+        text_addf(out, "%.*s: %.*s\r\n", STR_ARG(request->fields.at[i].name),
+                  STR_ARG(request->fields.at[i].value));
+    text_addf(out, "Connection: close\r\n\r\n");
+}
+
 static void ask(struct https_fetch *fetch)
 {
-    const struct https_request *request = &fetch->request;
-    const bool is_v6 = str_contains(request->host, STR(":"));
+    const struct str body = fetch->request.body;
     struct text head = {0};
 
-    text_addf(&head, "GET %.*s HTTP/1.1\r\nHost: %s%.*s%s:%u\r\nAccept: application/json\r\n",
-              STR_ARG(request->path), is_v6 ? "[" : "", STR_ARG(request->host), is_v6 ? "]" : "",
-              request->port);
-    text_addf(&head, "User-Agent: isthmus\r\nConnection: close\r\n\r\n");
+    write_head(&fetch->request, &head);
     stream_set_owner(fetch->stream, &answer_events, fetch);
     (void)stream_write_copy(fetch->stream, head.ptr, head.len);
+    for (size_t at = 0; at < body.len; at += SLAB_BYTES) {
+        const struct str piece = str_sub(body, at, SLAB_BYTES);
+        (void)stream_write_copy(fetch->stream, piece.ptr, piece.len);
+    }
     stream_resume(fetch->stream);
     text_fini(&head);
 }
@@ -157,7 +177,10 @@ static void on_connect(void *owner, int err, struct stream *stream)
     struct https_fetch *fetch = owner;
 
     fetch->connect = NULL;
-    if (!err)
+    if (!err && fetch->request.is_plain) {
+        fetch->stream = stream;
+        ask(fetch);
+    } else if (!err)
         secure(fetch, stream);
     else if (fetch->next_addr < fetch->n_addrs)
         connect_next(fetch);
@@ -167,8 +190,10 @@ static void on_connect(void *owner, int err, struct stream *stream)
 
 static void connect_next(struct https_fetch *fetch)
 {
+    const struct tcp_options options = {.mark = fetch->request.mark};
+
     fetch->connect =
-        tcp_connect(fetch->loop, &fetch->addrs[fetch->next_addr++], NULL, on_connect, fetch);
+        tcp_connect(fetch->loop, &fetch->addrs[fetch->next_addr++], &options, on_connect, fetch);
 }
 
 static void on_lookup(void *owner, int err, const struct addr *addrs, size_t n_addrs)
@@ -192,6 +217,27 @@ static void on_timeout(struct timer *timer)
          STR("no whole answer in time"));
 }
 
+static void keep(struct https_fetch *fetch, const struct https_request *request)
+{
+    struct arena *arena = &fetch->arena;
+    const size_t n = request->fields.len;
+    struct http_field *fields = arena_new_array(arena, struct http_field, n + 1);
+
+    for (size_t i = 0; i < n; i++)
+        fields[i] = (struct http_field){arena_str(arena, request->fields.at[i].name),
+                                        arena_str(arena, request->fields.at[i].value)};
+    fetch->request = *request;
+    fetch->request.host = arena_str(arena, request->host);
+    fetch->request.path = arena_str(arena, request->path);
+    fetch->request.spiffe_id = arena_str(arena, request->spiffe_id);
+    fetch->request.content_type = arena_str(arena, request->content_type);
+    fetch->request.body = arena_str(arena, request->body);
+    fetch->request.fields = (struct http_fields){fields, n};
+    if (!request->is_plain)
+        fetch->identity =
+            request->spiffe_id.len > 0 ? tls_identity_anonymous() : tls_identity_web();
+}
+
 struct https_fetch *https_fetch(struct loop *loop, const struct https_request *request,
                                 void (*on_done)(void *owner, int err,
                                                 const struct https_answer *answer, struct str why),
@@ -200,11 +246,7 @@ struct https_fetch *https_fetch(struct loop *loop, const struct https_request *r
     struct https_fetch *fetch = mem_new(struct https_fetch);
 
     fetch->loop = loop;
-    fetch->request = *request;
-    fetch->request.host = arena_str(&fetch->arena, request->host);
-    fetch->request.path = arena_str(&fetch->arena, request->path);
-    fetch->request.spiffe_id = arena_str(&fetch->arena, request->spiffe_id);
-    fetch->identity = request->spiffe_id.len > 0 ? tls_identity_anonymous() : tls_identity_web();
+    keep(fetch, request);
     fetch->on_done = on_done;
     fetch->owner = owner;
     h1_answer_init(&fetch->answer, request->max_body);

@@ -1,6 +1,6 @@
 /*
- * https_fetch.h - one GET over TLS, with its whole answer: what bundles of other trust domains are
- * fetched with.
+ * https_fetch.h - one request over TLS, with its whole answer: what bundles of other trust domains
+ * are fetched with, and spans are sent with; the latter also without TLS.
  *
  * Happy path: lookup -> connect, address by address -> handshake -> request -> on_done(0). Failure
  * modes, each as on_done's err with a sentence: no such name, nobody answers, the server is not who
@@ -12,6 +12,7 @@
 #ifndef ISTHMUS_HTTP_HTTPS_FETCH_H
 #define ISTHMUS_HTTP_HTTPS_FETCH_H
 
+#include "proxy/http/message.h"
 #include "proxy/io/loop.h"
 #include "proxy/tls/tls_stream.h"
 
@@ -25,11 +26,16 @@ struct https_request { /* borrowed for the call, but for trust */
      * the trust that it is verified against. */
     struct str spiffe_id;
     const struct trust *const *trust;
+    bool is_plain; /* no TLS at all */
+    uint32_t mark; /* of the packets; 0: none */
+    /* Empty: a GET. Else a POST of the body, which is all queued at once. */
+    struct str content_type, body;
+    struct http_fields fields; /* more of the head, well formed */
 };
 
 struct https_answer { /* borrowed for the call of on_done */
     unsigned status;
-    struct str body, location;
+    struct str body, location, retry_after;
 };
 
 struct https_fetch;

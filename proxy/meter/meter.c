@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/list.h"
@@ -22,13 +23,32 @@ enum metric_kind { COUNTER, GAUGE };
 struct metric_info {
     enum metric_kind kind;
     const char *name, *help;
+    const char *reason; /* NULL: it has no labels */
 };
 
-#define METRIC(id, kind, name, help) [METRIC_##id] = {kind, name, help},
+#define METRIC(id, kind, name, help)   [METRIC_##id] = {kind, name, help, NULL},
+#define REASON(id, name, reason, what) [METRIC_##id] = {COUNTER, name, NULL, reason},
+#define FAMILY(name, help)
 static const struct metric_info infos[METRICS] = {
 #include "proxy/meter/metrics.def"
 };
 #undef METRIC
+#undef REASON
+#undef FAMILY
+
+struct family {
+    const char *name, *help;
+};
+
+#define METRIC(id, kind, name, help)
+#define REASON(id, name, reason, what)
+#define FAMILY(name, help) {name, help},
+static const struct family families[] = {
+#include "proxy/meter/metrics.def"
+};
+#undef METRIC
+#undef REASON
+#undef FAMILY
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct list meters = {&meters, &meters}; /* under lock */
@@ -113,6 +133,23 @@ void meter_write_expiry(struct text *out, struct str identity, int64_t not_after
     text_addf(out, "} %lld\n", (long long)(not_after_ns / (int64_t)NS_PER_SEC));
 }
 
+static void write_plain(struct text *out, const struct metric_info *info, int64_t total)
+{
+    exposition_head(out, info->name, info->kind == COUNTER ? "counter" : "gauge", info->help);
+    text_addf(out, "%s %lld\n", info->name, (long long)total);
+}
+
+/* Every reason, those too that did not occur: a scraper takes a series that it first sees at 1 for
+ * no increase. */
+static void write_family(struct text *out, const struct family *family, const int64_t *totals)
+{
+    exposition_head(out, family->name, "counter", family->help);
+    for (unsigned i = 0; i < METRICS; i++)
+        if (infos[i].reason && strcmp(infos[i].name, family->name) == 0)
+            text_addf(out, "%s{reason=\"%s\"} %lld\n", family->name, infos[i].reason,
+                      (long long)totals[i]);
+}
+
 void meter_write(struct text *out, const char *component, const char *version)
 {
     int64_t totals[METRICS];
@@ -123,10 +160,10 @@ void meter_write(struct text *out, const char *component, const char *version)
     (void)pthread_mutex_unlock(&lock);
 
     write_build(out, component, version);
-    for (unsigned i = 0; i < METRICS; i++) {
-        exposition_head(out, infos[i].name, infos[i].kind == COUNTER ? "counter" : "gauge",
-                        infos[i].help);
-        text_addf(out, "%s %lld\n", infos[i].name, (long long)totals[i]);
-    }
+    for (unsigned i = 0; i < METRICS; i++)
+        if (!infos[i].reason)
+            write_plain(out, &infos[i], totals[i]);
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        write_family(out, &families[i], totals);
     process_write(out);
 }

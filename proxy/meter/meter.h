@@ -15,7 +15,9 @@
 
 #include "proxy/base/text.h"
 
-#define METRIC(id, kind, name, help) METRIC_##id,
+#define METRIC(id, kind, name, help)   METRIC_##id,
+#define REASON(id, name, reason, what) METRIC_##id,
+#define FAMILY(name, help)
 
 enum metric {
 
@@ -23,6 +25,8 @@ enum metric {
     METRICS
 };
 #undef METRIC
+#undef REASON
+#undef FAMILY
 
 struct meter;
 

@@ -1,18 +1,18 @@
 /*
- * ring.c - a ring of bytes in which every record stands behind its length.
+ * record_ring.c - a ring of bytes in which every record stands behind its length.
  *
  * Happy path: the producer copies length and record behind the head and moves the head (release);
  * the consumer sees the head (acquire), copies the record out and moves the tail. Failure mode: no
  * room, the record is counted and forgotten.
  */
-#include "proxy/audit/ring.h"
+#include "proxy/io/record_ring.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
 #include "proxy/base/mem.h"
 
-struct audit_ring {
+struct record_ring {
     size_t cap;
     _Atomic size_t head; /* bytes ever put in; the producer's */
     _Atomic uint64_t lost, held_back;
@@ -21,20 +21,20 @@ struct audit_ring {
     char bytes[];
 };
 
-struct audit_ring *audit_ring_new(size_t cap_bytes)
+struct record_ring *record_ring_new(size_t cap_bytes)
 {
     ensure(cap_bytes > 0 && (cap_bytes & (cap_bytes - 1)) == 0);
-    struct audit_ring *ring = mem_zalloc(sizeof(*ring) + cap_bytes);
+    struct record_ring *ring = mem_zalloc(sizeof(*ring) + cap_bytes);
     ring->cap = cap_bytes;
     return ring;
 }
 
-void audit_ring_free(struct audit_ring *ring)
+void record_ring_free(struct record_ring *ring)
 {
     mem_free(ring);
 }
 
-static void copy_in(struct audit_ring *ring, size_t at, const void *bytes, size_t len)
+static void copy_in(struct record_ring *ring, size_t at, const void *bytes, size_t len)
 {
     const size_t start = at & (ring->cap - 1);
     const size_t first = len < ring->cap - start ? len : ring->cap - start;
@@ -42,7 +42,7 @@ static void copy_in(struct audit_ring *ring, size_t at, const void *bytes, size_
     memcpy(ring->bytes, (const char *)bytes + first, len - first);
 }
 
-static void copy_out(const struct audit_ring *ring, size_t at, void *out_bytes, size_t len)
+static void copy_out(const struct record_ring *ring, size_t at, void *out_bytes, size_t len)
 {
     const size_t start = at & (ring->cap - 1);
     const size_t first = len < ring->cap - start ? len : ring->cap - start;
@@ -50,7 +50,7 @@ static void copy_out(const struct audit_ring *ring, size_t at, void *out_bytes, 
     memcpy((char *)out_bytes + first, ring->bytes, len - first);
 }
 
-bool audit_ring_put(struct audit_ring *ring, struct str record)
+bool record_ring_put(struct record_ring *ring, struct str record)
 {
     const size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     const size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
@@ -66,7 +66,7 @@ bool audit_ring_put(struct audit_ring *ring, struct str record)
     return true;
 }
 
-size_t audit_ring_take(struct audit_ring *ring, char *out_record, size_t cap)
+size_t record_ring_take(struct record_ring *ring, char *out_record, size_t cap)
 {
     const size_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
     const size_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
@@ -81,17 +81,17 @@ size_t audit_ring_take(struct audit_ring *ring, char *out_record, size_t cap)
     return len;
 }
 
-void audit_ring_hold_back(struct audit_ring *ring)
+void record_ring_hold_back(struct record_ring *ring)
 {
     atomic_fetch_add_explicit(&ring->held_back, 1, memory_order_relaxed);
 }
 
-uint64_t audit_ring_held_back(const struct audit_ring *ring)
+uint64_t record_ring_held_back(const struct record_ring *ring)
 {
     return atomic_load_explicit(&ring->held_back, memory_order_relaxed);
 }
 
-uint64_t audit_ring_lost(const struct audit_ring *ring)
+uint64_t record_ring_lost(const struct record_ring *ring)
 {
     return atomic_load_explicit(&ring->lost, memory_order_relaxed);
 }

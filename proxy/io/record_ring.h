@@ -1,0 +1,33 @@
+/*
+ * record_ring.h - records from one thread to another: bounded, lock-free, never waiting.
+ *
+ * One producer, one consumer. A record that does not fit is not put in and is counted: the producer
+ * goes on, the consumer learns the count. What workers say for the audit log and for traces goes
+ * this way.
+ *
+ * Owner: whoever consumes; the producer borrows. Thread: put and hold_back the producer's, take the
+ * consumer's.
+ */
+#ifndef ISTHMUS_IO_RECORD_RING_H
+#define ISTHMUS_IO_RECORD_RING_H
+
+#include "proxy/base/str.h"
+
+struct record_ring;
+
+/* cap_bytes: a power of two. */
+struct record_ring *record_ring_new(size_t cap_bytes);
+void record_ring_free(struct record_ring *ring);
+
+/* False and counted as lost when there is no room. */
+bool record_ring_put(struct record_ring *ring, struct str record);
+/* Copies the oldest record out, cap bytes at most, and takes it: its length, 0 when there is none.
+ * Records longer than cap are an error of the caller. */
+size_t record_ring_take(struct record_ring *ring, char *out_record, size_t cap);
+/* Counts a record that was not even made, to bound what others can cause. */
+void record_ring_hold_back(struct record_ring *ring);
+/* Records lost so far, and held back so far. Thread: any. */
+uint64_t record_ring_lost(const struct record_ring *ring);
+uint64_t record_ring_held_back(const struct record_ring *ring);
+
+#endif
