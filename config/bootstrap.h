@@ -56,6 +56,21 @@ struct audit_config { /* docs/audit.md */
     bool verdicts, ends;
 };
 
+#define TRACING_HEADERS_MAX 16
+
+struct tracing_header {
+    struct str name, value; /* the name in lower case */
+};
+
+struct tracing_config {             /* docs/tracing.md */
+    struct endpoint_name collector; /* port 0: no spans */
+    struct str path;
+    bool is_plain;         /* http, else https */
+    uint32_t sampling_ppm; /* of a million traces that begin here */
+    struct tracing_header *headers;
+    size_t n_headers;
+};
+
 /*
  * apiVersion: isthmus.io/v1alpha1
  * kind: ProxyConfig
@@ -92,6 +107,7 @@ struct audit_config { /* docs/audit.md */
  * log: {level: info, access: true}
  * audit: {file: audit.log, maxBytes: 67108864, keep: 7, fsync: second,   # never, second, always
  *         events: [verdicts, ends]}   # file: by default STATE_DIR/audit/audit.log; events []: off
+ * tracing: {otlp: "http://collector.example:4318/v1/traces", sampling: 1, headers: {x-tenant: a}}
  */
 struct proxy_config {
     struct arena arena;
@@ -121,6 +137,7 @@ struct proxy_config {
     enum log_level log_level;
     bool log_access;
     struct audit_config audit;
+    struct tracing_config tracing;
 };
 
 #define PEERS_MAX                255

@@ -54,6 +54,8 @@ enum log_level field_log_level(const struct fields *fields, const char *key);
 unsigned field_word(const struct fields *fields, const char *key, const char *const *words,
                     unsigned fallback);
 
+/* The key tracing (bootstrap_tracing.c). */
+void read_tracing(const struct fields *top, struct tracing_config *tracing);
 /* The keys identity and trustBundles (bootstrap_identity.c). */
 void read_identity(const struct fields *top, struct proxy_config *config);
 /* urls_allowed: entries may name federation endpoints. */

@@ -167,7 +167,7 @@ void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, st
         "apiVersion",    "kind",    "node",     "cluster", "network",  "trustDomain",
         "clusterDomain", "workers", "stateDir", "control", "capture",  "ports",
         "timeouts",      "limits",  "dataPath", "log",     "identity", "trustBundles",
-        "trust",         "audit",   NULL};
+        "trust",         "audit",   "tracing",  NULL};
     struct fields top = {&config->arena, diag, doc, ""};
     if (!yaml_is_mapping(doc, "the document", diag))
         return;
@@ -191,4 +191,5 @@ void bootstrap_doc_proxy(const struct yaml *doc, struct proxy_config *config, st
     read_timeouts(&top, config);
     read_rest(&top, config);
     read_audit(&top, config);
+    read_tracing(&top, &config->tracing);
 }

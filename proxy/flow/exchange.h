@@ -48,6 +48,8 @@ struct http_side {
     struct upstream reached;    /* stream NULL: an exchange has taken it */
 };
 
+struct trace_context;
+
 struct exchange {
     struct call call;
     int state;
@@ -65,8 +67,10 @@ struct exchange {
     struct str grpc_status;
     uint64_t asked_ns, answered_ns;
     unsigned status, n_retries;
+    struct trace_context *trace;   /* NULL: nobody traces */
     struct list copies;            /* its mirrors that still listen */
     bool is_mirror;                /* its answer is nobody's */
+    bool is_spent;                 /* it was to be tried again, and its attempts are used up */
     bool is_said;                  /* the client's end has been heard */
     bool was_local;                /* the answer is ours */
     bool speaks_h2;                /* the backend */

@@ -83,7 +83,8 @@ static void try_elsewhere(struct exchange *exchange, enum lease_outcome outcome,
 static bool may_retry(struct exchange *exchange, unsigned on)
 {
     const struct route_retry *retry = &exchange->route.retry;
-    if (!(retry->on & on) || exchange->n_retries >= retry->attempts || !is_whole(exchange))
+    exchange->is_spent = (retry->on & on) != 0 && exchange->n_retries >= retry->attempts;
+    if (!(retry->on & on) || exchange->is_spent || !is_whole(exchange))
         return false;
     exchange->n_retries++;
     return true;

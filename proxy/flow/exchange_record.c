@@ -4,7 +4,9 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/flow/exchange_trace.h"
 #include "proxy/flow/local_reply.h"
+#include "proxy/flow/response_flags.h"
 #include "proxy/flow/witness.h"
 #include "proxy/meter/meter.h"
 
@@ -72,6 +74,8 @@ static void write_line(const struct exchange *exchange, const struct totals *tot
     record_json(record, inbound_view, &line);
     add_http(exchange, &line);
     add_code_details(exchange, totals->err, &line);
+    add_member(&line, "response.flags", response_flags(totals->err, exchange->is_spent));
+    exchange_trace_json(exchange, &line);
     text_addf(&line,
               ",\"bytes_sent\":%llu,\"bytes_recv\":%llu,\"duration\":\"%llums\",\"why\":\"%s\"",
               (unsigned long long)sent, (unsigned long long)received,
@@ -82,26 +86,6 @@ static void write_line(const struct exchange *exchange, const struct totals *tot
     text_addc(&line, '}');
     log_access(text_str(&line));
     text_fini(&line);
-}
-
-/* Envoy's word for a reason: who reads istio_requests_total knows those. */
-static struct str flags_of(int err)
-{
-    switch (-err) {
-    case ERR_OK: return STR("-");
-    case ERR_NO_HEALTHY_UPSTREAM: return STR("UH");
-    case ERR_CIRCUIT_OPEN: return STR("UO");
-    case ERR_RETRY_BUDGET: return STR("URX");
-    case ERR_NO_ROUTE:
-    case ERR_NO_SUCH_PORT: return STR("NR");
-    case ERR_RESPONSE_TIMEOUT: return STR("UT");
-    case ERR_IDLE_TIMEOUT: return STR("SI");
-    case ERR_CLIENT_RESET: return STR("DC");
-    case ERR_UPSTREAM_RESET: return STR("UC");
-    case ERR_INVALID: return STR("DPE");
-    case ERR_OVERLOAD: return STR("OM");
-    default: return err_info(err)->blame == BLAME_UPSTREAM ? STR("UF") : STR("-");
-    }
 }
 
 static void count(const struct exchange *exchange, const struct totals *totals,
@@ -115,7 +99,7 @@ static void count(const struct exchange *exchange, const struct totals *totals,
     (void)snprintf(status, sizeof status, "%u", exchange->status);
     labels.value[LABEL_REQUEST_PROTOCOL] = is_grpc ? STR("grpc") : STR("http");
     labels.value[LABEL_RESPONSE_CODE] = str_from(status);
-    labels.value[LABEL_RESPONSE_FLAGS] = flags_of(totals->err);
+    labels.value[LABEL_RESPONSE_FLAGS] = response_flags(totals->err, exchange->is_spent);
     if (is_grpc)
         labels.value[LABEL_GRPC_RESPONSE_STATUS] = exchange->grpc_status;
     const struct traffic_request request = {
@@ -139,6 +123,7 @@ void exchange_record(struct exchange *exchange, const struct totals *totals)
     if (!is_inbound && call->record.is_same_node)
         count(exchange, totals, duration_ns, "destination");
     witness_end(call, totals, duration_ns);
+    exchange_trace_end(exchange, totals, duration_ns);
     if (!walk->options.log_access)
         return;
     write_line(exchange, totals, duration_ns, is_inbound);

@@ -5,6 +5,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/flow/exchange_parts.h"
+#include "proxy/flow/exchange_trace.h"
 #include "proxy/flow/mirror.h"
 #include "proxy/meter/meter.h"
 
@@ -195,6 +196,7 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
     struct http_path path;
     const char *why;
     side->n_exchanges++;
+    exchange_trace_begin(exchange);
     if (walk->overload.strain != STRAIN_NONE) {
         meter_add(walk->tools.meter, METRIC_FLOWS_SHED, 1);
         exchange_end(exchange, -ERR_OVERLOAD, str_from(strain_text(walk->overload.strain)));

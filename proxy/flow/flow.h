@@ -26,6 +26,7 @@
 
 struct audit_pen;
 struct refusal;
+struct tracer_pen;
 struct traffic;
 
 struct walk_options {
@@ -47,7 +48,8 @@ struct walk_tools {
     struct balancer *balancer;
     struct traffic *traffic;
     struct meter *meter;
-    struct audit_pen *audit; /* NULL: no audit log */
+    struct audit_pen *audit;   /* NULL: no audit log */
+    struct tracer_pen *tracer; /* NULL: no spans */
 };
 
 struct walk;

@@ -377,6 +377,30 @@ static int open_audit(struct node *node, struct text *why)
     return audit_open(&options, &node->audit, why);
 }
 
+static void open_tracer(struct node *node)
+{
+    const struct proxy_config *config = node->config;
+    const struct tracing_config *tracing = &config->tracing;
+    if (tracing->collector.port == 0)
+        return;
+    struct http_field *fields =
+        arena_new_array(&node->arena, struct http_field, tracing->n_headers + 1);
+    for (size_t i = 0; i < tracing->n_headers; i++)
+        fields[i] = (struct http_field){tracing->headers[i].name, tracing->headers[i].value};
+    const struct tracer_options options = {
+        .collector = {.host = tracing->collector.host,
+                      .port = tracing->collector.port,
+                      .path = tracing->path,
+                      .is_plain = tracing->is_plain,
+                      .fields = {fields, tracing->n_headers},
+                      .mark = config->capture == CAPTURE_TPROXY ? config->mark : 0},
+        .origin = {config->node, config->cluster, STR(ISTHMUS_VERSION)},
+        .sampling_ppm = tracing->sampling_ppm,
+        .n_workers = node->n_workers,
+    };
+    node->tracer = tracer_open(node->loop, &options);
+}
+
 static void count_workers(struct node *node)
 {
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -389,9 +413,9 @@ static void start_workers(struct node *node)
     node->workers = mem_new_array(struct worker *, node->n_workers);
     node->inboxes = mem_new_array(struct mailbox *, node->n_workers);
     for (unsigned i = 0; i < node->n_workers; i++) {
-        node->workers[i] = worker_start(i, node->n_workers, node->config,
-                                        node->audit ? audit_pen(node->audit, i) : NULL,
-                                        node->mailbox, &worker_events);
+        node->workers[i] = worker_start(
+            i, node->n_workers, node->config, node->audit ? audit_pen(node->audit, i) : NULL,
+            node->tracer ? tracer_pen(node->tracer, i) : NULL, node->mailbox, &worker_events);
         node->inboxes[i] = worker_mailbox(node->workers[i]);
     }
     node->health = health_thread_start(node->config, node->mailbox);
@@ -500,6 +524,7 @@ static int open_node(struct node *node, struct text *why)
     err = open_audit(node, why);
     if (err < 0)
         return err;
+    open_tracer(node);
     start_workers(node);
     err = identities_open(node->loop, config, node->meter, &identities_events, node,
                           &node->identities, why);
@@ -523,6 +548,7 @@ static void stop_workers(struct node *node)
 
 static void close_node(struct node *node)
 {
+    node->is_draining = true; /* a signal that comes now ends, and calls no worker */
     if (node->health)
         health_thread_mute(node->health, node->loop);
     timer_stop(&node->rebuild);
@@ -543,6 +569,8 @@ static void close_node(struct node *node)
         identities_close(node->identities);
     if (node->admin)
         admin_close(node->admin);
+    if (node->tracer) /* turns the loop, in which nothing else that could call workers is left */
+        tracer_close(node->tracer);
     publication_release(node->snapshot_publication);
     publication_release(node->tls_publication);
     mem_free(node->workers);

@@ -14,6 +14,7 @@
 #include "proxy/run/identities.h"
 #include "proxy/run/publication.h"
 #include "proxy/run/worker.h"
+#include "proxy/trace/tracer.h"
 #include "xds/client.h"
 
 struct node {
@@ -41,7 +42,8 @@ struct node {
     struct health_thread *health;
     unsigned n_workers, n_serving, n_drained;
     struct admin *admin;
-    struct audit *audit; /* NULL: no audit log */
+    struct audit *audit;   /* NULL: no audit log */
+    struct tracer *tracer; /* NULL: no spans */
     struct signal_watch *on_term, *on_int, *on_hup;
     struct timer log_timer, drain_timer;
     uint64_t log_dropped;

@@ -26,6 +26,7 @@ struct worker {
     /* constant */
     const struct proxy_config *config;
     struct audit_pen *pen;
+    struct tracer_pen *tracer;
     struct mailbox *control;
     const struct worker_events *events;
     /* the worker's */
@@ -433,6 +434,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .traffic = worker->traffic,
         .meter = worker->meter,
         .audit = worker->pen,
+        .tracer = worker->tracer,
     };
     const struct walk_options options = {
         .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
@@ -471,14 +473,15 @@ static void teardown(void *receiver)
 }
 
 struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy_config *config,
-                            struct audit_pen *pen, struct mailbox *control,
-                            const struct worker_events *events)
+                            struct audit_pen *pen, struct tracer_pen *tracer,
+                            struct mailbox *control, const struct worker_events *events)
 {
     struct worker *worker = mem_new(struct worker);
     worker->idx = idx;
     worker->n_workers = n_workers;
     worker->config = config;
     worker->pen = pen;
+    worker->tracer = tracer;
     worker->control = control;
     worker->events = events;
     (void)snprintf(worker->name, sizeof worker->name, "worker-%u", idx % 1000);

@@ -19,6 +19,21 @@ same()
 sed -n '/^## One number a process/,/^## [^O]/p' "$ROOT/docs/metrics.md" | grep '^| `' | sort >"$SCRATCH/shown"
 same docs/metrics.md "$SCRATCH/wanted" "$SCRATCH/shown"
 
+sed -n 's/^REASON([A-Z0-9_]*, "\([a-z0-9_]*\)", "\([a-z0-9_]*\)", "\(.*\)")$/| `\1` | `\2` | \3 |/p' \
+    "$ROOT/proxy/meter/metrics.def" | sort >"$SCRATCH/wanted"
+[ "$(wc -l <"$SCRATCH/wanted")" = "$(grep -c '^REASON(' "$ROOT/proxy/meter/metrics.def")" ] ||
+    echo "proxy/meter/metrics.def: a row is not written on one line as the others are" >>"$SCRATCH/faults"
+sed -n '/^## Counters by reason/,/^## T/p' "$ROOT/docs/metrics.md" | grep '^| `' | grep '_total' | sort >"$SCRATCH/shown"
+same docs/metrics.md "$SCRATCH/wanted" "$SCRATCH/shown"
+
+# ---- attributes of a span ----
+
+sed -n 's/^ATTRIBUTE([A-Z_]*, "\(.*\)", "\(.*\)")$/| `\1` | \2 |/p' "$ROOT/proxy/trace/attributes.def" | sort >"$SCRATCH/wanted"
+sed -n '/^## What a span says/,/^## [^W]/p' "$ROOT/docs/tracing.md" | grep '^| `' | sort >"$SCRATCH/shown"
+same docs/tracing.md "$SCRATCH/wanted" "$SCRATCH/shown"
+
+# ---- metrics again: every name ----
+
 {
     grep -ohE '"(istio|isthmus|process)_[a-z_]+' "$ROOT"/proxy/meter/*.c "$ROOT"/proxy/meter/metrics.def | tr -d '"'
 } | sort -u >"$SCRATCH/wanted"

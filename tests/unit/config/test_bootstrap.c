@@ -152,6 +152,70 @@ Test(bootstrap, the_audit_log_is_read_and_can_be_turned_off)
     bootstrap_fini_proxy(&config);
 }
 
+Test(bootstrap, tracing_is_read_and_is_off_without_its_key)
+{
+    struct proxy_config config = {0};
+    cr_assert(read_proxy(PROXY, &config), "%s", said(&diag));
+    cr_expect_eq(config.tracing.collector.port, 0);
+    bootstrap_fini_proxy(&config);
+    cr_assert(read_proxy(PROXY "tracing: {otlp: \"https://[fd00::1]:4318/v1/traces?a=b\", "
+                               "sampling: 0.25, headers: {x-a: b, authorization: Bearer c}}\n",
+                         &config),
+              "%s", said(&diag));
+    expect_str(config.tracing.collector.host, "fd00::1");
+    cr_expect_eq(config.tracing.collector.port, 4318);
+    expect_str(config.tracing.path, "/v1/traces?a=b");
+    cr_expect_not(config.tracing.is_plain);
+    cr_expect_eq(config.tracing.sampling_ppm, 2500);
+    cr_assert_eq(config.tracing.n_headers, 2);
+    expect_str(config.tracing.headers[1].name, "authorization");
+    expect_str(config.tracing.headers[1].value, "Bearer c");
+    bootstrap_fini_proxy(&config);
+    cr_assert(read_proxy(PROXY "tracing: {otlp: \"http://c:4318/v1/traces\"}\n", &config), "%s",
+              said(&diag));
+    cr_expect(config.tracing.is_plain);
+    cr_expect_eq(config.tracing.sampling_ppm, 10000);
+    bootstrap_fini_proxy(&config);
+}
+
+Test(bootstrap, tracing_that_is_wrong_is_refused_with_its_place)
+{
+    static const struct {
+        const char *tracing, *said;
+    } rows[] = {
+        {"{sampling: 1}", "tracing.otlp"},
+        {"{otlp: \"c:4318/v1/traces\"}", "must begin with http:// or https://"},
+        {"{otlp: \"http://c:4318\"}", "needs a path"},
+        {"{otlp: \"http://c:4318/\"}", "needs a path"},
+        {"{otlp: \"http://c/v1/traces\"}", "needs a host and a port"},
+        {"{otlp: \"http://c:70000/v1/traces\"}", "needs a host and a port"},
+        {"{otlp: \"http://u:p@c:4318/v1/traces\"}", "user information"},
+        {"{otlp: \"http://c:4318/v1/traces#a\"}", "fragment"},
+        {"{otlp: \"http://c:4318/v1 traces\"}", "holds a space"},
+        {"{otlp: \"http://c:4318/t\", sampling: 101}", "is not a percentage"},
+        {"{otlp: \"http://c:4318/t\", sampling: 100.1}", "is not a percentage"},
+        {"{otlp: \"http://c:4318/t\", sampling: 0.00001}", "is not a percentage"},
+        {"{otlp: \"http://c:4318/t\", sampling: -1}", "is not a percentage"},
+        {"{otlp: \"http://c:4318/t\", sampling: 1.}", "is not a percentage"},
+        {"{otlp: \"http://c:4318/t\", headers: {X-A: b}}", "lower case"},
+        {"{otlp: \"http://c:4318/t\", headers: {host: b}}", "set by the proxy itself"},
+        {"{otlp: \"http://c:4318/t\", headers: {x-a: \"b\\nc: d\"}}", "visible ASCII"},
+        {"{otlp: \"http://c:4318/t\", headers: [a]}", "tracing.headers"},
+        {"{otlp: \"http://c:4318/t\", sample: 1}", "sample"},
+    };
+
+    char text[512];
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct proxy_config config = {0};
+        snprintf(text, sizeof text, PROXY "tracing: %s\n", rows[i].tracing);
+        cr_expect_not(read_proxy(text, &config), "%s", rows[i].tracing);
+        cr_expect(strstr(said(&diag), rows[i].said), "%s: %s", rows[i].tracing, said(&diag));
+        cr_expect(strstr(said(&diag), "c.yaml:8:"), "%s: %s", rows[i].tracing, said(&diag));
+        diag_fini(&diag);
+        diag = (struct diag){0};
+    }
+}
+
 Test(bootstrap, reads_every_key_of_a_proxy)
 {
     struct proxy_config config = {0};

@@ -7,6 +7,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/trace/tracer.h"
 
 static const struct ip loopback = {4, {127, 0, 0, 1}};
 
@@ -43,6 +44,7 @@ void town_walk(struct town_node *node, const struct walk_options *options)
         .traffic = node->traffic,
         .meter = town->meter,
         .audit = town->audit ? audit_pen(town->audit, node == &town->n2) : NULL,
+        .tracer = town->tracer && node == &town->n1 ? tracer_pen(town->tracer, 0) : NULL,
     };
     all.own = (struct own_ports){15001, 15006, 15008};
     all.attempt_ns = all.attempt_ns ? all.attempt_ns : LONG_NS;

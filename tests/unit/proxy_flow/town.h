@@ -48,7 +48,8 @@ struct town {
     struct listener *second;         /* on PAY2, at the same port; NULL: none */
     bool is_of_second[APP_TAPS_MAX]; /* served there */
     int log_fds[2];
-    struct audit *audit; /* NULL: none */
+    struct audit *audit;   /* NULL: none */
+    struct tracer *tracer; /* of n1; NULL: none */
     struct text log;
 };
 

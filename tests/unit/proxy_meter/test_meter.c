@@ -64,9 +64,13 @@ Test(meter, the_page_has_every_metric_with_its_value)
     cr_assert_not_null(strstr(page.ptr, "# TYPE istio_xds_message_bytes_total counter\n"
                                         "istio_xds_message_bytes_total 10000000000\n"));
     cr_assert_not_null(strstr(page.ptr, "istio_build{component=\"isthmus\",tag=\"v1\\\"2\"} 1\n"));
-#define METRIC(id, kind, name, help) (void)sample(&page, name);
+#define METRIC(id, kind, name, help)   (void)sample(&page, name);
+#define REASON(id, name, reason, what) (void)sample(&page, name "{reason=\"" reason "\"}");
+#define FAMILY(name, help)
 #include "proxy/meter/metrics.def"
 #undef METRIC
+#undef REASON
+#undef FAMILY
     meter_free(meter);
     text_fini(&page);
 }
