@@ -53,7 +53,7 @@ void tracer_commit(struct tracer_pen *pen, int64_t start_ns, int64_t end_ns, boo
 
 static void gather_from(struct tracer *tracer, struct tracer_pen *pen)
 {
-    _Alignas(8) char record[SPAN_BYTES_MAX];
+    char record[SPAN_BYTES_MAX];
     /* No more than the exporter can hold: workers may be as fast as we are. */
     for (unsigned n = 0; n < EXPORTER_QUEUE_SPANS; n++) {
         const size_t len = record_ring_take(pen->ring, record, sizeof record);
