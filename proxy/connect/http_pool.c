@@ -1,24 +1,37 @@
+/*
+ * A group is all there is under one key. Its links stand in two lists, those with room for another
+ * exchange and those without, so that finding one is no search. Who waits for
+ * a link is served by a deferred task, in the order in which they came, when a link has come or has
+ * room again, or when one that was being made will not come: who is too many then makes one.
+ */
 #include "proxy/connect/http_pool.h"
 
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/text.h"
 
-struct group { /* the links under one key */
+struct http_group {
     struct http_pool *pool;
     struct ip source;
     struct text key;
-    struct list links;
+    struct list ready, busy; /* links */
     size_t n_links, n_idle;
+    struct list making, waiters;
+    size_t n_making, n_waiters;
+    unsigned streams; /* that a link of it was seen to take at once */
+    bool is_gone;
+    struct task serve;
 };
 
 struct http_link {
-    struct group *group;
+    struct http_group *group;
     struct list by_group;
     struct http_client *client; /* NULL: it is over */
     struct upstream upstream;   /* strings in the arena, no stream */
     struct arena arena;
     struct timer idle;
+    struct loop *loop;
+    unsigned n_users; /* exchanges whose stream is not closed; they may outlast its client */
     bool is_idle, is_leaving;
 };
 
@@ -55,28 +68,51 @@ static void write_key(struct text *out, const struct http_link_key *key)
     text_add(out, key->service);
 }
 
-static struct group *find_or_make_group(struct http_pool *pool, const struct http_link_key *key)
+static void serve(struct task *task);
+
+static struct http_group *find_or_make_group(struct http_pool *pool,
+                                             const struct http_link_key *key)
 {
     write_key(&pool->key, key);
-    struct group *group = map_find(&pool->groups, text_str(&pool->key));
+    struct http_group *group = map_find(&pool->groups, text_str(&pool->key));
     if (group)
         return group;
-    group = mem_new(struct group);
+    group = mem_new(struct http_group);
     group->pool = pool;
     group->source = key->source;
     text_add(&group->key, text_str(&pool->key));
-    list_init(&group->links);
+    list_init(&group->ready);
+    list_init(&group->busy);
+    list_init(&group->making);
+    list_init(&group->waiters);
+    list_init(&group->serve.link);
+    group->serve.run = serve;
+    group->streams = HTTP_POOL_STREAMS;
     (void)map_put(&pool->groups, text_str(&group->key), group);
     return group;
 }
 
-static void drop_group_if_empty(struct group *group)
+static void free_group(void *ptr)
 {
-    if (group->n_links > 0)
-        return;
-    (void)map_remove(&group->pool->groups, text_str(&group->key));
+    struct http_group *group = ptr;
     text_fini(&group->key);
     mem_free(group);
+}
+
+static void drop_group_if_empty(struct http_group *group)
+{
+    if (group->is_gone || group->n_links + group->n_making + group->n_waiters > 0)
+        return;
+    group->is_gone = true;
+    task_cancel(&group->serve);
+    (void)map_remove(&group->pool->groups, text_str(&group->key));
+    loop_bury(group->pool->loop, group, free_group);
+}
+
+static void serve_soon(struct http_group *group)
+{
+    if (group->n_waiters > 0)
+        loop_defer(group->pool->loop, &group->serve);
 }
 
 /* ---- links ---- */
@@ -86,6 +122,26 @@ static void free_link(void *ptr)
     struct http_link *link = ptr;
     arena_fini(&link->arena);
     mem_free(link);
+}
+
+static void free_if_left(struct http_link *link)
+{
+    if (!link->client && link->n_users == 0)
+        loop_bury(link->loop, link, free_link);
+}
+
+static bool has_room(const struct http_link *link)
+{
+    return !link->is_leaving && http_client_can_open(link->client);
+}
+
+/* The last one that was used is the next: of links with room some fill up and others come to rest.
+ */
+static void file_link(struct http_link *link)
+{
+    struct http_group *group = link->group;
+    list_remove(&link->by_group);
+    list_push_front(has_room(link) ? &group->ready : &group->busy, &link->by_group);
 }
 
 static void set_idle(struct http_link *link, bool is_idle)
@@ -103,7 +159,7 @@ static void set_idle(struct http_link *link, bool is_idle)
 
 static void end_link(struct http_link *link, int err)
 {
-    struct group *group = link->group;
+    struct http_group *group = link->group;
     struct http_client *client = link->client;
     if (!client)
         return;
@@ -113,7 +169,8 @@ static void end_link(struct http_link *link, int err)
     list_remove(&link->by_group);
     group->n_links--;
     group->pool->n_links--;
-    loop_bury(group->pool->loop, link, free_link);
+    free_if_left(link);
+    serve_soon(group);
     drop_group_if_empty(group);
     http_client_close(client, err);
 }
@@ -127,20 +184,23 @@ static void on_idle(struct timer *timer)
 static void on_capacity(void *owner)
 {
     struct http_link *link = owner;
-    if (!link->client || http_client_open(link->client) > 0)
+    if (!link->client)
         return;
-    const struct http_pool *pool = link->group->pool;
-    const bool may_stay = !link->is_leaving && http_client_can_open(link->client) &&
-                          (link->is_idle || link->group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
-                          pool->n_links <= HTTP_POOL_LINKS_MAX;
-    if (!may_stay) {
-        end_link(link, 0);
-        return;
+    struct http_group *group = link->group;
+    const struct http_pool *pool = group->pool;
+    if (http_client_open(link->client) == 0) {
+        const bool may_stay = has_room(link) &&
+                              (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
+                              pool->n_links <= HTTP_POOL_LINKS_MAX;
+        if (!may_stay) {
+            end_link(link, 0);
+            return;
+        }
+        set_idle(link, true);
+        timer_start(pool->loop, &link->idle, HTTP_POOL_IDLE_NS, on_idle);
     }
-    set_idle(link, true);
-    list_remove(&link->by_group); /* so that who looks for one finds it before the busy ones */
-    list_push_front(&link->group->links, &link->by_group);
-    timer_start(pool->loop, &link->idle, HTTP_POOL_IDLE_NS, on_idle);
+    file_link(link);
+    serve_soon(group);
 }
 
 static void on_dead(void *owner, int err, struct str why)
@@ -154,19 +214,22 @@ static const struct http_client_events link_events = {
     .on_dead = on_dead,
 };
 
+static struct http_link *find_ready(struct http_group *group)
+{
+    while (!list_is_empty(&group->ready)) {
+        struct http_link *link = list_entry(group->ready.next, struct http_link, by_group);
+        if (has_room(link))
+            return link;
+        file_link(link); /* among the busy: its server is leaving */
+    }
+    return NULL;
+}
+
 struct http_link *http_pool_find(struct http_pool *pool, const struct http_link_key *key)
 {
     write_key(&pool->key, key);
-    struct group *group = map_find(&pool->groups, text_str(&pool->key));
-    if (!group)
-        return NULL;
-    list_foreach(it, &group->links)
-    {
-        struct http_link *link = list_entry(it, struct http_link, by_group);
-        if (!link->is_leaving && http_client_can_open(link->client))
-            return link;
-    }
-    return NULL;
+    struct http_group *group = map_find(&pool->groups, text_str(&pool->key));
+    return group ? find_ready(group) : NULL;
 }
 
 static void keep_upstream(struct http_link *link, const struct upstream *upstream)
@@ -183,15 +246,92 @@ struct http_link *http_pool_add(struct http_pool *pool, const struct http_link_k
 {
     static const struct http_limits limits = {0};
     struct http_link *link = mem_new(struct http_link);
+    link->loop = pool->loop;
     link->group = find_or_make_group(pool, key);
     link->group->n_links++;
     pool->n_links++;
     keep_upstream(link, upstream);
-    list_push_front(&link->group->links, &link->by_group);
     link->client =
         key->is_h2 ? http2_client_new(pool->loop, upstream->stream, &limits, &link_events, link)
                    : http1_client_new(pool->loop, upstream->stream, &limits, &link_events, link);
+    list_push_front(&link->group->ready, &link->by_group);
+    serve_soon(link->group);
     return link;
+}
+
+/* ---- links that are being made, and who waits for them ---- */
+
+void http_pool_make(struct http_pool *pool, const struct http_link_key *key,
+                    struct http_making *making)
+{
+    if (!key->is_h2)
+        return; /* it would be for one exchange, whose it is */
+    making->group = find_or_make_group(pool, key);
+    making->group->n_making++;
+    list_push_back(&making->group->making, &making->by_group);
+}
+
+void http_making_end(struct http_making *making)
+{
+    struct http_group *group = making->group;
+    if (!group)
+        return;
+    making->group = NULL;
+    list_remove(&making->by_group);
+    group->n_making--;
+    serve_soon(group);
+    drop_group_if_empty(group);
+}
+
+/* How many may wait: what is being made has room for its maker and so many more. */
+static size_t room_coming(const struct http_group *group)
+{
+    return group->n_making * (group->streams - 1);
+}
+
+bool http_pool_wait(struct http_pool *pool, const struct http_link_key *key, struct http_wait *wait,
+                    void (*on_link)(struct http_wait *wait, struct http_link *link))
+{
+    write_key(&pool->key, key);
+    struct http_group *group = map_find(&pool->groups, text_str(&pool->key));
+    if (!group || group->n_waiters >= room_coming(group))
+        return false;
+    wait->group = group;
+    wait->on_link = on_link;
+    group->n_waiters++;
+    list_push_back(&group->waiters, &wait->by_group);
+    return true;
+}
+
+static void stop_waiting(struct http_wait *wait)
+{
+    wait->group->n_waiters--;
+    wait->group = NULL;
+    list_remove(&wait->by_group);
+}
+
+void http_wait_cancel(struct http_wait *wait)
+{
+    struct http_group *group = wait->group;
+    if (!group)
+        return;
+    stop_waiting(wait);
+    drop_group_if_empty(group);
+}
+
+/* Whoever is told may come back at once, and may end others: each look is a new one. */
+static void serve(struct task *task)
+{
+    struct http_group *group = container_of(task, struct http_group, serve);
+    while (group->n_waiters > 0) {
+        struct http_link *link = find_ready(group);
+        if (!link && group->n_waiters <= room_coming(group))
+            return;
+        struct http_wait *wait = list_entry(group->waiters.next, struct http_wait, by_group);
+        stop_waiting(wait);
+        wait->on_link(wait, link);
+    }
+    drop_group_if_empty(group);
 }
 
 struct http_stream *http_link_request(struct http_link *link, const struct http_request *head,
@@ -201,7 +341,25 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
     if (!link->client)
         return NULL;
     set_idle(link, false);
-    return http_request(link->client, head, http_events, events, owner);
+    struct http_stream *stream = http_request(link->client, head, http_events, events, owner);
+    link->n_users += stream != NULL;
+    if (!link->client)
+        return stream;
+    if (stream && !has_room(link))
+        link->group->streams = http_client_open(link->client);
+    file_link(link);
+    return stream;
+}
+
+void http_link_ended(struct http_link *link)
+{
+    link->n_users--;
+    if (!link->client) {
+        free_if_left(link);
+        return;
+    }
+    file_link(link);
+    serve_soon(link->group);
 }
 
 const struct upstream *http_link_upstream(const struct http_link *link)
@@ -211,16 +369,17 @@ const struct upstream *http_link_upstream(const struct http_link *link)
 
 /* ---- the pool as a whole ---- */
 
-static void leave(struct group *group)
+static void leave_all(struct list *links)
 {
-    list_foreach(it, &group->links)
+    list_foreach(it, links)
     {
         struct http_link *link = list_entry(it, struct http_link, by_group);
+        struct loop *loop = link->group->pool->loop;
         link->is_leaving = true;
         if (!link->is_idle)
             continue; /* its last exchange ends it */
         timer_stop(&link->idle);
-        timer_start(group->pool->loop, &link->idle, 0, on_idle);
+        timer_start(loop, &link->idle, 0, on_idle);
     }
 }
 
@@ -229,9 +388,11 @@ void http_pool_forget(struct http_pool *pool, const struct ip *source)
     struct str key;
     void *value;
     for (size_t idx = 0; map_next(&pool->groups, &idx, &key, &value);) {
-        struct group *group = value;
-        if (ip_eq(&group->source, source))
-            leave(group);
+        struct http_group *group = value;
+        if (!ip_eq(&group->source, source))
+            continue;
+        leave_all(&group->ready);
+        leave_all(&group->busy);
     }
 }
 
@@ -240,8 +401,10 @@ void http_pool_free(struct http_pool *pool)
     struct str key;
     void *value;
     for (size_t idx = 0; map_next(&pool->groups, &idx, &key, &value); idx = 0) {
-        struct group *group = value;
-        end_link(list_entry(group->links.next, struct http_link, by_group), -ERR_SHUTDOWN);
+        struct http_group *group = value;
+        const struct list *links = list_is_empty(&group->ready) ? &group->busy : &group->ready;
+        ensure(group->n_links > 0);
+        end_link(list_entry(links->next, struct http_link, by_group), -ERR_SHUTDOWN);
     }
     map_fini(&pool->groups);
     text_fini(&pool->key);

@@ -241,7 +241,7 @@ static void go(struct call *call, struct connect_request *request)
     remember_reached(attempt);
     call->n_attempts++;
     call->search->racers[call->search->racers[0] ? 1 : 0] = attempt;
-    call->events->on_attempt(call);
+    call->events->on_attempt(call, attempt, request);
     attempt->connect = connect_start(call->walk->tools.connector, request, on_connected, attempt);
     arm_race(call);
 }

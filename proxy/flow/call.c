@@ -104,6 +104,7 @@ void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_ou
     if (attempt->connect)
         connect_cancel(attempt->connect);
     attempt->connect = NULL;
+    http_making_end(&attempt->making);
     lease_return(walk->tools.balancer, &attempt->lease, outcome, call_now_ns(call));
     struct attempt **racers = call->search->racers;
     if (racers[0] == attempt)

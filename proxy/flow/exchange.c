@@ -66,6 +66,7 @@ void exchange_conclude(struct exchange *exchange, const struct totals *totals, s
     timer_stop(&exchange->deadline);
     timer_stop(&exchange->attempt);
     timer_stop(&exchange->backoff);
+    http_wait_cancel(&exchange->wait);
     call_drop_attempts(call);
     lease_return(exchange_balancer(exchange), &call->lease, outcome_of(exchange, totals->err),
                  call_now_ns(call));
@@ -88,8 +89,10 @@ struct totals exchange_close_server(struct exchange *exchange, int err)
     totals.err = err;
     if (exchange->pump.is_running)
         pump_release(&exchange->pump);
-    if (exchange->server)
+    if (exchange->server) {
         stream_close(&exchange->server->stream, err < 0 ? err : -ERR_SHUTDOWN);
+        http_link_ended(exchange->link);
+    }
     exchange->server = NULL;
     return totals;
 }

@@ -57,6 +57,7 @@ struct exchange {
     struct http_side *side;
     struct http_stream *client, *server; /* NULL: not, or no longer */
     struct http_link *link;              /* of server */
+    struct http_wait wait;               /* for a link that another exchange makes */
     struct http_request head;            /* as it is forwarded; in the arena */
     struct route_decision route;
     struct str path; /* as it came, for the record */

@@ -183,6 +183,7 @@ static void on_pumped(void *owner, const struct totals *totals)
     struct exchange *exchange = owner;
     exchange->client = NULL;
     exchange->server = NULL;
+    http_link_ended(exchange->link);
     exchange_conclude(exchange, totals, (struct str){0});
 }
 
@@ -234,6 +235,7 @@ static void ask(struct exchange *exchange, struct http_link *link)
         exchange_end(exchange, -ERR_UPSTREAM_RESET, STR("the connection was gone at once"));
         return;
     }
+    exchange->link = link;
     http_stream_set_owner(exchange->client, &client_http_events, &exchange_waiting_events,
                           &exchange->pump);
     const struct pump_options pump = {
@@ -276,6 +278,32 @@ static struct http_link *take_reached(struct http_side *side, struct http_pool *
     return link;
 }
 
+static void use(struct exchange *exchange, struct http_link *link)
+{
+    struct call *call = &exchange->call;
+    lease_confirm(exchange_balancer(exchange), &call->lease, 0, call_now_ns(call));
+    ask(exchange, link);
+}
+
+/* What another exchange connected to is there; or not, and this one looks for an endpoint anew. */
+static void on_link(struct http_wait *wait, struct http_link *link)
+{
+    struct exchange *exchange = container_of(wait, struct exchange, wait);
+    struct call *call = &exchange->call;
+    if (link) {
+        use(exchange, link);
+        return;
+    }
+    lease_return(exchange_balancer(exchange), &call->lease, LEASE_UNUSED, call_now_ns(call));
+    exchange_seek(exchange);
+}
+
+/* Not for a race, which is run because somebody is slow; and the last attempt is its own. */
+static bool may_wait(const struct call *call)
+{
+    return !call->search->racers[0] && call->n_attempts + 1 < call->search->patience.max_attempts;
+}
+
 static bool reuse(struct call *call, const struct addr *addr, bool through_tunnel)
 {
     struct exchange *exchange = of_call(call);
@@ -284,12 +312,15 @@ static bool reuse(struct call *call, const struct addr *addr, bool through_tunne
     struct http_link *link = take_reached(exchange->side, pool, &key);
     if (!link)
         link = http_pool_find(pool, &key);
-    if (!link)
-        return false;
+    if (!link) {
+        if (!may_wait(call) || !http_pool_wait(pool, &key, &exchange->wait, on_link))
+            return false;
+        call->n_attempts++;
+        return true;
+    }
     call_drop_attempts(call);
     call->n_attempts++;
-    lease_confirm(exchange_balancer(exchange), &call->lease, 0, call_now_ns(call));
-    ask(exchange, link);
+    use(exchange, link);
     return true;
 }
 
@@ -308,9 +339,11 @@ static void on_failed(struct call *call, int err, struct str detail)
     exchange_end(of_call(call), err, detail);
 }
 
-static void on_attempt(struct call *call)
+static void on_attempt(struct call *call, struct attempt *attempt,
+                       const struct connect_request *request)
 {
-    (void)call;
+    const struct http_link_key key = key_of(of_call(call), &request->addr, request->through_tunnel);
+    http_pool_make(connector_http_pool(call->walk->tools.connector), &key, &attempt->making);
 }
 
 static int resolve(struct call *call, const struct snapshot *snapshot, struct target *out_target)

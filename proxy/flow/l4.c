@@ -146,8 +146,10 @@ static int resolve_called(struct call *call, const struct snapshot *snapshot,
                             &flow_of(call)->arrival->destination, out_target);
 }
 
-static void on_attempt(struct call *call)
+static void on_attempt(struct call *call, struct attempt *attempt,
+                       const struct connect_request *request)
 {
+    (void)attempt, (void)request;
     flow_move(flow_of(call), FLOW_CONNECTING);
 }
 

@@ -4,6 +4,7 @@
 #ifndef ISTHMUS_FLOW_WALK_H
 #define ISTHMUS_FLOW_WALK_H
 
+#include "proxy/connect/http_pool.h"
 #include "proxy/flow/flow.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
@@ -60,6 +61,7 @@ struct attempt { /* one endpoint that is being connected to */
     struct lease lease;
     struct judged judged;
     struct reached reached;
+    struct http_making making; /* an HTTP connection that others may wait for */
 };
 
 /* So many endpoints are connected to at once for one call: a slow one, and one that races it. */
@@ -81,7 +83,8 @@ struct call_events {
     int (*show)(struct call *call, const struct workload *destination, const struct addr *addr,
                 const struct policy_request **out_request);
     /* An attempt begins. */
-    void (*on_attempt)(struct call *call);
+    void (*on_attempt)(struct call *call, struct attempt *attempt,
+                       const struct connect_request *request);
     /* An endpoint is reached: lease, verdict and record are the winner's. Takes the stream. */
     void (*on_reached)(struct call *call, const struct upstream *upstream);
     /* None can be; nothing is in progress. */

@@ -50,3 +50,89 @@ Test(http_pool, a_link_is_for_who_made_it_alone_even_if_another_gets_its_address
     fake_stream_free(wire);
     loop_finish(loop);
 }
+
+/* ---- waiting for what another makes ---- */
+
+struct waiter {
+    struct http_wait wait;
+    struct http_link *link;
+    unsigned n_told;
+};
+
+static void on_link(struct http_wait *wait, struct http_link *link)
+{
+    struct waiter *waiter = container_of(wait, struct waiter, wait);
+    waiter->link = link;
+    waiter->n_told++;
+}
+
+static struct http_link_key h2_key(void)
+{
+    struct http_link_key key = key_of(SELLER, "web");
+    key.is_h2 = true;
+    return key;
+}
+
+Test(http_pool, who_waits_for_a_link_gets_it_when_it_is_there)
+{
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    struct fake_stream *wire = fake_stream_new(loop);
+    const struct http_link_key key = h2_key(), other = key_of(SELLER, "web");
+    struct http_making making = {0}, h1 = {0};
+    struct waiter waiters[3] = {0};
+
+    cr_expect_not(http_pool_wait(pool, &key, &waiters[0].wait, on_link), "nobody makes one");
+    http_pool_make(pool, &key, &making);
+    http_pool_make(pool, &other, &h1);
+    for (size_t i = 0; i < 3; i++)
+        cr_expect(http_pool_wait(pool, &key, &waiters[i].wait, on_link));
+    cr_expect_not(http_pool_wait(pool, &other, &waiters[0].wait, on_link),
+                  "HTTP/1.1 is not shared");
+    http_wait_cancel(&waiters[1].wait);
+    run_turns(loop, 3);
+    cr_expect_eq(waiters[0].n_told, 0);
+    http_making_end(&making);
+    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &wire->stream});
+    cr_expect_eq(waiters[0].n_told, 0, "not within the call");
+    run_turns(loop, 3);
+    cr_expect(waiters[0].link == link && waiters[2].link == link);
+    cr_expect(waiters[0].n_told == 1 && waiters[1].n_told == 0 && waiters[2].n_told == 1);
+
+    http_making_end(&h1);
+    http_pool_free(pool);
+    run_turns(loop, 5);
+    fake_stream_free(wire);
+    loop_finish(loop);
+}
+
+Test(http_pool, who_waits_for_a_link_that_does_not_come_is_told)
+{
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    const struct http_link_key key = h2_key();
+    struct http_making first = {0}, second = {0};
+    struct waiter waiters[HTTP_POOL_STREAMS] = {0};
+
+    http_pool_make(pool, &key, &first);
+    for (size_t i = 0; i < HTTP_POOL_STREAMS - 1; i++)
+        cr_expect(http_pool_wait(pool, &key, &waiters[i].wait, on_link), "%zu", i);
+    struct waiter *last = &waiters[HTTP_POOL_STREAMS - 1];
+    cr_expect_not(http_pool_wait(pool, &key, &last->wait, on_link), "it has no room for more");
+    http_pool_make(pool, &key, &second);
+    cr_expect(http_pool_wait(pool, &key, &last->wait, on_link), "the second has");
+    http_making_end(&first);
+    run_turns(loop, 3);
+    unsigned n_told = 0;
+    for (size_t i = 0; i < HTTP_POOL_STREAMS; i++)
+        n_told += waiters[i].n_told;
+    cr_expect(n_told == 1 && waiters[0].n_told == 1 && !waiters[0].link, "one is too many now");
+    http_making_end(&second);
+    run_turns(loop, 3);
+    for (size_t i = 0; i < HTTP_POOL_STREAMS; i++)
+        cr_expect(waiters[i].n_told == 1 && !waiters[i].link, "%zu", i);
+
+    http_pool_free(pool);
+    run_turns(loop, 5);
+    loop_finish(loop);
+}

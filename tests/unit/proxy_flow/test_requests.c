@@ -237,3 +237,96 @@ Test(requests, of_http_2_go_on_in_the_version_that_the_port_says)
         close_all();
     }
 }
+
+/* ---- bursts ---- */
+
+#define BURST 30u
+
+static struct http_stream *burst[BURST];
+static unsigned statuses[BURST];
+
+/* A client of HTTP/2 asks so many things at once. */
+static struct http_client *ask_at_once(void)
+{
+    const struct http_request head = {.method = STR("GET"),
+                                      .scheme = STR("http"),
+                                      .authority = STR("store"),
+                                      .path = STR("/a"),
+                                      .content_length = HTTP_LENGTH_UNKNOWN,
+                                      .version = HTTP_2};
+    call.tap.stream = NULL;
+    struct http_client *client =
+        http2_client_new(town.world.loop, &call.ours->stream, NULL, &client_events, NULL);
+    for (unsigned i = 0; i < BURST; i++) {
+        statuses[i] = 0;
+        burst[i] = http_request(client, &head, &http_events, &events, &statuses[i]);
+        stream_resume(&burst[i]->stream);
+    }
+    return client;
+}
+
+static void leave(struct http_client *client)
+{
+    for (unsigned i = 0; i < BURST; i++)
+        stream_close(&burst[i]->stream, -ERR_RESET);
+    http_client_close(client, 0);
+    close_all();
+}
+
+static bool are_all_leased(void *ctx)
+{
+    (void)ctx;
+    return balancer_flows(town.n1.balancer) == BURST;
+}
+
+static bool is_pooled(void *n)
+{
+    return http_pool_links(connector_http_pool(town.n1.connector)) == *(const size_t *)n;
+}
+
+static bool have_statuses(void *ctx)
+{
+    (void)ctx;
+    for (unsigned i = 0; i < BURST; i++)
+        if (statuses[i] == 0)
+            return false;
+    return true;
+}
+
+Test(requests, at_once_to_an_http_2_server_make_one_connection_and_to_one_of_http_1_one_each)
+{
+    static const struct {
+        enum app_protocol protocol;
+        size_t n_links;
+    } rows[] = {{APP_HTTP2, 1}, {APP_HTTP11, BURST}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        size_t n_links = rows[i].n_links;
+        town_open(&town);
+        service = town_service(&town);
+        service->ports[0].app_protocol = rows[i].protocol;
+        start();
+        struct http_client *client = ask_at_once();
+        cr_expect(run_until(town.world.loop, are_all_leased, NULL, PATIENCE_MS));
+        cr_expect(run_until(town.world.loop, is_pooled, &n_links, PATIENCE_MS), "%zu links",
+                  http_pool_links(connector_http_pool(town.n1.connector)));
+        run_turns(town.world.loop, 20);
+        cr_expect_eq(town.n_served, n_links);
+        leave(client);
+    }
+}
+
+Test(requests, that_wait_for_a_connection_that_fails_are_answered_each)
+{
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n2", PAY2);
+    service = town_service(&town);
+    service->ports[0].app_protocol = APP_HTTP2;
+    start();
+    struct http_client *client = ask_at_once();
+    cr_expect(run_until(town.world.loop, have_statuses, NULL, PATIENCE_MS));
+    for (unsigned i = 0; i < BURST; i++)
+        cr_expect_eq(statuses[i], 503, "%u: %u", i, statuses[i]);
+    leave(client);
+}
