@@ -13,16 +13,22 @@ static void fetch(void)
     ensure(sha256);
 }
 
-void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1])
+void digest_sha256(struct str bytes, unsigned char out[DIGEST_LEN])
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
 
     ensure(CRYPTO_THREAD_run_once(&once, fetch) == 1);
-    ensure(EVP_Digest(bytes.ptr ? bytes.ptr : "", bytes.len, digest, &len, sha256, NULL) == 1 &&
-           len * 2 == DIGEST_HEX_LEN);
-    for (unsigned i = 0; i < len; i++) {
+    ensure(EVP_Digest(bytes.ptr ? bytes.ptr : "", bytes.len, out, &len, sha256, NULL) == 1 &&
+           len == DIGEST_LEN);
+}
+
+void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[DIGEST_LEN];
+
+    digest_sha256(bytes, digest);
+    for (unsigned i = 0; i < DIGEST_LEN; i++) {
         out_hex[2 * i] = digits[digest[i] >> 4];
         out_hex[2 * i + 1] = digits[digest[i] & 15];
     }

@@ -9,7 +9,11 @@
 
 #include "proxy/base/str.h"
 
+#define DIGEST_LEN     32
 #define DIGEST_HEX_LEN 64
+
+/* Into out: DIGEST_LEN bytes. */
+void digest_sha256(struct str bytes, unsigned char out[DIGEST_LEN]);
 
 /* Into out_hex: 64 lower-case hex digits and a NUL. */
 void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1]);

@@ -15,6 +15,7 @@
 
 #include "certs/bundle.h"
 #include "certs/cert.h"
+#include "certs/json_strict.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 
@@ -31,26 +32,6 @@ static int invalid(struct text *why, const char *sentence)
 
 /* ---- JSON ---- */
 
-static size_t depth_of(struct str json)
-{
-    size_t depth = 0, deepest = 0;
-    bool in_string = false;
-
-    for (size_t i = 0; i < json.len; i++) {
-        char c = json.ptr[i];
-
-        if (in_string && c == '\\')
-            i++;
-        else if (c == '"')
-            in_string = !in_string;
-        else if (!in_string && (c == '{' || c == '['))
-            deepest = ++depth > deepest ? depth : deepest;
-        else if (!in_string && (c == '}' || c == ']') && depth > 0)
-            depth--;
-    }
-    return deepest;
-}
-
 static json_t *load(struct str json, size_t max_depth, struct text *why)
 {
     json_error_t error;
@@ -59,7 +40,7 @@ static json_t *load(struct str json, size_t max_depth, struct text *why)
         text_addf(why, "it is longer than %zu bytes", JWKS_MAX_BYTES);
         return NULL;
     }
-    if (depth_of(json) > max_depth) {
+    if (json_strict_depth(json) > max_depth) {
         text_addf(why, "it is nested deeper than %zu levels", max_depth);
         return NULL;
     }

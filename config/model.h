@@ -18,6 +18,7 @@
 #define ISTHMUS_CONFIG_MODEL_H
 
 #include "config/route.h"
+#include "config/token_rule.h"
 #include "config/traffic_policy.h"
 #include "proxy/base/addr.h"
 #include "proxy/base/arena.h"
@@ -61,6 +62,8 @@ struct model_workload {
     size_t n_services;
     struct str *policies; /* names of policies that select it */
     size_t n_policies;
+    struct str *request_auths; /* names of RequestAuthentications that select it */
+    size_t n_request_auths;
 };
 
 enum service_scope { SERVICE_CLUSTER_LOCAL, SERVICE_CLUSTERSET };
@@ -187,6 +190,15 @@ struct model_policy {
                           has not travelled */
 };
 
+struct model_request_auth { /* RequestAuthentication; its name is as a policy's */
+    struct str name, namespace_;
+    enum policy_scope scope;
+    struct str *targets; /* as of a policy */
+    size_t n_targets;
+    struct token_rule *rules;
+    size_t n_rules;
+};
+
 struct model_bundle {
     struct str trust_domain;
     struct str pem;  /* the roots */
@@ -205,6 +217,7 @@ enum model_kind {
     MODEL_BUNDLE,
     MODEL_TRAFFIC,
     MODEL_ROUTES,
+    MODEL_REQUEST_AUTH,
     MODEL_KINDS
 };
 
@@ -220,6 +233,7 @@ struct model_resource {
         struct model_bundle *bundle;
         struct model_traffic *traffic;
         struct model_routes *routes;
+        struct model_request_auth *request_auth;
     } of;
 };
 

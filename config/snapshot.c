@@ -112,6 +112,7 @@ void snapshot_free(struct snapshot *snapshot)
     map_fini(&snapshot->service_by_host);
     map_fini(&snapshot->names);
     snapshot_leave_tables(snapshot);
+    snapshot_leave_tokens(snapshot);
     arena_fini(&snapshot->arena);
     mem_free(snapshot);
 }

@@ -57,6 +57,7 @@ struct workload {
     size_t n_addresses;
     bool speaks_hbone, is_healthy, is_local; /* is_local: on this node */
     const struct policy_set *policies; /* all that apply: the mesh's, its namespace's, its own */
+    const struct token_set *tokens;    /* which it takes; NULL: nothing is said of tokens */
     const struct service **services;   /* that it serves */
     size_t n_services;
     const struct workload_port *ports; /* of a local one: each once; see workload_protocol() */
@@ -209,6 +210,7 @@ struct snapshot {
     size_t n_local;
     struct map tables;     /* of consistent hashing, by fingerprint; shared with other snapshots */
     size_t n_tables_built; /* of those, not taken over from the snapshot before */
+    struct map token_keys; /* by their text; shared with other snapshots */
 };
 
 /* Compiles resources (borrowed, copied into the snapshot) into a generation. Never fails: what

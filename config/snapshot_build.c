@@ -101,11 +101,13 @@ struct snapshot *snapshot_build_next(const struct snapshot *before,
     struct run policies = run_of(sorted, n_resources, MODEL_POLICY);
     struct run traffic = run_of(sorted, n_resources, MODEL_TRAFFIC);
     struct run routes = run_of(sorted, n_resources, MODEL_ROUTES);
+    struct run tokens = run_of(sorted, n_resources, MODEL_REQUEST_AUTH);
     snapshot->generation = generation;
     snapshot->is_synced = is_synced;
     copy_vantage(snapshot, vantage);
     learn_locality(snapshot, workloads);
     snapshot_add_policies(&builder, policies.first, policies.len);
+    snapshot_add_tokens(&builder, tokens.first, tokens.len);
     snapshot_add_traffic(&builder, traffic.first, traffic.len);
     snapshot_add_workloads(&builder, workloads.first, workloads.len);
     snapshot_add_services(&builder, services.first, services.len);
@@ -117,6 +119,9 @@ struct snapshot *snapshot_build_next(const struct snapshot *before,
     map_fini(&builder.policy_namespaces);
     map_fini(&builder.policy_layers);
     map_fini(&builder.policy_sets);
+    map_fini(&builder.tokens);
+    map_fini(&builder.token_layers);
+    map_fini(&builder.token_sets);
     map_fini(&builder.services_by_key);
     map_fini(&builder.callers);
     map_fini(&builder.traffic);

@@ -51,6 +51,7 @@ struct gathering {
 };
 
 struct policy_list; /* snapshot_policies.c */
+struct token_entry; /* snapshot_tokens.c */
 
 struct snapshot_builder {
     struct snapshot *snapshot;
@@ -62,6 +63,12 @@ struct snapshot_builder {
     struct policy_list *globals;  /* of the mesh */
     struct map policy_layers; /* of named workloads: policies and ports -> struct policy_layer */
     struct map policy_sets;   /* layers -> struct policy_set */
+
+    struct token_entry *token_entries; /* by name */
+    size_t n_token_entries;
+    struct map tokens;       /* name -> struct token_entry */
+    struct map token_layers; /* of those for services: rules and ports -> struct token_layer */
+    struct map token_sets;   /* layers -> struct token_set */
 
     struct workload *workloads; /* by idx of the sorted resources */
     const struct model_workload **workload_models;
@@ -84,6 +91,16 @@ void snapshot_add_policies(struct snapshot_builder *builder,
                            const struct model_resource *const *resources, size_t n_resources);
 void snapshot_attach_policies(struct snapshot_builder *builder, struct workload *workload,
                               const struct model_workload *model);
+/* The ports under which the workload serves one of the targets. False when that cannot be said to
+ * the number: what is for them then holds on all ports. ports: of MODEL_PORTS_MAX. */
+bool snapshot_target_ports(const struct model_workload *workload, const struct str *targets,
+                           size_t n_targets, uint16_t *ports, size_t *out_n);
+/* snapshot_tokens.c */
+void snapshot_add_tokens(struct snapshot_builder *builder,
+                         const struct model_resource *const *resources, size_t n_resources);
+void snapshot_attach_tokens(struct snapshot_builder *builder, struct workload *workload,
+                            const struct model_workload *model);
+void snapshot_leave_tokens(struct snapshot *snapshot);
 /* snapshot_traffic.c */
 void snapshot_add_traffic(struct snapshot_builder *builder,
                           const struct model_resource *const *resources, size_t n_resources);

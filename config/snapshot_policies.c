@@ -112,17 +112,15 @@ static void add_layer(struct attaching *attaching, const struct policy **policie
     attaching->layers[attaching->n_layers++] = layer;
 }
 
-/* The ports under which the workload serves what the policy is for. False when that cannot be said
- * to the number: the policy then holds on all of them. */
-static bool target_ports(const struct model_workload *workload, const struct policy *policy,
-                         uint16_t *ports, size_t *out_n)
+bool snapshot_target_ports(const struct model_workload *workload, const struct str *targets,
+                           size_t n_targets, uint16_t *ports, size_t *out_n)
 {
     size_t n = 0;
     for (size_t i = 0; i < workload->n_services; i++) {
         const struct model_membership *membership = &workload->services[i];
         bool is_target = false;
-        for (size_t t = 0; t < policy->n_targets; t++)
-            is_target |= str_eq(membership->service, policy->targets[t]);
+        for (size_t t = 0; t < n_targets; t++)
+            is_target |= str_eq(membership->service, targets[t]);
         if (!is_target)
             continue;
         if (membership->n_ports == 0)
@@ -155,7 +153,8 @@ static void add_named(struct attaching *attaching)
             attaching->missing = arena_str(&builder->snapshot->arena, model->policies[i]);
         if (!policy)
             continue;
-        if (policy->n_targets > 0 && target_ports(model, policy, ports, &n_ports))
+        if (policy->n_targets > 0 &&
+            snapshot_target_ports(model, policy->targets, policy->n_targets, ports, &n_ports))
             add_layer(attaching, &policy, 1, ports, n_ports);
         else
             plain[n_plain++] = policy;

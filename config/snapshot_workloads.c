@@ -56,6 +56,7 @@ static void add_workload(struct snapshot_builder *builder, struct workload *to,
                    str_eq(from->cluster, snapshot->vantage.cluster);
     set_svid_key(snapshot, &snapshot->arena, from->pod_uid, to);
     snapshot_attach_policies(builder, to, from);
+    snapshot_attach_tokens(builder, to, from);
     map_put(&snapshot->workloads, to->uid, to);
     if (from->host_network || !str_eq(from->network, snapshot->vantage.network))
         return;

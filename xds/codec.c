@@ -16,6 +16,7 @@ static const char *const type_urls[XDS_TYPES] = {
     [XDS_SECRET] = TYPE_URL_PREFIX "envoy.extensions.transport_sockets.tls.v3.Secret",
     [XDS_CLUSTER] = TYPE_URL_PREFIX "envoy.config.cluster.v3.Cluster",
     [XDS_ROUTE] = TYPE_URL_PREFIX "envoy.config.route.v3.RouteConfiguration",
+    [XDS_REQUEST_AUTH] = TYPE_URL_PREFIX "isthmus.v1alpha1.RequestAuthentication",
 };
 
 const char *xds_type_url(enum xds_type type)
@@ -44,6 +45,7 @@ enum xds_type xds_type_of_kind(enum model_kind kind)
     case MODEL_BUNDLE: return XDS_SECRET;
     case MODEL_TRAFFIC: return XDS_CLUSTER;
     case MODEL_ROUTES: return XDS_ROUTE;
+    case MODEL_REQUEST_AUTH: return XDS_REQUEST_AUTH;
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -174,6 +176,9 @@ static struct str resource_name(const struct model_resource *resource, struct ar
                             STR_ARG(resource->of.bundle->trust_domain));
     case MODEL_TRAFFIC: return arena_str(arena, resource->of.traffic->service);
     case MODEL_ROUTES: return routes_name(resource->of.routes, arena);
+    case MODEL_REQUEST_AUTH:
+        return arena_printf(arena, "%.*s/%.*s", STR_ARG(resource->of.request_auth->namespace_),
+                            STR_ARG(resource->of.request_auth->name));
     case MODEL_KINDS: break;
     }
     ensure_failed("a kind of model", __FILE__, __LINE__);
@@ -191,6 +196,7 @@ struct str xds_encode(const struct model_resource *resource, struct arena *arena
     case MODEL_BUNDLE: bundle_encode(resource->of.bundle, name, &scratch, out); break;
     case MODEL_TRAFFIC: codec_traffic_encode(resource->of.traffic, &scratch, out); break;
     case MODEL_ROUTES: codec_routes_encode(resource->of.routes, name, &scratch, out); break;
+    case MODEL_REQUEST_AUTH: codec_token_encode(resource->of.request_auth, &scratch, out); break;
     case MODEL_KINDS: break;
     }
     arena_fini(&scratch);
@@ -244,6 +250,10 @@ int xds_decode(enum xds_type type, struct str name, struct str bytes, struct are
     case XDS_ROUTE:
         resource.kind = MODEL_ROUTES;
         err = codec_routes_decode(bytes, name, arena, &resource.of.routes, why);
+        break;
+    case XDS_REQUEST_AUTH:
+        resource.kind = MODEL_REQUEST_AUTH;
+        err = codec_token_decode(bytes, name, arena, &resource.of.request_auth, why);
         break;
     case XDS_TYPES: ensure_failed("a type of resource", __FILE__, __LINE__);
     }

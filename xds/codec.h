@@ -5,8 +5,9 @@
  * (policies), envoy.extensions.transport_sockets.tls.v3.Secret named "spiffe://<trust domain>" with
  * the roots as validation_context.trusted_ca.inline_bytes (the naming SPIRE's SDS uses),
  * envoy.config.cluster.v3.Cluster named by a service's key (how it is balanced),
- * envoy.config.route.v3.RouteConfiguration named by routes_name() (where its requests go). What WDS
- * has no field for (port names, UDP ports, headlessness, endpoint host names) travels in its
+ * envoy.config.route.v3.RouteConfiguration named by routes_name() (where its requests go),
+ * isthmus.v1alpha1.RequestAuthentication (whose tokens workloads take; nobody else's type). What
+ * WDS has no field for (port names, UDP ports, headlessness, endpoint host names) travels in its
  * extensions field as isthmus.v1alpha1.ServiceDetails and WorkloadDetails, which other readers pass
  * over.
  *
@@ -25,7 +26,16 @@
 #define XDS_RESOURCE_MAX_BYTES ((size_t)1 << 20) /* of one resource; a larger one is refused */
 #define XDS_NAME_MAX_BYTES     2100 /* of its name: spiffe:// and the longest trust domain fit */
 
-enum xds_type { XDS_ADDRESS, XDS_AUTHORIZATION, XDS_SECRET, XDS_CLUSTER, XDS_ROUTE, XDS_TYPES };
+/* Their numbers are kept on disk. */
+enum xds_type {
+    XDS_ADDRESS,
+    XDS_AUTHORIZATION,
+    XDS_SECRET,
+    XDS_CLUSTER,
+    XDS_ROUTE,
+    XDS_REQUEST_AUTH,
+    XDS_TYPES
+};
 
 const char *xds_type_url(enum xds_type type);
 /* True and the type, or false for a URL that is none of ours. */

@@ -52,6 +52,11 @@ void codec_routes_encode(const struct model_routes *routes, struct str name, str
 MUST_USE int codec_routes_decode(struct str bytes, struct str name, struct arena *arena,
                                  struct model_routes **out_routes, struct text *why);
 
+void codec_token_encode(const struct model_request_auth *auth, struct arena *arena,
+                        struct text *out);
+MUST_USE int codec_token_decode(struct str bytes, struct str name, struct arena *arena,
+                                struct model_request_auth **out_auth, struct text *why);
+
 /* ---- what workloads and services share ---- */
 
 struct codec_ports {

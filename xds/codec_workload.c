@@ -78,7 +78,11 @@ static void services_encode(const struct model_workload *workload, struct arena 
     }
     if (!str_is_empty(workload->pod_uid))
         details.pod_uid = wire_text(arena, workload->pod_uid);
-    if (details.n_memberships == 0 && str_is_empty(workload->pod_uid))
+    details.request_authentications =
+        codec_texts(arena, workload->request_auths, workload->n_request_auths);
+    details.n_request_authentications = workload->n_request_auths;
+    if (details.n_memberships == 0 && str_is_empty(workload->pod_uid) &&
+        workload->n_request_auths == 0)
         return;
     message->extensions = arena_new(arena, Istio__Workload__Extension *);
     message->extensions[0] = codec_extension(arena, DETAILS_TYPE, &details.base);
@@ -290,6 +294,11 @@ static int decode_services(const Istio__Workload__Workload *message,
     }
     if (!err)
         err = decode_pod_uid(memberships.details, workload, arena, why);
+    if (!err && memberships.details) {
+        workload->n_request_auths = memberships.details->n_request_authentications;
+        workload->request_auths = codec_keep_all(
+            arena, memberships.details->request_authentications, workload->n_request_auths);
+    }
     if (!err)
         err = decode_memberships(&memberships, arena, why);
     map_fini(&memberships.by_service);

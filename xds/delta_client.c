@@ -104,8 +104,8 @@ static void send_first(const struct delta_client *client, enum xds_type type,
 }
 
 /* Policies before the workloads that name them: a server answers in the order it is asked in. */
-static const enum xds_type asked_in_order[XDS_TYPES] = {XDS_AUTHORIZATION, XDS_ADDRESS, XDS_SECRET,
-                                                        XDS_CLUSTER, XDS_ROUTE};
+static const enum xds_type asked_in_order[XDS_TYPES] = {
+    XDS_AUTHORIZATION, XDS_REQUEST_AUTH, XDS_ADDRESS, XDS_SECRET, XDS_CLUSTER, XDS_ROUTE};
 
 void delta_client_connected(struct delta_client *client,
                             void (*send)(void *owner, struct str message), void *owner)
@@ -311,8 +311,11 @@ size_t delta_client_count(const struct delta_client *client)
 
 bool delta_client_is_synced(const struct delta_client *client)
 {
+    /* A server that does not know a type of ours says nothing of it; one that does answers it
+     * before the workloads, in the order in which it was asked. */
     for (unsigned type = 0; type < XDS_TYPES; type++)
-        if (client->subscribed[type] && !client->answered[type] && !client->is_loaded)
+        if (client->subscribed[type] && !client->answered[type] && !client->is_loaded &&
+            type != XDS_REQUEST_AUTH)
             return false;
     return true;
 }

@@ -215,6 +215,28 @@ static struct str encode_closed(const struct model_resource *resource, struct ar
     return xds_encode(&copy, arena, out);
 }
 
+/* The same of tokens: none is taken, and the headers that rules write stay nobody else's. */
+static struct str encode_tokenless(const struct model_resource *resource, struct arena *arena,
+                                   struct text *out)
+{
+    struct model_request_auth closed = *resource->of.request_auth;
+    struct model_resource copy = {
+        .kind = MODEL_REQUEST_AUTH, .name = resource->name, .of.request_auth = &closed};
+
+    closed.rules = arena_new_array(arena, struct token_rule, closed.n_rules);
+    for (size_t i = 0; i < closed.n_rules; i++) {
+        closed.rules[i] = resource->of.request_auth->rules[i];
+        closed.rules[i].is_unknown = true;
+        closed.rules[i].jwks = (struct str){0};
+        closed.rules[i].n_audiences = 0;
+    }
+    log_error("a RequestAuthentication is too large to be sent; it takes no token",
+              log_str("name", copy.name), log_u64("bytes", out->len),
+              log_u64("most", ENTRY_MAX_BYTES));
+    text_clear(out);
+    return xds_encode(&copy, arena, out);
+}
+
 static size_t put_all(struct resource_set *set, const struct model_resource *const *resources,
                       size_t n_resources)
 {
@@ -229,6 +251,8 @@ static size_t put_all(struct resource_set *set, const struct model_resource *con
         name = xds_encode(resources[i], &arena, &bytes);
         if (resources[i]->kind == MODEL_POLICY && !fits(name, text_str(&bytes)))
             name = encode_closed(resources[i], &arena, &bytes);
+        else if (resources[i]->kind == MODEL_REQUEST_AUTH && !fits(name, text_str(&bytes)))
+            name = encode_tokenless(resources[i], &arena, &bytes);
         n_changed += put(set, xds_type_of_kind(resources[i]->kind), name, text_str(&bytes));
         arena_fini(&arena);
     }

@@ -8,6 +8,7 @@ static unsigned status_of(int err)
 {
     switch (-err) {
     case ERR_INVALID: return 400;
+    case ERR_TOKEN_REFUSED: return 401;
     case ERR_DENIED:
     case ERR_DENIED_LATE:
     case ERR_TUNNEL_DENIED: return 403;

@@ -30,8 +30,8 @@ static uint64_t hash_of(const struct delta_resource *resource)
     return str_hash(resource->bytes, str_hash(resource->name, resource->model.kind));
 }
 
-/* What verdicts on live flows depend on: all policies, and the workloads of this node. Order does
- * not matter. */
+/* What verdicts on live flows depend on: all policies and whose tokens are taken, and the workloads
+ * of this node. Order does not matter. */
 static uint64_t local_hash(const struct node *node)
 {
     const struct delta_client *state = xds_client_state(node->xds);
@@ -43,7 +43,7 @@ static uint64_t local_hash(const struct node *node)
         const bool is_local = model->kind == MODEL_WORKLOAD &&
                               str_eq(model->of.workload->node, node->config->node) &&
                               str_eq(model->of.workload->cluster, node->config->cluster);
-        if (model->kind == MODEL_POLICY || is_local)
+        if (model->kind == MODEL_POLICY || model->kind == MODEL_REQUEST_AUTH || is_local)
             sum += hash_of(resource);
     }
     return sum;
@@ -276,7 +276,8 @@ static void open_xds(struct node *node)
                        [XDS_AUTHORIZATION] = true,
                        [XDS_SECRET] = true,
                        [XDS_CLUSTER] = true,
-                       [XDS_ROUTE] = true},
+                       [XDS_ROUTE] = true,
+                       [XDS_REQUEST_AUTH] = true},
         .state_file = arena_printf(&node->arena, "%.*s/state.pb", STR_ARG(config->state_dir)),
     };
     node->xds = xds_client_open(node->loop, &options, node->meter, &xds_events, node);

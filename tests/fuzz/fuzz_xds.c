@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const bool all_types[XDS_TYPES] = {true, true, true, true, true};
+static const bool all_types[XDS_TYPES] = {true, true, true, true, true, true};
 
 static void count(void *owner, struct str message)
 {
@@ -155,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     log_set_level(LOG_ERROR);
-    switch (data[0] % 8) {
+    switch (data[0] % 9) {
     case 0: feed_client(rest); break;
     case 1: feed_server(rest); break;
     case 2: feed_decoder(XDS_ADDRESS, rest); break;
@@ -163,7 +163,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 4: feed_decoder(XDS_SECRET, rest); break;
     case 5: feed_file(rest); break;
     case 6: feed_decoder(XDS_CLUSTER, rest); break;
-    default: feed_decoder(XDS_ROUTE, rest);
+    case 7: feed_decoder(XDS_ROUTE, rest); break;
+    default: feed_decoder(XDS_REQUEST_AUTH, rest);
     }
     return 0;
 }

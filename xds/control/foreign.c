@@ -241,6 +241,10 @@ static void take_all(struct registry_builder *builder, size_t peer_idx)
         else if (resource->kind == MODEL_POLICY)
             registry_refuse(builder, peer_idx, "policy %.*s: a peer has no say in policies",
                             STR_ARG(str_sub(resource->name, 0, 300)));
+        else if (resource->kind == MODEL_REQUEST_AUTH)
+            registry_refuse(builder, peer_idx,
+                            "RequestAuthentication %.*s: a peer has no say in tokens",
+                            STR_ARG(str_sub(resource->name, 0, 300)));
         else if (resource->kind == MODEL_BUNDLE &&
                  !str_eq(resource->of.bundle->trust_domain, taking.peer->trust_domain))
             registry_refuse(builder, peer_idx,

@@ -9,7 +9,7 @@
 
 TestSuite(delta, .timeout = 60, .init = delta_init, .fini = delta_fini);
 
-static const bool all_types[XDS_TYPES] = {true, true, true, true, true};
+static const bool all_types[XDS_TYPES] = {true, true, true, true, true, true};
 static const bool two_types[XDS_TYPES] = {true, true, false};
 
 Test(delta, first_sync_brings_everything_of_every_type)
