@@ -3,6 +3,7 @@
 
 usage: ./dev bench [--rounds N] [--seconds S] [--quick] [--json FILE] [--svg FILE] [--markdown] [ROW...]
        ./dev bench soak [SECONDS] [--json FILE]
+       ./dev bench floods [--json FILE] [FLOOD...]
 
 Rules it keeps: both proxies of a path on one core, load and backend on the other; rounds interleave the proxies; what
 counts is the median of the rounds and the ratio to the best peer of the same run; the processor is kept from sleeping
@@ -24,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "lab"))
 sys.path.insert(0, HERE)
 
+import floods  # noqa: E402
 import isolate  # noqa: E402
 import report  # noqa: E402
 import scale  # noqa: E402
@@ -226,14 +228,19 @@ def parse():
 
 def main():
     soaking = soak.parse(sys.argv[2:]) if sys.argv[1:2] == ["soak"] else None
-    options = None if soaking else parse()
+    flooding = floods.parse(sys.argv[2:]) if sys.argv[1:2] == ["floods"] else None
+    options = None if soaking or flooding else parse()
     if os.cpu_count() < 2:
         sys.exit("bench: two processors are needed, one for the proxies and one for the load")
     awake = keep_awake()
     try:
         isolate.enter()
         programs = {name: find_program(name.upper(), f"release/bench/{name}") for name in ("bench_load", "bench_backend")}
+        if flooding:
+            programs["lab_flood"] = find_program("ISTHMUS_LAB_FLOOD", "release/tests/lab/lab_flood")
         with Lab(n_clusters=1, n_nodes=2, wrapper=["taskset", "-c", PROXY_CORE]) as lab:
+            if flooding:
+                sys.exit(floods.main(flooding, lab, programs))
             stage = Stage(lab, programs)
             stage.start()
             if soaking:
