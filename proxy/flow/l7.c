@@ -36,6 +36,8 @@ static void on_dead(void *owner, int err, struct str why)
         http_server_close(side->server, 0);
         side->server = NULL;
     }
+    if (err == -ERR_H2)
+        meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP2_CUT, 1);
     flow_end(side->flow, is_orderly ? side->totals.err : err, is_orderly ? (struct str){0} : why);
 }
 
@@ -48,7 +50,10 @@ static const struct http_server_events server_events = {
 static void serve(struct http_side *side, struct stream *client, bool is_h2, struct slice bytes)
 {
     struct loop *loop = side->flow->call.walk->tools.loop;
-    const struct http_limits limits = {.idle_ns = side->idle_ns};
+    struct call *call = &side->flow->call;
+    side->client = clients_enter(&call->walk->clients, &call->record.source.addr.ip);
+    const struct http_limits limits = {.idle_ns = side->idle_ns,
+                                       .resets = &side->client->resets};
     timer_stop(&side->patience);
     stream_pause(client);
     side->stream = NULL;
@@ -151,6 +156,8 @@ static struct totals l7_end(struct flow *flow, int err)
         http_server_close(side->server, err);
     if (side->reached.stream)
         stream_close(side->reached.stream, 0);
+    if (side->client)
+        client_leave(side->client);
     side->stream = NULL;
     side->server = NULL;
     flow->http = NULL;

@@ -93,6 +93,7 @@ void walk_free(struct walk *walk)
     if (walk->overload.strain != STRAIN_NONE)
         meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING, -1);
     meter_add(walk->tools.meter, METRIC_BUFFER_BYTES, -(int64_t)walk->buffers.live_bytes);
+    clients_fini(&walk->clients);
     mem_free(walk);
 }
 

@@ -5,6 +5,7 @@
 #define ISTHMUS_FLOW_WALK_H
 
 #include "proxy/connect/http_pool.h"
+#include "proxy/flow/clients.h"
 #include "proxy/flow/flow.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
@@ -26,6 +27,7 @@ struct walk {
     uint64_t next_id;
     struct timer report; /* bytes of long flows reach the metrics while they run */
     struct overload overload;
+    struct clients clients; /* of HTTP */
     struct timer sample;
     uint64_t sample_due_ns;
 

@@ -13,7 +13,8 @@
  *
  * Strictness beyond nghttp2: malformed fields, more than H2_RESETS_PER_SEC rapid resets (of a
  * stream that is younger than a second and was not answered; or resets that the peer's faults make
- * us send), more than H2_CONTROL_PER_SEC PING/SETTINGS/PRIORITY/empty frames a second, more than
+ * us send; H2_RESETS_WHEN_MANY while the connections that share options.resets have had more than
+ * H2_RESETS_OF_CLIENT), more than H2_CONTROL_PER_SEC PING/SETTINGS/PRIORITY/empty frames a second, more than
  * H2_OUTBOUND_MAX of unsent control frames end the connection with ENHANCE_YOUR_CALM or
  * PROTOCOL_ERROR and -ERR_H2.
  *
@@ -36,7 +37,9 @@
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
 
-#define H2_RESETS_PER_SEC  200
+#define H2_RESETS_PER_SEC    200
+#define H2_RESETS_OF_CLIENT  1000 /* on all its connections; when there are more, */
+#define H2_RESETS_WHEN_MANY  10   /* so many on each */
 #define H2_CONTROL_PER_SEC 1000
 #define H2_OUTBOUND_MAX    10000
 #define H2_NO_KEEPALIVE    UINT64_MAX
@@ -76,6 +79,7 @@ struct h2_options {
     uint32_t max_fields;             /* of a head; 0: no limit but max_header_list_size */
     uint64_t head_ns;                /* from a head's first frame to its last; 0: no limit */
     uint64_t body_ns;                /* no byte of a stream that is awaited; 0: no limit */
+    struct http_rate *resets;        /* as in struct http_limits */
     bool allow_protocols;            /* server: extended CONNECT (RFC 8441) */
     uint32_t stream_window;          /* 0 is 256 KiB */
     uint32_t stream_window_max;      /* 0 is 4 MiB */

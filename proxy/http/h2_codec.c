@@ -19,10 +19,10 @@
 #define BOMB_FACTOR      4 /* a head so many times larger than its limit is no mistake */
 
 /* Counts one; true when more than max came in this second. */
-static bool is_over(struct h2_rate *rate, uint64_t now_ns, uint32_t max)
+static bool is_over(struct http_rate *rate, uint64_t now_ns, uint32_t max)
 {
     if (now_ns - rate->window_start_ns >= NS_PER_SEC)
-        *rate = (struct h2_rate){.window_start_ns = now_ns};
+        *rate = (struct http_rate){.window_start_ns = now_ns};
     return ++rate->n > max;
 }
 
@@ -54,7 +54,11 @@ static int count_control(struct h2 *h2)
 
 static int count_reset(struct h2 *h2)
 {
-    if (is_over(&h2->resets, loop_now_ns(h2->loop), H2_RESETS_PER_SEC))
+    const uint64_t now_ns = loop_now_ns(h2->loop);
+    struct http_rate *shared = h2->options.resets;
+    const bool are_many = shared && is_over(shared, now_ns, H2_RESETS_OF_CLIENT);
+
+    if (is_over(&h2->resets, now_ns, are_many ? H2_RESETS_WHEN_MANY : H2_RESETS_PER_SEC))
         return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "the peer reset too many streams in a second");
     return 0;
 }
@@ -407,7 +411,11 @@ static bool is_fault_of_peer(uint32_t code)
 
 static void count_reset_sent(struct h2 *h2, const nghttp2_frame *frame)
 {
-    if (is_fault_of_peer(frame->rst_stream.error_code))
+    /* For SETTINGS that make a window overflow nghttp2 resets the stream, where RFC 9113 6.9.2 asks
+     * for the connection; who overruns windows otherwise may lose it as well (5.4.1). */
+    if (h2->watch && frame->rst_stream.error_code == NGHTTP2_FLOW_CONTROL_ERROR)
+        (void)doom(h2, NGHTTP2_FLOW_CONTROL_ERROR, "the peer does not keep to windows");
+    else if (is_fault_of_peer(frame->rst_stream.error_code))
         (void)count_reset(h2);
     else if (h2->watch && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
         (void)count_control(h2); /* more streams than it may open */

@@ -29,11 +29,6 @@
 #define H2_WHY_MAX    256
 #define H2_DRAIN_PING "drain..." /* its answer says that the peer knows of the first GOAWAY */
 
-struct h2_rate { /* events in the current second */
-    uint64_t window_start_ns;
-    uint32_t n;
-};
-
 /* A header block while it is read. Blocks are never interleaved on a connection, so there is one a
  * connection. */
 struct h2_scratch {
@@ -73,7 +68,7 @@ struct h2 {
     struct h2_watch *watch; /* NULL: of tunnels */
     struct slice input;     /* what is being received; slab NULL outside of it */
     struct h2_scratch scratch;
-    struct h2_rate resets, controls;
+    struct http_rate resets, controls;
     uint64_t last_read_ns;
     uint64_t ping_sent_ns; /* 0: none is under way */
     size_t held_bytes;     /* in paused streams */

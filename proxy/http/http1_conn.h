@@ -14,6 +14,10 @@
  * is made. What goes out waits in `out` until the end of the turn, so that a head, a small body and
  * the frames of chunks leave as one piece; large pieces pass by reference.
  *
+ * A request whose length is out is whole to its server, and acted on. So the last bytes of its body
+ * wait in `last` for the body's end: what turns out longer than it said, or is given up, never is
+ * whole.
+ *
  * Each end says with a role what is its own: what a head means, what to do about faults, ends and
  * timeouts. Owners are called from the loop only; what a call of theirs causes waits for go_on.
  *
@@ -83,6 +87,7 @@ struct http1 {
     enum http1_out out;
     enum http1_framing out_framing;
     uint64_t out_left; /* of a body with a length */
+    struct slice last; /* of a request's body: its last bytes, until the body has ended as well */
     struct buf queue;  /* on its way to lower */
     struct buf held;   /* written before the 101 came */
     struct task flush, go_on;

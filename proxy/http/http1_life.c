@@ -104,6 +104,8 @@ static void drop_all(struct http1 *conn)
     timer_stop(&conn->timer);
     slice_release(conn->kept);
     conn->kept = (struct slice){0};
+    slice_release(conn->last);
+    conn->last = (struct slice){0};
     http1_head_free(conn->head);
     conn->head = NULL;
     http1_body_fini(&conn->body);

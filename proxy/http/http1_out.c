@@ -113,7 +113,10 @@ bool http1_write_op(struct stream *stream, struct slice bytes)
     }
     if (conn->out_framing == HTTP1_LENGTH)
         conn->out_left -= bytes.len;
-    if (conn->out_framing == HTTP1_CHUNKED)
+    if (conn->out_framing == HTTP1_LENGTH && conn->out_left == 0 &&
+        conn->role->kind == HTTP1_RESPONSE)
+        conn->last = bytes;
+    else if (conn->out_framing == HTTP1_CHUNKED)
         send_chunk(conn, bytes);
     else
         http1_send(conn, bytes);
@@ -132,6 +135,9 @@ static void end_out(struct http1 *conn, const struct http_fields *trailers)
         return;
     }
     conn->out = HTTP1_OUT_ENDED;
+    if (conn->last.len > 0)
+        http1_send(conn, conn->last);
+    conn->last = (struct slice){0};
     if (conn->out_framing == HTTP1_CHUNKED)
         http1_send(conn, http1_write_trailers(conn->exchange.stream.slabs, trailers));
     conn->out_shuts = conn->out_framing == HTTP1_UNTIL_CLOSE;

@@ -71,6 +71,11 @@ struct http_response {
     bool has_body; /* false: HEAD, 204, 304, or at its end already */
 };
 
+struct http_rate { /* events in the current second */
+    uint64_t window_start_ns;
+    uint32_t n;
+};
+
 struct http_limits {     /* 0 is the default */
     uint32_t head_bytes; /* of names and values and 32 a field; 64 KiB */
     uint32_t fields;     /* 100 */
@@ -81,6 +86,10 @@ struct http_limits {     /* 0 is the default */
     uint64_t body_ns;    /* no byte either way while a body is awaited and not paused; 5 min. Never
                             for an upgrade */
     uint32_t stream_window, stream_window_max, connection_window; /* as in h2.h */
+    /* HTTP/2: rapid resets of all connections of one client, which share and outlive it. A client
+     * that makes up for the limit of a connection with their number finds each one's much lower.
+     * NULL: each stands alone. */
+    struct http_rate *resets;
 };
 
 /* Who hears of what stands around a body; set beside stream_set_owner(), for the same owner. Each

@@ -107,7 +107,7 @@ FRAMES = [
     ("SETTINGS: frames of 16383 bytes", AWAY, lambda r: setting(5, 16383)),
     ("SETTINGS: frames of 2^24 bytes", AWAY, lambda r: setting(5, 1 << 24)),
     ("SETTINGS: extended CONNECT 2", AWAY, lambda r: setting(8, 2)),
-    ("SETTINGS: a window that overflows a stream's", "reset FLOW_CONTROL_ERROR",
+    ("SETTINGS: a window that overflows a stream's", FLOW,
      lambda r: r.post(path="/hold" + r.path) + update(0x7fffffff - 65535, 1) + setting(4, 0x7fffffff)),
     ("PING of 7 bytes", SIZE, lambda r: frame(PING, 0, 0, bytes(7))),
     ("PING of 9 bytes", SIZE, lambda r: frame(PING, 0, 0, bytes(9))),
@@ -137,7 +137,7 @@ FRAMES = [
     ("WINDOW_UPDATE of nothing", AWAY, lambda r: update(0)),
     ("WINDOW_UPDATE of nothing for a stream", AWAY, lambda r: r.post(path="/hold" + r.path) + update(0, 1)),
     ("WINDOW_UPDATE beyond 2^31", FLOW, lambda r: update(0x7fffffff)),
-    ("WINDOW_UPDATE of a stream beyond 2^31", "reset FLOW_CONTROL_ERROR",
+    ("WINDOW_UPDATE of a stream beyond 2^31", FLOW,
      lambda r: r.post(path="/hold" + r.path) + update(0x7fffffff, 1)),
     ("WINDOW_UPDATE on an idle stream", AWAY, lambda r: update(1, 1)),
     ("CONTINUATION without HEADERS", AWAY, lambda r: frame(CONTINUATION, END_HEADERS, 1, r.block(r.fields()))),
@@ -178,7 +178,7 @@ STREAMS = [
      lambda r: r.headers(r.fields(path="/hold"), 1) + frame(RST_STREAM, 0, 1, u32(8)) + r.get()),
     ("more streams than the server lets", "reset REFUSED_STREAM",
      lambda r: b"".join(r.headers(r.fields(path="/hold"), 1 + 2 * i) for i in range(101))),
-    ("DATA beyond a stream's window", "reset FLOW_CONTROL_ERROR",
+    ("DATA beyond a stream's window", FLOW,
      lambda r: r.post(path="/hold") + b"".join(data(bytes(16384), end=False) for _ in range(200))),
 ]
 
@@ -311,8 +311,8 @@ FLOODS = [
     ("malformed heads without end", CALM, lambda r: [b"".join(
         r.headers(r.fields(("connection", "close")), 1 + 2 * i) for i in range(at, at + 50)) for at in range(0, 500, 50)]),
     ("streams without end that the server must reset", CALM, lambda r: [b"".join(
-        r.headers(r.fields(path="/hold"), 1 + 2 * i) + update(0x7fffffff, 1 + 2 * i) for i in range(at, at + 50))
-        for at in range(0, 500, 50)]),
+        r.post(("content-length", "0"), path="/hold", stream=1 + 2 * i) + data(b"x", 1 + 2 * i, end=False)
+        for i in range(at, at + 50)) for at in range(0, 500, 50)]),
     ("1,200 streams more than the server lets", CALM, lambda r: b"".join(
         r.headers(r.fields(path="/hold"), 1 + 2 * i) for i in range(1300))),
     ("1,200 resets of closed streams", CALM, lambda r: r.headers(r.fields(path="/hold"), 1) +
@@ -453,7 +453,7 @@ def ask(port, pieces, is_flood=False):
 
 def judge_all(port, all_rows):
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        return list(pool.map(lambda row: ask(port, row[3], row[1] == CALM)[0], all_rows))
+        return list(pool.map(lambda row: ask(port, row[3], row[1] in (CALM, FLOW))[0], all_rows))
 
 
 def serve(http_port):

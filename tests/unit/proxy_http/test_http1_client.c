@@ -97,6 +97,39 @@ Test(http1_client, a_body_of_unknown_length_is_chunked, .init = start, .fini = f
                 "3\r\nabc\r\n0\r\n\r\n");
 }
 
+/* What is whole is acted on: a body that turns out longer than it said must not have been. */
+Test(http1_client, the_last_bytes_of_a_body_leave_with_its_end, .init = start, .fini = finish)
+{
+    const struct http_request head = {.method = STR("POST"),
+                                      .authority = STR("a"),
+                                      .path = STR("/"),
+                                      .has_body = true,
+                                      .content_length = 6};
+
+    ask_with(&head);
+    stream_write_copy(&seen.stream->stream, "abc", 3);
+    stream_write_copy(&seen.stream->stream, "def", 3);
+    expect_sent("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc");
+    stream_shutdown(&seen.stream->stream);
+    expect_sent("def");
+}
+
+Test(http1_client, a_body_that_is_given_up_is_never_whole, .init = start, .fini = finish)
+{
+    const struct http_request head = {.method = STR("POST"),
+                                      .authority = STR("a"),
+                                      .path = STR("/"),
+                                      .has_body = true,
+                                      .content_length = 3};
+
+    ask_with(&head);
+    stream_write_copy(&seen.stream->stream, "abc", 3);
+    run_turns(loop, 5);
+    http1_close(&seen, -ERR_CLIENT_RESET);
+    expect_sent("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n");
+    cr_expect(wire->is_closed);
+}
+
 Test(http1_client, interim_answers_come_before_the_answer, .init = start, .fini = finish)
 {
     ask("GET");

@@ -239,6 +239,44 @@ Test(http2_exchange, a_server_that_gives_up_resets, .init = start, .fini = finis
     cr_expect_eq(refused->tap.err, -ERR_H2_REFUSED);
 }
 
+/* How many requests of a connection can be reset before it is cut. */
+static unsigned resets_until_cut(unsigned n_max)
+{
+    duo.manner = 0;
+    run();
+    for (unsigned i = 0; i < n_max; i++) {
+        struct talk *asked = duo_get(&duo, "/", NULL);
+
+        run();
+        tap_close(&asked->tap, -ERR_CLIENT_RESET);
+        run();
+        if (duo.n_server_dead > 0)
+            return i + 1;
+    }
+    return 0;
+}
+
+Test(http2_exchange, resets_on_many_connections_of_a_client_count_together, .fini = finish)
+{
+    struct http_rate resets = {.window_start_ns = 1, .n = 0};
+    const struct http_limits limits = {.resets = &resets};
+
+    duo_open(&duo, NULL, &limits);
+    resets = (struct http_rate){.window_start_ns = loop_now_ns(duo.loop), .n = 990};
+    const unsigned n_resets = resets_until_cut(60);
+    cr_expect(n_resets > 10 && n_resets < 50, "cut after %u", n_resets);
+    cr_expect_eq(duo.server_err, -ERR_H2);
+}
+
+Test(http2_exchange, a_client_with_few_resets_is_not_held_to_it, .fini = finish)
+{
+    struct http_rate resets = {0};
+    const struct http_limits limits = {.resets = &resets};
+
+    duo_open(&duo, NULL, &limits);
+    cr_expect_eq(resets_until_cut(60), 0);
+}
+
 Test(http2_exchange, an_answer_may_come_before_the_end_of_the_request, .init = start,
      .fini = finish)
 {

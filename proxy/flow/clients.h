@@ -1,0 +1,37 @@
+/*
+ * clients.h - what the connections of one client have in common: who opens many gains nothing.
+ *
+ *   clients_enter() ─► struct client ─► client_leave()
+ *
+ * A client that has left is remembered until there are CLIENTS_MAX of them, so that connections in
+ * a row are counted like connections at once.
+ *
+ * Owner: the walk. Thread: the worker's. Source: a captured connection's address, which no pod can
+ * choose.
+ */
+#ifndef ISTHMUS_FLOW_CLIENTS_H
+#define ISTHMUS_FLOW_CLIENTS_H
+
+#include "proxy/base/addr.h"
+#include "proxy/base/map.h"
+#include "proxy/http/message.h"
+
+#define CLIENTS_MAX 4096 /* remembered; pods of a node, and peers */
+
+struct client {
+    struct ip ip;
+    size_t n_flows;
+    struct http_rate resets;
+};
+
+struct clients { /* {0} is empty */
+    struct map by_ip;
+};
+
+/* The client of an address, which is there until client_leave(). */
+struct client *clients_enter(struct clients *clients, const struct ip *ip);
+void client_leave(struct client *client);
+/* Nobody is in. */
+void clients_fini(struct clients *clients);
+
+#endif
