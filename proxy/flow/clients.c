@@ -1,5 +1,6 @@
 #include "proxy/flow/clients.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/base/ensure.h"
 #include "proxy/base/mem.h"
 
@@ -37,6 +38,23 @@ void client_leave(struct client *client)
 {
     ensure(client->n_flows > 0);
     client->n_flows--;
+}
+
+static bool is_of_now(const struct http_rate *rate, uint64_t now_ns)
+{
+    return now_ns - rate->window_start_ns < NS_PER_SEC;
+}
+
+void client_note_fault(struct client *client, uint64_t now_ns)
+{
+    if (!is_of_now(&client->faults, now_ns))
+        client->faults = (struct http_rate){.window_start_ns = now_ns};
+    client->faults.n++;
+}
+
+bool client_is_nuisance(const struct client *client, uint64_t now_ns)
+{
+    return is_of_now(&client->faults, now_ns) && client->faults.n > CLIENT_FAULTS_FREE;
 }
 
 void clients_fini(struct clients *clients)

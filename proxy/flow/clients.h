@@ -3,6 +3,10 @@
  *
  *   clients_enter() ─► struct client ─► client_leave()
  *
+ * Whose connections are refused again and again (CLIENT_FAULTS_FREE a second) has its new ones
+ * heard CLIENT_PENANCE_NS late: they cost next to nothing meanwhile, so that others of the node
+ * are served.
+ *
  * A client that has left is remembered until there are CLIENTS_MAX of them, so that connections in
  * a row are counted like connections at once.
  *
@@ -16,12 +20,14 @@
 #include "proxy/base/map.h"
 #include "proxy/http/message.h"
 
-#define CLIENTS_MAX 4096 /* remembered; pods of a node, and peers */
+#define CLIENTS_MAX        4096 /* remembered; pods of a node, and peers */
+#define CLIENT_FAULTS_FREE 20   /* in a second: messages that are no HTTP, floods */
+#define CLIENT_PENANCE_NS  (UINT64_C(250) * 1000000)
 
 struct client {
     struct ip ip;
     size_t n_flows;
-    struct http_rate resets;
+    struct http_rate resets, faults;
 };
 
 struct clients { /* {0} is empty */
@@ -31,6 +37,9 @@ struct clients { /* {0} is empty */
 /* The client of an address, which is there until client_leave(). */
 struct client *clients_enter(struct clients *clients, const struct ip *ip);
 void client_leave(struct client *client);
+/* It sent what had to be refused. */
+void client_note_fault(struct client *client, uint64_t now_ns);
+bool client_is_nuisance(const struct client *client, uint64_t now_ns);
 /* Nobody is in. */
 void clients_fini(struct clients *clients);
 

@@ -16,10 +16,17 @@ static void on_request(void *owner, struct http_stream *stream, const struct htt
     exchange_start(owner, stream, head);
 }
 
+static void note_fault(const struct http_side *side)
+{
+    if (side->client)
+        client_note_fault(side->client, call_now_ns(&side->flow->call));
+}
+
 static void on_refused(void *owner, unsigned status, int err, struct str why)
 {
     struct http_side *side = owner;
     (void)status;
+    note_fault(side);
     meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP_REFUSED, 1);
     side->totals.err = err;
     side->flow->spoke_no_http = side->is_here && side->n_exchanges == 0;
@@ -36,8 +43,10 @@ static void on_dead(void *owner, int err, struct str why)
         http_server_close(side->server, 0);
         side->server = NULL;
     }
-    if (err == -ERR_H2)
+    if (err == -ERR_H2) {
+        note_fault(side);
         meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP2_CUT, 1);
+    }
     flow_end(side->flow, is_orderly ? side->totals.err : err, is_orderly ? (struct str){0} : why);
 }
 
@@ -50,10 +59,8 @@ static const struct http_server_events server_events = {
 static void serve(struct http_side *side, struct stream *client, bool is_h2, struct slice bytes)
 {
     struct loop *loop = side->flow->call.walk->tools.loop;
-    struct call *call = &side->flow->call;
-    side->client = clients_enter(&call->walk->clients, &call->record.source.addr.ip);
     const struct http_limits limits = {.idle_ns = side->idle_ns,
-                                       .resets = &side->client->resets};
+                                       .resets = side->client ? &side->client->resets : NULL};
     timer_stop(&side->patience);
     stream_pause(client);
     side->stream = NULL;
@@ -123,6 +130,28 @@ static void on_silence(struct timer *timer)
     flow_end(side->flow, -ERR_IDLE_TIMEOUT, (struct str){0});
 }
 
+static void hear(struct http_side *side)
+{
+    timer_start(side->flow->call.walk->tools.loop, &side->patience, side->idle_ns, on_silence);
+    stream_resume(side->stream);
+}
+
+static void on_penance(struct timer *timer)
+{
+    hear(container_of(timer, struct http_side, patience));
+}
+
+static void hear_in_time(struct http_side *side)
+{
+    const struct walk *walk = side->flow->call.walk;
+    if (!client_is_nuisance(side->client, loop_now_ns(walk->tools.loop))) {
+        hear(side);
+        return;
+    }
+    meter_add(walk->tools.meter, METRIC_HTTP_DELAYED, 1);
+    timer_start(walk->tools.loop, &side->patience, CLIENT_PENANCE_NS, on_penance);
+}
+
 /* ---- as a whole ---- */
 
 static struct totals l7_totals(const struct flow *flow)
@@ -147,9 +176,11 @@ static struct totals l7_end(struct flow *flow, int err)
 {
     struct http_side *side = flow->http;
     timer_stop(&side->patience);
-    while (!list_is_empty(&side->exchanges)) /* one may end others: its mirrors */
-        exchange_end(list_entry(side->exchanges.next, struct exchange, by_side),
-                     err < 0 ? err : -ERR_CLIENT_RESET, (struct str){0});
+    while (!list_is_empty(&side->exchanges)) { /* one may end others: its mirrors */
+        struct exchange *exchange = list_entry(side->exchanges.next, struct exchange, by_side);
+        if (!pump_settle(&exchange->pump))
+            exchange_end(exchange, err < 0 ? err : -ERR_CLIENT_RESET, (struct str){0});
+    }
     if (side->stream)
         stream_close(side->stream, err);
     if (side->server)
@@ -195,7 +226,6 @@ static const struct flow_work l7_work = {
 
 static struct http_side *begin(struct flow *flow, uint64_t idle_ns)
 {
-    struct loop *loop = flow->call.walk->tools.loop;
     struct http_side *side = mem_new(struct http_side);
     flow->http = side;
     flow->work = &l7_work;
@@ -207,8 +237,6 @@ static struct http_side *begin(struct flow *flow, uint64_t idle_ns)
     flow->arrival = NULL;
     flow_move(flow, FLOW_SERVING);
     stream_set_owner(side->stream, &first_events, side);
-    timer_start(loop, &side->patience, side->idle_ns, on_silence);
-    stream_resume(side->stream);
     return side;
 }
 
@@ -220,6 +248,8 @@ void l7_begin(struct flow *flow, const struct service *service, const struct ser
     struct http_side *side = begin(flow, idle_ns > 0 ? idle_ns : call->walk->options.idle_ns);
     side->service_key = arena_str(&call->arena, service->key);
     side->port = port->port;
+    side->client = clients_enter(&call->walk->clients, &call->record.source.addr.ip);
+    hear_in_time(side);
 }
 
 static enum app_protocol protocol_of(const struct call *call)
@@ -237,4 +267,5 @@ void l7_begin_here(struct flow *flow, const struct upstream *upstream)
     side->is_here = true;
     side->protocol = protocol_of(call);
     side->reached = *upstream; /* plain: it has no strings */
+    hear(side);
 }

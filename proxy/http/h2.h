@@ -14,8 +14,8 @@
  * Strictness beyond nghttp2: malformed fields, more than H2_RESETS_PER_SEC rapid resets (of a
  * stream that is younger than a second and was not answered; or resets that the peer's faults make
  * us send; H2_RESETS_WHEN_MANY while the connections that share options.resets have had more than
- * H2_RESETS_OF_CLIENT), more than H2_CONTROL_PER_SEC PING/SETTINGS/PRIORITY/empty frames a second, more than
- * H2_OUTBOUND_MAX of unsent control frames end the connection with ENHANCE_YOUR_CALM or
+ * H2_RESETS_OF_CLIENT), more than H2_CONTROL_PER_SEC PING/SETTINGS/PRIORITY/empty frames a second,
+ * more than H2_OUTBOUND_MAX of unsent control frames end the connection with ENHANCE_YOUR_CALM or
  * PROTOCOL_ERROR and -ERR_H2.
  *
  * Resets: REFUSED_STREAM is -ERR_H2_REFUSED, PROTOCOL_ERROR and its like -ERR_H2, all else
@@ -37,12 +37,12 @@
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
 
-#define H2_RESETS_PER_SEC    200
-#define H2_RESETS_OF_CLIENT  1000 /* on all its connections; when there are more, */
-#define H2_RESETS_WHEN_MANY  10   /* so many on each */
-#define H2_CONTROL_PER_SEC 1000
-#define H2_OUTBOUND_MAX    10000
-#define H2_NO_KEEPALIVE    UINT64_MAX
+#define H2_RESETS_PER_SEC   200
+#define H2_RESETS_OF_CLIENT 1000 /* on all its connections; when there are more, */
+#define H2_RESETS_WHEN_MANY 10   /* so many on each */
+#define H2_CONTROL_PER_SEC  1000
+#define H2_OUTBOUND_MAX     10000
+#define H2_NO_KEEPALIVE     UINT64_MAX
 
 struct h2_field {
     struct str name, value;

@@ -275,6 +275,14 @@ static void finish(struct pump *pump, int err)
     pump->on_done(pump->owner, &totals);
 }
 
+bool pump_settle(struct pump *pump)
+{
+    if (!pump->is_running || !has_ended(pump) || last_bytes(pump) > 0)
+        return false;
+    finish(pump, 0);
+    return true;
+}
+
 void pump_release(struct pump *pump)
 {
     pump->is_running = false;
