@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+import h2_client
 import lab
 import manifests
 from process import wait_until
@@ -20,16 +21,19 @@ class Http(Story):
     @classmethod
     def build(cls, town):
         cls.client = town.add_client(town.west.nodes[0])
+        cls.attacker = town.add_client(town.west.nodes[0], "attacker", "stranger")
         cls.servers = {}
         for cluster in (town.east, town.west):
             pod = cluster.nodes[0].add_pod("web", "shop", "seller", {"app": "web"})
             cls.servers[cluster.name] = pod
             cls.start(pod, "web_server.py", 8080)
             cls.start(pod, "grpc_server.py", 9090)
+            cls.start(pod, "h2_server.py", 9091)
             cluster.add_service("nobody", "shop", [manifests.port(80, "http", 8080)], {"app": "nobody"},
                                 export="v1beta1")
             cluster.add_service("web", "shop", [manifests.port(80, "http", 8080),
-                                                manifests.port(90, "grpc", 9090)], {"app": "web"}, export="v1beta1")
+                                                manifests.port(90, "grpc", 9090),
+                                                manifests.port(91, "http2", 9091)], {"app": "web"}, export="v1beta1")
         cls.servers["west"].set_ready(False)
         cls.shadow = town.west.nodes[1].add_pod("shadow", "shop", "seller", {"app": "shadow"})
         cls.start(cls.shadow, "web_server.py", 8080)
@@ -38,6 +42,7 @@ class Http(Story):
         town.lab.start_mesh()
         cls.vip = await_address(cls.client, WEB)
         wait_until("the other cluster to answer", lambda: '"east"' in cls.curl("/who").stdout, timeout_s=20)
+        cls.loris = cls.flood("loris", 200, 14)  # while all else goes on
 
     @staticmethod
     def backend(cluster=None, weight=1):
@@ -77,6 +82,11 @@ class Http(Story):
     def curl(cls, path, *arguments, timeout_s=30, host=WEB):
         return cls.client.run(["curl", "-sS", "--max-time", str(timeout_s), *arguments, f"http://{host}{path}"],
                               timeout_s=timeout_s + 5)
+
+    @classmethod
+    def flood(cls, kind, n_connections, seconds):
+        program = lab.find_program("ISTHMUS_LAB_FLOOD", "release/tests/lab/lab_flood", "dev/tests/lab/lab_flood")
+        return cls.attacker.start([program, kind, cls.vip, "80", str(n_connections), str(seconds)], name=f"flood-{kind}")
 
     def get(self, path, *arguments, **options):
         done = self.curl(path, *arguments, **options)
@@ -152,6 +162,31 @@ class Http(Story):
                     got += sock.recv(65536)
                 self.assertEqual(got, sent)
 
+    def test_51_a_websocket_over_http_2_reaches_servers_of_either_version(self):
+        for port, path in ((91, "/chat"), (80, "/ws")):
+            with self.client.connect(self.vip, port, 15) as sock:
+                tunnel = h2_client.Tunnel(sock, "web", path)
+                for i in range(20):
+                    sent = os.urandom(1 + i * 900)
+                    self.assertEqual(tunnel.exchange(sent), sent, f"port {port}")
+                tunnel.end()
+
+    def test_52_curl_speaks_http_2_to_servers_of_either_version(self):
+        curl = ("--http2-prior-knowledge", "-w", "%{http_version}")
+        seen = self.get("/who?x=2", *curl)
+        self.assertTrue(seen.endswith("2"), seen)
+        seen = json.loads(seen.rsplit("\n", 1)[0])
+        self.assertEqual((seen["cluster"], seen["method"], seen["target"]), ("east", "GET", "/who?x=2"))
+        self.assertEqual(dict(seen["fields"])["host"], WEB)
+        done = self.get("/up", *curl, "--data-binary", "x" * 100000, host=f"{WEB}:91").rsplit("\n", 1)
+        seen = json.loads(done[0])
+        self.assertEqual((done[1], seen["version"], seen["cluster"], seen["length"]), ("2", "2", "east", 100000))
+        records = wait_until("the records", lambda: [
+            r for r in self.town.west.nodes[0].access_log() if r.get("request.path") in ("/who?x=2", "/up")][1:], timeout_s=10)
+        self.assertEqual(records[0]["request.protocol"], "HTTP/2")
+        for record in records:
+            self.assertEqual((record["response.code"], record.get("why"), record["mtls"]), (200, None, True), record)
+
     def test_6_grpc_works_in_all_four_kinds_with_its_trailers(self):
         done = self.client.run([sys.executable, os.path.join(HERE, "grpc_client.py"), f"{self.vip}:90"], timeout_s=60)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -225,6 +260,30 @@ class Http(Story):
         before = count()
         self.assertIn('"east"', self.get("/copied?key=copy", "-d", "x" * 100000))
         wait_until("the mirror to see it", lambda: count() == before + 1, timeout_s=10)
+
+    def test_z_floods_are_cut_and_counted_and_others_are_served(self):
+        """The slow ones are there since the beginning; none of the tests before this one was kept from its answer."""
+        def counted():
+            metrics = self.town.west.nodes[0].proxy.metrics()
+            return [sum(value for series, value in metrics.items() if series.startswith(name)) for name in
+                    ("isthmus_http2_connections_cut_total", "isthmus_http_refused_total",
+                     "isthmus_http_connections_delayed_total")]
+
+        before = counted()
+        for kind in ("reset", "continuation", "head1", "head2"):
+            process = self.flood(kind, 5, 1)
+            while process.is_running():
+                self.assertIn('"east"', self.get("/who"))
+            found = json.loads(process.out())
+            self.assertGreater(found["cut"], 0, kind)
+        cut, refused, delayed = (now - then for now, then in zip(counted(), before))
+        self.assertGreater(cut, 3)
+        self.assertGreater(refused, 0)
+        self.assertGreater(delayed, 0)
+        self.loris.wait(30)
+        found = json.loads(self.loris.out())
+        self.assertGreaterEqual(found["cut"], 200)
+        self.assertEqual(found["refused"], 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""A gigabyte up and a gigabyte down, as HTTP, across clusters and under the pods' identities: every byte where it belongs."""
+
+import json
+
+import lab
+import manifests
+from process import wait_until
+from town import Story, await_address
+
+WEB = "web.shop.svc.clusterset.local"
+GIB = 1 << 30
+
+
+class Large(Story):
+    n_nodes = 1
+
+    @classmethod
+    def build(cls, town):
+        cls.bulk = lab.find_program("ISTHMUS_LAB_BULK", "release/tests/lab/lab_bulk", "dev/tests/lab/lab_bulk")
+        cls.client = town.add_client(town.west.nodes[0])
+        cls.server = town.east.nodes[0].add_pod("web", "shop", "seller", {"app": "web"})
+        cls.server.start([cls.bulk, "serve", "8080"], name="bulk")
+        wait_until("the server to listen", lambda: cls.server.can_connect("127.0.0.1", 8080))
+        for cluster in (town.east, town.west):
+            cluster.add_service("web", "shop", [manifests.port(80, "http", 8080)], {"app": "web"}, export="v1beta1")
+        town.lab.wan.set_delay_ms(2)  # else it would be the delay that this measures
+        town.lab.start_mesh()
+        await_address(cls.client, WEB)
+        wait_until("the other cluster to answer", lambda: cls.shell("curl -sf http://$WEB/1").returncode == 0, timeout_s=20)
+        cls.wanted = json.loads(cls.shell("$BULK give $GIB | $BULK sum").stdout)
+
+    @classmethod
+    def shell(cls, command, timeout_s=100):
+        names = f"BULK={cls.bulk} WEB={WEB} GIB={GIB}; "
+        return cls.client.run(["sh", "-c", names + command], timeout_s=timeout_s)
+
+    def check(self, command):
+        done = self.shell(command)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout), self.wanted)
+
+    def test_1_a_gigabyte_goes_up_whole_over_http_1_1(self):
+        self.check("$BULK give $GIB | curl -sS --fail --max-time 90 -H 'Expect:' -T - http://$WEB/sum")
+        self.assertEqual(self.wanted["length"], GIB)
+
+    def test_2_a_gigabyte_comes_down_whole_over_http_2(self):
+        self.check("curl -sS --fail --max-time 90 --http2-prior-knowledge http://$WEB/$GIB | $BULK sum")
+
+    def test_3_it_was_http_under_the_pods_identity(self):
+        def records():
+            return [r for r in self.town.west.nodes[0].access_log()
+                    if r.get("bytes_recv", 0) >= GIB or r.get("bytes_sent", 0) >= GIB]
+
+        found = wait_until("the records", lambda: len(records()) >= 2 and records(), timeout_s=10)
+        self.assertEqual({(r["request.protocol"], r["response.code"], r["dst.identity"], r["mtls"]) for r in found},
+                         {(protocol, 200, self.server.spiffe_id, True) for protocol in ("HTTP/1.1", "HTTP/2")})
+
+
+if __name__ == "__main__":
+    lab.main()
