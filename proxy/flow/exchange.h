@@ -33,7 +33,7 @@ struct http_side {
     struct flow *flow;
     struct stream *stream;      /* until the version is known */
     struct http_server *server; /* from then on */
-    struct client *client; /* outbound */
+    struct client *client;      /* outbound */
     struct list exchanges;
     struct timer patience; /* for the first byte */
     uint64_t idle_ns;

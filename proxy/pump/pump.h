@@ -86,6 +86,10 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
  * not running. */
 struct totals pump_cut(struct pump *pump, int err);
 
+/* A pump in which all has moved, but which has not looked yet, is done at once: on_done comes
+ * before this returns true. */
+bool pump_settle(struct pump *pump);
+
 /* Gives both streams back to the owner, paused, as they are. */
 void pump_release(struct pump *pump);
 
