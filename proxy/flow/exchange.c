@@ -77,6 +77,7 @@ void exchange_conclude(struct exchange *exchange, const struct totals *totals, s
         side->totals.received += totals->received;
         side->totals.sent += totals->sent;
     }
+    replay_drop(&exchange->replay, &call->walk->replay_bytes);
     mirrors_leave(&exchange->copies);
     exchange_move(exchange, EXCHANGE_CLOSED);
     list_remove(&exchange->by_side);

@@ -9,7 +9,7 @@
  *     └── refused, nobody left: answered here ──► CLOSED
  *
  * It is a call of its own: routed, judged and balanced by itself, tried at another endpoint while
- * nothing of its body was sent, and written about once, at its end.
+ * nothing of its body was sent or all that was is kept, and written about once, at its end.
  *
  * Owner: itself; the connection it came on knows it until its end. Thread: the worker's.
  */
@@ -17,6 +17,7 @@
 #define ISTHMUS_FLOW_EXCHANGE_H
 
 #include "proxy/connect/http_pool.h"
+#include "proxy/flow/replay.h"
 #include "proxy/flow/walk.h"
 #include "proxy/route/route.h"
 
@@ -70,9 +71,11 @@ struct exchange {
     uint64_t asked_ns, answered_ns;
     unsigned status, n_retries;
     struct trace_context *trace;   /* NULL: nobody traces */
+    struct replay replay;          /* what was sent of its body */
     struct list copies;            /* its mirrors that still listen */
     bool is_mirror;                /* its answer is nobody's */
     bool is_spent;                 /* it was to be tried again, and its attempts are used up */
+    bool is_repeating;             /* what the server is told now it would have been told before */
     bool is_said;                  /* the client's end has been heard */
     bool was_local;                /* the answer is ours */
     bool speaks_h2;                /* the backend */

@@ -54,10 +54,24 @@ static uint64_t pause_ns(const struct exchange *exchange)
                           loop_rng(exchange->call.walk->tools.loop));
 }
 
-/* Nothing of the body is gone, so that it can be said again. */
+/* Nothing of the body was sent, or all that was is kept, so that it can be said again. */
 static bool is_whole(const struct exchange *exchange)
 {
-    return exchange->pump.up.bytes == 0 && exchange->up_trailers.len == 0;
+    return replay_has(&exchange->replay, exchange->pump.up.bytes);
+}
+
+/* Something of a body was sent, so the request may have been acted on. It is sent twice only if
+ * that is the same as once (RFC 9110 9.2.2), or the route names the very answer. */
+static bool is_repeatable(const struct exchange *exchange, unsigned on)
+{
+    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+    const unsigned named = ROUTE_RETRY_CODES | ROUTE_RETRY_GRPC_CANCELLED |
+                           ROUTE_RETRY_GRPC_DEADLINE | ROUTE_RETRY_GRPC_INTERNAL |
+                           ROUTE_RETRY_GRPC_EXHAUSTED | ROUTE_RETRY_GRPC_UNAVAILABLE;
+    bool may = exchange->pump.up.bytes == 0 || (exchange->route.retry.on & on & named) != 0;
+    for (size_t i = 0; i < ARRAY_LEN(idempotent) && !may; i++)
+        may = str_eq(exchange->method, str_from(idempotent[i]));
+    return may && is_whole(exchange);
 }
 
 /* Gives up the endpoint and looks for another. */
@@ -84,7 +98,7 @@ static bool may_retry(struct exchange *exchange, unsigned on)
 {
     const struct route_retry *retry = &exchange->route.retry;
     exchange->is_spent = (retry->on & on) != 0 && exchange->n_retries >= retry->attempts;
-    if (!(retry->on & on) || exchange->is_spent || !is_whole(exchange))
+    if (!(retry->on & on) || exchange->is_spent || !is_repeatable(exchange, on))
         return false;
     exchange->n_retries++;
     return true;
@@ -119,6 +133,7 @@ static void on_response(void *owner, const struct http_response *head)
         try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);
         return;
     }
+    replay_drop(&exchange->replay, &call->walk->replay_bytes);
     exchange->answered_ns = now_ns;
     if (head->status < 500)
         lease_sample(exchange_balancer(exchange), &call->lease, now_ns - exchange->asked_ns,
@@ -173,9 +188,33 @@ static void shut(void *owner, struct stream *to)
         stream_shutdown(to);
 }
 
+/* A body that a second try may need: of a request whose route wants one, until it is answered. */
+static bool keeps_body(const struct exchange *exchange)
+{
+    return exchange->route.retry.attempts > 0 && exchange->head.has_body &&
+           str_is_empty(exchange->head.protocol) && exchange->state < EXCHANGE_ANSWERED;
+}
+
 static void on_client_data(void *owner, struct slice bytes)
 {
-    mirrors_say(&((struct exchange *)owner)->copies, bytes);
+    struct exchange *exchange = owner;
+    struct walk *walk = exchange->call.walk;
+    if (exchange->is_repeating)
+        return;
+    mirrors_say(&exchange->copies, bytes);
+    if (keeps_body(exchange))
+        replay_keep(&exchange->replay, &walk->replay_bytes, loop_slabs(walk->tools.loop), bytes);
+}
+
+/* What another endpoint was told already, as if the client said it now. */
+static void say_again(struct exchange *exchange)
+{
+    const struct stream *client = &exchange->client->stream;
+    exchange->is_repeating = true;
+    replay_say(&exchange->replay, client->events->on_data, client->owner);
+    exchange->is_repeating = false;
+    if (exchange->is_said)
+        client->events->on_end(client->owner);
 }
 
 static void on_pumped(void *owner, const struct totals *totals)
@@ -238,16 +277,20 @@ static void ask(struct exchange *exchange, struct http_link *link)
     exchange->link = link;
     http_stream_set_owner(exchange->client, &client_http_events, &exchange_waiting_events,
                           &exchange->pump);
+    const bool says_again = exchange->replay.len > 0;
     const struct pump_options pump = {
         .idle_ns = call->search->patience.idle_ns,
         .half_close_ns = call->search->patience.idle_ns,
         .shut = shut,
         .on_server_lost = on_server_lost,
-        .on_client_data = list_is_empty(&exchange->copies) ? NULL : on_client_data,
-        .client_has_ended = exchange->is_said,
+        .on_client_data =
+            keeps_body(exchange) || !list_is_empty(&exchange->copies) ? on_client_data : NULL,
+        .client_has_ended = exchange->is_said && !says_again,
     };
     pump_start(&exchange->pump, walk->tools.loop, &exchange->client->stream,
                &exchange->server->stream, &pump, on_pumped, exchange);
+    if (says_again)
+        say_again(exchange);
     if (exchange->route.attempt_ns > 0)
         timer_start(walk->tools.loop, &exchange->attempt, exchange->route.attempt_ns,
                     on_attempt_timeout);

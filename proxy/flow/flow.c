@@ -8,7 +8,7 @@
 
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
-#include "proxy/flow/walk.h"
+#include "proxy/flow/sniff.h"
 #include "proxy/flow/witness.h"
 #include "proxy/meter/meter.h"
 
@@ -109,6 +109,7 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
         record_open(&call->record, walk->tools.traffic);
         record_close(&call->record, totals, duration_ns, walk->options.log_access);
     }
+    sniff_end(flow);
     witness_end(call, totals, duration_ns);
     lease_return(walk->tools.balancer, &call->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);

@@ -10,6 +10,9 @@
  *      │     CONNECTING ── connected, and policies ask about each request ──┘
  *      └── refused ──► CLOSED
  *
+ * Where a policy wants it a flow stays ACCEPTED until its client's first bytes have told whether
+ * the port, which does not say, is one of those (sniff.h).
+ *
  * A flow holds nothing of a snapshot: what it needs later it copied. It ends with exactly one
  * reason.
  *

@@ -6,11 +6,50 @@
  */
 #include "proxy/base/mem.h"
 #include "proxy/flow/l7.h"
-#include "proxy/flow/walk.h"
+#include "proxy/flow/sniff.h"
 #include "proxy/http/hbone.h"
 #include "proxy/meter/meter.h"
 
 /* ---- beginnings ---- */
+
+/* What was called, when that is a port of a service. */
+static bool find_port(const struct flow *flow, struct target *out_target)
+{
+    return resolve_outbound(call_snapshot(&flow->call), &flow->call.walk->options.own,
+                            &flow->arrival->destination, out_target) == 0 &&
+           out_target->kind == TARGET_SERVICE;
+}
+
+/* The client's first bytes have been looked at, or it has none to say. */
+static void on_sniffed(struct flow *flow, enum sniffed sniffed)
+{
+    const bool is_http = sniffed == SNIFFED_HTTP_1 || sniffed == SNIFFED_HTTP_2;
+    struct stream *client = flow->arrival->stream;
+    struct target target;
+    int err = call_recheck(&flow->call); /* the pod may have gone meanwhile */
+    if (err == 0 && is_http && find_port(flow, &target)) {
+        l7_begin(flow, target.service, target.port);
+        sniff_repeat(flow, client);
+        return;
+    }
+    if (err == 0)
+        err = attempt_outbound(&flow->call);
+    if (err < 0)
+        flow_end(flow, err, (struct str){0});
+}
+
+static void on_lost(struct flow *flow, int err)
+{
+    flow_end(flow, err, (struct str){0});
+}
+
+static const struct sniff_events sniff_events = {on_sniffed, on_lost};
+
+/* The port says nothing of what it speaks, and its service's policy wants to know. */
+static bool is_to_be_sniffed(const struct target *target)
+{
+    return target->service->traffic->detect_ns > 0 && target->port->app_protocol == APP_UNKNOWN;
+}
 
 static int begin_outbound(struct flow *flow)
 {
@@ -25,13 +64,15 @@ static int begin_outbound(struct flow *flow)
     if (err < 0)
         return err;
     flow->call.record.source.proof = "node";
-    if (resolve_outbound(snapshot, &flow->call.walk->options.own, &flow->arrival->destination,
-                         &target) == 0 &&
-        target.kind == TARGET_SERVICE && target.port->http_mode != HTTP_MODE_NONE) {
+    if (!find_port(flow, &target))
+        return attempt_outbound(&flow->call);
+    if (target.port->http_mode != HTTP_MODE_NONE)
         l7_begin(flow, target.service, target.port);
-        return 0;
-    }
-    return attempt_outbound(&flow->call);
+    else if (is_to_be_sniffed(&target))
+        sniff_begin(flow, target.service->traffic->detect_ns, &sniff_events);
+    else
+        return attempt_outbound(&flow->call);
+    return 0;
 }
 
 /* Judges and dials a pod of this node: the end of both inbound walks. */
@@ -182,6 +223,7 @@ static void on_reached(struct call *call, const struct upstream *upstream)
     };
     call_fold(call);
     pump_start(&flow->pump, walk->tools.loop, client, upstream->stream, &pump, on_pumped, flow);
+    sniff_repeat(flow, client);
 }
 
 static const struct call_events flow_events = {

@@ -30,6 +30,7 @@ struct walk {
     struct clients clients; /* of HTTP */
     struct timer sample;
     uint64_t sample_due_ns;
+    size_t replay_bytes; /* of the bodies that its exchanges keep */
 
     struct buffers_told { /* of the loop's pool, as the metrics have it */
         uint64_t live_bytes, n_reused, n_made;
@@ -124,8 +125,9 @@ struct call {
 
 struct flow;
 
-/* What a flow does that is more than a pump: HTTP. */
+/* What a flow does that is more than a pump: HTTP, finding out what is spoken. */
 struct http_side;
+struct sniff;
 
 struct flow_work {
     struct totals (*end)(struct flow *flow, int err); /* what has moved */
@@ -142,6 +144,7 @@ struct flow {
     const struct flow_work *work; /* NULL: it pumps */
     struct http_side *http;       /* the work's own */
     bool spoke_no_http;           /* nothing else came: it is written about as a connection */
+    struct sniff *sniff;          /* NULL: its first bytes were not looked at, or are said */
     struct pump pump;
 };
 

@@ -330,3 +330,112 @@ Test(requests, that_wait_for_a_connection_that_fails_are_answered_each)
         cr_expect_eq(statuses[i], 503, "%u: %u", i, statuses[i]);
     leave(client);
 }
+
+/* ---- bodies that are said again ---- */
+
+static struct text body;
+
+static void make_body(size_t len)
+{
+    text_clear(&body);
+    for (size_t i = 0; i < len; i++)
+        text_addc(&body, (char)('a' + i * i % 23));
+}
+
+static void say_body(size_t from, size_t to)
+{
+    for (size_t at = from; at < to; at += 9000)
+        (void)stream_write_copy(call.tap.stream, body.ptr + at, to - at < 9000 ? to - at : 9000);
+}
+
+struct received {
+    unsigned idx;
+    size_t len;
+};
+
+static struct str body_at(unsigned idx)
+{
+    struct str text = text_str(&town.served[idx].got), head, rest = {0};
+    while (str_split(text, '\n', &head, &rest) && !str_eq(head, STR("\r")))
+        text = rest;
+    return rest;
+}
+
+static bool has_received(void *ctx)
+{
+    const struct received *received = ctx;
+    return town.n_served > received->idx && body_at(received->idx).len >= received->len;
+}
+
+static bool receives(unsigned idx, size_t len)
+{
+    struct received received = {idx, len};
+    return run_until(town.world.loop, has_received, &received, PATIENCE_MS) &&
+           str_eq(body_at(idx), str_sub(text_str(&body), 0, len));
+}
+
+static bool is_told(void *status)
+{
+    return times_in(text_str(&call.tap.got), status) > 0;
+}
+
+static void answer(unsigned idx, const char *status)
+{
+    char text[128];
+    (void)snprintf(text, sizeof text, "HTTP/1.1 %s X\r\ncontent-length: 0\r\n\r\n", status);
+    (void)stream_write_copy(town.served[idx].stream, text, strlen(text));
+}
+
+Test(requests, with_a_small_body_are_said_again_byte_by_byte_where_they_may_be)
+{
+    static const struct {
+        const char *what, *method;
+        size_t len, sent;   /* before the first endpoint fails */
+        const char *answer; /* NULL: it breaks off */
+        bool is_again;
+        const char *told;
+    } rows[] = {
+        {"a listed answer", "POST", 40000, 40000, "503", true, "HTTP/1.1 200 "},
+        {"a reset within the body of what may be done twice", "PUT", 40000, 20000, NULL, true,
+         "HTTP/1.1 200 "},
+        {"a reset within the body of what may not", "POST", 40000, 20000, NULL, false,
+         "HTTP/1.1 502 "},
+        {"a body that is too large", "POST", 80000, 80000, "503", false, "HTTP/1.1 503 "},
+        {"an answer that is not listed", "PUT", 40000, 40000, "500", false, "HTTP/1.1 500 "},
+    };
+
+    static const uint16_t codes[] = {503};
+    char head[128];
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        open_two(APP_HTTP11);
+        struct route_rule *rule = snap_route(&town.snap, service);
+        rule->retry = (struct route_retry){
+            2,         ROUTE_RETRY_CONNECT | ROUTE_RETRY_RESET | ROUTE_RETRY_CODES,
+            codes,     1,
+            NS_PER_MS, NS_PER_MS};
+        start();
+        make_body(rows[i].len);
+        (void)snprintf(head, sizeof head,
+                       "%s / HTTP/1.1\r\nHost: store\r\nContent-Length: %zu\r\n\r\n",
+                       rows[i].method, rows[i].len);
+        say(head);
+        say_body(0, rows[i].sent);
+        cr_assert(receives(0, rows[i].sent), "%s", rows[i].what);
+        if (rows[i].answer)
+            answer(0, rows[i].answer);
+        else
+            tap_close(&town.served[0], -ERR_RESET);
+        if (rows[i].is_again) {
+            cr_assert(receives(1, rows[i].sent), "%s", rows[i].what);
+            cr_expect_neq(town.is_of_second[1], town.is_of_second[0], "%s", rows[i].what);
+            say_body(rows[i].sent, rows[i].len);
+            cr_assert(receives(1, rows[i].len), "%s", rows[i].what);
+            answer(1, "200");
+        }
+        cr_expect(run_until(town.world.loop, is_told, (void *)(uintptr_t)rows[i].told, PATIENCE_MS),
+                  "%s: %.*s", rows[i].what, STR_ARG(text_str(&call.tap.got)));
+        cr_expect_eq(town.n_served, rows[i].is_again ? 2 : 1, "%s", rows[i].what);
+        close_all();
+    }
+    text_fini(&body);
+}

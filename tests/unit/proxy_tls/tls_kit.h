@@ -26,7 +26,7 @@ void world_open(struct world *world);
 void world_close(struct world *world);
 struct tls_identity *world_identity(const struct test_ca *ca, const char *id);
 
-#define TAP_KEEPS ((size_t)4096)
+#define TAP_KEEPS ((size_t)131072)
 
 /* What a stream told its owner. */
 struct tap {

@@ -1,0 +1,204 @@
+/* What a client speaks is found out of its first bytes, where a policy wants it; none is lost. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "proxy/base/clock.h"
+#include "proxy/connect/http_pool.h"
+#include "proxy/flow/sniff.h"
+#include "town.h"
+
+TestSuite(sniff, .timeout = 60);
+
+static struct town town;
+static struct town_call call;
+
+Test(sniff, tells_http_by_a_method_with_a_target_and_by_the_preface)
+{
+    static const struct {
+        struct str first;
+        enum sniffed sniffed;
+    } rows[] = {
+        {STR(""), SNIFFED_NOTHING},
+        {STR("G"), SNIFFED_NOTHING},
+        {STR("GET"), SNIFFED_NOTHING},
+        {STR("GET "), SNIFFED_NOTHING},
+        {STR("GET /"), SNIFFED_HTTP_1},
+        {STR("GET / HTTP/1.1\r\n"), SNIFFED_HTTP_1},
+        {STR("OPTIONS *"), SNIFFED_HTTP_1},
+        {STR("CONNECT [::1]:80"), SNIFFED_HTTP_1},
+        {STR("GET http://a/"), SNIFFED_HTTP_1},
+        {STR("GET  /"), SNIFFED_BYTES},
+        {STR("GETS foo\r\n"), SNIFFED_BYTES}, /* memcached */
+        {STR("get foo\r\n"), SNIFFED_BYTES},
+        {STR("P"), SNIFFED_NOTHING},
+        {STR("PR"), SNIFFED_NOTHING},
+        {STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), SNIFFED_NOTHING},
+        {STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), SNIFFED_HTTP_2},
+        {STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"), SNIFFED_HTTP_2},
+        {STR("PRI * HTTP/2.1"), SNIFFED_BYTES},
+        {STR("PING\r\n"), SNIFFED_BYTES},                                     /* redis */
+        {STR("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), SNIFFED_BYTES}, /* TLS */
+        {STR("\0\0\0\x08\x04\xd2\x16\x2f"), SNIFFED_BYTES},                   /* PostgreSQL */
+        {STR("SSH-2.0-"), SNIFFED_BYTES},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        cr_expect_eq(sniff_look(rows[i].first), rows[i].sniffed, "row %zu: %.*s", i,
+                     STR_ARG(rows[i].first));
+}
+
+static void open_with(uint64_t detect_ns)
+{
+    town_open(&town);
+    const struct model_service *service = town_service(&town);
+    snap_traffic(&town.snap, service)->detect_ns = detect_ns;
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+}
+
+static void close_all(void)
+{
+    struct ip cart;
+    cr_assert_eq(ip_parse(STR(CART), &cart), 0);
+    call_end(&call);
+    run_turns(town.world.loop, 5);
+    http_pool_forget(connector_http_pool(town.n1.connector), &cart);
+    cr_expect(town_is_quiet(&town));
+    cr_expect_eq(balancer_flows(town.n1.balancer), 0);
+    town_close(&town);
+}
+
+static void say(struct str text)
+{
+    (void)stream_write_copy(call.tap.stream, text.ptr, text.len);
+}
+
+static bool has_come(void *ctx)
+{
+    const struct str *wanted = ctx;
+    return town.n_served > 0 && town.served[0].n_got >= wanted->len;
+}
+
+static bool arrives(struct str wanted)
+{
+    return run_until(town.world.loop, has_come, &wanted, PATIENCE_MS) &&
+           str_starts_with(text_str(&town.served[0].got), wanted);
+}
+
+static bool has_ended(void *ctx)
+{
+    (void)ctx;
+    return town.n_served > 0 && town.served[0].ended;
+}
+
+static bool is_served(void *ctx)
+{
+    (void)ctx;
+    return town.n_served > 0;
+}
+
+static size_t n_links(void)
+{
+    return http_pool_links(connector_http_pool(town.n1.connector));
+}
+
+#define HELLO STR("\x16\x03\x01\x00\x05hello")
+
+Test(sniff, a_server_that_speaks_first_is_reached_when_the_time_is_over)
+{
+    open_with(30 * NS_PER_MS);
+    run_turns(town.world.loop, 3);
+    cr_expect_eq(town.n_served, 0);
+    cr_assert(run_until(town.world.loop, is_served, NULL, PATIENCE_MS));
+    cr_expect(call_echoes(&call, 1));
+    cr_expect_eq(n_links(), 0);
+    close_all();
+}
+
+Test(sniff, other_bytes_go_on_at_once_and_whole)
+{
+    open_with(LONG_NS);
+    say(HELLO);
+    cr_expect(arrives(HELLO));
+    cr_expect_eq(n_links(), 0);
+    say(STR("more"));
+    cr_expect(arrives(STR("\x16\x03\x01\x00\x05hellomore")));
+    cr_expect_eq(town.served[0].n_got, 14);
+    close_all();
+}
+
+Test(sniff, a_part_of_a_preface_goes_on_as_bytes_when_nothing_follows)
+{
+    open_with(30 * NS_PER_MS);
+    say(STR("PRI *"));
+    run_turns(town.world.loop, 2);
+    say(STR(" HTTP"));
+    cr_expect(arrives(STR("PRI * HTTP")));
+    cr_expect_eq(n_links(), 0);
+    close_all();
+}
+
+Test(sniff, an_end_goes_on_behind_what_came_before_it)
+{
+    open_with(LONG_NS);
+    say(STR("PO"));
+    stream_shutdown(call.tap.stream);
+    cr_expect(arrives(STR("PO")));
+    cr_expect(run_until(town.world.loop, has_ended, NULL, PATIENCE_MS));
+    close_all();
+}
+
+Test(sniff, a_request_in_pieces_is_served_as_one)
+{
+    open_with(LONG_NS);
+    say(STR("GE"));
+    run_turns(town.world.loop, 2);
+    say(STR("T /a HTTP/1.1\r\nHost: store\r\n\r\n"));
+    cr_expect(arrives(STR("GET /a HTTP/1.1\r\n")));
+    cr_expect_eq(n_links(), 1);
+    close_all();
+}
+
+Test(sniff, the_preface_in_pieces_is_served_as_http_2_and_spoken_so_to_the_backend)
+{
+    static const char request[] = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" /* SETTINGS */
+                                  "\x00\x00\x0a\x01\x05\x00\x00\x00\x01" /* HEADERS */
+                                  "\x82\x86\x84\x41\x05store";
+    open_with(LONG_NS);
+    say(STR("PRI * HTTP/2"));
+    run_turns(town.world.loop, 2);
+    say(STR(".0\r\n\r\nSM\r\n\r\n"));
+    say(str_of(request, sizeof request - 1));
+    cr_expect(arrives(STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")));
+    cr_expect_eq(n_links(), 1);
+    close_all();
+}
+
+Test(sniff, a_client_that_leaves_meanwhile_is_forgotten)
+{
+    open_with(LONG_NS);
+    say(STR("PO"));
+    run_turns(town.world.loop, 3);
+    tap_close(&call.tap, -ERR_RESET);
+    cr_expect(town_is_quiet(&town));
+    cr_expect_eq(town.n_served, 0);
+    close_all();
+}
+
+Test(sniff, nothing_is_looked_at_where_no_policy_wants_it_or_the_port_says_what_it_is)
+{
+    for (int says = 0; says < 2; says++) {
+        town_open(&town);
+        struct model_service *service = town_service(&town);
+        snap_traffic(&town.snap, service)->detect_ns = says ? LONG_NS : 0;
+        if (says)
+            service->ports[0].app_protocol = APP_TCP;
+        town_learn(&town);
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+        cr_expect(run_until(town.world.loop, is_served, NULL, PATIENCE_MS), "at once");
+        say(STR("GET / HTTP/1.1\r\n"));
+        cr_expect(arrives(STR("GET / HTTP/1.1\r\n")));
+        cr_expect_eq(n_links(), 0);
+        close_all();
+    }
+}
