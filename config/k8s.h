@@ -78,6 +78,15 @@ bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const ch
  * NULL-terminated. A key that is not known and one without a value are errors. */
 void k8s_strict_keys(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                      const char *const *known);
+/* The values of a field: at least one, each of them a text that is not empty. Their number. */
+size_t k8s_values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                  size_t max);
+struct str k8s_value(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                     size_t idx);
+/* Istio's wildcards: one star, at either end; the value copied. Another star is warned of. */
+struct string_match k8s_string_match(struct arena *arena, struct str text);
+void k8s_warn_star(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                   size_t idx, struct str matched);
 /* The same of the document itself and of its metadata. */
 void k8s_strict_top(const struct k8s_reader *reader, const struct yaml *doc);
 /* spec.selector.matchLabels; n is 0 without any. */
@@ -85,6 +94,25 @@ struct label *k8s_selector(const struct k8s_reader *reader, const struct yaml *s
 /* spec.targetRefs, or spec.targetRef as the only one. */
 struct k8s_target *k8s_targets(const struct k8s_reader *reader, const struct yaml *spec,
                                const struct object *meta, size_t *out_n);
+
+/* What a policy asks of a request (k8s_policy_request.c), into the match: of a source, of an
+ * operation, in a condition. */
+struct k8s_condition { /* of a rule's when */
+    const struct yaml *key, *values, *not_values;
+    const char *what, *not_what; /* of values and of not_values */
+};
+
+#define K8S_POLICY_VALUES_MAX 512
+
+void k8s_read_request_source(const struct k8s_reader *reader, const struct yaml *source,
+                             const char *what, enum policy_action action,
+                             struct model_match *match);
+void k8s_read_request_operation(const struct k8s_reader *reader, const struct yaml *operation,
+                                const char *what, struct model_match *match);
+/* False when its key is none of a request. */
+bool k8s_read_request_condition(const struct k8s_reader *reader,
+                                const struct k8s_condition *condition, enum policy_action action,
+                                struct model_match *match);
 
 /* RFC 3339 ("2026-01-31T12:00:00Z") as nanoseconds since 1970. */
 bool k8s_parse_time(struct str text, int64_t *out_ns);

@@ -1,8 +1,8 @@
 /*
- * AuthorizationPolicy (security.istio.io). What only an HTTP request shows is read and marked
- * (needs_http), with a warning that says what that means for a connection; what this version does
- * not evaluate at all is an error: a policy must not silently not apply. A key without a value is
- * an error as well; "from:" with its lines commented out would otherwise match everybody.
+ * AuthorizationPolicy (security.istio.io). A policy must not silently not apply: a key that is not
+ * known is an error, and what is known and not evaluated is marked (has_unknown), with a warning
+ * that says what that means. A key without a value is an error as well; "from:" with its lines
+ * commented out would otherwise match everybody.
  */
 #include <string.h>
 
@@ -10,7 +10,6 @@
 #include "config/names.h"
 
 #define RULES_MAX            512
-#define VALUES_MAX           512
 #define SERVICE_ACCOUNTS_MAX 16
 
 struct owner { /* the policy that a rule is read for */
@@ -18,82 +17,29 @@ struct owner { /* the policy that a rule is read for */
     enum policy_action action;
 };
 
-static bool is_one_of(struct str key, const char *const *words)
-{
-    for (size_t i = 0; words[i]; i++)
-        if (str_eq(key, str_from(words[i])))
-            return true;
-    return false;
-}
-
-/* The values of a field: at least one, each of them a text that is not empty. */
-static size_t values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                     size_t max)
-{
-    size_t n = k8s_list(reader, node, what, max);
-    if (node && node->kind == YAML_SEQUENCE && node->len == 0)
-        diag_error(reader->diag, node->place, "%s: is empty, expected at least one value", what);
-    return n;
-}
-
-static struct str value(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                        size_t idx)
-{
-    char buf[WHAT_MAX];
-    struct str text =
-        yaml_text(node, what_at(buf, "%s[%zu]", what, idx), (struct str){0}, reader->diag);
-    if (str_is_empty(text) && (node->kind == YAML_TEXT || node->kind == YAML_NULL))
-        diag_error(reader->diag, node->place, "%s: is empty, expected a value", buf);
-    return text;
-}
-
-/* Istio's wildcards: one star, at either end. */
-static struct string_match parse_match(struct arena *arena, struct str text)
-{
-    struct string_match match = {MATCH_EXACT, text};
-    if (str_eq(text, STR("*")))
-        return (struct string_match){MATCH_PRESENCE, {0}};
-    if (str_starts_with(text, STR("*")))
-        match = (struct string_match){MATCH_SUFFIX, str_sub(text, 1, text.len)};
-    else if (str_ends_with(text, STR("*")))
-        match = (struct string_match){MATCH_PREFIX, str_sub(text, 0, text.len - 1)};
-    match.value = arena_str(arena, match.value);
-    return match;
-}
-
 /* In namespaces and trust domains a star may stand anywhere. */
 static struct string_match parse_glob(struct arena *arena, struct str text)
 {
-    struct string_match match = parse_match(arena, text);
+    struct string_match match = k8s_string_match(arena, text);
     if (str_contains(match.value, STR("*")))
         match = (struct string_match){MATCH_GLOB, arena_str(arena, text)};
     return match;
-}
-
-static void warn_literal_star(const struct k8s_reader *reader, const struct yaml *node,
-                              const char *what, size_t idx, struct str matched)
-{
-    if (str_contains(matched, STR("*")))
-        diag_warn(reader->diag, node->place,
-                  "%s[%zu]: a star that is not the first or the only last letter is compared as a "
-                  "star",
-                  what, idx);
 }
 
 static struct string_match *read_strings(const struct k8s_reader *reader, const struct yaml *node,
                                          const char *what, bool are_principals, size_t *out_n)
 {
     /* The other fields of strings are namespaces and trust domains. */
-    size_t n = values(reader, node, what, VALUES_MAX);
+    size_t n = k8s_values(reader, node, what, K8S_POLICY_VALUES_MAX);
     struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
     for (size_t i = 0; i < n; i++) {
-        struct str text = value(reader, node->items[i], what, i);
+        struct str text = k8s_value(reader, node->items[i], what, i);
         if (are_principals && str_starts_with(text, STR("spiffe://")))
             text = str_sub(text, sizeof("spiffe://") - 1, text.len);
-        matches[i] =
-            are_principals ? parse_match(reader->arena, text) : parse_glob(reader->arena, text);
+        matches[i] = are_principals ? k8s_string_match(reader->arena, text)
+                                    : parse_glob(reader->arena, text);
         if (are_principals)
-            warn_literal_star(reader, node->items[i], what, i, matches[i].value);
+            k8s_warn_star(reader, node->items[i], what, i, matches[i].value);
     }
     *out_n = n;
     return matches;
@@ -125,10 +71,10 @@ static bool parse_block(struct str text, struct cidr *out_cidr)
 static struct cidr *read_blocks(const struct k8s_reader *reader, const struct yaml *node,
                                 const char *what, size_t *out_n)
 {
-    size_t n = values(reader, node, what, VALUES_MAX);
+    size_t n = k8s_values(reader, node, what, K8S_POLICY_VALUES_MAX);
     struct cidr *cidrs = arena_new_array(reader->arena, struct cidr, n);
     for (size_t i = 0; i < n; i++) {
-        struct str text = value(reader, node->items[i], what, i);
+        struct str text = k8s_value(reader, node->items[i], what, i);
         if (!str_is_empty(text) && !parse_block(text, &cidrs[i]))
             diag_error(reader->diag, node->items[i]->place,
                        "%s[%zu]: \"%.*s\" is not an IP address or a range such as 10.0.0.0/8", what,
@@ -141,11 +87,11 @@ static struct cidr *read_blocks(const struct k8s_reader *reader, const struct ya
 static uint16_t *read_ports(const struct k8s_reader *reader, const struct yaml *node,
                             const char *what, size_t *out_n)
 {
-    size_t n = values(reader, node, what, VALUES_MAX);
+    size_t n = k8s_values(reader, node, what, K8S_POLICY_VALUES_MAX);
     uint16_t *ports = arena_new_array(reader->arena, uint16_t, n);
     for (size_t i = 0; i < n; i++) {
         uint64_t port = 0;
-        struct str text = value(reader, node->items[i], what, i);
+        struct str text = k8s_value(reader, node->items[i], what, i);
         if (!str_is_empty(text) && !str_to_u64(text, UINT16_MAX, &port))
             diag_error(reader->diag, node->items[i]->place,
                        "%s[%zu]: \"%.*s\" is not a port (0 to 65535)", what, i,
@@ -170,10 +116,10 @@ static struct account_match *read_accounts(const struct k8s_reader *reader, cons
                                            const char *what, struct str own_namespace,
                                            size_t *out_n)
 {
-    size_t n = values(reader, node, what, SERVICE_ACCOUNTS_MAX);
+    size_t n = k8s_values(reader, node, what, SERVICE_ACCOUNTS_MAX);
     struct account_match *accounts = arena_new_array(reader->arena, struct account_match, n);
     for (size_t i = 0; i < n; i++) {
-        struct str namespace_, name, text = value(reader, node->items[i], what, i);
+        struct str namespace_, name, text = k8s_value(reader, node->items[i], what, i);
         if (!split_account(text, own_namespace, &namespace_, &name)) {
             if (!str_is_empty(text))
                 diag_error(reader->diag, node->items[i]->place,
@@ -209,37 +155,6 @@ static void read_service_accounts(const struct k8s_reader *reader, const struct 
                       &match->n_not_accounts);
 }
 
-/* A field that only a request shows. Its values are checked for being there; what they say is not
- * evaluated. */
-static void read_unseen(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                        const struct owner *owner, struct model_match *match)
-{
-    static const char *const consequences[] = {
-        [POLICY_ALLOW] = "matches nobody, so nothing is allowed by it",
-        [POLICY_DENY] = "is decided by its other fields, so more is denied than it says",
-        [POLICY_AUDIT] = "is decided by its other fields, so more is recorded than it says",
-    };
-    if (!node)
-        return;
-    size_t n = values(reader, node, what, VALUES_MAX);
-    for (size_t i = 0; i < n; i++)
-        (void)value(reader, node->items[i], what, i);
-    match->has_unknown = true;
-    diag_warn(reader->diag, node->place,
-              "%s: is not seen of a TCP connection; there, what it stands in %s", what,
-              consequences[owner->action]);
-}
-
-static void read_unseen_fields(const struct k8s_reader *reader, const struct yaml *node,
-                               const char *what, const char *const *fields,
-                               const struct owner *owner, struct model_match *match)
-{
-    char buf[WHAT_MAX];
-    for (size_t i = 0; fields[i]; i++)
-        read_unseen(reader, yaml_get(node, fields[i]), what_at(buf, "%s.%s", what, fields[i]),
-                    owner, match);
-}
-
 static void read_source(const struct k8s_reader *reader, const struct yaml *source,
                         const char *what, const struct owner *owner, struct model_match *match)
 {
@@ -249,8 +164,6 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
         "serviceAccounts",      "notServiceAccounts", "requestPrincipals",
         "notRequestPrincipals", "remoteIpBlocks",     "notRemoteIpBlocks",
         "trustDomains",         "notTrustDomains",    NULL};
-    static const char *const unseen[] = {"requestPrincipals", "notRequestPrincipals",
-                                         "remoteIpBlocks", "notRemoteIpBlocks", NULL};
     char buf[WHAT_MAX];
     k8s_strict_keys(reader, source, what, known);
     match->principals =
@@ -277,7 +190,7 @@ static void read_source(const struct k8s_reader *reader, const struct yaml *sour
         read_strings(reader, yaml_get(source, "notTrustDomains"),
                      what_at(buf, "%s.notTrustDomains", what), false, &match->n_not_trust_domains);
     read_service_accounts(reader, source, what, owner->namespace_, match);
-    read_unseen_fields(reader, source, what, unseen, owner, match);
+    k8s_read_request_source(reader, source, what, owner->action, match);
 }
 
 static void read_operation(const struct k8s_reader *reader, const struct yaml *operation,
@@ -285,41 +198,19 @@ static void read_operation(const struct k8s_reader *reader, const struct yaml *o
 {
     static const char *const known[] = {"ports",      "notPorts", "hosts",    "notHosts", "methods",
                                         "notMethods", "paths",    "notPaths", NULL};
-    static const char *const unseen[] = {"hosts", "notHosts", "methods", "notMethods",
-                                         "paths", "notPaths", NULL};
     char buf[WHAT_MAX];
+    (void)owner; /* no field of an operation is the policy's own */
     k8s_strict_keys(reader, operation, what, known);
     match->ports = read_ports(reader, yaml_get(operation, "ports"), what_at(buf, "%s.ports", what),
                               &match->n_ports);
     match->not_ports = read_ports(reader, yaml_get(operation, "notPorts"),
                                   what_at(buf, "%s.notPorts", what), &match->n_not_ports);
-    read_unseen_fields(reader, operation, what, unseen, owner, match);
+    k8s_read_request_operation(reader, operation, what, match);
 }
 
 /* ---- when ---- */
 
-struct condition { /* of a rule's when */
-    const struct yaml *values, *not_values;
-    const char *what, *not_what;
-};
-
-/* Of these that are written with brackets, what stands in them is the user's. */
-static bool is_unseen_key(struct str key)
-{
-    static const char *const whole[] = {"remote.ip",
-                                        "request.auth.principal",
-                                        "request.auth.audiences",
-                                        "request.auth.presenter",
-                                        "connection.sni",
-                                        NULL};
-    return is_one_of(key, whole) ||
-           ((str_starts_with(key, STR("request.headers[")) ||
-             str_starts_with(key, STR("request.auth.claims["))) &&
-            str_ends_with(key, STR("]"))) ||
-           str_starts_with(key, STR("experimental.envoy.filters."));
-}
-
-static void read_strings_condition(const struct k8s_reader *reader, const struct condition *at,
+static void read_strings_condition(const struct k8s_reader *reader, const struct k8s_condition *at,
                                    bool are_principals, struct string_match **out, size_t *out_n,
                                    struct string_match **out_not, size_t *out_n_not)
 {
@@ -329,7 +220,7 @@ static void read_strings_condition(const struct k8s_reader *reader, const struct
 
 /* False when there is no such key. */
 static bool read_condition_values(const struct k8s_reader *reader, struct str key,
-                                  const struct condition *at, const struct owner *owner,
+                                  const struct k8s_condition *at, const struct owner *owner,
                                   struct model_match *m)
 {
     if (str_eq(key, STR("source.principal"))) {
@@ -353,11 +244,8 @@ static bool read_condition_values(const struct k8s_reader *reader, struct str ke
     } else if (str_eq(key, STR("destination.port"))) {
         m->ports = read_ports(reader, at->values, at->what, &m->n_ports);
         m->not_ports = read_ports(reader, at->not_values, at->not_what, &m->n_not_ports);
-    } else if (is_unseen_key(key)) {
-        read_unseen(reader, at->values, at->what, owner, m);
-        read_unseen(reader, at->not_values, at->not_what, owner, m);
     } else {
-        return false;
+        return k8s_read_request_condition(reader, at, owner->action, m);
     }
     return true;
 }
@@ -370,12 +258,12 @@ static void read_condition(const struct k8s_reader *reader, const struct yaml *i
     char values_what[WHAT_MAX], not_values_what[WHAT_MAX];
     clause->matches = arena_new(reader->arena, struct model_match);
     clause->n_matches = 1;
-    clause->matches[0].has_unknown = true; /* until it has been read */
     if (!k8s_item(reader, item, what))
         return;
     k8s_strict_keys(reader, item, what, known);
     const struct yaml *key_node = yaml_get(item, "key");
-    const struct condition at = {
+    const struct k8s_condition at = {
+        .key = key_node,
         .values = yaml_get(item, "values"),
         .not_values = yaml_get(item, "notValues"),
         .what = what_at(values_what, "%s.values", what),
@@ -387,11 +275,10 @@ static void read_condition(const struct k8s_reader *reader, const struct yaml *i
     else if (!read_condition_values(reader, key, &at, owner, &clause->matches[0]))
         diag_error(reader->diag, key_node->place,
                    "%s.key: \"%.*s\" is none of source.ip, source.namespace, source.principal, "
-                   "source.serviceAccount, destination.ip, destination.port, remote.ip, "
-                   "request.headers[...], request.auth.*, connection.sni",
+                   "source.serviceAccount, destination.ip, destination.port, "
+                   "request.headers[NAME], request.auth.principal, request.auth.audiences, "
+                   "request.auth.presenter, request.auth.claims[NAME], remote.ip, connection.sni",
                    what, STR_ARG(str_sub(key, 0, 80)));
-    else
-        clause->matches[0].has_unknown = is_unseen_key(key);
 }
 
 typedef void match_reader(const struct k8s_reader *reader, const struct yaml *node,
@@ -404,7 +291,7 @@ static void read_clause(const struct k8s_reader *reader, const struct yaml *list
 {
     const char *const known[] = {key, NULL};
     char buf[WHAT_MAX];
-    size_t n = values(reader, list, what, VALUES_MAX);
+    size_t n = k8s_values(reader, list, what, K8S_POLICY_VALUES_MAX);
     clause->matches = arena_new_array(reader->arena, struct model_match, n);
     clause->n_matches = n;
     for (size_t i = 0; i < n; i++) {
@@ -431,7 +318,7 @@ static void read_rule(const struct k8s_reader *reader, const struct yaml *item, 
     const struct yaml *from = yaml_get(item, "from"), *to = yaml_get(item, "to");
     const struct yaml *when = yaml_get(item, "when");
     const size_t n_when =
-        values(reader, when, what_at(buf, "spec.rules[%zu].when", idx), VALUES_MAX);
+        k8s_values(reader, when, what_at(buf, "spec.rules[%zu].when", idx), K8S_POLICY_VALUES_MAX);
     rule->clauses = arena_new_array(reader->arena, struct model_clause, 2 + n_when);
     if (from)
         read_clause(reader, from, what_at(buf, "spec.rules[%zu].from", idx), "source", read_source,

@@ -60,6 +60,51 @@ struct label *k8s_selector(const struct k8s_reader *reader, const struct yaml *s
     return k8s_labels(reader, yaml_get(node, "matchLabels"), "spec.selector.matchLabels", out_n);
 }
 
+/* ---- lists of values ---- */
+
+size_t k8s_values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                  size_t max)
+{
+    size_t n = k8s_list(reader, node, what, max);
+    if (node && node->kind == YAML_SEQUENCE && node->len == 0)
+        diag_error(reader->diag, node->place, "%s: is empty, expected at least one value", what);
+    return n;
+}
+
+struct str k8s_value(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                     size_t idx)
+{
+    char buf[WHAT_MAX];
+    struct str text =
+        yaml_text(node, what_at(buf, "%s[%zu]", what, idx), (struct str){0}, reader->diag);
+    if (str_is_empty(text) && (node->kind == YAML_TEXT || node->kind == YAML_NULL))
+        diag_error(reader->diag, node->place, "%s: is empty, expected a value", buf);
+    return text;
+}
+
+struct string_match k8s_string_match(struct arena *arena, struct str text)
+{
+    struct string_match match = {MATCH_EXACT, text};
+    if (str_eq(text, STR("*")))
+        return (struct string_match){MATCH_PRESENCE, {0}};
+    if (str_starts_with(text, STR("*")))
+        match = (struct string_match){MATCH_SUFFIX, str_sub(text, 1, text.len)};
+    else if (str_ends_with(text, STR("*")))
+        match = (struct string_match){MATCH_PREFIX, str_sub(text, 0, text.len - 1)};
+    match.value = arena_str(arena, match.value);
+    return match;
+}
+
+void k8s_warn_star(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                   size_t idx, struct str matched)
+{
+    if (str_contains(matched, STR("*")))
+        diag_warn(reader->diag, node->place,
+                  "%s[%zu]: a star that is not the first or the only last letter is compared as a "
+                  "star",
+                  what, idx);
+}
+
 /* ---- targets ---- */
 
 /* False for a kind that is no service. */

@@ -329,43 +329,6 @@ Test(k8s_policy, warns_of_a_star_in_the_middle)
     manifests_free(set);
 }
 
-/* A21, A22: never in silence. */
-Test(k8s_policy, what_only_http_shows_is_warned_of_with_its_place)
-{
-    static const struct {
-        const char *name, *text, *said;
-    } rows[] = {
-        {"methods", RULE("to: [{operation: {methods: [GET]}}]"),
-         "m.yaml:6:32: warning: spec.rules[0].to[0].operation.methods: is not seen of a TCP "
-         "connection; there, what it stands in matches nobody, so nothing is allowed by it"},
-        {"notPaths", RULE("to: [{operation: {notPaths: [/a]}}]"),
-         "operation.notPaths: is not seen"},
-        {"hosts", RULE("to: [{operation: {ports: [\"1\"], hosts: [a]}}]"), "hosts: is not seen"},
-        {"requestPrincipals", RULE("from: [{source: {requestPrincipals: [\"*\"]}}]"),
-         "spec.rules[0].from[0].source.requestPrincipals: is not seen"},
-        {"remoteIpBlocks", RULE("from: [{source: {remoteIpBlocks: [1.2.3.4]}}]"),
-         "remoteIpBlocks: is not seen"},
-        {"headers", RULE("when: [{key: \"request.headers[x]\", values: [a]}]"),
-         "spec.rules[0].when[0].values: is not seen"},
-        {"sni", RULE("when: [{key: connection.sni, notValues: [a]}]"),
-         "spec.rules[0].when[0].notValues: is not seen"},
-        {"DENY", HEAD "spec: {action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
-         "is decided by its other fields, so more is denied than it says"},
-        {"AUDIT", HEAD "spec: {action: AUDIT, rules: [{to: [{operation: {methods: [GET]}}]}]}\n",
-         "is decided by its other fields, so more is recorded than it says"},
-    };
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        diag = (struct diag){0};
-        struct manifests *set = read_text(rows[i].text, &diag);
-        cr_expect_not_null(set, "%s: %s", rows[i].name, said(&diag));
-        expect_said(&diag, rows[i].name, rows[i].said);
-        manifests_free(set);
-        diag_fini(&diag);
-    }
-    diag = (struct diag){0};
-}
-
 struct asked { /* what is asked of the policies of a manifest, and what they are to say */
     const char *name, *text, *principal, *ip;
     uint16_t port;
@@ -532,74 +495,6 @@ Test(k8s_policy, the_truth_table_holds)
         diag_fini(&diag);
     }
     diag = (struct diag){0};
-}
-
-/* What an ALLOW, a DENY and an AUDIT policy make of a rule. */
-static void expect_all_actions(const char *name, const char *rule, bool allows, bool denies)
-{
-    static const char *const actions[] = {"ALLOW", "DENY", "AUDIT"};
-    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
-        struct arena arena = {0};
-        struct text text = {0};
-        struct manifests *set;
-        diag = (struct diag){0};
-        text_addf(&text, POLICY("p") "spec: {action: %s, rules: [%s]}\n", actions[i], rule);
-        const struct asked row = {name, text.ptr, PROD, "10.0.0.1", 80, false};
-        const struct policy_answer answer = answer_of(&row, &arena, &set);
-        const bool is_met = i == 0 ? answer.allowed : i == 1 ? !answer.allowed : answer.n_audits;
-        cr_expect_eq(is_met, i == 0 ? allows : denies, "%s %s: %s", actions[i], name,
-                     answer.sentence);
-        cr_expect_eq(diag.len, 1, "%s %s: one warning, with its place: %s", actions[i], name,
-                     said(&diag));
-        manifests_free(set);
-        text_fini(&text);
-        arena_fini(&arena);
-        diag_fini(&diag);
-    }
-    diag = (struct diag){0};
-}
-
-/* A21, A22, each field alone and beside one that a connection shows. */
-Test(k8s_policy, a21_whatever_only_http_shows_allows_nobody_and_denies_in_doubt)
-{
-    static const char *const sources[] = {"requestPrincipals", "notRequestPrincipals",
-                                          "remoteIpBlocks", "notRemoteIpBlocks"};
-    static const char *const operations[] = {"hosts",      "notHosts", "methods",
-                                             "notMethods", "paths",    "notPaths"};
-    static const char *const keys[] = {
-        "request.headers[x-who]", "request.auth.principal",           "request.auth.audiences",
-        "request.auth.presenter", "request.auth.claims[iss]",         "remote.ip",
-        "connection.sni",         "experimental.envoy.filters.a.b[c]"};
-    struct text rule = {0};
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
-        text_clear(&rule);
-        text_addf(&rule, "{from: [{source: {%s: ['10.0.0.1']}}]}", sources[i]);
-        expect_all_actions(sources[i], rule.ptr, false, true);
-        text_clear(&rule);
-        text_addf(&rule, "{from: [{source: {namespaces: [dev], %s: ['10.0.0.1']}}]}", sources[i]);
-        expect_all_actions(sources[i], rule.ptr, false, false);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(operations); i++) {
-        text_clear(&rule);
-        text_addf(&rule, "{to: [{operation: {%s: [a]}}]}", operations[i]);
-        expect_all_actions(operations[i], rule.ptr, false, true);
-        text_clear(&rule);
-        text_addf(&rule, "{to: [{operation: {ports: ['81'], %s: [a]}}]}", operations[i]);
-        expect_all_actions(operations[i], rule.ptr, false, false);
-        text_clear(&rule);
-        text_addf(&rule, "{to: [{operation: {%s: [a]}}, {operation: {ports: ['80']}}]}",
-                  operations[i]);
-        expect_all_actions("an alternative", rule.ptr, true, true);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        for (int is_not = 0; is_not < 2; is_not++) {
-            text_clear(&rule);
-            text_addf(&rule, "{when: [{key: '%s', %s: ['10.0.0.1']}]}", keys[i],
-                      is_not ? "notValues" : "values");
-            expect_all_actions(keys[i], rule.ptr, false, true);
-        }
-    }
-    text_fini(&rule);
 }
 
 /* A2 */

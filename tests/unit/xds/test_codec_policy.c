@@ -1,6 +1,7 @@
 /* Policies on the wire: kept whole, or closed in doubt. */
 #include <authorization.pb-c.h>
 #include <criterion/criterion.h>
+#include <details.pb-c.h>
 
 #include "codec_kit.h"
 #include "models.h"
@@ -303,4 +304,207 @@ Test(codec, details_that_are_passed_over_leave_a_policy_closed)
         istio__security__authorization__free_unpacked(message, NULL);
         text_fini(&bytes);
     }
+}
+
+/* ---- what a request shows ---- */
+
+static struct string_match paths[] = {{MATCH_EXACT, STR("/a")},
+                                      {MATCH_PREFIX, STR("/b/")},
+                                      {MATCH_SUFFIX, STR(".txt")},
+                                      {MATCH_TEMPLATE, STR("/c/{*}/{**}")}},
+                           admin[] = {{MATCH_EXACT, STR("admin")}},
+                           present[] = {{MATCH_PRESENCE, {0}}};
+static struct request_field request_fields[] = {
+    {REQUEST_METHOD, {0}, admin, NULL, 1, 0},
+    {REQUEST_HOST, {0}, NULL, admin, 0, 1},
+    {REQUEST_PATH, {0}, paths, paths, 4, 4},
+    {REQUEST_HEADER, STR("x-role"), admin, present, 1, 1},
+    {REQUEST_TOKEN_PRINCIPAL, {0}, present, NULL, 1, 0},
+    {REQUEST_TOKEN_AUDIENCE, {0}, admin, NULL, 1, 0},
+    {REQUEST_TOKEN_PRESENTER, {0}, admin, NULL, 1, 0},
+    {REQUEST_TOKEN_CLAIM, STR("realm\0role"), admin, NULL, 1, 0},
+};
+
+static void expect_values_eq(const struct string_match *a, size_t n_a, const struct string_match *b,
+                             size_t n_b)
+{
+    cr_assert_eq(n_a, n_b);
+    for (size_t i = 0; i < n_a; i++) {
+        cr_expect_eq(a[i].kind, b[i].kind);
+        cr_expect(str_eq(a[i].value, b[i].value), "%.*s", STR_ARG(b[i].value));
+    }
+}
+
+static const struct model_match *travel_match(struct model_match match, enum policy_action action)
+{
+    struct model_clause clause = {&match, 1};
+    struct model_rule rule = {&clause, 1};
+    const struct model_policy policy = {
+        .name = STR("p"), .namespace_ = STR("ns"), .action = action, .rules = &rule, .n_rules = 1};
+    return &travel(&policy)->rules[0].clauses[0].matches[0];
+}
+
+Test(codec, what_a_policy_asks_of_a_request_arrives_whole)
+{
+    uint16_t port = 80;
+    for (enum policy_action action = POLICY_ALLOW; action <= POLICY_AUDIT; action++) {
+        const struct model_match *got =
+            travel_match((struct model_match){.http = request_fields,
+                                              .n_http = ARRAY_LEN(request_fields),
+                                              .ports = &port,
+                                              .n_ports = 1},
+                         action);
+        cr_expect_not(got->has_unknown);
+        cr_expect_eq(got->n_ports, 1);
+        cr_assert_eq(got->n_http, ARRAY_LEN(request_fields));
+        for (size_t i = 0; i < got->n_http; i++) {
+            const struct request_field *sent = &request_fields[i], *field = &got->http[i];
+            cr_expect_eq(field->subject, sent->subject);
+            cr_expect(str_eq(field->name, sent->name), "field %zu", i);
+            expect_values_eq(field->values, field->n_values, sent->values, sent->n_values);
+            expect_values_eq(field->not_values, field->n_not_values, sent->not_values,
+                             sent->n_not_values);
+        }
+    }
+}
+
+/* A match around these details, packed and read. */
+static const struct model_match *read_details(Isthmus__V1alpha1__MatchDetails *details)
+{
+    Istio__Security__Authorization message = ISTIO__SECURITY__AUTHORIZATION__INIT;
+    Istio__Security__Rule rule = ISTIO__SECURITY__RULE__INIT, *rules[] = {&rule};
+    Istio__Security__Clause clause = ISTIO__SECURITY__CLAUSE__INIT, *clauses[] = {&clause};
+    Istio__Security__Match match = ISTIO__SECURITY__MATCH__INIT, *matches[] = {&match};
+    Istio__Security__Extension extension = ISTIO__SECURITY__EXTENSION__INIT,
+                               *extensions[] = {&extension};
+    Google__Protobuf__Any config = GOOGLE__PROTOBUF__ANY__INIT;
+    const struct str bytes = packed(&details->base);
+
+    message.name = (char[]){"p"};
+    message.namespace_ = (char[]){"ns"};
+    message.rules = rules;
+    rule.clauses = clauses;
+    clause.matches = matches;
+    match.extensions = extensions;
+    message.n_rules = rule.n_clauses = clause.n_matches = match.n_extensions = 1;
+    extension.name = (char[]){"isthmus.v1alpha1.MatchDetails"};
+    extension.config = &config;
+    config.value = (ProtobufCBinaryData){bytes.len, (uint8_t *)(uintptr_t)bytes.ptr};
+    return &decode_policy(packed(&message.base))->rules[0].clauses[0].matches[0];
+}
+
+/* The field is left out, and the match is marked: it allows nobody and denies by the rest. */
+Test(codec, what_is_not_known_of_a_request_is_held_against_it)
+{
+    Istio__Security__StringMatch get = ISTIO__SECURITY__STRING_MATCH__INIT, unset = get;
+    Istio__Security__StringMatch *known[] = {&get}, *mixed[] = {&get, &unset};
+    char *templates[] = {(char[]){"/a/{*}"}}, *broken[] = {(char[]){"/a/{*}x"}};
+    char *claim[] = {(char[]){"a"}}, *empty_claim[] = {(char[]){"a"}, (char[]){""}};
+    const Isthmus__V1alpha1__RequestField none = ISTHMUS__V1ALPHA1__REQUEST_FIELD__INIT;
+    ProtobufCMessageUnknownField later = {
+        .tag = 15, .wire_type = PROTOBUF_C_WIRE_TYPE_VARINT, .len = 1, .data = (uint8_t[]){1}};
+    Isthmus__V1alpha1__RequestField rows[14];
+    size_t n = 0;
+
+    get.match_type_case = ISTIO__SECURITY__STRING_MATCH__MATCH_TYPE_EXACT;
+    get.exact = (char[]){"GET"};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        rows[i] = none;
+        rows[i].values = known;
+        rows[i].n_values = 1;
+    }
+    rows[n++].subject = 0; /* known, to show that the others are marked for what is wrong in them */
+    rows[n].subject = REQUEST_PATH; /* known too */
+    rows[n].templates = templates;
+    rows[n++].n_templates = 1;
+    rows[n++].subject = REQUEST_SUBJECTS;
+    rows[n++].n_values = 0;
+    rows[n].values = mixed;
+    rows[n++].n_values = 2;
+    rows[n].not_values = mixed;
+    rows[n++].n_not_values = 2;
+    rows[n].templates = templates; /* of a method */
+    rows[n++].n_templates = 1;
+    rows[n].subject = REQUEST_PATH;
+    rows[n].not_templates = broken;
+    rows[n++].n_not_templates = 1;
+    rows[n++].subject = REQUEST_HEADER; /* without a name */
+    rows[n].subject = REQUEST_HEADER;
+    rows[n++].header = (char[]){"X-Role"};
+    rows[n++].header = (char[]){"x-role"}; /* of a method */
+    rows[n++].subject = REQUEST_TOKEN_CLAIM;
+    rows[n].subject = REQUEST_TOKEN_CLAIM;
+    rows[n].claim = empty_claim;
+    rows[n++].n_claim = 2;
+    rows[n].claim = claim; /* of a method */
+    rows[n++].n_claim = 1;
+    cr_assert_eq(n, ARRAY_LEN(rows));
+
+    for (size_t i = 0; i <= n; i++) {
+        Istio__Security__Match inner = ISTIO__SECURITY__MATCH__INIT;
+        Isthmus__V1alpha1__MatchDetails details = ISTHMUS__V1ALPHA1__MATCH_DETAILS__INIT;
+        Isthmus__V1alpha1__RequestField *fields[] = {&rows[i % n]};
+        if (i == n) { /* a field of a later version */
+            fields[0]->base.unknown_fields = &later;
+            fields[0]->base.n_unknown_fields = 1;
+        }
+        details.match = &inner;
+        details.request = fields;
+        details.n_request = 1;
+        const struct model_match *got = read_details(&details);
+        cr_expect_eq(got->has_unknown, i >= 2, "row %zu", i);
+        cr_expect_eq(got->n_http, i < 2 ? 1 : 0, "row %zu", i);
+    }
+}
+
+/* As a node of a version before requests reads it: the details have a field that it does not know,
+ * so it goes by what stands around them. */
+Test(codec, a_reader_that_knows_no_requests_is_closed)
+{
+    uint16_t port = 80;
+    struct model_match match = {.http = request_fields, .n_http = 1, .ports = &port, .n_ports = 1};
+    struct model_clause clause = {&match, 1};
+    struct model_rule rule = {&clause, 1};
+
+    for (enum policy_action action = POLICY_ALLOW; action <= POLICY_DENY; action++) {
+        struct text bytes = {0};
+        struct model_policy policy = {.name = STR("p"),
+                                      .namespace_ = STR("ns"),
+                                      .action = action,
+                                      .rules = &rule,
+                                      .n_rules = 1};
+        const struct model_resource sent = {.kind = MODEL_POLICY, .of.policy = &policy};
+        (void)xds_encode(&sent, &arena, &bytes);
+        Istio__Security__Authorization *message =
+            istio__security__authorization__unpack(NULL, bytes.len, (const uint8_t *)bytes.ptr);
+        cr_assert_not_null(message);
+        const Istio__Security__Match *around = message->rules[0]->clauses[0]->matches[0];
+        cr_expect_eq(around->n_destination_ports, action == POLICY_DENY ? 1 : 0);
+        Isthmus__V1alpha1__MatchDetails *details =
+            isthmus__v1alpha1__match_details__unpack(NULL, around->extensions[0]->config->value.len,
+                                                     around->extensions[0]->config->value.data);
+        cr_assert_not_null(details);
+        cr_expect_eq(details->n_request, 1, "the field that an older reader takes for unknown");
+        isthmus__v1alpha1__match_details__free_unpacked(details, NULL);
+        istio__security__authorization__free_unpacked(message, NULL);
+        text_fini(&bytes);
+    }
+}
+
+/* One value that is known beside one that is not would deny less than is meant. */
+Test(codec, a_field_with_one_unknown_value_is_left_out_whole)
+{
+    Istio__Security__StringMatch known = ISTIO__SECURITY__STRING_MATCH__INIT, unset = known;
+    Istio__Security__StringMatch *strings[] = {&known, &unset};
+    Isthmus__V1alpha1__MatchDetails details = ISTHMUS__V1ALPHA1__MATCH_DETAILS__INIT;
+    Istio__Security__Match inner = ISTIO__SECURITY__MATCH__INIT;
+
+    known.match_type_case = ISTIO__SECURITY__STRING_MATCH__MATCH_TYPE_EXACT;
+    known.exact = (char[]){"td/ns/a/sa/b"};
+    inner.principals = strings;
+    inner.n_principals = 2;
+    details.match = &inner;
+    const struct model_match *got = read_details(&details);
+    cr_expect(got->has_unknown);
+    cr_expect_eq(got->n_principals, 0);
 }
