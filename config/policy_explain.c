@@ -396,4 +396,6 @@ void policy_answer_text(const struct policy_answer *answer, struct text *out)
         text_addf(out, " %.*s", STR_ARG(answer->policy));
     if (answer->has_rule)
         text_addf(out, ", rule %zu", answer->rule_idx);
+    if (answer->depends_on_request)
+        text_addf(out, "; a request may be answered otherwise");
 }

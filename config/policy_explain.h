@@ -38,7 +38,7 @@ struct policy_explanation {
 void policy_explain(const struct policy_set *set, const struct policy_question *question,
                     struct arena *arena, struct policy_explanation *out_explanation);
 
-/* "denied: explicitly denied by shop/x" into out. */
+/* "denied: explicitly denied by shop/x, rule 0" into out. */
 void policy_answer_text(const struct policy_answer *answer, struct text *out);
 
 #endif

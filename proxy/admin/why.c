@@ -134,17 +134,52 @@ bool why_is_judged(const struct why_destination *destination)
     return destination->workload->speaks_hbone;
 }
 
-void why_explain(const struct principal *source, const struct why_destination *destination,
-                 struct arena *arena, struct policy_explanation *out_explanation)
+/* As one who reads the connection there sees the request; NULL when nobody reads it. */
+static const struct policy_request *seen(const struct principal *source,
+                                         const struct why_destination *destination,
+                                         const struct policy_request *request)
 {
-    const struct policy_question question = authorize_question(source, &destination->addr);
+    const struct verdict verdict =
+        authorize(destination->workload, source, &destination->addr, NULL);
+    return verdict.is_by_request || !verdict.answer.depends_on_request ? request : NULL;
+}
+
+void why_explain(const struct principal *source, const struct why_destination *destination,
+                 const struct policy_request *request, struct arena *arena,
+                 struct policy_explanation *out_explanation)
+{
+    struct policy_question question = authorize_question(source, &destination->addr);
+    question.request = seen(source, destination, request);
     policy_explain(destination->workload->policies, &question, arena, out_explanation);
 }
 
-static bool is_denied(const struct principal *source, const struct why_destination *destination)
+static struct str verdict_word(const struct principal *source,
+                               const struct why_destination *destination,
+                               const struct policy_request *request)
 {
-    return why_is_judged(destination) &&
-           authorize(destination->workload, source, &destination->addr, NULL).err < 0;
+    if (!why_is_judged(destination))
+        return STR("allow");
+    const struct verdict verdict = authorize(destination->workload, source, &destination->addr,
+                                             seen(source, destination, request));
+    if (verdict.is_by_request)
+        return STR("by request");
+    return verdict.err < 0 ? STR("deny") : STR("allow");
+}
+
+/* What became of the request, or of that there is none; NULL when it is of no matter. */
+static const char *http_note(const struct principal *source,
+                             const struct why_destination *destination,
+                             const struct policy_request *request)
+{
+    const struct verdict verdict =
+        authorize(destination->workload, source, &destination->addr, NULL);
+    if (verdict.is_by_request)
+        return request ? "asked with this method and path, no header but the host, and no token"
+                       : "each request is judged: say METHOD and PATH to ask about one";
+    if (verdict.answer.depends_on_request)
+        return "nobody reads requests there, so policies that ask for what a request shows allow "
+               "nobody and deny in doubt";
+    return request ? "every request is answered so, whatever it shows" : NULL;
 }
 
 /* ---- the page ---- */
@@ -169,7 +204,7 @@ static void add_pod(struct text *out, const char *key, const struct workload *wo
     text_fini(&name);
 }
 
-static void add_verdict(struct text *out, const struct policy_answer *answer)
+static void add_verdict(struct text *out, struct str word, const struct policy_answer *answer)
 {
     struct text reason = {0};
     text_addf(&reason, "%s", answer->sentence);
@@ -177,7 +212,7 @@ static void add_verdict(struct text *out, const struct policy_answer *answer)
         text_addf(&reason, " %.*s", STR_ARG(answer->policy));
     if (answer->has_rule)
         text_addf(&reason, ", rule %zu", answer->rule_idx);
-    add_member(out, "verdict", answer->allowed ? STR("allow") : STR("deny"));
+    add_member(out, "verdict", word);
     add_member(out, "reason", text_str(&reason));
     text_fini(&reason);
 }
@@ -212,6 +247,8 @@ static void add_rule(struct text *out, const struct policy_line *line)
     if (line->has_rule)
         text_addf(out, ",\"rule\":%zu", line->rule_idx);
     text_addf(out, ",\"matches\":%s", line->matches ? "true" : "false");
+    if (line->depends_on_request)
+        text_addf(out, ",\"depends_on_request\":true");
     add_member(out, "why_not", line->why_not);
     add_member(out, "mode",
                str_from(policy_mode_text(policy->dry_run ? POLICY_DRY_RUN : POLICY_ENFORCED)));
@@ -240,14 +277,15 @@ static void add_explanation(struct text *out, const struct policy_explanation *e
 }
 
 static void add_endpoints(struct text *out, const struct principal *source,
-                          const struct why_destination *list, size_t n)
+                          const struct policy_request *request, const struct why_destination *list,
+                          size_t n)
 {
     text_addf(out, ",\"endpoints\":[");
     for (size_t i = 0; i < n && i < ENDPOINTS_SHOWN; i++) {
         text_addf(out, "%s{", i > 0 ? "," : "");
         add_pod(out, "workload", list[i].workload);
         add_addr(out, "address", &list[i].addr);
-        add_member(out, "verdict", is_denied(source, &list[i]) ? STR("deny") : STR("allow"));
+        add_member(out, "verdict", verdict_word(source, &list[i], request));
         text_addc(out, '}');
     }
     text_addf(out, "],\"endpoints_left_out\":%zu", n > ENDPOINTS_SHOWN ? n - ENDPOINTS_SHOWN : 0);
@@ -260,7 +298,7 @@ static void add_source(struct text *out, const struct principal *source, struct 
 }
 
 static void add_destination(struct text *out, const struct snapshot *snapshot,
-                            const struct principal *source,
+                            const struct principal *source, const struct policy_request *request,
                             const struct why_destination *destination)
 {
     struct arena arena = {0};
@@ -272,8 +310,11 @@ static void add_destination(struct text *out, const struct snapshot *snapshot,
                    STR("the pod is in another cluster, whose policies decide and are not known "
                        "here; these are this cluster's for the whole mesh"));
     if (why_is_judged(destination)) {
-        why_explain(source, destination, &arena, &explanation);
-        add_verdict(out, &explanation.answer);
+        const char *note = http_note(source, destination, request);
+        if (note)
+            add_member(out, "http", str_from(note));
+        why_explain(source, destination, request, &arena, &explanation);
+        add_verdict(out, verdict_word(source, destination, request), &explanation.answer);
         add_explanation(out, &explanation);
     } else {
         add_member(out, "verdict", STR("allow"));
@@ -283,22 +324,31 @@ static void add_destination(struct text *out, const struct snapshot *snapshot,
 }
 
 static void write_page(const struct snapshot *snapshot, const struct why_question *question,
-                       const struct principal *source, const struct why_destination *list, size_t n,
-                       struct text *out)
+                       const struct principal *source, const struct policy_request *request,
+                       const struct why_destination *list, size_t n, struct text *out)
 {
     size_t shown = 0;
-    while (shown < n && !is_denied(source, &list[shown]))
+    while (shown < n && str_eq(verdict_word(source, &list[shown], request), STR("allow")))
         shown++;
     text_addc(out, '{');
     add_source(out, source, question->from);
-    if (!str_is_empty(question->method) || !str_is_empty(question->path))
-        add_member(out, "http",
-                   STR("not decided here: connections are judged without their requests; method "
-                       "and path are not looked at"));
-    add_destination(out, snapshot, source, &list[shown < n ? shown : 0]);
+    add_destination(out, snapshot, source, request, &list[shown < n ? shown : 0]);
     if (n > 1)
-        add_endpoints(out, source, list, n);
+        add_endpoints(out, source, request, list, n);
     text_addf(out, "}\n");
+}
+
+/* A destination that is a name is the host of its requests. */
+static bool make_request(const struct why_question *question, struct str host,
+                         struct policy_request *out_request)
+{
+    struct ip ip;
+    struct str path = question->path, query;
+    (void)str_split(question->path, '?', &path, &query);
+    *out_request = (struct policy_request){.method = question->method, .path = path};
+    if (!str_contains(host, STR("/")) && ip_parse(host, &ip) < 0)
+        out_request->host = host;
+    return !str_is_empty(question->method) || !str_is_empty(question->path);
 }
 
 /* The host may be a pod's "namespace/name", an address in brackets or a name. */
@@ -318,6 +368,7 @@ int view_why(const struct snapshot *snapshot, const struct why_question *questio
 {
     struct arena arena = {0};
     struct principal source;
+    struct policy_request request;
     struct why_destination *list = NULL;
     struct str host = {0};
     uint16_t port = 0;
@@ -329,7 +380,8 @@ int view_why(const struct snapshot *snapshot, const struct why_question *questio
     if (err == 0)
         err = why_destinations(snapshot, host, port, &arena, &list, &n, out);
     if (err == 0)
-        write_page(snapshot, question, &source, list, n, out);
+        write_page(snapshot, question, &source,
+                   make_request(question, host, &request) ? &request : NULL, list, n, out);
     else
         text_addc(out, '\n');
     arena_fini(&arena);

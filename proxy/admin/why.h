@@ -34,9 +34,11 @@ MUST_USE int why_destinations(const struct snapshot *snapshot, struct str host, 
 /* Nobody asks policies for a pod that is not in the mesh. */
 bool why_is_judged(const struct why_destination *destination);
 
-/* The verdict, with every rule that was in question. */
+/* The verdict, with every rule that was in question; of a request, or of a connection (NULL). What
+ * nobody reads there (authorize.h) is not shown to the policies. */
 void why_explain(const struct principal *source, const struct why_destination *destination,
-                 struct arena *arena, struct policy_explanation *out_explanation);
+                 const struct policy_request *request, struct arena *arena,
+                 struct policy_explanation *out_explanation);
 
 struct why_question {
     struct str from, to;     /* to: destination and port, "shop/till-1:7070" */
@@ -46,8 +48,11 @@ struct why_question {
 /*
  * {"source","identity","destination","address","verdict","reason","dry_run","note","http",
  *  "endpoints":[{"workload","address","verdict","reason"}], of a service
- *  "rules":[{"action","policy","rule","matches","why_not","mode","revision"}],"rules_left_out"}
- * of the first endpoint that denies, else of the first. 0, or -ERR_INVALID with a sentence in out.
+ *  "rules":[{"action","policy","rule","matches","depends_on_request","why_not","mode","revision"}],
+ *  "rules_left_out"}
+ * verdict is allow, deny, or "by request" when each request is judged and none is asked about;
+ * of the first endpoint that does not allow, else of the first. 0, or -ERR_INVALID with a sentence
+ * in out.
  */
 MUST_USE int view_why(const struct snapshot *snapshot, const struct why_question *question,
                       struct text *out);

@@ -194,7 +194,8 @@ static void read_expected(const struct reading *reading, const struct yaml *item
 static void read_case(const struct reading *reading, const struct yaml *item, size_t idx,
                       struct policy_case *to)
 {
-    static const char *const keys[] = {"name", "from", "to", "port", "expect", "policy", NULL};
+    static const char *const keys[] = {"name",    "from",   "to",     "port",
+                                       "request", "expect", "policy", NULL};
     char what[WHAT_MAX];
     if (item->kind != YAML_MAPPING) {
         diag_error(reading->diag, item->place, "cases[%zu]: expected a mapping", idx);
@@ -211,6 +212,8 @@ static void read_case(const struct reading *reading, const struct yaml *item, si
     if (!yaml_get(item, "port"))
         diag_error(reading->diag, item->place, "%s: is required", what);
     to->port = (uint16_t)yaml_u64(yaml_get(item, "port"), what, 1, 65535, 1, reading->diag);
+    to->request =
+        policy_table_read_request(yaml_get(item, "request"), &reading->table->arena, reading->diag);
     read_expected(reading, item, idx, to);
 }
 

@@ -10,6 +10,8 @@
 #define ISTHMUS_RUN_POLICY_TABLE_H
 
 #include "config/bootstrap.h"
+#include "config/policy.h"
+#include "config/yaml.h"
 
 #define POLICY_CASES_MAX 100000
 
@@ -21,8 +23,9 @@ struct policy_case {
     struct str address;            /* or an address alone: plaintext */
     struct str to_pod, to_service; /* one of them; a service as namespace/name or as a full host */
     uint16_t port;                 /* of the service, else of the pod */
-    bool is_allowed;               /* expected */
-    struct str policy;             /* expected to decide; "" when not said */
+    const struct policy_request *request; /* NULL: a connection; host "" when it is not said */
+    bool is_allowed;                      /* expected */
+    struct str policy;                    /* expected to decide; "" when not said */
 };
 
 struct policy_table {
@@ -31,6 +34,10 @@ struct policy_table {
     struct policy_case *cases;
     size_t n_cases;
 };
+
+/* cases[].request, into the table's arena; policy_table_request.c. */
+const struct policy_request *policy_table_read_request(const struct yaml *node, struct arena *arena,
+                                                       struct diag *diag);
 
 /* What could be read, errors or not. */
 void policy_table_read(const char *path, struct policy_table *out_table, struct diag *diag);

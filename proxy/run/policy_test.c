@@ -108,7 +108,10 @@ static void add_title(struct text *out, const char *outcome, const struct policy
                            : !str_is_empty(one->pod)     ? one->pod
                                                          : one->address;
     const struct str what = str_is_empty(one->to_pod) ? one->to_service : one->to_pod;
-    text_addf(out, "%.*s to %.*s port %u: ", STR_ARG(who), STR_ARG(what), one->port);
+    text_addf(out, "%.*s to %.*s port %u", STR_ARG(who), STR_ARG(what), one->port);
+    if (one->request)
+        text_addf(out, ", %.*s %.*s", STR_ARG(one->request->method), STR_ARG(one->request->path));
+    text_addf(out, ": ");
 }
 
 static bool is_as_expected(const struct policy_case *one, const struct policy_answer *answer)
@@ -136,7 +139,10 @@ static void add_lines(struct text *out, const struct policy_explanation *explana
                   line->policy->dry_run ? " (dry-run)" : "", STR_ARG(line->policy->key));
         if (line->has_rule)
             text_addf(out, ", rule %zu", line->rule_idx);
-        text_addf(out, ": %.*s\n", STR_ARG(line->matches ? STR("matches") : line->why_not));
+        text_addf(out, ": %.*s\n",
+                  STR_ARG(line->depends_on_request && line->matches ? STR("may match")
+                          : line->matches                           ? STR("matches")
+                                                                    : line->why_not));
     }
     if (explanation->n_lines == 0)
         text_addf(out, "       no policy applies\n");
@@ -146,10 +152,11 @@ static void add_lines(struct text *out, const struct policy_explanation *explana
 
 /* A pod that is not in the mesh is reached past every policy. */
 static void judge(const struct principal *source, const struct why_destination *destination,
-                  struct arena *arena, struct policy_explanation *out_explanation)
+                  const struct policy_request *request, struct arena *arena,
+                  struct policy_explanation *out_explanation)
 {
     if (why_is_judged(destination))
-        why_explain(source, destination, arena, out_explanation);
+        why_explain(source, destination, request, arena, out_explanation);
     else
         *out_explanation = (struct policy_explanation){
             .answer = {.allowed = true,
@@ -162,11 +169,16 @@ static void ask(struct run *run, const struct policy_case *one, const struct pri
 {
     struct arena arena = {0};
     struct policy_explanation explanation = {0};
+    struct policy_request request = {0};
     bool is_fine = true;
+    if (one->request)
+        request = *one->request;
+    if (str_is_empty(request.host) && str_is_empty(one->to_pod))
+        request.host = host_of(run, one);
     for (size_t i = 0; is_fine && i < n; i++) {
         arena_fini(&arena);
         arena = (struct arena){0};
-        judge(source, &list[i], &arena, &explanation);
+        judge(source, &list[i], one->request ? &request : NULL, &arena, &explanation);
         is_fine = is_as_expected(one, &explanation.answer);
         if (is_fine)
             continue;

@@ -49,6 +49,69 @@ static struct str any_value(struct rng *rng, const struct string_match *values, 
     return n > 0 ? values[rng_below(rng, (uint32_t)n)].value : (struct str){0};
 }
 
+static const struct request_field *any_field(struct rng *rng, const struct model_match *m)
+{
+    return &m->http[rng_below(rng, (uint32_t)m->n_http)];
+}
+
+/* Of a template the letters, with something in its holes. */
+static struct str fill(struct arena *arena, struct rng *rng, struct str value)
+{
+    static const char *const hole[] = {"", "a", "a/b", "/"};
+    struct text text = {0};
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] == '{')
+            text_addf(&text, "%s", hole[rng_below(rng, ARRAY_LEN(hole))]);
+        else if (value.ptr[i] != '*' && value.ptr[i] != '}')
+            text_addc(&text, value.ptr[i]);
+    }
+    const struct str kept = arena_str(arena, text_str(&text));
+    text_fini(&text);
+    return kept;
+}
+
+/* A request that has what one field asks for. */
+static void lean_request(struct arena *arena, struct rng *rng, const struct request_field *field,
+                         struct policy_request *request)
+{
+    const bool is_not = field->n_values == 0;
+    const struct str value = any_value(rng, is_not ? field->not_values : field->values,
+                                       is_not ? field->n_not_values : field->n_values);
+    struct policy_header *headers;
+    struct policy_token *token;
+    struct str *values;
+    switch (field->subject) {
+    case REQUEST_METHOD: request->method = value; break;
+    case REQUEST_HOST:
+        request->host =
+            arena_printf(arena, "%.*s%s", STR_ARG(value), rng_below(rng, 2) ? ":1" : "");
+        break;
+    case REQUEST_PATH: request->path = fill(arena, rng, value); break;
+    case REQUEST_HEADER:
+        headers = arena_new_array(arena, struct policy_header, 2);
+        headers[0] = headers[1] = (struct policy_header){field->name, value};
+        request->headers = headers;
+        request->n_headers = 1 + rng_below(rng, 2);
+        break;
+    case REQUEST_TOKEN_PRINCIPAL:
+    case REQUEST_TOKEN_AUDIENCE:
+    case REQUEST_TOKEN_PRESENTER:
+    case REQUEST_TOKEN_CLAIM:
+        token = arena_new(arena, struct policy_token);
+        values = arena_new(arena, struct str);
+        *values = token->principal = token->presenter = value;
+        token->audiences = values;
+        token->n_audiences = 1;
+        struct policy_claim *claim = arena_new(arena, struct policy_claim);
+        *claim = (struct policy_claim){field->name, values, 1};
+        token->claims = claim;
+        token->n_claims = 1;
+        request->token = token;
+        break;
+    case REQUEST_SUBJECTS: break;
+    }
+}
+
 /* Towards what the policy asks for, so that something matches. */
 static void lean(struct arena *arena, struct rng *rng, const struct model_match *m,
                  struct policy_question *question)
@@ -68,12 +131,20 @@ static void lean(struct arena *arena, struct rng *rng, const struct model_match 
         question->namespace_ = m->accounts[0].namespace_;
         question->service_account = m->accounts[0].name;
     }
+    if (m->n_http > 0 && question->request) {
+        struct policy_request *request = arena_new(arena, struct policy_request);
+        *request = *question->request;
+        lean_request(arena, rng, any_field(rng, m), request);
+        question->request = request;
+    }
 }
 
 static struct policy_question make_question(struct arena *arena, struct rng *rng,
                                             struct model_policy *const *models, size_t n)
 {
     struct policy_question question = random_question(arena, rng);
+    if (rng_below(rng, 3) > 0)
+        question.request = random_request(arena, rng);
     const struct model_policy *model = models[rng_below(rng, (uint32_t)n)];
     for (size_t r = 0; r < model->n_rules; r++)
         for (size_t c = 0; c < model->rules[r].n_clauses; c++)
@@ -88,6 +159,20 @@ static void fail(const char *what)
     (void)fprintf(stderr, "fuzz_policy: %s differs between the compiled form and the plain one\n",
                   what);
     abort();
+}
+
+/* What a connection is told holds for the request on it. */
+static void expect_closed(const struct policy_set *set, struct policy_question question,
+                          const struct policy_answer *of_request)
+{
+    if (!question.request)
+        return;
+    question.request = NULL;
+    const struct policy_answer of_connection = policy_ask(set, &question);
+    if (of_connection.allowed && !of_request->allowed)
+        fail("a connection that is allowed and its request");
+    if (!of_connection.depends_on_request && of_connection.allowed != of_request->allowed)
+        fail("a verdict that does not depend on the request");
 }
 
 static void ask(struct arena *arena, struct model_policy *const *models, size_t n, uint64_t seed)
@@ -111,6 +196,7 @@ static void ask(struct arena *arena, struct model_policy *const *models, size_t 
         const char *difference = policy_answers_differ(&explanation.answer, &expected);
         if (difference)
             fail(difference);
+        expect_closed(&set, question, &explanation.answer);
         for (size_t l = 0; l < explanation.n_lines; l++)
             if (explanation.lines[l].matches != str_is_empty(explanation.lines[l].why_not))
                 fail("the explanation");

@@ -171,8 +171,8 @@ class WrongInput(Story):
         with open(table, encoding="utf-8") as file:
             text = file.read()
         wrong = os.path.join(self.town.west.manifests_dir, "..", "table.yaml")
-        rows = [("as it is", text, 0, "4 cases, 0 not as expected"),
-                ("another verdict", text.replace("expect: allow", "expect: deny", 1), 1, "4 cases, 1 not as expected"),
+        rows = [("as it is", text, 0, "8 cases, 0 not as expected"),
+                ("another verdict", text.replace("expect: allow", "expect: deny", 1), 1, "8 cases, 1 not as expected"),
                 ("another word", text.replace("expect: allow", "expect: maybe", 1), 2, "neither allow nor deny")]
         for name, content, status, words in rows:
             with self.subTest(name):

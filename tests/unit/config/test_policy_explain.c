@@ -205,3 +205,78 @@ Test(policy_explain, ten_thousand_policies_are_told_up_to_a_bound_but_for_those_
     cr_expect(explanation.answer.allowed);
     arena_fini(&arena);
 }
+
+static struct string_match get = {MATCH_EXACT, STR("GET")},
+                           many[] = {{MATCH_EXACT, STR("/a")},
+                                     {MATCH_PREFIX, STR("/b")},
+                                     {MATCH_TEMPLATE, STR("/c/{*}")},
+                                     {MATCH_TEMPLATE, STR("/d/{*}")}};
+
+Test(policy_explain, each_field_of_a_request_says_what_it_wanted_and_what_it_got)
+{
+    static const struct policy_header headers[] = {{STR("x"), STR("a")}, {STR("x"), STR("b")}};
+    static const struct str values[] = {STR("u"), STR("v")};
+    static const struct policy_claim claims[] = {{STR("r\0s"), values, 2}};
+    static const struct policy_token token = {STR("iss/sub"), STR("app"), values, 2, claims, 1};
+    const struct policy_request shown = {.method = STR("PUT"),
+                                         .host = STR("a.b:80"),
+                                         .path = STR("/z"),
+                                         .headers = headers,
+                                         .n_headers = 2,
+                                         .token = &token},
+                                bare = {.method = STR("GET")};
+
+    const struct {
+        const struct policy_request *request;
+        struct request_field field;
+        const char *why_not;
+    } rows[] = {
+        {&shown, {REQUEST_METHOD, {0}, &get, NULL, 1, 0}, "methods: PUT is none of GET"},
+        {&bare, {REQUEST_METHOD, {0}, NULL, &get, 0, 1}, "notMethods: GET is one of GET"},
+        {&shown, {REQUEST_HOST, {0}, &get, NULL, 1, 0}, "hosts: a.b:80 is none of get"},
+        {&shown,
+         {REQUEST_PATH, {0}, many, NULL, 4, 0},
+         "paths: /z is none of /a, /b*, /c/{*} and 1 more"},
+        {&bare, {REQUEST_PATH, {0}, many, NULL, 1, 0}, "paths: a request without it is none of /a"},
+        {&shown,
+         {REQUEST_HEADER, STR("x"), &get, NULL, 1, 0},
+         "request.headers[x]: a, b is none of GET"},
+        {&shown,
+         {REQUEST_HEADER, STR("y"), &get, NULL, 1, 0},
+         "request.headers[y]: a request without it is none of GET"},
+        {&bare,
+         {REQUEST_TOKEN_PRINCIPAL, {0}, &get, NULL, 1, 0},
+         "requestPrincipals: a request without a token is none of GET"},
+        {&shown,
+         {REQUEST_TOKEN_PRINCIPAL, {0}, &get, NULL, 1, 0},
+         "requestPrincipals: iss/sub is none of GET"},
+        {&shown,
+         {REQUEST_TOKEN_AUDIENCE, {0}, &get, NULL, 1, 0},
+         "request.auth.audiences: u, v is none of GET"},
+        {&shown,
+         {REQUEST_TOKEN_PRESENTER, {0}, &get, NULL, 1, 0},
+         "request.auth.presenter: app is none of GET"},
+        {&shown,
+         {REQUEST_TOKEN_CLAIM, STR("r\0s"), &get, NULL, 1, 0},
+         "request.auth.claims[r][s]: u, v is none of GET"},
+        {NULL,
+         {REQUEST_METHOD, {0}, &get, NULL, 1, 0},
+         "methods: no request is shown, and without one it allows nobody"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct request_field field = rows[i].field;
+        struct model_match match = {.http = &field, .n_http = 1};
+        struct model_clause clause = {&match, 1};
+        struct model_rule rule = {&clause, 1};
+        const struct model_policy model = {
+            .name = STR("p"), .namespace_ = STR("shop"), .rules = &rule, .n_rules = 1};
+        const struct policy *policy = policy_compile(&arena, &model);
+        const struct policy_question question = {.request = rows[i].request};
+        const struct policy_explanation explanation = explain(&policy, 1, &question);
+        cr_assert_eq(explanation.n_lines, 1, "row %zu", i);
+        cr_expect(str_eq(explanation.lines[0].why_not, str_from(rows[i].why_not)), "row %zu: %.*s",
+                  i, STR_ARG(explanation.lines[0].why_not));
+        cr_expect_eq(explanation.lines[0].depends_on_request, !rows[i].request);
+    }
+}

@@ -169,7 +169,7 @@ Test(why, what_was_written_as_a_PeerAuthentication_is_said)
 Test(why, what_is_not_decided_here_is_said)
 {
     json_t *page = ask("shop/web-0", "10.0.0.1:6379", "GET");
-    cr_expect(strstr(text_of(page, "http"), "not decided here"));
+    cr_expect_str_eq(text_of(page, "http"), "every request is answered so, whatever it shows");
     cr_expect_str_eq(text_of(page, "reason"), "no allow policies");
     json_decref(page);
 
@@ -181,6 +181,34 @@ Test(why, what_is_not_decided_here_is_said)
     page = ask("shop/web-0", "10.9.0.1:80", "");
     cr_expect(strstr(text_of(page, "note"), "another cluster"));
     json_decref(page);
+}
+
+Test(why, a_method_and_a_path_are_asked_where_requests_are_judged)
+{
+    static struct string_match get = {MATCH_EXACT, STR("GET")};
+    static struct request_field field = {.subject = REQUEST_METHOD, .values = &get, .n_values = 1};
+
+    static const struct {
+        const char *method, *verdict, *http, *why_not;
+    } rows[] = {
+        {"GET", "allow", "asked with this method and path", ""},
+        {"PUT", "deny", "asked with this method and path", "methods: PUT is none of GET"},
+        {"", "by request", "each request is judged",
+         "methods: no request is shown, and without one it allows nobody"},
+    };
+
+    match = (struct model_match){.http = &field, .n_http = 1};
+    allow_web();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        json_t *page = ask("shop/web-0", "shop/redis-0:6379", rows[i].method);
+        const json_t *line = json_array_get(json_object_get(page, "rules"), 0);
+        cr_expect_str_eq(text_of(page, "verdict"), rows[i].verdict, "%s", rows[i].method);
+        cr_expect(strstr(text_of(page, "http"), rows[i].http), "%s", text_of(page, "http"));
+        cr_expect_str_eq(text_of(line, "why_not"), rows[i].why_not, "%s", rows[i].method);
+        cr_expect_eq(json_is_true(json_object_get(line, "depends_on_request")),
+                     rows[i].method[0] == '\0');
+        json_decref(page);
+    }
 }
 
 Test(why, a_dry_run_says_what_it_would_do)

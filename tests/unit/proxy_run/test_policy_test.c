@@ -63,7 +63,7 @@ Test(policy_test, the_example_is_as_expected)
     cr_expect_eq(policy_test_run(EXAMPLES "/policy-test.yaml", &shop, 1, &out),
                  POLICY_TEST_AS_EXPECTED, "%s", out.ptr);
     expect_said("the web shop calls the till: allowed: allowed by shop/only-web, rule 0\n");
-    expect_said("4 cases, 0 not as expected\n");
+    expect_said("8 cases, 0 not as expected\n");
 }
 
 Test(policy_test, a_folder_of_manifests_and_the_table_in_it)
@@ -89,6 +89,61 @@ Test(policy_test, a_mismatch_is_told_with_every_rule_that_was_in_question)
                 "west.example/ns/apps/sa/web\n");
     expect_said("ok   ");
     expect_said("2 cases, 1 not as expected\n");
+}
+
+Test(policy_test, a_request_is_told_with_the_field_that_kept_a_rule_from_matching)
+{
+#define KIOSK                                                                                      \
+    "from: {principal: west.example/ns/apps/sa/kiosk}, to: {service: shop/catalog}, port: 80"
+    cr_expect_eq(run("- {" KIOSK ", request: {method: PUT, path: '/items/7?x=y'}, expect: allow}\n"
+                     "- {" KIOSK ", request: {path: /items/7, host: bank.example}, expect: allow}\n"
+                     "- {" KIOSK ", request: {path: /admin, headers: {X-Office: [front, back]}}, "
+                     "expect: allow}\n"
+                     "- {" KIOSK ", request: {path: /admin/x, headers: {x-office: back}, token: "
+                     "{principal: i/s, claims: {role: [user, guest]}}}, expect: allow}\n"
+                     "- {" KIOSK ", expect: allow}\n"),
+                 POLICY_TEST_MISMATCH);
+    expect_said("kiosk to shop/catalog port 80, PUT /items/7: denied: allow policies exist");
+    expect_said("ALLOW shop/catalog-to-read, rule 0: methods: PUT is none of GET, HEAD\n");
+    expect_said("hosts: bank.example is none of catalog.shop.svc.cluster.local\n");
+    expect_said("DENY shop/catalog-admin, rule 0: matches\n");
+    expect_said("DENY shop/catalog-admin, rule 1: matches\n");
+    expect_said("paths: /admin/x is none of /search, /items/{*}");
+    expect_said(
+        "port 80: denied: explicitly denied by shop/catalog-admin, rule 0; a request may be "
+        "answered otherwise\n");
+    expect_said("DENY shop/catalog-admin, rule 0: may match\n");
+    expect_said(
+        "ALLOW shop/catalog-to-read, rule 0: methods, hosts, paths: no request is shown, and "
+        "without one it allows nobody\n");
+#undef KIOSK
+}
+
+Test(policy_test, a_request_that_cannot_be_made_is_an_error_with_its_place)
+{
+    static const struct {
+        const char *request, *sentence;
+    } rows[] = {
+        {"{methods: GET}", "request.methods: there is no such key; did you mean \"method\"?"},
+        {"GET", "request: \"GET\" is not a mapping"},
+        {"{path: items}",
+         "table.yaml:5:92: error: request.path: \"items\" does not begin with a slash"},
+        {"{headers: [a]}", "request.headers: expected a mapping"},
+        {"{token: {claim: {}}}", "request.token.claim: there is no such key"},
+        {"{token: {claims: [a]}}", "request.token.claims: expected a mapping"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *text =
+            arena_printf(
+                &arena,
+                "- {from: {pod: apps/web-1}, to: {pod: shop/till-1}, port: 1, expect: deny, "
+                "request: %s}\n",
+                rows[i].request)
+                .ptr;
+        cr_expect_eq(run(text), POLICY_TEST_BAD_FILE, "%s", rows[i].request);
+        expect_said(rows[i].sentence);
+    }
 }
 
 Test(policy_test, the_policy_that_decides_can_be_expected_too)
