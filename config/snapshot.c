@@ -5,6 +5,8 @@
 #include "config/snapshot_build.h"
 #include "proxy/base/mem.h"
 
+const struct workload snapshot_gone;
+
 const char *level_kind_name(enum level_kind kind)
 {
     switch (kind) {
@@ -27,9 +29,38 @@ struct str snapshot_lower_str(struct arena *arena, struct str text)
     return str_of(lower, text.len);
 }
 
+/* What stands in place of what the base has, or what the base has. */
+static const struct workload *find_patched(const struct map *patched, const struct map *all,
+                                           struct str key)
+{
+    const struct workload *found = map_find(patched, key);
+    if (!found)
+        return map_find(all, key);
+    return found == &snapshot_gone ? NULL : found;
+}
+
+const struct workload *snapshot_workload(const struct snapshot *snapshot, struct str uid)
+{
+    if (!snapshot->base)
+        return map_find(&snapshot->workloads, uid);
+    return find_patched(&snapshot->patched_workloads, &snapshot->workloads, uid);
+}
+
 const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot, const struct ip *ip)
 {
-    return map_find(&snapshot->workload_by_ip, ip_key(ip));
+    if (!snapshot->base)
+        return map_find(&snapshot->workload_by_ip, ip_key(ip));
+    return find_patched(&snapshot->patched_ips, &snapshot->workload_by_ip, ip_key(ip));
+}
+
+const struct endpoint_set *snapshot_patched_set(const struct snapshot *snapshot,
+                                                const struct service_port *port, bool is_v6)
+{
+    const struct patched_port *patched =
+        map_find(&snapshot->patched_sets, str_of(&port, sizeof(port)));
+    if (patched)
+        return is_v6 ? &patched->v6 : &patched->v4;
+    return is_v6 ? &port->v6 : &port->v4;
 }
 
 const struct service *snapshot_service_by_ip(const struct snapshot *snapshot, const struct ip *ip)
@@ -82,14 +113,14 @@ static uint16_t target_in_set(const struct endpoint_set *set, const struct workl
     return 0;
 }
 
-uint16_t service_target_port(const struct service *service, const struct workload *workload,
-                             uint16_t port)
+uint16_t service_target_port(const struct snapshot *snapshot, const struct service *service,
+                             const struct workload *workload, uint16_t port)
 {
     const struct service_port *found = service_find_port(service, port);
     if (!found)
         return 0;
-    uint16_t target = target_in_set(&found->v4, workload);
-    return target != 0 ? target : target_in_set(&found->v6, workload);
+    const uint16_t target = target_in_set(snapshot_set(snapshot, found, false), workload);
+    return target != 0 ? target : target_in_set(snapshot_set(snapshot, found, true), workload);
 }
 
 enum app_protocol workload_protocol(const struct workload *workload, uint16_t port)
@@ -100,10 +131,9 @@ enum app_protocol workload_protocol(const struct workload *workload, uint16_t po
     return APP_UNKNOWN;
 }
 
-void snapshot_free(struct snapshot *snapshot)
+static void free_maps(struct snapshot *snapshot)
 {
-    if (!snapshot)
-        return;
+    struct snapshot_roots *roots = &snapshot->roots;
     map_fini(&snapshot->workloads);
     map_fini(&snapshot->workload_by_ip);
     map_fini(&snapshot->services);
@@ -111,8 +141,26 @@ void snapshot_free(struct snapshot *snapshot)
     map_fini(&snapshot->service_by_ip);
     map_fini(&snapshot->service_by_host);
     map_fini(&snapshot->names);
-    snapshot_leave_tables(snapshot);
-    snapshot_leave_tokens(snapshot);
-    arena_fini(&snapshot->arena);
-    mem_free(snapshot);
+    map_fini(&roots->policies);
+    map_fini(&roots->policy_namespaces);
+    map_fini(&roots->tokens);
+    map_fini(&roots->callers);
+    map_fini(&roots->contested);
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    while (snapshot && --snapshot->n_holders == 0) {
+        struct snapshot *base = snapshot->base;
+        if (!base)
+            free_maps(snapshot);
+        map_fini(&snapshot->patched_workloads);
+        map_fini(&snapshot->patched_ips);
+        map_fini(&snapshot->patched_sets);
+        snapshot_leave_tables(snapshot);
+        snapshot_leave_tokens(snapshot);
+        arena_fini(&snapshot->arena);
+        mem_free(snapshot);
+        snapshot = base;
+    }
 }

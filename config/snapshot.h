@@ -39,7 +39,9 @@ enum level_kind {
 
 const char *level_kind_name(enum level_kind kind);
 
-struct policy_set; /* compiled, see policy.h */
+struct policy_set;  /* compiled, see policy.h */
+struct policy_list; /* snapshot_policies.c */
+struct token_entry; /* snapshot_tokens.c */
 
 struct workload_port { /* what the services that a workload serves say of a port of it */
     uint16_t port;
@@ -62,6 +64,7 @@ struct workload {
     size_t n_services;
     const struct workload_port *ports; /* of a local one: each once; see workload_protocol() */
     size_t n_ports;
+    uint64_t revision; /* is_local: of its resource, as it stands in the snapshot's local_hash */
 };
 
 struct endpoint {
@@ -154,7 +157,8 @@ struct service_port {
     bool is_udp;
     const struct route_scope *scopes; /* by namespace */
     size_t n_scopes;
-    struct endpoint_set v4, v6; /* an endpoint with both families is in both */
+    struct endpoint_set v4, v6; /* an endpoint with both families is in both. Read through
+                                   snapshot_set(): a patch may have others in their place */
 };
 
 struct service {
@@ -187,13 +191,35 @@ struct dns_name {
     bool is_headless; /* rotate the answer */
 };
 
+/* What is kept of how a snapshot was built, for those that are patches of it. */
+struct snapshot_roots {
+    struct map policies;          /* key -> const struct policy, for workloads that name them */
+    struct map policy_namespaces; /* namespace -> struct policy_list */
+    struct policy_list *globals;  /* policies of the mesh */
+    struct token_entry *token_entries; /* RequestAuthentications by name */
+    size_t n_token_entries;
+    struct map tokens;  /* name -> struct token_entry */
+    struct map callers; /* "<region>/<zone>" -> struct caller_count; of the own cluster, counted
+                           when the first service asks */
+    uint32_t n_callers;
+    struct map contested; /* addresses that several workloads claim -> one of them */
+};
+
 struct snapshot {
     struct arena arena;
+    struct snapshot *base; /* NULL: built whole. A patch has the base's maps and what the patched
+                              maps hold in place of what is in them */
+    size_t n_holders;      /* its owner and its patches; counted by the thread that builds */
+    struct map patched_workloads; /* uid -> struct workload; snapshot_gone for one that left */
+    struct map patched_ips;       /* the same by address */
+    struct map patched_sets;      /* address of a struct service_port -> struct patched_port */
+    size_t n_workloads;
+    struct snapshot_roots roots;
     uint64_t generation;
     struct vantage vantage;
     bool
         is_synced; /* the first state of every resource type was received (or read from the disk) */
-    struct map workloads;      /* uid -> struct workload */
+    struct map workloads;      /* uid -> struct workload; read through snapshot_workload() */
     struct map workload_by_ip; /* ip_key() -> struct workload, of this network, without host-network
                                   ones */
     struct map services;       /* key -> struct service */
@@ -226,6 +252,35 @@ struct snapshot *snapshot_build_next(const struct snapshot *before,
                                      uint64_t generation, bool is_synced);
 void snapshot_free(struct snapshot *snapshot);
 
+/* Workloads that changed, appeared or left since a snapshot was built whole, and everything that is
+ * held now, by uid. */
+struct snapshot_change {
+    const struct str *uids;
+    size_t n;
+    const struct model_workload *(*find)(void *owner, struct str uid); /* NULL: it is not there */
+    void *owner;
+};
+
+/* The next generation when only workloads changed: it shares with the last whole snapshot (before,
+ * or before's base, which it holds) all that they do not touch, so that it costs what the change
+ * is, not what the mesh is. It says the same as one built whole. NULL when the change reaches
+ * further than that: build whole. local_hash is the caller's to set, as ever. */
+struct snapshot *snapshot_patch(const struct snapshot *before, const struct snapshot_change *change,
+                                uint64_t generation);
+
+const struct workload *snapshot_workload(const struct snapshot *snapshot, struct str uid);
+/* The endpoints of a port of one of the snapshot's services. */
+const struct endpoint_set *snapshot_patched_set(const struct snapshot *snapshot,
+                                                const struct service_port *port, bool is_v6);
+
+static inline const struct endpoint_set *snapshot_set(const struct snapshot *snapshot,
+                                                      const struct service_port *port, bool is_v6)
+{
+    if (snapshot->base)
+        return snapshot_patched_set(snapshot, port, is_v6);
+    return is_v6 ? &port->v6 : &port->v4;
+}
+
 const struct workload *snapshot_workload_by_ip(const struct snapshot *snapshot,
                                                const struct ip *ip);
 const struct service *snapshot_service_by_ip(const struct snapshot *snapshot, const struct ip *ip);
@@ -239,7 +294,7 @@ const struct service_port *service_find_port(const struct service *service, uint
  * before HTTP/2. */
 enum app_protocol workload_protocol(const struct workload *workload, uint16_t port);
 /* The target port under which a workload serves a port of a service; 0 when it does not. */
-uint16_t service_target_port(const struct service *service, const struct workload *workload,
-                             uint16_t port);
+uint16_t service_target_port(const struct snapshot *snapshot, const struct service *service,
+                             const struct workload *workload, uint16_t port);
 
 #endif

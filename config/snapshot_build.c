@@ -103,6 +103,7 @@ struct snapshot *snapshot_build_next(const struct snapshot *before,
     struct run routes = run_of(sorted, n_resources, MODEL_ROUTES);
     struct run tokens = run_of(sorted, n_resources, MODEL_REQUEST_AUTH);
     snapshot->generation = generation;
+    snapshot->n_holders = 1;
     snapshot->is_synced = is_synced;
     copy_vantage(snapshot, vantage);
     learn_locality(snapshot, workloads);
@@ -115,15 +116,11 @@ struct snapshot *snapshot_build_next(const struct snapshot *before,
     snapshot_add_endpoints(&builder);
     snapshot_add_routes(&builder, routes.first, routes.len);
     snapshot_add_names(&builder);
-    map_fini(&builder.policies);
-    map_fini(&builder.policy_namespaces);
     map_fini(&builder.policy_layers);
     map_fini(&builder.policy_sets);
-    map_fini(&builder.tokens);
     map_fini(&builder.token_layers);
     map_fini(&builder.token_sets);
     map_fini(&builder.services_by_key);
-    map_fini(&builder.callers);
     map_fini(&builder.traffic);
     arena_fini(&builder.scratch);
     return snapshot;

@@ -32,7 +32,6 @@ struct serving {
 /* A service being built, with those that serve it, sorted by workload uid. */
 struct service_build {
     struct service *service;
-    const struct model_service *model;
     struct serving *servings;
     size_t n_servings;
     struct str
@@ -50,23 +49,25 @@ struct gathering {
     uint64_t *places;    /* the map's keys */
 };
 
-struct policy_list; /* snapshot_policies.c */
-struct token_entry; /* snapshot_tokens.c */
+/* A port whose endpoints are others than in the base. */
+struct patched_port {
+    const struct service_port *port; /* the map's key */
+    struct endpoint_set v4, v6;
+};
 
+extern const struct workload snapshot_gone; /* stands for one that left; snapshot.c */
+
+/* What a workload or an endpoint set needs of resources of other kinds must stand in the snapshot
+ * (snapshot_roots), where a patch finds it: a builder's own maps are those of one build. */
 struct snapshot_builder {
     struct snapshot *snapshot;
     const struct snapshot *before; /* NULL: none */
     struct arena scratch;          /* freed when the snapshot is done */
+    bool must_be_whole;            /* a patch cannot say what the snapshot would */
 
-    struct map policies;          /* key -> const struct policy, for workloads that name them */
-    struct map policy_namespaces; /* namespace -> struct policy_list */
-    struct policy_list *globals;  /* of the mesh */
     struct map policy_layers; /* of named workloads: policies and ports -> struct policy_layer */
     struct map policy_sets;   /* layers -> struct policy_set */
 
-    struct token_entry *token_entries; /* by name */
-    size_t n_token_entries;
-    struct map tokens;       /* name -> struct token_entry */
     struct map token_layers; /* of those for services: rules and ports -> struct token_layer */
     struct map token_sets;   /* layers -> struct token_set */
 
@@ -80,9 +81,6 @@ struct snapshot_builder {
     struct service_build *parts; /* of services, for backends that name a cluster */
     size_t n_parts;
 
-    struct map callers; /* "<region>/<zone>" -> struct caller_count; of the own cluster, made when
-                           the first service asks */
-    uint32_t n_callers;
     struct map traffic; /* service key -> const struct traffic_policy */
 };
 
@@ -109,19 +107,29 @@ const struct traffic_policy *snapshot_traffic_of(const struct snapshot_builder *
 /* snapshot_workloads.c */
 void snapshot_add_workloads(struct snapshot_builder *builder,
                             const struct model_resource *const *resources, size_t n_resources);
+/* Everything of it but its services; it is not filed. */
+void snapshot_fill_workload(struct snapshot_builder *builder, struct workload *to,
+                            const struct model_workload *from);
+/* Whether it is found by its addresses here. */
+bool snapshot_files_address(const struct snapshot *snapshot, const struct model_workload *model);
+bool snapshot_is_in_our_care(const struct workload *workload, const struct model_workload *model);
 /* snapshot_services.c */
 void snapshot_add_services(struct snapshot_builder *builder,
                            const struct model_resource *const *resources, size_t n_resources);
 /* The port under which a membership serves a port of its service; 0 when it does not. */
 uint16_t snapshot_target_port(const struct model_membership *membership, uint16_t port, bool is_udp,
                               uint16_t service_target, size_t hint);
+/* What is spoken on the ports of a local workload, which has its services. */
+void snapshot_say_ports(struct snapshot_builder *builder, struct workload *workload,
+                        const struct model_workload *model);
 bool snapshot_is_ready(const struct service *service, const struct serving *serving);
 /* snapshot_routes.c: parts before their endpoints, routes when all services are there. */
 void snapshot_add_parts(struct snapshot_builder *builder,
                         const struct model_resource *const *resources, size_t n_resources);
 void snapshot_add_routes(struct snapshot_builder *builder,
                          const struct model_resource *const *resources, size_t n_resources);
-/* snapshot_endpoints.c: the endpoints of every port, of the services with their servings. */
+/* snapshot_endpoints.c: the endpoints of every port, of the services with their servings. Of a
+ * patch they go into the patched sets. */
 void snapshot_add_endpoints(struct snapshot_builder *builder);
 /* snapshot_levels.c: sorts what was gathered into the levels of the service's policy and makes the
  * set of it. */

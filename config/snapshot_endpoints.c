@@ -81,11 +81,28 @@ static void gather_set(struct gathering *gathering, const struct service_build *
     }
 }
 
+static struct endpoint_set *set_to_fill(struct snapshot_builder *builder, struct service_port *port,
+                                        uint8_t ip_len)
+{
+    struct snapshot *snapshot = builder->snapshot;
+    if (!snapshot->base)
+        return ip_len == 4 ? &port->v4 : &port->v6;
+    const struct service_port *const key = port;
+    struct patched_port *patched = map_find(&snapshot->patched_sets, str_of(&key, sizeof(key)));
+    if (!patched) {
+        patched = arena_new(&snapshot->arena, struct patched_port);
+        patched->port = port;
+        (void)map_put(&snapshot->patched_sets, str_of(&patched->port, sizeof(patched->port)),
+                      patched);
+    }
+    return ip_len == 4 ? &patched->v4 : &patched->v6;
+}
+
 static void build_set(struct snapshot_builder *builder, const struct service_build *build,
                       struct service_port *port, size_t port_idx, uint8_t ip_len,
                       struct gathering *gathering)
 {
-    struct endpoint_set *set = ip_len == 4 ? &port->v4 : &port->v6;
+    struct endpoint_set *set = set_to_fill(builder, port, ip_len);
     gathering->len = gathering->n_hidden = 0;
     gather_set(gathering, build, port, port_idx, ip_len);
     map_fini(&gathering->by_place);

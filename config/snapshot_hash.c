@@ -94,10 +94,13 @@ static struct hash_table *table_new(const struct vantage *vantage,
 
 static struct hash_table *find_table(const struct snapshot *snapshot, const struct print *print)
 {
-    return snapshot ? map_find(&snapshot->tables, str_of(print, sizeof(*print))) : NULL;
+    struct hash_table *table = NULL;
+    for (; snapshot && !table; snapshot = snapshot->base)
+        table = map_find(&snapshot->tables, str_of(print, sizeof(*print)));
+    return table;
 }
 
-/* The snapshot's own, the one before's, or a new one. */
+/* The snapshot's own (or its base's, which it holds), the one before's, or a new one. */
 static const struct hash_table *get_table(struct snapshot_builder *builder,
                                           const struct traffic_policy *policy,
                                           const struct endpoint *endpoints, size_t n)

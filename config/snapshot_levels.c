@@ -58,20 +58,24 @@ static struct str locality_text(struct arena *arena, const struct model_workload
     return arena_printf(arena, "%.*s/%.*s", STR_ARG(model->region), STR_ARG(model->zone));
 }
 
+/* A patch has not got all workloads before it: it takes what its base counted. */
 static void count_callers(struct snapshot_builder *builder)
 {
+    struct snapshot *snapshot = builder->snapshot;
+    struct snapshot_roots *roots = &snapshot->roots;
+    builder->must_be_whole |= snapshot->base != NULL;
     for (size_t i = 0; i < builder->n_workloads; i++) {
         const struct model_workload *model = builder->workload_models[i];
-        if (!model->speaks_hbone || !str_eq(model->cluster, builder->snapshot->vantage.cluster))
+        if (!model->speaks_hbone || !str_eq(model->cluster, snapshot->vantage.cluster))
             continue;
-        const struct str key = locality_text(&builder->scratch, model);
-        struct caller_count *count = map_find(&builder->callers, key);
+        const struct str key = locality_text(&snapshot->arena, model);
+        struct caller_count *count = map_find(&roots->callers, key);
         if (!count) {
-            count = arena_new(&builder->scratch, struct caller_count);
-            (void)map_put(&builder->callers, key, count);
+            count = arena_new(&snapshot->arena, struct caller_count);
+            (void)map_put(&roots->callers, key, count);
         }
         count->n++;
-        builder->n_callers++;
+        roots->n_callers++;
     }
 }
 
@@ -134,7 +138,8 @@ static struct draft near_by_zone(const struct layout *layout, const struct model
     struct snapshot_builder *builder = layout->builder;
     draft.level.locality = locality_text(&builder->scratch, model);
     draft.level.kind = distance == LEVEL_NODE ? LEVEL_ZONE : distance;
-    const struct caller_count *count = map_find(&builder->callers, draft.level.locality);
+    const struct caller_count *count =
+        map_find(&builder->snapshot->roots.callers, draft.level.locality);
     draft.level.n_callers = count ? count->n : 0;
     return draft;
 }
@@ -337,10 +342,10 @@ static void prepare_zones(struct layout *layout, const struct gathering *gatheri
         str_is_empty(builder->snapshot->vantage.zone) ||
         count_own(layout, gathering) < layout->policy->zone_min_endpoints)
         return;
-    if (builder->n_callers == 0)
+    if (builder->snapshot->roots.n_callers == 0)
         count_callers(builder);
     layout->splits_zones = true;
-    set->n_callers = builder->n_callers;
+    set->n_callers = builder->snapshot->roots.n_callers;
 }
 
 /* Gives each its level, in the order in which levels were met, and leaves out who is not allowed.

@@ -11,7 +11,7 @@
 #include "config/snapshot_build.h"
 #include "proxy/base/text.h"
 
-struct policy_list {             /* of a namespace or of the mesh, while they are gathered */
+struct policy_list {             /* of a namespace or of the mesh */
     const struct policy **items; /* in the snapshot */
     size_t len, cap;
     const struct policy_layer *layer; /* NULL until it is finished, or when it is empty */
@@ -38,10 +38,11 @@ static void list_finish(struct arena *arena, struct policy_list *list)
 
 static struct policy_list *list_of(struct snapshot_builder *builder, struct str namespace_)
 {
-    struct policy_list *list = map_find(&builder->policy_namespaces, namespace_);
+    struct snapshot *snapshot = builder->snapshot;
+    struct policy_list *list = map_find(&snapshot->roots.policy_namespaces, namespace_);
     if (!list) {
-        list = arena_new(&builder->scratch, struct policy_list);
-        map_put(&builder->policy_namespaces, namespace_, list);
+        list = arena_new(&snapshot->arena, struct policy_list);
+        map_put(&snapshot->roots.policy_namespaces, arena_str(&snapshot->arena, namespace_), list);
     }
     return list;
 }
@@ -50,22 +51,23 @@ void snapshot_add_policies(struct snapshot_builder *builder,
                            const struct model_resource *const *resources, size_t n_resources)
 {
     struct arena *arena = &builder->snapshot->arena;
+    struct snapshot_roots *roots = &builder->snapshot->roots;
     size_t idx = 0;
     struct str namespace_;
     void *value;
-    builder->globals = arena_new(&builder->scratch, struct policy_list);
+    roots->globals = arena_new(arena, struct policy_list);
     for (size_t i = 0; i < n_resources; i++) {
         const struct model_policy *model = resources[i]->of.policy;
         const struct policy *policy = policy_compile(arena, model);
         /* Values of a map are not const; nobody writes through this one. */
-        map_put(&builder->policies, resources[i]->name, (void *)(uintptr_t)policy);
+        map_put(&roots->policies, arena_str(arena, resources[i]->name), (void *)(uintptr_t)policy);
         if (model->scope == POLICY_GLOBAL)
-            list_push(arena, builder->globals, policy);
+            list_push(arena, roots->globals, policy);
         else if (model->scope == POLICY_NAMESPACE)
             list_push(arena, list_of(builder, model->namespace_), policy);
     }
-    list_finish(arena, builder->globals);
-    while (map_next(&builder->policy_namespaces, &idx, &namespace_, &value))
+    list_finish(arena, roots->globals);
+    while (map_next(&roots->policy_namespaces, &idx, &namespace_, &value))
         list_finish(arena, value);
 }
 
@@ -148,7 +150,8 @@ static void add_named(struct attaching *attaching)
     uint16_t ports[MODEL_PORTS_MAX];
     size_t n_plain = 0, n_ports = 0;
     for (size_t i = 0; i < model->n_policies; i++) {
-        const struct policy *policy = map_find(&builder->policies, model->policies[i]);
+        const struct policy *policy =
+            map_find(&builder->snapshot->roots.policies, model->policies[i]);
         if (!policy && str_is_empty(attaching->missing))
             attaching->missing = arena_str(&builder->snapshot->arena, model->policies[i]);
         if (!policy)
@@ -191,12 +194,13 @@ static const struct policy_set *set_of(struct attaching *attaching)
 void snapshot_attach_policies(struct snapshot_builder *builder, struct workload *workload,
                               const struct model_workload *model)
 {
-    const struct policy_list *own = map_find(&builder->policy_namespaces, model->namespace_);
+    const struct snapshot_roots *roots = &builder->snapshot->roots;
+    const struct policy_list *own = map_find(&roots->policy_namespaces, model->namespace_);
     struct attaching attaching = {.builder = builder, .model = model};
     attaching.layers =
         arena_new_array(&builder->scratch, const struct policy_layer *, 3 + model->n_policies);
-    if (builder->globals->layer)
-        attaching.layers[attaching.n_layers++] = builder->globals->layer;
+    if (roots->globals->layer)
+        attaching.layers[attaching.n_layers++] = roots->globals->layer;
     if (own && own->layer)
         attaching.layers[attaching.n_layers++] = own->layer;
     if (model->n_policies > 0)

@@ -176,8 +176,8 @@ static void say(struct workload_port *ports, size_t *n, uint16_t port, enum app_
     ports[(*n)++] = (struct workload_port){port, protocol};
 }
 
-static void say_ports(struct snapshot_builder *builder, struct workload *workload,
-                      const struct model_workload *model)
+void snapshot_say_ports(struct snapshot_builder *builder, struct workload *workload,
+                        const struct model_workload *model)
 {
     size_t n = 0;
     for (size_t i = 0; i < workload->n_services; i++)
@@ -218,8 +218,7 @@ void snapshot_add_services(struct snapshot_builder *builder,
     for (size_t i = 0; i < n_resources; i++) {
         struct service_build *build = &builder->services[i];
         build->service = &services[i];
-        build->model = resources[i]->of.service;
-        copy_service(arena, build->service, build->model);
+        copy_service(arena, build->service, resources[i]->of.service);
         build->service->traffic = snapshot_traffic_of(builder, build->service->key);
         build->memory_key = build->service->key;
         file_service(builder, build);
@@ -228,5 +227,5 @@ void snapshot_add_services(struct snapshot_builder *builder,
     fill_servings(builder);
     for (size_t i = 0; i < builder->n_workloads; i++)
         if (builder->workloads[i].is_local)
-            say_ports(builder, &builder->workloads[i], builder->workload_models[i]);
+            snapshot_say_ports(builder, &builder->workloads[i], builder->workload_models[i]);
 }

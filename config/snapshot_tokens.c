@@ -45,7 +45,8 @@ static const struct jwk_set *keys_of(struct snapshot_builder *builder, struct st
     if (str_is_empty(jwks))
         return NULL;
     if (!keys) {
-        keys = builder->before ? map_find(&builder->before->token_keys, jwks) : NULL;
+        for (const struct snapshot *it = builder->before; it && !keys; it = it->base)
+            keys = map_find(&it->token_keys, jwks); /* a patch's are its base's */
         keys = keys ? keys : parse_keys(jwks);
         keys->refs++;
         map_put(&snapshot->token_keys, text_str(&keys->text), keys);
@@ -73,7 +74,10 @@ void snapshot_leave_tokens(struct snapshot *snapshot)
 /* ---- layers ---- */
 
 struct token_entry { /* a RequestAuthentication */
-    const struct model_request_auth *model;
+    enum policy_scope scope;
+    struct str namespace_;
+    const struct str *targets;
+    size_t n_targets;
     const struct token_layer *layer; /* on all ports */
 };
 
@@ -96,14 +100,25 @@ static const struct token_layer *compile(struct snapshot_builder *builder,
 void snapshot_add_tokens(struct snapshot_builder *builder,
                          const struct model_resource *const *resources, size_t n_resources)
 {
-    builder->token_entries = arena_new_array(&builder->scratch, struct token_entry, n_resources);
-    builder->n_token_entries = n_resources;
-    for (size_t i = 0; i < n_resources; i++) {
-        struct token_entry *entry = &builder->token_entries[i];
+    struct snapshot_roots *roots = &builder->snapshot->roots;
+    struct arena *arena = &builder->snapshot->arena;
 
-        entry->model = resources[i]->of.request_auth;
-        entry->layer = compile(builder, entry->model);
-        map_put(&builder->tokens, resources[i]->name, entry);
+    roots->token_entries = arena_new_array(arena, struct token_entry, n_resources);
+    roots->n_token_entries = n_resources;
+    for (size_t i = 0; i < n_resources; i++) {
+        const struct model_request_auth *model = resources[i]->of.request_auth;
+        struct str *targets = arena_new_array(arena, struct str, model->n_targets);
+
+        for (size_t t = 0; t < model->n_targets; t++)
+            targets[t] = arena_str(arena, model->targets[t]);
+        roots->token_entries[i] = (struct token_entry){
+            .scope = model->scope,
+            .namespace_ = arena_str(arena, model->namespace_),
+            .targets = targets,
+            .n_targets = model->n_targets,
+            .layer = compile(builder, model),
+        };
+        map_put(&roots->tokens, arena_str(arena, resources[i]->name), &roots->token_entries[i]);
     }
 }
 
@@ -146,16 +161,17 @@ static void add_named(struct gathered *gathered, const struct model_workload *mo
     size_t n_ports = 0;
 
     for (size_t i = 0; i < model->n_request_auths; i++) {
-        const struct token_entry *entry = map_find(&builder->tokens, model->request_auths[i]);
+        const struct token_entry *entry =
+            map_find(&builder->snapshot->roots.tokens, model->request_auths[i]);
 
         if (!entry) {
             if (str_is_empty(gathered->missing))
                 gathered->missing = arena_str(&builder->snapshot->arena, model->request_auths[i]);
             continue;
         }
-        const bool has_ports = entry->model->n_targets > 0 &&
-                               snapshot_target_ports(model, entry->model->targets,
-                                                     entry->model->n_targets, ports, &n_ports);
+        const bool has_ports =
+            entry->n_targets > 0 &&
+            snapshot_target_ports(model, entry->targets, entry->n_targets, ports, &n_ports);
         gathered->layers[gathered->n_layers++] =
             has_ports ? on_ports(gathered, entry->layer, ports, n_ports) : entry->layer;
     }
@@ -190,18 +206,18 @@ static const struct token_set *set_of(struct gathered *gathered)
 void snapshot_attach_tokens(struct snapshot_builder *builder, struct workload *workload,
                             const struct model_workload *model)
 {
+    const struct snapshot_roots *roots = &builder->snapshot->roots;
     struct gathered gathered = {.builder = builder};
 
-    if (builder->n_token_entries + model->n_request_auths == 0)
+    if (roots->n_token_entries + model->n_request_auths == 0)
         return;
     gathered.layers = arena_new_array(&builder->scratch, const struct token_layer *,
-                                      builder->n_token_entries + model->n_request_auths);
-    for (size_t i = 0; i < builder->n_token_entries; i++) {
-        const struct token_entry *entry = &builder->token_entries[i];
+                                      roots->n_token_entries + model->n_request_auths);
+    for (size_t i = 0; i < roots->n_token_entries; i++) {
+        const struct token_entry *entry = &roots->token_entries[i];
 
-        if (entry->model->scope == POLICY_GLOBAL ||
-            (entry->model->scope == POLICY_NAMESPACE &&
-             str_eq(entry->model->namespace_, model->namespace_)))
+        if (entry->scope == POLICY_GLOBAL ||
+            (entry->scope == POLICY_NAMESPACE && str_eq(entry->namespace_, model->namespace_)))
             gathered.layers[gathered.n_layers++] = entry->layer;
     }
     add_named(&gathered, model);

@@ -28,6 +28,8 @@ static void copy_names(struct arena *arena, struct workload *to, const struct mo
 static void file_address(struct snapshot *snapshot, struct workload *workload, const struct ip *ip)
 {
     const struct workload *before = map_find(&snapshot->workload_by_ip, ip_key(ip));
+    if (before)
+        (void)map_put(&snapshot->roots.contested, ip_key(ip), workload);
     if (!before || (!before->is_healthy && workload->is_healthy))
         map_put(&snapshot->workload_by_ip, ip_key(ip), workload);
 }
@@ -41,11 +43,15 @@ static void set_svid_key(const struct snapshot *snapshot, struct arena *arena, s
         workload->svid_key = svid_key_for(arena, workload->identity, workload->uid, pod_uid);
 }
 
-static void add_workload(struct snapshot_builder *builder, struct workload *to,
-                         const struct model_resource *resource)
+bool snapshot_files_address(const struct snapshot *snapshot, const struct model_workload *model)
+{
+    return !model->host_network && str_eq(model->network, snapshot->vantage.network);
+}
+
+void snapshot_fill_workload(struct snapshot_builder *builder, struct workload *to,
+                            const struct model_workload *from)
 {
     struct snapshot *snapshot = builder->snapshot;
-    const struct model_workload *from = resource->of.workload;
     copy_names(&snapshot->arena, to, from);
     to->n_addresses =
         from->n_addresses < MODEL_ADDRESSES_MAX ? from->n_addresses : MODEL_ADDRESSES_MAX;
@@ -57,15 +63,22 @@ static void add_workload(struct snapshot_builder *builder, struct workload *to,
     set_svid_key(snapshot, &snapshot->arena, from->pod_uid, to);
     snapshot_attach_policies(builder, to, from);
     snapshot_attach_tokens(builder, to, from);
+}
+
+static void add_workload(struct snapshot_builder *builder, struct workload *to,
+                         const struct model_workload *from)
+{
+    struct snapshot *snapshot = builder->snapshot;
+    snapshot_fill_workload(builder, to, from);
     map_put(&snapshot->workloads, to->uid, to);
-    if (from->host_network || !str_eq(from->network, snapshot->vantage.network))
+    if (!snapshot_files_address(snapshot, from))
         return;
     for (size_t i = 0; i < to->n_addresses; i++)
         file_address(snapshot, to, &to->addresses[i]);
 }
 
 /* A pod of the host network has the node's own address, which no rule may capture. */
-static bool is_in_our_care(const struct workload *workload, const struct model_workload *model)
+bool snapshot_is_in_our_care(const struct workload *workload, const struct model_workload *model)
 {
     return workload->is_local && workload->speaks_hbone && !model->host_network;
 }
@@ -78,15 +91,15 @@ void snapshot_add_workloads(struct snapshot_builder *builder,
     builder->workloads = arena_new_array(&snapshot->arena, struct workload, n_resources);
     builder->workload_models =
         arena_new_array(&builder->scratch, const struct model_workload *, n_resources);
-    builder->n_workloads = n_resources;
+    builder->n_workloads = snapshot->n_workloads = n_resources;
     for (size_t i = 0; i < n_resources; i++) {
         struct workload *workload = &builder->workloads[i];
         builder->workload_models[i] = resources[i]->of.workload;
-        add_workload(builder, workload, resources[i]);
-        n_local += is_in_our_care(workload, builder->workload_models[i]);
+        add_workload(builder, workload, resources[i]->of.workload);
+        n_local += snapshot_is_in_our_care(workload, builder->workload_models[i]);
     }
     snapshot->local = arena_new_array(&snapshot->arena, const struct workload *, n_local);
     for (size_t i = 0; i < n_resources; i++)
-        if (is_in_our_care(&builder->workloads[i], builder->workload_models[i]))
+        if (snapshot_is_in_our_care(&builder->workloads[i], builder->workload_models[i]))
             snapshot->local[snapshot->n_local++] = &builder->workloads[i];
 }

@@ -17,7 +17,8 @@
 #define DELTA_PATH   "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 #define PROBATION_NS (2 * NS_PER_SEC)
 #define SAVE_NS      (1 * NS_PER_SEC)
-#define SAVE_SHARE   20 /* of the time, saving may take a twentieth: the loop waits for the disk */
+#define SAVE_SHARE   100 /* of the time, saving may take a hundredth: the loop waits for the disk */
+#define SAVE_MAX_NS  (30 * NS_PER_SEC)
 #define RETRY_MIN_NS (100 * NS_PER_MS)
 #define RETRY_MAX_NS (15 * NS_PER_SEC)
 #define STATE_MODE   0600
@@ -85,7 +86,7 @@ static uint64_t save_after_ns(const struct xds_client *client)
     const uint64_t after_ns = client->save_took_ns * SAVE_SHARE;
     if (after_ns < SAVE_NS)
         return SAVE_NS;
-    return after_ns < RETRY_MAX_NS ? after_ns : RETRY_MAX_NS;
+    return after_ns < SAVE_MAX_NS ? after_ns : SAVE_MAX_NS;
 }
 
 static void on_settled(struct timer *timer)
@@ -314,6 +315,11 @@ void xds_client_close(struct xds_client *client)
         log_error("the state of the control stream could not be written",
                   log_str("file", client->state_file));
     loop_bury(client->loop, client, client_free);
+}
+
+void xds_client_mark(struct xds_client *client)
+{
+    delta_client_mark(client->delta);
 }
 
 const struct delta_client *xds_client_state(const struct xds_client *client)

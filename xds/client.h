@@ -41,6 +41,8 @@ void xds_client_channel_up(struct xds_client *client, struct h2 *h2);
 void xds_client_channel_down(struct xds_client *client);
 void xds_client_close(struct xds_client *client);
 
+/* delta_client_mark() of its state. */
+void xds_client_mark(struct xds_client *client);
 const struct delta_client *xds_client_state(const struct xds_client *client);
 bool xds_client_is_connected(const struct xds_client *client);
 /* Forgets what is held: the peer's lease ran out. on_change follows. */

@@ -57,7 +57,15 @@ MUST_USE int delta_client_receive(struct delta_client *client, struct str messag
 
 /* Every resource held; start with *idx 0. */
 const struct delta_resource *delta_client_next(const struct delta_client *client, size_t *idx);
+const struct delta_resource *delta_client_find(const struct delta_client *client,
+                                               enum xds_type type, struct str name);
 size_t delta_client_count(const struct delta_client *client);
+/* From here on it is noted which workloads change, a bounded number of them. */
+void delta_client_mark(struct delta_client *client);
+/* The uids of all workloads that changed, came or went since the mark; they stay valid until the
+ * next response. False when something else changed too, or too many did, or there was no mark. */
+bool delta_client_changes(const struct delta_client *client, const struct str **out_uids,
+                          size_t *out_n);
 /* True when everything there was of every subscribed type was received since the start, or a state
  * was loaded. */
 bool delta_client_is_synced(const struct delta_client *client);

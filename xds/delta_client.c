@@ -10,6 +10,7 @@
 
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "xds/changes.h"
 #include "xds/held_file.h"
 #include "xds/wire.h"
 
@@ -28,6 +29,7 @@ struct delta_client {
     bool answered[XDS_TYPES]; /* a response was received after which no more followed */
     bool is_loaded;
     struct held held;
+    struct changes changes;
 };
 
 struct delta_client *delta_client_new(struct str node_id, struct str cluster,
@@ -47,6 +49,7 @@ void delta_client_free(struct delta_client *client)
     if (!client)
         return;
     held_fini(&client->held);
+    changes_fini(&client->changes);
     arena_fini(&client->arena);
     mem_free(client);
 }
@@ -212,6 +215,9 @@ static void hold(struct receipt *receipt, const struct held_source *source)
     else
         item = held_item_new(source, &why);
     if (item) {
+        if (!is_same)
+            changes_note(&receipt->client->changes, before ? &before->resource.model : NULL,
+                         &item->resource.model);
         held_put(held, item);
         receipt->outcome.n_applied++;
         receipt->outcome.changed |= !is_same;
@@ -245,9 +251,15 @@ static void apply_resource(struct receipt *receipt,
 
 static void apply_removal(struct receipt *receipt, const char *name)
 {
+    struct delta_client *client = receipt->client;
+    const enum xds_type type = receipt->outcome.type;
+
     if (is_ambiguous(receipt, name))
         return;
-    if (held_remove(&receipt->client->held, receipt->outcome.type, str_from(name))) {
+    const struct held_item *item = held_find(&client->held, type, str_from(name));
+    if (item) {
+        changes_note(&client->changes, &item->resource.model, NULL);
+        (void)held_remove(&client->held, type, str_from(name));
         receipt->outcome.n_removed++;
         receipt->outcome.changed = true;
     }
@@ -304,6 +316,27 @@ const struct delta_resource *delta_client_next(const struct delta_client *client
     return &client->held.items[(*idx)++]->resource;
 }
 
+const struct delta_resource *delta_client_find(const struct delta_client *client,
+                                               enum xds_type type, struct str name)
+{
+    const struct held_item *item = held_find(&client->held, type, name);
+
+    return item ? &item->resource : NULL;
+}
+
+void delta_client_mark(struct delta_client *client)
+{
+    changes_mark(&client->changes);
+}
+
+bool delta_client_changes(const struct delta_client *client, const struct str **out_uids,
+                          size_t *out_n)
+{
+    *out_uids = client->changes.uids;
+    *out_n = client->changes.n;
+    return client->changes.are_known;
+}
+
 size_t delta_client_count(const struct delta_client *client)
 {
     return client->held.len;
@@ -323,6 +356,7 @@ bool delta_client_is_synced(const struct delta_client *client)
 void delta_client_clear(struct delta_client *client)
 {
     held_fini(&client->held);
+    changes_forget(&client->changes);
 }
 
 void delta_client_save(const struct delta_client *client, struct text *out)
@@ -338,6 +372,7 @@ int delta_client_load(struct delta_client *client, struct str bytes, struct text
     if (err)
         return err;
     held_fini(&client->held);
+    changes_forget(&client->changes);
     client->held = held;
     client->is_loaded = true;
     return 0;

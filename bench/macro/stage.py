@@ -103,12 +103,20 @@ class Stage:
             node.proxy.config["log"] = {"access": False}
         self.crowd.grow(SERVICES)
         self.lab.start_mesh()
+        self._move_control()
         self.note_ours()
 
     def start_peers(self):
         make_certificates(self.folder)
         for name in ("haproxy", "haproxy-64k", "haproxy-h2", "nginx"):
             self._start_peer(name)
+
+    def _move_control(self):
+        """Control runs elsewhere in a cluster: not on the proxies' core, and behind load and backend on theirs."""
+        pid = self.lab.west.control.process.pid
+        for task in map(int, os.listdir(f"/proc/{pid}/task")):
+            os.sched_setaffinity(task, {int(LOAD_CORE)})
+            os.setpriority(os.PRIO_PROCESS, task, 10)
 
     def note_ours(self):
         """Whose processes ours are, at their start and after each restart."""

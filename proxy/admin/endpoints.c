@@ -108,8 +108,8 @@ static size_t walk_rows(const struct snapshot *snapshot, const struct endpoint_w
     const struct service **services = view_select(snapshot, wish->host, &len);
     for (size_t i = 0; i < len; i++)
         for (size_t port = 0; port < services[i]->n_ports; port++) {
-            walk_set(&rows, services[i], &services[i]->ports[port].v4);
-            walk_set(&rows, services[i], &services[i]->ports[port].v6);
+            walk_set(&rows, services[i], snapshot_set(snapshot, &services[i]->ports[port], false));
+            walk_set(&rows, services[i], snapshot_set(snapshot, &services[i]->ports[port], true));
         }
     mem_free(services);
     return rows.n;

@@ -60,13 +60,16 @@ static bool has_v4(const struct workload *workload)
 }
 
 /* Endpoints of both families, each workload once: one with both addresses is in both sets. */
-static size_t count_endpoints(const struct service_port *port, size_t *out_ready)
+static size_t count_endpoints(const struct snapshot *snapshot, const struct service_port *port,
+                              size_t *out_ready)
 {
-    size_t len = port->v4.len, ready = 0;
-    for (size_t i = 0; i < port->v4.len; i++)
-        ready += port->v4.endpoints[i].is_ready;
-    for (size_t i = 0; i < port->v6.len; i++) {
-        const struct endpoint *endpoint = &port->v6.endpoints[i];
+    const struct endpoint_set *v4 = snapshot_set(snapshot, port, false);
+    const struct endpoint_set *v6 = snapshot_set(snapshot, port, true);
+    size_t len = v4->len, ready = 0;
+    for (size_t i = 0; i < v4->len; i++)
+        ready += v4->endpoints[i].is_ready;
+    for (size_t i = 0; i < v6->len; i++) {
+        const struct endpoint *endpoint = &v6->endpoints[i];
         if (has_v4(endpoint->workload))
             continue;
         len++;
@@ -76,14 +79,15 @@ static size_t count_endpoints(const struct service_port *port, size_t *out_ready
     return len;
 }
 
-static void add_ports(struct text *out, const struct service *service)
+static void add_ports(struct text *out, const struct snapshot *snapshot,
+                      const struct service *service)
 {
     json_out_key(out, "ports");
     text_addc(out, '[');
     for (size_t i = 0; i < service->n_ports; i++) {
         const struct service_port *port = &service->ports[i];
         size_t ready;
-        const size_t endpoints = count_endpoints(port, &ready);
+        const size_t endpoints = count_endpoints(snapshot, port, &ready);
         json_out_comma(out);
         text_addc(out, '{');
         json_out_str(out, "name", port->name);
@@ -123,15 +127,16 @@ static int compare_strs(const void *a, const void *b)
 }
 
 /* The clusters that have endpoints of it. */
-static void add_clusters(struct text *out, const struct service *service)
+static void add_clusters(struct text *out, const struct snapshot *snapshot,
+                         const struct service *service)
 {
     struct map clusters = {0};
     struct str key;
     void *value;
     size_t len = 0;
     for (size_t i = 0; i < service->n_ports; i++) {
-        gather_clusters(&clusters, &service->ports[i].v4);
-        gather_clusters(&clusters, &service->ports[i].v6);
+        gather_clusters(&clusters, snapshot_set(snapshot, &service->ports[i], false));
+        gather_clusters(&clusters, snapshot_set(snapshot, &service->ports[i], true));
     }
     struct str *names = mem_new_array(struct str, clusters.len + 1);
     for (size_t idx = 0; map_next(&clusters, &idx, &key, &value);)
@@ -148,7 +153,8 @@ static void add_clusters(struct text *out, const struct service *service)
     map_fini(&clusters);
 }
 
-static void add_service(struct text *out, const struct service *service)
+static void add_service(struct text *out, const struct snapshot *snapshot,
+                        const struct service *service)
 {
     json_out_comma(out);
     text_addc(out, '{');
@@ -158,8 +164,8 @@ static void add_service(struct text *out, const struct service *service)
                  service->scope == SERVICE_CLUSTERSET ? STR("clusterset") : STR("cluster"));
     add_vips(out, service);
     json_out_bool(out, "headless", service->is_headless);
-    add_ports(out, service);
-    add_clusters(out, service);
+    add_ports(out, snapshot, service);
+    add_clusters(out, snapshot, service);
     text_addc(out, '}');
 }
 
@@ -169,7 +175,7 @@ void view_services(const struct snapshot *snapshot, struct str host, struct text
     const struct service **services = view_select(snapshot, host, &len);
     text_add(out, STR("{\"services\":["));
     for (; i < len && out->len < JSON_OUT_MAX; i++)
-        add_service(out, services[i]);
+        add_service(out, snapshot, services[i]);
     end_page(out, i == len);
     mem_free(services);
 }

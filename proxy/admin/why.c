@@ -18,7 +18,7 @@ static const struct workload *find_pod(const struct snapshot *snapshot, struct s
 {
     struct text uid = {0};
     text_addf(&uid, "%.*s//v1/Pod/%.*s", STR_ARG(snapshot->vantage.cluster), STR_ARG(text));
-    const struct workload *workload = map_find(&snapshot->workloads, text_str(&uid));
+    const struct workload *workload = snapshot_workload(snapshot, text_str(&uid));
     text_fini(&uid);
     return workload;
 }
@@ -75,20 +75,23 @@ static size_t add_set(const struct endpoint_set *set, struct why_destination *li
     return n;
 }
 
-static int service_destinations(const struct service *service, uint16_t port, struct arena *arena,
+static int service_destinations(const struct snapshot *snapshot, const struct service *service,
+                                uint16_t port, struct arena *arena,
                                 struct why_destination **out_destinations, size_t *out_n,
                                 struct text *problem)
 {
     const struct service_port *found = service_find_port(service, port);
-    if (!found || found->v4.len + found->v6.len == 0) {
+    const struct endpoint_set *v4 = found ? snapshot_set(snapshot, found, false) : NULL;
+    const struct endpoint_set *v6 = found ? snapshot_set(snapshot, found, true) : NULL;
+    if (!found || v4->len + v6->len == 0) {
         text_addf(problem, "the service %.*s has %s %u", STR_ARG(service->hostname),
                   found ? "no endpoints on port" : "no port", port);
         return -ERR_INVALID;
     }
     struct why_destination *list =
-        arena_new_array(arena, struct why_destination, found->v4.len + found->v6.len);
-    const size_t n_first = add_set(&found->v4, list, 0, 0);
-    *out_n = add_set(&found->v6, list, n_first, n_first);
+        arena_new_array(arena, struct why_destination, v4->len + v6->len);
+    const size_t n_first = add_set(v4, list, 0, 0);
+    *out_n = add_set(v6, list, n_first, n_first);
     *out_destinations = list;
     return 0;
 }
@@ -122,7 +125,8 @@ int why_destinations(const struct snapshot *snapshot, struct str host, uint16_t 
     const struct service *service =
         is_ip ? snapshot_service_by_ip(snapshot, &ip) : snapshot_service_by_host(snapshot, host);
     if (service)
-        return service_destinations(service, port, arena, out_destinations, out_n, problem);
+        return service_destinations(snapshot, service, port, arena, out_destinations, out_n,
+                                    problem);
     return refuse(problem, "the destination", host,
                   "is no pod here (namespace/name), no address of one and no service's host name");
 }

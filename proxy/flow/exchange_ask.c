@@ -394,7 +394,8 @@ static int resolve(struct call *call, const struct snapshot *snapshot, struct ta
     const struct exchange *exchange = of_call(call);
     const struct service *service = snapshot_service_by_key(snapshot, exchange->route.service_key);
     const struct addr destination = {call->record.source.addr.ip, exchange->port};
-    return service ? resolve_service(service, &destination, out_target) : -ERR_NO_SUCH_PORT;
+    return service ? resolve_service(snapshot, service, &destination, out_target)
+                   : -ERR_NO_SUCH_PORT;
 }
 
 const struct call_events exchange_call_events = {

@@ -361,7 +361,7 @@ static void follow(struct watched_set *set)
     const struct service_port *port = service ? service_find_port(service, set->port) : NULL;
     list_foreach(it, &set->members) list_entry(it, struct watched, by_set)->is_seen = false;
     if (port && service->traffic->n_checks > 0) {
-        const struct endpoint_set *endpoints = set->is_v6 ? &port->v6 : &port->v4;
+        const struct endpoint_set *endpoints = snapshot_set(snapshot, port, set->is_v6);
         size_t n = 0;
         for (size_t i = 0; i < endpoints->len && n < CHECKER_SET_MAX; i++) {
             const struct endpoint *endpoint = &endpoints->endpoints[i];

@@ -5,20 +5,19 @@ static bool is_own_port(const struct own_ports *own, uint16_t port)
     return port == own->outbound || port == own->inbound || port == own->tunnel;
 }
 
-int resolve_service(const struct service *service, const struct addr *destination,
-                    struct target *out_target)
+int resolve_service(const struct snapshot *snapshot, const struct service *service,
+                    const struct addr *destination, struct target *out_target)
 {
     const struct service_port *port = service_find_port(service, destination->port);
     if (!port)
         return -ERR_NO_SUCH_PORT;
     const bool wants_v6 = destination->ip.len == 16;
-    const struct endpoint_set *wanted = wants_v6 ? &port->v6 : &port->v4;
-    const struct endpoint_set *other = wants_v6 ? &port->v4 : &port->v6;
+    const struct endpoint_set *endpoints = snapshot_set(snapshot, port, wants_v6);
     *out_target = (struct target){
         .kind = TARGET_SERVICE,
         .service = service,
         .port = port,
-        .endpoints = wanted->len > 0 ? wanted : other,
+        .endpoints = endpoints->len > 0 ? endpoints : snapshot_set(snapshot, port, !wants_v6),
         .addr = *destination,
     };
     return 0;
@@ -31,7 +30,7 @@ int resolve_outbound(const struct snapshot *snapshot, const struct own_ports *ow
         return -ERR_SELF_CALL;
     const struct service *service = snapshot_service_by_ip(snapshot, &destination->ip);
     if (service)
-        return resolve_service(service, destination, out_target);
+        return resolve_service(snapshot, service, destination, out_target);
     const struct workload *workload = snapshot_workload_by_ip(snapshot, &destination->ip);
     *out_target = (struct target){
         .kind = workload ? TARGET_WORKLOAD : TARGET_PASSTHROUGH,
@@ -72,7 +71,7 @@ static int resolve_inbound_host(const struct snapshot *snapshot, struct str auth
     target->service = snapshot_service_by_host(snapshot, host);
     if (!target->service)
         return -ERR_UNKNOWN_DESTINATION;
-    target->addr.port = service_target_port(target->service, workload, port);
+    target->addr.port = service_target_port(snapshot, target->service, workload, port);
     return target->addr.port == 0 ? -ERR_NO_SUCH_PORT : 0;
 }
 

@@ -36,8 +36,8 @@ MUST_USE int resolve_outbound(const struct snapshot *snapshot, const struct own_
                               const struct addr *destination, struct target *out_target);
 
 /* A port of a service, for a client of destination's address family. 0, or -ERR_NO_SUCH_PORT. */
-MUST_USE int resolve_service(const struct service *service, const struct addr *destination,
-                             struct target *out_target);
+MUST_USE int resolve_service(const struct snapshot *snapshot, const struct service *service,
+                             const struct addr *destination, struct target *out_target);
 
 /* A CONNECT for authority on a tunnel whose socket was dialled at dialled. 0 with a TARGET_WORKLOAD
  * of this node, or -ERR_BAD_AUTHORITY, -ERR_IP_MISMATCH (both 400), -ERR_UNKNOWN_DESTINATION,

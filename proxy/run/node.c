@@ -16,89 +16,22 @@
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/run/generations.h"
 #include "proxy/run/node_state.h"
 #include "proxy/run/state_dir.h"
 #include "proxy/run/version.h"
 
-#define REBUILD_MIN_NS (UINT64_C(50) * NS_PER_MS) /* changes that come faster share a snapshot */
-#define LOG_DRAIN_NS   (UINT64_C(20) * NS_PER_MS)
+#define LOG_DRAIN_NS (UINT64_C(20) * NS_PER_MS)
 
 /* ---- snapshots ---- */
-
-static uint64_t hash_of(const struct delta_resource *resource)
-{
-    return str_hash(resource->bytes, str_hash(resource->name, resource->model.kind));
-}
-
-/* What verdicts on live flows depend on: all policies and whose tokens are taken, and the workloads
- * of this node. Order does not matter. */
-static uint64_t local_hash(const struct node *node)
-{
-    const struct delta_client *state = xds_client_state(node->xds);
-    const struct delta_resource *resource;
-    size_t idx = 0;
-    uint64_t sum = 0;
-    while ((resource = delta_client_next(state, &idx)) != NULL) {
-        const struct model_resource *model = &resource->model;
-        const bool is_local = model->kind == MODEL_WORKLOAD &&
-                              str_eq(model->of.workload->node, node->config->node) &&
-                              str_eq(model->of.workload->cluster, node->config->cluster);
-        if (model->kind == MODEL_POLICY || model->kind == MODEL_REQUEST_AUTH || is_local)
-            sum += hash_of(resource);
-    }
-    return sum;
-}
 
 static void on_xds_change(void *owner);
 
 static void on_drill_end(struct timer *timer)
 {
-    on_xds_change(container_of(timer, struct node, drill_end));
-}
-
-/* What is held, but for drills that are to be let go. */
-static size_t resources_that_count(struct node *node, const struct model_resource **out,
-                                   struct arena *arena)
-{
-    const struct delta_client *state = xds_client_state(node->xds);
-    const bool is_connected = xds_client_is_connected(node->xds);
-    const uint64_t now_ns = loop_now_ns(node->loop);
-    const struct delta_resource *resource;
-    size_t idx = 0, n = 0;
-    meter_add(node->meter, METRIC_DRILLS, -(int64_t)drill_watch_count(&node->drills));
-    drill_watch_begin(&node->drills);
-    while ((resource = delta_client_next(state, &idx)) != NULL)
-        out[n++] = drill_watch_judge(&node->drills, &resource->model, arena, now_ns, is_connected);
-    const uint64_t end_ns = drill_watch_end(&node->drills);
-    meter_add(node->meter, METRIC_DRILLS, (int64_t)drill_watch_count(&node->drills));
-    timer_stop(&node->drill_end);
-    if (end_ns > 0)
-        timer_start(node->loop, &node->drill_end, end_ns - now_ns, on_drill_end);
-    return n;
-}
-
-static struct snapshot *build_snapshot(struct node *node)
-{
-    const struct proxy_config *config = node->config;
-    const struct delta_client *state = xds_client_state(node->xds);
-    const struct model_resource **resources =
-        mem_new_array(const struct model_resource *, delta_client_count(state) + 1);
-    struct arena arena = {0};
-    const size_t n = resources_that_count(node, resources, &arena);
-    const struct vantage vantage = {
-        .node = config->node,
-        .cluster = config->cluster,
-        .network = config->network,
-        .trust_domain = config->trust_domain,
-        .cluster_domain = config->cluster_domain,
-        .svid_per_workload = config->identity.pods == IDENTITY_SPIFFE,
-    };
-    struct snapshot *snapshot = snapshot_build_next(
-        node->snapshot, resources, n, &vantage, ++node->generation, delta_client_is_synced(state));
-    snapshot->local_hash = local_hash(node);
-    mem_free(resources);
-    arena_fini(&arena);
-    return snapshot;
+    struct node *node = container_of(timer, struct node, drill_end);
+    generation_reconsider(node);
+    on_xds_change(node);
 }
 
 static void free_snapshot(void *object)
@@ -137,9 +70,9 @@ static void update_capture(struct node *node)
 
 static void rebuild(struct node *node)
 {
-    struct snapshot *snapshot = build_snapshot(node);
-    node->rebuilt_ns = loop_now_ns(node->loop);
-    update_bundles(node);
+    struct snapshot *snapshot = generation_next(node, on_drill_end);
+    if (!snapshot->base)
+        update_bundles(node);
     publication_release(node->snapshot_publication);
     node->snapshot = snapshot;
     node->snapshot_publication = publish(snapshot, free_snapshot, node->inboxes, node->n_workers,
@@ -159,11 +92,8 @@ static void on_rebuild(struct timer *timer)
 static void on_xds_change(void *owner)
 {
     struct node *node = owner;
-    const uint64_t since_ns = loop_now_ns(node->loop) - node->rebuilt_ns;
-    if (timer_is_running(&node->rebuild))
-        return;
-    timer_start(node->loop, &node->rebuild,
-                since_ns >= REBUILD_MIN_NS ? 1 : REBUILD_MIN_NS - since_ns, on_rebuild);
+    if (!timer_is_running(&node->rebuild))
+        timer_start(node->loop, &node->rebuild, generation_wait_ns(node), on_rebuild);
 }
 
 static void on_xds_connected(void *owner, bool is_up)
@@ -173,6 +103,7 @@ static void on_xds_connected(void *owner, bool is_up)
     log_info(is_up ? "the control stream is up" : "the control stream is down");
     if (!is_up && timer_is_running(&node->drill_end)) {
         log_warn("a drill is let go: control is not there to end it");
+        generation_reconsider(node);
         on_xds_change(node);
     }
 }
@@ -597,6 +528,7 @@ int node_run(const struct proxy_config *config)
         log_error("the proxy cannot start", log_str("error", text_str(&why)));
         node.has_failed = true;
     } else {
+        process_give_way(); /* workers go first; they have been started */
         loop_run(node.loop);
     }
     close_node(&node);

@@ -33,8 +33,9 @@ struct node {
     struct publication *tls_publication;
     uint64_t generation;
     struct timer rebuild;
-    uint64_t rebuilt_ns;
-    struct drill_watch drills; /* that the snapshot was built with */
+    uint64_t rebuilt_ns, rebuild_took_ns; /* the last time */
+    bool must_build_whole;                /* the next snapshot */
+    struct drill_watch drills;            /* that the snapshot was built with */
     struct timer drill_end;
     struct capture *capture;
     struct worker **workers;

@@ -192,7 +192,7 @@ static void complete_status(struct gathering *gathering)
         &page,
         "\"snapshot\":{\"generation\":%llu,\"synced\":%s,\"workloads\":%zu,\"services\":%zu},",
         (unsigned long long)node->generation, json_bool(snapshot && snapshot->is_synced),
-        snapshot ? snapshot->workloads.len : 0, snapshot ? snapshot->services.len : 0);
+        snapshot ? snapshot->n_workloads : 0, snapshot ? snapshot->services.len : 0);
     add_control(node, &page);
     add_certificates(node, &page);
     text_addf(&page, "\"workers\":[%s],\"draining\":%s}\n",

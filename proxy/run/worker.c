@@ -177,7 +177,7 @@ static void forget_left_workloads(struct worker *worker, const struct snapshot *
 {
     for (size_t i = 0; i < before->n_local; i++) {
         const struct workload *workload = before->local[i];
-        if (map_find(&worker->snapshot->workloads, workload->uid))
+        if (snapshot_workload(worker->snapshot, workload->uid))
             continue;
         (void)traffic_forget_idle(worker->traffic, workload->namespace_, workload->name);
         for (size_t k = 0; k < workload->n_addresses; k++)

@@ -32,6 +32,7 @@ static void stage_init(struct stage *stage)
 {
     memset(stage, 0, sizeof *stage);
     stage->snapshot = mem_new(struct snapshot);
+    stage->snapshot->n_holders = 1;
     stage->snapshot->vantage = (struct vantage){
         .node = STR("n1"), .cluster = STR("west"), .region = STR("eu"), .zone = STR("a")};
     stage->builder.snapshot = stage->snapshot;
@@ -55,7 +56,6 @@ static void stage_init(struct stage *stage)
 
 static void stage_fini(struct stage *stage)
 {
-    map_fini(&stage->builder.callers);
     arena_fini(&stage->builder.scratch);
     snapshot_free(stage->snapshot);
 }

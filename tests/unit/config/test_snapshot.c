@@ -111,8 +111,10 @@ Test(snapshot, two_workloads_with_one_address_are_one_endpoint_with_their_weight
     cr_expect_eq(set->endpoints[0].weight, 7);
     cr_expect_eq(set->endpoints[1].weight, 1, "one that is ready is believed");
     cr_expect(set->endpoints[1].is_ready);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 80), 8080);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/gone"), 80), 8080);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/b"), 80),
+                 8080);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/gone"), 80),
+                 8080);
 }
 
 Test(snapshot, without_a_locality_of_its_own_all_are_of_the_cluster)
@@ -151,11 +153,14 @@ Test(snapshot, the_endpoints_own_ports_win_and_a_missing_port_leaves_it_out)
     mesh_workload(&mesh, "west", "b", "n1", "10.1.0.2", WEB);
     snapshot = mesh_build(&mesh);
     const struct service *service = service_of(WEB);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/a"), 80), 9080);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 80), 8080);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/a"), 81), 0);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 81), 8081);
-    cr_expect_eq(service_target_port(service, workload_of("west//v1/Pod/shop/b"), 99), 0);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/a"), 80),
+                 9080);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/b"), 80),
+                 8080);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/a"), 81), 0);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/b"), 81),
+                 8081);
+    cr_expect_eq(service_target_port(snapshot, service, workload_of("west//v1/Pod/shop/b"), 99), 0);
     cr_expect_str_eq(levels_of(&service_find_port(service, 81)->v4), "b");
     cr_expect_eq(service->n_ports, 3);
     cr_expect_not(service_find_port(service, 80)->is_udp);

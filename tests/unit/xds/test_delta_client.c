@@ -4,6 +4,7 @@
 
 #include "delta_kit.h"
 #include "proxy/base/err.h"
+#include "xds/changes.h"
 #include "xds/wire.h"
 
 TestSuite(delta, .timeout = 60, .init = delta_init, .fini = delta_fini);
@@ -315,5 +316,69 @@ Test(delta, bytes_that_are_no_response_change_nothing)
                  -ERR_INVALID);
     cr_assert_eq(outcome.n_applied, 77);
     cr_assert_eq(answers.len, 0);
+    delta_client_free(client);
+}
+
+static size_t changes_of(const struct delta_client *client)
+{
+    const struct str *uids;
+    size_t n;
+    return delta_client_changes(client, &uids, &n) ? n : SIZE_MAX;
+}
+
+/* Gives the client pods numbered from first on. */
+static void give_pods(struct delta_client *client, size_t first, size_t n, const char *address)
+{
+    struct delta_outcome outcome;
+    for (size_t i = 0; i < n; i++) {
+        struct maker *maker = maker_new(XDS_ADDRESS, "n");
+        add(maker, model_pod(&arena, arena_printf(&arena, "p%zu", first + i).ptr, address),
+            address);
+        (void)answer_to(client, maker, &outcome);
+    }
+}
+
+Test(delta, workloads_that_changed_since_a_mark_are_known_each_once)
+{
+    struct delta_client *client = client_new();
+    struct maker *maker = maker_new(XDS_ADDRESS, "n");
+    struct delta_outcome outcome;
+
+    give_pods(client, 0, 3, "10.0.0.1");
+    cr_expect_eq(changes_of(client), SIZE_MAX, "nobody marked");
+    delta_client_mark(client);
+    give_pods(client, 0, 2, "10.0.0.1");
+    cr_expect_eq(changes_of(client), 0, "the same again");
+    give_pods(client, 0, 2, "10.0.0.2");
+    give_pods(client, 1, 1, "10.0.0.3");
+    cr_expect_eq(changes_of(client), 2);
+    add_removed(maker, "c1//v1/Pod/ns/p2");
+    (void)answer_to(client, maker, &outcome);
+    cr_expect_eq(changes_of(client), 3);
+    cr_expect_null(delta_client_find(client, XDS_ADDRESS, STR("c1//v1/Pod/ns/p2")));
+    cr_expect_not_null(delta_client_find(client, XDS_ADDRESS, STR("c1//v1/Pod/ns/p1")));
+    delta_client_mark(client);
+    cr_expect_eq(changes_of(client), 0);
+    delta_client_free(client);
+}
+
+Test(delta, more_than_workloads_or_too_many_of_them_are_told_as_such)
+{
+    struct delta_client *client = client_new();
+    struct maker *maker = maker_new(XDS_ADDRESS, "n");
+    struct delta_outcome outcome;
+
+    delta_client_mark(client);
+    give_pods(client, 0, CHANGES_MAX, "10.0.0.1");
+    cr_expect_eq(changes_of(client), CHANGES_MAX);
+    give_pods(client, CHANGES_MAX, 1, "10.0.0.1");
+    cr_expect_eq(changes_of(client), SIZE_MAX);
+    delta_client_mark(client);
+    add(maker, model_rich_service(&arena), "1");
+    (void)answer_to(client, maker, &outcome);
+    cr_expect_eq(changes_of(client), SIZE_MAX, "a service");
+    delta_client_mark(client);
+    delta_client_clear(client);
+    cr_expect_eq(changes_of(client), SIZE_MAX, "all are gone");
     delta_client_free(client);
 }
