@@ -23,7 +23,9 @@
 #include "config/model.h"
 #include "proxy/base/text.h"
 
-#define XDS_RESOURCE_MAX_BYTES ((size_t)1 << 20) /* of one resource; a larger one is refused */
+/* Of one resource; a larger one is refused. A response with nothing else in it stays below the 4
+ * MiB that readers of gRPC take unless they are told otherwise. */
+#define XDS_RESOURCE_MAX_BYTES (((size_t)4 << 20) - 4096)
 #define XDS_NAME_MAX_BYTES     2100 /* of its name: spiffe:// and the longest trust domain fit */
 
 /* Their numbers are kept on disk. */

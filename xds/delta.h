@@ -4,7 +4,8 @@
  * The client half keeps what it holds of each type, answers every response with exactly one ACK or
  * NACK, applies the good resources of a refused response and remembers the bad ones as not held.
  * The server half sends what changed since the stream's last send, one response of a type in flight
- * at a time, at most DELTA_RESPONSE_BYTES each. Large changes come in several responses, all but
+ * at a time, at most DELTA_RESPONSE_BYTES each, unless a single resource
+ * has more and then goes alone. Large changes come in several responses, all but
  * the last of which say that more follows: half of a cluster is not its state.
  *
  * Source: xDS protocol, "Incremental xDS"; envoy.service.discovery.v3.

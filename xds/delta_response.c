@@ -47,7 +47,8 @@ static void *grown(void *list, size_t len, size_t *cap)
 
 static bool takes(struct draft *draft, size_t more_bytes)
 {
-    if (draft->bytes + more_bytes > DELTA_RESPONSE_BYTES)
+    const bool is_empty = draft->n_items + draft->n_removed == 0;
+    if (!is_empty && draft->bytes + more_bytes > DELTA_RESPONSE_BYTES)
         return false;
     draft->bytes += more_bytes;
     return true;

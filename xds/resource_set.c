@@ -10,8 +10,8 @@
 #define FIRST_CAP ((size_t)64)
 #define TOMBSTONES_MIN                                                                             \
     ((size_t)10000) /* kept for slow readers, or twice the live entries if that is more */
-/* An entry must fit into one response, with its name, its type's URL and the frame around it. */
-#define ENTRY_MAX_BYTES (DELTA_RESPONSE_BYTES - 1024)
+/* With its name, its type's URL and the frame around it an entry must be one that is taken. */
+#define ENTRY_MAX_BYTES (XDS_RESOURCE_MAX_BYTES - 1024)
 
 struct resource_set *resource_set_new(void)
 {

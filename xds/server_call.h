@@ -4,7 +4,7 @@
  *
  * server.c owns connections, this file what is asked over them; it never calls back into server.c.
  * A stream has at most one response a type in flight, so it holds at most XDS_TYPES times
- * DELTA_RESPONSE_BYTES.
+ * DELTA_RESPONSE_BYTES, or one resource that is larger.
  *
  * Owner: the connection; every call ends before it does. Thread: the loop's.
  */

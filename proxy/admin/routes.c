@@ -79,6 +79,8 @@ static void write_forward(const struct route *route, struct text *out)
         text_addf(out, ", each try %gs", (double)rule->attempt_ns / 1e9);
     if (rule->retry.attempts > 0)
         text_addf(out, ", %u retries", rule->retry.attempts);
+    if (rule->n_hash_keys > 0)
+        text_addf(out, ", hashed by %zu keys", rule->n_hash_keys);
 }
 
 static void write_action(const struct route *route, struct text *out)

@@ -1,8 +1,8 @@
 /*
  * A group is all there is under one key. Its links stand in two lists, those with room for another
- * exchange and those without, so that finding one is no search. Who waits for
- * a link is served by a deferred task, in the order in which they came, when a link has come or has
- * room again, or when one that was being made will not come: who is too many then makes one.
+ * exchange and those without, so that finding one is no search. Who waits for a link is served by a
+ * deferred task, in the order in which they came, when a link has come or has room again, or when
+ * one that was being made will not come: who is too many then makes one.
  */
 #include "proxy/connect/http_pool.h"
 

@@ -24,21 +24,27 @@ class Http(Story):
         cls.attacker = town.add_client(town.west.nodes[0], "attacker", "stranger")
         cls.servers = {}
         for cluster in (town.east, town.west):
-            pod = cluster.nodes[0].add_pod("web", "shop", "seller", {"app": "web"})
+            pod = cluster.nodes[0].add_pod("web", "shop", "seller",
+                                           {"app": "web", "kept": "yes" if cluster is town.east else "no"})
             cls.servers[cluster.name] = pod
             cls.start(pod, "web_server.py", 8080)
             cls.start(pod, "grpc_server.py", 9090)
             cls.start(pod, "h2_server.py", 9091)
             cluster.add_service("nobody", "shop", [manifests.port(80, "http", 8080)], {"app": "nobody"},
                                 export="v1beta1")
+            cluster.add_service("kept", "shop", [manifests.port(80, "http", 8080), manifests.port(81, "unsaid", 8080)],
+                                {"kept": "yes"}, export="v1beta1")
             cluster.add_service("web", "shop", [manifests.port(80, "http", 8080),
                                                 manifests.port(90, "grpc", 9090),
                                                 manifests.port(91, "http2", 9091)], {"app": "web"}, export="v1beta1")
         cls.servers["west"].set_ready(False)
-        cls.shadow = town.west.nodes[1].add_pod("shadow", "shop", "seller", {"app": "shadow"})
+        cls.shadow = town.west.nodes[1].add_pod("shadow", "shop", "seller", {"app": "shadow", "kept": "yes"})
         cls.start(cls.shadow, "web_server.py", 8080)
         town.west.add_service("shadow", "shop", [manifests.port(80, "http", 8080)], {"app": "shadow"})
-        town.west.apply(cls.routes())
+        town.west.apply(cls.routes(), manifests.traffic_policy("kept", "shop", "kept", {
+            "loadBalancing": {"algorithm": "Maglev",
+                              "hashKeys": [{"header": "X-User"}, {"cookie": {"name": "at", "ttl": "1h"}}]},
+            "clusters": {"mode": "ActiveActive"}, "protocolDetection": {"timeout": "100ms"}}))
         town.lab.start_mesh()
         cls.vip = await_address(cls.client, WEB)
         wait_until("the other cluster to answer", lambda: '"east"' in cls.curl("/who").stdout, timeout_s=20)
@@ -239,6 +245,32 @@ class Http(Story):
         self.assertEqual(json.loads(self.get("/count?key=twice"))["count"], 3)
         self.assertIn(" 503 ", self.get("/again?key=always&fails=99", "-i").splitlines()[0])
         self.assertEqual(json.loads(self.get("/count?key=always"))["count"], 4)
+
+    def test_r2b_a_body_is_said_again_with_it(self):
+        self.assertIn(" 200 ", self.get("/again?key=posted&fails=2", "-d", "x" * 20000, "-i").splitlines()[0])
+        self.assertEqual(json.loads(self.get("/count?key=posted"))["count"], 3)
+
+    def test_r2c_a_header_and_a_cookie_keep_to_one_endpoint(self):
+        kept = "kept.shop.svc.clusterset.local"
+
+        def who(*arguments):
+            answer = self.get("/who?[1-3]", *arguments, host=kept)
+            seen = {name for name in ("east", "west") if f'"cluster": "{name}"' in answer}
+            self.assertEqual(len(seen), 1, answer)
+            return seen.pop()
+
+        wait_until("both clusters to serve", lambda: len({
+            name for name in ("east", "west") if f'"{name}"' in self.get("/who?[1-20]", host=kept)}) == 2, timeout_s=20)
+        self.assertEqual({who("-H", f"X-User: {user}") for user in range(16)}, {"east", "west"})
+        jar = os.path.join(self.client.log_dir, "jar")
+        os.makedirs(self.client.log_dir, exist_ok=True)
+        first = self.get("/who", "-c", jar, host=kept)
+        self.assertIn(f'"cluster": "{who("-b", jar)}"', first)
+
+    def test_r2d_a_port_that_says_nothing_is_http_by_its_first_bytes(self):
+        self.assertIn("200", self.get("/who?unsaid", "-I", host="kept.shop.svc.clusterset.local:81").splitlines()[0])
+        wait_until("the request's record", lambda: self.records(
+            self.town.west.nodes[0], **{"request.path": "/who?unsaid"}), timeout_s=10)
 
     def test_r3_a_deadline_is_kept(self):
         begin = time.monotonic()

@@ -355,7 +355,7 @@ Test(codec, refuses_amplification_and_deep_nesting)
     assert_refused(XDS_AUTHORIZATION, name, str_of(bytes, n * 2), "far too many empty parts");
 
     assert_refused(XDS_ADDRESS, name, str_of(bytes, XDS_RESOURCE_MAX_BYTES + 1),
-                   "a resource of 1048577 bytes");
+                   "a resource of 4190209 bytes");
 }
 
 /* A google.protobuf.Value around a ListValue around a Value ..., from the inside out. */

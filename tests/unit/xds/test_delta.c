@@ -497,6 +497,38 @@ Test(delta, a_notify_costs_what_changed_and_not_what_is_there)
     pair_free(pair);
 }
 
+static void name_principals(struct model_match *match, size_t n)
+{
+    match->principals = arena_new_array(&arena, struct string_match, n);
+    match->n_principals = n;
+    for (size_t i = 0; i < n; i++)
+        match->principals[i].value = arena_printf(&arena, "td/ns/ns/sa/client-%0200zu", i);
+}
+
+Test(delta, a_resource_larger_than_a_piece_comes_alone_and_whole)
+{
+    struct pair *pair = pair_new(two_types);
+    struct model_resource *list[] = {model_small_policy(&arena, "a"),
+                                     model_small_policy(&arena, "large"),
+                                     model_small_policy(&arena, "z")};
+    struct model_match *match = arena_new(&arena, struct model_match);
+    struct model_clause clause = {match, 1};
+    struct model_rule rule = {&clause, 1};
+
+    name_principals(match, 12000);
+    list[1]->of.policy->rules = &rule;
+    list[1]->of.policy->n_rules = 1;
+    publish(pair, list, 3);
+    stream_up(pair);
+
+    cr_assert_eq(delta_client_count(pair->client), 3);
+    cr_assert_gt(pair->max_bytes, 2 * DELTA_RESPONSE_BYTES);
+    cr_assert_lt(pair->max_bytes, (size_t)4 << 20);
+    const struct model_policy *policy = held(pair->client, list[1]->name)->model.of.policy;
+    cr_expect_eq(policy->rules[0].clauses[0].matches[0].n_principals, 12000);
+    pair_free(pair);
+}
+
 Test(delta, a_policy_too_large_to_be_sent_denies_everybody_in_its_place)
 {
     struct pair *pair = pair_new(two_types);
@@ -504,12 +536,8 @@ Test(delta, a_policy_too_large_to_be_sent_denies_everybody_in_its_place)
     struct model_match *match = arena_new(&arena, struct model_match);
     struct model_clause clause = {match, 1};
     struct model_rule rule = {&clause, 1};
-    const size_t n = 60000;
 
-    match->principals = arena_new_array(&arena, struct string_match, n);
-    match->n_principals = n;
-    for (size_t i = 0; i < n; i++)
-        match->principals[i].value = arena_printf(&arena, "td/ns/ns/sa/client-%zu", i);
+    name_principals(match, 22000);
     resource->of.policy->rules = &rule;
     resource->of.policy->n_rules = 1;
     publish(pair, &resource, 1);

@@ -265,11 +265,11 @@ Test(delta, two_resources_of_one_name_and_oversized_ones_are_left_out)
                                       model_pod(&arena, "a", "10.0.0.2"),
                                       model_pod(&arena, "b", "10.0.0.3")};
     struct resource_set *set = resource_set_new();
-    char *long_text = arena_alloc(&arena, 1 << 20);
+    char *long_text = arena_alloc(&arena, XDS_RESOURCE_MAX_BYTES);
 
     log_set_level(LOG_ERROR);
-    memset(long_text, 'x', 1 << 20);
-    twins[2]->of.workload->node = str_of(long_text, 1 << 20);
+    memset(long_text, 'x', XDS_RESOURCE_MAX_BYTES);
+    twins[2]->of.workload->node = str_of(long_text, XDS_RESOURCE_MAX_BYTES);
     cr_assert_eq(resource_set_replace(set, (const struct model_resource *const *)twins, 3), 1);
     cr_assert_eq(resource_set_count(set), 1);
     resource_set_free(set);
