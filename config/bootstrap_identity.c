@@ -4,6 +4,7 @@
 #include "certs/spiffe.h"
 #include "config/bootstrap_fields.h"
 #include "config/names.h"
+#include "config/url.h"
 #include "proxy/base/arena.h"
 
 /* ---- identity ---- */
@@ -98,48 +99,17 @@ void bootstrap_use_environment(struct proxy_config *config, const char *workload
 
 /* ---- trust bundles ---- */
 
-static const char *split_url(struct str url, struct trust_bundle_config *bundle,
-                             struct arena *arena)
-{
-    static const struct str scheme = {"https://", 8};
-    struct text authority = {0};
-    struct str rest, host;
-    if (!str_starts_with(url, scheme))
-        return "must begin with https://";
-    rest = str_sub(url, scheme.len, url.len);
-    host = rest;
-    for (size_t i = 0; i < rest.len; i++) {
-        const unsigned char byte = (unsigned char)rest.ptr[i];
-        if (byte <= 0x20 || byte >= 0x7f)
-            return "holds a space, a control character or a byte that is not ASCII";
-    }
-    host.len = rest.len == 0 ? 0 : strcspn(arena_str(arena, rest).ptr, "/?#");
-    if (host.len > 0 && memchr(host.ptr, '@', host.len))
-        return "must not have user information";
-    rest = str_sub(rest, host.len, rest.len);
-    if (rest.len > 0 && memchr(rest.ptr, '#', rest.len))
-        return "must not have a fragment";
-    text_add(&authority, host);
-    const bool needs_port = str_ends_with(host, STR("]")) ||
-                            !name_split_host_port(host, &bundle->server.host, &bundle->server.port);
-    if (needs_port)
-        text_add(&authority, STR(":443"));
-    struct str kept = arena_str(arena, text_str(&authority));
-    text_fini(&authority);
-    if (host.len == 0 || !name_split_host_port(kept, &bundle->server.host, &bundle->server.port))
-        return "has no host, or a port that is none";
-    bundle->path = str_starts_with(rest, STR("/")) ? arena_str(arena, rest)
-                                                   : arena_printf(arena, "/%.*s", STR_ARG(rest));
-    return NULL;
-}
-
-const char *bundle_endpoint_url(struct str url, struct trust_bundle_config *bundle,
+const char *bundle_endpoint_url(struct str text, struct trust_bundle_config *bundle,
                                 struct arena *arena)
 {
-    const char *why = split_url(url, bundle, arena);
-    if (!why)
-        bundle->url = arena_str(arena, url);
-    return why;
+    struct url url;
+    const char *why = url_parse(text, false, arena, &url);
+    if (why)
+        return why;
+    bundle->server = url.server;
+    bundle->path = url.path;
+    bundle->url = arena_str(arena, text);
+    return NULL;
 }
 
 static void read_url(const struct fields *fields, struct trust_bundle_config *bundle)

@@ -84,22 +84,28 @@ static void check_pods(const struct index *index, const struct manifests *set, s
     }
 }
 
-static bool selects(const struct k8s_policy *policy, const struct k8s_pod *pod)
+struct selecting { /* a policy or a RequestAuthentication */
+    const struct object *meta;
+    const struct label *selector;
+    size_t n_selector;
+};
+
+static bool selects(const struct selecting *by, const struct k8s_pod *pod)
 {
-    return label_select(policy->selector, policy->n_selector, pod->meta.labels, pod->meta.n_labels);
+    return label_select(by->selector, by->n_selector, pod->meta.labels, pod->meta.n_labels);
 }
 
 /* In its own namespace; one of a namespace without pods may be the root namespace, whose policies
  * select everywhere. */
 static bool selects_any(const struct index *index, const struct manifests *set,
-                        const struct k8s_policy *policy)
+                        const struct selecting *by)
 {
-    const struct k8s_pod *pod = map_find(&index->namespaces, policy->meta.namespace_);
+    const struct k8s_pod *pod = map_find(&index->namespaces, by->meta->namespace_);
     for (size_t i = 0; !pod && i < set->n_pods; i++)
-        if (selects(policy, &set->pods[i]))
+        if (selects(by, &set->pods[i]))
             return true;
     while (pod) {
-        if (selects(policy, pod))
+        if (selects(by, pod))
             return true;
         size_t next = index->next_in_namespace[pod - set->pods];
         pod = next ? &set->pods[next - 1] : NULL;
@@ -107,15 +113,28 @@ static bool selects_any(const struct index *index, const struct manifests *set,
     return false;
 }
 
-static void check_policies(const struct index *index, const struct manifests *set,
-                           struct diag *diag)
+static void check_selector(const struct index *index, const struct manifests *set,
+                           const struct selecting *by, const char *kind, struct diag *diag)
+{
+    if (!selects_any(index, set, by))
+        diag_warn(diag, by->meta->place, "%s %.*s/%.*s: its selector selects no pod", kind,
+                  STR_ARG(by->meta->namespace_), STR_ARG(by->meta->name));
+}
+
+static void check_selectors(const struct index *index, const struct manifests *set,
+                            struct diag *diag)
 {
     for (size_t i = 0; i < set->n_policies; i++) {
         const struct k8s_policy *policy = &set->policies[i];
-        if (policy->has_selector && !selects_any(index, set, policy))
-            diag_warn(diag, policy->meta.place,
-                      "AuthorizationPolicy %.*s/%.*s: its selector selects no pod",
-                      STR_ARG(policy->meta.namespace_), STR_ARG(policy->meta.name));
+        const struct selecting by = {&policy->meta, policy->selector, policy->n_selector};
+        if (policy->has_selector)
+            check_selector(index, set, &by, "AuthorizationPolicy", diag);
+    }
+    for (size_t i = 0; i < set->n_request_auths; i++) {
+        const struct k8s_request_auth *auth = &set->request_auths[i];
+        const struct selecting by = {&auth->meta, auth->selector, auth->n_selector};
+        if (auth->n_selector > 0)
+            check_selector(index, set, &by, "RequestAuthentication", diag);
     }
 }
 
@@ -128,28 +147,34 @@ static bool has_export(const struct manifests *set, struct str namespace_, struc
     return false;
 }
 
-/* A policy for a service that nothing here serves applies to nobody. */
+/* What is for a service that nothing here serves applies to nobody. */
+static void check_target(struct index *index, const struct manifests *set,
+                         const struct object *meta, const struct k8s_target *target,
+                         const char *kind, struct diag *diag)
+{
+    const struct object wanted = {.namespace_ = meta->namespace_, .name = target->name};
+    const char *lack = NULL;
+    if (!map_find(&index->services, key_of(index, &wanted)))
+        lack = "there is no Service";
+    else if (target->is_import && !has_export(set, wanted.namespace_, wanted.name))
+        lack = "this cluster does not export a Service";
+    if (lack)
+        diag_warn(diag, target->place,
+                  "%s %.*s/%.*s: %s \"%.*s\" here, so it applies to nothing through this target",
+                  kind, STR_ARG(meta->namespace_), STR_ARG(meta->name), lack,
+                  STR_ARG(target->name));
+}
+
 static void check_targets(struct index *index, const struct manifests *set, struct diag *diag)
 {
-    for (size_t i = 0; i < set->n_policies; i++) {
-        const struct k8s_policy *policy = &set->policies[i];
-        for (size_t t = 0; t < policy->n_targets; t++) {
-            const struct k8s_target *target = &policy->targets[t];
-            const struct object wanted = {.namespace_ = policy->meta.namespace_,
-                                          .name = target->name};
-            const char *lack = NULL;
-            if (!map_find(&index->services, key_of(index, &wanted)))
-                lack = "there is no Service";
-            else if (target->is_import && !has_export(set, wanted.namespace_, wanted.name))
-                lack = "this cluster does not export a Service";
-            if (lack)
-                diag_warn(diag, target->place,
-                          "AuthorizationPolicy %.*s/%.*s: %s \"%.*s\" here, so it applies to "
-                          "nothing through this target",
-                          STR_ARG(policy->meta.namespace_), STR_ARG(policy->meta.name), lack,
-                          STR_ARG(target->name));
-        }
-    }
+    for (size_t i = 0; i < set->n_policies; i++)
+        for (size_t t = 0; t < set->policies[i].n_targets; t++)
+            check_target(index, set, &set->policies[i].meta, &set->policies[i].targets[t],
+                         "AuthorizationPolicy", diag);
+    for (size_t i = 0; i < set->n_request_auths; i++)
+        for (size_t t = 0; t < set->request_auths[i].n_targets; t++)
+            check_target(index, set, &set->request_auths[i].meta, &set->request_auths[i].targets[t],
+                         "RequestAuthentication", diag);
 }
 
 bool object_is_older(const struct object *a, const struct object *b)
@@ -239,7 +264,7 @@ void manifests_cross_check(const struct manifests *manifests, struct str root_na
     check_exports(&index, manifests, strict, diag);
     check_slices(&index, manifests, diag);
     check_pods(&index, manifests, diag);
-    check_policies(&index, manifests, diag);
+    check_selectors(&index, manifests, diag);
     check_targets(&index, manifests, diag);
     check_peer_auths(manifests, root_namespace, diag);
     check_traffics(&index, manifests, diag);

@@ -32,6 +32,7 @@ enum k8s_kind {
     K8S_TRAFFIC,
     K8S_PEER_AUTH,
     K8S_ROUTE,
+    K8S_REQUEST_AUTH,
     K8S_KINDS
 };
 
@@ -133,6 +134,8 @@ void k8s_read_hash_keys(const struct k8s_reader *reader, const struct yaml *spec
                         struct traffic_policy *policy);
 void k8s_read_peer_auth(struct k8s_reader *reader, const struct yaml *doc,
                         const struct object *meta);
+void k8s_read_request_auth(struct k8s_reader *reader, const struct yaml *doc,
+                           const struct object *meta);
 void k8s_read_http_route(struct k8s_reader *reader, const struct yaml *doc,
                          const struct object *meta);
 void k8s_read_grpc_route(struct k8s_reader *reader, const struct yaml *doc,

@@ -45,6 +45,12 @@ static const struct kind_row kind_rows[] = {
      true,
      name_is_subdomain,
      k8s_read_peer_auth},
+    {"security.istio.io",
+     "RequestAuthentication",
+     {"v1", "v1beta1"},
+     true,
+     name_is_subdomain,
+     k8s_read_request_auth},
     {GATEWAY, "HTTPRoute", {"v1", "v1beta1"}, true, name_is_subdomain, k8s_read_http_route},
     {GATEWAY, "GRPCRoute", {"v1"}, true, name_is_subdomain, k8s_read_grpc_route},
     {"isthmus.io", "TrafficPolicy", {"v1alpha1"}, true, name_is_subdomain, k8s_read_traffic},
@@ -64,6 +70,7 @@ void manifests_begin(struct k8s_reader *reader, struct diag *diag)
         [K8S_TRAFFIC] = sizeof(struct k8s_traffic),
         [K8S_PEER_AUTH] = sizeof(struct k8s_peer_auth),
         [K8S_ROUTE] = sizeof(struct k8s_route),
+        [K8S_REQUEST_AUTH] = sizeof(struct k8s_request_auth),
     };
     *reader = (struct k8s_reader){.set = mem_new(struct manifests), .diag = diag};
     reader->arena = &reader->set->arena;
@@ -333,6 +340,7 @@ struct manifests *manifests_end(struct k8s_reader *reader)
     set->traffics = settle(reader, K8S_TRAFFIC, &set->n_traffics);
     set->peer_auths = settle(reader, K8S_PEER_AUTH, &set->n_peer_auths);
     set->routes = settle(reader, K8S_ROUTE, &set->n_routes);
+    set->request_auths = settle(reader, K8S_REQUEST_AUTH, &set->n_request_auths);
     map_fini(&reader->seen);
     if (reader->diag->n_errors == reader->n_errors_before)
         return set;

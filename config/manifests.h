@@ -5,8 +5,7 @@
  * are followed, as mounted ConfigMaps need), each with any number of documents, `kind: List`
  * unwrapped. Kinds without a use here are passed over; fields without a use too, since real objects
  * carry many, except in our own kinds and in policies, where an unknown field is an error: a policy
- * must not silently not apply. For the same reason other kinds of security.istio.io
- * (RequestAuthentication) are errors as long as nothing here enforces them.
+ * must not silently not apply. For the same reason other kinds of security.istio.io are errors.
  *
  * All or nothing: with any error the caller keeps the set it had.
  * Checked: names (RFC 1123), namespaces, ports, addresses, that two objects of one kind do not
@@ -167,6 +166,23 @@ struct k8s_peer_auth { /* PeerAuthentication */
     size_t n_ports;
 };
 
+struct k8s_token_rule {
+    struct place place;
+    struct token_rule rule; /* with the keys that stand in it, normalised */
+    struct str jwks_uri;    /* else where they are: https, http or file; "" none */
+    uint64_t timeout_ns;    /* of fetching them */
+};
+
+struct k8s_request_auth { /* RequestAuthentication */
+    struct object meta;
+    struct label *selector; /* none: of the namespace, or of the mesh in the root namespace */
+    size_t n_selector;
+    struct k8s_target *targets; /* not beside a selector */
+    size_t n_targets;
+    struct k8s_token_rule *rules;
+    size_t n_rules;
+};
+
 struct k8s_traffic { /* TrafficPolicy */
     struct object meta;
     bool is_import;               /* of a ServiceImport, else of a Service; of its own namespace */
@@ -230,6 +246,8 @@ struct manifests {
     size_t n_peer_auths;
     struct k8s_route *routes;
     size_t n_routes;
+    struct k8s_request_auth *request_auths;
+    size_t n_request_auths;
     struct manifests_part **parts; /* of a set out of a cache: what the objects point into */
     size_t n_parts;
 };

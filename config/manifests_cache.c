@@ -176,6 +176,7 @@ static void join(struct joining *joining)
     JOIN(joining, policies, n_policies);
     JOIN(joining, traffics, n_traffics);
     JOIN(joining, peer_auths, n_peer_auths);
+    JOIN(joining, request_auths, n_request_auths);
     JOIN(joining, routes, n_routes);
     set->n_files = joining->n_parts;
     set->parts = arena_new_array(&set->arena, struct manifests_part *, joining->n_parts + 1);

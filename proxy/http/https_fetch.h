@@ -1,6 +1,7 @@
 /*
  * https_fetch.h - one request over TLS, with its whole answer: what bundles of other trust domains
- * are fetched with, and spans are sent with; the latter also without TLS.
+ * and keys of token issuers are fetched with, and spans are sent with; the latter two also without
+ * TLS.
  *
  * Happy path: lookup -> connect, address by address -> handshake -> request -> on_done(0). Failure
  * modes, each as on_done's err with a sentence: no such name, nobody answers, the server is not who

@@ -26,7 +26,7 @@ struct backing { /* one workload of this cluster behind one of its services */
     bool is_draining; /* terminating but still serving */
 };
 
-struct selected { /* a policy that selects a workload */
+struct selected { /* a policy or RequestAuthentication that selects a workload */
     struct str policy;
     struct selected *next;
 };
@@ -37,8 +37,8 @@ struct own_workload {
     const struct k8s_pod *pod;
     struct backing *backings;
     size_t n_backings, n_exported;
-    struct selected *policies;
-    size_t n_policies;
+    struct selected *policies, *request_auths;
+    size_t n_policies, n_request_auths;
 };
 
 struct own_service {
@@ -71,6 +71,8 @@ struct registry_builder {
 
     struct model_policy *policies;
     size_t n_policies;
+    struct model_request_auth *request_auths;
+    size_t n_request_auths;
 
     struct map imports; /* key -> struct merge */
     struct merge *merges;
@@ -108,6 +110,32 @@ void registry_add_policies(struct registry_builder *builder);
 /* The workload refers to the policy with that key. */
 void registry_name_policy(struct registry_builder *builder, struct own_workload *workload,
                           struct str key);
+
+struct reach { /* whom an object of security.istio.io is for */
+    struct str namespace_, name;
+    const struct label *selector;
+    size_t n_selector;
+    const struct k8s_target *targets;
+    size_t n_targets;
+};
+
+typedef void name_fn(struct registry_builder *builder, struct own_workload *workload,
+                     struct str key);
+
+struct reached { /* what it says of that on the wire */
+    enum policy_scope scope;
+    struct str namespace_;
+    struct str *targets;
+    size_t n_targets;
+};
+
+/* Calls name() for every workload that it names. */
+struct reached registry_reach(struct registry_builder *builder, const struct reach *reach,
+                              name_fn *name);
+
+/* request_auths.c: RequestAuthentications, and whom they select. */
+void registry_need_request_auth_labels(struct registry_builder *builder);
+void registry_add_request_auths(struct registry_builder *builder);
 
 /* aliases.c: whatever policies call our trust domain. The policy's rules become a copy. */
 void registry_write_out_aliases(struct registry_builder *builder, struct model_policy *policy);

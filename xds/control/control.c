@@ -26,8 +26,9 @@ static void on_rebuild(struct timer *timer);
 
 /* Large clusters take longer to derive; then changes are gathered for longer, so that most of the
  * loop's time is left for streams and certificates. */
-static void rebuild_soon(struct control *control)
+static void rebuild_soon(void *owner)
 {
+    struct control *control = owner;
     const uint64_t least_ns = CONTROL_SETTLE_MS * NS_PER_MS;
     const uint64_t settle_ns = control->rebuild_took_ns * REBUILD_SHARE;
     if (!timer_is_running(&control->rebuild))
@@ -57,6 +58,7 @@ static struct registry *build(struct control *control)
         peers[i] = peer_exports(control->peers[i], &arena);
     input.own_roots_pem = control_own_roots(control, &arena);
     input.own_crls = control_own_crls(control);
+    input.keys = token_keys_list(control->token_keys, &arena, &input.n_keys);
     input.bundles = control->bundles;
     input.n_bundles = control->n_bundles;
     struct registry *registry = registry_build(&input);
@@ -252,6 +254,7 @@ static void on_manifests(void *owner)
     control->n_loaded++;
     control->loaded_ns = clock_wall_ns();
     control->manifests = set;
+    token_keys_follow(control->token_keys, set);
     timer_stop(&control->rebuild);
     rebuild(control);
     manifests_free(old);
@@ -469,6 +472,17 @@ static int open_federation(struct control *control, struct text *why)
     return federation_open(control->loop, &options, &control->federation, why);
 }
 
+static int open_token_keys(struct control *control, struct text *why)
+{
+    const struct token_keys_options options = {
+        .state_dir = control->config->state_dir,
+        .meter = control->meter,
+        .on_change = rebuild_soon,
+        .owner = control,
+    };
+    return token_keys_open(control->loop, &options, &control->token_keys, why);
+}
+
 static int open_inputs(struct control *control, struct text *why)
 {
     const struct control_config *config = control->config;
@@ -482,11 +496,14 @@ static int open_inputs(struct control *control, struct text *why)
                                 config->workload_ttl_ns, &control->identity, why);
     if (err == 0)
         err = open_federation(control, why);
+    if (err == 0)
+        err = open_token_keys(control, why);
     if (err < 0)
         return err;
     control->manifests = read_manifests(control, why);
     if (!control->manifests)
         return -ERR_INVALID;
+    token_keys_follow(control->token_keys, control->manifests);
     control->n_loaded = 1;
     control->loaded_ns = clock_wall_ns();
     return 0;
@@ -578,5 +595,6 @@ void control_close(struct control *control)
     for (size_t i = 0; i < control->n_peers; i++)
         peer_close(control->peers[i]);
     federation_close(control->federation);
+    token_keys_close(control->token_keys);
     loop_bury(control->loop, control, control_free);
 }

@@ -41,6 +41,9 @@ static void write_policies(struct arena *arena, struct own_workload *workload)
     model->policies = arena_new_array(arena, struct str, workload->n_policies);
     for (const struct selected *it = workload->policies; it; it = it->next)
         model->policies[model->n_policies++] = it->policy;
+    model->request_auths = arena_new_array(arena, struct str, workload->n_request_auths);
+    for (const struct selected *it = workload->request_auths; it; it = it->next)
+        model->request_auths[model->n_request_auths++] = it->policy;
 }
 
 static void push(struct model_resource *list, size_t *n, struct model_resource resource)
@@ -58,6 +61,8 @@ static void share_workload(struct registry *registry, const struct own_workload 
     model->pod_uid = (struct str){0};
     model->policies = NULL;
     model->n_policies = 0;
+    model->request_auths = NULL;
+    model->n_request_auths = 0;
     model->services =
         arena_new_array(&registry->arena, struct model_membership, workload->n_exported);
     model->n_services = 0;
@@ -119,6 +124,20 @@ static void write_policy_resources(struct registry_builder *builder)
     }
 }
 
+static void write_request_auths(struct registry_builder *builder)
+{
+    struct registry *registry = builder->registry;
+    for (size_t i = 0; i < builder->n_request_auths; i++) {
+        struct model_request_auth *auth = &builder->request_auths[i];
+        push(registry->own, &registry->n_own,
+             (struct model_resource){
+                 .kind = MODEL_REQUEST_AUTH,
+                 .name = key_make(&registry->arena, auth->namespace_, auth->name),
+                 .of.request_auth = auth,
+             });
+    }
+}
+
 static struct model_resource bundle_resource(struct arena *arena, struct str trust_domain,
                                              struct str pem, struct str crls)
 {
@@ -151,8 +170,8 @@ void registry_write_own(struct registry_builder *builder)
     struct registry *registry = builder->registry;
     const size_t n_objects = builder->n_workloads + builder->n_services;
     const size_t n_traffic = builder->n_services + registry->n_imports;
-    const size_t n_own = n_objects + builder->n_policies + builder->input->n_bundles + n_traffic +
-                         registry_count_routes(builder);
+    const size_t n_own = n_objects + builder->n_policies + builder->n_request_auths +
+                         builder->input->n_bundles + n_traffic + registry_count_routes(builder);
     registry->own = arena_new_array(&registry->arena, struct model_resource, n_own);
     registry->shared = arena_new_array(&registry->arena, struct model_resource, n_objects + 1);
     for (size_t i = 0; i < builder->n_workloads; i++) {
@@ -170,6 +189,7 @@ void registry_write_own(struct registry_builder *builder)
         if (builder->services[i].k8s->type != SERVICE_EXTERNAL_NAME)
             write_service(registry, &builder->services[i]);
     write_policy_resources(builder);
+    write_request_auths(builder);
     write_bundles(builder);
     registry_write_traffic(builder);
     registry_write_routes(builder);

@@ -13,6 +13,7 @@
 #include "xds/control/federation.h"
 #include "xds/control/own_identity.h"
 #include "xds/control/peer.h"
+#include "xds/control/token_keys.h"
 #include "xds/control/vips.h"
 #include "xds/server.h"
 
@@ -31,6 +32,7 @@ struct control {
     struct ca *ca;
     struct own_identity *identity;
     struct federation *federation;
+    struct token_keys *token_keys;
     struct trust *trust; /* our own roots and the peers' */
     const struct trust *trust_view;
     struct arena bundles_arena;

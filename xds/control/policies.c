@@ -19,21 +19,27 @@ void registry_need_policy_labels(struct registry_builder *builder)
 void registry_name_policy(struct registry_builder *builder, struct own_workload *workload,
                           struct str key)
 {
-    struct selected *selected = arena_new(&builder->scratch, struct selected);
+    struct selected *selected;
+    if (workload->policies && str_eq(workload->policies->policy, key))
+        return; /* who stands behind several of its services is named once */
+    selected = arena_new(&builder->scratch, struct selected);
     *selected = (struct selected){key, workload->policies};
     workload->policies = selected;
     workload->n_policies++;
 }
 
+/* ---- whom an object is for ---- */
+
 struct selecting {
     struct registry_builder *builder;
-    struct str policy;
+    name_fn *name;
+    struct str key;
 };
 
 static void select_one(void *owner, struct own_workload *workload)
 {
     const struct selecting *selecting = owner;
-    registry_name_policy(selecting->builder, workload, selecting->policy);
+    selecting->name(selecting->builder, workload, selecting->key);
 }
 
 /* The name under which workloads serve the target; "" when nothing here does. */
@@ -44,54 +50,65 @@ static struct str target_name(const struct own_service *service, const struct k8
     return target->is_import ? service->exported_name : service->local_name;
 }
 
-/* Who stands behind several of the services is named once: the last policy named is then this. */
-static void name_backers(struct registry_builder *builder, const struct own_service *service,
-                         struct str key)
+static void add_targets(const struct selecting *selecting, const struct reach *reach,
+                        struct reached *reached)
 {
-    for (const struct backing *it = service->backings; it; it = it->next_of_service)
-        if (!it->workload->policies || !str_eq(it->workload->policies->policy, key))
-            registry_name_policy(builder, it->workload, key);
-}
-
-static void add_targets(struct registry_builder *builder, const struct k8s_policy *from,
-                        struct model_policy *policy, struct str key)
-{
-    policy->targets = arena_new_array(&builder->registry->arena, struct str, from->n_targets);
-    for (size_t i = 0; i < from->n_targets; i++) {
-        const struct k8s_target *target = &from->targets[i];
+    const struct registry_builder *builder = selecting->builder;
+    reached->targets = arena_new_array(&builder->registry->arena, struct str, reach->n_targets);
+    for (size_t i = 0; i < reach->n_targets; i++) {
+        const struct k8s_target *target = &reach->targets[i];
         const struct own_service *service =
-            key_find(&builder->service_by_name, policy->namespace_, target->name);
+            key_find(&builder->service_by_name, reach->namespace_, target->name);
         struct str name = target_name(service, target);
         if (str_is_empty(name))
             continue;
-        policy->targets[policy->n_targets++] = name;
-        name_backers(builder, service, key);
+        reached->targets[reached->n_targets++] = name;
+        for (const struct backing *it = service->backings; it; it = it->next_of_service)
+            selecting->name(selecting->builder, it->workload, selecting->key);
     }
+}
+
+struct reached registry_reach(struct registry_builder *builder, const struct reach *reach,
+                              name_fn *name)
+{
+    const bool is_root = str_eq(reach->namespace_, builder->config->root_namespace);
+    struct reached reached = {.scope = POLICY_WORKLOAD, .namespace_ = reach->namespace_};
+    struct selecting selecting = {
+        builder, name, key_make(&builder->registry->arena, reach->namespace_, reach->name)};
+    if (reach->n_selector > 0) {
+        selection_each(builder, is_root ? (struct str){0} : reach->namespace_, reach->selector,
+                       reach->n_selector, select_one, &selecting);
+    } else if (reach->n_targets > 0) {
+        add_targets(&selecting, reach, &reached);
+    } else if (is_root) {
+        reached.scope = POLICY_GLOBAL;
+        reached.namespace_ = (struct str){0};
+    } else {
+        reached.scope = POLICY_NAMESPACE;
+    }
+    return reached;
 }
 
 static void add_policy(struct registry_builder *builder, const struct k8s_policy *from,
                        struct model_policy *policy)
 {
-    const bool is_root = str_eq(from->meta.namespace_, builder->config->root_namespace);
+    const struct reach reach = {
+        .namespace_ = from->meta.namespace_,
+        .name = from->meta.name,
+        .selector = from->selector,
+        .n_selector = has_selector(from) ? from->n_selector : 0,
+        .targets = from->targets,
+        .n_targets = from->n_targets,
+    };
     *policy = from->policy;
     policy->name = from->meta.name;
     policy->namespace_ = from->meta.namespace_;
     registry_write_out_aliases(builder, policy);
-    const struct str key = key_make(&builder->registry->arena, policy->namespace_, policy->name);
-    if (has_selector(from)) {
-        struct selecting selecting = {builder, key};
-        policy->scope = POLICY_WORKLOAD;
-        selection_each(builder, is_root ? (struct str){0} : policy->namespace_, from->selector,
-                       from->n_selector, select_one, &selecting);
-    } else if (from->n_targets > 0) {
-        policy->scope = POLICY_WORKLOAD;
-        add_targets(builder, from, policy, key);
-    } else if (is_root) {
-        policy->scope = POLICY_GLOBAL;
-        policy->namespace_ = (struct str){0};
-    } else {
-        policy->scope = POLICY_NAMESPACE;
-    }
+    const struct reached reached = registry_reach(builder, &reach, registry_name_policy);
+    policy->scope = reached.scope;
+    policy->namespace_ = reached.namespace_;
+    policy->targets = reached.targets;
+    policy->n_targets = reached.n_targets;
 }
 
 void registry_add_policies(struct registry_builder *builder)

@@ -31,11 +31,13 @@ struct registry *registry_build(const struct registry_input *input)
     registry_add_services(&builder);
     registry_need_policy_labels(&builder);
     registry_need_peer_auth_labels(&builder);
+    registry_need_request_auth_labels(&builder);
     selection_index(&builder);
     registry_back_services(&builder);
     registry_add_exports(&builder);
     registry_add_policies(&builder);
     registry_add_peer_auths(&builder);
+    registry_add_request_auths(&builder);
     registry_add_foreign(&builder);
     registry_write_own(&builder);
     builder_fini(&builder);

@@ -38,6 +38,10 @@ struct registry_drill { /* a cluster taken out of a service for a while; drills.
     uint64_t id, length_ns;
 };
 
+struct registry_keys {    /* of an issuer of tokens, as they are published there */
+    struct str uri, jwks; /* jwks "": none have come yet */
+};
+
 struct registry_input {
     const struct control_config *config;
     const struct manifests *manifests;
@@ -45,6 +49,8 @@ struct registry_input {
     size_t n_peers;
     const struct registry_drill *drills;
     size_t n_drills;
+    const struct registry_keys *keys;
+    size_t n_keys;
     const struct model_bundle *bundles; /* of every trust domain, for the nodes */
     size_t n_bundles;
     struct str own_roots_pem, own_crls; /* for the peers */

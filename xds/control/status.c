@@ -109,6 +109,20 @@ static void add_trust_bundles(const struct control *control, struct text *out)
     }
 }
 
+static void add_token_keys(const struct control *control, struct text *out)
+{
+    struct token_keys_status status;
+    for (size_t idx = 0, n = 0; token_keys_next(control->token_keys, &idx, &status); n++) {
+        add_comma(out, n);
+        text_add(out, STR("{\"uri\":"));
+        text_add_json_string(out, status.uri);
+        add_bool(out, "has_keys", status.has_keys);
+        add_time(out, "fetched_at", status.fetched_ns);
+        add_string(out, "last_error", status.last_error);
+        text_addc(out, '}');
+    }
+}
+
 static void add_nodes(const struct control *control, struct text *out)
 {
     struct str name, id;
@@ -179,6 +193,8 @@ void control_status_json(const struct control *control, struct text *out)
         add_peer(control, i, out);
     text_add(out, STR("],\"trust_bundles\":["));
     add_trust_bundles(control, out);
+    text_add(out, STR("],\"token_keys\":["));
+    add_token_keys(control, out);
     text_add(out, STR("],\"nodes\":["));
     add_nodes(control, out);
     text_add(out, STR("],\"exports\":["));

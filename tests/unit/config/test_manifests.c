@@ -227,8 +227,8 @@ Test(manifests, refuses_wrong_objects_with_their_place)
         {"our own kind",
          "apiVersion: isthmus.io/v1alpha1\nkind: TrafficPlan\nmetadata: {name: a}\n",
          "m.yaml:2:7: error: kind: there is no TrafficPlan in isthmus.io"},
-        {"RequestAuthentication", "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\n",
-         "m.yaml:2:7: error: kind: RequestAuthentication is not supported yet"},
+        {"a kind of Istio's", "apiVersion: security.istio.io/v1\nkind: RequestAuthorization\n",
+         "m.yaml:2:7: error: kind: RequestAuthorization is not supported yet"},
         {"an empty file", "", "m.yaml: error: the file is empty"},
         {"a file cut off", SERVICE "spec: {ports: [{port: 80}", "error: not valid YAML"},
     };

@@ -120,6 +120,8 @@ struct registry *cluster_build(struct cluster *cluster)
         .config = &cluster->config,
         .peers = cluster->peers,
         .n_peers = cluster->n_peers,
+        .keys = cluster->keys,
+        .n_keys = cluster->n_keys,
         .bundles = bundles,
         .n_bundles = ARRAY_LEN(bundles),
         .own_roots_pem = STR("WEST ROOTS"),

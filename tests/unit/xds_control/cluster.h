@@ -18,6 +18,8 @@ struct cluster {
     struct manifests *manifests;
     struct registry_peer peers[PEERS_OF_TESTS];
     size_t n_peers;
+    const struct registry_keys *keys; /* that were fetched */
+    size_t n_keys;
     struct registry *registry;
 };
 
