@@ -32,7 +32,7 @@ Test(check, the_examples_are_clean)
 {
     const char *paths[] = {EXAMPLES};
     cr_expect(check_files(paths, 1, &out), "%s", out.ptr);
-    cr_expect_str_eq(out.ptr, "23 objects in 5 files: no errors\n");
+    cr_expect_str_eq(out.ptr, "24 objects in 6 files: no errors\n");
 }
 
 Test(check, objects_of_several_files_are_one_set)
