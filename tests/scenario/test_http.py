@@ -293,6 +293,99 @@ class Http(Story):
         self.assertIn('"east"', self.get("/copied?key=copy", "-d", "x" * 100000))
         wait_until("the mirror to see it", lambda: count() == before + 1, timeout_s=10)
 
+    # ---- who may ask for what is decided where the pod is ----
+
+    def guard(self, *operations, when=()):
+        """Only the client may ask, and only for this; in both clusters, whatever serves in the namespace."""
+        rule = {"from": [{"source": {"principals": [self.client.spiffe_id.removeprefix("spiffe://")]}}]}
+        if operations:
+            rule["to"] = [{"operation": operation} for operation in operations]
+        rules = [rule] + [{"to": [{"operation": operation}], "when": [condition]} for operation, condition in when]
+        for cluster in (self.town.west, self.town.east):
+            cluster.apply(manifests.authorization_policy("asked", "shop", {"action": "ALLOW", "rules": rules}))
+
+    def status(self, path, *arguments):
+        return self.get(path, "-o", "/dev/null", "-w", "%{http_code}", "--path-as-is", *arguments)
+
+    @staticmethod
+    def say(sock, request):
+        """The status of the answer on a connection that goes on."""
+        sock.sendall(request.encode() + b" HTTP/1.1\r\nHost: web\r\nContent-Length: 0\r\n\r\n")
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            data = sock.recv(65536)
+            if not data:
+                return None
+            answer += data
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        while len(body) < length:
+            body += sock.recv(65536)
+        return int(head.split()[1])
+
+    def test_s1_each_request_is_judged_where_the_pod_is(self):
+        self.guard({"methods": ["GET"], "paths": ["/who*", "/slow*"]}, {"paths": ["/lab.Echo/Unary"]},
+                   when=[({"paths": ["/hash"]}, {"key": "request.headers[x-tier]", "values": ["gold"]})])
+        wait_until("the policy to hold", lambda: self.status("/count") == "403")
+        with self.client.connect(self.vip, 80, 15) as sock:
+            asked = ("GET /who", "GET /count", "POST /who", "GET /who?count")
+            self.assertEqual([self.say(sock, request) for request in asked], [200, 403, 403, 200])
+        self.assertEqual([self.status("/hash", "-d", "x", "-H", f"X-Tier: {tier}") for tier in ("gold", "silver")],
+                         ["200", "403"])
+        for path in ("/who/../count", "/who/%2e%2e/count", "//count", "/Who", "/count;/who", "/./count?/who"):
+            self.assertEqual(self.status(path), "403", path)
+        self.assertEqual(self.status("//who/./x/../"), "404")  # allowed, and forwarded as /who/
+        answer = self.get("/count", "-i").lower()
+        self.assertIn("x-isthmus-reason: denied", answer)
+        self.assertIn("rbac: access denied", answer)
+        node = self.town.east.nodes[0]
+        record = wait_until("the record at the pod's node", lambda: self.records(
+            node, why="denied", direction="inbound", **{"request.path": "/count"}))[-1]
+        self.assertEqual((record["src.identity"], record["response.code"], record["response.code_details"]),
+                         (self.client.spiffe_id, 403, "rbac_access_denied_matched_policy[none]"))
+        counted = [labels for labels in node.proxy.metrics() if labels.startswith("istio_requests_total{")]
+        self.assertTrue(any('reporter="destination"' in labels and 'response_code="403"' in labels
+                            for labels in counted), counted)
+
+    def test_s2_a_grpc_call_is_denied_in_the_words_of_grpc(self):
+        done = self.client.run([sys.executable, os.path.join(HERE, "grpc_client.py"), f"{self.vip}:90"], timeout_s=60)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("PERMISSION_DENIED", done.stderr)  # the second call: the first, Unary, is allowed
+        self.assertIn("RBAC: access denied", done.stderr)
+        self.assertIn("_client.py\", line 20", done.stderr.replace(", line 19", ", line 20"))
+
+    def test_s3_connections_to_a_pod_are_read_where_its_policies_ask(self):
+        for pod in (self.shadow, self.servers["west"]):  # of another node, through a tunnel; of the client's own
+            with self.client.connect(pod.v4, 8080, 15) as sock:
+                asked = ("GET /who", "GET /count", "GET /who")
+                self.assertEqual([self.say(sock, request) for request in asked], [200, 403, 200], pod.pod_name)
+            with self.client.connect(pod.v4, 8080, 15) as sock:
+                sock.sendall(b"\x16\x03\x01 no HTTP\r\n\r\n")
+                self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 400 "), pod.pod_name)
+
+    def test_s4_a_change_ends_what_is_under_way_and_not_the_connection(self):
+        with self.client.connect(self.vip, 80, 30) as sock:
+            sock.sendall(b"GET /slow?ms=20000&key=live HTTP/1.1\r\nHost: web\r\n\r\n")
+            wait_until("the request to be under way", lambda: json.loads(
+                self.servers["east"].run(["curl", "-sS", "http://127.0.0.1:8080/count?key=live"]).stdout)["count"] > 0)
+            time.sleep(0.2)
+            self.guard({"paths": ["/count"]})
+            answer = sock.recv(65536)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 403 "), answer)
+            self.assertIn(b"x-isthmus-reason: denied_late", answer)
+            self.assertEqual([self.say(sock, "GET /count"), self.say(sock, "GET /who")], [200, 403])
+
+    def test_s5_where_no_policy_asks_for_requests_bytes_pass_unread(self):
+        node = self.town.east.nodes[0]
+        self.guard()
+        wait_until("the policy to hold", lambda: self.status("/who") == "200")
+        before = node.proxy.metrics()["isthmus_exchanges_total"]
+        with self.client.connect(self.vip, 80, 15) as sock:
+            self.assertEqual([self.say(sock, "GET /who"), self.say(sock, "POST /who")], [200, 200])
+            self.assertEqual(node.proxy.metrics()["isthmus_exchanges_total"], before)
+        for cluster in (self.town.west, self.town.east):
+            cluster.remove("AuthorizationPolicy", "asked", "shop")
+
     def test_z_floods_are_cut_and_counted_and_others_are_served(self):
         """The slow ones are there since the beginning; none of the tests before this one was kept from its answer."""
         def counted():
