@@ -41,6 +41,22 @@ struct token_rule token_rule_copy(const struct token_rule *rule, struct arena *a
     return copy;
 }
 
+bool token_layer_holds(const struct token_layer *layer, uint16_t port)
+{
+    for (size_t i = 0; i < layer->n_ports; i++)
+        if (layer->ports[i] == port)
+            return true;
+    return layer->ports == NULL;
+}
+
+bool token_set_asks(const struct token_set *set, uint16_t port)
+{
+    for (size_t i = 0; set && i < set->n_layers; i++)
+        if (set->layers[i]->n_rules > 0 && token_layer_holds(set->layers[i], port))
+            return true;
+    return set && !str_is_empty(set->missing);
+}
+
 /* With its length before it, so that no two lists are written alike. */
 static void add(struct text *all, struct str part)
 {

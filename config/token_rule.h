@@ -79,4 +79,8 @@ struct token_set { /* all that apply to a workload */
                            there: every request is refused; "" when none */
 };
 
+bool token_layer_holds(const struct token_layer *layer, uint16_t port);
+/* Is there something to be said of the tokens of requests to that port? set may be NULL. */
+bool token_set_asks(const struct token_set *set, uint16_t port);
+
 #endif

@@ -16,15 +16,15 @@ struct policy_question authorize_question(const struct principal *source,
 }
 
 static bool is_by_request(const struct workload *destination, uint16_t port,
-                          const struct policy_answer *answer)
+                          const struct policy_answer *answer, bool asks_tokens)
 {
-    if (!answer->depends_on_request)
+    if (!answer->depends_on_request && !(answer->allowed && asks_tokens))
         return false;
     switch (workload_protocol(destination, port)) {
     case APP_HTTP11:
     case APP_HTTP2:
     case APP_GRPC: return true;
-    case APP_UNKNOWN: return !answer->allowed;
+    case APP_UNKNOWN: return !answer->allowed || asks_tokens;
     case APP_TCP:
     case APP_TLS: break;
     }
@@ -39,7 +39,10 @@ struct verdict authorize(const struct workload *destination, const struct princi
     struct verdict verdict = {
         .answer = policy_ask(destination->policies, &question),
     };
-    verdict.is_by_request = is_by_request(destination, address->port, &verdict.answer);
+    const bool asks_tokens = !request && token_set_asks(destination->tokens, address->port);
+    verdict.is_by_request =
+        !request && is_by_request(destination, address->port, &verdict.answer, asks_tokens);
+    verdict.asks_tokens = verdict.is_by_request && asks_tokens;
     verdict.err = verdict.answer.allowed ? 0 : -ERR_DENIED;
     return verdict;
 }

@@ -19,6 +19,7 @@ struct verdict {
     /* Of a connection: who judges it has to read its requests, and ask about each. err is what
      * holds where nobody reads them. */
     bool is_by_request;
+    bool asks_tokens; /* is_by_request not least because a RequestAuthentication has its word */
 };
 
 /* What policies are asked then. */
@@ -30,9 +31,9 @@ struct policy_question authorize_question(const struct principal *source,
  * NULL: about a connection, whatever it may carry.
  *
  * A connection is judged request by request where some request may be answered otherwise than
- * another, but not on a port that a service says is TCP or TLS; nor on one of which no service says
- * anything when the verdict is to allow all the same (only AUDIT and dry-run policies ask for more
- * then, and those change nothing).
+ * another, or RequestAuthentications say something of their tokens; but not on a port that a
+ * service says is TCP or TLS; nor on one of which no service says anything when the verdict is to
+ * allow all the same (only AUDIT and dry-run policies ask for more then, and those change nothing).
  */
 struct verdict authorize(const struct workload *destination, const struct principal *source,
                          const struct addr *address, const struct policy_request *request);

@@ -177,10 +177,10 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
         }
         if (again == -ERR_RETRY_BUDGET)
             text_addf(&detail, "%s, after: ", err_text(again));
-        if (again == -ERR_DENIED || again == -ERR_RETRY_BUDGET)
+        if (again == -ERR_DENIED || again == -ERR_TOKEN_REFUSED || again == -ERR_RETRY_BUDGET)
             last_err = again;
     }
-    if (last_err != -ERR_DENIED) {
+    if (last_err != -ERR_DENIED && last_err != -ERR_TOKEN_REFUSED) {
         text_addf(&detail, "%s", err_text(err));
         if (!str_is_empty(why))
             text_addf(&detail, ": %.*s", STR_ARG(why));

@@ -200,10 +200,26 @@ static int deny_late(struct call *call, const struct verdict *verdict)
     return -ERR_DENIED_LATE;
 }
 
-/* Who asks and for what is as it was; with the same policies the verdict is too. */
+/* The policies would let it be, but its requests have tokens that nobody looked at. */
+static int deny_unread(struct call *call, const struct verdict *verdict)
+{
+    struct verdict closed = *verdict;
+    closed.answer.allowed = false;
+    closed.answer.action = POLICY_DENY;
+    closed.answer.policy = (struct str){0};
+    closed.answer.has_rule = false;
+    closed.answer.sentence = "a RequestAuthentication asks for tokens";
+    return deny_late(call, &closed);
+}
+
+/* Who asks and for what is as it was; with the same policies the verdict is too, but for the tokens
+ * of requests that were not read. */
 static bool is_settled(const struct judged *judged, const struct workload *destination)
 {
-    return judged->revision != 0 && judged->revision == destination->policies->revision;
+    const bool is_read = judged->request || judged->is_by_request;
+    return judged->revision != 0 &&
+           (is_read || !token_set_asks(destination->tokens, judged->destination.port)) &&
+           judged->revision == destination->policies->revision;
 }
 
 int call_identify(const struct judged *judged, const struct snapshot *snapshot,
@@ -237,7 +253,9 @@ static int recheck_judged(struct call *call, struct judged *judged, const struct
         judged->is_by_request = true;
     if (verdict.is_by_request && judged->is_by_request)
         return 0;
-    return verdict.err < 0 ? deny_late(call, &verdict) : 0;
+    if (verdict.err < 0)
+        return deny_late(call, &verdict);
+    return verdict.asks_tokens ? deny_unread(call, &verdict) : 0;
 }
 
 int call_recheck(struct call *call)

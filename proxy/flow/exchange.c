@@ -114,6 +114,7 @@ void exchange_end(struct exchange *exchange, int err, struct str detail)
 {
     if (exchange->state < EXCHANGE_ANSWERED && exchange->client) {
         struct local_reply reply = local_reply_of(err);
+        reply.challenge = exchange->challenge;
         exchange_answer(exchange, &reply, err, detail);
         return;
     }

@@ -81,7 +81,7 @@ struct exchange {
     bool speaks_h2;                /* the backend */
     uint16_t port;                 /* of the service that the route chose */
     struct ip source;              /* for whom it asks: no other's connections are used */
-    struct policy_request request; /* as it is judged: see exchange_judge.c */
+    struct str challenge;          /* of a token that was refused: what a good one would be */
 };
 
 /* Takes a request that came on a connection. */

@@ -268,8 +268,9 @@ static void ask(struct exchange *exchange, struct http_link *link)
     exchange_move(exchange, EXCHANGE_ASKED);
     call_note_upstream(call, http_link_upstream(link));
     exchange->asked_ns = call_now_ns(call);
-    exchange->server = http_link_request(link, &exchange->head, &server_http_events,
-                                         &exchange_waiting_events, &exchange->pump);
+    const struct http_request told = exchange_told(exchange);
+    exchange->server = http_link_request(link, &told, &server_http_events, &exchange_waiting_events,
+                                         &exchange->pump);
     if (!exchange->server) {
         exchange_end(exchange, -ERR_UPSTREAM_RESET, STR("the connection was gone at once"));
         return;
@@ -371,8 +372,10 @@ static void on_reached(struct call *call, const struct upstream *upstream)
 {
     struct exchange *exchange = of_call(call);
     const bool through_tunnel = upstream->is_tunnel;
-    const struct addr *addr =
-        through_tunnel ? &call->record.hbone_addr : &call->record.destination.addr;
+    const struct addr *addr = exchange->side->is_here
+                                  ? &exchange->side->flow->call.judged.destination
+                              : through_tunnel ? &call->record.hbone_addr
+                                               : &call->record.destination.addr;
     const struct http_link_key key = key_of(exchange, addr, through_tunnel);
     ask(exchange, http_pool_add(connector_http_pool(call->walk->tools.connector), &key, upstream));
 }

@@ -6,6 +6,7 @@
  * again with them when policies change; how large they may be is how large a head may be
  * (http_limits).
  */
+#include "proxy/base/clock.h"
 #include "proxy/flow/exchange_parts.h"
 
 /* ---- what is shown ---- */
@@ -46,22 +47,53 @@ static struct str path_of(struct str target)
     return str_split(target, '?', &path, &query) ? path : target;
 }
 
+struct shown { /* to the policies of one endpoint, and then to it */
+    struct policy_request request;
+    struct http_fields fields;
+    struct str path; /* with the query */
+};
+
+static int refuse_token(struct exchange *exchange, const struct token_answer *answer)
+{
+    exchange->challenge = answer->challenge;
+    exchange->call.record.detail = str_from(answer->why);
+    return answer->err;
+}
+
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
                   const struct policy_request **out_request)
 {
     struct exchange *exchange = container_of(call, struct exchange, call);
-    const struct http_request *head = &exchange->head;
-    struct policy_request *request = &exchange->request;
-    (void)destination;
-    (void)addr;
-    *request = (struct policy_request){
-        .method = head->method,
-        .host = head->authority,
-        .path = path_of(head->path),
-    };
-    show_headers(request, &call->arena, head);
-    *out_request = request;
+    struct http_request head = exchange->head;
+    struct shown *shown = arena_new(&call->arena, struct shown);
+    const uint64_t now_s = (uint64_t)clock_wall_ns() / NS_PER_SEC;
+    const struct token_answer answer =
+        token_check(call->walk->tokens, destination, addr->port, &head, now_s, &call->arena);
+    shown->request = (struct policy_request){
+        .method = head.method, .host = head.authority, .path = path_of(head.path)};
+    *out_request = &shown->request;
+    if (answer.err < 0)
+        return refuse_token(exchange, &answer);
+    head.fields = shown->fields = answer.fields;
+    head.path = shown->path = answer.path;
+    shown->request.path = path_of(head.path);
+    shown->request.token = answer.token;
+    show_headers(&shown->request, &call->arena, &head);
     return 0;
+}
+
+struct http_request exchange_told(const struct exchange *exchange)
+{
+    struct http_request head = exchange->head;
+    const struct policy_request *request = exchange->call.judged.request;
+    if (!request)
+        return head; /* its node looks */
+    const struct shown *shown =
+        (const struct shown *)(const void *)((const char *)request -
+                                             offsetof(struct shown, request));
+    head.fields = shown->fields;
+    head.path = shown->path;
+    return head;
 }
 
 /* ---- to the pod that was called ---- */

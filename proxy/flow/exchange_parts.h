@@ -30,6 +30,8 @@ extern const struct stream_events exchange_waiting_events;
 /* Of call_events. */
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
                   const struct policy_request **out_request);
+/* What goes to the endpoint that was judged about: without the token, if it is not to have it. */
+struct http_request exchange_told(const struct exchange *exchange);
 /* One attempt of an exchange whose connection's end is a pod of this node: judged, then on its way
  * there. As attempt_outbound(). */
 MUST_USE int exchange_approach(struct exchange *exchange);

@@ -267,5 +267,10 @@ void l7_begin_here(struct flow *flow, const struct upstream *upstream)
     side->is_here = true;
     side->protocol = protocol_of(call);
     side->reached = *upstream; /* plain: it has no strings */
-    hear(side);
+    if (call->record.kind != ARRIVAL_OUTBOUND) {
+        hear(side);
+        return;
+    }
+    side->client = clients_enter(&call->walk->clients, &call->record.source.addr.ip);
+    hear_in_time(side);
 }

@@ -101,6 +101,8 @@ size_t local_reply_send(struct http_stream *client, const struct http_request *r
     fields[n++] = (struct http_field){STR("x-isthmus-reason"), reply->reason};
     if (!str_is_empty(reply->location))
         fields[n++] = (struct http_field){STR("location"), reply->location};
+    if (!str_is_empty(reply->challenge))
+        fields[n++] = (struct http_field){STR("www-authenticate"), reply->challenge};
     if (has_body)
         fields[n++] = (struct http_field){STR("content-type"), STR("text/plain")};
     const struct http_fields plain = {fields, n};

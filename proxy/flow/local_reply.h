@@ -18,6 +18,7 @@ struct local_reply {
     struct str reason;                   /* one word */
     struct str body;                     /* "": the status' own phrase */
     struct str location;                 /* of a redirect, else "" */
+    struct str challenge;                /* of a 401, else "" */
     const struct route_edit_list *edits; /* of its fields; may be NULL */
 };
 

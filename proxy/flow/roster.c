@@ -77,6 +77,7 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
     walk->tools = *tools;
     walk->options = *options;
     walk->next_id = 1;
+    walk->tokens = token_room_new(tools->meter);
     for (int i = 0; i < FLOW_STATES; i++)
         list_init(&walk->flows[i]);
     timer_start(tools->loop, &walk->report, REPORT_NS, on_report);
@@ -90,6 +91,7 @@ void walk_free(struct walk *walk)
     walk_cut_all(walk, -ERR_SHUTDOWN);
     timer_stop(&walk->report);
     timer_stop(&walk->sample);
+    token_room_free(walk->tokens);
     if (walk->overload.strain != STRAIN_NONE)
         meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING, -1);
     meter_add(walk->tools.meter, METRIC_BUFFER_BYTES, -(int64_t)walk->buffers.live_bytes);

@@ -9,6 +9,7 @@
 #include "proxy/flow/flow.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
+#include "proxy/token/token.h"
 
 enum flow_state {
     FLOW_ACCEPTED,
@@ -22,6 +23,7 @@ enum flow_state {
 struct walk {
     struct walk_tools tools;
     struct walk_options options;
+    struct token_room *tokens;
     struct list flows[FLOW_STATES]; /* the roster: state is list */
     size_t n_flows;
     uint64_t next_id;

@@ -174,14 +174,6 @@ static const struct token_rule *judge(struct judging *judging,
 
 /* ---- the request ---- */
 
-static bool holds(const struct token_layer *layer, uint16_t port)
-{
-    for (size_t i = 0; i < layer->n_ports; i++)
-        if (layer->ports[i] == port)
-            return true;
-    return layer->ports == NULL;
-}
-
 static const struct token_rule *const *rules_of(const struct token_set *set, uint16_t port,
                                                 struct arena *arena, size_t *out_n)
 {
@@ -189,11 +181,12 @@ static const struct token_rule *const *rules_of(const struct token_set *set, uin
     size_t n = 0;
 
     for (size_t i = 0; i < set->n_layers; i++)
-        n += holds(set->layers[i], port) ? set->layers[i]->n_rules : 0;
+        n += token_layer_holds(set->layers[i], port) ? set->layers[i]->n_rules : 0;
     rules = arena_new_array(arena, const struct token_rule *, n);
     *out_n = 0;
     for (size_t i = 0; i < set->n_layers; i++)
-        for (size_t k = 0; k < set->layers[i]->n_rules && holds(set->layers[i], port); k++)
+        for (size_t k = 0; k < set->layers[i]->n_rules && token_layer_holds(set->layers[i], port);
+             k++)
             rules[(*out_n)++] = &set->layers[i]->rules[k];
     return rules;
 }
