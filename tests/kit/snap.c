@@ -191,6 +191,27 @@ void snap_asks(struct snap *snap, struct model_policy *policy, enum request_subj
     *rule = (struct model_rule){clauses, rule->n_clauses + 1};
 }
 
+struct model_request_auth *snap_request_auth(struct snap *snap, const char *name,
+                                             const char *issuer, struct str jwks)
+{
+    struct arena *arena = &snap->arena;
+    struct model_request_auth *auth = arena_new(arena, struct model_request_auth);
+    *auth = (struct model_request_auth){
+        .name = arena_str(arena, str_from(name)),
+        .namespace_ = STR("shop"),
+        .scope = POLICY_NAMESPACE,
+        .rules = arena_new(arena, struct token_rule),
+        .n_rules = 1,
+    };
+    auth->rules[0].issuer = arena_str(arena, str_from(issuer));
+    auth->rules[0].jwks = arena_str(arena, jwks);
+    auth->rules[0].places = token_default_places(&auth->rules[0].n_places);
+    add(snap, (struct model_resource){MODEL_REQUEST_AUTH,
+                                      arena_printf(arena, "shop/%s", name),
+                                      {.request_auth = auth}});
+    return auth;
+}
+
 void snap_drop(struct snap *snap, const char *name)
 {
     for (size_t i = snap->n; i-- > 0;) {

@@ -47,6 +47,9 @@ struct model_policy *snap_policy(struct snap *snap, const char *name, enum polic
 /* Its rule asks this of a request too; name is of a header, else NULL. */
 void snap_asks(struct snap *snap, struct model_policy *policy, enum request_subject subject,
                const char *name, enum match_kind kind, const char *value);
+/* A RequestAuthentication of the namespace with one rule; tokens stand where they usually do. */
+struct model_request_auth *snap_request_auth(struct snap *snap, const char *name,
+                                             const char *issuer, struct str jwks);
 /* Takes the newest resource of that name out again ("shop/deny-all", a pod's name, ...). */
 void snap_drop(struct snap *snap, const char *name);
 
