@@ -206,7 +206,9 @@ static void on_reached(struct call *call, const struct upstream *upstream)
     if (flow->arrival->kind == ARRIVAL_TUNNEL)
         accept_arrival(flow);
     if (call->judged.is_by_request) {
+        struct stream *const speaker = flow->arrival->stream;
         l7_begin_here(flow, upstream);
+        sniff_repeat(flow, speaker);
         return;
     }
     record_open(&call->record, walk->tools.traffic);
