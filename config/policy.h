@@ -14,8 +14,9 @@
  * A question with a request has one answer. A question without one is about a connection, and what
  * only a request shows (struct request_field) may match or not. Its answer is for a connection
  * whose requests nobody sees: such a match allows nobody and keeps no DENY from denying, as in
- * Istio on a TCP port. Whoever will see the requests looks at depends_on_request first: where it is
- * false, every request would be answered the same; where it is true, each request is to be asked.
+ * Istio on a TCP port; a DENY that matches for certain is named before one that may. Whoever will
+ * see the requests looks at depends_on_request first: where it is false, every request would be
+ * answered the same; where it is true, each request is to be asked.
  *
  * Policies that apply together are a layer: the mesh's, a namespace's, those that name a workload.
  * A layer is compiled once (policy_index.h) and shared by all workloads under it; what a workload

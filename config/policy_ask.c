@@ -9,7 +9,7 @@
 
 struct first {                   /* of one action and mode */
     const struct policy *policy; /* NULL: none matched */
-    size_t rule_idx;
+    uint32_t rule_idx;
     bool is_maybe; /* it only may match, and no other one does for certain */
 };
 
@@ -20,11 +20,11 @@ struct asking {
     struct first first[2][2]; /* the same over the layers before */
     struct first audits[POLICY_AUDITS_MAX]; /* sorted */
     size_t n_audits;
-    bool has_more_audits, has_maybe_audit, has_allow, has_dry_allow, has_dry_deny;
+    bool has_more_audits, has_maybe, has_maybe_audit, has_allow, has_dry_allow, has_dry_deny;
 };
 
 /* Among the first few, sorted, each policy once with its first rule. */
-static void add_audit(struct asking *asking, const struct policy *policy, size_t rule_idx)
+static void add_audit(struct asking *asking, const struct policy *policy, uint32_t rule_idx)
 {
     size_t at = 0;
     while (at < asking->n_audits && policy_compare(asking->audits[at].policy, policy) < 0)
@@ -58,6 +58,7 @@ static void on_candidate(void *owner, uint32_t number, const struct policy_place
     const uint32_t order = truth == POLICY_MAYBE ? number | MAYBE : number;
     if (truth == POLICY_NO)
         return;
+    asking->has_maybe |= truth == POLICY_MAYBE;
     if (!best) {
         asking->has_maybe_audit |= truth == POLICY_MAYBE;
         add_audit(asking, policy, place->rule_idx);
@@ -195,7 +196,7 @@ struct policy_answer policy_ask(const struct policy_set *set,
             ask_layer(&asking, set->layers[i]);
     decide_enforced(&asking, set, &answer);
     decide_dry_run(&asking, set, &answer);
-    answer.depends_on_request = depends_on_request(&asking, set);
+    answer.depends_on_request = asking.has_maybe && depends_on_request(&asking, set);
     for (size_t i = 0; i < asking.n_audits; i++)
         answer.audits[answer.n_audits++] = hit_of(&asking.audits[i]);
     answer.n_audits_matched = answer.n_audits + asking.has_more_audits;

@@ -141,6 +141,15 @@ static void add_subject(struct text *out, size_t before, struct str value)
               STR_ARG(str_sub(value, 0, SUBJECT_SHOWN)), value.len > SUBJECT_SHOWN ? "..." : "");
 }
 
+/* An empty header is one all the same. */
+static void add_header(struct text *out, size_t before, struct str value)
+{
+    if (str_is_empty(value))
+        text_addf(out, "%s\"\"", out->len > before ? ", " : "");
+    else
+        add_subject(out, before, value);
+}
+
 static void add_token_subjects(struct text *out, size_t before, const struct request_field *field,
                                const struct policy_token *token)
 {
@@ -170,7 +179,7 @@ static void add_subjects(struct text *out, const struct request_field *field,
         add_token_subjects(out, before, field, request->token);
     for (size_t i = 0; field->subject == REQUEST_HEADER && i < request->n_headers; i++)
         if (str_eq(request->headers[i].name, field->name))
-            add_subject(out, before, request->headers[i].value);
+            add_header(out, before, request->headers[i].value);
     if (out->len == before)
         text_addf(out, "%s",
                   field->subject >= REQUEST_TOKEN_PRINCIPAL && !request->token

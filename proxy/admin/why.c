@@ -180,6 +180,8 @@ static const char *http_note(const struct principal *source,
     if (verdict.is_by_request)
         return request ? "asked with this method and path, no header but the host, and no token"
                        : "each request is judged: say METHOD and PATH to ask about one";
+    if (verdict.answer.depends_on_request && verdict.answer.allowed)
+        return "every request is allowed; what is audited or tried out may differ";
     if (verdict.answer.depends_on_request)
         return "nobody reads requests there, so policies that ask for what a request shows allow "
                "nobody and deny in doubt";

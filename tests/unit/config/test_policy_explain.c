@@ -214,7 +214,8 @@ static struct string_match get = {MATCH_EXACT, STR("GET")},
 
 Test(policy_explain, each_field_of_a_request_says_what_it_wanted_and_what_it_got)
 {
-    static const struct policy_header headers[] = {{STR("x"), STR("a")}, {STR("x"), STR("b")}};
+    static const struct policy_header headers[] = {
+        {STR("x"), STR("a")}, {STR("x"), STR("b")}, {STR("void"), STR("")}};
     static const struct str values[] = {STR("u"), STR("v")};
     static const struct policy_claim claims[] = {{STR("r\0s"), values, 2}};
     static const struct policy_token token = {STR("iss/sub"), STR("app"), values, 2, claims, 1};
@@ -222,7 +223,7 @@ Test(policy_explain, each_field_of_a_request_says_what_it_wanted_and_what_it_got
                                          .host = STR("a.b:80"),
                                          .path = STR("/z"),
                                          .headers = headers,
-                                         .n_headers = 2,
+                                         .n_headers = 3,
                                          .token = &token},
                                 bare = {.method = STR("GET")};
 
