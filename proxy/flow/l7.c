@@ -4,6 +4,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+#include "proxy/flow/http_refusals.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -25,14 +26,26 @@ static void note_fault(const struct http_side *side)
 static void on_refused(void *owner, unsigned status, int err, struct str why)
 {
     struct http_side *side = owner;
-    (void)status;
     note_fault(side);
-    meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP_REFUSED, 1);
+    meter_add(side->flow->call.walk->tools.meter, http_refusal_of(status, err), 1);
     side->totals.err = err;
     side->flow->spoke_no_http = side->is_here && side->n_exchanges == 0;
     if (str_eq(side->flow->call.record.detail, why))
         return; /* one connection may be refused without end */
     side->flow->call.record.detail = arena_str(&side->flow->call.arena, why);
+}
+
+/* HTTP/1.1 has told what it refuses before it ends for it; HTTP/2 refuses streams, and goes on. */
+static void note_cut(const struct http_side *side, int err)
+{
+    struct meter *meter = side->flow->call.walk->tools.meter;
+    const bool was_told = err == side->totals.err && err != -ERR_H2;
+    enum metric metric;
+    if (was_told || !http_cut_of(err, &metric))
+        return;
+    note_fault(side);
+    meter_add(meter, metric, 1);
+    meter_add(meter, METRIC_HTTP2_CUT, 1);
 }
 
 static void on_dead(void *owner, int err, struct str why)
@@ -43,10 +56,7 @@ static void on_dead(void *owner, int err, struct str why)
         http_server_close(side->server, 0);
         side->server = NULL;
     }
-    if (err == -ERR_H2) {
-        note_fault(side);
-        meter_add(side->flow->call.walk->tools.meter, METRIC_HTTP2_CUT, 1);
-    }
+    note_cut(side, err);
     flow_end(side->flow, is_orderly ? side->totals.err : err, is_orderly ? (struct str){0} : why);
 }
 

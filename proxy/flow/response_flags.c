@@ -33,8 +33,17 @@ static struct flag flag_of(int err)
     case ERR_INVALID:
     case ERR_LIMIT:
     case ERR_HTTP_REQUEST:
+    case ERR_HTTP_SMUGGLING:
     case ERR_HEAD_TIMEOUT:
-    case ERR_H2: return FLAG("DPE");
+    case ERR_BODY_TIMEOUT:
+    case ERR_H2:
+    case ERR_H2_RESET_FLOOD:
+    case ERR_H2_CONTINUATION_FLOOD:
+    case ERR_H2_PING_FLOOD:
+    case ERR_H2_SETTINGS_FLOOD:
+    case ERR_H2_EMPTY_FLOOD:
+    case ERR_H2_WINDOW_FLOOD:
+    case ERR_H2_CONTROL_FLOOD: return FLAG("DPE");
     case ERR_OVERLOAD: return FLAG("OM");
     case ERR_SHUTDOWN:
     case ERR_WORKLOAD_GONE: return FLAG("LR");

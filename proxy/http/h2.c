@@ -78,7 +78,7 @@ static void fail_streams(struct h2 *h2, int err)
 static void close_lower(struct h2 *h2, int err)
 {
     struct stream *lower = h2->stage.lower;
-    bool is_polite = err == 0 || err == -ERR_H2 || err == -ERR_EOF;
+    bool is_polite = err == 0 || err == -ERR_EOF || h2_is_fault(err);
 
     if (is_polite && !stage_is_full(&h2->stage)) {
         (void)nghttp2_session_terminate_session(h2->session, h2->doom_code);
@@ -176,7 +176,7 @@ static void on_head_timeout(struct timer *timer)
     struct h2 *h2 = container_of(timer, struct h2, head_timer);
 
     h2->doom_code = NGHTTP2_ENHANCE_YOUR_CALM;
-    die(h2, -ERR_H2, "a head did not end in time");
+    die(h2, -ERR_HEAD_TIMEOUT, "a head did not end in time");
 }
 
 /* A head that is not whole when what was read is at its end. */
@@ -203,10 +203,14 @@ static void note_read(struct h2 *h2)
 
 /* ------------------------------------------------------------------ receiving */
 
-static bool is_flood(int nghttp2_err)
+static int err_of(int nghttp2_err)
 {
-    return nghttp2_err == NGHTTP2_ERR_FLOODED || nghttp2_err == NGHTTP2_ERR_TOO_MANY_SETTINGS ||
-           nghttp2_err == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS;
+    switch (nghttp2_err) {
+    case NGHTTP2_ERR_FLOODED: return -ERR_H2_CONTROL_FLOOD;
+    case NGHTTP2_ERR_TOO_MANY_SETTINGS: return -ERR_H2_SETTINGS_FLOOD;
+    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS: return -ERR_H2_CONTINUATION_FLOOD;
+    default: return -ERR_H2;
+    }
 }
 
 static void after_receive(struct h2 *h2, ssize_t result)
@@ -221,13 +225,14 @@ static void after_receive(struct h2 *h2, ssize_t result)
         return;
     }
     if (result < 0) {
-        h2->doom_code = is_flood((int)result) ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR;
-        die(h2, -ERR_H2, h2->why[0] ? h2->why : nghttp2_strerror((int)result));
+        const int err = err_of((int)result);
+        h2->doom_code = err == -ERR_H2 ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
+        die(h2, err, h2->why[0] ? h2->why : nghttp2_strerror((int)result));
         return;
     }
     if (nghttp2_session_get_outbound_queue_size(h2->session) > H2_OUTBOUND_MAX) {
         h2->doom_code = NGHTTP2_ENHANCE_YOUR_CALM;
-        die(h2, -ERR_H2, "the peer does not read the answers to its control frames");
+        die(h2, -ERR_H2_CONTROL_FLOOD, "the peer does not read the answers to its control frames");
         return;
     }
     if (h2->watch && h2->options.head_ns)

@@ -31,12 +31,12 @@ static bool must_stop(const struct h2 *h2)
     return h2->is_closed || h2->is_dead || h2->doom_err;
 }
 
-static int doom(struct h2 *h2, uint32_t code, const char *why)
+static int doom(struct h2 *h2, int err, uint32_t code, const char *why)
 {
     size_t len = strlen(why);
 
     if (!h2->doom_err) {
-        h2->doom_err = -ERR_H2;
+        h2->doom_err = err;
         h2->doom_code = code;
         memcpy(h2->why, why, len + 1 < sizeof(h2->why) ? len + 1 : sizeof(h2->why));
         h2->why[sizeof(h2->why) - 1] = '\0';
@@ -44,12 +44,18 @@ static int doom(struct h2 *h2, uint32_t code, const char *why)
     return STOP;
 }
 
-static int count_control(struct h2 *h2)
+/* The flood is named by the frame that is one too many. */
+static int count_control_as(struct h2 *h2, int err)
 {
     if (is_over(&h2->controls, loop_now_ns(h2->loop), H2_CONTROL_PER_SEC))
-        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM,
+        return doom(h2, err, NGHTTP2_ENHANCE_YOUR_CALM,
                     "the peer sent too many control frames in a second");
     return 0;
+}
+
+static int count_control(struct h2 *h2)
+{
+    return count_control_as(h2, -ERR_H2_CONTROL_FLOOD);
 }
 
 static int count_reset(struct h2 *h2)
@@ -59,11 +65,22 @@ static int count_reset(struct h2 *h2)
     const bool are_many = shared && is_over(shared, now_ns, H2_RESETS_OF_CLIENT);
 
     if (is_over(&h2->resets, now_ns, are_many ? H2_RESETS_WHEN_MANY : H2_RESETS_PER_SEC))
-        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "the peer reset too many streams in a second");
+        return doom(h2, -ERR_H2_RESET_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
+                    "the peer reset too many streams in a second");
     return 0;
 }
 
 /* ------------------------------------------------------------------ receiving */
+
+static int flood_of(uint8_t type)
+{
+    switch (type) {
+    case NGHTTP2_PING: return -ERR_H2_PING_FLOOD;
+    case NGHTTP2_SETTINGS: return -ERR_H2_SETTINGS_FLOOD;
+    case NGHTTP2_CONTINUATION: return -ERR_H2_CONTINUATION_FLOOD;
+    default: return -ERR_H2_CONTROL_FLOOD;
+    }
+}
 
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
@@ -75,11 +92,11 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     if (must_stop(h2))
         return STOP;
     if (is_empty_data)
-        return count_control(h2);
+        return count_control_as(h2, -ERR_H2_EMPTY_FLOOD);
     if (hd->type == NGHTTP2_DATA || hd->type == NGHTTP2_HEADERS ||
         hd->type == NGHTTP2_WINDOW_UPDATE || hd->type == NGHTTP2_RST_STREAM)
         return 0;
-    return count_control(h2);
+    return count_control_as(h2, flood_of(hd->type));
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
@@ -119,7 +136,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
                        h2->options.max_fields))
         return 0;
     if (h2->watch && h2->scratch.size / BOMB_FACTOR > h2->options.max_header_list_size)
-        return doom(h2, NGHTTP2_ENHANCE_YOUR_CALM, "a head many times larger than what is allowed");
+        return doom(h2, -ERR_LIMIT, NGHTTP2_ENHANCE_YOUR_CALM,
+                    "a head many times larger than what is allowed");
     if (h2->watch && is_request(frame))
         return 0; /* is answered when it ends */
     s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -287,7 +305,7 @@ static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
         h2->is_server && s && !s->head_is_sent && loop_now_ns(h2->loop) - s->opened_ns < RAPID_NS;
 
     if (!s && h2->watch)
-        return count_control(h2);
+        return count_control_as(h2, -ERR_H2_RESET_FLOOD);
     return is_rapid ? count_reset(h2) : 0;
 }
 
@@ -435,7 +453,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_RST_STREAM)
         count_reset_sent(h2, frame);
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
-        (void)doom(h2, frame->goaway.error_code,
+        (void)doom(h2, h2_err_of_code(frame->goaway.error_code), frame->goaway.error_code,
                    h2->why[0] ? h2->why : nghttp2_http2_strerror(frame->goaway.error_code));
     return 0;
 }
@@ -464,7 +482,11 @@ static void watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd)
     const char *why = h2_watch_frame(h2, hd, &code);
 
     if (why)
-        (void)doom(h2, code, why);
+        (void)doom(h2,
+                   hd->type == NGHTTP2_WINDOW_UPDATE && code == NGHTTP2_ENHANCE_YOUR_CALM
+                       ? -ERR_H2_WINDOW_FLOOD
+                       : -ERR_H2,
+                   code, why);
     else if (hd->type > NGHTTP2_CONTINUATION)
         (void)count_control(h2);
 }

@@ -124,6 +124,30 @@ struct h2_stream {
     bool is_closed;     /* the owner gave up the pointer */
 };
 
+/* What a peer has done wrong, and is told with a GOAWAY. */
+static inline bool h2_is_fault(int err)
+{
+    switch (-err) {
+    case ERR_H2:
+    case ERR_H2_RESET_FLOOD:
+    case ERR_H2_CONTINUATION_FLOOD:
+    case ERR_H2_PING_FLOOD:
+    case ERR_H2_SETTINGS_FLOOD:
+    case ERR_H2_EMPTY_FLOOD:
+    case ERR_H2_WINDOW_FLOOD:
+    case ERR_H2_CONTROL_FLOOD:
+    case ERR_HEAD_TIMEOUT:
+    case ERR_LIMIT: return true;
+    default: return false;
+    }
+}
+
+/* A GOAWAY that nghttp2 sent by itself. */
+static inline int h2_err_of_code(uint32_t code)
+{
+    return code == NGHTTP2_ENHANCE_YOUR_CALM ? -ERR_H2_CONTROL_FLOOD : -ERR_H2;
+}
+
 /* Asks for a flush at the end of the turn. */
 static inline void h2_schedule(struct h2 *h2)
 {

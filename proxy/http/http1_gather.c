@@ -158,7 +158,7 @@ static bool take_first_line(struct http1_head *head)
     const struct str line = str_of(head->bytes, head->len);
 
     if (line.len < 2 || line.ptr[line.len - 2] != '\r')
-        return http1_bad(head, 400, "a line ends without a carriage return");
+        return http1_two_ways(head, "a line ends without a carriage return");
     if (line.len == 2 && is_forgiven(head))
         return true;
     head->line_at = head->len;
@@ -192,7 +192,7 @@ static size_t gather_fields(struct http1_head *head, const char *bytes, size_t l
         if (!feed)
             break;
         if ((feed > line ? feed[-1] : last) != '\r') {
-            (void)http1_bad(head, 400, "a line ends without a carriage return");
+            (void)http1_two_ways(head, "a line ends without a carriage return");
             break;
         }
         head->is_whole = before + (size_t)(feed - line) == 1;

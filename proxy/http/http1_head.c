@@ -34,7 +34,7 @@ static bool note_connection(struct http1_head *head, struct str value)
         else if (str_eq_ci(member, STR("upgrade")))
             head->says_upgrade = true;
         else if (str_eq_ci(member, STR("host")) || str_eq_ci(member, STR("content-length")))
-            return http1_bad(head, 400, "connection names a field that is not of one hop");
+            return http1_two_ways(head, "connection names a field that is not of one hop");
         else if (!str_eq_ci(member, STR("keep-alive")) && !str_eq_ci(member, STR("te")))
             head->names_fields = true;
     }
@@ -53,23 +53,23 @@ static bool note_te(struct http1_head *head, struct str value)
 static bool note_coding(struct http1_head *head, struct str value)
 {
     if (head->n_codings++ > 0)
-        return http1_bad(head, 400, "transfer-encoding came twice");
+        return http1_two_ways(head, "transfer-encoding came twice");
     return str_eq_ci(value, STR("chunked")) ||
-           http1_bad(head, 400, "transfer-encoding is not exactly chunked");
+           http1_two_ways(head, "transfer-encoding is not exactly chunked");
 }
 
 static bool note_length(struct http1_head *head, struct str value)
 {
     if (head->content_length != HTTP_LENGTH_UNKNOWN)
-        return http1_bad(head, 400, "content-length came twice");
+        return http1_two_ways(head, "content-length came twice");
     return strict_length(value, &head->content_length) ||
-           http1_bad(head, 400, "content-length is not a length");
+           http1_two_ways(head, "content-length is not a length");
 }
 
 static bool note_host(struct http1_head *head, struct str value)
 {
     head->host = value;
-    return head->n_hosts++ == 0 || http1_bad(head, 400, "host came twice");
+    return head->n_hosts++ == 0 || http1_two_ways(head, "host came twice");
 }
 
 static bool note_upgrade(struct http1_head *head, struct str value)
@@ -164,7 +164,7 @@ static bool read_name(struct http1_head *head, char *line, size_t len, struct st
     if (out_name->len > 0 && out_name->len < len && line[out_name->len] == ':')
         return true;
     if (is_blank(line[0]))
-        return http1_bad(head, 400, "a line begins with a blank");
+        return http1_two_ways(head, "a line begins with a blank");
     return http1_bad(head, 400,
                      memchr(line, ':', len) ? "a field's name is not a token"
                                             : "a line has no colon");
@@ -215,7 +215,7 @@ static bool read_lines(struct http1_head *head)
         at = feed + 1;
     }
     return at + 2 == head->bytes + head->len ||
-           http1_bad(head, 400, "a line begins with a carriage return");
+           http1_two_ways(head, "a line begins with a carriage return");
 }
 
 /* ------------------------------------------------------------------ what they say together */
@@ -272,7 +272,7 @@ static bool split_absolute(struct http1_head *head, struct str *out_authority, s
     if (!strict_is_authority(*out_authority))
         return http1_bad(head, 400, "the target's authority is not host or host:port");
     if (head->n_hosts > 0 && !str_eq_ci(*out_authority, head->host))
-        return http1_bad(head, 400, "the target's authority is not that of host");
+        return http1_two_ways(head, "the target's authority is not that of host");
     return true;
 }
 
@@ -297,9 +297,9 @@ static bool read_target(struct http1_head *head, struct http_request *request)
 static bool read_framing(struct http1_head *head, struct http1_verdict *verdict)
 {
     if (head->n_codings > 0 && head->version == HTTP_1_0)
-        return http1_bad(head, 400, "transfer-encoding came with HTTP/1.0");
+        return http1_two_ways(head, "transfer-encoding came with HTTP/1.0");
     if (head->n_codings > 0 && head->content_length != HTTP_LENGTH_UNKNOWN)
-        return http1_bad(head, 400, "transfer-encoding and content-length came together");
+        return http1_two_ways(head, "transfer-encoding and content-length came together");
     if (head->n_codings > 0)
         verdict->framing = HTTP1_CHUNKED;
     else if (head->content_length > 0)
@@ -326,7 +326,7 @@ static bool read_upgrade(struct http1_head *head, struct http1_verdict *verdict)
     if (head->n_upgrades > 1 || !is_upgrade(head->upgrade))
         return true;
     verdict->upgrade = head->upgrade;
-    return verdict->framing == HTTP1_NO_BODY || http1_bad(head, 400, "an upgrade came with a body");
+    return verdict->framing == HTTP1_NO_BODY || http1_two_ways(head, "an upgrade came with a body");
 }
 
 bool http1_read_request(struct http1_head *head, struct http_request *out_request,

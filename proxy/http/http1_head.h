@@ -59,6 +59,7 @@ struct http1_head {
 
     /* Why it is bad. */
     unsigned fault; /* 0: it is not */
+    bool is_ambiguous;
     const char *why;
 
     /* Where most find place. */
@@ -88,6 +89,13 @@ static inline bool http1_bad(struct http1_head *head, unsigned fault, const char
     head->fault = fault;
     head->why = why;
     return false;
+}
+
+/* The same of what two readers could read as two messages. */
+static inline bool http1_two_ways(struct http1_head *head, const char *why)
+{
+    head->is_ambiguous = true;
+    return http1_bad(head, 400, why);
 }
 
 /* Read what is whole. False: fault and why say what is wrong. */

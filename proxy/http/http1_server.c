@@ -58,18 +58,10 @@ static void answer(struct http1_server *server, unsigned status, const char *why
         http1_send(&server->conn, slice_copy(slabs, body, (size_t)len));
 }
 
-static int err_of(unsigned status)
-{
-    if (status == 414 || status == 431)
-        return -ERR_LIMIT;
-    return status == 408 ? -ERR_HEAD_TIMEOUT : -ERR_HTTP_REQUEST;
-}
-
-static void refuse(struct http1 *conn, unsigned status, const char *why)
+static void refuse_as(struct http1 *conn, unsigned status, int err, const char *why)
 {
     struct http1_server *server = server_of(conn);
     const bool can_answer = !conn->is_open || conn->out == HTTP1_OUT_NONE;
-    const int err = err_of(status);
 
     if (can_answer)
         answer(server, status, why);
@@ -80,6 +72,29 @@ static void refuse(struct http1 *conn, unsigned status, const char *why)
         http1_finish(conn, err, why);
     else
         http1_kill(conn, err, err, why);
+}
+
+static int head_err(const struct http1_head *head)
+{
+    if (head->fault == 414 || head->fault == 431)
+        return -ERR_LIMIT;
+    return head->is_ambiguous ? -ERR_HTTP_SMUGGLING : -ERR_HTTP_REQUEST;
+}
+
+/* Of a body it is where it ends that is not as it must be, or what its trailers are. */
+static int body_err(const struct http1_body *body)
+{
+    return body->trailers && body->trailers->fault ? head_err(body->trailers) : -ERR_HTTP_SMUGGLING;
+}
+
+static void refuse(struct http1 *conn, unsigned status, const char *why)
+{
+    const bool is_body = conn->phase == HTTP1_BODY;
+
+    if (is_body)
+        refuse_as(conn, status, body_err(&conn->body), why);
+    else
+        refuse_as(conn, status, conn->head ? head_err(conn->head) : -ERR_HTTP_REQUEST, why);
 }
 
 /* ------------------------------------------------------------------ requests */
@@ -128,7 +143,7 @@ static void on_head(struct http1 *conn)
     conn->head = NULL;
     server->is_head = false;
     if (!http1_read_request(head, &request, &verdict))
-        refuse(conn, head->fault, head->why);
+        refuse_as(conn, head->fault, head_err(head), head->why);
     else if (verdict.upgrade.len >= HTTP1_PROTOCOL_MAX)
         refuse(conn, 400, "the protocol to upgrade to has too long a name");
     else
@@ -316,9 +331,9 @@ static void on_lower_fail(struct http1 *conn, int err)
 static void on_timeout(struct http1 *conn)
 {
     if (conn->phase == HTTP1_HEAD)
-        refuse(conn, 408, "the head did not come in time");
+        refuse_as(conn, 408, -ERR_HEAD_TIMEOUT, "the head did not come in time");
     else if (conn->phase == HTTP1_BODY && !conn->is_discarding)
-        refuse(conn, 408, "the body did not come in time");
+        refuse_as(conn, 408, -ERR_BODY_TIMEOUT, "the body did not come in time");
     else
         http1_finish(conn, 0, "");
 }

@@ -260,3 +260,79 @@ Test(exchange, without_a_tracer_a_traceparent_passes_as_it_came)
     cr_assert(got(&call.tap, "\r\n\r\nok", 1));
     close_all();
 }
+
+/* ---- what is refused is counted by its kind ---- */
+
+#define PRI      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define SETTINGS "\0\0\0\x4\0\0\0\0\0"
+#define PING                                                                                       \
+    "\0\0\x8\x6\0\0\0\0\0"                                                                         \
+    "12345678"
+#define PRIORITY                                                                                   \
+    "\0\0\x5\x2\0\0\0\0\x3"                                                                        \
+    "\0\0\0\0\x10"
+#define WINDOW                                                                                     \
+    "\0\0\x4\x8\0\0\0\0\0"                                                                         \
+    "\0\0\0\x1"
+
+static void say_bytes(struct str bytes)
+{
+    (void)stream_write_copy(call.tap.stream, bytes.ptr, bytes.len);
+}
+
+struct expected {
+    enum metric metric;
+    int64_t total;
+};
+
+static bool is_counted(void *ctx)
+{
+    const struct expected *expected = ctx;
+    return meter_total(expected->metric) >= expected->total;
+}
+
+Test(exchange, what_http_refuses_is_counted_by_its_kind)
+{
+    static const char many[] = "GET / HTTP/1.1\r\nHost: a\r\nx: ";
+
+    static const struct {
+        const char *name;
+        struct str first, again;
+        unsigned n_again;
+        enum metric metric;
+    } rows[] = {
+        {"two lengths",
+         {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+          77},
+         {0},
+         0,
+         METRIC_HTTP_SMUGGLING},
+        {"no HTTP", {"HELLO\r\n\r\n", 9}, {0}, 0, METRIC_HTTP_MALFORMED},
+        {"a long head",
+         {many, sizeof many - 1},
+         {"aaaaaaaaaaaaaaaa", 16},
+         5000,
+         METRIC_HTTP_HEAD_LIMIT},
+        {"pings", {PRI SETTINGS, 33}, {PING, 17}, 1500, METRIC_HTTP_PINGS},
+        {"settings", {PRI SETTINGS, 33}, {SETTINGS, 9}, 1500, METRIC_HTTP_SETTINGS},
+        {"priorities", {PRI SETTINGS, 33}, {PRIORITY, 14}, 1500, METRIC_HTTP_CONTROLS},
+        {"window updates", {PRI SETTINGS, 33}, {WINDOW, 13}, 22000, METRIC_HTTP_WINDOWS},
+        {"no frames", {PRI "\0\0\x1\0\0\0\0\0\0x", 34}, {0}, 0, METRIC_HTTP_H2},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct text again = {0};
+        open_with(&(struct walk_options){0});
+        struct expected expected = {rows[i].metric, meter_total(rows[i].metric) + 1};
+        say_bytes(rows[i].first);
+        for (unsigned n = 0; n < rows[i].n_again; n++)
+            text_add(&again, rows[i].again);
+        for (size_t at = 0; at < again.len; at += SLAB_BYTES)
+            say_bytes(str_sub(text_str(&again), at, SLAB_BYTES));
+        cr_expect(run_until(town.world.loop, is_counted, &expected, PATIENCE_MS), "%s",
+                  rows[i].name);
+        cr_expect_eq(meter_total(rows[i].metric), expected.total, "%s: once", rows[i].name);
+        text_fini(&again);
+        close_all();
+    }
+}

@@ -336,13 +336,14 @@ static const struct {
     const char *name;
     void (*send)(unsigned i);
     unsigned n_fine, n_fatal;
+    int err;
 } floods[] = {
-    {"ping", send_ping, 500, 1100},
-    {"settings", send_settings, 500, 1100},
-    {"empty data", send_empty_data, 500, 1100},
-    {"priority", send_priority, 500, 1100},
-    {"rapid reset", send_rapid_reset, 150, 300},
-    {"faults", send_fault, 150, 300},
+    {"ping", send_ping, 500, 1100, -ERR_H2_PING_FLOOD},
+    {"settings", send_settings, 500, 1100, -ERR_H2_SETTINGS_FLOOD},
+    {"empty data", send_empty_data, 500, 1100, -ERR_H2_EMPTY_FLOOD},
+    {"priority", send_priority, 500, 1100, -ERR_H2_CONTROL_FLOOD},
+    {"rapid reset", send_rapid_reset, 150, 300, -ERR_H2_RESET_FLOOD},
+    {"faults", send_fault, 150, 300, -ERR_H2_RESET_FLOOD},
 };
 
 static void flood(size_t row, unsigned n, bool kills)
@@ -359,7 +360,8 @@ static void flood(size_t row, unsigned n, bool kills)
     cr_expect_eq(raw.peer.n_dead, kills ? 1u : 0u, "%s x %u: %s", floods[row].name, n,
                  raw.peer.dead_why);
     if (kills) {
-        cr_expect_eq(raw.peer.dead_err, -ERR_H2);
+        cr_expect_eq(raw.peer.dead_err, floods[row].err, "%s: %d", floods[row].name,
+                     raw.peer.dead_err);
         expect_goaway(NGHTTP2_ENHANCE_YOUR_CALM);
     }
     raw_close(&raw);

@@ -120,7 +120,7 @@ Test(http1_server, what_is_no_request_is_answered_and_the_connection_ends, .init
     feed("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
     expect_sent("HTTP/1.1 400 Bad Request\r\nserver: isthmus\r\ncontent-type: text/plain\r\n"
                 "content-length: 16\r\nconnection: close\r\n\r\nhost came twice\n");
-    cr_expect_str_eq(seen.log.ptr, "REFUSED 400\nDEAD http_request\n");
+    cr_expect_str_eq(seen.log.ptr, "REFUSED 400\nDEAD http_smuggling\n");
     cr_expect(wire->is_shut && wire->is_closed && wire->close_err == 0);
 }
 

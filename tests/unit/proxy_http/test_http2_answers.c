@@ -303,7 +303,7 @@ Test(http2_answers, a_flood_of_interims_ends_the_connection, .init = start, .fin
         put_head(0, 1, ":status=103;");
     deliver();
     cr_expect_eq(duo.n_client_dead, 1);
-    cr_expect_eq(duo.client_err, -ERR_H2);
+    cr_expect_eq(duo.client_err, -ERR_H2_CONTROL_FLOOD);
 }
 
 Test(http2_answers, a_head_beyond_the_limit_fails, .fini = finish)

@@ -490,7 +490,7 @@ Test(http2_exchange, a_head_that_stands_still_ends_the_connection, .fini = finis
     run_turns(duo.loop, 2);
     duo_carry(&duo, false, 12); /* the frame's head and a little more */
     cr_assert(run_until(duo.loop, head_timed_out, NULL, 20000));
-    cr_expect_eq(duo.server_err, -ERR_H2);
+    cr_expect_eq(duo.server_err, -ERR_HEAD_TIMEOUT);
     cr_expect_eq(duo.n_heard, 0);
 }
 

@@ -88,7 +88,16 @@ Test(meter, every_help_but_the_builds_says_unstable)
         cr_assert(strstr(at, "unstable") || strstr(at, " istio_build "), "%s", at);
         at = end + 1;
     }
-    cr_assert_geq(n, METRICS + 1);
+#define METRIC(id, kind, name, help) +1
+#define REASON(id, name, reason, what)
+#define FAMILY(name, help) +1
+    const int n_named = 0
+#include "proxy/meter/metrics.def"
+        ;
+#undef METRIC
+#undef REASON
+#undef FAMILY
+    cr_assert_geq(n, n_named + 1);
     text_fini(&page);
 }
 
