@@ -432,7 +432,7 @@ static void count_reset_sent(struct h2 *h2, const nghttp2_frame *frame)
     /* For SETTINGS that make a window overflow nghttp2 resets the stream, where RFC 9113 6.9.2 asks
      * for the connection; who overruns windows otherwise may lose it as well (5.4.1). */
     if (h2->watch && frame->rst_stream.error_code == NGHTTP2_FLOW_CONTROL_ERROR)
-        (void)doom(h2, NGHTTP2_FLOW_CONTROL_ERROR, "the peer does not keep to windows");
+        (void)doom(h2, -ERR_H2, NGHTTP2_FLOW_CONTROL_ERROR, "the peer does not keep to windows");
     else if (is_fault_of_peer(frame->rst_stream.error_code))
         (void)count_reset(h2);
     else if (h2->watch && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
