@@ -35,10 +35,7 @@ class Tracing(Story):
             cls.start_collector(node)
         town.lab.start_mesh()
         await_address(cls.client, WEB)
-        try:
-            wait_until("the other cluster to answer", lambda: "east" in cls.call("/who").stdout, timeout_s=8)
-        except Exception:
-            print(cls.call("/who", "-i"), cls.source.access_log()[-2:], cls.destination.access_log()[-2:], cls.destination.proxy.log()[-5:], town.east.control.log()[-5:]); raise
+        wait_until("the other cluster to answer", lambda: '"east"' in cls.call("/who").stdout, timeout_s=20)
 
     @classmethod
     def state_path(cls, node):

@@ -265,7 +265,7 @@ Test(http2_exchange, resets_on_many_connections_of_a_client_count_together, .fin
     resets = (struct http_rate){.window_start_ns = loop_now_ns(duo.loop), .n = 990};
     const unsigned n_resets = resets_until_cut(60);
     cr_expect(n_resets > 10 && n_resets < 50, "cut after %u", n_resets);
-    cr_expect_eq(duo.server_err, -ERR_H2);
+    cr_expect_eq(duo.server_err, -ERR_H2_RESET_FLOOD);
 }
 
 Test(http2_exchange, a_client_with_few_resets_is_not_held_to_it, .fini = finish)
