@@ -89,7 +89,7 @@ class Tracing(Story):
                              (self.client.spiffe_id, self.web.spiffe_id))
             self.assertEqual((told["isthmus.source.cluster"], told["isthmus.destination.cluster"]), ("west", "east"))
             self.assertGreater(span["took_ns"], 0)
-        self.assertEqual(at_source["attributes"]["network.peer.address"], self.web.v4)
+        self.assertIn(at_source["attributes"]["network.peer.address"], (self.web.v4, self.web.v6))
         self.assertEqual((at_source["resource"]["k8s.node.name"], at_destination["resource"]["k8s.node.name"]),
                          (self.source.name, self.destination.name))
         record = wait_until("the record", lambda: [r for r in self.source.access_log() if r.get("trace.id") == trace])[0]
