@@ -141,6 +141,10 @@ def authorization_policy(name, namespace, spec, annotations=None):
                    annotations=annotations, spec=spec)
 
 
+def request_authentication(name, namespace, spec):
+    return _object("security.istio.io/v1", "RequestAuthentication", name, namespace, spec=spec)
+
+
 def allow_principals(principals, selector=None, ports=None):
     """The spec of a policy that lets only these principals in ("trust.domain/ns/x/sa/y")."""
     rule = {"from": [{"source": {"principals": list(principals)}}]}

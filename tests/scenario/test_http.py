@@ -8,6 +8,9 @@ import sys
 import time
 
 import h2_client
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
 import lab
 import manifests
 from process import wait_until
@@ -373,18 +376,50 @@ class Http(Story):
             answer = sock.recv(65536)
             self.assertTrue(answer.startswith(b"HTTP/1.1 403 "), answer)
             self.assertIn(b"x-isthmus-reason: denied_late", answer)
-            self.assertEqual([self.say(sock, "GET /count"), self.say(sock, "GET /who")], [200, 403])
+            self.assertEqual([self.say(sock, "GET /count?key=live"), self.say(sock, "GET /who")], [200, 403])
 
     def test_s5_where_no_policy_asks_for_requests_bytes_pass_unread(self):
-        node = self.town.east.nodes[0]
+        def exchanges():
+            return [node.proxy.metrics()["isthmus_exchanges_total"] for node in self.town.west.nodes]
+
         self.guard()
         wait_until("the policy to hold", lambda: self.status("/who") == "200")
-        before = node.proxy.metrics()["isthmus_exchanges_total"]
-        with self.client.connect(self.vip, 80, 15) as sock:
+        before = exchanges()
+        with self.client.connect(self.shadow.v4, 8080, 15) as sock:  # a new one: those that are read are read on
             self.assertEqual([self.say(sock, "GET /who"), self.say(sock, "POST /who")], [200, 200])
-            self.assertEqual(node.proxy.metrics()["isthmus_exchanges_total"], before)
+        self.assertEqual(exchanges(), before)
+
+    def test_s6_a_token_is_asked_for_where_the_pod_is(self):
+        def part(value):
+            data = value if isinstance(value, bytes) else json.dumps(value).encode()
+            return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+        def token(subject, signer):
+            body = part({"alg": "EdDSA", "kid": "k"}) + "." + part({
+                "iss": "https://id.example", "sub": subject, "exp": int(time.time()) + 600})
+            return "Authorization: Bearer " + body + "." + part(signer.sign(body.encode()))
+
+        key, other = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
+        public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        jwks = {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "alg": "EdDSA", "x": part(public)}]}
+        rule = {"from": [{"source": {"requestPrincipals": ["https://id.example/alice"]}}]}
+        self.town.east.apply(
+            manifests.request_authentication("tokens", "shop", {
+                "jwtRules": [{"issuer": "https://id.example", "jwks": json.dumps(jwks)}]}),
+            manifests.authorization_policy("asked", "shop", {"action": "ALLOW", "rules": [rule]}))
+        wait_until("who says nothing to be denied", lambda: self.status("/who") == "403")
+        wait_until("the one who says who it is to be let in",
+                   lambda: self.status("/who", "-H", token("alice", key)) == "200")
+        self.assertEqual(self.status("/who", "-H", token("bob", key)), "403")
+        answer = self.get("/who", "-i", "-H", token("alice", other)).lower()
+        self.assertIn(" 401 ", answer.splitlines()[0])
+        self.assertIn("www-authenticate: bearer realm=", answer)
+        seen = json.loads(self.get("/who", "-H", token("alice", key)))
+        self.assertNotIn("authorization", dict(seen["fields"]))
         for cluster in (self.town.west, self.town.east):
             cluster.remove("AuthorizationPolicy", "asked", "shop")
+        self.town.east.remove("RequestAuthentication", "tokens", "shop")
+        wait_until("all to be let in again", lambda: self.status("/who") == "200")
 
     def test_z_floods_are_cut_and_counted_and_others_are_served(self):
         """The slow ones are there since the beginning; none of the tests before this one was kept from its answer."""
