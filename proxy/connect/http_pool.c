@@ -18,6 +18,7 @@ struct http_group {
     size_t n_links, n_idle;
     struct list making, waiters;
     size_t n_making, n_waiters;
+    size_t n_unknown; /* links whose server has not said how much it takes */
     unsigned streams; /* that a link of it was seen to take at once */
     bool is_gone;
     struct task serve;
@@ -29,10 +30,11 @@ struct http_link {
     struct http_client *client; /* NULL: it is over */
     struct upstream upstream;   /* strings in the arena, no stream */
     struct arena arena;
-    struct timer idle;
+    struct timer idle, knowing;
     struct loop *loop;
     unsigned n_users; /* exchanges whose stream is not closed; they may outlast its client */
     bool is_idle, is_leaving;
+    bool is_known; /* what it takes, or nobody will say */
 };
 
 struct http_pool {
@@ -130,9 +132,12 @@ static void free_if_left(struct http_link *link)
         loop_bury(link->loop, link, free_link);
 }
 
+/* Until its server has said how much it takes a link is for one exchange: of more it might refuse
+ * some, and not every one of them can be said again. */
 static bool has_room(const struct http_link *link)
 {
-    return !link->is_leaving && http_client_can_open(link->client);
+    return !link->is_leaving && http_client_can_open(link->client) &&
+           (link->is_known || http_client_open(link->client) == 0);
 }
 
 /* The last one that was used is the next: of links with room some fill up and others come to rest.
@@ -142,6 +147,23 @@ static void file_link(struct http_link *link)
     struct http_group *group = link->group;
     list_remove(&link->by_group);
     list_push_front(has_room(link) ? &group->ready : &group->busy, &link->by_group);
+}
+
+static void know(struct http_link *link)
+{
+    if (link->is_known)
+        return;
+    link->is_known = true;
+    link->group->n_unknown--;
+    timer_stop(&link->knowing);
+}
+
+static void on_unknown(struct timer *timer)
+{
+    struct http_link *link = container_of(timer, struct http_link, knowing);
+    know(link);
+    file_link(link);
+    serve_soon(link->group);
 }
 
 static void set_idle(struct http_link *link, bool is_idle)
@@ -164,6 +186,7 @@ static void end_link(struct http_link *link, int err)
     if (!client)
         return;
     link->client = NULL;
+    know(link);
     set_idle(link, false);
     timer_stop(&link->idle);
     list_remove(&link->by_group);
@@ -188,6 +211,8 @@ static void on_capacity(void *owner)
         return;
     struct http_group *group = link->group;
     const struct http_pool *pool = group->pool;
+    if (http_client_is_ready(link->client))
+        know(link);
     if (http_client_open(link->client) == 0) {
         const bool may_stay = has_room(link) &&
                               (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
@@ -254,6 +279,11 @@ struct http_link *http_pool_add(struct http_pool *pool, const struct http_link_k
     link->client =
         key->is_h2 ? http2_client_new(pool->loop, upstream->stream, &limits, &link_events, link)
                    : http1_client_new(pool->loop, upstream->stream, &limits, &link_events, link);
+    link->is_known = http_client_is_ready(link->client);
+    if (!link->is_known) {
+        link->group->n_unknown++;
+        timer_start(pool->loop, &link->knowing, HTTP_POOL_UNKNOWN_NS, on_unknown);
+    }
     list_push_front(&link->group->ready, &link->by_group);
     serve_soon(link->group);
     return link;
@@ -283,10 +313,11 @@ void http_making_end(struct http_making *making)
     drop_group_if_empty(group);
 }
 
-/* How many may wait: what is being made has room for its maker and so many more. */
+/* How many may wait: what is being made has room for its maker and so many more, and so has what
+ * was made just now. */
 static size_t room_coming(const struct http_group *group)
 {
-    return group->n_making * (group->streams - 1);
+    return (group->n_making + group->n_unknown) * (group->streams - 1);
 }
 
 bool http_pool_wait(struct http_pool *pool, const struct http_link_key *key, struct http_wait *wait,
@@ -345,7 +376,7 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
     link->n_users += stream != NULL;
     if (!link->client)
         return stream;
-    if (stream && !has_room(link))
+    if (stream && link->is_known && !has_room(link))
         link->group->streams = http_client_open(link->client);
     file_link(link);
     return stream;

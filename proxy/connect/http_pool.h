@@ -9,7 +9,9 @@
  *          └─► NULL: http_pool_wait() while another makes one with room for more
  *          └─► none is being made: http_pool_make(), connect, http_pool_add() ─► a link
  *
- * So a burst of requests to an HTTP/2 server makes one connection, not one each.
+ * So a burst of requests to an HTTP/2 server makes one connection, not one each. Only the first of
+ * them is sent before the server has said how many it takes at once, or has not within
+ * HTTP_POOL_UNKNOWN_NS.
  *
  * A link that is not used for idle_ns, that its server closes, or on which nothing may follow any
  * more goes by itself.
@@ -27,6 +29,7 @@
 #define HTTP_POOL_LINKS_MAX    20000
 #define HTTP_POOL_IDLE_PER_KEY 64
 #define HTTP_POOL_IDLE_NS      (UINT64_C(60) * 1000000000)
+#define HTTP_POOL_UNKNOWN_NS   (UINT64_C(1) * 1000000000)
 #define HTTP_POOL_STREAMS      100u /* of an HTTP/2 server that has not said how many it takes */
 
 struct http_pool;

@@ -361,6 +361,11 @@ bool h2_can_open(const struct h2 *h2)
     return h2->n_open < max && nghttp2_session_check_request_allowed(h2->session);
 }
 
+bool h2_is_ready(const struct h2 *h2)
+{
+    return h2->is_ready;
+}
+
 bool h2_is_draining(const struct h2 *h2)
 {
     return h2->is_draining || h2->peer_is_leaving;

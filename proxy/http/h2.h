@@ -116,6 +116,8 @@ struct h2 *h2_server_new(struct loop *loop, struct stream *lower, const struct h
 
 /* True when a request may be sent now without waiting for a stream to end. */
 bool h2_can_open(const struct h2 *h2);
+/* The peer's first SETTINGS came: what h2_can_open() says is its word. */
+bool h2_is_ready(const struct h2 *h2);
 /* The peer has said (GOAWAY) or we have said (h2_drain) that no new stream may come. */
 bool h2_is_draining(const struct h2 *h2);
 unsigned h2_open_streams(const struct h2 *h2);

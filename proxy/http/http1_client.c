@@ -329,7 +329,13 @@ static void close_client_op(struct http_client *base, int err)
         http1_finish(conn, 0, "");
 }
 
-static const struct http_client_ops client_ops = {can_open_op, n_open_op, request_op,
+static bool is_ready_op(const struct http_client *base)
+{
+    (void)base;
+    return true;
+}
+
+static const struct http_client_ops client_ops = {can_open_op, n_open_op, is_ready_op, request_op,
                                                   close_client_op};
 
 struct http_client *http1_client_new(struct loop *loop, struct stream *lower,

@@ -80,6 +80,13 @@ static unsigned n_open(const struct http_client *base)
     return client->h2 ? h2_open_streams(client->h2) : 0;
 }
 
+static bool is_ready(const struct http_client *base)
+{
+    const struct http2_client *client = peek_base(base);
+
+    return client->h2 && h2_is_ready(client->h2);
+}
+
 static struct http_stream *request(struct http_client *base, const struct http_request *head,
                                    const struct http_stream_events *http_events,
                                    const struct stream_events *events, void *owner)
@@ -182,7 +189,8 @@ static void close_client(struct http_client *base, int err)
     loop_bury(client->loop, client, mem_free);
 }
 
-static const struct http_client_ops client_ops = {can_open, n_open, request, close_client};
+static const struct http_client_ops client_ops = {can_open, n_open, is_ready, request,
+                                                  close_client};
 static const struct h2_events h2_events = {.on_capacity = on_capacity, .on_dead = on_dead};
 
 struct http_client *http2_client_new(struct loop *loop, struct stream *lower,

@@ -204,6 +204,7 @@ struct http_client {
 struct http_client_ops {
     bool (*can_open)(const struct http_client *client);
     unsigned (*n_open)(const struct http_client *client);
+    bool (*is_ready)(const struct http_client *client);
     struct http_stream *(*request)(struct http_client *client, const struct http_request *head,
                                    const struct http_stream_events *http_events,
                                    const struct stream_events *events, void *owner);
@@ -222,6 +223,13 @@ struct http_client *http2_client_new(struct loop *loop, struct stream *lower,
 static inline bool http_client_can_open(const struct http_client *client)
 {
     return client->ops->can_open(client);
+}
+
+/* Its server has said how many exchanges it takes at once; on_capacity comes with that. HTTP/1.1
+ * knows from the start. */
+static inline bool http_client_is_ready(const struct http_client *client)
+{
+    return client->ops->is_ready(client);
 }
 
 /* Exchanges that have not ended. */

@@ -96,13 +96,91 @@ Test(http_pool, who_waits_for_a_link_gets_it_when_it_is_there)
     struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &wire->stream});
     cr_expect_eq(waiters[0].n_told, 0, "not within the call");
     run_turns(loop, 3);
-    cr_expect(waiters[0].link == link && waiters[2].link == link);
+    cr_expect(waiters[0].link == link && waiters[2].link == link, "it has nothing to do yet");
     cr_expect(waiters[0].n_told == 1 && waiters[1].n_told == 0 && waiters[2].n_told == 1);
 
     http_making_end(&h1);
     http_pool_free(pool);
     run_turns(loop, 5);
     fake_stream_free(wire);
+    loop_finish(loop);
+}
+
+/* ---- a server that says how much it takes ---- */
+
+static void on_data(void *owner, struct slice bytes)
+{
+    (void)owner, (void)bytes;
+}
+
+static void on_end(void *owner)
+{
+    (void)owner;
+}
+
+static void on_fail(void *owner, int err)
+{
+    (void)owner, (void)err;
+}
+
+static struct http_stream *ask(struct http_link *link)
+{
+    static const struct stream_events events = {
+        .on_data = on_data, .on_end = on_end, .on_fail = on_fail};
+    static const struct http_stream_events http_events = {0};
+    const struct http_request head = {.method = STR("GET"),
+                                      .scheme = STR("http"),
+                                      .authority = STR("web"),
+                                      .path = STR("/"),
+                                      .content_length = HTTP_LENGTH_UNKNOWN,
+                                      .version = HTTP_2};
+    return http_link_request(link, &head, &http_events, &events, NULL);
+}
+
+static void give_up(struct http_link *link, struct http_stream *stream)
+{
+    stream_close(&stream->stream, -ERR_RESET);
+    http_link_ended(link);
+}
+
+Test(http_pool, a_link_is_for_one_exchange_until_its_server_has_said_for_how_many)
+{
+    static const char settings[] = "\x00\x00\x06\x04\x00\x00\x00\x00\x00" /* SETTINGS: */
+                                   "\x00\x03\x00\x00\x00\x03";            /* 3 streams */
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    struct fake_stream *ours, *theirs;
+    const struct http_link_key key = h2_key();
+    struct waiter waiters[5] = {0};
+    struct http_stream *streams[3];
+
+    fake_stream_pair(loop, &ours, &theirs);
+    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &ours->stream});
+    cr_assert_eq(http_pool_find(pool, &key), link);
+    cr_assert_not_null(streams[0] = ask(link));
+    cr_expect_null(http_pool_find(pool, &key), "its server may want no more");
+    for (size_t i = 0; i < 5; i++)
+        cr_expect(http_pool_wait(pool, &key, &waiters[i].wait, on_link));
+    run_turns(loop, 3);
+    cr_expect_eq(waiters[0].n_told, 0);
+    for (size_t i = 2; i < 5; i++)
+        http_wait_cancel(&waiters[i].wait);
+    (void)stream_write_copy(&theirs->stream, settings, sizeof settings - 1);
+    run_turns(loop, 5);
+    cr_expect(waiters[0].link == link && waiters[1].link == link);
+    cr_assert_not_null(streams[1] = ask(link));
+    cr_assert_not_null(streams[2] = ask(link));
+    cr_expect_null(http_pool_find(pool, &key), "three are three");
+    give_up(link, streams[1]);
+    cr_expect_eq(http_pool_find(pool, &key), link);
+    give_up(link, streams[0]);
+    give_up(link, streams[2]);
+
+    http_pool_free(pool);
+    stream_close(&theirs->stream, 0);
+    run_turns(loop, 5);
+    fake_stream_free(ours);
+    fake_stream_free(theirs);
     loop_finish(loop);
 }
 
