@@ -105,6 +105,9 @@ struct policy_request {
     struct str method; /* compared in its case */
     struct str host;   /* as in Host or :authority, in any case, with its port if it had one */
     struct str path;
+    /* The path as a liberal server may read it (%2F as a slash, ";" and what is behind it in a
+     * segment passed over), where that is another one; else "". */
+    struct str lax_path;
     const struct policy_header *headers;
     size_t n_headers;
     const struct policy_token *token; /* NULL: the request has none */
@@ -125,6 +128,7 @@ enum policy_mode { POLICY_ENFORCED, POLICY_DRY_RUN };
 /* A longer host, and several headers of one name that are longer together with a comma between two,
  * are not compared but held against the request: ALLOW does not match, DENY and AUDIT do. */
 #define POLICY_HOST_MAX   512
+#define POLICY_METHOD_MAX 32 /* a longer one is only compared in its case */
 #define POLICY_HEADER_MAX 8192
 
 #define POLICY_AUDITS_MAX 4 /* AUDIT policies named in an answer */

@@ -1,9 +1,16 @@
 /*
  * In doubt is_doubtful says what to take: true where a match is against the request (the values of
- * a DENY or AUDIT, the not_ values of an ALLOW), else false. Doubt is several headers of one name:
- * one reader takes them for one value with commas, as RFC 9110 has it, another for the first or the
- * last of them. What is for the request must hold of the whole; what is against it need only hold
- * of the whole or of any part.
+ * a DENY or AUDIT, the not_ values of an ALLOW), else false. Doubt is where one server reads a
+ * request otherwise than another:
+ *
+ *   several headers of one name   one value with commas (RFC 9110), or the first or last of them
+ *   a header with commas          one value, or several
+ *   x_role beside x-role          two names, or one to servers that make variables of names
+ *   "delete"                      a method of its own, or DELETE to frameworks that are kind
+ *   "/a/..%2Fb", "/a/..;/b"       as it stands, or the lax path
+ *
+ * What is for the request must hold of the whole; what is against it need only hold of the whole or
+ * of any part. A path that an ALLOW names letter by letter is meant.
  */
 #include "config/policy_http.h"
 
@@ -111,6 +118,21 @@ static bool has_presence(struct values values)
     return false;
 }
 
+static char dashed(char c)
+{
+    return c == '_' ? '-' : c;
+}
+
+static bool is_named(struct str header, struct str name)
+{
+    if (header.len != name.len)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        if (header.ptr[i] != name.ptr[i] && dashed(header.ptr[i]) != dashed(name.ptr[i]))
+            return false;
+    return true;
+}
+
 /* All headers of the name with commas between them into buf; false when they do not fit. */
 static bool join_headers(const struct policy_request *request, struct str name, char *buf,
                          size_t size, struct str *out_value)
@@ -118,7 +140,7 @@ static bool join_headers(const struct policy_request *request, struct str name, 
     size_t len = 0, n = 0;
     for (size_t i = 0; i < request->n_headers; i++) {
         const struct str value = request->headers[i].value;
-        if (!str_eq(request->headers[i].name, name))
+        if (!is_named(request->headers[i].name, name))
             continue;
         if (len + (n > 0) + value.len > size)
             return false;
@@ -142,6 +164,24 @@ static bool any_joined(struct values values, const struct policy_request *reques
     return any(values, joined);
 }
 
+static struct str trimmed(struct str text)
+{
+    while (text.len > 0 && (text.ptr[0] == ' ' || text.ptr[0] == '\t'))
+        text = str_sub(text, 1, text.len);
+    while (text.len > 0 && (text.ptr[text.len - 1] == ' ' || text.ptr[text.len - 1] == '\t'))
+        text.len--;
+    return text;
+}
+
+static bool any_part(struct values values, struct str list)
+{
+    struct str part, rest = list;
+    while (str_split(rest, ',', &part, &rest))
+        if (any(values, trimmed(part)))
+            return true;
+    return rest.len < list.len && any(values, trimmed(rest));
+}
+
 /* A header that is there and empty is there: it has presence, and no other value. */
 static bool any_header(struct values values, const struct policy_request *request, struct str name,
                        bool is_doubtful)
@@ -149,10 +189,11 @@ static bool any_header(struct values values, const struct policy_request *reques
     size_t n = 0;
     bool any_alone = false;
     for (size_t i = 0; i < request->n_headers; i++) {
-        if (!str_eq(request->headers[i].name, name))
+        const struct str value = request->headers[i].value;
+        if (!is_named(request->headers[i].name, name))
             continue;
         n++;
-        any_alone = any_alone || any(values, request->headers[i].value);
+        any_alone = any_alone || any(values, value) || (is_doubtful && any_part(values, value));
     }
     if (n > 0 && has_presence(values))
         return true;
@@ -178,15 +219,48 @@ static bool any_token(struct values values, const struct request_field *field,
     return false;
 }
 
+static bool any_method(struct values values, struct str method, bool is_doubtful)
+{
+    char upper[POLICY_METHOD_MAX];
+    if (any(values, method))
+        return true;
+    if (!is_doubtful || method.len > sizeof(upper))
+        return false;
+    for (size_t i = 0; i < method.len; i++) {
+        const char c = method.ptr[i];
+        upper[i] = (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    }
+    return any(values, str_of(upper, method.len));
+}
+
+static bool any_letter_by_letter(struct values values, struct str subject)
+{
+    for (size_t i = 0; i < values.n; i++)
+        if (values.list[i].kind == MATCH_EXACT && str_eq(values.list[i].value, subject))
+            return true;
+    return false;
+}
+
+static bool any_path(struct values values, const struct policy_request *request, bool is_doubtful)
+{
+    const bool as_it_stands = any(values, request->path);
+    if (str_is_empty(request->lax_path))
+        return as_it_stands;
+    const bool as_lax = any(values, request->lax_path);
+    if (is_doubtful)
+        return as_it_stands || as_lax;
+    return as_it_stands && (as_lax || any_letter_by_letter(values, request->path));
+}
+
 static bool any_value(struct values values, const struct request_field *field,
                       const struct policy_request *request, bool is_doubtful)
 {
     if (values.n == 0)
         return false;
     switch (field->subject) {
-    case REQUEST_METHOD: return any(values, request->method);
+    case REQUEST_METHOD: return any_method(values, request->method, is_doubtful);
     case REQUEST_HOST: return any_host(values, request->host, is_doubtful);
-    case REQUEST_PATH: return any(values, request->path);
+    case REQUEST_PATH: return any_path(values, request, is_doubtful);
     case REQUEST_HEADER: return any_header(values, request, field->name, is_doubtful);
     case REQUEST_TOKEN_PRINCIPAL:
     case REQUEST_TOKEN_AUDIENCE:

@@ -60,6 +60,13 @@ static int refuse_token(struct exchange *exchange, const struct token_answer *an
     return answer->err;
 }
 
+static void show_path(struct policy_request *request, struct arena *arena, struct str target)
+{
+    const struct str path = path_of(target), lax = http_path_lax(path, arena);
+    request->path = path;
+    request->lax_path = str_eq(lax, path) ? (struct str){0} : lax;
+}
+
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
                   const struct policy_request **out_request)
 {
@@ -76,7 +83,7 @@ int exchange_show(struct call *call, const struct workload *destination, const s
         return refuse_token(exchange, &answer);
     head.fields = shown->fields = answer.fields;
     head.path = shown->path = answer.path;
-    shown->request.path = path_of(head.path);
+    show_path(&shown->request, &call->arena, head.path);
     shown->request.token = answer.token;
     show_headers(&shown->request, &call->arena, &head);
     return 0;

@@ -309,13 +309,13 @@ static bool read_framing(struct http1_head *head, struct http1_verdict *verdict)
     return true;
 }
 
-/* A protocol with a version perhaps; h2c is declined by silence, as it may be. */
+/* A protocol with a version perhaps; HTTP itself is declined by silence, as it may be. */
 static bool is_upgrade(struct str protocol)
 {
     struct str name = protocol, version = STR("1");
 
     (void)str_split(protocol, '/', &name, &version);
-    return strict_is_token(name) && strict_is_token(version) && !str_eq_ci(name, STR("h2c"));
+    return strict_is_token(name) && strict_is_token(version) && !strict_is_http_itself(protocol);
 }
 
 /* RFC 9110 7.8: an upgrade is one hop's, so connection says so as well; HTTP/1.0 has none. */

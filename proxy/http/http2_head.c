@@ -171,6 +171,10 @@ static const char *judge_request(struct reader *r, unsigned *out_status)
         *out_status = 501;
         return "CONNECT is not served";
     }
+    if (is_connect && strict_is_http_itself(r->protocol)) {
+        *out_status = 501;
+        return "HTTP within HTTP is not served";
+    }
     if (!str_eq(r->scheme, STR("http")) && !str_eq(r->scheme, STR("https")))
         return ":scheme is neither http nor https";
     if (!strict_is_path(r->method, r->path))

@@ -134,3 +134,36 @@ int http_path_normalize(struct str target, enum http_path_rules rules, struct ar
     out_path->target = str_of(to, len);
     return 0;
 }
+
+static bool is_ambiguous(struct str path)
+{
+    for (size_t i = 0; i < path.len; i++) {
+        const int escaped = path.ptr[i] == '%' ? percent_byte(path, i) : -1;
+        if (path.ptr[i] == ';' || escaped == '/' || escaped == '\\')
+            return true;
+    }
+    return false;
+}
+
+/* In place. */
+static size_t drop_parameters(char *path, size_t len)
+{
+    size_t out = 0;
+    bool is_parameter = false;
+    for (size_t i = 0; i < len; i++) {
+        is_parameter = path[i] == ';' || (is_parameter && path[i] != '/');
+        if (!is_parameter)
+            path[out++] = path[i];
+    }
+    return out;
+}
+
+struct str http_path_lax(struct str path, struct arena *arena)
+{
+    if (!is_ambiguous(path))
+        return path;
+    char *to = arena_alloc(arena, 3 * path.len);
+    size_t len = decode(path, HTTP_PATH_DECODE_AND_MERGE_SLASHES, to);
+    len = merge_slashes(to, drop_parameters(to, len));
+    return str_of(to, resolve_dots(to, len));
+}

@@ -36,4 +36,8 @@ struct http_path {
 MUST_USE int http_path_normalize(struct str target, enum http_path_rules rules, struct arena *arena,
                                  struct http_path *out_path, const char **why);
 
+/* How a liberal server may read a path in normal form: %2F and %5C are slashes, a segment ends at
+ * ";", and what then are "." and ".." count. The path itself where that makes no difference. */
+struct str http_path_lax(struct str path, struct arena *arena);
+
 #endif

@@ -207,3 +207,15 @@ bool strict_is_hop_field(struct str name)
             return true;
     return false;
 }
+
+bool strict_is_http_itself(struct str protocol)
+{
+    static const struct str names[] = {{"http", 4}, {"h2c", 3}, {"h2", 2}, {"h3", 2}, {"tls", 3}};
+    struct str name = protocol, version;
+
+    (void)str_split(protocol, '/', &name, &version);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq_ci(name, names[i]))
+            return true;
+    return false;
+}

@@ -42,6 +42,15 @@ static struct str query_of(struct str path)
     return query;
 }
 
+/* A blank is a tab too. */
+static bool begins_with(struct str value, struct str prefix)
+{
+    if (prefix.len > 0 && prefix.ptr[prefix.len - 1] == ' ' && value.len >= prefix.len &&
+        value.ptr[prefix.len - 1] == '\t')
+        prefix.len--;
+    return str_eq_ci(str_sub(value, 0, prefix.len), prefix);
+}
+
 /* What stands behind the prefix, in whatever case that is written. False: no token is meant. */
 static bool behind_prefix(struct str value, struct str prefix, struct str *out_token)
 {
@@ -49,7 +58,7 @@ static bool behind_prefix(struct str value, struct str prefix, struct str *out_t
 
     if (str_eq_ci(trim(value), trim(prefix)) && prefix.len > 0)
         rest = (struct str){0}; /* its last blank is not part of a field's value */
-    else if (!str_eq_ci(str_sub(value, 0, prefix.len), prefix))
+    else if (!begins_with(value, prefix))
         return false;
     *out_token = trim(rest);
     return true;
@@ -161,6 +170,20 @@ static bool is_written(const struct token_search *search, struct str name)
     return false;
 }
 
+/* A header in which such a server would find a token, where nobody looks for one. */
+static bool is_beside_place(const struct token_search *search, struct str name)
+{
+    for (size_t i = 0; i < search->n_rules; i++)
+        for (size_t k = 0; k < search->rules[i]->n_places; k++) {
+            const struct token_place *place = &search->rules[i]->places[k];
+
+            if (place->kind == TOKEN_IN_HEADER && is_alike(name, place->name) &&
+                !str_eq(name, place->name))
+                return true;
+        }
+    return false;
+}
+
 /* Does the text stand there for the token, where a rule looks? */
 static bool is_token_in(const struct token_search *search, enum token_place_kind kind,
                         struct str name, struct str text, struct str token)
@@ -210,7 +233,7 @@ struct http_fields places_fields(const struct token_search *search, const struct
         struct http_field field = from->at[i];
         const bool is_cookie = str_eq(field.name, STR("cookie"));
 
-        if (is_written(search, field.name) ||
+        if (is_written(search, field.name) || is_beside_place(search, field.name) ||
             (token && is_token_in(search, TOKEN_IN_HEADER, field.name, field.value, *token)))
             continue;
         if (token && is_cookie)

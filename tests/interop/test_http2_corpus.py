@@ -254,6 +254,7 @@ HEADS = (
          lambda r: r.get(method="CONNECT", protocol="websocket", drop=["authority"])),
         ("extended CONNECT to an empty protocol", RESET, lambda r: r.get(method="CONNECT", protocol="")),
         ("extended CONNECT to no token", RESET, lambda r: r.get(method="CONNECT", protocol="web socket")),
+        ("extended CONNECT to HTTP itself", "status 501", lambda r: r.get(method="CONNECT", protocol="h2c")),
         (":protocol with GET", RESET, lambda r: r.get(protocol="websocket")),
         (":protocol twice", RESET,
          lambda r: r.headers([(":protocol", "websocket")] + r.fields(method="CONNECT", protocol="websocket"))),

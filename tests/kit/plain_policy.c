@@ -144,6 +144,55 @@ static bool host_matches(const struct string_match *list, size_t n, struct str h
     return any_value_of_any_case(list, n, host);
 }
 
+static bool is_like(struct str a, struct str b)
+{
+    bool is = a.len == b.len;
+    for (size_t i = 0; is && i < a.len; i++)
+        is = a.ptr[i] == b.ptr[i] || (strchr("-_", a.ptr[i]) && strchr("-_", b.ptr[i]));
+    return is;
+}
+
+/* The value between any two commas, without blanks around it. */
+static bool part_matches(const struct string_match *list, size_t n, struct str value)
+{
+    for (size_t from = 0, to; from <= value.len; from = to + 1) {
+        for (to = from; to < value.len && value.ptr[to] != ',';)
+            to++;
+        size_t a = from, z = to;
+        while (a < z && isblank(value.ptr[a]))
+            a++;
+        while (a < z && isblank(value.ptr[z - 1]))
+            z--;
+        if ((from > 0 || to < value.len) && any_value(list, n, str_of(value.ptr + a, z - a)))
+            return true;
+    }
+    return false;
+}
+
+static bool method_matches(const struct string_match *list, size_t n, struct str method,
+                           bool in_doubt)
+{
+    char upper[POLICY_METHOD_MAX];
+    for (size_t i = 0; i < method.len && i < sizeof(upper); i++)
+        upper[i] = (char)toupper(method.ptr[i]);
+    return any_value(list, n, method) || (in_doubt && method.len <= sizeof(upper) &&
+                                          any_value(list, n, str_of(upper, method.len)));
+}
+
+static bool path_matches(const struct string_match *list, size_t n,
+                         const struct policy_request *request, bool in_doubt)
+{
+    const bool is = any_value(list, n, request->path);
+    const bool is_lax = any_value(list, n, request->lax_path);
+    bool is_named = false;
+    for (size_t i = 0; i < n; i++)
+        is_named =
+            is_named || (list[i].kind == MATCH_EXACT && str_eq(list[i].value, request->path));
+    if (request->lax_path.len == 0)
+        return is;
+    return in_doubt ? is || is_lax : is && (is_lax || is_named);
+}
+
 static bool header_matches(const struct request_field *field, const struct string_match *list,
                            size_t n, const struct policy_request *request, bool in_doubt)
 {
@@ -152,9 +201,10 @@ static bool header_matches(const struct request_field *field, const struct strin
     bool any = false, is_present = false;
     for (size_t i = 0; i < request->n_headers; i++) {
         const struct policy_header *header = &request->headers[i];
-        if (!str_eq(header->name, field->name))
+        if (!is_like(header->name, field->name))
             continue;
-        any = any || any_value(list, n, header->value);
+        any = any || any_value(list, n, header->value) ||
+              (in_doubt && part_matches(list, n, header->value));
         if (len + 1 + header->value.len < sizeof(joined))
             len += (size_t)snprintf(joined + len, sizeof(joined) - len, "%s%.*s",
                                     n_found > 0 ? "," : "", STR_ARG(header->value));
@@ -178,8 +228,8 @@ static bool field_matches(const struct request_field *field, const struct string
     const struct policy_token *token = request->token ? request->token : &nobody;
     bool any = false;
     switch (field->subject) {
-    case REQUEST_METHOD: return any_value(list, n, request->method);
-    case REQUEST_PATH: return any_value(list, n, request->path);
+    case REQUEST_METHOD: return method_matches(list, n, request->method, in_doubt);
+    case REQUEST_PATH: return path_matches(list, n, request, in_doubt);
     case REQUEST_HOST: return n > 0 && host_matches(list, n, request->host, in_doubt);
     case REQUEST_HEADER: return n > 0 && header_matches(field, list, n, request, in_doubt);
     case REQUEST_TOKEN_PRINCIPAL: return any_value(list, n, token->principal);

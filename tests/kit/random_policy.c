@@ -31,8 +31,9 @@ static const char *const path_pieces[] = {"/", "/a", "/a/", "/c", "b", "/admin"}
 static const char *const templates[] = {"/{*}",       "/a/{*}",    "/{**}",       "/a/{**}",
                                         "/a/{**}/",   "/a/{**}/c", "/{*}/b/{**}", "/{*}/{*}",
                                         "/{*}/{*}/c", "/a/{*}/"};
-static const char *const header_names[] = {"x-role", "x-team"};
-static const char *const values[] = {"admin", "user", "user,admin", "ad", "a", "min", ""};
+static const char *const header_names[] = {"x-role", "x-team", "x_role"};
+static const char *const values[] = {"admin", "user", "user,admin",    "ad",
+                                     "a",     "min",  "ops, admin ,x", ","};
 static const char *const claims[] = {"role", "realm\0role"};
 static const size_t claim_lens[] = {4, 10};
 
@@ -233,6 +234,8 @@ const struct policy_request *random_request(struct arena *arena, struct rng *rng
     request->method = str_from(ANY_OF(rng, methods));
     request->host = maybe_long(arena, rng, str_from(ANY_OF(rng, hosts)), POLICY_HOST_MAX);
     request->path = str_from(ANY_OF(rng, paths));
+    if (one_in(rng, 4))
+        request->lax_path = str_from(ANY_OF(rng, paths));
     request->headers = headers;
     request->n_headers = rng_below(rng, 5);
     for (size_t i = 0; i < request->n_headers; i++)

@@ -329,6 +329,29 @@ Test(http1_server, an_upgrade_makes_both_directions_the_protocols, .init = start
     cr_expect(wire->is_closed && wire->close_err == 0 && seen.is_dead && seen.dead_err == 0);
 }
 
+/* Requests behind it would be read, routed and judged by nobody. */
+Test(http1_server, an_upgrade_to_http_itself_is_passed_over, .init = start, .fini = finish)
+{
+    static const char *const protocols[] = {"h2c",      "H2C", "h2c/1",   "HTTP/2.0",
+                                            "http/1.1", "h2",  "TLS/1.2", "TLS/1.0"};
+
+    seen.answers = true;
+    for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
+        struct text text = {0};
+
+        text_clear(&seen.log);
+        text_addf(&text,
+                  "GET /%zu HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", i,
+                  protocols[i]);
+        feed(text.ptr);
+        text_clear(&text);
+        text_addf(&text, "REQUEST GET a /%zu", i);
+        cr_expect(http1_saw(&seen, text.ptr), "%s: %s", protocols[i], seen.log.ptr);
+        cr_expect_not(http1_saw(&seen, protocols[i]), "%s: %s", protocols[i], seen.log.ptr);
+        text_fini(&text);
+    }
+}
+
 Test(http1_server, an_upgrade_that_is_declined_is_a_request_like_any_other, .init = start,
      .fini = finish)
 {

@@ -107,3 +107,37 @@ Test(path, in_normal_form_is_borrowed)
     cr_expect(str_eq(path.query, STR("d")));
     arena_fini(&arena);
 }
+
+Test(path, a_liberal_server_reads_some_paths_otherwise)
+{
+    static const struct {
+        const char *path, *lax;
+    } rows[] = {
+        {"/a/b", "/a/b"},
+        {"/", "/"},
+        {"/a;x=1", "/a"},
+        {"/a;x=1/b;y", "/a/b"},
+        {"/pub/..;/admin", "/admin"},
+        {"/pub/..;x=1/admin", "/admin"},
+        {"/pub/.;/admin", "/pub/admin"},
+        {"/pub/;/admin", "/pub/admin"},
+        {"/pub/..%2Fadmin", "/admin"},
+        {"/pub%2F..%2Fadmin", "/admin"},
+        {"/pub/..%5Cadmin", "/admin"},
+        {"/pub/%2F/../admin", "/admin"},
+        {"/..%2F..%2F", "/"},
+        {"/..;/..;", "/"},
+        {"/;", "/"},
+        {"/a%2Fb", "/a/b"},
+        {"/a%252Fb", "/a%252Fb"},
+        {"/a%3Bb", "/a%3Bb"},
+        {"*", "*"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena arena = {0};
+        const struct str lax = http_path_lax(str_from(rows[i].path), &arena);
+        cr_expect(str_eq(lax, str_from(rows[i].lax)), "%s is %.*s", rows[i].path, STR_ARG(lax));
+        arena_fini(&arena);
+    }
+}

@@ -245,8 +245,9 @@ Test(token, an_audience_of_the_rule_must_be_among_the_tokens)
 
 Test(token, whatever_stands_where_a_token_stands_is_one)
 {
-    static const char *const rows[] = {"Bearer",       "Bearer x", "bearer x",          "BEARER x",
-                                       "Bearer a.b.c", "Bearer  ", "Bearer a, Bearer b"};
+    static const char *const rows[] = {
+        "Bearer",       "Bearer x", "bearer x",           "BEARER x",
+        "Bearer a.b.c", "Bearer  ", "Bearer a, Bearer b", "Bearer\tx"};
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         f.head.fields.len = 0;
@@ -277,6 +278,32 @@ Test(token, a_second_token_is_one_too_many)
     assert_refused("several tokens");
     f.head.path = arena_printf(&f.arena, "/?access_token=%.*s", STR_ARG(one));
     cr_assert_eq(ask().err, 0, "the same twice is one");
+}
+
+/* A server that makes variables of headers would find it where the verified one stands. */
+Test(token, what_is_written_like_its_header_goes_nowhere)
+{
+    static const struct token_place places[] = {{TOKEN_IN_HEADER, {"x-user-jwt", 10}, {0}}};
+    struct str token = token_of("{\"iss\":\"" ISS "\",\"sub\":\"a\"}");
+
+    f.rules[0].places = places;
+    f.rules[0].n_places = 1;
+    f.rules[0].forwards = true;
+    for (int with_token = 0; with_token < 2; with_token++) {
+        f.head.fields.len = 0;
+        field("x_user_jwt", STR("forged"));
+        field("x-user_jwt", STR("forged"));
+        field("x-user", STR("stays"));
+        if (with_token)
+            field("x-user-jwt", token);
+
+        struct token_answer answer = ask();
+
+        cr_assert_eq(answer.err, 0, "%s", answer.why);
+        cr_assert_eq(answer.fields.len, (size_t)(1 + with_token));
+        cr_assert(has_field(&answer, "x-user", STR("stays")));
+        cr_assert_eq(has_field(&answer, "x-user-jwt", token), with_token == 1);
+    }
 }
 
 Test(token, is_taken_out_of_what_goes_on_unless_it_is_forwarded)
