@@ -100,7 +100,7 @@ static void set_path(struct policy_request *request, struct str value)
 Test(policy_http, a15_methods_are_compared_in_their_case)
 {
     static const struct row rows[] = {
-        {"GET", "GET", true}, {"GET", "get", false},  {"GET", "GETX", false},
+        {"GET", "GET", true}, {"get", "GET", false},  {"GET", "GETX", false},
         {"GET", "", false},   {"GET*", "GETX", true}, {"*ET", "GET", true},
         {"*", "GET", true},   {"*", "", false},       {"P*", "GET", false},
     };
@@ -189,6 +189,13 @@ Test(policy_http, a19_several_headers_of_one_name_are_one_value_and_in_doubt_eac
         {"user*", {"x-role", "user", "admin"}, true, true, false, false},
         {"*user", {"x-role", "user", "admin"}, false, true, false, true},
         {"*", {"x-role", "", ""}, true, true, false, false},
+        /* One with commas: several to some readers. */
+        {"admin", {"x-role", "user, admin"}, false, true, false, true},
+        {"user", {"x-role", "user, admin"}, false, true, false, true},
+        {"user, admin", {"x-role", "user, admin"}, true, true, false, false},
+        /* Another name, and the same one where names become variables. */
+        {"admin", {"x_role", "admin"}, true, true, false, false},
+        {"admin", {"xxrole", "admin"}, false, false, true, true},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -209,6 +216,44 @@ Test(policy_http, a19_several_headers_of_one_name_are_one_value_and_in_doubt_eac
         cr_expect_eq(matches(POLICY_ALLOW, out, &request), rows[i].not_allows, "row %zu: not", i);
         cr_expect_eq(matches(POLICY_DENY, out, &request), rows[i].not_denies, "row %zu: not", i);
     }
+}
+
+/* What one server reads otherwise than another. */
+Test(policy_http, a_path_or_method_that_a_kind_server_takes_for_another_is_held_against_the_request)
+{
+    static const struct {
+        const char *value, *path, *lax;
+        bool allows, denies, not_allows, not_denies;
+    } rows[] = {
+        {"/admin*", "/pub/..;/admin", "/admin", false, true, false, true},
+        {"/pub/*", "/pub/..;/admin", "/admin", false, true, false, true},
+        {"/pub/*", "/pub/a%2Fb", "/pub/a/b", true, true, false, false},
+        {"/pub/{*}", "/pub/a%2Fb", "/pub/a/b", false, true, false, true},
+        {"/pub/a%2Fb", "/pub/a%2Fb", "/pub/a/b", true, true, false, false},
+        {"/x", "/pub/a;b", "/pub/a", false, false, true, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct string_match value = match_of(rows[i].value);
+        const struct policy_request request = {.path = str_from(rows[i].path),
+                                               .lax_path = str_from(rows[i].lax)};
+        const struct request_field in = {.subject = REQUEST_PATH, .values = &value, .n_values = 1};
+        const struct request_field out = {
+            .subject = REQUEST_PATH, .not_values = &value, .n_not_values = 1};
+        cr_expect_eq(matches(POLICY_ALLOW, in, &request), rows[i].allows, "row %zu allows", i);
+        cr_expect_eq(matches(POLICY_DENY, in, &request), rows[i].denies, "row %zu denies", i);
+        cr_expect_eq(matches(POLICY_ALLOW, out, &request), rows[i].not_allows, "row %zu: not", i);
+        cr_expect_eq(matches(POLICY_DENY, out, &request), rows[i].not_denies, "row %zu: not", i);
+    }
+    struct string_match method = match_of("DELETE");
+    const struct policy_request request = {.method = STR("delete")};
+    struct request_field field = {.subject = REQUEST_METHOD, .values = &method, .n_values = 1};
+    cr_expect_not(matches(POLICY_ALLOW, field, &request));
+    cr_expect(matches(POLICY_DENY, field, &request));
+    field =
+        (struct request_field){.subject = REQUEST_METHOD, .not_values = &method, .n_not_values = 1};
+    cr_expect_not(matches(POLICY_ALLOW, field, &request));
+    cr_expect(matches(POLICY_DENY, field, &request));
 }
 
 /* A host with a dot at its end, and what is too long to be compared. */
