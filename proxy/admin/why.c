@@ -2,6 +2,7 @@
 
 #include "config/names.h"
 #include "proxy/authorize/authorize.h"
+#include "proxy/http/path.h"
 
 #define ENDPOINTS_SHOWN 64
 
@@ -345,13 +346,14 @@ static void write_page(const struct snapshot *snapshot, const struct why_questio
 }
 
 /* A destination that is a name is the host of its requests. */
-static bool make_request(const struct why_question *question, struct str host,
+static bool make_request(const struct why_question *question, struct str host, struct arena *arena,
                          struct policy_request *out_request)
 {
     struct ip ip;
     struct str path = question->path, query;
     (void)str_split(question->path, '?', &path, &query);
     *out_request = (struct policy_request){.method = question->method, .path = path};
+    out_request->lax_path = http_path_lax(path, arena);
     if (!str_contains(host, STR("/")) && ip_parse(host, &ip) < 0)
         out_request->host = host;
     return !str_is_empty(question->method) || !str_is_empty(question->path);
@@ -387,7 +389,7 @@ int view_why(const struct snapshot *snapshot, const struct why_question *questio
         err = why_destinations(snapshot, host, port, &arena, &list, &n, out);
     if (err == 0)
         write_page(snapshot, question, &source,
-                   make_request(question, host, &request) ? &request : NULL, list, n, out);
+                   make_request(question, host, &arena, &request) ? &request : NULL, list, n, out);
     else
         text_addc(out, '\n');
     arena_fini(&arena);

@@ -135,6 +135,7 @@ const struct policy_request *policy_table_read_request(const struct yaml *node, 
                    "request.path: \"%.*s\" does not begin with a slash", STR_ARG(request->path));
     if (str_split(request->path, '?', &path, &query))
         request->path = path;
+    request->lax_path = http_path_lax(request->path, arena);
     if (yaml_get(node, "headers"))
         read_headers(&reading, yaml_get(node, "headers"), request);
     request->token = read_token(&reading, yaml_get(node, "token"));
