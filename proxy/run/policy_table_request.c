@@ -1,6 +1,7 @@
 /* The request of a case of PolicyTest. Header names in any case; a list is several headers of one
  * name, or several values of a claim; claims may be nested. */
 #include "proxy/base/text.h"
+#include "proxy/http/path.h"
 #include "proxy/run/policy_table.h"
 
 #define HEADERS_MAX 64
