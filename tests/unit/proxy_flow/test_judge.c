@@ -255,7 +255,10 @@ Test(judge, a_path_is_judged_in_the_form_in_which_it_is_forwarded)
         {"/Public/x", NULL},
         {"/admin;/public/", NULL},
         {"/public/x;y=..", "/public/x;y=.."},
-        {"/public%2f..%2fadmin", "/public%2F..%2Fadmin"},
+        {"/public/a%2fb", "/public/a%2Fb"},
+        {"/public%2f..%2fadmin", NULL}, /* what a kind server reads is /admin */
+        {"/public/..;/admin", NULL},
+        {"/public/..%5cadmin", NULL},
         {"/public%00", ""},
         {"/public/%zz", ""},
     };
