@@ -122,16 +122,16 @@ class Control:
         self.process = subprocess.Popen([os.environ["ISTHMUS_BIN"], "control", "--config", self.config],
                                         stdout=self.log, stderr=self.log, env=environment)
 
-    def status(self):
+    def status(self, of="trust_bundles"):
         with urllib.request.urlopen("http://127.0.0.1:%d/status" % self.admin, timeout=5) as answer:
-            return json.load(answer)["trust_bundles"][0]
+            return json.load(answer)[of][0]
 
-    def until(self, holds, what, timeout=15):
+    def until(self, holds, what, timeout=15, of="trust_bundles"):
         end = time.monotonic() + timeout
         status = None
         while time.monotonic() < end:
             try:
-                status = self.status()
+                status = self.status(of)
                 if holds(status):
                     return status
             except (OSError, KeyError, IndexError) as error:
@@ -268,6 +268,34 @@ class Federation(unittest.TestCase):
         endpoint = self.endpoint(self.next, spiffe_id=None, dns=["localhost"])
         self.web_control(endpoint, "localhost").until_error("certificate")
         self.assertEqual(endpoint.paths, [])
+
+    # ---- keys of token issuers, which come from the web's servers too ----
+
+    def keys_of(self, endpoint, host):
+        rule = {"issuer": "https://id.example", "jwksUri": endpoint.url("/keys", host)}
+        manifest = {"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
+                    "metadata": {"name": "a", "namespace": "shop"}, "spec": {"jwtRules": [rule]}}
+        os.makedirs(os.path.join(self.dir.name, "manifests"), exist_ok=True)
+        self.write("manifests/tokens.yaml", json.dumps(manifest).encode())
+        endpoint.answer = (200, {}, json.dumps({"keys": [
+            {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}).encode())
+        return self.control(file=self.bootstrap)
+
+    def test_keys_are_taken_from_the_host_of_the_uri(self):
+        endpoint = self.endpoint(self.web, spiffe_id=None, dns=["localhost"])
+        control = self.keys_of(endpoint, "localhost")
+        control.until(lambda s: s["has_keys"] and not s["last_error"], "no keys", of="token_keys")
+        self.assertEqual(endpoint.paths, ["/keys"])
+
+    def test_keys_are_not_taken_from_who_does_not_prove_to_be_it(self):
+        for authority, dns, why in ((self.web, "other.example", "hostname mismatch"),
+                                    (self.next, "localhost", "certificate")):
+            endpoint = self.endpoint(authority, spiffe_id=None, dns=[dns])
+            control = self.keys_of(endpoint, "localhost")
+            status = control.until(lambda s: why in s["last_error"], "no error with %r" % why, of="token_keys")
+            self.assertFalse(status["has_keys"])
+            self.assertEqual(endpoint.paths, [])
+            control.stop()
 
     # ---- redirects ----
 
