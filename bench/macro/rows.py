@@ -19,7 +19,8 @@ class Goal:
 class Row:
     name: str
     what: str
-    path: str           # "mesh": over two nodes under mutual TLS; "node": two pods of one node, plain
+    path: str           # "mesh": over two nodes under mutual TLS; "node": two pods of one node, plain; "far end": the
+                        # TLS port of the destination's node, called by the load itself
     port: int           # which port of the backend
     arguments: tuple    # of bench_load
     figure: str         # of its answer, or "cpu_per_gb", "cpu_per_request"
@@ -53,6 +54,9 @@ ROWS = (
     Row("mesh-connect", "a new connection for each request, 32 at once", "mesh", HTTP,
         ("connect", "--connections", "32"), "rate", True, MESH_PEERS,
         (Goal(L4_PEERS, 20.0), Goal(("haproxy-h2",), 0.9)), "connections/hbone"),
+    Row("handshakes", "full mutual-TLS handshakes, ECDSA P-256: processor time of the called proxy for one", "far end",
+        HTTP, ("handshake", "--connections", "16"), "cpu_per_request", False, ("haproxy-h2", "haproxy-no-tickets"),
+        (Goal(("haproxy-h2",), 0.77), Goal(("haproxy-no-tickets",), 0.77))),
     *(_bulk(way, flows) for flows in (1, 4, 8) for way in ("download", "upload")),
     Row("mesh-pingpong", "64 B there and back, one connection, p50", "mesh", ECHO, ("pingpong", "--size", "64"),
         "p50_us", False, L4_PEERS, (Goal(("haproxy", "haproxy-64k"), 0.85), Goal(("nginx",), 0.95))),

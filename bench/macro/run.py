@@ -73,13 +73,14 @@ def user_bytes(pid):
 
 class Bench:
     def __init__(self, stage, load, options):
-        self.stage, self.load = stage, load
+        self.stage, self.load, self.handshake = stage, load, options.handshake
         self.seconds, self.warm, self.rounds = options.seconds, options.warm, options.rounds
         self.n_noisy = 0
         self.windows = {}  # what two rows read different figures of is measured once
 
     def command(self, address, arguments, seconds):
-        return ["taskset", "-c", LOAD_CORE, self.load, arguments[0], "--to", address, *arguments[1:],
+        program = self.handshake if arguments[0] == "handshake" else self.load
+        return ["taskset", "-c", LOAD_CORE, program, arguments[0], "--to", address, *arguments[1:],
                 "--seconds", str(seconds), "--warm", str(self.warm)]
 
     def idle(self, proxy, row):
@@ -125,6 +126,8 @@ class Bench:
     def window(self, proxy, row):
         pod, address = self.stage.target(proxy, row)
         argv = self.command(address, row.arguments, self.seconds)
+        if row.path == "far end":
+            argv += ["--credentials", self.stage.credentials(proxy)]
         pids = self.stage.pids.get(proxy, [])
         sides = {side: self.stage.of_node.get((proxy, side), []) for side in ("near", "far")}
         others = [pid for name, all_of in self.stage.pids.items() if name != proxy for pid in all_of]
@@ -155,7 +158,7 @@ class Bench:
 
     def row(self, row):
         """{proxy: [figures, one a round]}"""
-        proxies = ("direct", "ours", *row.peers) if row.arguments[0] != "idle" else ("ours", *row.peers)
+        proxies = ("ours", *row.peers) if row.arguments[0] in ("idle", "handshake") else ("direct", "ours", *row.peers)
         key = (row.path, row.port, row.arguments, proxies)
         if key not in self.windows:
             found = {proxy: [] for proxy in proxies}
@@ -226,6 +229,26 @@ def parse():
     return options
 
 
+def measure(bench, stage, options):
+    """The rows that were asked for, and of those that could not be measured why: one that fails loses no other."""
+    results, failed = [], {}
+    for row in ROWS:
+        if options.rows and row.name not in options.rows:
+            continue
+        print(f"bench: {row.name}", file=sys.stderr, flush=True)
+        try:
+            results.append(judge(row, bench.row(row)))
+        except (LabError, ValueError) as error:
+            failed[row.name] = error
+            print(f"bench: {row.name} was not measured: {error}", file=sys.stderr, flush=True)
+    if not options.rows or set(options.rows) & set(scale.NAMES):
+        try:
+            results += scale.run(bench, stage, options.rows)
+        except LabError as error:
+            failed["scale"] = error
+    return results, failed
+
+
 def main():
     soaking = soak.parse(sys.argv[2:]) if sys.argv[1:2] == ["soak"] else None
     flooding = floods.parse(sys.argv[2:]) if sys.argv[1:2] == ["floods"] else None
@@ -235,7 +258,7 @@ def main():
     awake = keep_awake()
     try:
         isolate.enter()
-        programs = {name: find_program(name.upper(), f"release/bench/{name}") for name in ("bench_load", "bench_backend")}
+        programs = {name: find_program(name.upper(), f"release/bench/{name}") for name in ("bench_load", "bench_backend", "bench_handshake")}
         if flooding:
             programs["lab_flood"] = find_program("ISTHMUS_LAB_FLOOD", "release/tests/lab/lab_flood")
         with Lab(n_clusters=1, n_nodes=2, wrapper=["taskset", "-c", PROXY_CORE]) as lab:
@@ -246,14 +269,9 @@ def main():
             if soaking:
                 sys.exit(soak.main(soaking, stage, programs["bench_load"]))
             stage.start_peers()
+            options.handshake = programs["bench_handshake"]
             bench = Bench(stage, programs["bench_load"], options)
-            results = []
-            for row in ROWS:
-                if not options.rows or row.name in options.rows:
-                    print(f"bench: {row.name}", file=sys.stderr, flush=True)
-                    results.append(judge(row, bench.row(row)))
-            if not options.rows or set(options.rows) & set(scale.NAMES):
-                results += scale.run(bench, stage, options.rows)
+            results, failed = measure(bench, stage, options)
     except (LabError, isolate.IsolationError) as error:
         sys.exit(f"bench: {error}")
     everything = {"machine": report.machine(awake is not None), "rounds": options.rounds, "seconds": options.seconds,
@@ -265,6 +283,8 @@ def main():
     if options.svg:
         with open(options.svg, "w", encoding="utf-8") as file:
             file.write(report.svg(everything))
+    if failed:
+        sys.exit("".join(f"bench: {name} was not measured: {why}\n" for name, why in failed.items()))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ QUIET = {"net/ipv4/tcp_congestion_control": "reno", "net/ipv4/tcp_tw_reuse": "1"
 # Each peer's ports: plain in front of A, TLS between A and B, plain relay to the pod of the same node.
 PEER_PORTS = {"haproxy": (13000, 13100, 13200), "haproxy-64k": (14000, 14100, 14200), "nginx": (16000, 16100, 16200),
               "haproxy-h2": (17000, 17100, None)}
+FEW_TICKETS_PORT = 17190  # the far end of haproxy-h2 without session tickets: what a full handshake costs it at least
 
 
 def make_certificates(folder):
@@ -150,6 +151,9 @@ class Stage:
             ends[self.far] += [f"listen back{port}", *mode,
                                f"    bind {self.far.v4}:{middle + port} ssl crt server.pem ca-file ca.crt "
                                f"verify required{alpn}", f"    server s {target}"]
+            if is_h2:
+                ends[self.far].insert(-1, f"    bind {self.far.v4}:{FEW_TICKETS_PORT} ssl crt server.pem ca-file ca.crt "
+                                          f"verify required{alpn} no-tls-tickets")
         processes = []
         for node, sections in ends.items():
             kind = "nginx" if name == "nginx" else "haproxy"
@@ -171,9 +175,22 @@ class Stage:
         for side, process in zip(("near", "far"), processes):
             self.of_node[name, side] = [process.pid, *_children(process.pid)]
         self.pids[name] = self.of_node[name, "near"] + self.of_node[name, "far"]
+        if name == "haproxy-h2":
+            self.pids["haproxy-no-tickets"] = self.pids[name]
+
+    def credentials(self, proxy):
+        """The PEM of a chain and its key that a proxy's far end takes: of a pod of the mesh, or of the peers' CA."""
+        if proxy != "ours":
+            return os.path.join(self.folder, "client.pem")
+        folder = os.path.join(self.near.proxy.config["stateDir"], "svids")
+        return os.path.join(folder, min(name for name in os.listdir(folder) if not name.startswith(".")))
 
     def target(self, proxy, row):
         """(pod that calls, address to call) for a row through a proxy."""
+        if row.path == "far end":
+            ports = {"ours": 15008, "haproxy-h2": PEER_PORTS["haproxy-h2"][1], "haproxy-no-tickets": FEW_TICKETS_PORT}
+            host = self.server["mesh", "mesh"].v4 if proxy == "ours" else self.far.v4
+            return self.client["plain"], f"{host}:{ports[proxy]}"
         if proxy == "ours":
             return self.client["mesh"], f"{self.server['mesh', row.path].v4}:{BACKEND_PORT + row.port}"
         if proxy == "direct":
