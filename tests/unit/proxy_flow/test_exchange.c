@@ -263,6 +263,11 @@ Test(exchange, without_a_tracer_a_traceparent_passes_as_it_came)
 
 /* ---- what is refused is counted by its kind ---- */
 
+#define BYTES(literal)                                                                             \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
+
 #define PRI      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define SETTINGS "\0\0\0\x4\0\0\0\0\0"
 #define PING                                                                                       \
@@ -293,7 +298,6 @@ static bool is_counted(void *ctx)
 
 Test(exchange, what_http_refuses_is_counted_by_its_kind)
 {
-    static const char many[] = "GET / HTTP/1.1\r\nHost: a\r\nx: ";
 
     static const struct {
         const char *name;
@@ -302,22 +306,17 @@ Test(exchange, what_http_refuses_is_counted_by_its_kind)
         enum metric metric;
     } rows[] = {
         {"two lengths",
-         {"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-          77},
-         {0},
-         0,
-         METRIC_HTTP_SMUGGLING},
-        {"no HTTP", {"HELLO\r\n\r\n", 9}, {0}, 0, METRIC_HTTP_MALFORMED},
-        {"a long head",
-         {many, sizeof many - 1},
-         {"aaaaaaaaaaaaaaaa", 16},
-         5000,
+         BYTES("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
+               "Transfer-Encoding: chunked\r\n\r\n"),
+         BYTES(""), 0, METRIC_HTTP_SMUGGLING},
+        {"no HTTP", BYTES("HELLO\r\n\r\n"), BYTES(""), 0, METRIC_HTTP_MALFORMED},
+        {"a long head", BYTES("GET / HTTP/1.1\r\nHost: a\r\nx: "), BYTES("aaaaaaaaaaaaaaaa"), 5000,
          METRIC_HTTP_HEAD_LIMIT},
-        {"pings", {PRI SETTINGS, 33}, {PING, 17}, 1500, METRIC_HTTP_PINGS},
-        {"settings", {PRI SETTINGS, 33}, {SETTINGS, 9}, 1500, METRIC_HTTP_SETTINGS},
-        {"priorities", {PRI SETTINGS, 33}, {PRIORITY, 14}, 1500, METRIC_HTTP_CONTROLS},
-        {"window updates", {PRI SETTINGS, 33}, {WINDOW, 13}, 22000, METRIC_HTTP_WINDOWS},
-        {"no frames", {PRI "\0\0\x1\0\0\0\0\0\0x", 34}, {0}, 0, METRIC_HTTP_H2},
+        {"pings", BYTES(PRI SETTINGS), BYTES(PING), 1500, METRIC_HTTP_PINGS},
+        {"settings", BYTES(PRI SETTINGS), BYTES(SETTINGS), 1500, METRIC_HTTP_SETTINGS},
+        {"priorities", BYTES(PRI SETTINGS), BYTES(PRIORITY), 1500, METRIC_HTTP_CONTROLS},
+        {"window updates", BYTES(PRI SETTINGS), BYTES(WINDOW), 22000, METRIC_HTTP_WINDOWS},
+        {"no frames", BYTES(PRI "\0\0\x1\0\0\0\0\0\0x"), BYTES(""), 0, METRIC_HTTP_H2},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
