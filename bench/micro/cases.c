@@ -396,6 +396,8 @@ const struct bench_case bench_cases[] = {
      prepare_policed_mesh, 10000, ask_policed_mesh_once},
     {"http1", "a request of 1 KB and its answer, read and written at both ends, and two turns",
      prepare_http1, 0, http1_once},
+    {"route-10", "where a request goes, over 10 rules", prepare_route, 10, route_once},
+    {"route-1000", "the same over 1,000", prepare_route, 1000, route_once},
     {"loop-turn", "a turn of the loop in which nothing happens", prepare_http1, 0, loop_turn_once},
 };
 

@@ -19,6 +19,14 @@ void prepare_http1(size_t size);
 void http1_once(size_t i);
 void loop_turn_once(size_t i);
 
+/* http_walk.c */
+void prepare_http1_walk(size_t size);
+void http1_walk_once(size_t i);
+void prepare_http2_walk(size_t size);
+void http2_walk_once(size_t i);
+void prepare_route(size_t n_rules);
+void route_once(size_t i);
+
 extern const struct bench_case bench_cases[];
 extern const size_t bench_n_cases;
 

@@ -1,6 +1,7 @@
 #include "bench/micro/two_nodes.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,9 +36,10 @@ static struct {
     struct node near, far;
     struct acceptor *doors; /* of n2 */
     struct listener *captured;
-    enum route route; /* of the connection that is being captured */
-    int app_fds[2];   /* by route: they listen */
-    struct addr apps[2];
+    enum route route;    /* of the connection that is being captured */
+    int app_fds[ROUTES]; /* by route: they listen */
+    struct addr apps[ROUTES];
+    struct addr called[ROUTES]; /* what the client thinks it calls */
 } world;
 
 static const struct addr cart = {{4, {10, 0, 0, 1}}, 40000};
@@ -51,7 +53,7 @@ static void on_arrival(void *owner, struct arrival *arrival)
 /* What capture would say: cart called the app. */
 static void on_captured(void *owner, struct stream *stream)
 {
-    on_arrival(owner, arrival_new(ARRIVAL_OUTBOUND, stream, &cart, &world.apps[world.route]));
+    on_arrival(owner, arrival_new(ARRIVAL_OUTBOUND, stream, &cart, &world.called[world.route]));
 }
 
 static void add_identity(const struct test_ca *ca, const char *id)
@@ -134,6 +136,18 @@ static void open_app(enum route route, uint8_t last_byte)
     ensure(getsockname(fd, (struct sockaddr *)&sa, &len) == 0);
     world.app_fds[route] = fd;
     world.apps[route] = (struct addr){{4, {127, 0, 0, last_byte}}, ntohs(sa.sin_port)};
+    world.called[route] = world.apps[route];
+}
+
+static void open_http_app(void)
+{
+    struct model_workload *pod = snap_pod(&world.snap, "shelf", "n1", "127.0.0.33");
+    open_app(ROUTE_HTTP, 33);
+    struct model_service *service =
+        snap_service(&world.snap, "shelf", "10.201.0.1", 80, world.apps[ROUTE_HTTP].port);
+    service->ports[0].app_protocol = APP_HTTP11;
+    snap_serve(&world.snap, pod, service);
+    world.called[ROUTE_HTTP] = (struct addr){{4, {10, 201, 0, 1}}, 80};
 }
 
 void nodes_open(size_t splice_after_bytes)
@@ -147,6 +161,7 @@ void nodes_open(size_t splice_after_bytes)
     snap_pod(&world.snap, "pay", "n2", "127.0.0.32");
     open_app(ROUTE_PLAIN, 31);
     open_app(ROUTE_TUNNEL, 32);
+    open_http_app();
     const uint16_t tunnel_port = open_doors();
     open_node(&world.near, "n1", tunnel_port, splice_after_bytes);
     open_node(&world.far, "n2", tunnel_port, splice_after_bytes);
@@ -169,10 +184,33 @@ static int dial(void)
     return fd;
 }
 
+void nodes_send(int fd, const void *bytes, size_t len)
+{
+    ensure(write(fd, bytes, len) == (ssize_t)len);
+}
+
+size_t nodes_read(int fd, void *into, size_t room)
+{
+    for (;;) {
+        const ssize_t n_read = recv(fd, into, room, MSG_DONTWAIT);
+        if (n_read > 0)
+            return (size_t)n_read;
+        ensure(n_read < 0 && errno == EAGAIN);
+        loop_turn(world.loop, true);
+    }
+}
+
 struct wire nodes_connect(enum route route)
+{
+    return nodes_connect_asking(route, NULL, 0);
+}
+
+struct wire nodes_connect_asking(enum route route, const void *first, size_t len)
 {
     world.route = route;
     struct wire wire = {.client = dial(), .app = -1};
+    if (len > 0)
+        nodes_send(wire.client, first, len);
     for (;;) {
         wire.app = accept4(world.app_fds[route], NULL, NULL, SOCK_CLOEXEC);
         if (wire.app >= 0)

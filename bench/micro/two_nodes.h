@@ -1,7 +1,8 @@
 /*
  * two_nodes.h - two nodes in one loop, for cases that move real bytes: captured connections of cart
- * on n1, apps of pay on n2 (through a tunnel) and of till on n1 (plain). Client and app are bare
- * sockets, whose system calls cost few instructions of their own.
+ * on n1, apps of pay on n2 (through a tunnel) and of till on n1 (plain), and of shelf on n1 behind
+ * a service whose port says that it speaks HTTP. Client and app are bare sockets, whose system
+ * calls cost few instructions of their own.
  *
  * Owner: the process; nothing is freed. Errors: every failure aborts.
  */
@@ -10,7 +11,7 @@
 
 #include <stddef.h>
 
-enum route { ROUTE_PLAIN, ROUTE_TUNNEL };
+enum route { ROUTE_PLAIN, ROUTE_TUNNEL, ROUTE_HTTP, ROUTES };
 
 /* splice_after_bytes as in pump.h. */
 void nodes_open(size_t splice_after_bytes);
@@ -20,10 +21,16 @@ struct wire { /* a client and the app that it reached, as descriptors */
 };
 
 struct wire nodes_connect(enum route route);
+/* The same for an app that is reached only when the client has spoken. */
+struct wire nodes_connect_asking(enum route route, const void *first, size_t len);
 /* Resets it from the client's side, and waits until both nodes have forgotten it. */
 void nodes_disconnect(struct wire *wire);
 /* Moves bytes from one end to the other, reading all of them there. */
 void nodes_move(int from, int to, size_t bytes);
+
+void nodes_send(int fd, const void *bytes, size_t len);
+/* Turns the loop until something can be read there; answers how much it was, at most room. */
+size_t nodes_read(int fd, void *into, size_t room);
 
 /* n1's worker takes the next snapshot, in which the same is said. */
 void nodes_take_snapshot(void);

@@ -212,6 +212,11 @@ struct model_request_auth *snap_request_auth(struct snap *snap, const char *name
     return auth;
 }
 
+void snap_add(struct snap *snap, const struct model_resource *resource)
+{
+    add(snap, *resource);
+}
+
 void snap_drop(struct snap *snap, const char *name)
 {
     for (size_t i = snap->n; i-- > 0;) {

@@ -50,6 +50,8 @@ void snap_asks(struct snap *snap, struct model_policy *policy, enum request_subj
 /* A RequestAuthentication of the namespace with one rule; tokens stand where they usually do. */
 struct model_request_auth *snap_request_auth(struct snap *snap, const char *name,
                                              const char *issuer, struct str jwks);
+/* Any other resource; borrowed. */
+void snap_add(struct snap *snap, const struct model_resource *resource);
 /* Takes the newest resource of that name out again ("shop/deny-all", a pod's name, ...). */
 void snap_drop(struct snap *snap, const char *name);
 
