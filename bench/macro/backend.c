@@ -1,8 +1,9 @@
 /*
  * backend.c - the server behind the proxies of the benchmarks: one thread, epoll, plain TCP.
  *
- * Four ports in a row from the given one: HTTP/1.1 (GET /N answers N bytes, keep-alive), a sink, a
- * source, an echo. Quick rather than careful: it speaks to bench_load alone.
+ * Six ports in a row from the given one: HTTP/1.1 (GET /N answers N bytes, keep-alive), a sink, a
+ * source, an echo, server-sent events (ten, 10 ms apart, each with the time at which it was sent),
+ * HTTP/2. Quick rather than careful: it speaks to bench_load alone.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,13 +19,18 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "bench/macro/backend_h2.h"
 
 #define BLOCK_BYTES 262144
 #define INPUT_BYTES 4096
 #define EVENTS      256
+#define EVENT_NS    UINT64_C(10000000) /* between two that are sent to one client */
+#define EVENTS_SENT 10
 
-enum kind { KIND_HTTP, KIND_SINK, KIND_SOURCE, KIND_ECHO, KINDS };
+enum kind { KIND_HTTP, KIND_SINK, KIND_SOURCE, KIND_ECHO, KIND_EVENTS, KIND_HTTP2, KINDS };
 
 struct peer {
     int fd;
@@ -35,6 +41,11 @@ struct peer {
     char head[128];
     size_t head_len, head_sent;
     uint64_t body_left;
+    struct backend_h2 *h2;
+    /* events: */
+    struct peer *next_streaming, **streaming_at; /* at: NULL when none is left to be sent */
+    uint64_t next_event_ns;
+    unsigned events_left;
 };
 
 static int epoll_fd;
@@ -49,8 +60,20 @@ static void watch(struct peer *peer, int how, uint32_t events)
     }
 }
 
+static void leave_streaming(struct peer *peer)
+{
+    if (!peer->streaming_at)
+        return;
+    *peer->streaming_at = peer->next_streaming;
+    if (peer->next_streaming)
+        peer->next_streaming->streaming_at = peer->streaming_at;
+    peer->streaming_at = NULL;
+}
+
 static void drop(struct peer *peer)
 {
+    leave_streaming(peer);
+    backend_h2_free(peer->h2);
     close(peer->fd);
     free(peer);
 }
@@ -189,6 +212,86 @@ static enum progress on_echo(struct peer *peer, uint32_t events)
     return send_echo(peer);
 }
 
+/* ---- events, and HTTP/2 ---- */
+
+static struct peer *streaming; /* to whom events are being sent */
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* One chunk an event; the last one has the end of the answer behind it. False: the client is gone
+ * or does not read, which it always does. */
+static bool send_event(struct peer *peer, const char *head, uint64_t now)
+{
+    char text[256], event[64];
+    const int n = snprintf(event, sizeof event, "data: %llu\n\n", (unsigned long long)now);
+    const int len = snprintf(text, sizeof text, "%s%x\r\n%s\r\n%s", head, (unsigned)n, event,
+                             peer->events_left == 1 ? "0\r\n\r\n" : "");
+    peer->events_left--;
+    peer->next_event_ns = now + EVENT_NS;
+    return send(peer->fd, text, (size_t)len, MSG_NOSIGNAL) == len;
+}
+
+static enum progress on_events_asked(struct peer *peer)
+{
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                               "Cache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const ssize_t len = recv(peer->fd, peer->in + peer->in_len, sizeof peer->in - peer->in_len, 0);
+    if (len < 0 && errno == EAGAIN)
+        return DONE;
+    if (len <= 0 || peer->events_left > 0)
+        return BROKEN;
+    peer->in_len += (size_t)len;
+    if (!memmem(peer->in, peer->in_len, "\r\n\r\n", 4))
+        return peer->in_len < sizeof peer->in ? DONE : BROKEN;
+    peer->in_len = 0;
+    peer->events_left = EVENTS_SENT;
+    peer->next_streaming = streaming;
+    peer->streaming_at = &streaming;
+    if (streaming)
+        streaming->streaming_at = &peer->next_streaming;
+    streaming = peer;
+    return send_event(peer, head, now_ns()) ? DONE : BROKEN;
+}
+
+/* Sends what is due; answers how long there is nothing to do, in ms, -1 for ever. */
+static int send_events(void)
+{
+    const uint64_t now = now_ns();
+    uint64_t next = UINT64_MAX;
+    for (struct peer *peer = streaming, *after; peer; peer = after) {
+        after = peer->next_streaming;
+        if (peer->next_event_ns <= now) {
+            if (!send_event(peer, "", now)) {
+                drop(peer);
+                continue;
+            }
+            if (peer->events_left == 0) {
+                leave_streaming(peer);
+                continue;
+            }
+        }
+        next = peer->next_event_ns < next ? peer->next_event_ns : next;
+    }
+    return next == UINT64_MAX ? -1 : next <= now ? 0 : (int)((next - now + 999999) / 1000000);
+}
+
+static enum progress on_http2(struct peer *peer, uint32_t events)
+{
+    bool is_blocked;
+    if (!peer->h2)
+        peer->h2 = backend_h2_new(peer->fd);
+    if (!backend_h2_run(peer->h2, &is_blocked))
+        return BROKEN;
+    if (is_blocked != ((events & EPOLLOUT) != 0))
+        watch(peer, EPOLL_CTL_MOD, is_blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    return DONE;
+}
+
 static void on_event(struct peer *peer, uint32_t events)
 {
     enum progress progress = BROKEN;
@@ -197,6 +300,8 @@ static void on_event(struct peer *peer, uint32_t events)
     case KIND_SINK: progress = on_sink(peer); break;
     case KIND_SOURCE: progress = on_source(peer, events); break;
     case KIND_ECHO: progress = on_echo(peer, events); break;
+    case KIND_EVENTS: progress = on_events_asked(peer); break;
+    case KIND_HTTP2: progress = on_http2(peer, events); break;
     case KINDS: break;
     }
     if (progress == BROKEN)
@@ -249,7 +354,7 @@ int main(int argc, char **argv)
     if (argc != 2 || strtoul(argv[1], NULL, 10) == 0) {
         fprintf(stderr,
                 "usage: bench_backend PORT: HTTP on PORT, sink on PORT+1, source on PORT+2, "
-                "echo on PORT+3\n");
+                "echo on PORT+3, events on PORT+4, HTTP/2 on PORT+5\n");
         return 2;
     }
     const uint16_t port = (uint16_t)strtoul(argv[1], NULL, 10);
@@ -263,7 +368,7 @@ int main(int argc, char **argv)
     }
     struct epoll_event events[EVENTS];
     for (;;) {
-        const int n = epoll_wait(epoll_fd, events, EVENTS, -1);
+        const int n = epoll_wait(epoll_fd, events, EVENTS, streaming ? send_events() : -1);
         for (int i = 0; i < n; i++) {
             struct peer *peer = events[i].data.ptr;
             if (peer->is_listener)

@@ -2,7 +2,9 @@
  * load.c - the load generator of the benchmarks: one thread, epoll, plain TCP.
  *
  * Modes: requests over connections that stay (http, pingpong), a connection for each request
- * (connect), bytes as fast as they go (download, upload), connections that do nothing (idle).
+ * (connect), bytes as fast as they go (download, upload), connections that do nothing (idle),
+ * server-sent events (sse): how old each is when it comes, and the time to an answer's first byte.
+ * With --streams http and idle speak HTTP/2, so many requests at once on each connection.
  * With --rate requests begin at fixed times, whatever the answers do, and latency counts from the
  * time at which a request should have begun: a stall is not hidden by waiting for it (coordinated
  * omission). Without, each connection sends its next request when it has the last answer.
@@ -29,6 +31,7 @@
 #include <unistd.h>
 
 #include "bench/macro/histogram.h"
+#include "bench/macro/load_h2.h"
 
 #define ERRORS_MAX      1000
 #define CONNECTIONS_MAX 20000
@@ -37,10 +40,19 @@
 #define HEAD_BYTES_MAX  1024
 #define SECOND_NS       UINT64_C(1000000000)
 
-enum mode { MODE_HTTP, MODE_PINGPONG, MODE_CONNECT, MODE_DOWNLOAD, MODE_UPLOAD, MODE_IDLE, MODES };
+enum mode {
+    MODE_HTTP,
+    MODE_PINGPONG,
+    MODE_CONNECT,
+    MODE_DOWNLOAD,
+    MODE_UPLOAD,
+    MODE_IDLE,
+    MODE_SSE,
+    MODES
+};
 
-static const char *const mode_names[MODES] = {"http",     "pingpong", "connect",
-                                              "download", "upload",   "idle"};
+static const char *const mode_names[MODES] = {"http",   "pingpong", "connect", "download",
+                                              "upload", "idle",     "sse"};
 
 enum state { CONNECTING, RESTING, ANSWERING };
 
@@ -51,13 +63,14 @@ struct connection {
     size_t head_len;   /* of an answer's head that has arrived */
     int64_t body_left; /* -1: the head is not whole */
     struct connection *next_resting;
+    struct load_h2 *h2;
     char head[HEAD_BYTES_MAX];
 };
 
 static struct {
     enum mode mode;
     struct sockaddr_in address;
-    unsigned n_connections;
+    unsigned n_connections, n_streams; /* 0 streams: HTTP/1.1 */
     double seconds, warm_seconds, rate;
     size_t size; /* of an answer's body, or of a ping */
 } options = {.n_connections = 1, .seconds = 2, .warm_seconds = 0.5, .size = 1024};
@@ -66,7 +79,7 @@ static int epoll_fd;
 static char block[BLOCK_BYTES];
 static char request[256];
 static size_t request_len;
-static struct histogram latencies;
+static struct histogram latencies, firsts;
 static uint64_t n_bytes, n_errors, n_connected;
 static bool is_measuring;
 static struct connection *resting; /* open loop: connections without a request in progress */
@@ -103,6 +116,8 @@ static void drop_connection(struct connection *connection)
     setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     close(connection->fd);
     connection->fd = -1;
+    load_h2_free(connection->h2);
+    connection->h2 = NULL;
 }
 
 static void fail(struct connection *connection, const char *why)
@@ -231,6 +246,94 @@ static void on_answer(struct connection *connection)
         answered(connection);
 }
 
+/* ---- HTTP/2 ---- */
+
+static void on_h2_answer(void *owner, uint64_t begun_ns)
+{
+    (void)owner;
+    if (is_measuring)
+        histogram_add(&latencies, now_ns() - begun_ns);
+}
+
+static struct load_h2_plan h2_plan = {.now_ns = now_ns, .on_answer = on_h2_answer};
+
+static void send_h2(struct connection *connection)
+{
+    bool is_blocked;
+    if (!load_h2_send(connection->h2, connection->fd, &is_blocked)) {
+        fail(connection, "an HTTP/2 connection broke");
+        return;
+    }
+    if (is_blocked)
+        watch(connection, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
+    else if (connection->state == CONNECTING)
+        watch(connection, EPOLL_CTL_MOD, EPOLLIN);
+    connection->state = is_blocked ? CONNECTING : ANSWERING;
+}
+
+static void on_h2(struct connection *connection)
+{
+    static uint8_t bytes[BLOCK_BYTES];
+    const ssize_t len = recv(connection->fd, bytes, sizeof bytes, 0);
+    if (len < 0 && errno == EAGAIN)
+        return;
+    if (len <= 0 || !load_h2_receive(connection->h2, bytes, (size_t)len)) {
+        fail(connection, "an answer is not the one that was expected");
+        return;
+    }
+    if (is_measuring)
+        n_bytes += (uint64_t)len;
+    send_h2(connection);
+}
+
+/* ---- events ---- */
+
+static const char event_word[] = "data: ";
+static const char last_chunk[] = "\r\n0\r\n\r\n";
+
+/* An event says when it was sent: the clock is the same. */
+static bool take_event(struct connection *connection)
+{
+    connection->head[connection->head_len] = '\0';
+    const char *event = strstr(connection->head, event_word);
+    const char *end = event ? strstr(event, "\n\n") : NULL;
+    if (!end)
+        return false;
+    const uint64_t sent_ns = strtoull(event + sizeof event_word - 1, NULL, 10);
+    if (is_measuring)
+        histogram_add(&latencies, now_ns() - sent_ns);
+    end += 2;
+    connection->head_len -= (size_t)(end - connection->head);
+    memmove(connection->head, end, connection->head_len);
+    return true;
+}
+
+static void on_events(struct connection *connection)
+{
+    const size_t room = HEAD_BYTES_MAX - 1 - connection->head_len;
+    const ssize_t len = recv(connection->fd, connection->head + connection->head_len, room, 0);
+    if (len < 0 && errno == EAGAIN)
+        return;
+    if (len <= 0) {
+        fail(connection, "a stream of events ended, or is none");
+        return;
+    }
+    if (connection->body_left < 0) { /* its first byte */
+        connection->body_left = 0;
+        if (is_measuring)
+            histogram_add(&firsts, now_ns() - connection->begun_ns);
+        if (len < 12 || memcmp(connection->head, "HTTP/1.1 200", 12) != 0) {
+            fail(connection, "an answer is not the one that was expected");
+            return;
+        }
+    }
+    connection->head_len += (size_t)len;
+    while (take_event(connection))
+        ;
+    if (strstr(connection->head, last_chunk))
+        begin(connection, now_ns());
+}
+
 /* ---- bulk ---- */
 
 static void on_download(struct connection *connection)
@@ -278,6 +381,11 @@ static void on_connected(struct connection *connection)
         return;
     }
     n_connected++;
+    if (options.n_streams > 0) {
+        connection->h2 = load_h2_new(&h2_plan, connection);
+        send_h2(connection);
+        return;
+    }
     watch(connection, EPOLL_CTL_MOD, options.mode == MODE_UPLOAD ? EPOLLOUT : EPOLLIN);
     switch (options.mode) {
     case MODE_CONNECT: begin(connection, connection->begun_ns); break;
@@ -291,14 +399,21 @@ static void on_connected(struct connection *connection)
         }
         /* fall through */
     case MODE_IDLE: begin(connection, now_ns()); break;
+    case MODE_SSE: begin(connection, now_ns()); break;
     case MODES: break;
     }
 }
 
 static void on_event(struct connection *connection, uint32_t events)
 {
-    if (connection->state == CONNECTING)
+    if (connection->h2 && (events & EPOLLOUT))
+        send_h2(connection);
+    else if (connection->h2)
+        on_h2(connection);
+    else if (connection->state == CONNECTING)
         on_connected(connection);
+    else if (options.mode == MODE_SSE)
+        on_events(connection);
     else if (options.mode == MODE_DOWNLOAD)
         on_download(connection);
     else if (options.mode == MODE_UPLOAD)
@@ -357,21 +472,24 @@ static void report(void)
 {
     printf("{\"rate\": %.1f, \"bytes_per_s\": %.0f, \"p50_us\": %.2f, \"p90_us\": %.2f, "
            "\"p99_us\": %.2f, \"max_us\": %.2f, \"n\": %" PRIu64 ", \"errors\": %" PRIu64
-           ", \"connected\": %" PRIu64 ", \"unbegun\": %" PRIu64 "}\n",
+           ", \"connected\": %" PRIu64 ", \"unbegun\": %" PRIu64 ", \"first_p50_us\": %.2f, "
+           "\"first_p99_us\": %.2f}\n",
            (double)latencies.n / options.seconds, (double)n_bytes / options.seconds,
            (double)histogram_at(&latencies, 0.5) / 1e3, (double)histogram_at(&latencies, 0.9) / 1e3,
            (double)histogram_at(&latencies, 0.99) / 1e3, (double)latencies.max_ns / 1e3,
-           latencies.n, n_errors, n_connected, n_due);
+           latencies.n, n_errors, n_connected, n_due, (double)histogram_at(&firsts, 0.5) / 1e3,
+           (double)histogram_at(&firsts, 0.99) / 1e3);
     fflush(stdout);
 }
 
 static void usage(int status)
 {
-    fprintf(status ? stderr : stdout,
-            "usage: bench_load MODE --to IPV4:PORT [--connections N] [--seconds S] [--warm S]\n"
-            "                  [--size BYTES] [--rate PER_SECOND]\n"
-            "MODE: http, pingpong, connect, download, upload, idle (holds the connections until\n"
-            "standard input ends). Prints one line of JSON.\n");
+    fprintf(
+        status ? stderr : stdout,
+        "usage: bench_load MODE --to IPV4:PORT [--connections N] [--seconds S] [--warm S]\n"
+        "                  [--size BYTES] [--rate PER_SECOND] [--streams N]\n"
+        "MODE: http, pingpong, connect, download, upload, sse, idle (holds the connections until\n"
+        "standard input ends). Prints one line of JSON.\n");
     exit(status);
 }
 
@@ -392,10 +510,15 @@ static void read_address(const char *text)
 static void read_options(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"to", required_argument, NULL, 't'},      {"connections", required_argument, NULL, 'c'},
-        {"seconds", required_argument, NULL, 's'}, {"warm", required_argument, NULL, 'w'},
-        {"size", required_argument, NULL, 'b'},    {"rate", required_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"to", required_argument, NULL, 't'},
+        {"connections", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 's'},
+        {"warm", required_argument, NULL, 'w'},
+        {"size", required_argument, NULL, 'b'},
+        {"rate", required_argument, NULL, 'r'},
+        {"streams", required_argument, NULL, 'm'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
@@ -406,13 +529,14 @@ static void read_options(int argc, char **argv)
         case 'w': options.warm_seconds = strtod(optarg, NULL); break;
         case 'b': options.size = strtoul(optarg, NULL, 10); break;
         case 'r': options.rate = strtod(optarg, NULL); break;
+        case 'm': options.n_streams = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'h': usage(0); break;
         default: usage(2);
         }
     }
     if (optind + 1 != argc || options.address.sin_port == 0 || options.n_connections == 0 ||
         options.n_connections > CONNECTIONS_MAX || options.size == 0 ||
-        options.size > BLOCK_BYTES || options.seconds <= 0)
+        options.size > BLOCK_BYTES || options.seconds <= 0 || options.n_streams > 1000)
         usage(2);
     options.mode = MODES;
     for (unsigned i = 0; i < MODES; i++) {
@@ -421,6 +545,12 @@ static void read_options(int argc, char **argv)
     }
     if (options.mode == MODES)
         usage(2);
+    const bool may_have_streams = options.mode == MODE_HTTP || options.mode == MODE_IDLE;
+    if (options.n_streams > 0 && (!may_have_streams || options.rate > 0))
+        usage(2);
+    h2_plan.n_streams = options.n_streams;
+    h2_plan.is_once = options.mode == MODE_IDLE;
+    h2_plan.size = options.size;
 }
 
 int main(int argc, char **argv)

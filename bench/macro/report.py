@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 
-UNITS = {"rate": (1, "/s", 0), "bytes_per_s": (1e-9, "GB/s", 2), "p50_us": (1, "us", 1), "p99_us": (1, "us", 1),
+UNITS = {"rate": (1, "/s", 0), "bytes_per_s": (1e-9, "GB/s", 2), "p50_us": (1, "us", 1), "p99_us": (1, "us", 1), "first_p50_us": (1, "us", 1),
          "bytes_each": (1 / 1024, "KiB", 2), "proxy_cpu": (100, "% of a core", 2), "cpu_per_gb": (1e3, "ms/GB", 0), "cpu_per_request": (1, "us/req", 2),
          "bytes_per_near_cpu_s": (1e-9, "GB/CPU s", 2), "bytes_per_far_cpu_s": (1e-9, "GB/CPU s", 2),
          "seconds": (1, "s", 2), "bytes": (1e-6, "MB", 0)}
@@ -61,10 +61,12 @@ def table(everything):
 
 def markdown(everything):
     """The table of docs/performance.md: a row a line, a proxy a column."""
-    columns = ("ours", "haproxy", "haproxy-64k", "nginx", "haproxy-h2", "direct", "before")
+    columns = {"ours": ("ours",), "haproxy": ("haproxy",), "haproxy-64k": ("haproxy-64k",), "nginx": ("nginx", "nginx-http"),
+               "haproxy, HTTP": ("haproxy-h2", "haproxy-http"), "direct": ("direct",), "before": ("before",)}
     lines = ["| row | " + " | ".join(columns) + " | ratio (goal) |", "|---" * (len(columns) + 2) + "|"]
     for row in everything["rows"]:
-        cells = [number(row["figure"], row["proxies"][one]["value"]) if one in row["proxies"] else "" for one in columns]
+        cells = [next((number(row["figure"], row["proxies"][one]["value"]) for one in names if one in row["proxies"]), "")
+                 for names in columns.values()]
         sign = "" if row["more_is_better"] else "at most "
         goals = ", ".join(f"{'' if goal['met'] else '**'}{goal['ratio']:.2f}{'' if goal['met'] else '**'} {goal['peer']} "
                           f"({sign}{goal['goal']:g})" for goal in row["goals"])

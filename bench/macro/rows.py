@@ -2,10 +2,11 @@
 
 import dataclasses
 
-HTTP, SINK, SOURCE, ECHO = range(4)  # ports of bench_backend, from its first
+HTTP, SINK, SOURCE, ECHO, EVENTS, HTTP2 = range(6)  # ports of bench_backend, from its first
 
 L4_PEERS = ("haproxy", "haproxy-64k", "nginx")
 MESH_PEERS = (*L4_PEERS, "haproxy-h2")
+HTTP_PEERS = ("haproxy-http", "nginx-http")  # relays of HTTP between two pods of one node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Row:
     ztunnel: str = ""   # the name of the like row in ztunnel's benches
     beside: tuple = ()  # (port, arguments) of a load that runs beside it on the same path
     limit: float = 0.0  # what ours may be at most, whatever others are; 0: no limit
+    added: float = 0.0  # what ours may be at most beyond direct, in the figure's unit; 0: no limit
+    is_http: bool = False   # ours is called by a service whose port says that it speaks HTTP
+    is_fresh: bool = False  # our proxy starts anew before: a heap that grew does not shrink
 
     @property
     def load(self):
@@ -82,4 +86,20 @@ ROWS = (
         (Goal(("haproxy", "haproxy-64k"), 0.9),)),
     Row("node-pingpong", "two pods of one node, 64 B there and back, p50", "node", ECHO,
         ("pingpong", "--size", "64"), "p50_us", False, L4_PEERS, (Goal(L4_PEERS, 1.0),), "latency/tcp"),
+    Row("http-h1", "two pods of one node, HTTP/1.1 request by request, 1 KiB, 64 connections", "node", HTTP,
+        ("http", "--connections", "64"), "rate", True, HTTP_PEERS, (Goal(HTTP_PEERS, 1.3),), is_http=True),
+    Row("http-h2", "HTTP/2 over mutual TLS between two nodes, 1 KiB, 16 connections of 16 requests at once", "mesh", HTTP2,
+        ("http", "--connections", "16", "--streams", "16"), "rate", True, ("haproxy-h2",), (Goal(("haproxy-h2",), 1.1),),
+        is_http=True),
+    Row("http-connect", "mesh-connect by a service of HTTP: a client's new connection finds one to the server", "mesh", HTTP,
+        ("connect", "--connections", "32"), "rate", True, ("haproxy-h2",), (Goal(("haproxy-h2",), 1.0),), is_http=True),
+    Row("http-sse", "server-sent events, 1,600/s on 16 connections over two nodes: age of one when it comes, p99", "mesh",
+        EVENTS, ("sse", "--connections", "16"), "p99_us", False, ("haproxy-h2",), (), added=100.0, is_http=True),
+    Row("http-sse-first", "the same: from the request to the first byte of its answer, p50", "mesh",
+        EVENTS, ("sse", "--connections", "16"), "first_p50_us", False, ("haproxy-h2",), (), added=100.0, is_http=True),
+    Row("http-memory-h1", "two pods of one node, 5,000 idle connections of HTTP/1.1: memory of the proxy for each", "node",
+        HTTP, ("idle", "--connections", "5000"), "bytes_each", False, HTTP_PEERS, (), limit=4096, is_http=True,
+        is_fresh=True),
+    Row("http-memory-h2", "the same of HTTP/2", "node", HTTP2, ("idle", "--connections", "5000", "--streams", "1"),
+        "bytes_each", False, ("haproxy-http",), (), limit=4096, is_http=True, is_fresh=True),
 )

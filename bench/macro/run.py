@@ -111,6 +111,8 @@ class Bench:
     def once(self, proxy, row):
         """One window: bench_load's figures, with the CPU that the proxies burnt."""
         if row.arguments[0] == "idle":
+            if row.is_fresh and proxy == "ours":
+                self.stage.restart_near()
             return self.idle(proxy, row)
         if not row.beside:
             return self.window(proxy, row)
@@ -159,7 +161,7 @@ class Bench:
     def row(self, row):
         """{proxy: [figures, one a round]}"""
         proxies = ("ours", *row.peers) if row.arguments[0] in ("idle", "handshake") else ("direct", "ours", *row.peers)
-        key = (row.path, row.port, row.arguments, proxies)
+        key = (row.path, row.port, row.arguments, row.is_http, proxies)
         if key not in self.windows:
             found = {proxy: [] for proxy in proxies}
             # A heap that has grown does not shrink: what idle connections need shows the first time only.
@@ -194,6 +196,9 @@ def judge(row, found):
     if row.limit:
         ratio = proxies["ours"]["value"] / row.limit
         goals.append({"peer": "the limit", "goal": 1.0, "ratio": ratio, "met": ratio <= 1.0})
+    if row.added:
+        ratio = (proxies["ours"]["value"] - proxies["direct"]["value"]) / row.added
+        goals.append({"peer": f"{row.added:g} us over direct", "goal": 1.0, "ratio": ratio, "met": ratio <= 1.0})
     return {"name": row.name, "what": row.what, "ztunnel": row.ztunnel, "figure": row.figure,
             "more_is_better": row.more_is_better, "load": row.load, "proxies": proxies, "goals": goals}
 

@@ -13,11 +13,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "lab"))
 
 from crowd import Crowd  # noqa: E402
+import manifests  # noqa: E402
 from process import LabError, wait_until  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BACKEND_PORT = 9001
-N_PORTS = 4
+N_PORTS = 6
+PORT_HTTP, PORT_EVENTS, PORT_HTTP2 = 0, 4, 5  # of them, those that HTTP peers carry
 SERVICES = 1000  # that nobody calls, with ten endpoints each
 PROXY_CORE, LOAD_CORE = "0", "1"
 NGINX_MODULES = "/usr/lib/nginx/modules"
@@ -25,7 +27,8 @@ QUIET = {"net/ipv4/tcp_congestion_control": "reno", "net/ipv4/tcp_tw_reuse": "1"
          "net/ipv4/ip_local_port_range": "20000 60999"}
 # Each peer's ports: plain in front of A, TLS between A and B, plain relay to the pod of the same node.
 PEER_PORTS = {"haproxy": (13000, 13100, 13200), "haproxy-64k": (14000, 14100, 14200), "nginx": (16000, 16100, 16200),
-              "haproxy-h2": (17000, 17100, None)}
+              "haproxy-h2": (17000, 17100, None), "haproxy-http": (None, None, 18200),
+              "nginx-http": (None, None, 19200)}
 FEW_TICKETS_PORT = 17190  # the far end of haproxy-h2 without session tickets: what a full handshake costs it at least
 
 
@@ -84,10 +87,14 @@ class Stage:
         west.add_namespace("plain", enrolled=False)
         self.client = {"mesh": self.near.add_pod("client", "mesh", "client"),
                        "plain": self.near.add_pod("plain-client", "plain", "client")}
-        self.server = {("mesh", "mesh"): self.far.add_pod("server", "mesh", "server"),
-                       ("mesh", "node"): self.near.add_pod("near-server", "mesh", "server"),
+        self.server = {("mesh", "mesh"): self.far.add_pod("server", "mesh", "server", {"app": "mesh"}),
+                       ("mesh", "node"): self.near.add_pod("near-server", "mesh", "server", {"app": "node"}),
                        ("plain", "mesh"): self.far.add_pod("plain-server", "plain", "server"),
                        ("plain", "node"): self.near.add_pod("plain-near-server", "plain", "server")}
+        # By the path: a service of each, whose ports say that they speak HTTP.
+        ports = [manifests.port(BACKEND_PORT + port, f"http-{port}") for port in (PORT_HTTP, PORT_EVENTS, PORT_HTTP2)]
+        self.service = {path: west.add_service(f"server-{path}", "mesh", ports, {"app": path})[0]
+                        for path in ("mesh", "node")}
         self.pids = {}  # name of a proxy -> processes whose CPU is its
         self.of_node = {}  # (name of a proxy, "near" or "far") -> those of that node
         self.crowd = Crowd(west)
@@ -109,7 +116,7 @@ class Stage:
 
     def start_peers(self):
         make_certificates(self.folder)
-        for name in ("haproxy", "haproxy-64k", "haproxy-h2", "nginx"):
+        for name in PEER_PORTS:
             self._start_peer(name)
 
     def _move_control(self):
@@ -119,45 +126,26 @@ class Stage:
             os.sched_setaffinity(task, {int(LOAD_CORE)})
             os.setpriority(os.PRIO_PROCESS, task, 10)
 
+    def restart_near(self):
+        """The near node's proxy of ours, anew."""
+        proxy = self.near.proxy
+        proxy.stop()
+        proxy.start()
+        wait_until("the proxy to be ready", proxy.is_ready, timeout_s=60, every_s=0.01)
+        self.note_ours()
+
     def note_ours(self):
         """Whose processes ours are, at their start and after each restart."""
         self.pids["ours"] = [node.proxy.process.pid for node in self.lab.west.nodes]
         self.of_node["ours", "near"], self.of_node["ours", "far"] = [[pid] for pid in self.pids["ours"]]
 
     def _start_peer(self, name):
-        front, middle, relay = PEER_PORTS[name]
-        far_server, near_server = self.server["plain", "mesh"], self.server["plain", "node"]
-        ends = {self.near: [], self.far: []}
-        for port in range(N_PORTS):
-            target = f"{far_server.v4}:{BACKEND_PORT + port}"
-            if name == "nginx":
-                ends[self.near].append(f"    server {{ listen {self.near.v4}:{front + port}; "
-                                       f"proxy_pass {self.far.v4}:{middle + port}; proxy_ssl on; }}")
-                ends[self.near].append(f"    server {{ listen {self.near.v4}:{relay + port}; "
-                                       f"proxy_pass {near_server.v4}:{BACKEND_PORT + port}; }}")
-                ends[self.far].append(f"    server {{ listen {self.far.v4}:{middle + port} ssl; proxy_pass {target}; }}")
-                continue
-            is_h2 = name == "haproxy-h2"
-            if is_h2 and port != 0:
-                continue  # it carries HTTP only
-            mode = ["    mode http", "    http-reuse always"] if is_h2 else []
-            alpn = " alpn h2" if is_h2 else ""
-            ends[self.near] += [f"listen front{port}", *mode, f"    bind {self.near.v4}:{front + port}",
-                                f"    server s {self.far.v4}:{middle + port} ssl crt client.pem ca-file ca.crt "
-                                f"verify required{alpn}"]
-            if relay:
-                ends[self.near] += [f"listen relay{port}", f"    bind {self.near.v4}:{relay + port}",
-                                    f"    server s {near_server.v4}:{BACKEND_PORT + port}"]
-            ends[self.far] += [f"listen back{port}", *mode,
-                               f"    bind {self.far.v4}:{middle + port} ssl crt server.pem ca-file ca.crt "
-                               f"verify required{alpn}", f"    server s {target}"]
-            if is_h2:
-                ends[self.far].insert(-1, f"    bind {self.far.v4}:{FEW_TICKETS_PORT} ssl crt server.pem ca-file ca.crt "
-                                          f"verify required{alpn} no-tls-tickets")
+        kind = "nginx" if name.startswith("nginx") else "haproxy"
+        ends = getattr(self, f"_{name.replace('-', '_')}", self._haproxy)(name)
         processes = []
         for node, sections in ends.items():
-            kind = "nginx" if name == "nginx" else "haproxy"
-            template = os.path.join(HERE, "peers", "nginx.conf" if kind == "nginx" else "haproxy.cfg")
+            template = os.path.join(HERE, "peers", f"{name if name == 'nginx-http' else kind}."
+                                    f"{'conf' if kind == 'nginx' else 'cfg'}")
             path = os.path.join(self.folder, f"{name}-{node.name}.conf")
             with open(template, encoding="utf-8") as file:
                 text = string.Template(file.read()).substitute(
@@ -167,14 +155,16 @@ class Stage:
                 file.write(text)
             argv = ["nginx", "-c", path] if kind == "nginx" else ["haproxy", "-db", "-f", path]
             processes.append(node.start(["taskset", "-c", PROXY_CORE, *argv], name))
-        for node, port in ((self.near, front), (self.far, middle)):
+        front, middle, relay = PEER_PORTS[name]
+        for node, port in ((self.near, front or relay), (self.far, middle)):
             try:
-                wait_until(f"{name} on {node.name}", lambda node=node, port=port: node.can_connect(node.v4, port))
+                if port:
+                    wait_until(f"{name} on {node.name}", lambda node=node, port=port: node.can_connect(node.v4, port))
             except LabError as error:
                 raise LabError(f"{error}\n" + "\n".join(p.last_words() for p in processes)) from None
         for side, process in zip(("near", "far"), processes):
             self.of_node[name, side] = [process.pid, *_children(process.pid)]
-        self.pids[name] = self.of_node[name, "near"] + self.of_node[name, "far"]
+        self.pids[name] = [pid for side in ("near", "far") for pid in self.of_node.get((name, side), [])]
         if name == "haproxy-h2":
             self.pids["haproxy-no-tickets"] = self.pids[name]
 
@@ -185,18 +175,83 @@ class Stage:
         folder = os.path.join(self.near.proxy.config["stateDir"], "svids")
         return os.path.join(folder, min(name for name in os.listdir(folder) if not name.startswith(".")))
 
+    def _backend(self, path, port):
+        return f"{self.server['plain', path].v4}:{BACKEND_PORT + port}"
+
+    def _nginx(self, name):
+        front, middle, relay = PEER_PORTS[name]
+        ends = {self.near: [], self.far: []}
+        for port in range(N_PORTS):
+            ends[self.near] += [f"    server {{ listen {self.near.v4}:{front + port}; "
+                                f"proxy_pass {self.far.v4}:{middle + port}; proxy_ssl on; }}",
+                                f"    server {{ listen {self.near.v4}:{relay + port}; "
+                                f"proxy_pass {self._backend('node', port)}; }}"]
+            ends[self.far].append(f"    server {{ listen {self.far.v4}:{middle + port} ssl; "
+                                  f"proxy_pass {self._backend('mesh', port)}; }}")
+        return ends
+
+    def _nginx_http(self, name):
+        relay = PEER_PORTS[name][2]
+        sections = []
+        for port in (PORT_HTTP, PORT_EVENTS):
+            buffering = " proxy_buffering off;" if port == PORT_EVENTS else ""
+            sections += [f"    upstream u{port} {{ server {self._backend('node', port)}; keepalive 128; "
+                         "keepalive_requests 100000000; }",
+                         f"    server {{ listen {self.near.v4}:{relay + port}; location / {{ proxy_pass http://u{port};"
+                         f"{buffering} }} }}"]
+        return {self.near: sections}
+
+    def _haproxy_http(self, name):
+        relay = PEER_PORTS[name][2]
+        sections = []
+        for port in (PORT_HTTP, PORT_EVENTS, PORT_HTTP2):
+            proto = " proto h2" if port == PORT_HTTP2 else ""
+            sections += [f"listen relay{port}", *_http_mode(port),
+                         f"    bind {self.near.v4}:{relay + port}{proto}",
+                         f"    server s {self._backend('node', port)}{proto}"]
+        return {self.near: sections}
+
+    def _haproxy(self, name):
+        front, middle, relay = PEER_PORTS[name]
+        ends = {self.near: [], self.far: []}
+        is_h2 = name == "haproxy-h2"
+        for port in (PORT_HTTP, PORT_EVENTS, PORT_HTTP2) if is_h2 else range(N_PORTS):
+            mode = _http_mode(port) if is_h2 else []
+            alpn = " alpn h2" if is_h2 else ""
+            proto = " proto h2" if is_h2 and port == PORT_HTTP2 else ""
+            ends[self.near] += [f"listen front{port}", *mode, f"    bind {self.near.v4}:{front + port}{proto}",
+                                f"    server s {self.far.v4}:{middle + port} ssl crt client.pem ca-file ca.crt "
+                                f"verify required{alpn}"]
+            if relay:
+                ends[self.near] += [f"listen relay{port}", f"    bind {self.near.v4}:{relay + port}",
+                                    f"    server s {self._backend('node', port)}"]
+            ends[self.far] += [f"listen back{port}", *mode,
+                               f"    bind {self.far.v4}:{middle + port} ssl crt server.pem ca-file ca.crt "
+                               f"verify required{alpn}", f"    server s {self._backend('mesh', port)}{proto}"]
+            if is_h2 and port == PORT_HTTP:
+                ends[self.far].insert(-1, f"    bind {self.far.v4}:{FEW_TICKETS_PORT} ssl crt server.pem ca-file ca.crt "
+                                          f"verify required{alpn} no-tls-tickets")
+        return ends
+
     def target(self, proxy, row):
         """(pod that calls, address to call) for a row through a proxy."""
         if row.path == "far end":
             ports = {"ours": 15008, "haproxy-h2": PEER_PORTS["haproxy-h2"][1], "haproxy-no-tickets": FEW_TICKETS_PORT}
             host = self.server["mesh", "mesh"].v4 if proxy == "ours" else self.far.v4
             return self.client["plain"], f"{host}:{ports[proxy]}"
+        if proxy == "ours" and row.is_http:
+            return self.client["mesh"], f"{self.service[row.path]}:{BACKEND_PORT + row.port}"
         if proxy == "ours":
             return self.client["mesh"], f"{self.server['mesh', row.path].v4}:{BACKEND_PORT + row.port}"
         if proxy == "direct":
             return self.client["plain"], f"{self.server['plain', row.path].v4}:{BACKEND_PORT + row.port}"
         front, _middle, relay = PEER_PORTS[proxy]
         return self.client["plain"], f"{self.near.v4}:{(front if row.path == 'mesh' else relay) + row.port}"
+
+
+def _http_mode(port):
+    """HAProxy's, with what its documentation says for streams of events."""
+    return ["    mode http", "    http-reuse always", *(["    option http-no-delay"] if port == PORT_EVENTS else [])]
 
 
 def _children(pid):

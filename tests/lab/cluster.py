@@ -313,7 +313,8 @@ class Cluster:
     def add_service(self, name, namespace, ports, selector, headless=False, export=None, annotations=None):
         """A service over the pods that carry the selector's labels; its EndpointSlices follow them from now on.
 
-        ports: from manifests.port(). export: the version of the ServiceExport to make, such as "v1beta1".
+        ports: from manifests.port(). export: the version of the ServiceExport to make, such as "v1beta1". Answers the
+        service's addresses, IPv4 first; None for a headless one.
         """
         cluster_ips = None
         if not headless:
@@ -325,6 +326,7 @@ class Cluster:
         self.sync_endpoints()
         if export:
             self.apply(manifests.service_export(name, namespace, export))
+        return cluster_ips
 
     def sync_endpoints(self):
         """Writes the EndpointSlices that follow from the services and the pods."""
