@@ -13,7 +13,7 @@
 
 #include "proxy/base/mem.h"
 
-#define CHUNK_FIRST_BYTES ((size_t)1024)
+#define CHUNK_FIRST_BYTES ((size_t)960) /* so that a first chunk is what malloc has at hand */
 #define CHUNK_MAX_BYTES   ((size_t)65536)
 
 struct arena_chunk {

@@ -18,9 +18,23 @@ static size_t at_least_one(size_t size)
     return size ? size : 1;
 }
 
+void *mem_alloc(size_t size)
+{
+    void *ptr = malloc(at_least_one(size));
+
+    if (!ptr)
+        out_of_memory(size);
+    return ptr;
+}
+
+/* What malloc has at hand for a thread (glibc's tcache), which calloc does not look at. */
+#define AT_HAND_BYTES 1024
+
 void *mem_zalloc(size_t size)
 {
-    void *ptr = calloc(1, at_least_one(size));
+    if (size <= AT_HAND_BYTES)
+        return memset(mem_alloc(size), 0, size);
+    void *ptr = calloc(1, size);
 
     if (!ptr)
         out_of_memory(size);
@@ -33,15 +47,6 @@ void *mem_zalloc_array(size_t count, size_t size)
 
     if (!ptr)
         out_of_memory(count > SIZE_MAX / at_least_one(size) ? SIZE_MAX : count * size);
-    return ptr;
-}
-
-void *mem_alloc(size_t size)
-{
-    void *ptr = malloc(at_least_one(size));
-
-    if (!ptr)
-        out_of_memory(size);
     return ptr;
 }
 

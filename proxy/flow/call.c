@@ -40,14 +40,19 @@ static bool borrow_principal(struct call *call)
     return true;
 }
 
+void call_end_search(struct call *call)
+{
+    mem_free(call->search);
+    call->search = NULL;
+}
+
 void call_fold(struct call *call)
 {
     struct record *record = &call->record;
     struct str *const strings[] = {&record->ruling.policy, &record->dry_run_policy,
                                    &record->trace,         &record->peer_serial,
                                    &record->detail,        &call->judged.principal_id};
-    mem_free(call->search);
-    call->search = NULL;
+    call_end_search(call);
     if (!record_fold(record, call->walk->tools.traffic))
         return;
     const size_t n = ARRAY_LEN(strings) - (borrow_principal(call) ? 1 : 0);

@@ -22,6 +22,8 @@ static void add_header(struct policy_request *request, struct policy_header *hea
 
 static struct str length_text(struct arena *arena, int64_t length)
 {
+    if (length == 0) /* of most requests */
+        return STR("0");
     return length == HTTP_LENGTH_UNKNOWN ? (struct str){0}
                                          : arena_printf(arena, "%lld", (long long)length);
 }

@@ -72,6 +72,7 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
     const struct http_limits limits = {.idle_ns = side->idle_ns,
                                        .resets = side->client ? &side->client->resets : NULL};
     timer_stop(&side->patience);
+    call_end_search(&side->flow->call);
     stream_pause(client);
     side->stream = NULL;
     side->server = is_h2 ? http2_server_new(loop, client, &limits, &server_events, side)

@@ -121,7 +121,7 @@ struct call {
     const struct policy_request *shown; /* what was judged last; NULL: a connection */
     struct lease lease;                 /* of the attempt that won */
     unsigned n_attempts;
-    struct search *search; /* NULL after call_fold() */
+    struct search *search; /* NULL after call_end_search() */
     char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
 };
 
@@ -175,6 +175,9 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
 void call_init(struct call *call, struct walk *walk, const struct call_events *events);
 /* Nothing is in progress. */
 void call_fini(struct call *call);
+/* Nothing is in progress, and no endpoint is searched for: a connection of HTTP leaves that to its
+ * exchanges. */
+void call_end_search(struct call *call);
 /* An endpoint is reached, no other is searched for, and it may last: what only the search needed
  * goes, and the strings move together, so that a long connection holds little. */
 void call_fold(struct call *call);

@@ -66,10 +66,13 @@ struct traffic_series {
     uint64_t n_flows;                 /* open ones */
 };
 
+#define TRAFFIC_RECENT 64
+
 struct traffic {
-    struct map series;               /* by key; -> struct traffic_series */
-    struct traffic_series *overflow; /* made when the bound is reached; in no map */
-    struct text key;                 /* scratch for lookups */
+    struct map series;                             /* by key; -> struct traffic_series */
+    struct traffic_series *overflow;               /* made when the bound is reached; in no map */
+    struct text key;                               /* scratch for lookups */
+    struct traffic_series *recent[TRAFFIC_RECENT]; /* of the map; each at the place of its labels */
     struct verdicts verdicts;
     struct meter *meter;
 };
