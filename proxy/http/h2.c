@@ -24,6 +24,7 @@ static void die(struct h2 *h2, int err, const char *why);
 
 static void flush(struct h2 *h2)
 {
+    h2_memory_take();
     while (!stage_is_full(&h2->stage)) {
         const uint8_t *bytes;
         ssize_t len = nghttp2_session_mem_send(h2->session, &bytes);
@@ -36,6 +37,7 @@ static void flush(struct h2 *h2)
             break;
         stage_add(&h2->stage, bytes, (size_t)len);
     }
+    h2_memory_give();
     stage_flush(&h2->stage);
 }
 

@@ -569,15 +569,33 @@ static void submit_settings(struct h2 *h2)
                                                  (int32_t)o->connection_window) == 0);
 }
 
+/* A client's session is born with its preface in the buffer of frames, which is not its alone. */
+static void send_preface(struct h2 *h2)
+{
+    const uint8_t *bytes;
+    ssize_t len;
+
+    h2_memory_take();
+    len = nghttp2_session_mem_send(h2->session, &bytes);
+    ensure(len == NGHTTP2_CLIENT_MAGIC_LEN);
+    stage_add(&h2->stage, bytes, (size_t)len);
+    h2_memory_give();
+}
+
 void h2_codec_new(struct h2 *h2)
 {
     nghttp2_session_callbacks *cbs = make_callbacks();
     nghttp2_option *option = make_options();
 
+    nghttp2_mem *memory = h2_memory_for_birth();
+
     if (h2->is_server)
-        ensure(nghttp2_session_server_new2(&h2->session, cbs, h2, option) == 0);
+        ensure(nghttp2_session_server_new3(&h2->session, cbs, h2, option, memory) == 0);
     else
-        ensure(nghttp2_session_client_new2(&h2->session, cbs, h2, option) == 0);
+        ensure(nghttp2_session_client_new3(&h2->session, cbs, h2, option, memory) == 0);
+    h2_memory_born();
+    if (!h2->is_server)
+        send_preface(h2);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cbs);
     submit_settings(h2);

@@ -244,6 +244,15 @@ void h2_stream_hold(struct h2_stream *s, const struct h2_field *fields, size_t n
 /* They came: a request that waited for them goes out, or fails. */
 void h2_stream_release(struct h2_stream *s);
 
+/* h2_memory.c */
+
+/* For the session that is made next, on this thread; h2_memory_born() when it is. */
+nghttp2_mem *h2_memory_for_birth(void);
+void h2_memory_born(void);
+/* Around the sending of one session; nothing that is sent may be looked at afterwards. */
+void h2_memory_take(void);
+void h2_memory_give(void);
+
 /* h2_codec.c */
 void h2_codec_new(struct h2 *h2);
 /* Hands bytes to nghttp2: negative is what it says of them. */

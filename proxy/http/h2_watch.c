@@ -27,11 +27,11 @@ struct gap { /* streams first..last of the peer's that it passed over */
 };
 
 struct h2_watch {
-    struct gap gaps[GAPS_MAX];
-    int32_t resets[RESETS_MAX]; /* streams that we reset; a ring */
-    unsigned n_gaps, n_resets;  /* ever */
-    int32_t last_id;            /* the last stream of the peer's */
-    uint32_t updates;           /* window updates that it may still send */
+    struct gap *gaps;          /* GAPS_MAX of them, NULL until there is one */
+    int32_t *resets;           /* streams that we reset; a ring of RESETS_MAX; the same */
+    unsigned n_gaps, n_resets; /* ever */
+    int32_t last_id;           /* the last stream of the peer's */
+    uint32_t updates;          /* window updates that it may still send */
     uint64_t refilled_ns;
     size_t n_skip;   /* bytes until the next frame's head */
     uint8_t head[9]; /* of it, as far as it has come */
@@ -52,6 +52,10 @@ struct h2_watch *h2_watch_new(bool is_server)
 
 void h2_watch_free(struct h2_watch *watch)
 {
+    if (!watch)
+        return;
+    mem_free(watch->gaps);
+    mem_free(watch->resets);
     mem_free(watch);
 }
 
@@ -135,7 +139,11 @@ static bool was_reset(const struct h2_watch *watch, int32_t id)
 
 static void note_opened(struct h2_watch *watch, int32_t id)
 {
-    if (id > watch->last_id + 2)
+    const bool passes_over = id > watch->last_id + 2;
+
+    if (passes_over && !watch->gaps)
+        watch->gaps = mem_new_array(struct gap, GAPS_MAX);
+    if (passes_over)
         watch->gaps[watch->n_gaps++ % GAPS_MAX] = (struct gap){watch->last_id + 2, id - 2};
     watch->last_id = id;
 }
@@ -223,10 +231,17 @@ static void note_data(struct h2_watch *watch, size_t len)
         watch->updates = 2 * UPDATES_AT_ONCE;
 }
 
+static void note_reset(struct h2_watch *watch, int32_t id)
+{
+    if (!watch->resets)
+        watch->resets = mem_new_array(int32_t, RESETS_MAX);
+    watch->resets[watch->n_resets++ % RESETS_MAX] = id;
+}
+
 void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd)
 {
     if (hd->type == NGHTTP2_DATA)
         note_data(watch, hd->length);
     else if (hd->type == NGHTTP2_RST_STREAM)
-        watch->resets[watch->n_resets++ % RESETS_MAX] = hd->stream_id;
+        note_reset(watch, hd->stream_id);
 }
