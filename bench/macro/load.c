@@ -36,9 +36,11 @@
 #define ERRORS_MAX      1000
 #define CONNECTIONS_MAX 20000
 #define EVENTS          256
-#define BLOCK_BYTES     262144
-#define HEAD_BYTES_MAX  1024
-#define SECOND_NS       UINT64_C(1000000000)
+#define IDLE_AT_ONCE    32 /* are opened at once, so that it is not requests whose memory is counted \
+                            */
+#define BLOCK_BYTES    262144
+#define HEAD_BYTES_MAX 1024
+#define SECOND_NS      UINT64_C(1000000000)
 
 enum mode {
     MODE_HTTP,
@@ -83,6 +85,8 @@ static struct histogram latencies, firsts;
 static uint64_t n_bytes, n_errors, n_connected;
 static bool is_measuring;
 static struct connection *resting; /* open loop: connections without a request in progress */
+static struct connection *connections;
+static unsigned n_opened;                          /* of them */
 static uint64_t next_begin_ns, interval_ns, n_due; /* open loop */
 
 static uint64_t now_ns(void)
@@ -148,6 +152,14 @@ static void open_connection(struct connection *connection)
     watch(connection, EPOLL_CTL_ADD, EPOLLOUT);
 }
 
+static bool open_next(void)
+{
+    if (n_opened == options.n_connections)
+        return false;
+    open_connection(&connections[n_opened++]);
+    return true;
+}
+
 /* ---- requests and answers ---- */
 
 static void rest(struct connection *connection)
@@ -189,6 +201,7 @@ static void answered(struct connection *connection)
         open_connection(connection);
     } else if (options.mode == MODE_IDLE) {
         connection->state = RESTING;
+        open_next();
     } else if (options.rate > 0) {
         rest(connection);
         begin_due();
@@ -253,6 +266,8 @@ static void on_h2_answer(void *owner, uint64_t begun_ns)
     (void)owner;
     if (is_measuring)
         histogram_add(&latencies, now_ns() - begun_ns);
+    if (options.mode == MODE_IDLE)
+        open_next();
 }
 
 static struct load_h2_plan h2_plan = {.now_ns = now_ns, .on_answer = on_h2_answer};
@@ -564,11 +579,12 @@ int main(int argc, char **argv)
                                    "Accept: */*\r\n\r\n",
                                    options.size);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    struct connection *connections = calloc(options.n_connections, sizeof *connections);
+    connections = calloc(options.n_connections, sizeof *connections);
     if (epoll_fd < 0 || !connections)
         die("start");
-    for (unsigned i = 0; i < options.n_connections; i++)
-        open_connection(&connections[i]);
+    while (n_opened < (options.mode == MODE_IDLE ? IDLE_AT_ONCE : CONNECTIONS_MAX))
+        if (!open_next())
+            break;
     run();
     report();
     if (options.mode == MODE_IDLE)

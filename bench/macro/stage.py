@@ -92,7 +92,8 @@ class Stage:
                        ("plain", "mesh"): self.far.add_pod("plain-server", "plain", "server"),
                        ("plain", "node"): self.near.add_pod("plain-near-server", "plain", "server")}
         # By the path: a service of each, whose ports say that they speak HTTP.
-        ports = [manifests.port(BACKEND_PORT + port, f"http-{port}") for port in (PORT_HTTP, PORT_EVENTS, PORT_HTTP2)]
+        ports = [manifests.port(BACKEND_PORT + port, name) for port, name in
+                 ((PORT_HTTP, "http"), (PORT_EVENTS, "http-events"), (PORT_HTTP2, "http2"))]
         self.service = {path: west.add_service(f"server-{path}", "mesh", ports, {"app": path})[0]
                         for path in ("mesh", "node")}
         self.pids = {}  # name of a proxy -> processes whose CPU is its

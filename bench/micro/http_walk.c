@@ -191,7 +191,7 @@ void prepare_http2_walk(size_t size)
     memcpy(bytes, preface, PREFACE_LEN);
     len = PREFACE_LEN + put_greeting(bytes + PREFACE_LEN);
     len += put_request(bytes + len);
-    wire = nodes_connect_asking(ROUTE_HTTP, bytes, len);
+    wire = nodes_connect_asking(ROUTE_HTTP2, bytes, len);
     while (of_app.len < PREFACE_LEN)
         of_app.len += nodes_read(wire.app, of_app.bytes + of_app.len, ROOM - of_app.len);
     of_app.len -= PREFACE_LEN;

@@ -147,7 +147,13 @@ static void open_http_app(void)
         snap_service(&world.snap, "shelf", "10.201.0.1", 80, world.apps[ROUTE_HTTP].port);
     service->ports[0].app_protocol = APP_HTTP11;
     snap_serve(&world.snap, pod, service);
+    struct model_service *other =
+        snap_service(&world.snap, "shelf2", "10.201.0.2", 80, world.apps[ROUTE_HTTP].port);
+    other->ports[0].app_protocol = APP_HTTP2;
+    snap_serve(&world.snap, pod, other);
     world.called[ROUTE_HTTP] = (struct addr){{4, {10, 201, 0, 1}}, 80};
+    world.called[ROUTE_HTTP2] = (struct addr){{4, {10, 201, 0, 2}}, 80};
+    world.app_fds[ROUTE_HTTP2] = world.app_fds[ROUTE_HTTP];
 }
 
 void nodes_open(size_t splice_after_bytes)

@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-enum route { ROUTE_PLAIN, ROUTE_TUNNEL, ROUTE_HTTP, ROUTES };
+enum route { ROUTE_PLAIN, ROUTE_TUNNEL, ROUTE_HTTP, ROUTE_HTTP2, ROUTES };
 
 /* splice_after_bytes as in pump.h. */
 void nodes_open(size_t splice_after_bytes);
