@@ -36,8 +36,9 @@
 #define ERRORS_MAX      1000
 #define CONNECTIONS_MAX 20000
 #define EVENTS          256
-#define IDLE_AT_ONCE    32 /* are opened at once, so that it is not requests whose memory is counted \
-                            */
+#define IDLE_AT_ONCE                                                                               \
+    32 /* are opened at once, so that it is not requests whose memory is counted                   \
+        */
 #define BLOCK_BYTES    262144
 #define HEAD_BYTES_MAX 1024
 #define SECOND_NS      UINT64_C(1000000000)
@@ -408,12 +409,12 @@ static void on_connected(struct connection *connection)
     case MODE_UPLOAD: connection->state = ANSWERING; break;
     case MODE_HTTP:
     case MODE_PINGPONG:
-        if (options.rate > 0) {
+        if (options.rate > 0)
             rest(connection);
-            break;
-        }
-        /* fall through */
-    case MODE_IDLE: begin(connection, now_ns()); break;
+        else
+            begin(connection, now_ns());
+        break;
+    case MODE_IDLE:
     case MODE_SSE: begin(connection, now_ns()); break;
     case MODES: break;
     }

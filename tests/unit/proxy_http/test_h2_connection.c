@@ -1,5 +1,6 @@
 /* The connection against a peer that is the test itself, frame by frame. */
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "h2_kit.h"
@@ -45,6 +46,62 @@ Test(h2_connection, a_client_introduces_itself, .init = client, .fini = finish)
     cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE), 16 << 10);
     cr_assert(raw_saw(&raw, NGHTTP2_WINDOW_UPDATE, 0, &payload));
     cr_expect_eq(raw_code(payload, 0), (16 << 20) - 65535);
+}
+
+/* Before it is sent a preface stands where all sessions of a thread make their frames. */
+Test(h2_connection, clients_that_are_born_together_introduce_themselves_each)
+{
+    static struct peer peers[3];
+    struct fake_stream *below[ARRAY_LEN(peers)];
+    struct loop *loop = loop_new();
+
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++) {
+        below[i] = fake_stream_new(loop);
+        peers[i].h2 = h2_client_new(loop, &below[i]->stream, NULL, &peer_events, &peers[i]);
+    }
+    run_turns(loop, 3);
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++) {
+        cr_expect(str_starts_with(fake_written(below[i]), STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+                  "client %zu", i);
+        peer_free(&peers[i]);
+    }
+    run_turns(loop, 3);
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++)
+        fake_stream_free(below[i]);
+    loop_finish(loop);
+}
+
+static size_t heap_bytes(void)
+{
+    const struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+/* Most of it is nghttp2's session; with a buffer of frames for each it would be 16 KiB more. */
+#define CONNECTION_BYTES_MOST ((size_t)14000)
+
+Test(h2_connection, a_connection_holds_no_buffer_of_frames)
+{
+    static struct peer peers[16];
+    struct fake_stream *below[ARRAY_LEN(peers)];
+    struct loop *loop = loop_new();
+
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++)
+        below[i] = fake_stream_new(loop);
+    const size_t before = heap_bytes();
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++)
+        peers[i].h2 = h2_server_new(loop, &below[i]->stream, NULL, &peer_events, &peers[i]);
+    const size_t each = (heap_bytes() - before) / ARRAY_LEN(peers);
+    if (before > 0) /* a sanitizer's heap tells nothing */
+        cr_expect_lt(each, CONNECTION_BYTES_MOST, "%zu bytes a connection", each);
+
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++)
+        peer_free(&peers[i]);
+    run_turns(loop, 3);
+    for (size_t i = 0; i < ARRAY_LEN(peers); i++)
+        fake_stream_free(below[i]);
+    loop_finish(loop);
 }
 
 Test(h2_connection, a_server_introduces_itself, .init = server, .fini = finish)

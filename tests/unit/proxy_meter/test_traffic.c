@@ -377,6 +377,33 @@ Test(traffic, requests_of_two_workers_add_up_by_code_in_buckets_that_hold_those_
     traffic_free(workers[1]);
 }
 
+Test(traffic, requests_that_take_turns_or_were_forgotten_count_under_their_own_labels)
+{
+    struct traffic *traffic = traffic_new();
+    const struct traffic_labels good = request_labels("200", ""), bad = request_labels("503", "");
+    struct traffic_labels like_good = request_labels("200", "");
+    like_good.value[LABEL_SOURCE_WORKLOAD] = STR("c"); /* as long as "a" */
+
+    for (int i = 0; i < 3; i++) {
+        traffic_request(traffic, &good, &(struct traffic_request){0});
+        traffic_request(traffic, &like_good, &(struct traffic_request){0});
+        traffic_request(traffic, &bad, &(struct traffic_request){0});
+    }
+    struct text page = page_of(&traffic, 1);
+    assert_sum(&page, "istio_requests_total{", "response_code=\"200\"", 2, 6);
+    assert_sum(&page, "istio_requests_total{", "source_workload=\"c\"", 1, 3);
+    assert_sum(&page, "istio_requests_total{", "response_code=\"503\"", 1, 3);
+    text_fini(&page);
+
+    cr_assert_eq(traffic_forget_idle(traffic, STR("ns"), STR("a")), 2);
+    traffic_request(traffic, &good, &(struct traffic_request){0});
+    page = page_of(&traffic, 1);
+    assert_sum(&page, "istio_requests_total{", "source_workload=\"a\"", 1, 1);
+    assert_sum(&page, "istio_requests_total{", "source_workload=\"c\"", 1, 3);
+    text_fini(&page);
+    traffic_free(traffic);
+}
+
 Test(traffic, a_grpc_request_has_its_status_as_a_label)
 {
     struct traffic *traffic = traffic_new();
