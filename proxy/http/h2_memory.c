@@ -11,9 +11,9 @@
  *
  * A newer nghttp2 that asks for another size gets it from the heap.
  */
-#include <stdlib.h>
 #include <string.h>
 
+#include "proxy/base/mem.h"
 #include "proxy/http/h2_internal.h"
 
 #define FRAME_LEAST ((size_t)16384) /* the payload that a session makes room for */
@@ -33,20 +33,20 @@ static void *get(size_t size, void *user_data)
         room.is_birth = false; /* the first one alone */
         return room.bytes;
     }
-    return malloc(size);
+    return mem_alloc(size);
 }
 
 static void *get_zeroed(size_t count, size_t size, void *user_data)
 {
     (void)user_data;
-    return calloc(count, size);
+    return mem_zalloc_array(count, size);
 }
 
 static void give_back(void *ptr, void *user_data)
 {
     (void)user_data;
     if (ptr != room.bytes)
-        free(ptr);
+        mem_free(ptr);
 }
 
 static void *get_more(void *ptr, size_t size, void *user_data)
@@ -56,10 +56,9 @@ static void *get_more(void *ptr, size_t size, void *user_data)
     if (!ptr)
         return get(size, user_data);
     if (ptr != room.bytes)
-        return realloc(ptr, size);
-    larger = malloc(size);
-    if (larger)
-        memcpy(larger, ptr, size < ROOM_BYTES ? size : ROOM_BYTES);
+        return mem_realloc(ptr, size);
+    larger = mem_alloc(size);
+    memcpy(larger, ptr, size < ROOM_BYTES ? size : ROOM_BYTES);
     return larger;
 }
 
