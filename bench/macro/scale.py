@@ -3,6 +3,7 @@
 Compared with itself: the same load in the same run, before the services came and without the changes.
 """
 
+import dataclasses
 import statistics
 import sys
 import threading
@@ -18,7 +19,8 @@ START_RATIO_S, START_LIMIT_BYTES = 1.0, 400e6
 
 RPS = Row("scale-rps", "", "mesh", HTTP, ("http", "--connections", "64"), "rate", True, (), ())
 TAIL = Row("scale-p99", "", "mesh", HTTP, ("http", "--connections", "64", "--rate", "5000"), "p99_us", False, (), ())
-NAMES = ("scale-rps", "scale-churn-rps", "scale-churn-p99", "start-seconds", "start-memory")
+CPU = dataclasses.replace(RPS, figure="cpu_per_request", more_is_better=False)
+NAMES = ("scale-rps", "scale-churn-cpu", "scale-churn-rps", "scale-churn-p99", "start-seconds", "start-memory")
 
 
 def _knows_last(node):
@@ -97,8 +99,12 @@ def run(bench, stage, wanted):
     rows = [_against("scale-rps", f"mesh-rps, {loaded}", RPS, before[RPS.name], _measure(bench, RPS), 0.95)]
     with Churn(stage.crowd):
         time.sleep(1.5)
-        rows.append(_against("scale-churn-rps", f"the same while {CHANGES} endpoint changes a second arrive", RPS,
-                             before[RPS.name], _measure(bench, RPS), 0.95))
+        during = _measure(bench, RPS)
+        rows.append(_against("scale-churn-cpu", f"the same while {CHANGES} endpoint changes a second arrive: processor "
+                             "time of both proxies for a request, their control threads' in it", CPU,
+                             before[RPS.name], during, 1.05))
+        rows.append(_against("scale-churn-rps", "the same: requests, beside a control process on the load's core", RPS,
+                             before[RPS.name], during, 0.95))
         rows.append(_against("scale-churn-p99", "open loop at 5,000/s while they arrive, p99", TAIL,
                              before[TAIL.name], _measure(bench, TAIL), 1.05))
     starts = [_start_once(stage.near) for _turn in range(min(bench.rounds, 3))]
