@@ -76,7 +76,7 @@ class Policy(Story):
                       denied["rules"][0]["why_not"])
         allowed = proxy.ctl("why", self.buyer.spiffe_id, f"{self.till.v4}:7070", "GET", "/")
         self.assertEqual((allowed["verdict"], allowed["reason"]), ("allow", "allowed by shop/only, rule 0"))
-        self.assertIn("not decided here", allowed["http"])
+        self.assertIn("every request is answered so", allowed["http"])
         plaintext = proxy.ctl("why", self.thief.v4, f"{self.till.v4}:7070")
         self.assertEqual(plaintext["rules"][0]["why_not"], "principals: the source has no such identity")
 

@@ -5,175 +5,15 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
-#include "proxy/connect/http_pool.h"
 #include "proxy/http/message.h"
-#include "tests/kit/jwt_kit.h"
 #include "tests/kit/temp_dir.h"
-#include "town.h"
+#include "ways.h"
 
 TestSuite(judge, .timeout = 60);
 
-#define CART_ID "west.example/ns/shop/sa/cart"
-#define OK      "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-#define DENIED  "HTTP/1.1 403 "
-
-static struct town town;
-static struct town_call call;
-
-static struct model_policy *allow(const char *name, const char *path_prefix)
-{
-    struct model_policy *policy = snap_policy(&town.snap, name, POLICY_ALLOW, NULL);
-    snap_asks(&town.snap, policy, REQUEST_PATH, NULL, MATCH_PREFIX, path_prefix);
-    return policy;
-}
-
-static void allow_public(void)
-{
-    (void)allow("public", "/public");
-}
-
-/* The ways in which a request comes to where it is judged. */
-static const struct way {
-    const char *name;
-    enum arrival_kind kind;
-    bool is_same_node, is_http_there; /* else nobody says what is spoken */
-} ways[] = {
-    {"through a tunnel", ARRIVAL_OUTBOUND, false, false},
-    {"through a tunnel, on a port that says HTTP", ARRIVAL_OUTBOUND, false, true},
-    {"in plaintext", ARRIVAL_PLAINTEXT, false, false},
-    {"on one node, as bytes", ARRIVAL_OUTBOUND, true, false},
-    {"on one node, as HTTP", ARRIVAL_OUTBOUND, true, true},
-};
-
-static struct town_node *judge_of(const struct way *way)
-{
-    return way->is_same_node ? &town.n1 : &town.n2;
-}
-
-static void start(const struct way *way)
-{
-    struct town_node *node = way->kind == ARRIVAL_PLAINTEXT ? &town.n2 : &town.n1;
-    const bool by_name = way->is_http_there && way->is_same_node;
-    call_start(&call, node, way->kind, CART, by_name ? VIP : PAY1, by_name ? 6379 : town.port);
-}
-
-static int64_t counted[METRICS]; /* by towns before this one */
-
-static int64_t count(enum metric metric)
-{
-    return meter_total(metric) - counted[metric];
-}
-
-static void open_way(const struct way *way, void (*policies)(void))
-{
-    town_open(&town);
-    for (enum metric i = 0; i < METRICS; i++)
-        counted[i] = meter_total(i);
-    if (way->is_same_node) {
-        snap_drop(&town.snap, "pay-1");
-        town_pay(&town, "pay-1", "n1", PAY1);
-    }
-    if (way->is_http_there)
-        town_service(&town)->ports[0].app_protocol = APP_HTTP11;
-    policies();
-    town_learn(&town);
-    start(way);
-}
-
-static void forget_links(struct town_node *node)
-{
-    struct ip ip;
-    static const char *const sources[] = {CART, PAY1, "127.0.0.1"};
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
-        cr_assert_eq(ip_parse(str_from(sources[i]), &ip), 0);
-        http_pool_forget(connector_http_pool(node->connector), &ip);
-    }
-}
-
-static void finish(void)
-{
-    call_end(&call);
-    forget_links(&town.n1);
-    forget_links(&town.n2);
-    cr_expect(town_is_quiet(&town));
-}
-
-static void close_way(void)
-{
-    finish();
-    town_close(&town);
-}
-
-static void say(const char *text)
-{
-    (void)stream_write_copy(call.tap.stream, text, strlen(text));
-}
-
-static void get(const char *path)
-{
-    char text[512];
-    (void)snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: store\r\n\r\n", path);
-    say(text);
-}
-
-struct wanted {
-    const struct tap *tap;
-    const char *part;
-    unsigned times;
-};
-
-static unsigned count_of(const struct tap *tap, const char *part)
-{
-    struct str rest = text_str(&tap->got);
-    unsigned n = 0;
-    for (; rest.len >= strlen(part); rest = str_sub(rest, 1, rest.len))
-        n += str_starts_with(rest, str_from(part));
-    return n;
-}
-
-static bool has_come(void *ctx)
-{
-    const struct wanted *wanted = ctx;
-    return wanted->tap->err || count_of(wanted->tap, wanted->part) >= wanted->times;
-}
-
-static bool got(const struct tap *tap, const char *part, unsigned times)
-{
-    struct wanted wanted = {tap, part, times};
-    return run_until(town.world.loop, has_come, &wanted, PATIENCE_MS) &&
-           count_of(tap, part) >= times;
-}
-
-static bool is_served(void *ctx)
-{
-    return town.n_served >= *(const unsigned *)ctx;
-}
-
-/* The n-th connection of the app has seen so many requests. */
-static bool app_saw(unsigned n_served, const char *part, unsigned times)
-{
-    return run_until(town.world.loop, is_served, &n_served, PATIENCE_MS) &&
-           got(&town.served[n_served - 1], part, times);
-}
-
-static bool have_ended(void *ctx)
-{
-    return count(METRIC_EXCHANGES) >= *(const int64_t *)ctx;
-}
-
-static bool ended(int64_t n)
-{
-    return run_until(town.world.loop, have_ended, &n, PATIENCE_MS);
-}
-
-static void answer(unsigned n_served)
-{
-    (void)stream_write_copy(town.served[n_served - 1].stream, OK, strlen(OK));
-}
-
 Test(judge, each_request_of_a_connection_has_a_verdict_of_its_own)
 {
-    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
         const struct way *way = &ways[i];
         open_way(way, allow_public);
         get("/public/a?x=1");
@@ -366,17 +206,41 @@ Test(judge, a_port_that_says_tcp_is_never_guessed_about)
     }
 }
 
-static void take_tokens(void);
-
-static void say_tcp_only(void)
+/* On one node, on a port that says nothing and whose service wants its first bytes looked at. */
+static void open_sniffed(uint64_t detect_ns)
 {
-    town_service(&town)->ports[0].app_protocol = APP_TCP;
-    take_tokens();
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-1", "n1", PAY1);
+    snap_traffic(&town.snap, town_service(&town))->detect_ns = detect_ns;
+    allow_public();
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
 }
 
-static void allow_cart(void)
+Test(judge, bytes_that_were_looked_at_before_are_judged_with_those_that_follow)
 {
-    (void)snap_policy(&town.snap, "cart", POLICY_ALLOW, CART_ID);
+    open_sniffed(LONG_NS);
+    get("/public/a");
+    cr_assert(app_saw(1, "GET /public/a ", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    get("/admin");
+    cr_expect(got(&call.tap, DENIED, 1));
+    close_way();
+
+    open_sniffed(LONG_NS);
+    say("PING\r\n\r\n");
+    cr_expect(got(&call.tap, "HTTP/1.1 400 ", 1), "it is no HTTP, and its policies ask for it");
+    close_way();
+
+    open_sniffed(20 * NS_PER_MS);
+    say("GE"); /* too little to tell in time */
+    cr_assert(run_until(town.world.loop, is_served, &(unsigned){1}, PATIENCE_MS));
+    say("T /admin HTTP/1.1\r\nHost: s\r\n\r\n");
+    cr_expect(got(&call.tap, DENIED, 1), "none of it was lost");
+    cr_expect_eq(town.served[0].n_got, 0);
+    close_way();
 }
 
 static bool shows(const struct town_node *node, const char *state)
@@ -451,7 +315,7 @@ Test(judge, a_connection_whose_requests_nobody_read_is_cut_when_they_are_to_be_j
 
 Test(judge, a_change_of_policy_ends_the_exchange_and_not_the_connection)
 {
-    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
         const struct way *way = &ways[i];
         open_way(way, allow_public);
         get("/public/slow");
@@ -563,96 +427,6 @@ Test(judge, the_audit_log_tells_of_each_request)
     cr_expect_eq(n_verdicts, 2, "and of nothing else");
     text_fini(&text);
     temp_dir_remove(&dir);
-}
-
-/* ---- tokens ---- */
-
-#define ISSUER "https://id.example"
-
-static struct jwt_key key;
-
-static void take_tokens(void)
-{
-    (void)snap_request_auth(&town.snap, "tokens", ISSUER,
-                            jwt_key_set(&key, 1, "", &town.snap.arena));
-}
-
-static void take_tokens_of_alice(void)
-{
-    struct model_policy *policy = snap_policy(&town.snap, "alice", POLICY_ALLOW, NULL);
-    snap_asks(&town.snap, policy, REQUEST_TOKEN_PRINCIPAL, NULL, MATCH_EXACT, ISSUER "/alice");
-    take_tokens();
-}
-
-/* GET / with the token that says who, or with a word that is none. */
-static void get_as(const char *who)
-{
-    struct arena arena = {0};
-    struct str token = STR("no.token.atall");
-    if (*who)
-        token = jwt_sign(
-            &key, NULL,
-            arena_printf(&arena, "{\"iss\":\"" ISSUER "\",\"sub\":\"%s\",\"exp\":32503680000}", who)
-                .ptr,
-            &arena);
-    say(arena_printf(&arena, "GET / HTTP/1.1\r\nHost: store\r\nAuthorization: Bearer %.*s\r\n\r\n",
-                     STR_ARG(token))
-            .ptr);
-    arena_fini(&arena);
-}
-
-Test(judge, who_a_token_says_is_asked_where_the_request_is_judged)
-{
-    key = jwt_key_new("EdDSA", "k");
-    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-        const char *name = ways[i].name;
-        open_way(&ways[i], take_tokens_of_alice);
-        get_as("alice");
-        cr_assert(app_saw(1, "GET / HTTP/1.1", 1), "%s", name);
-        cr_expect_eq(count_of(&town.served[0], "uthorization"), 0, "%s: the token stays here",
-                     name);
-        answer(1);
-        cr_assert(got(&call.tap, "200 OK", 1), "%s", name);
-        get_as("bob");
-        cr_expect(got(&call.tap, DENIED, 1), "%s", name);
-        get("/");
-        cr_expect(got(&call.tap, DENIED, 2), "%s: nobody said who", name);
-        get_as("");
-        cr_expect(got(&call.tap, "HTTP/1.1 401 ", 1), "%s", name);
-        cr_expect(got(&call.tap, "www-authenticate: Bearer realm=\"store\"", 1), "%s", name);
-        cr_expect(got(&call.tap, "x-isthmus-reason: token_refused", 1), "%s", name);
-        get_as("alice");
-        cr_expect(app_saw(1, "GET / HTTP/1.1", 2), "%s", name);
-        finish();
-        cr_expect(LOGGED(&town, "\"why\":\"token_refused\"", "\"response.code\":401"), "%s", name);
-        town_close(&town);
-    }
-    jwt_key_free(&key);
-}
-
-Test(judge, tokens_alone_make_http_of_a_connection_and_cut_one_that_was_not_read)
-{
-    key = jwt_key_new("EdDSA", "k");
-    open_way(&ways[0], take_tokens);
-    get_as("");
-    cr_expect(got(&call.tap, "HTTP/1.1 401 ", 1));
-    get("/");
-    cr_expect(app_saw(1, "GET / HTTP/1.1", 1), "who has none is let in: no policy asks for one");
-    close_way();
-
-    open_way(&ways[0], allow_cart);
-    cr_assert(call_echoes(&call, 1));
-    take_tokens();
-    town_learn(&town);
-    cr_expect(tap_failed(town.world.loop, &call.tap));
-    finish();
-    cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "a RequestAuthentication asks for tokens"));
-    town_close(&town);
-
-    open_way(&ways[0], say_tcp_only);
-    cr_assert(call_echoes(&call, 1), "a port that says TCP has no tokens");
-    close_way();
-    jwt_key_free(&key);
 }
 
 /* ---- HTTP/2 ---- */

@@ -1,0 +1,101 @@
+/* What tokens say of requests, where they are judged. */
+#include <criterion/criterion.h>
+
+#include "tests/kit/jwt_kit.h"
+#include "ways.h"
+
+TestSuite(judge, .timeout = 60);
+
+#define ISSUER "https://id.example"
+
+static struct jwt_key key;
+
+static void take_tokens(void)
+{
+    (void)snap_request_auth(&town.snap, "tokens", ISSUER,
+                            jwt_key_set(&key, 1, "", &town.snap.arena));
+}
+
+static void say_tcp_only(void)
+{
+    town_service(&town)->ports[0].app_protocol = APP_TCP;
+    take_tokens();
+}
+
+static void take_tokens_of_alice(void)
+{
+    struct model_policy *policy = snap_policy(&town.snap, "alice", POLICY_ALLOW, NULL);
+    snap_asks(&town.snap, policy, REQUEST_TOKEN_PRINCIPAL, NULL, MATCH_EXACT, ISSUER "/alice");
+    take_tokens();
+}
+
+/* GET / with the token that says who, or with a word that is none. */
+static void get_as(const char *who)
+{
+    struct arena arena = {0};
+    struct str token = STR("no.token.atall");
+    if (*who)
+        token = jwt_sign(
+            &key, NULL,
+            arena_printf(&arena, "{\"iss\":\"" ISSUER "\",\"sub\":\"%s\",\"exp\":32503680000}", who)
+                .ptr,
+            &arena);
+    say(arena_printf(&arena, "GET / HTTP/1.1\r\nHost: store\r\nAuthorization: Bearer %.*s\r\n\r\n",
+                     STR_ARG(token))
+            .ptr);
+    arena_fini(&arena);
+}
+
+Test(judge, who_a_token_says_is_asked_where_the_request_is_judged)
+{
+    key = jwt_key_new("EdDSA", "k");
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
+        const char *name = ways[i].name;
+        open_way(&ways[i], take_tokens_of_alice);
+        get_as("alice");
+        cr_assert(app_saw(1, "GET / HTTP/1.1", 1), "%s", name);
+        cr_expect_eq(count_of(&town.served[0], "uthorization"), 0, "%s: the token stays here",
+                     name);
+        answer(1);
+        cr_assert(got(&call.tap, "200 OK", 1), "%s", name);
+        get_as("bob");
+        cr_expect(got(&call.tap, DENIED, 1), "%s", name);
+        get("/");
+        cr_expect(got(&call.tap, DENIED, 2), "%s: nobody said who", name);
+        get_as("");
+        cr_expect(got(&call.tap, "HTTP/1.1 401 ", 1), "%s", name);
+        cr_expect(got(&call.tap, "www-authenticate: Bearer realm=\"store\"", 1), "%s", name);
+        cr_expect(got(&call.tap, "x-isthmus-reason: token_refused", 1), "%s", name);
+        get_as("alice");
+        cr_expect(app_saw(1, "GET / HTTP/1.1", 2), "%s", name);
+        finish();
+        cr_expect(LOGGED(&town, "\"why\":\"token_refused\"", "\"response.code\":401"), "%s", name);
+        town_close(&town);
+    }
+    jwt_key_free(&key);
+}
+
+Test(judge, tokens_alone_make_http_of_a_connection_and_cut_one_that_was_not_read)
+{
+    key = jwt_key_new("EdDSA", "k");
+    open_way(&ways[0], take_tokens);
+    get_as("");
+    cr_expect(got(&call.tap, "HTTP/1.1 401 ", 1));
+    get("/");
+    cr_expect(app_saw(1, "GET / HTTP/1.1", 1), "who has none is let in: no policy asks for one");
+    close_way();
+
+    open_way(&ways[0], allow_cart);
+    cr_assert(call_echoes(&call, 1));
+    take_tokens();
+    town_learn(&town);
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish();
+    cr_expect(LOGGED(&town, "\"why\":\"denied_late\"", "a RequestAuthentication asks for tokens"));
+    town_close(&town);
+
+    open_way(&ways[0], say_tcp_only);
+    cr_assert(call_echoes(&call, 1), "a port that says TCP has no tokens");
+    close_way();
+    jwt_key_free(&key);
+}
