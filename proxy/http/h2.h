@@ -38,8 +38,8 @@
 #include "proxy/io/stream.h"
 
 #define H2_RESETS_PER_SEC   200
-#define H2_RESETS_OF_CLIENT 1000 /* on all its connections; when there are more, */
-#define H2_RESETS_WHEN_MANY 10   /* so many on each */
+#define H2_RESETS_OF_CLIENT 300 /* on all its connections; when there are more, */
+#define H2_RESETS_WHEN_MANY 10  /* so many on each */
 #define H2_CONTROL_PER_SEC  1000
 #define H2_OUTBOUND_MAX     10000
 #define H2_NO_KEEPALIVE     UINT64_MAX

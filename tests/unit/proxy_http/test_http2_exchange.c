@@ -4,6 +4,7 @@
 
 #include "http2_kit.h"
 #include "proxy/base/clock.h"
+#include "proxy/http/h2.h"
 
 TestSuite(http2_exchange, .timeout = 60);
 
@@ -262,7 +263,7 @@ Test(http2_exchange, resets_on_many_connections_of_a_client_count_together, .fin
     const struct http_limits limits = {.resets = &resets};
 
     duo_open(&duo, NULL, &limits);
-    resets = (struct http_rate){.window_start_ns = loop_now_ns(duo.loop), .n = 990};
+    resets = (struct http_rate){.window_start_ns = loop_now_ns(duo.loop), .n = H2_RESETS_OF_CLIENT - 10};
     const unsigned n_resets = resets_until_cut(60);
     cr_expect(n_resets > 10 && n_resets < 50, "cut after %u", n_resets);
     cr_expect_eq(duo.server_err, -ERR_H2_RESET_FLOOD);
