@@ -16,7 +16,8 @@
 #include "proxy/base/clock.h"
 #include "proxy/io/tcp_splice.h"
 
-/* Between looks whether the last bytes have left: mostly they leave at the end of the turn. */
+/* Between looks whether the last bytes have left. The first is at the end of the turn, when mostly
+ * they have. */
 #define FIRST_PAUSE_NS NS_PER_MS
 #define LAST_PAUSE_NS  (UINT64_C(20) * NS_PER_MS)
 
@@ -66,12 +67,15 @@ static void on_timer(struct timer *timer);
 static void sleep_until(struct pump *pump, uint64_t now_ns, uint64_t due_ns)
 {
     uint64_t span_ns = due_ns - now_ns;
+    if (has_ended(pump) && pump->pause_ns == 0) {
+        pump->pause_ns = FIRST_PAUSE_NS;
+        loop_defer(pump->loop, &pump->last_look);
+        return;
+    }
     if (has_ended(pump)) {
         const uint64_t pause_ns = pump->pause_ns;
         span_ns = span_ns < pause_ns ? span_ns : pause_ns;
-        pump->pause_ns = pause_ns == 0              ? FIRST_PAUSE_NS
-                         : pause_ns < LAST_PAUSE_NS ? pause_ns * 2
-                                                    : LAST_PAUSE_NS;
+        pump->pause_ns = pause_ns < LAST_PAUSE_NS ? pause_ns * 2 : LAST_PAUSE_NS;
     }
     timer_start(pump->loop, &pump->timer, span_ns, on_timer);
 }
@@ -92,6 +96,12 @@ static void on_timer(struct timer *timer)
     }
     const bool half_closed = pump->up.ended || pump->down.ended;
     lose(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
+}
+
+/* A timer would come a tick later, and with it the client's next request. */
+static void run_last_look(struct task *task)
+{
+    on_timer(&container_of(task, struct pump, last_look)->timer);
 }
 
 static void on_spliced(void *owner, size_t bytes)
@@ -238,6 +248,7 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
     };
     stream_set_owner(client, &client_events, pump);
     stream_set_owner(server, &server_events, pump);
+    pump->last_look.run = run_last_look;
     timer_start(loop, &pump->timer, options->idle_ns, on_timer);
     if (options->client_has_ended)
         pipe_end(&pump->up);
@@ -263,6 +274,7 @@ static void close_streams(struct pump *pump, int err)
 {
     pump->is_running = false;
     timer_stop(&pump->timer);
+    task_cancel(&pump->last_look);
     stream_close(pump->up.from, has_heard_all(pump, err) ? 0 : err);
     stream_close(pump->up.to, err);
 }
@@ -287,6 +299,7 @@ void pump_release(struct pump *pump)
 {
     pump->is_running = false;
     timer_stop(&pump->timer);
+    task_cancel(&pump->last_look);
     stream_pause(pump->up.from);
     stream_pause(pump->up.to);
 }

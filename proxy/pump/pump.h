@@ -69,6 +69,7 @@ struct pump {
     struct pump_options options;
     struct pipe up, down; /* client to server, server to client */
     struct timer timer;
+    struct task last_look; /* at the end of the turn in which both directions have ended */
     uint64_t last_moved_ns;
     uint64_t asked_ns;   /* when the client said something that is not answered; 0: nothing */
     uint64_t left_bytes; /* what had left the queues at the last look */

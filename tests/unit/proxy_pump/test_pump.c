@@ -81,6 +81,20 @@ Test(pump, carries_both_ways_and_counts)
     middle_close(&m);
 }
 
+/* Not a tick of the timers later: the client's connection waits for it with its next request. */
+Test(pump, both_ended_with_nothing_queued_it_is_done_when_the_turn_ends)
+{
+    struct middle m;
+    middle_open(&m, SEC * 60, SEC * 60);
+
+    fake_end(m.client);
+    fake_end(m.server);
+    run_turns(m.loop, 1);
+    cr_expect(m.is_done);
+    cr_assert(run_until_set(m.loop, &m.is_done, PATIENCE_MS));
+    middle_close(&m);
+}
+
 Test(pump, an_end_of_one_direction_leaves_the_other_flowing)
 {
     for (int way = 0; way < 2; way++) {
