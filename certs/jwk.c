@@ -235,11 +235,14 @@ static int read_keys(struct jwk_set *set, json_t **objects, struct text *why)
     }
     if (set->n_keys > 0)
         return 0;
-    text_addf(
-        why,
-        "none of its %zu keys is one that verifies tokens (RSA of %d to %d bits, EC on P-256, "
-        "P-384 or P-521, Ed25519)",
-        json_array_size(keys), RSA_BITS_MIN, RSA_BITS_MAX);
+    if (json_array_size(keys) == 0)
+        text_add(why, STR("it has no keys"));
+    else
+        text_addf(why,
+                  "none of its %zu keys is one that verifies tokens (RSA of %d to %d bits, EC on "
+                  "P-256, P-384 or P-521, Ed25519; with alg, use and key_ops that fit, where it "
+                  "has them)",
+                  json_array_size(keys), RSA_BITS_MIN, RSA_BITS_MAX);
     return -ERR_INVALID;
 }
 

@@ -7,7 +7,7 @@
 #define ALL_PPM      1000000u
 #define DECIMALS_MAX 4u /* of a percentage: parts per million */
 
-#define EXAMPLE "such as http://collector.example:4318/v1/traces"
+#define EXAMPLE "expected a URL such as http://collector.example:4318/v1/traces"
 
 /* ---- otlp: URL ---- */
 
@@ -165,7 +165,7 @@ void read_tracing(const struct fields *top, struct tracing_config *tracing)
     const struct str url = yaml_text(node, "tracing.otlp", (struct str){0}, fields.diag);
     const char *why = node && node->kind == YAML_TEXT ? read_url(url, top->arena, tracing) : NULL;
     if (why)
-        diag_error(fields.diag, node->place, "tracing.otlp: \"%.*s\" %s, " EXAMPLE, STR_ARG(url),
+        diag_error(fields.diag, node->place, "tracing.otlp: \"%.*s\" %s; " EXAMPLE, STR_ARG(url),
                    why);
     read_sampling(&fields, tracing);
     read_headers(&fields, tracing);

@@ -61,7 +61,9 @@ bool hash_keys_check(const struct hash_key *keys, size_t n, const char *what, st
         if ((unsigned)key->kind >= HASH_KEY_KINDS)
             wrong = "is of no known kind";
         else if (has_name(key->kind) && !is_name(key))
-            wrong = "has no name that a header field, a cookie or a parameter may have";
+            wrong = str_is_empty(key->name)
+                        ? "has no name"
+                        : "is not the name of a header field, a cookie or a parameter";
         else if (key->ttl_ns > HASH_KEY_TTL_MAX)
             wrong = "has a cookie of more than 400 days";
         else if (!is_cookie_path(key->path))
@@ -70,7 +72,10 @@ bool hash_keys_check(const struct hash_key *keys, size_t n, const char *what, st
             wrong = "is the second cookie that is given; one is enough";
         is_one_given = is_one_given || key->is_given;
         if (wrong) {
-            text_addf(why, "%s[%zu]: %s", what, i, wrong);
+            text_addf(why, "%s[%zu]: ", what, i);
+            if (!str_is_empty(key->name))
+                text_addf(why, "\"%.*s\" ", STR_ARG(str_sub(key->name, 0, 80)));
+            text_add(why, str_from(wrong));
             return false;
         }
     }

@@ -100,7 +100,7 @@ struct k8s_target *k8s_targets(const struct k8s_reader *reader, const struct yam
  * operation, in a condition. */
 struct k8s_condition { /* of a rule's when */
     const struct yaml *key, *values, *not_values;
-    const char *what, *not_what; /* of values and of not_values */
+    const char *item, *what, *not_what; /* its name; those of values and of not_values */
 };
 
 #define K8S_POLICY_VALUES_MAX 512

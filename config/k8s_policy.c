@@ -266,6 +266,7 @@ static void read_condition(const struct k8s_reader *reader, const struct yaml *i
         .key = key_node,
         .values = yaml_get(item, "values"),
         .not_values = yaml_get(item, "notValues"),
+        .item = what,
         .what = what_at(values_what, "%s.values", what),
         .not_what = what_at(not_values_what, "%s.notValues", what),
     };

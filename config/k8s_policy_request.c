@@ -221,10 +221,11 @@ static void read_header(const struct k8s_reader *reader, struct str rest,
     const bool is_bracket = take_bracket(&rest, &name) && str_is_empty(rest);
     if (!is_bracket || !(str_starts_with(name, STR(":")) || route_is_method(name)) ||
         name.len > HEADER_NAME_MAX) {
-        diag_error(reader->diag, at->key->place,
-                   "%.*s: expected request.headers[NAME] with the name of a header field (RFC 9110 "
-                   "token, 256 letters at most)",
-                   STR_ARG(str_sub(at->key->text, 0, 80)));
+        diag_error(
+            reader->diag, at->key->place,
+            "%s.key: \"%.*s\" is not request.headers[NAME] with the name of a header field (RFC "
+            "9110 token, 256 letters at most)",
+            at->item, STR_ARG(str_sub(at->key->text, 0, 80)));
     } else if (str_eq(name, STR(":method"))) {
         read_field(reader, REQUEST_METHOD, (struct str){0}, at, match);
     } else if (str_eq(name, STR(":authority")) || str_eq_ci(name, STR("host"))) {
@@ -254,10 +255,11 @@ static void read_claim(const struct k8s_reader *reader, struct str rest,
         read_field(reader, REQUEST_TOKEN_CLAIM, arena_str(reader->arena, text_str(&path)), at,
                    match);
     else
-        diag_error(reader->diag, at->key->place,
-                   "%.*s: expected request.auth.claims[NAME], or [NAME][NAME] for one within "
-                   "another, %d at most",
-                   STR_ARG(str_sub(at->key->text, 0, 80)), CLAIM_NAMES_MAX);
+        diag_error(
+            reader->diag, at->key->place,
+            "%s.key: \"%.*s\" is not request.auth.claims[NAME], or [NAME][NAME] for one within "
+            "another, %d at most",
+            at->item, STR_ARG(str_sub(at->key->text, 0, 80)), CLAIM_NAMES_MAX);
     text_fini(&path);
 }
 

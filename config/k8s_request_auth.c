@@ -205,8 +205,9 @@ static void read_uri(const struct k8s_reader *reader, const struct yaml *node, c
     if (!str_starts_with(rule->jwks_uri, STR("file:///")))
         why = url_parse(rule->jwks_uri, true, &scratch, &url);
     if (why)
-        diag_error(reader->diag, node->place, "%s: \"%.*s\" %s (or file:///)", what,
-                   STR_ARG(str_sub(rule->jwks_uri, 0, 200)), why);
+        diag_error(reader->diag, node->place,
+                   "%s: \"%.*s\" %s; expected https://HOST[:PORT]/PATH, http:// or file:///PATH",
+                   what, STR_ARG(str_sub(rule->jwks_uri, 0, 200)), why);
     else if (str_starts_with(rule->jwks_uri, STR("http://")))
         diag_warn(reader->diag, node->place,
                   "%s: whoever stands between here and there can put other keys in place of the "

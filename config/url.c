@@ -19,9 +19,11 @@ static const char *split_server(struct str host, struct arena *arena, struct url
         text_add(&authority, url->is_plain ? STR(":80") : STR(":443"));
     struct str kept = arena_str(arena, text_str(&authority));
     text_fini(&authority);
-    return host.len == 0 || !name_split_host_port(kept, &url->server.host, &url->server.port)
-               ? "has no host, or a port that is none"
-               : NULL;
+    if (host.len == 0)
+        return "has no host";
+    return name_split_host_port(kept, &url->server.host, &url->server.port)
+               ? NULL
+               : "has a host or a port that is none (ports are 1 to 65535)";
 }
 
 const char *url_parse(struct str text, bool takes_plain, struct arena *arena, struct url *out_url)

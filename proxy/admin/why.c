@@ -385,6 +385,9 @@ int view_why(const struct snapshot *snapshot, const struct why_question *questio
     if (err == 0 && !split_destination(question->to, &host, &port))
         err = refuse(out, "the destination", question->to,
                      "has no port from 1 to 65535 behind a colon");
+    if (err == 0 && !str_is_empty(question->path) && question->path.ptr[0] != '/' &&
+        !str_eq(question->path, STR("*")))
+        err = refuse(out, "the path", question->path, "does not begin with a slash");
     if (err == 0)
         err = why_destinations(snapshot, host, port, &arena, &list, &n, out);
     if (err == 0)

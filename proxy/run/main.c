@@ -34,7 +34,8 @@ static const char usage[] =
     "FILE is YAML: kind ProxyConfig or ControlConfig of isthmus.io/v1alpha1; config/examples/ has\n"
     "one of each with every key explained. check also reads Kubernetes manifests:\n"
     "Namespace, Node, Pod, Service, EndpointSlice, ServiceExport, ServiceImport,\n"
-    "AuthorizationPolicy.\n"
+    "AuthorizationPolicy, PeerAuthentication, RequestAuthentication, HTTPRoute, GRPCRoute,\n"
+    "TrafficPolicy.\n"
     "\n"
     "Exit status: 0; 1 when something is wrong (said on standard error); 2 for wrong usage.\n";
 

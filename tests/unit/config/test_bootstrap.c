@@ -184,7 +184,8 @@ Test(bootstrap, tracing_that_is_wrong_is_refused_with_its_place)
         const char *tracing, *said;
     } rows[] = {
         {"{sampling: 1}", "tracing.otlp"},
-        {"{otlp: \"c:4318/v1/traces\"}", "must begin with http:// or https://"},
+        {"{otlp: \"c:4318/v1/traces\"}",
+         "must begin with http:// or https://; expected a URL such as http://"},
         {"{otlp: \"http://c:4318\"}", "needs a path"},
         {"{otlp: \"http://c:4318/\"}", "needs a path"},
         {"{otlp: \"http://c/v1/traces\"}", "needs a host and a port"},
@@ -474,7 +475,7 @@ static const struct {
     {BUNDLE("url: \"https://me:pw@p.example/b\", profile: https_web"), true, "user information"},
     {BUNDLE("url: \"https:///b\", profile: https_web"), true, "has no host"},
     {BUNDLE("url: \"https://p.example:99999/b\", profile: https_web"), true,
-     "has no host, or a port"},
+     "has a host or a port that is none (ports are 1 to 65535)"},
     {BUNDLE("url: \"https://p.example/b#f\", profile: https_web"), true, "fragment"},
     {BUNDLE("url: \"https://p.example/a b\", profile: https_web"), true, "holds a space"},
 };

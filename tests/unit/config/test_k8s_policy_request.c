@@ -51,19 +51,22 @@ Test(k8s_policy_request, refuses_what_no_request_can_have)
         {"no values", RULE("from: [{source: {notRequestPrincipals: []}}]"),
          "notRequestPrincipals: is empty"},
         {"header without a name", RULE("when: [{key: \"request.headers[]\", values: [a]}]"),
-         "m.yaml:6:18: error: request.headers[]: expected request.headers[NAME]"},
+         "m.yaml:6:18: error: spec.rules[0].when[0].key: \"request.headers[]\" is not "
+         "request.headers[NAME]"},
         {"header without brackets", RULE("when: [{key: request.headers, values: [a]}]"),
-         "request.headers: expected request.headers[NAME]"},
+         "when[0].key: \"request.headers\" is not request.headers[NAME]"},
         {"header with a blank", RULE("when: [{key: \"request.headers[x role]\", values: [a]}]"),
-         "with the name of a header field (RFC 9110 token"},
+         "\"request.headers[x role]\" is not request.headers[NAME] with the name of a header "
+         "field"},
         {"header and more", RULE("when: [{key: \"request.headers[:method]x\", values: [a]}]"),
-         "request.headers[:method]x: expected"},
+         "\"request.headers[:method]x\" is not"},
         {"claim without a name", RULE("when: [{key: \"request.auth.claims[]\", values: [a]}]"),
-         "m.yaml:6:18: error: request.auth.claims[]: expected request.auth.claims[NAME]"},
+         "m.yaml:6:18: error: spec.rules[0].when[0].key: \"request.auth.claims[]\" is not "
+         "request.auth.claims[NAME]"},
         {"claim without brackets", RULE("when: [{key: request.auth.claims.iss, values: [a]}]"),
-         "request.auth.claims.iss: expected request.auth.claims[NAME]"},
+         "\"request.auth.claims.iss\" is not request.auth.claims[NAME]"},
         {"claim unclosed", RULE("when: [{key: \"request.auth.claims[a][b\", values: [a]}]"),
-         "request.auth.claims[a][b: expected"},
+         "\"request.auth.claims[a][b\" is not"},
         {"claim too deep",
          RULE("when: [{key: "
               "\"request.auth.claims[a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a][a]\""

@@ -101,11 +101,21 @@ Test(k8s_request_auth, what_cannot_be_meant_is_an_error_with_its_place)
          "m.yaml:4:19: error: spec.jwtRules[0]: needs jwks or jwksUri"},
         {"keys twice", RULE "    jwksUri: https://a.example\n", "cannot stand beside jwksUri"},
         {"keys that are none", HEAD "spec: {jwtRules: [{issuer: i, jwks: '{\"keys\":[]}'}]}\n",
-         "m.yaml:4:37: error: spec.jwtRules[0].jwks: is no JSON Web Key Set for tokens: none of"},
+         "m.yaml:4:37: error: spec.jwtRules[0].jwks: is no JSON Web Key Set for tokens: it has no "
+         "keys"},
+        {"keys of HMAC",
+         HEAD
+         "spec: {jwtRules: [{issuer: i, jwks: '{\"keys\":[{\"kty\":\"oct\",\"k\":\"AA\"}]}'}]}\n",
+         "none of its 1 keys is one that verifies tokens"},
         {"keys that are no JSON", HEAD "spec: {jwtRules: [{issuer: i, jwks: 'x'}]}\n",
          "spec.jwtRules[0].jwks: is no JSON Web Key Set for tokens: line 1"},
         {"a URI of no kind", HEAD "spec: {jwtRules: [{issuer: i, jwksUri: \"ftp://a\"}]}\n",
-         "jwksUri: \"ftp://a\" must begin with https:// or http:// (or file:///)"},
+         "jwksUri: \"ftp://a\" must begin with https:// or http://; expected "
+         "https://HOST[:PORT]/PATH"},
+        {"a URI with a port that is none",
+         HEAD "spec: {jwtRules: [{issuer: i, jwksUri: \"https://a:99999/b\"}]}\n",
+         "\"https://a:99999/b\" has a host or a port that is none (ports are 1 to 65535); "
+         "expected "},
         {"a URI with a user", HEAD "spec: {jwtRules: [{issuer: i, jwksUri: \"https://a@b\"}]}\n",
          "must not have user information"},
         {"a relative file", HEAD "spec: {jwtRules: [{issuer: i, jwksUri: \"file://a\"}]}\n",

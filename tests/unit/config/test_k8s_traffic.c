@@ -221,14 +221,14 @@ Test(k8s_traffic, refuses_bad_input_with_the_place)
         {"  protocolDetection: {timeout: 1us}\n", "spec.protocolDetection.timeout"},
         {"  loadBalancing: {hashKeys: [{header: a}]}\n", "needs algorithm RingHash or Maglev"},
         {KEYS "{header: a, path: {}}]}\n", "hashKeys[0]: expected exactly one of header, cookie"},
-        {KEYS "{header: a b}]}\n", "hashKeys[0]: has no name that a header field"},
+        {KEYS "{header: a b}]}\n", "hashKeys[0]: \"a b\" is not the name of a header field"},
         {KEYS "{headers: a}]}\n", "did you mean \"header\"?"},
         {KEYS "{cookie: {ttl: 1h}}]}\n", "hashKeys[0]: has no name"},
         {KEYS "{cookie: {name: a, ttl: 1ms}}]}\n", "hashKeys[0].cookie.ttl"},
         {KEYS "{cookie: {name: a, path: /}}]}\n", "is of a cookie that is given; say its ttl too"},
         {KEYS "{cookie: {name: a, ttl: 1h, path: a}}]}\n", "does not begin with /"},
         {KEYS "{cookie: {name: a, ttl: 1h}}, {cookie: {name: b, ttl: 1h}}]}\n",
-         "hashKeys[1]: is the second cookie that is given"},
+         "hashKeys[1]: \"b\" is the second cookie that is given"},
         {KEYS "{path: {}}], hashOn: SourceAddress}\n", "stands in place of hashOn"},
     };
 

@@ -227,7 +227,7 @@ Test(why, a_dry_run_says_what_it_would_do)
 Test(why, a_question_that_cannot_be_asked_says_what_is_wrong)
 {
     static const struct {
-        const char *from, *to, *sentence;
+        const char *from, *to, *sentence, *path;
     } rows[] = {
         {"", "shop/redis-0:1", "the source \"\" is no pod here"},
         {"spiffe://TD/x", "shop/redis-0:1", "the source \"spiffe://TD/x\" is not a SPIFFE ID"},
@@ -239,13 +239,15 @@ Test(why, a_question_that_cannot_be_asked_says_what_is_wrong)
         {"shop/web-0", "shop/nobody:80", "the destination \"shop/nobody\" is no pod here"},
         {"shop/web-0", "10.77.0.1:80", "the destination \"10.77.0.1\" is no pod here"},
         {"shop/web-0", "redis.shop.svc.clusterset.local:81", "has no port 81"},
+        {"shop/web-0", "shop/redis-0:6379", "the path \"who\" does not begin with a slash", "who"},
     };
     struct snapshot *snapshot = mesh_build(&mesh);
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct text out = {0};
-        const struct why_question question = {
-            str_from(rows[i].from), str_from(rows[i].to), {0}, {0}};
+        const struct why_question question = {str_from(rows[i].from), str_from(rows[i].to),
+                                              STR("GET"),
+                                              str_from(rows[i].path ? rows[i].path : "")};
         cr_expect_eq(view_why(snapshot, &question, &out), -ERR_INVALID, "%s %s", rows[i].from,
                      rows[i].to);
         cr_expect(out.ptr && strstr(out.ptr, rows[i].sentence), "%s %s: %s", rows[i].from,

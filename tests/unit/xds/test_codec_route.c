@@ -376,7 +376,7 @@ Test(codec_route, that_cannot_be_followed_is_refused_by_name)
             m.action.hash_policy = hashed; hashed_header.base.n_unknown_fields = 1;
             hashed_header.base.unknown_fields = &cors);
     hashed_header.base.n_unknown_fields = 0;
-    REFUSED("hash_policy[0]: has no name", m.action.n_hash_policy = 1;
+    REFUSED("hash_policy[0]: \"a b\" is not the name", m.action.n_hash_policy = 1;
             m.action.hash_policy = hashed; hashed_header.header_name = TEXT("a b"));
     REFUSED("match.headers.name: is empty", m.match.n_headers = 1; m.header.name = TEXT(""));
     REFUSED("has neither route, redirect nor",
