@@ -84,6 +84,14 @@ static void check_path(const struct k8s_reader *reader, const struct yaml *node,
              "has a segment of dots, and paths are compared without them");
 }
 
+static void check_principal(const struct k8s_reader *reader, const struct yaml *node,
+                            const char *what, size_t idx, const struct string_match *match)
+{
+    if (match->kind == MATCH_EXACT && !str_contains(match->value, STR("/")))
+        warn(reader, node, what, idx, match->value,
+             "has no slash, and a token's principal is <iss>/<sub>");
+}
+
 static void read_path(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                       size_t idx, struct str text, struct string_match *match)
 {
@@ -108,8 +116,8 @@ static void read_value(const struct k8s_reader *reader, const struct yaml *node,
     case REQUEST_METHOD: check_method(reader, node, what, idx, match); break;
     case REQUEST_HOST: check_host(reader, node, what, idx, match); break;
     case REQUEST_PATH: read_path(reader, node, what, idx, text, match); break;
+    case REQUEST_TOKEN_PRINCIPAL: check_principal(reader, node, what, idx, match); break;
     case REQUEST_HEADER:
-    case REQUEST_TOKEN_PRINCIPAL:
     case REQUEST_TOKEN_AUDIENCE:
     case REQUEST_TOKEN_PRESENTER:
     case REQUEST_TOKEN_CLAIM:

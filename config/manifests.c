@@ -224,7 +224,10 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
         return;
     }
     if (str_eq(group, STR("security.istio.io"))) {
-        diag_error(reader->diag, place, "kind: %.*s is not supported yet", STR_ARG(kind));
+        diag_error(reader->diag, place,
+                   "kind: %.*s is not supported yet; expected AuthorizationPolicy, "
+                   "PeerAuthentication or RequestAuthentication of this group",
+                   STR_ARG(kind));
         return;
     }
     if (str_eq(group, str_from(GATEWAY)) && is_route_beside_http(kind)) {

@@ -1,5 +1,6 @@
 /* The request of a case of PolicyTest. Header names in any case; a list is several headers of one
  * name, or several values of a claim; claims may be nested. */
+#include "config/route.h"
 #include "proxy/base/text.h"
 #include "proxy/http/path.h"
 #include "proxy/run/policy_table.h"
@@ -131,6 +132,10 @@ const struct policy_request *policy_table_read_request(const struct yaml *node, 
     request->method = text_of(&reading, yaml_get(node, "method"), "request.method", "GET");
     request->path = text_of(&reading, yaml_get(node, "path"), "request.path", "/");
     request->host = text_of(&reading, yaml_get(node, "host"), "request.host", "");
+    if (!route_is_method(request->method))
+        diag_error(diag, yaml_get(node, "method")->place,
+                   "request.method: \"%.*s\" is not a method such as GET",
+                   STR_ARG(str_sub(request->method, 0, 80)));
     if (!str_starts_with(request->path, STR("/")))
         diag_error(diag, yaml_get(node, "path")->place,
                    "request.path: \"%.*s\" does not begin with a slash", STR_ARG(request->path));

@@ -103,6 +103,8 @@ Test(k8s_policy_request, what_is_not_as_it_seems_is_warned_of_with_its_place)
          "has a query or a fragment, and paths are compared without them"},
         {"A18 dots", RULE("to: [{operation: {notPaths: [\"/a/../b\"]}}]"),
          "has a segment of dots, and paths are compared without them"},
+        {"a principal that is a subject", RULE("from: [{source: {requestPrincipals: [ann]}}]"),
+         "requestPrincipals[0]: \"ann\" has no slash, and a token's principal is <iss>/<sub>"},
         {"star", RULE("to: [{operation: {paths: [\"/a/*/b\"]}}]"), "a star that is not the first"},
         {"remoteIpBlocks", RULE("from: [{source: {remoteIpBlocks: [1.2.3.4]}}]"),
          "m.yaml:6:38: warning: spec.rules[0].from[0].source.remoteIpBlocks: is not evaluated "
@@ -499,7 +501,7 @@ Test(k8s_policy_request, a21_what_no_request_showed_allows_nobody_and_denies_in_
                       {"methods", "GET", true}, {"notMethods", "GET", true},
                       {"paths", "/a", true},    {"notPaths", "/a", true}},
       keys[] = {{"request.headers[x-who]", "a", true},
-                {"request.auth.principal", "a", true},
+                {"request.auth.principal", "a/b", true},
                 {"request.auth.audiences", "a", true},
                 {"request.auth.presenter", "a", true},
                 {"request.auth.claims[iss]", "a", true},

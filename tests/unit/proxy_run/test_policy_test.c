@@ -126,6 +126,7 @@ Test(policy_test, a_request_that_cannot_be_made_is_an_error_with_its_place)
     } rows[] = {
         {"{methods: GET}", "request.methods: there is no such key; did you mean \"method\"?"},
         {"GET", "request: \"GET\" is not a mapping"},
+        {"{method: G T}", "request.method: \"G T\" is not a method such as GET"},
         {"{path: items}",
          "table.yaml:5:92: error: request.path: \"items\" does not begin with a slash"},
         {"{headers: [a]}", "request.headers: expected a mapping"},
