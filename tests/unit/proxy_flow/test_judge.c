@@ -25,9 +25,9 @@ Test(judge, each_request_of_a_connection_has_a_verdict_of_its_own)
         cr_expect(got(&call.tap, "\r\nserver: isthmus\r\n", 1), "%s", way->name);
         cr_expect(got(&call.tap, "\r\nx-isthmus-reason: denied\r\n", 1), "%s", way->name);
         cr_expect(got(&call.tap, "RBAC: access denied", 1), "%s", way->name);
-        get("/public/b");
-        cr_assert(app_saw(1, "GET /public/b HTTP/1.1\r\n", 1), "%s: on the same connection",
-                  way->name);
+        get("/public/b?access_token=a.b&x=1&access_token=c");
+        cr_assert(app_saw(1, "GET /public/b?access_token=a.b&x=1&access_token=c HTTP/1.1\r\n", 1),
+                  "%s: on the same connection", way->name);
         answer(1);
         cr_assert(got(&call.tap, "200 OK", 2), "%s", way->name);
         cr_expect_eq(count_of(&town.served[0], "admin"), 0, "%s", way->name);
@@ -39,6 +39,10 @@ Test(judge, each_request_of_a_connection_has_a_verdict_of_its_own)
                          "\"request.path\":\"/public/a?x=1\"", "\"response.code\":200",
                          "\"policy\":\"shop/public\"", "\"dst.workload\":\"pay-1\""),
                   "%s", way->name);
+        cr_expect(LOGGED(&town, "\"direction\":\"inbound\"",
+                         "\"request.path\":\"/public/b?access_token=REDACTED&x=1&access_token="
+                         "REDACTED\""),
+                  "%s: no token in a log", way->name);
         cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\"",
                          "\"request.path\":\"/admin?public\"", "\"response.code\":403",
                          "\"response.code_details\":\"rbac_access_denied_matched_policy[none]\""),
