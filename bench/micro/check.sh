@@ -7,7 +7,7 @@ set -eu
 here=$(dirname "$0")
 baseline=$here/baseline.txt
 now=$(mktemp)
-trap 'rm -f "$now"' EXIT
+trap 'rm -f "$now" "$now".*' EXIT
 "$here/run.sh" "$1" | awk 'NR > 1 { print $1, $2 }' >"$now"
 if [ "${2:-}" = --update ]; then
     awk 'NR == FNR { was[$1] = $2; next }
@@ -17,6 +17,24 @@ if [ "${2:-}" = --update ]; then
     mv "$now.kept" "$baseline"
     exit 0
 fi
+# What grew is counted twice more, and the least counts: the seed of a map may have been an unlucky one.
+grown()
+{
+    awk 'NR == FNR { was[$1] = $2; next } $1 in was && $2 - was[$1] > 15 && ($2 - was[$1]) * 50 > was[$1] { print $1 }' \
+        "$baseline" "$now"
+}
+
+for again in 1 2; do
+    names=$(grown)
+    [ -n "$names" ] || break
+    # shellcheck disable=SC2086
+    "$here/run.sh" "$1" $names | awk 'NR > 1 { print $1, $2 }' >"$now.again"
+    awk 'NR == FNR { again[$1] = $2; next } $1 in again && again[$1] < $2 { $2 = again[$1] } { print $1, $2 }' \
+        "$now.again" "$now" >"$now.least"
+    mv "$now.least" "$now"
+    rm -f "$now.again"
+done
+
 awk '
     NR == FNR { was[$1] = $2; next }
     !($1 in was) { printf "%s: no baseline (now %d); run bench/micro/check.sh --update\n", $1, $2; bad = 1; next }

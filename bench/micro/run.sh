@@ -1,7 +1,8 @@
 #!/bin/sh
-# run.sh BENCH_MICRO: the instructions of one operation of every case, by callgrind.
+# run.sh BENCH_MICRO [CASE...]: the instructions of one operation of every case, or of those, by callgrind.
 set -eu
 program=$1
+shift
 few=500 # are done before it is counted
 
 instructions()
@@ -12,6 +13,7 @@ instructions()
 
 printf '%-14s %12s  %s\n' case instructions what
 "$program" | while IFS="$(printf '\t')" read -r name counted what; do
+    case " ${*:-$name} " in *" $name "*) ;; *) continue ;; esac
     base=$(instructions "$name" $few)
     full=$(instructions "$name" $((few + counted)))
     printf '%-14s %12s  %s\n' "$name" $(((full - base) / counted)) "$what"
