@@ -38,14 +38,12 @@ static void on_refused(void *owner, unsigned status, int err, struct str why)
 /* HTTP/1.1 has told what it refuses before it ends for it; HTTP/2 refuses streams, and goes on. */
 static void note_cut(const struct http_side *side, int err)
 {
-    struct meter *meter = side->flow->call.walk->tools.meter;
     const bool was_told = err == side->totals.err && err != -ERR_H2;
     enum metric metric;
     if (was_told || !http_cut_of(err, &metric))
         return;
     note_fault(side);
-    meter_add(meter, metric, 1);
-    meter_add(meter, METRIC_HTTP2_CUT, 1);
+    meter_add(side->flow->call.walk->tools.meter, metric, 1);
 }
 
 static void on_dead(void *owner, int err, struct str why)

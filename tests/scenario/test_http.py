@@ -425,9 +425,11 @@ class Http(Story):
         """The slow ones are there since the beginning; none of the tests before this one was kept from its answer."""
         def counted():
             metrics = self.town.west.nodes[0].proxy.metrics()
-            return [sum(value for series, value in metrics.items() if series.startswith(name)) for name in
-                    ("isthmus_http_connections_cut_total", "isthmus_http_refused_total",
-                     "isthmus_http_connections_delayed_total")]
+            kinds = [f'reason="{kind}"' for kind in ("rapid_reset", "continuation_flood", "head_limit")]
+            return [sum(value for series, value in metrics.items()
+                        if series.startswith("isthmus_http_refused_total") and kind in series) for kind in kinds] + [
+                   sum(value for series, value in metrics.items()
+                       if series.startswith("isthmus_http_connections_delayed_total"))]
 
         before = counted()
         for kind in ("reset", "continuation", "head1", "head2"):
@@ -436,10 +438,9 @@ class Http(Story):
                 self.assertIn('"east"', self.get("/who"))
             found = json.loads(process.out())
             self.assertGreater(found["cut"], 0, kind)
-        cut, refused, delayed = (now - then for now, then in zip(counted(), before))
-        self.assertGreater(cut, 3)
-        self.assertGreater(refused, 0)
-        self.assertGreater(delayed, 0)
+        resets, continuations, heads, delayed = (now - then for now, then in zip(counted(), before))
+        for n in (resets, continuations, heads, delayed):
+            self.assertGreater(n, 0)
         self.loris.wait(30)
         found = json.loads(self.loris.out())
         self.assertGreaterEqual(found["cut"], 200)
