@@ -1,9 +1,9 @@
 """Calls a URL a number of times, each on a connection of its own, and prints one JSON object a call as it ends.
 
-usage: http_calls.py [--count N] [--workers N] [--timeout S] [--body TEXT] [--until CLUSTER] [--wait] URL
+usage: http_calls.py [--count N] [--workers N] [--timeout S] [--body TEXT] [--until CLUSTER [--in-a-row N]] [--wait] URL
 
 An object has at_s (CLOCK_MONOTONIC when the call ended), took_ms, and either cluster or error. --until stops at the
-first answer of that cluster, after N calls at most. --wait starts at the first line on standard input.
+first answer of that cluster, or when so many came in a row, after N calls at most. --wait starts at the first line on standard input.
 """
 
 import argparse
@@ -34,6 +34,7 @@ class Caller:
         self.options = options
         self.url = urllib.parse.urlsplit(options.url)
         self.left = options.count
+        self.in_a_row = 0
         self.lock = threading.Lock()
 
     def take(self):
@@ -52,7 +53,8 @@ class Caller:
             with self.lock:
                 print(json.dumps({"at_s": ended_s, "took_ms": round((ended_s - started_s) * 1e3, 3), **outcome}),
                       flush=True)
-                if self.options.until and outcome.get("cluster") == self.options.until:
+                self.in_a_row = self.in_a_row + 1 if outcome.get("cluster") == self.options.until else 0
+                if self.options.until and self.in_a_row >= self.options.in_a_row:
                     self.left = 0
 
 
@@ -63,6 +65,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=10)
     parser.add_argument("--body")
     parser.add_argument("--until")
+    parser.add_argument("--in-a-row", type=int, default=1)
     parser.add_argument("--wait", action="store_true")
     parser.add_argument("url")
     caller = Caller(parser.parse_args())
