@@ -327,7 +327,7 @@ static struct h2 *new_connection(struct loop *loop, struct stream *lower,
     stage_init(&h2->stage, loop_slabs(loop), lower);
     if (h2->options.http)
         h2->watch = h2_watch_new(is_server);
-    h2_codec_new(h2);
+    h2_session_new(h2);
     timer_start(loop, &h2->settings_timer, SETTINGS_TIMEOUT_NS, on_settings_timeout);
     if (h2->options.keepalive_ns != H2_NO_KEEPALIVE)
         timer_start(loop, &h2->keepalive_timer, h2->options.keepalive_ns, on_keepalive);

@@ -513,7 +513,7 @@ ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len)
 
 /* ------------------------------------------------------------------ the session */
 
-static nghttp2_session_callbacks *make_callbacks(void)
+nghttp2_session_callbacks *h2_codec_callbacks(void)
 {
     nghttp2_session_callbacks *cbs;
 
@@ -531,72 +531,4 @@ static nghttp2_session_callbacks *make_callbacks(void)
     nghttp2_session_callbacks_set_on_frame_send_callback(cbs, on_frame_sent);
     nghttp2_session_callbacks_set_error_callback2(cbs, on_message);
     return cbs;
-}
-
-static nghttp2_option *make_options(void)
-{
-    nghttp2_option *option;
-
-    ensure(nghttp2_option_new(&option) == 0);
-    nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_no_closed_streams(option, 1);
-    /* Its own limit counts every reset, also those of a busy tunnel's honest clients; ours counts
-     * the rapid ones. */
-    nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
-    return option;
-}
-
-static void submit_settings(struct h2 *h2)
-{
-    const struct h2_options *o = &h2->options;
-    nghttp2_settings_entry own = {NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
-
-    if (h2->is_server)
-        own = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
-                                       o->max_concurrent_streams};
-    nghttp2_settings_entry entries[] = {
-        own,
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, o->stream_window},
-        {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, o->max_frame_size},
-        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, o->max_header_list_size},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
-        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
-    };
-    size_t n = !o->http ? 4 : h2->is_server && o->allow_protocols ? 6 : 5;
-
-    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, n) == 0);
-    ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
-                                                 (int32_t)o->connection_window) == 0);
-}
-
-/* A client's session is born with its preface in the buffer of frames, which is not its alone. */
-static void send_preface(struct h2 *h2)
-{
-    const uint8_t *bytes;
-    ssize_t len;
-
-    h2_memory_take();
-    len = nghttp2_session_mem_send(h2->session, &bytes);
-    ensure(len == NGHTTP2_CLIENT_MAGIC_LEN);
-    stage_add(&h2->stage, bytes, (size_t)len);
-    h2_memory_give();
-}
-
-void h2_codec_new(struct h2 *h2)
-{
-    nghttp2_session_callbacks *cbs = make_callbacks();
-    nghttp2_option *option = make_options();
-
-    nghttp2_mem *memory = h2_memory_for_birth();
-
-    if (h2->is_server)
-        ensure(nghttp2_session_server_new3(&h2->session, cbs, h2, option, memory) == 0);
-    else
-        ensure(nghttp2_session_client_new3(&h2->session, cbs, h2, option, memory) == 0);
-    h2_memory_born();
-    if (!h2->is_server)
-        send_preface(h2);
-    nghttp2_option_del(option);
-    nghttp2_session_callbacks_del(cbs);
-    submit_settings(h2);
 }

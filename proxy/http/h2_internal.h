@@ -2,9 +2,9 @@
  * h2_internal.h - what the files of h2 share: the connection, its streams, and who calls whom.
  *
  * h2_head.c (fields), h2_watch.c (floods) <- h2_stream_in.c <- h2_stream.c (one stream) <-
- * h2_send.c (heads) <- h2_codec.c (nghttp2's callbacks) <- h2.c (the connection). A lower file
- * never calls a higher one: it marks what happened and asks for the connection's task or the
- * stream's task, which run at the end of the turn.
+ * h2_send.c (heads) <- h2_codec.c (nghttp2's callbacks) <- h2_session.c <- h2.c (the connection). A
+ * lower file never calls a higher one: it marks what happened and asks for the connection's task or
+ * the stream's task, which run at the end of the turn.
  *
  * nghttp2 forbids to receive, send or delete a session inside its callbacks; everything else is
  * allowed there. So owners are called from its receive callbacks directly, and never from its send
@@ -254,9 +254,13 @@ void h2_memory_take(void);
 void h2_memory_give(void);
 
 /* h2_codec.c */
-void h2_codec_new(struct h2 *h2);
+/* To be given back by nghttp2_session_callbacks_del(). */
+nghttp2_session_callbacks *h2_codec_callbacks(void);
 /* Hands bytes to nghttp2: negative is what it says of them. */
 ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len);
+
+/* h2_session.c; of a client with its preface staged, of both with their SETTINGS submitted. */
+void h2_session_new(struct h2 *h2);
 /* The GOAWAY that names the last stream; once. */
 void h2_finish_drain(struct h2 *h2);
 
