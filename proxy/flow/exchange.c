@@ -8,7 +8,6 @@
 #include "proxy/base/sm.h"
 #include "proxy/flow/exchange_parts.h"
 #include "proxy/flow/exchange_record.h"
-#include "proxy/flow/http_refusals.h"
 #include "proxy/flow/mirror.h"
 #include "proxy/meter/meter.h"
 
@@ -50,7 +49,7 @@ static enum lease_outcome outcome_of(const struct exchange *exchange, int err)
     if (exchange->state == EXCHANGE_SEEKING)
         return LEASE_UNUSED;
     const bool was_silent = err == -ERR_RESPONSE_TIMEOUT && exchange->answered_ns == 0;
-    if (status >= 500 || was_silent || err == -ERR_UPSTREAM_RESET || http_answer_is_broken(err))
+    if (status >= 500 || was_silent || err == -ERR_UPSTREAM_RESET || err == -ERR_HTTP_RESPONSE)
         return LEASE_RESET;
     return err == 0 || status != 0 ? LEASE_SERVED : LEASE_UNUSED;
 }

@@ -24,22 +24,6 @@ bool http_cut_of(int err, enum metric *out_metric)
     }
 }
 
-bool http_answer_is_broken(int err)
-{
-    switch (-err) {
-    case ERR_HTTP_RESPONSE:
-    case ERR_H2:
-    case ERR_H2_RESET_FLOOD:
-    case ERR_H2_CONTINUATION_FLOOD:
-    case ERR_H2_PING_FLOOD:
-    case ERR_H2_SETTINGS_FLOOD:
-    case ERR_H2_EMPTY_FLOOD:
-    case ERR_H2_WINDOW_FLOOD:
-    case ERR_H2_CONTROL_FLOOD: return true;
-    default: return false;
-    }
-}
-
 enum metric http_refusal_of(unsigned status, int err)
 {
     enum metric metric;

@@ -1,6 +1,5 @@
 /*
- * http_refusals.h - what of clients HTTP refused or cut, as isthmus_http_refused_total has it;
- * and what of upstreams.
+ * http_refusals.h - what of clients HTTP refused or cut, as isthmus_http_refused_total has it.
  *
  * Thread: any.
  */
@@ -16,7 +15,5 @@ enum metric http_refusal_of(unsigned status, int err);
 /* Whether a connection that is dead for this reason was cut for what its client did; then the
  * counter. */
 bool http_cut_of(int err, enum metric *out_metric);
-/* Of an upstream: its answer was no HTTP, or it flooded; 502, and the endpoint is blamed. */
-bool http_answer_is_broken(int err);
 
 #endif

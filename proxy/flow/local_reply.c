@@ -1,7 +1,6 @@
 #include "proxy/flow/local_reply.h"
 
 #include "proxy/base/err.h"
-#include "proxy/flow/http_refusals.h"
 
 #define FIELDS_MAX 6
 
@@ -19,8 +18,10 @@ static unsigned status_of(int err)
     case ERR_IDLE_TIMEOUT:
     case ERR_HALF_CLOSE_TIMEOUT:
     case ERR_NETWORK_POLICY: return 504;
-    case ERR_UPSTREAM_RESET: return 502;
-    default: return http_answer_is_broken(err) ? 502 : 503;
+    case ERR_UPSTREAM_RESET:
+    case ERR_HTTP_RESPONSE:
+    case ERR_H2: return 502;
+    default: return 503;
     }
 }
 

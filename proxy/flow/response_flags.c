@@ -1,6 +1,7 @@
 #include "proxy/flow/response_flags.h"
 
 #include "proxy/base/err.h"
+#include "proxy/flow/http_refusals.h"
 
 /* Each with what it is when the retries are spent too. */
 struct flag {
@@ -15,6 +16,7 @@ struct flag {
 
 static struct flag flag_of(int err)
 {
+    enum metric cut;
     switch (-err) {
     case ERR_OK: return (struct flag){STR("-"), STR("URX")};
     case ERR_NO_HEALTHY_UPSTREAM: return FLAG("UH");
@@ -30,25 +32,15 @@ static struct flag flag_of(int err)
     case ERR_H2_GOAWAY: return FLAG("UC");
     case ERR_H2_REFUSED: return FLAG("UR");
     case ERR_HTTP_RESPONSE: return FLAG("UPE");
-    case ERR_INVALID:
-    case ERR_LIMIT:
-    case ERR_HTTP_REQUEST:
-    case ERR_HTTP_SMUGGLING:
-    case ERR_HEAD_TIMEOUT:
-    case ERR_BODY_TIMEOUT:
-    case ERR_H2:
-    case ERR_H2_RESET_FLOOD:
-    case ERR_H2_CONTINUATION_FLOOD:
-    case ERR_H2_PING_FLOOD:
-    case ERR_H2_SETTINGS_FLOOD:
-    case ERR_H2_EMPTY_FLOOD:
-    case ERR_H2_WINDOW_FLOOD:
-    case ERR_H2_CONTROL_FLOOD: return FLAG("DPE");
+    case ERR_INVALID: return FLAG("DPE");
     case ERR_OVERLOAD: return FLAG("OM");
     case ERR_SHUTDOWN:
     case ERR_WORKLOAD_GONE: return FLAG("LR");
-    default: return err_info(err)->blame == BLAME_UPSTREAM ? FLAG("UF") : FLAG("-");
+    default: break;
     }
+    if (http_cut_of(err, &cut))
+        return FLAG("DPE");
+    return err_info(err)->blame == BLAME_UPSTREAM ? FLAG("UF") : FLAG("-");
 }
 
 struct str response_flags(int err, bool spent)

@@ -116,6 +116,7 @@ struct h2_stream {
     bool head_is_sent;  /* a request's or a response's head: the body may follow */
     bool head_has_come; /* client: the response's */
     bool is_protocol;   /* bytes of another protocol */
+    bool is_asked;      /* client of messages: what comes is an answer */
     bool is_head;       /* client: of a request by HEAD */
     bool is_drained;    /* on_drain is due */
     bool is_failed;     /* on_fail was told */

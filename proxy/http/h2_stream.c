@@ -388,6 +388,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
     s->h2 = h2;
     s->id = id;
     s->is_paused = true;
+    s->is_asked = !h2->is_server && h2->options.http;
     s->window = h2->options.stream_window;
     s->opened_ns = loop_now_ns(h2->loop);
     s->deliver.run = h2_stream_run_deliver;

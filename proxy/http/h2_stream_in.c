@@ -186,13 +186,19 @@ static void deliver_drain(struct h2_stream *s)
     s->base.stream.events->on_drain(s->base.stream.owner);
 }
 
+/* What a server does wrong, floods too, makes an answer of it that is none, as in HTTP/1.1. */
+static int told_err(const struct h2_stream *s)
+{
+    return s->is_asked && h2_is_fault(s->fail_err) ? -ERR_HTTP_RESPONSE : s->fail_err;
+}
+
 static void deliver_fail(struct h2_stream *s)
 {
     if (!s->fail_err || h2_stream_is_deaf(s) || (s->fail_after_end && s->in_half != H2_HALF_ENDED))
         return;
     h2_stream_drop_held(s);
     s->is_failed = true;
-    s->base.stream.events->on_fail(s->base.stream.owner, s->fail_err);
+    s->base.stream.events->on_fail(s->base.stream.owner, told_err(s));
 }
 
 /* All that the owner may hear now; each step looks again, since the owner may close the stream in

@@ -2,9 +2,9 @@
  * http2_client.c - a client's HTTP/2 connection: requests out, responses in.
  *
  * Happy path: a head is written, h2 has a stream for it, its response is read strictly and shown.
- * Failure modes: a response that is malformed resets its stream (-ERR_H2); GOAWAY and
- * REFUSED_STREAM say which requests may be sent again (-ERR_H2_REFUSED); the connection's death
- * fails all.
+ * Failure modes: a response that is malformed resets its stream and fails it, as all does that the
+ * server does wrong (-ERR_HTTP_RESPONSE); GOAWAY and REFUSED_STREAM say which requests may be sent
+ * again (-ERR_H2_REFUSED); the connection's death fails all.
  */
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"

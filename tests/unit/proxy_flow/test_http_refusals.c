@@ -2,7 +2,6 @@
 
 #include "proxy/base/err.h"
 #include "proxy/flow/http_refusals.h"
-#include "proxy/flow/local_reply.h"
 
 TestSuite(http_refusals, .timeout = 20);
 
@@ -38,26 +37,6 @@ Test(http_refusals, each_kind_has_its_counter_and_what_is_no_fault_has_none)
         cr_expect_eq(http_cut_of(-rows[i].err, &metric), rows[i].is_cut, "%s",
                      err_label(rows[i].err));
         cr_expect_eq(metric, rows[i].metric, "%s", err_label(rows[i].err));
-    }
-}
-
-Test(http_refusals, an_upstream_that_floods_is_a_bad_gateway_and_one_that_is_away_is_none)
-{
-    static const int broken[] = {ERR_HTTP_RESPONSE,   ERR_H2,
-                                 ERR_H2_RESET_FLOOD,  ERR_H2_CONTINUATION_FLOOD,
-                                 ERR_H2_PING_FLOOD,   ERR_H2_SETTINGS_FLOOD,
-                                 ERR_H2_EMPTY_FLOOD,  ERR_H2_WINDOW_FLOOD,
-                                 ERR_H2_CONTROL_FLOOD};
-    static const int away[] = {ERR_H2_GOAWAY, ERR_H2_REFUSED, ERR_NO_HEALTHY_UPSTREAM,
-                               ERR_OVERLOAD};
-
-    for (size_t i = 0; i < ARRAY_LEN(broken); i++) {
-        cr_expect(http_answer_is_broken(-broken[i]), "%s", err_label(broken[i]));
-        cr_expect_eq(local_reply_of(-broken[i]).status, 502, "%s", err_label(broken[i]));
-    }
-    for (size_t i = 0; i < ARRAY_LEN(away); i++) {
-        cr_expect_not(http_answer_is_broken(-away[i]), "%s", err_label(away[i]));
-        cr_expect_eq(local_reply_of(-away[i]).status, 503, "%s", err_label(away[i]));
     }
 }
 

@@ -132,7 +132,7 @@ Test(http2_answers, a_malformed_head_is_a_reset_and_never_shown)
         run_turns(duo.loop, 3);
         put_head(0, 1, rows[i].fields);
         deliver();
-        cr_expect_eq(asked->tap.err, -ERR_H2, "%s: %d", rows[i].name, asked->tap.err);
+        cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE, "%s: %d", rows[i].name, asked->tap.err);
         cr_expect_eq(asked->n_heads, 0, "%s", rows[i].name);
         cr_expect_str_eq(asked->interims, "", "%s", rows[i].name);
         cr_expect_eq(duo.n_client_dead, 0, "%s", rows[i].name);
@@ -218,7 +218,7 @@ Test(http2_answers, each_story_has_its_end)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        static const int errs[] = {-ERR_H2, -ERR_RESET, -ERR_H2_REFUSED};
+        static const int errs[] = {-ERR_HTTP_RESPONSE, -ERR_RESET, -ERR_H2_REFUSED};
         const struct tap *tap;
         struct talk *asked;
 
@@ -255,7 +255,7 @@ Test(http2_answers, a_body_of_head_is_no_body, .init = start, .fini = finish)
     cr_expect_eq(asked->n_heads, 1);
     cr_expect_not(asked->has_body);
     cr_expect_eq(asked->tap.n_got, 0);
-    cr_expect_eq(asked->tap.err, -ERR_H2);
+    cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE);
 }
 
 Test(http2_answers, an_upgrade_waits_for_leave, .fini = finish)
@@ -297,12 +297,13 @@ Test(http2_answers, an_upgrade_that_never_left_may_be_sent_again, .fini = finish
 
 Test(http2_answers, a_flood_of_interims_ends_the_connection, .init = start, .fini = finish)
 {
-    duo_get(&duo, "/", NULL);
+    struct talk *asked = duo_get(&duo, "/", NULL);
     run_turns(duo.loop, 3);
     for (unsigned i = 0; i < 1100; i++)
         put_head(0, 1, ":status=103;");
     deliver();
     cr_expect_eq(duo.n_client_dead, 1);
+    cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE, "a server that floods gives no answer");
     cr_expect_eq(duo.client_err, -ERR_H2_CONTROL_FLOOD);
 }
 
@@ -317,7 +318,7 @@ Test(http2_answers, a_head_beyond_the_limit_fails, .fini = finish)
     run_turns(duo.loop, 3);
     put_head(END, 1, ":status=200;a=1;b=2;c=3;d=4;e=5;f=6;g=7;h=8;");
     deliver();
-    cr_expect_eq(asked->tap.err, -ERR_LIMIT, "%d", asked->tap.err);
+    cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE, "%d", asked->tap.err);
     cr_expect_eq(asked->n_heads, 0);
 }
 

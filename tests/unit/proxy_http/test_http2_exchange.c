@@ -154,7 +154,7 @@ Test(http2_exchange, host_is_the_authority, .init = start, .fini = finish)
     expect_text(duo.heard[0]->head, "GET http a.example / ");
     expect_text(duo.heard[0]->fields, "");
     expect_text(duo.heard[1]->head, "GET http c.example:80 / ");
-    cr_expect_eq(refused->tap.err, -ERR_H2);
+    cr_expect_eq(refused->tap.err, -ERR_HTTP_RESPONSE);
     cr_expect_eq(duo.n_refused, 1);
     cr_expect_str_eq(duo.refused_why, "host is not :authority");
 }
@@ -271,7 +271,7 @@ Test(http2_exchange, a_length_that_is_not_kept_fails_the_request, .init = start,
         talk_write(asked, rows[i].body);
         stream_shutdown(asked->tap.stream);
         run();
-        cr_expect_eq(asked->tap.err, -ERR_H2, "row %zu: %d", i, asked->tap.err);
+        cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE, "row %zu: %d", i, asked->tap.err);
         cr_expect_eq(duo.heard[i]->tap.err, -ERR_H2, "row %zu", i);
         cr_expect_not(duo.heard[i]->tap.ended, "row %zu", i);
     }
@@ -294,7 +294,7 @@ Test(http2_exchange, a_length_that_is_not_kept_fails_the_answer, .init = start, 
         talk_write(duo.heard[i], rows[i].body);
         stream_shutdown(duo.heard[i]->tap.stream);
         run();
-        cr_expect_eq(asked->tap.err, -ERR_H2, "row %zu: %d", i, asked->tap.err);
+        cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE, "row %zu: %d", i, asked->tap.err);
         cr_expect_not(asked->tap.ended, "row %zu", i);
     }
 }
