@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "bench/macro/histogram.h"
+#include "bench/macro/target.h"
 
 #define SECOND_NS       UINT64_C(1000000000)
 #define CONNECTIONS_MAX 1000
@@ -187,20 +188,6 @@ static void usage(int status)
     exit(status);
 }
 
-static void read_address(const char *text)
-{
-    char host[64];
-    const char *colon = strrchr(text, ':');
-    if (!colon || (size_t)(colon - text) >= sizeof host)
-        usage(2);
-    memcpy(host, text, (size_t)(colon - text));
-    host[colon - text] = '\0';
-    options.address.sin_family = AF_INET;
-    options.address.sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
-    if (inet_pton(AF_INET, host, &options.address.sin_addr) != 1)
-        usage(2);
-}
-
 static void read_options(int argc, char **argv)
 {
     static const struct option known[] = {
@@ -215,7 +202,10 @@ static void read_options(int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
         switch (option) {
-        case 't': read_address(optarg); break;
+        case 't':
+            if (!target_read(optarg, &options.address))
+                usage(2);
+            break;
         case 'k': options.credentials = optarg; break;
         case 'c': options.n_connections = (unsigned)strtoul(optarg, NULL, 10); break;
         case 's': options.seconds = strtod(optarg, NULL); break;

@@ -56,3 +56,12 @@ struct manifests *read_text(const char *text, struct diag *diag)
     folder_end(&folder);
     return set;
 }
+
+void expect_one_error(const char *row, const char *text, const char *sentence)
+{
+    struct diag diag = {0};
+    cr_expect_null(read_text(text, &diag), "%s", row);
+    cr_expect_eq(diag.n_errors, 1, "%s: %s", row, said(&diag));
+    expect_said(&diag, row, sentence);
+    diag_fini(&diag);
+}

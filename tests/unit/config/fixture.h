@@ -23,5 +23,21 @@ void expect_said(const struct diag *diag, const char *row, const char *sentence)
 
 /* One manifest file with this text, read as a folder. */
 struct manifests *read_text(const char *text, struct diag *diag);
+/* Fails the test unless reading it is refused with one error, this one. */
+void expect_one_error(const char *row, const char *text, const char *sentence);
+
+/* A diag for each test of a suite with .init = begin and .fini = end. */
+#define DIAG_FIXTURE                                                                               \
+    static struct diag diag;                                                                       \
+                                                                                                   \
+    static void begin(void)                                                                        \
+    {                                                                                              \
+        diag = (struct diag){0};                                                                   \
+    }                                                                                              \
+                                                                                                   \
+    static void end(void)                                                                          \
+    {                                                                                              \
+        diag_fini(&diag);                                                                          \
+    }
 
 #endif

@@ -3,17 +3,7 @@
 
 #include "fixture.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(k8s_peer_auth, .init = begin, .fini = end, .timeout = 20);
 
@@ -91,14 +81,8 @@ Test(k8s_peer_auth, what_cannot_be_meant_is_an_error_with_its_place)
          "version \"v1alpha1\" of PeerAuthentication is not supported, expected v1 or v1beta1"},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        diag = (struct diag){0};
-        cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
-        cr_expect_eq(diag.n_errors, 1, "%s: %s", rows[i].name, said(&diag));
-        expect_said(&diag, rows[i].name, rows[i].said);
-        diag_fini(&diag);
-    }
-    diag = (struct diag){0};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect_one_error(rows[i].name, rows[i].text, rows[i].said);
 }
 
 Test(k8s_peer_auth, p7_disable_is_warned_of)

@@ -6,17 +6,7 @@
 #include "fixture.h"
 #include "tests/kit/plain_policy.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(k8s_policy, .init = begin, .fini = end, .timeout = 20);
 
@@ -216,13 +206,8 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
          "version \"v2\" of AuthorizationPolicy is not supported, expected v1 or v1beta1"},
     };
 
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        diag = (struct diag){0};
-        cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
-        cr_expect_eq(diag.n_errors, 1, "%s: %s", rows[i].name, said(&diag));
-        expect_said(&diag, rows[i].name, rows[i].said);
-        diag_fini(&diag);
-    }
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        expect_one_error(rows[i].name, rows[i].text, rows[i].said);
 }
 
 Test(k8s_policy, a28_at_most_16_services_are_named)

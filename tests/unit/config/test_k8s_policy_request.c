@@ -6,17 +6,7 @@
 #include "fixture.h"
 #include "tests/kit/plain_policy.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(k8s_policy_request, .init = begin, .fini = end, .timeout = 20);
 
@@ -78,14 +68,8 @@ Test(k8s_policy_request, refuses_what_no_request_can_have)
          "when[0].key: \"request.path\" is none of source.ip"},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        diag = (struct diag){0};
-        cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
-        cr_expect_eq(diag.n_errors, 1, "%s: %s", rows[i].name, said(&diag));
-        expect_said(&diag, rows[i].name, rows[i].said);
-        diag_fini(&diag);
-    }
-    diag = (struct diag){0};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect_one_error(rows[i].name, rows[i].text, rows[i].said);
 }
 
 /* A policy that never applies is told, and so is one that applies to more than it says. */

@@ -4,17 +4,7 @@
 #include "fixture.h"
 #include "proxy/base/clock.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(k8s_request_auth, .init = begin, .fini = end, .timeout = 20);
 
@@ -151,11 +141,6 @@ Test(k8s_request_auth, what_cannot_be_meant_is_an_error_with_its_place)
          "is not supported, expected a Service"},
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        diag = (struct diag){0};
-        cr_expect_null(read_text(rows[i].text, &diag), "%s", rows[i].name);
-        cr_expect_eq(diag.n_errors, 1, "%s: %s", rows[i].name, said(&diag));
-        expect_said(&diag, rows[i].name, rows[i].said);
-        diag_fini(&diag);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        expect_one_error(rows[i].name, rows[i].text, rows[i].said);
 }

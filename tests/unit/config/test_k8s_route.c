@@ -5,17 +5,7 @@
 #include "config/check.h"
 #include "fixture.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(k8s_route, .init = begin, .fini = end, .timeout = 20);
 

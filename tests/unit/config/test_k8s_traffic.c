@@ -6,17 +6,7 @@
 #include "config/traffic_fields.h"
 #include "fixture.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(k8s_traffic, .init = begin, .fini = end, .timeout = 20);
 

@@ -7,17 +7,7 @@
 #include "config/manifests.h"
 #include "fixture.h"
 
-static struct diag diag;
-
-static void begin(void)
-{
-    diag = (struct diag){0};
-}
-
-static void end(void)
-{
-    diag_fini(&diag);
-}
+DIAG_FIXTURE
 
 TestSuite(manifests, .init = begin, .fini = end, .timeout = 20);
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "proxy/base/clock.h"
-#include "proxy/connect/http_pool.h"
 #include "proxy/trace/tracer.h"
 #include "town.h"
 
@@ -27,28 +26,9 @@ static void open_with(const struct walk_options *options)
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
 }
 
-static bool is_nothing_leased(void *ctx)
-{
-    (void)ctx;
-    return balancer_flows(town.n1.balancer) == 0;
-}
-
-/* A connection that rests in the pool is a flow of the other node, until its pod goes. */
 static void close_all(void)
 {
-    struct ip cart;
-    cr_assert_eq(ip_parse(STR(CART), &cart), 0);
-    call_end(&call);
-    cr_expect(run_until(town.world.loop, is_nothing_leased, NULL, PATIENCE_MS),
-              "every lease came back");
-    http_pool_forget(connector_http_pool(town.n1.connector), &cart);
-    cr_expect(town_is_quiet(&town));
-    town_close(&town);
-}
-
-static void say(const char *text)
-{
-    (void)stream_write_copy(call.tap.stream, text, strlen(text));
+    town_close_with(&town, &call);
 }
 
 struct wanted {
@@ -92,7 +72,7 @@ static void answer(const char *text)
 Test(exchange, requests_that_follow_each_other_share_one_connection_of_the_server)
 {
     open_with(&(struct walk_options){0});
-    say(GET GET GET);
+    call_say(&call, GET GET GET);
     for (unsigned i = 1; i <= 3; i++) {
         cr_assert(is_asked(1));
         cr_assert(got(&town.served[0], "GET / HTTP/1.1", i));
@@ -107,7 +87,7 @@ Test(exchange, requests_that_follow_each_other_share_one_connection_of_the_serve
 Test(exchange, a_server_that_says_nothing_for_the_idle_time_is_answered_for)
 {
     open_with(&(struct walk_options){.idle_ns = 100 * NS_PER_MS});
-    say(GET);
+    call_say(&call, GET);
     cr_assert(is_asked(1));
     cr_expect(got(&call.tap, "HTTP/1.1 504 ", 1));
     close_all();
@@ -116,7 +96,7 @@ Test(exchange, a_server_that_says_nothing_for_the_idle_time_is_answered_for)
 Test(exchange, an_answer_that_is_no_http_is_502)
 {
     open_with(&(struct walk_options){0});
-    say(GET);
+    call_say(&call, GET);
     cr_assert(is_asked(1));
     answer("SSH-2.0-OpenSSH_9.2\r\n\r\n");
     cr_expect(got(&call.tap, "HTTP/1.1 502 ", 1));
@@ -126,10 +106,10 @@ Test(exchange, an_answer_that_is_no_http_is_502)
 Test(exchange, a_client_that_leaves_gives_the_lease_back_and_blames_nobody)
 {
     open_with(&(struct walk_options){0});
-    say(GET);
+    call_say(&call, GET);
     cr_assert(is_asked(1));
     tap_close(&call.tap, -ERR_RESET);
-    cr_expect(run_until(town.world.loop, is_nothing_leased, NULL, PATIENCE_MS));
+    cr_expect(town_has_leased_nothing(&town));
     cr_expect_eq(town_blamed(&town.n1), 0);
     close_all();
 }
@@ -137,7 +117,7 @@ Test(exchange, a_client_that_leaves_gives_the_lease_back_and_blames_nobody)
 Test(exchange, the_node_may_stop_while_exchanges_run_and_links_rest)
 {
     open_with(&(struct walk_options){0});
-    say(GET GET);
+    call_say(&call, GET GET);
     cr_assert(is_asked(1));
     answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     cr_assert(got(&town.served[0], "GET / HTTP/1.1", 2));
@@ -210,7 +190,7 @@ static void close_traced(void)
 Test(exchange, a_trace_goes_on_under_our_span_and_is_exported)
 {
     open_traced();
-    say(GET_TRACED("01"));
+    call_say(&call, GET_TRACED("01"));
     cr_assert(is_asked(1));
     const struct str asked = text_str(&town.served[0].got);
     cr_expect(str_contains(asked, STR("traceparent: 00-" TRACE "-")));
@@ -240,7 +220,7 @@ Test(exchange, what_is_not_sampled_goes_on_and_is_not_exported)
 {
     const int64_t before = meter_total(METRIC_SPANS_EXPORTED);
     open_traced();
-    say(GET_TRACED("00"));
+    call_say(&call, GET_TRACED("00"));
     cr_assert(is_asked(1));
     cr_expect(str_contains(text_str(&town.served[0].got), STR("traceparent: 00-" TRACE "-")));
     cr_expect_not(str_contains(text_str(&town.served[0].got), STR("b7ad6b7169203331")));
@@ -253,7 +233,7 @@ Test(exchange, what_is_not_sampled_goes_on_and_is_not_exported)
 Test(exchange, without_a_tracer_a_traceparent_passes_as_it_came)
 {
     open_with(&(struct walk_options){0});
-    say(GET_TRACED("01"));
+    call_say(&call, GET_TRACED("01"));
     cr_assert(is_asked(1));
     cr_expect(str_contains(text_str(&town.served[0].got), STR("-b7ad6b7169203331-01\r\n")));
     answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");

@@ -33,26 +33,9 @@ static void start(void)
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
 }
 
-static bool is_nothing_leased(void *ctx)
-{
-    (void)ctx;
-    return balancer_flows(town.n1.balancer) == 0;
-}
-
 static void close_all(void)
 {
-    struct ip cart;
-    cr_assert_eq(ip_parse(STR(CART), &cart), 0);
-    call_end(&call);
-    cr_expect(run_until(town.world.loop, is_nothing_leased, NULL, PATIENCE_MS));
-    http_pool_forget(connector_http_pool(town.n1.connector), &cart);
-    cr_expect(town_is_quiet(&town));
-    town_close(&town);
-}
-
-static void say(const char *text)
-{
-    (void)stream_write_copy(call.tap.stream, text, strlen(text));
+    town_close_with(&town, &call);
 }
 
 static unsigned times_in(struct str text, const char *part)
@@ -86,7 +69,7 @@ static bool second_gets(const char *field)
     char text[256];
     unsigned idx = 0, n = times_in(text_str(&call.tap.got), "HTTP/1.1 200 ") + 1;
     (void)snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: store\r\n%s\r\n", field);
-    say(text);
+    call_say(&call, text);
     cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
     n_answered[idx]++;
     (void)stream_write_copy(town.served[idx].stream, ok, sizeof ok - 1);
@@ -418,7 +401,7 @@ Test(requests, with_a_small_body_are_said_again_byte_by_byte_where_they_may_be)
         (void)snprintf(head, sizeof head,
                        "%s / HTTP/1.1\r\nHost: store\r\nContent-Length: %zu\r\n\r\n",
                        rows[i].method, rows[i].len);
-        say(head);
+        call_say(&call, head);
         say_body(0, rows[i].sent);
         cr_assert(receives(0, rows[i].sent), "%s", rows[i].what);
         if (rows[i].answer)

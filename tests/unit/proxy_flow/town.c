@@ -7,6 +7,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
+#include "proxy/connect/http_pool.h"
 #include "proxy/trace/tracer.h"
 
 static const struct ip loopback = {4, {127, 0, 0, 1}};
@@ -354,4 +355,31 @@ bool call_echoes(struct town_call *call, unsigned n_served)
 bool call_refused(struct town_call *call)
 {
     return tap_failed(call->town->world.loop, &call->tap) && call->tap.n_got == 0;
+}
+
+void call_say(struct town_call *call, const char *text)
+{
+    (void)stream_write_copy(call->tap.stream, text, strlen(text));
+}
+
+static bool is_nothing_leased(void *ctx)
+{
+    const struct town *town = ctx;
+    return balancer_flows(town->n1.balancer) == 0;
+}
+
+bool town_has_leased_nothing(struct town *town)
+{
+    return run_until(town->world.loop, is_nothing_leased, town, PATIENCE_MS);
+}
+
+void town_close_with(struct town *town, struct town_call *call)
+{
+    struct ip cart;
+    cr_assert_eq(ip_parse(STR(CART), &cart), 0);
+    call_end(call);
+    cr_expect(town_has_leased_nothing(town), "every lease came back");
+    http_pool_forget(connector_http_pool(town->n1.connector), &cart);
+    cr_expect(town_is_quiet(town));
+    town_close(town);
 }

@@ -81,10 +81,15 @@ struct town_call {
 void call_start(struct town_call *call, struct town_node *node, enum arrival_kind kind,
                 const char *source, const char *destination_ip, uint16_t port);
 void call_end(struct town_call *call);
+void call_say(struct town_call *call, const char *text);
 /* Bytes go through to the n-th connection of the app and back. */
 bool call_echoes(struct town_call *call, unsigned n_served);
 bool call_refused(struct town_call *call);
-bool town_is_quiet(struct town *town); /* no flow is left on either node */
+bool town_is_quiet(struct town *town);           /* no flow is left on either node */
+bool town_has_leased_nothing(struct town *town); /* n1, soon */
+/* Ends the call, and everything that it left behind: leases came back, and what rests in the pool
+ * of cart, each of which is a flow of the other node, is forgotten. */
+void town_close_with(struct town *town, struct town_call *call);
 
 /* Whether the access log has a line with all of the words (at most 6, NULL at the end). */
 bool town_logged(struct town *town, const char *const *words);
