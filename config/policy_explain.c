@@ -150,6 +150,13 @@ static void add_header(struct text *out, size_t before, struct str value)
         add_subject(out, before, value);
 }
 
+static void add_path(struct text *out, size_t before, const struct policy_request *request)
+{
+    add_subject(out, before, request->path);
+    if (!str_is_empty(request->lax_path))
+        text_addf(out, " (liberally %.*s)", STR_ARG(str_sub(request->lax_path, 0, SUBJECT_SHOWN)));
+}
+
 static void add_token_subjects(struct text *out, size_t before, const struct request_field *field,
                                const struct policy_token *token)
 {
@@ -174,11 +181,11 @@ static void add_subjects(struct text *out, const struct request_field *field,
     else if (field->subject == REQUEST_HOST)
         add_subject(out, before, request->host);
     else if (field->subject == REQUEST_PATH)
-        add_subject(out, before, request->path);
+        add_path(out, before, request);
     else if (request->token)
         add_token_subjects(out, before, field, request->token);
     for (size_t i = 0; field->subject == REQUEST_HEADER && i < request->n_headers; i++)
-        if (str_eq(request->headers[i].name, field->name))
+        if (policy_http_is_named(request->headers[i].name, field->name))
             add_header(out, before, request->headers[i].value);
     if (out->len == before)
         text_addf(out, "%s",

@@ -123,7 +123,7 @@ static char dashed(char c)
     return c == '_' ? '-' : c;
 }
 
-static bool is_named(struct str header, struct str name)
+bool policy_http_is_named(struct str header, struct str name)
 {
     if (header.len != name.len)
         return false;
@@ -140,7 +140,7 @@ static bool join_headers(const struct policy_request *request, struct str name, 
     size_t len = 0, n = 0;
     for (size_t i = 0; i < request->n_headers; i++) {
         const struct str value = request->headers[i].value;
-        if (!is_named(request->headers[i].name, name))
+        if (!policy_http_is_named(request->headers[i].name, name))
             continue;
         if (len + (n > 0) + value.len > size)
             return false;
@@ -190,7 +190,7 @@ static bool any_header(struct values values, const struct policy_request *reques
     bool any_alone = false;
     for (size_t i = 0; i < request->n_headers; i++) {
         const struct str value = request->headers[i].value;
-        if (!is_named(request->headers[i].name, name))
+        if (!policy_http_is_named(request->headers[i].name, name))
             continue;
         n++;
         any_alone = any_alone || any(values, value) || (is_doubtful && any_part(values, value));

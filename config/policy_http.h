@@ -16,6 +16,9 @@ struct request_field *policy_http_copy(struct arena *arena, const struct request
 bool policy_http_holds(const struct request_field *fields, size_t n, enum policy_action action,
                        const struct policy_request *request);
 
+/* Is a header the one that a field asks for? "x_role" is "x-role". */
+bool policy_http_is_named(struct str header, struct str name);
+
 /* One half of a field, for explanations: does one of its values match? */
 bool policy_http_any_value(const struct request_field *field, enum policy_action action,
                            const struct policy_request *request);

@@ -215,7 +215,7 @@ static struct string_match get = {MATCH_EXACT, STR("GET")},
 Test(policy_explain, each_field_of_a_request_says_what_it_wanted_and_what_it_got)
 {
     static const struct policy_header headers[] = {
-        {STR("x"), STR("a")}, {STR("x"), STR("b")}, {STR("void"), STR("")}};
+        {STR("x"), STR("a")}, {STR("x"), STR("b")}, {STR("void"), STR("")}, {STR("x_y"), STR("c")}};
     static const struct str values[] = {STR("u"), STR("v")};
     static const struct policy_claim claims[] = {{STR("r\0s"), values, 2}};
     static const struct policy_token token = {STR("iss/sub"), STR("app"), values, 2, claims, 1};
@@ -223,9 +223,10 @@ Test(policy_explain, each_field_of_a_request_says_what_it_wanted_and_what_it_got
                                          .host = STR("a.b:80"),
                                          .path = STR("/z"),
                                          .headers = headers,
-                                         .n_headers = 3,
+                                         .n_headers = ARRAY_LEN(headers),
                                          .token = &token},
-                                bare = {.method = STR("GET")};
+                                bare = {.method = STR("GET")},
+                                lax = {.path = STR("/b/..;/z"), .lax_path = STR("/z")};
 
     const struct {
         const struct policy_request *request;
@@ -239,12 +240,18 @@ Test(policy_explain, each_field_of_a_request_says_what_it_wanted_and_what_it_got
          {REQUEST_PATH, {0}, many, NULL, 4, 0},
          "paths: /z is none of /a, /b*, /c/{*} and 1 more"},
         {&bare, {REQUEST_PATH, {0}, many, NULL, 1, 0}, "paths: a request without it is none of /a"},
+        {&lax,
+         {REQUEST_PATH, {0}, many, NULL, 2, 0},
+         "paths: /b/..;/z (liberally /z) is none of /a, /b*"},
         {&shown,
          {REQUEST_HEADER, STR("x"), &get, NULL, 1, 0},
          "request.headers[x]: a, b is none of GET"},
         {&shown,
          {REQUEST_HEADER, STR("y"), &get, NULL, 1, 0},
          "request.headers[y]: a request without it is none of GET"},
+        {&shown,
+         {REQUEST_HEADER, STR("x-y"), &get, NULL, 1, 0},
+         "request.headers[x-y]: c is none of GET"},
         {&bare,
          {REQUEST_TOKEN_PRINCIPAL, {0}, &get, NULL, 1, 0},
          "requestPrincipals: a request without a token is none of GET"},
