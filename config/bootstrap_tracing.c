@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "config/bootstrap_fields.h"
-#include "config/names.h"
+#include "config/url.h"
 
 #define ALL_PPM      1000000u
 #define DECIMALS_MAX 4u /* of a percentage: parts per million */
@@ -11,48 +11,19 @@
 
 /* ---- otlp: URL ---- */
 
-static bool is_visible(struct str text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if ((unsigned char)text.ptr[i] <= 0x20 || (unsigned char)text.ptr[i] >= 0x7f)
-            return false;
-    return true;
-}
-
-static bool take_scheme(struct str *url, bool *out_is_plain)
-{
-    static const struct str plain = {"http://", 7}, secure = {"https://", 8};
-    const bool is_plain = str_starts_with(*url, plain);
-    if (!is_plain && !str_starts_with(*url, secure))
-        return false;
-    *url = str_sub(*url, is_plain ? plain.len : secure.len, url->len);
-    *out_is_plain = is_plain;
-    return true;
-}
-
 /* A path has to be there: one that is only a host is mostly a base, to which others would append
  * /v1/traces. */
-static const char *read_url(struct str url, struct arena *arena, struct tracing_config *tracing)
+static const char *read_url(struct str text, struct arena *arena, struct tracing_config *tracing)
 {
-    struct str rest = url;
-    if (!is_visible(url))
-        return "holds a space, a control character or a byte that is not ASCII";
-    if (!take_scheme(&rest, &tracing->is_plain))
-        return "must begin with http:// or https://";
-    size_t len = 0;
-    while (len < rest.len && !memchr("/?#", rest.ptr[len], 3))
-        len++;
-    const struct str authority = str_sub(rest, 0, len), path = str_sub(rest, len, rest.len);
-    if (str_contains(authority, STR("@")))
-        return "must not have user information; headers has room for it";
-    if (str_contains(path, STR("#")))
-        return "must not have a fragment";
-    if (path.len < 2 || path.ptr[0] != '/')
+    struct url url;
+    const char *why = url_parse(text, true, arena, &url);
+    if (why)
+        return why;
+    if (url.path.len < 2 || url.path.ptr[1] == '?')
         return "needs a path, mostly /v1/traces";
-    if (!name_split_host_port(authority, &tracing->collector.host, &tracing->collector.port))
-        return "needs a host and a port, mostly 4318";
-    tracing->collector.host = arena_str(arena, tracing->collector.host);
-    tracing->path = arena_str(arena, path);
+    tracing->collector = url.server;
+    tracing->path = url.path;
+    tracing->is_plain = url.is_plain;
     return NULL;
 }
 

@@ -176,6 +176,11 @@ Test(bootstrap, tracing_is_read_and_is_off_without_its_key)
     cr_expect(config.tracing.is_plain);
     cr_expect_eq(config.tracing.sampling_ppm, 10000);
     bootstrap_fini_proxy(&config);
+
+    cr_assert(read_proxy(PROXY "tracing: {otlp: \"https://c.example/v1/traces\"}\n", &config), "%s",
+              said(&diag));
+    cr_expect_eq(config.tracing.collector.port, 443);
+    bootstrap_fini_proxy(&config);
 }
 
 Test(bootstrap, tracing_that_is_wrong_is_refused_with_its_place)
@@ -185,11 +190,12 @@ Test(bootstrap, tracing_that_is_wrong_is_refused_with_its_place)
     } rows[] = {
         {"{sampling: 1}", "tracing.otlp"},
         {"{otlp: \"c:4318/v1/traces\"}",
-         "must begin with http:// or https://; expected a URL such as http://"},
+         "must begin with https:// or http://; expected a URL such as http://"},
         {"{otlp: \"http://c:4318\"}", "needs a path"},
         {"{otlp: \"http://c:4318/\"}", "needs a path"},
-        {"{otlp: \"http://c/v1/traces\"}", "needs a host and a port"},
-        {"{otlp: \"http://c:70000/v1/traces\"}", "needs a host and a port"},
+        {"{otlp: \"http://c:4318?a=b\"}", "needs a path"},
+        {"{otlp: \"http://:4318/v1/traces\"}", "a host or a port that is none"},
+        {"{otlp: \"http://c:70000/v1/traces\"}", "a host or a port that is none"},
         {"{otlp: \"http://u:p@c:4318/v1/traces\"}", "user information"},
         {"{otlp: \"http://c:4318/v1/traces#a\"}", "fragment"},
         {"{otlp: \"http://c:4318/v1 traces\"}", "holds a space"},
