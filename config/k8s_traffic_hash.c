@@ -1,5 +1,6 @@
 /* TrafficPolicy's loadBalancing.hashKeys. */
 #include "config/k8s.h"
+#include "config/snapshot_build.h"
 
 #define TTL_MIN_NS UINT64_C(1000000000)
 
@@ -14,15 +15,6 @@ static const char *const key_words[] = {
     [HASH_KEY_SOURCE_PRINCIPAL] = "sourcePrincipal",
     [HASH_KEY_KINDS] = NULL,
 };
-
-static struct str lower(struct arena *arena, struct str text)
-{
-    char *to = arena_alloc(arena, text.len + 1);
-    for (size_t i = 0; i < text.len; i++)
-        to[i] = text.ptr[i] >= 'A' && text.ptr[i] <= 'Z' ? (char)(text.ptr[i] - 'A' + 'a')
-                                                         : text.ptr[i];
-    return str_of(to, text.len);
-}
 
 /* With a ttl the client is given one; "0s" is one that lasts as long as the client runs. */
 static void read_cookie(const struct k8s_reader *reader, const struct yaml *node, size_t idx,
@@ -75,7 +67,9 @@ static void read_key(const struct k8s_reader *reader, const struct yaml *item, s
     key->is_terminal = true;
     (void)what_at(what, "%s[%zu].%s", what_keys, idx, key_words[key->kind]);
     switch (key->kind) {
-    case HASH_KEY_HEADER: key->name = lower(reader->arena, k8s_text(reader, node, what)); return;
+    case HASH_KEY_HEADER:
+        key->name = snapshot_lower_str(reader->arena, k8s_text(reader, node, what));
+        return;
     case HASH_KEY_QUERY: key->name = k8s_text(reader, node, what); return;
     case HASH_KEY_COOKIE: read_cookie(reader, node, idx, key); return;
     case HASH_KEY_PATH:
