@@ -4,8 +4,7 @@
  * Between two slashes, or behind the last one, "{*}" stands for one segment of at least one letter,
  * and "{**}" for any number of letters and slashes, also none. "{**}" is the last of them; letters
  * may follow it. So "/a/{*}" is "/a/b" and neither "/a/" nor "/a/b/c", and "/a/{**}/" is "/a/b/c/"
- * and
- * "/a//" but not "/a/". Other segments are letters of a path (RFC 3986: pchar but for the star), at
+ * and "/a//" but not "/a/". Other segments are letters of a path (RFC 3986: pchar but the star), at
  * least one.
  *
  * Source: Istio AuthorizationPolicy, Operation.paths; Envoy's uri_template.
