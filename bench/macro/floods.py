@@ -77,7 +77,7 @@ class Floods:
     def measure(self, flood):
         """One window of each load under a flood, or under none."""
         found = {"flood": flood}
-        before = self.counted()
+        before, n_before = self.counted(), self.n_open()
         if flood:
             # It starts before what is measured and ends after it.
             seconds = len(LOADS) * (int(self.options.seconds) + 2) + (4 if flood == "loris" else 1)
@@ -89,14 +89,16 @@ class Floods:
         if flood:
             process.wait(60)
             found["offenders"] = json.loads(process.out().splitlines()[-1])
+            wait_until("the flood to be over", lambda: self.n_open() <= n_before, timeout_s=20)
             found["counted"] = sum(self.counted().values()) - sum(before.values())
         self.windows.append(found)
         return found
 
+    def n_open(self):
+        return sum(value for series, value in self.node.proxy.metrics().items() if series.startswith("istio_tcp_sockets_open"))
+
     def is_there(self, flood):
-        n_open = sum(value for series, value in self.node.proxy.metrics().items()
-                     if series.startswith("istio_tcp_sockets_open"))
-        return n_open > 0.9 * FLOODS[flood] if flood == "loris" else n_open > 0
+        return self.n_open() > (0.9 * FLOODS[flood] if flood == "loris" else 0)
 
     def judge(self, flood):
         alone = [window for window in self.windows if window["flood"] is None]
@@ -132,7 +134,6 @@ def main(options, lab, programs):
         for flood in wanted:
             print(f"bench: {flood}", file=sys.stderr, flush=True)
             floods.measure(flood)
-            wait_until("the flood to be over", lambda: floods.node.proxy.metrics(), timeout_s=20)
     verdicts = [floods.judge(flood) for flood in wanted]
     everything = {"windows": floods.windows, "verdicts": verdicts}
     if options.json and options.json != "-":
