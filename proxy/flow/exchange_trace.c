@@ -43,13 +43,22 @@ static bool is_known_method(struct str method)
     return false;
 }
 
+/* Without its query, which may hold secrets. */
+static struct str plain_path(const struct exchange *exchange)
+{
+    struct str path = exchange->path, query;
+    (void)str_split(exchange->path, '?', &path, &query);
+    return path;
+}
+
 /* "/shop.Till/Pay" is "shop.Till/Pay". What anybody could make up is no name of a span: a tool
  * would show as many as there are paths. */
 static void add_name(const struct exchange *exchange, bool is_grpc, struct span *span)
 {
     const bool is_known = is_known_method(exchange->method);
+    const struct str path = plain_path(exchange);
     if (is_grpc)
-        span_text(span, SPAN_NAME, str_sub(exchange->path, 1, exchange->path.len));
+        span_text(span, SPAN_NAME, str_sub(path, 1, path.len));
     else
         span_text(span, SPAN_NAME, is_known ? exchange->method : STR("HTTP"));
     span_text(span, SPAN_METHOD, is_known ? exchange->method : STR("_OTHER"));
@@ -73,9 +82,7 @@ static void add_request(const struct exchange *exchange, struct span *span)
 {
     static const struct str versions[] = {
         [HTTP_1_0] = {"1.0", 3}, [HTTP_1_1] = {"1.1", 3}, [HTTP_2] = {"2", 1}};
-    struct str path = exchange->path, query;
-    (void)str_split(exchange->path, '?', &path, &query); /* a query may hold secrets */
-    span_text(span, SPAN_PATH, path);
+    span_text(span, SPAN_PATH, plain_path(exchange));
     span_text(span, SPAN_SCHEME, exchange->head.scheme);
     add_authority(exchange->head.authority, span);
     span_text(span, SPAN_VERSION, versions[exchange->head.version]);

@@ -216,6 +216,22 @@ Test(exchange, a_trace_goes_on_under_our_span_and_is_exported)
     close_traced();
 }
 
+Test(exchange, the_name_of_a_grpc_span_has_no_query_either)
+{
+    open_traced();
+    call_say(&call, "POST /shop.Till/Pay?secret HTTP/1.1\r\nHost: store\r\n"
+                    "Content-Type: application/grpc\r\nContent-Length: 0\r\n\r\n");
+    cr_assert(is_asked(1));
+    answer("HTTP/1.1 200 OK\r\ngrpc-status: 0\r\ncontent-length: 2\r\n\r\nok");
+    cr_assert(got(&call.tap, "\r\n\r\nok", 1));
+    cr_assert(got(&collected, "isthmus.destination.service", 1));
+    const struct str told = text_str(&collected.got);
+    cr_expect(str_contains(told, STR("shop.Till/Pay")));
+    cr_expect_not(str_contains(told, STR("/shop.Till/Pay?")));
+    cr_expect_not(str_contains(told, STR("secret")));
+    close_traced();
+}
+
 Test(exchange, what_is_not_sampled_goes_on_and_is_not_exported)
 {
     const int64_t before = meter_total(METRIC_SPANS_EXPORTED);
