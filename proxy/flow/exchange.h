@@ -69,19 +69,21 @@ struct exchange {
     struct http_fields up_trailers, down_trailers;
     struct str grpc_status;
     uint64_t asked_ns, answered_ns;
-    unsigned status, n_retries;
-    struct trace_context *trace;   /* NULL: nobody traces */
-    struct replay replay;          /* what was sent of its body */
-    struct list copies;            /* its mirrors that still listen */
-    bool is_mirror;                /* its answer is nobody's */
-    bool is_spent;                 /* it was to be tried again, and its attempts are used up */
-    bool is_repeating;             /* what the server is told now it would have been told before */
-    bool is_said;                  /* the client's end has been heard */
-    bool was_local;                /* the answer is ours */
-    bool speaks_h2;                /* the backend */
-    uint16_t port;                 /* of the service that the route chose */
-    struct ip source;              /* for whom it asks: no other's connections are used */
-    struct str challenge;          /* of a token that was refused: what a good one would be */
+    unsigned status;
+    unsigned n_asked;            /* how often it was sent */
+    unsigned n_retries;          /* of them by the route's word */
+    struct trace_context *trace; /* NULL: nobody traces */
+    struct replay replay;        /* what was sent of its body */
+    struct list copies;          /* its mirrors that still listen */
+    bool is_mirror;              /* its answer is nobody's */
+    bool is_spent;               /* it was to be tried again, and its attempts are used up */
+    bool is_repeating;           /* what the server is told now it would have been told before */
+    bool is_said;                /* the client's end has been heard */
+    bool was_local;              /* the answer is ours */
+    bool speaks_h2;              /* the backend */
+    uint16_t port;               /* of the service that the route chose */
+    struct ip source;            /* for whom it asks: no other's connections are used */
+    struct str challenge;        /* of a token that was refused: what a good one would be */
 };
 
 /* Takes a request that came on a connection. */

@@ -275,6 +275,7 @@ static void ask(struct exchange *exchange, struct http_link *link)
         exchange_end(exchange, -ERR_UPSTREAM_RESET, STR("the connection was gone at once"));
         return;
     }
+    exchange->n_asked++;
     exchange->link = link;
     http_stream_set_owner(exchange->client, &client_http_events, &exchange_waiting_events,
                           &exchange->pump);

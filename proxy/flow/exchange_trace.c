@@ -170,8 +170,8 @@ static void add_outcome(const struct exchange *exchange, const struct outcome *o
         span_text(span, SPAN_RPC_SYSTEM, STR("grpc"));
     if (!str_is_empty(outcome->grpc_status))
         span_number(span, SPAN_GRPC_STATUS, (int64_t)outcome->grpc_code);
-    if (exchange->n_retries > 0)
-        span_number(span, SPAN_RESENDS, exchange->n_retries);
+    if (exchange->n_asked > 1)
+        span_number(span, SPAN_RESENDS, exchange->n_asked - 1);
     if (!str_eq(flags, STR("-")))
         span_text(span, SPAN_FLAGS, flags);
     if (!has_failed(outcome))

@@ -232,6 +232,24 @@ Test(exchange, the_name_of_a_grpc_span_has_no_query_either)
     close_traced();
 }
 
+Test(exchange, a_span_tells_that_its_request_was_sent_anew_whatever_for)
+{
+    open_traced();
+    call_say(&call, GET);
+    cr_assert(is_asked(1));
+    answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    cr_assert(got(&call.tap, "\r\n\r\nok", 1));
+    call_say(&call, GET);
+    cr_assert(got(&town.served[0], "GET / ", 2));
+    tap_close(&town.served[0], 0); /* it was at rest: this costs none of a route's retries */
+    cr_assert(is_asked(2));
+    (void)stream_write_copy(town.served[1].stream, "HTTP/1.1 204 \r\n\r\n", 17);
+    cr_assert(got(&call.tap, "HTTP/1.1 204 ", 1));
+    cr_assert(got(&collected, "isthmus.destination.service", 2));
+    cr_expect(got(&collected, "http.request.resend_count", 1));
+    close_traced();
+}
+
 Test(exchange, what_is_not_sampled_goes_on_and_is_not_exported)
 {
     const int64_t before = meter_total(METRIC_SPANS_EXPORTED);
