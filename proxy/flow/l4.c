@@ -24,12 +24,10 @@ static bool find_port(const struct flow *flow, struct target *out_target)
 static void on_sniffed(struct flow *flow, enum sniffed sniffed)
 {
     const bool is_http = sniffed == SNIFFED_HTTP_1 || sniffed == SNIFFED_HTTP_2;
-    struct stream *client = flow->arrival->stream;
     struct target target;
     int err = call_recheck(&flow->call); /* the pod may have gone meanwhile */
     if (err == 0 && is_http && find_port(flow, &target)) {
         l7_begin(flow, target.service, target.port);
-        sniff_repeat(flow, client);
         return;
     }
     if (err == 0)
@@ -206,9 +204,7 @@ static void on_reached(struct call *call, const struct upstream *upstream)
     if (flow->arrival->kind == ARRIVAL_TUNNEL)
         accept_arrival(flow);
     if (call->judged.is_by_request) {
-        struct stream *const speaker = flow->arrival->stream;
         l7_begin_here(flow, upstream);
-        sniff_repeat(flow, speaker);
         return;
     }
     record_open(&call->record, walk->tools.traffic);

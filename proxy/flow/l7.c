@@ -5,6 +5,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/flow/http_refusals.h"
+#include "proxy/flow/sniff.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -143,6 +144,7 @@ static void hear(struct http_side *side)
 {
     timer_start(side->flow->call.walk->tools.loop, &side->patience, side->idle_ns, on_silence);
     stream_resume(side->stream);
+    sniff_repeat(side->flow, side->stream);
 }
 
 static void on_penance(struct timer *timer)

@@ -5,6 +5,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/connect/http_pool.h"
 #include "proxy/flow/sniff.h"
+#include "proxy/meter/meter.h"
 #include "town.h"
 
 TestSuite(sniff, .timeout = 60);
@@ -156,6 +157,24 @@ Test(sniff, a_request_in_pieces_is_served_as_one)
     say(STR("T /a HTTP/1.1\r\nHost: store\r\n\r\n"));
     cr_expect(arrives(STR("GET /a HTTP/1.1\r\n")));
     cr_expect_eq(n_links(), 1);
+    close_all();
+}
+
+Test(sniff, a_request_of_a_nuisance_is_served_late)
+{
+    struct ip cart;
+    const int64_t delayed = meter_total(METRIC_HTTP_DELAYED);
+    open_with(LONG_NS);
+    cr_assert_eq(ip_parse(STR(CART), &cart), 0);
+    struct client *client = clients_enter(&town.n1.walk->clients, &cart);
+    const uint64_t start_ns = loop_now_ns(town.world.loop);
+    for (unsigned i = 0; i <= CLIENT_FAULTS_FREE; i++)
+        client_note_fault(client, start_ns);
+    client_leave(client);
+    say(STR("GET /a HTTP/1.1\r\nHost: store\r\n\r\n"));
+    cr_expect(arrives(STR("GET /a HTTP/1.1\r\n")));
+    if (meter_total(METRIC_HTTP_DELAYED) > delayed) /* else a second went by before it was heard */
+        cr_expect_geq(loop_now_ns(town.world.loop) - start_ns, CLIENT_PENANCE_NS);
     close_all();
 }
 
