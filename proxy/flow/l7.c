@@ -15,7 +15,9 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 static void on_request(void *owner, struct http_stream *stream, const struct http_request *head)
 {
-    exchange_start(owner, stream, head);
+    struct http_side *side = owner;
+    side->flow->spoke_no_http = false;
+    exchange_start(side, stream, head);
 }
 
 static void note_fault(const struct http_side *side)

@@ -532,3 +532,36 @@ Test(judge, streams_of_http_2_are_judged_each)
     http_client_close(client, 0);
     close_way();
 }
+
+static bool has_asked_ended(void *ctx)
+{
+    return ((const struct asked *)ctx)->has_ended;
+}
+
+Test(judge, a_stream_that_was_refused_makes_no_bytes_of_the_connection)
+{
+    static const struct http_limits limits = {0};
+    struct asked asked[] = {
+        {.method = STR("GET"), .path = STR("public"), .type = STR("text/plain")},
+        {.method = STR("GET"), .path = STR("/admin"), .type = STR("text/plain")},
+    };
+    open_way(&ways[0], allow_public);
+    stream_pause(call.tap.stream);
+    struct http_client *client =
+        http2_client_new(town.world.loop, call.tap.stream, &limits, &h2_events, NULL);
+    call.tap.stream = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        ask(client, &asked[i]);
+        cr_assert(run_until(town.world.loop, has_asked_ended, &asked[i], PATIENCE_MS));
+        stream_close(&asked[i].stream->stream, -ERR_RESET);
+        text_fini(&asked[i].grpc_status);
+    }
+    cr_expect_neq(asked[0].status, 403, "no policy was asked");
+    cr_expect_eq(asked[1].status, 403);
+    http_client_close(client, 0);
+    finish();
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "request complete"));
+    cr_expect_not(LOGGED(&town, "\"direction\":\"inbound\"", "connection complete"),
+                  "its exchanges tell of it");
+    town_close(&town);
+}
