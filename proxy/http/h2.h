@@ -16,7 +16,8 @@
  * us send; H2_RESETS_WHEN_MANY while the connections that share options.resets have had more than
  * H2_RESETS_OF_CLIENT), more than H2_CONTROL_PER_SEC PING/SETTINGS/PRIORITY/empty frames a second,
  * more than H2_OUTBOUND_MAX of unsent control frames end the connection with ENHANCE_YOUR_CALM or
- * PROTOCOL_ERROR and -ERR_H2.
+ * PROTOCOL_ERROR, and with the -ERR_H2_..._FLOOD that it was; -ERR_LIMIT for a head of four times
+ * its limit, -ERR_HEAD_TIMEOUT for one that does not end, -ERR_H2 for all else.
  *
  * Resets: REFUSED_STREAM is -ERR_H2_REFUSED, PROTOCOL_ERROR and its like -ERR_H2, all else
  * -ERR_RESET; NO_ERROR or CANCEL after the peer's END_STREAM lets what it sent be read first.
