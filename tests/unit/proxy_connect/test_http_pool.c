@@ -184,6 +184,36 @@ Test(http_pool, a_link_is_for_one_exchange_until_its_server_has_said_for_how_man
     loop_finish(loop);
 }
 
+static bool is_told(void *waiter)
+{
+    return ((const struct waiter *)waiter)->n_told > 0;
+}
+
+Test(http_pool, a_server_that_never_says_for_how_many_is_not_waited_for_long)
+{
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    struct fake_stream *ours, *theirs;
+    const struct http_link_key key = h2_key();
+    struct waiter waiter = {0};
+
+    fake_stream_pair(loop, &ours, &theirs);
+    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &ours->stream});
+    struct http_stream *stream = ask(link);
+    cr_assert_not_null(stream);
+    cr_assert(http_pool_wait(pool, &key, &waiter.wait, on_link));
+    cr_assert(run_until(loop, is_told, &waiter, 15000));
+    cr_expect_eq(waiter.link, link, "and not NULL, as when it is given up for want of SETTINGS");
+    give_up(link, stream);
+
+    http_pool_free(pool);
+    stream_close(&theirs->stream, 0);
+    run_turns(loop, 5);
+    fake_stream_free(ours);
+    fake_stream_free(theirs);
+    loop_finish(loop);
+}
+
 Test(http_pool, who_waits_for_a_link_that_does_not_come_is_told)
 {
     struct loop *loop = loop_new();
