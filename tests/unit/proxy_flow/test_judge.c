@@ -19,7 +19,7 @@ Test(judge, each_request_of_a_connection_has_a_verdict_of_its_own)
         get("/public/a?x=1");
         cr_assert(app_saw(1, "GET /public/a?x=1 HTTP/1.1\r\n", 1), "%s", way->name);
         answer(1);
-        cr_assert(got(&call.tap, OK + 9, 1), "%s", way->name);
+        cr_assert(got(&call.tap, &OK[9], 1), "%s", way->name);
         get("/admin?public");
         cr_assert(got(&call.tap, DENIED, 1), "%s", way->name);
         cr_expect(got(&call.tap, "\r\nserver: isthmus\r\n", 1), "%s", way->name);
