@@ -113,7 +113,7 @@ static void add_parties(const struct exchange *exchange, bool is_inbound, struct
     const struct addr *peer = is_inbound ? &record->source.addr : called;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         span_text(span, names[i].attribute, record_name(record, names[i].label));
-    if (peer->port != 0) {
+    if (is_inbound || exchange->call.n_attempts > 0) { /* else it is the service's address */
         span_text(span, SPAN_PEER_ADDRESS, str_from(ip_text(&peer->ip, text)));
         span_number(span, SPAN_PEER_PORT, peer->port);
     }

@@ -250,6 +250,18 @@ Test(exchange, a_span_tells_that_its_request_was_sent_anew_whatever_for)
     close_traced();
 }
 
+Test(exchange, a_span_of_a_request_for_which_nobody_was_found_has_no_peer)
+{
+    open_traced();
+    snap_drop(&town.snap, "pay-1");
+    town_learn(&town);
+    call_say(&call, GET);
+    cr_assert(got(&call.tap, "HTTP/1.1 503 ", 1));
+    cr_assert(got(&collected, "isthmus.destination.service", 1));
+    cr_expect_not(str_contains(text_str(&collected.got), STR("network.peer")), "it is no service");
+    close_traced();
+}
+
 Test(exchange, what_is_not_sampled_goes_on_and_is_not_exported)
 {
     const int64_t before = meter_total(METRIC_SPANS_EXPORTED);
