@@ -103,6 +103,10 @@ void exchange_answer(struct exchange *exchange, const struct local_reply *reply,
     struct totals totals = exchange_close_server(exchange, err);
     exchange->status = reply->status;
     exchange->was_local = true;
+    if (local_reply_is_grpc(&exchange->head.fields)) {
+        exchange->status = LOCAL_REPLY_GRPC;
+        exchange->grpc_status = local_reply_grpc_status(reply->status);
+    }
     totals.sent +=
         local_reply_send(exchange->client, &exchange->head, reply, &exchange->call.arena);
     exchange->client = NULL;

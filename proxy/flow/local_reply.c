@@ -41,18 +41,18 @@ bool local_reply_is_grpc(const struct http_fields *request_fields)
            (type.len == 16 || type.ptr[16] == '+' || type.ptr[16] == ';');
 }
 
-static const char *grpc_status_of(unsigned status)
+struct str local_reply_grpc_status(unsigned status)
 {
     switch (status) {
-    case 400: return "13";
-    case 401: return "16";
-    case 403: return "7";
-    case 404: return "12";
+    case 400: return STR("13");
+    case 401: return STR("16");
+    case 403: return STR("7");
+    case 404: return STR("12");
     case 429:
     case 502:
-    case 503: return "14";
-    case 504: return "4";
-    default: return "2";
+    case 503: return STR("14");
+    case 504: return STR("4");
+    default: return STR("2");
     }
 }
 
@@ -73,13 +73,13 @@ static size_t send_grpc(struct http_stream *client, const struct local_reply *re
 {
     const struct http_field fields[] = {
         {STR("content-type"), STR("application/grpc")},
-        {STR("grpc-status"), str_from(grpc_status_of(reply->status))},
+        {STR("grpc-status"), local_reply_grpc_status(reply->status)},
         {STR("grpc-message"), grpc_message(arena, reply->body)},
         {STR("server"), STR("isthmus")},
         {STR("x-isthmus-reason"), reply->reason},
     };
     const struct http_response head = {
-        .status = 200,
+        .status = LOCAL_REPLY_GRPC,
         .fields = {fields, ARRAY_LEN(fields)},
         .content_length = HTTP_LENGTH_UNKNOWN,
     };

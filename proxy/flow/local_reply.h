@@ -13,6 +13,8 @@
 #include "proxy/http/message.h"
 #include "proxy/route/route.h"
 
+#define LOCAL_REPLY_GRPC 200u
+
 struct local_reply {
     unsigned status;
     struct str reason;                   /* one word */
@@ -27,6 +29,8 @@ struct local_reply {
 struct local_reply local_reply_of(int err);
 
 bool local_reply_is_grpc(const struct http_fields *request_fields);
+/* What a gRPC call hears for a status; the status of HTTP is LOCAL_REPLY_GRPC then. */
+struct str local_reply_grpc_status(unsigned status);
 
 /* Answers, ends and closes the stream. Returns the bytes of the body. */
 size_t local_reply_send(struct http_stream *client, const struct http_request *request,

@@ -530,7 +530,11 @@ Test(judge, streams_of_http_2_are_judged_each)
         text_fini(&asked[i].grpc_status);
     }
     http_client_close(client, 0);
-    close_way();
+    finish();
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"request.path\":\"/pay.Till/Open\"",
+                     "\"response.code\":200", "\"grpc.status\":\"7\"", "\"why\":\"denied\""),
+              "as it was answered");
+    town_close(&town);
 }
 
 static bool has_asked_ended(void *ctx)
