@@ -39,6 +39,7 @@ struct judging {
     struct token_room *room;
     uint64_t now_s;
     struct arena *arena;
+    const struct token_set *set;
     const struct token_found *found;
     struct token_key key;
     struct jws jws; /* once it was read */
@@ -69,16 +70,24 @@ static bool has_audience(const struct token_rule *rule, const struct policy_toke
     return rule->n_audiences == 0;
 }
 
-/* "https://a" may not give out who "https://a/b" is: the principals of both are written alike. */
+static bool is_below(struct str principal, struct str issuer)
+{
+    return principal.len > issuer.len && str_starts_with(principal, issuer) &&
+           principal.ptr[issuer.len] == '/';
+}
+
+/* "https://a" may not give out who "https://a/b" is: the principals of both are written alike, and
+ * policies do not ask where a token stood or by which port it came. */
 static bool is_others_principal(const struct judging *judging, const struct token_rule *rule,
                                 struct str principal)
 {
-    for (size_t i = 0; i < judging->found->n_rules; i++) {
-        const struct str other = judging->found->rules[i]->issuer;
+    for (size_t i = 0; i < judging->set->n_layers; i++) {
+        const struct token_layer *layer = judging->set->layers[i];
 
-        if (other.len > rule->issuer.len && str_starts_with(principal, other) &&
-            principal.len > other.len && principal.ptr[other.len] == '/')
-            return true;
+        for (size_t k = 0; k < layer->n_rules; k++)
+            if (layer->rules[k].issuer.len > rule->issuer.len &&
+                is_below(principal, layer->rules[k].issuer))
+                return true;
     }
     return false;
 }
@@ -243,7 +252,8 @@ struct token_answer token_check(struct token_room *room, const struct workload *
     const struct token_set *set = destination ? destination->tokens : NULL;
     struct token_found found[2] = {0}; /* one may be there */
     struct token_search search = {.head = head, .found = found, .max = 2, .arena = arena};
-    struct judging judging = {.room = room, .now_s = now_s, .arena = arena, .found = &found[0]};
+    struct judging judging = {
+        .room = room, .now_s = now_s, .arena = arena, .set = set, .found = &found[0]};
     const struct token_verified *verified;
 
     if (!set)

@@ -432,6 +432,30 @@ Test(token, one_issuer_does_not_speak_for_another_below_it)
     cr_assert_eq(ask().err, 0);
 }
 
+Test(token, one_issuer_does_not_speak_for_another_whose_tokens_stand_elsewhere)
+{
+    static const struct token_place elsewhere = {TOKEN_IN_HEADER, {"x-tenant", 8}, {0}};
+    static const uint16_t other_port = 9090;
+    struct token_layer other = {.rules = &f.rules[1], .n_rules = 1};
+    const struct token_layer *layers[] = {&f.layer, &other};
+
+    f.rules[1] = f.rules[0];
+    f.rules[1].issuer = STR(ISS "/tenant");
+    f.rules[1].revision = 2;
+    f.rules[1].places = &elsewhere;
+    f.rules[1].n_places = 1;
+    f.set = (struct token_set){.layers = layers, .n_layers = 2};
+    bear(token_of("{\"iss\":\"" ISS "\",\"sub\":\"tenant/root\"}"));
+    assert_refused("of another issuer");
+    other.ports = &other_port;
+    other.n_ports = 1;
+    assert_refused("of another issuer");
+    f.set.n_layers = 1;
+    cr_assert_eq(ask().err, 0);
+    f.set.n_layers = 2;
+    assert_refused("of another issuer"); /* also when it is remembered */
+}
+
 Test(token, holds_on_the_ports_of_its_service_alone)
 {
     static const uint16_t ports[] = {80, 8080};
