@@ -90,7 +90,7 @@ static const struct token_layer *compile(struct snapshot_builder *builder,
 
     for (size_t i = 0; i < model->n_rules; i++) {
         rules[i] = token_rule_copy(&model->rules[i], arena);
-        rules[i].revision = token_rule_hash(&rules[i]);
+        token_rule_digest(&rules[i], rules[i].revision);
         rules[i].keys = keys_of(builder, rules[i].jwks);
     }
     *layer = (struct token_layer){.rules = rules, .n_rules = model->n_rules};

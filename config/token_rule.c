@@ -1,5 +1,7 @@
 #include "config/token_rule.h"
 
+#include <string.h>
+
 #include "proxy/base/text.h"
 
 const struct token_place *token_default_places(size_t *out_n)
@@ -37,7 +39,7 @@ struct token_rule token_rule_copy(const struct token_rule *rule, struct arena *a
     copy.payload_header = arena_str(arena, rule->payload_header);
     copy.claim_headers = headers;
     copy.keys = NULL;
-    copy.revision = 0;
+    memset(copy.revision, 0, sizeof(copy.revision));
     return copy;
 }
 
@@ -64,7 +66,7 @@ static void add(struct text *all, struct str part)
     text_add(all, part);
 }
 
-uint64_t token_rule_hash(const struct token_rule *rule)
+void token_rule_digest(const struct token_rule *rule, unsigned char out[DIGEST_LEN])
 {
     struct text all = {0};
 
@@ -85,7 +87,6 @@ uint64_t token_rule_hash(const struct token_rule *rule)
         add(&all, rule->claim_headers[i].header);
         add(&all, rule->claim_headers[i].claim);
     }
-    const uint64_t hash = str_hash(text_str(&all), 0);
+    digest_sha256(text_str(&all), out);
     text_fini(&all);
-    return hash;
 }

@@ -14,6 +14,7 @@
 #ifndef ISTHMUS_CONFIG_TOKEN_RULE_H
 #define ISTHMUS_CONFIG_TOKEN_RULE_H
 
+#include "certs/digest.h"
 #include "proxy/base/arena.h"
 
 #define TOKEN_RULES_MAX         16 /* of one RequestAuthentication */
@@ -52,8 +53,8 @@ struct token_rule {
     size_t n_claim_headers;
     bool is_unknown;
     /* Compiled, of a snapshot: */
-    const struct jwk_set *keys; /* NULL: none, or none of use */
-    uint64_t revision;          /* hash of all the rule; equal ones judge a token alike */
+    const struct jwk_set *keys;         /* NULL: none, or none of use */
+    unsigned char revision[DIGEST_LEN]; /* of all the rule; equal ones judge a token alike */
 };
 
 /* Where a token stands when a rule names no place: "Authorization: Bearer", and the query's
@@ -61,8 +62,9 @@ struct token_rule {
 const struct token_place *token_default_places(size_t *out_n);
 /* A copy in the arena, without what is compiled. */
 struct token_rule token_rule_copy(const struct token_rule *rule, struct arena *arena);
-/* Of everything the rule says. */
-uint64_t token_rule_hash(const struct token_rule *rule);
+/* SHA-256 of everything the rule says: who writes one rule must not be able to make it look like
+ * somebody else's. */
+void token_rule_digest(const struct token_rule *rule, unsigned char out[DIGEST_LEN]);
 
 /* Rules of one RequestAuthentication at a workload. */
 struct token_layer {

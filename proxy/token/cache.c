@@ -36,12 +36,12 @@ void token_cache_free(struct token_cache *cache)
 
 static size_t set_of(const struct token_key *key)
 {
-    return (key->digest[0] | (size_t)key->digest[1] << 8) % SETS;
+    return (key->token[0] | (size_t)key->token[1] << 8) % SETS;
 }
 
 static bool is_same(const struct token_key *a, const struct token_key *b)
 {
-    return a->revision == b->revision && memcmp(a->digest, b->digest, DIGEST_LEN) == 0;
+    return memcmp(a->token, b->token, DIGEST_LEN) == 0 && memcmp(a->rule, b->rule, DIGEST_LEN) == 0;
 }
 
 const struct token_verified *token_cache_find(const struct token_cache *cache,

@@ -2,8 +2,8 @@
  * cache.h - tokens that were verified, so that one that comes again is not verified again.
  *
  * Found by the SHA-256 of the token and the revision of the rule that verified it: a rule with
- * other keys finds nothing, and no two tokens have one digest. Entries are few to a place and push
- * each other out; a token of which much would be kept is not kept.
+ * other keys finds nothing, and no two tokens or rules have one digest. Entries are few to a place
+ * and push each other out; a token of which much would be kept is not kept.
  *
  * Bound: TOKEN_CACHE_ENTRIES entries, each of TOKEN_REMEMBERED_MAX bytes of a token at most.
  * Owner: the token room. Thread: the worker's.
@@ -24,8 +24,8 @@ struct token_verified { /* what is known of a token by a rule */
 };
 
 struct token_key {
-    unsigned char digest[DIGEST_LEN];
-    uint64_t revision;
+    unsigned char token[DIGEST_LEN]; /* SHA-256 */
+    unsigned char rule[DIGEST_LEN];  /* its revision */
 };
 
 struct token_cache;

@@ -6,6 +6,8 @@
  */
 #include "proxy/token/token.h"
 
+#include <string.h>
+
 #include "certs/jws.h"
 #include "proxy/base/mem.h"
 #include "proxy/token/cache.h"
@@ -147,7 +149,7 @@ static const struct token_verified *recall(struct judging *judging, const struct
 {
     const struct token_verified *kept;
 
-    judging->key.revision = rule->revision;
+    memcpy(judging->key.rule, rule->revision, DIGEST_LEN);
     kept = token_cache_find(judging->room->cache, &judging->key);
     if (!kept || rule->is_unknown || !rule->keys || !counts_now(judging, &kept->claims) ||
         is_others_principal(judging, rule, kept->claims.token.principal))
@@ -163,7 +165,7 @@ static const struct token_rule *judge(struct judging *judging,
     const struct token_found *found = judging->found;
 
     judging->why = "the token's issuer is none whose tokens are taken here";
-    digest_sha256(found->text, judging->key.digest);
+    digest_sha256(found->text, judging->key.token);
     for (size_t i = 0; i < found->n_rules; i++) {
         *out_verified = recall(judging, found->rules[i]);
         if (*out_verified)
@@ -172,7 +174,7 @@ static const struct token_rule *judge(struct judging *judging,
     if (!read_token(judging))
         return NULL;
     for (size_t i = 0; i < found->n_rules; i++) {
-        judging->key.revision = found->rules[i]->revision;
+        memcpy(judging->key.rule, found->rules[i]->revision, DIGEST_LEN);
         if (rule_takes(judging, found->rules[i])) {
             *out_verified = verify(judging, found->rules[i]);
             return found->rules[i];

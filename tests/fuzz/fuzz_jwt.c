@@ -45,7 +45,7 @@ static void begin(void)
     ensure(jwk_set_parse(jwt_key_set(&world.key, 1, "", &world.arena), &keys, &why) == 0);
     world.rule = (struct token_rule){.issuer = STR("i"),
                                      .keys = keys,
-                                     .revision = 1,
+                                     .revision = {1},
                                      .payload_header = STR("x-payload"),
                                      .claim_headers = headers,
                                      .n_claim_headers = 2};

@@ -33,7 +33,7 @@ static void init(void)
 
     f.key = jwt_key_new("EdDSA", "k");
     cr_assert_eq(jwk_set_parse(jwt_key_set(&f.key, 1, "", &f.arena), &set, &why), 0);
-    f.rules[0] = (struct token_rule){.issuer = STR(ISS), .keys = set, .revision = 1};
+    f.rules[0] = (struct token_rule){.issuer = STR(ISS), .keys = set, .revision = {1}};
     f.rules[0].places = token_default_places(&f.rules[0].n_places);
     f.layer = (struct token_layer){.rules = f.rules, .n_rules = 1};
     f.layers[0] = &f.layer;
@@ -409,7 +409,7 @@ Test(token, any_rule_of_the_issuer_may_take_it)
     cr_assert_eq(jwk_set_parse(jwt_key_set(&other, 1, "", &f.arena), &set, &why), 0);
     f.rules[1] = f.rules[0];
     f.rules[1].keys = set;
-    f.rules[1].revision = 2;
+    f.rules[1].revision[0] = 2;
     f.layer.n_rules = 2;
     bear(jwt_sign(&other, NULL, "{\"iss\":\"" ISS "\",\"sub\":\"a\"}", &f.arena));
     cr_assert_eq(ask().err, 0);
@@ -423,7 +423,7 @@ Test(token, one_issuer_does_not_speak_for_another_below_it)
 {
     f.rules[1] = f.rules[0];
     f.rules[1].issuer = STR(ISS "/tenant");
-    f.rules[1].revision = 2;
+    f.rules[1].revision[0] = 2;
     bear(token_of("{\"iss\":\"" ISS "\",\"sub\":\"tenant/root\"}"));
     cr_assert_eq(ask().err, 0, "alone it may be called what it likes");
     f.layer.n_rules = 2;
@@ -441,7 +441,7 @@ Test(token, one_issuer_does_not_speak_for_another_whose_tokens_stand_elsewhere)
 
     f.rules[1] = f.rules[0];
     f.rules[1].issuer = STR(ISS "/tenant");
-    f.rules[1].revision = 2;
+    f.rules[1].revision[0] = 2;
     f.rules[1].places = &elsewhere;
     f.rules[1].n_places = 1;
     f.set = (struct token_set){.layers = layers, .n_layers = 2};
@@ -481,7 +481,7 @@ Test(token, one_that_comes_again_is_remembered_until_it_expires)
     cr_assert_eq(meter_total(METRIC_TOKENS_REMEMBERED), 1);
     cr_assert_eq(ask_at(NOW + 59).err, 0);
     cr_assert_eq(ask_at(NOW + 60).err, -ERR_TOKEN_REFUSED);
-    f.rules[0].revision = 7; /* other keys: nothing is remembered of them */
+    f.rules[0].revision[0] = 7; /* other keys: nothing is remembered of them */
     const int64_t before = meter_total(METRIC_TOKENS_REMEMBERED);
     cr_assert_eq(ask().err, 0);
     cr_assert_eq(meter_total(METRIC_TOKENS_REMEMBERED), before);
