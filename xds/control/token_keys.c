@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include "certs/digest.h"
 #include "certs/jwk.h"
 #include "config/url.h"
 #include "proxy/base/clock.h"
@@ -213,13 +214,14 @@ static void load_kept(struct source *source)
 static void add_source(struct token_keys *keys, struct str uri, uint64_t timeout_ns)
 {
     struct source *source = mem_new(struct source);
+    char name[DIGEST_HEX_LEN + 1]; /* of which nobody can find a second URI, for others' keys */
 
     source->keys = keys;
     source->uri = arena_str(&source->arena, uri);
     source->timeout_ns = timeout_ns;
     source->is_wanted = true;
-    source->kept_path = arena_printf(&source->arena, "%.*s/%016llx.json", STR_ARG(keys->dir),
-                                     (unsigned long long)str_hash(uri, 0));
+    digest_sha256_hex(uri, name);
+    source->kept_path = arena_printf(&source->arena, "%.*s/%s.json", STR_ARG(keys->dir), name);
     if (str_starts_with(uri, FILE_SCHEME))
         source->path = arena_str(&source->arena, str_sub(uri, FILE_SCHEME.len, uri.len));
     else /* the manifests were checked */

@@ -210,6 +210,27 @@ Test(token_keys, are_kept_for_a_restart_and_forgotten_when_nobody_names_them)
     cr_assert(!holds("one"), "what was kept went with its rule");
 }
 
+/* The two URIs were searched for, in less than a second: they have one XXH64. */
+Test(token_keys, kept_of_one_source_are_not_those_of_another_made_to_look_alike)
+{
+    const struct str theirs = STR("file:///proc/self/cwd/u8jzPde0IgxLd6GncfBAepfJBd0Kh8oOOL8dKLzdoc"
+                                  "J2isAjIhKtJ0RlgLKOmxgJTeKdNnFRIB");
+    const struct str ours = STR("file:///proc/self/cwd/u8jzPde0IgSKwO0LDUBAepfJBd0Kh8oOOL8dKLzdoc"
+                                "i5HA4mYhKtJ0RlgLKOmxgJTeKdNnFRIB");
+
+    cr_assert_eq(str_hash(theirs, 0), str_hash(ours, 0));
+    cr_assert_eq(chdir(dir.path), 0);
+    cr_assert_eq(file_write_atomic(str_sub(theirs, strlen("file:///proc/self/cwd/"), theirs.len),
+                                   answer.body, 0600),
+                 0);
+    follow(theirs, "5s");
+    wait_for("one");
+    token_keys_close(keys);
+    open_keys();
+    follow(ours, "5s");
+    cr_assert(!holds("one"));
+}
+
 Test(token_keys, of_a_file_are_read_again_when_it_changes)
 {
     struct str path = arena_printf(&cluster.arena, "%s/keys.json", dir.path);
