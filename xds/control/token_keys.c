@@ -257,35 +257,54 @@ static struct source *find(const struct token_keys *keys, struct str uri)
     return NULL;
 }
 
-static void want(struct token_keys *keys, const struct k8s_token_rule *rule)
+/* Of several rules the most patient counts. */
+static void adopt(struct source *source, uint64_t timeout_ns)
+{
+    if (!source->is_wanted || source->timeout_ns < timeout_ns)
+        source->timeout_ns = timeout_ns;
+    source->is_wanted = true;
+}
+
+static void adopt_known(struct token_keys *keys, const struct k8s_token_rule *rule)
 {
     struct source *source = find(keys, rule->jwks_uri);
 
-    if (!source && keys->n_sources < TOKEN_KEYS_SOURCES_MAX) {
-        add_source(keys, rule->jwks_uri, rule->timeout_ns);
-    } else if (!source) {
-        if (!keys->is_full_told)
-            log_error("there are too many sources of keys; the tokens of the others are refused",
-                      log_u64("most", TOKEN_KEYS_SOURCES_MAX), log_str("first", rule->jwks_uri));
-        keys->is_full_told = true;
-    } else { /* of several rules the most patient counts */
-        const bool is_longer = source->is_wanted && source->timeout_ns > rule->timeout_ns;
+    if (source)
+        adopt(source, rule->timeout_ns);
+}
 
-        source->timeout_ns = is_longer ? source->timeout_ns : rule->timeout_ns;
-        source->is_wanted = true;
+static void adopt_new(struct token_keys *keys, const struct k8s_token_rule *rule)
+{
+    struct source *source = find(keys, rule->jwks_uri);
+
+    if (source) {
+        adopt(source, rule->timeout_ns);
+    } else if (keys->n_sources < TOKEN_KEYS_SOURCES_MAX) {
+        add_source(keys, rule->jwks_uri, rule->timeout_ns);
+    } else if (!keys->is_full_told) {
+        log_error("there are too many sources of keys; the tokens of the others are refused",
+                  log_u64("most", TOKEN_KEYS_SOURCES_MAX), log_str("first", rule->jwks_uri));
+        keys->is_full_told = true;
     }
 }
 
+static void each_rule(struct token_keys *keys, const struct manifests *manifests,
+                      void (*take_up)(struct token_keys *keys, const struct k8s_token_rule *rule))
+{
+    for (size_t i = 0; i < manifests->n_request_auths; i++)
+        for (size_t k = 0; k < manifests->request_auths[i].n_rules; k++)
+            if (manifests->request_auths[i].rules[k].jwks_uri.len > 0)
+                take_up(keys, &manifests->request_auths[i].rules[k]);
+}
+
+/* Those that nobody names go before new ones come, which may need their room. */
 void token_keys_follow(struct token_keys *keys, const struct manifests *manifests)
 {
     list_foreach(link, &keys->sources)
     {
         list_entry(link, struct source, link)->is_wanted = false;
     }
-    for (size_t i = 0; i < manifests->n_request_auths; i++)
-        for (size_t k = 0; k < manifests->request_auths[i].n_rules; k++)
-            if (manifests->request_auths[i].rules[k].jwks_uri.len > 0)
-                want(keys, &manifests->request_auths[i].rules[k]);
+    each_rule(keys, manifests, adopt_known);
     list_foreach(link, &keys->sources)
     {
         struct source *source = list_entry(link, struct source, link);
@@ -295,6 +314,7 @@ void token_keys_follow(struct token_keys *keys, const struct manifests *manifest
         (void)unlink(source->kept_path.ptr);
         free_source(source);
     }
+    each_rule(keys, manifests, adopt_new);
 }
 
 const struct registry_keys *token_keys_list(const struct token_keys *keys, struct arena *arena,

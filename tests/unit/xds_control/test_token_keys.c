@@ -254,3 +254,30 @@ Test(token_keys, of_a_server_that_nobody_can_verify_are_not_taken)
     cr_assert(!holds("one"));
     cr_assert(!status().has_keys);
 }
+
+/* As many sources as there may be, of that name. */
+static void follow_all(const char *name)
+{
+    text_clear(&cluster.yaml);
+    for (int i = 0; i < TOKEN_KEYS_SOURCES_MAX; i++)
+        cluster_addf(
+            &cluster,
+            "---\n{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: "
+            "{namespace: shop, name: a%d}, spec: {jwtRules: [{issuer: i, jwksUri: "
+            "\"file:///nowhere/%s/%d\"}]}}\n",
+            i, name, i);
+    cluster_build(&cluster);
+    token_keys_follow(keys, cluster.manifests);
+}
+
+Test(token_keys, sources_that_replace_all_others_find_room)
+{
+    struct token_keys_status one_of;
+    size_t n = 0;
+
+    follow_all("before");
+    follow_all("after");
+    for (size_t idx = 0; token_keys_next(keys, &idx, &one_of); n++)
+        cr_assert(str_contains(one_of.uri, STR("/after/")), "%s", one_of.uri.ptr);
+    cr_assert_eq(n, TOKEN_KEYS_SOURCES_MAX);
+}
