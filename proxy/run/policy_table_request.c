@@ -74,10 +74,11 @@ static void read_headers(const struct reading *reading, const struct yaml *node,
 
 /* ---- the token ---- */
 
+/* How many there are; those beyond CLAIMS_MAX are counted alone. */
 static size_t read_claims(const struct reading *reading, const struct yaml *node, struct str above,
                           size_t depth, struct policy_claim *claims, size_t n)
 {
-    for (size_t i = 0; i < node->len && n < CLAIMS_MAX; i++) {
+    for (size_t i = 0; i < node->len; i++) {
         struct text path = {0};
         text_add(&path, above);
         if (depth > 0)
@@ -89,9 +90,11 @@ static size_t read_claims(const struct reading *reading, const struct yaml *node
             n = read_claims(reading, node->items[i], kept, depth + 1, claims, n);
             continue;
         }
-        claims[n].path = kept;
-        claims[n].values =
-            texts_of(reading, node->items[i], "request.token.claims", &claims[n].n_values);
+        if (n < CLAIMS_MAX) {
+            claims[n].path = kept;
+            claims[n].values =
+                texts_of(reading, node->items[i], "request.token.claims", &claims[n].n_values);
+        }
         n++;
     }
     return n;
@@ -110,10 +113,12 @@ static const struct policy_token *read_token(const struct reading *reading, cons
     token->presenter = text_of(reading, yaml_get(node, "presenter"), "request.token.presenter", "");
     token->audiences = texts_of(reading, yaml_get(node, "audiences"), "request.token.audiences",
                                 &token->n_audiences);
-    if (claims && yaml_is_mapping(claims, "request.token.claims", reading->diag) &&
-        is_small(reading, claims, "request.token.claims", claims->len, CLAIMS_MAX))
-        token->n_claims = read_claims(reading, claims, (struct str){0}, 0, list, 0);
     token->claims = list;
+    if (!claims || !yaml_is_mapping(claims, "request.token.claims", reading->diag))
+        return token;
+    const size_t n = read_claims(reading, claims, (struct str){0}, 0, list, 0);
+    if (is_small(reading, claims, "request.token.claims", n, CLAIMS_MAX))
+        token->n_claims = n;
     return token;
 }
 

@@ -147,6 +147,22 @@ Test(policy_test, a_request_that_cannot_be_made_is_an_error_with_its_place)
     }
 }
 
+Test(policy_test, claims_that_are_too_many_are_told_and_not_cut_off)
+{
+    struct text claims = {0};
+
+    for (int i = 0; i < 65; i++)
+        text_addf(&claims, "%sc%d: x", i > 0 ? ", " : "", i);
+    cr_expect_eq(run(arena_printf(&arena,
+                                  "- {from: {pod: apps/web-1}, to: {pod: shop/till-1}, port: 1, "
+                                  "expect: deny, request: {token: {claims: {in: {%.*s}}}}}\n",
+                                  STR_ARG(text_str(&claims)))
+                         .ptr),
+                 POLICY_TEST_BAD_FILE);
+    expect_said("request.token.claims: has 65 entries, 64 at most");
+    text_fini(&claims);
+}
+
 Test(policy_test, the_policy_that_decides_can_be_expected_too)
 {
     cr_expect_eq(run("- {from: {pod: apps/web-1}, to: {service: shop/till}, port: 80, expect: "
