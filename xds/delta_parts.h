@@ -55,8 +55,8 @@ struct delta_server {
 
 /* ---- delta_response.c ---- */
 
-/* Sends what is due of a type, unless an answer to what was sent is awaited; of policies and
- * addresses both, as one may have waited for the other. */
+/* Sends what is due of a type, unless an answer to what was sent is awaited; of addresses and what
+ * they name all, as one may have waited for the other. */
 void delta_respond(struct delta_server *server, enum xds_type type, delta_send send, void *owner);
 /* The name is answered; one that was asked for once is forgotten. */
 void delta_interest_done(struct subscription *sub, struct interest *interest);

@@ -2,10 +2,10 @@
  * The answers of the incremental protocol's server: what is due and what has changed, in bounded
  * pieces.
  *
- * Make before break: a workload that names a policy which its node has not is closed, so no stream
- * may be brought there by the order of its messages. New and changed policies go before addresses,
- * which may name them; removals of policies go after addresses, which named them. So an entry's
- * removal is read apart from its other changes.
+ * Make before break: a workload that names a policy or a RequestAuthentication which its node has
+ * not is closed, so no stream may be brought there by the order of its messages. New and changed
+ * ones go before addresses, which may name them; removals of them go after addresses, which named
+ * them. So an entry's removal is read apart from its other changes.
  */
 #include <discovery.pb-c.h>
 #include <inttypes.h>
@@ -182,20 +182,29 @@ static bool has_due(const struct subscription *sub)
     return sub->has_begun && !list_is_empty(&sub->due);
 }
 
-/* Policies that an address of this stream may name already are still to be sent. */
-static bool awaits_policies(struct delta_server *server, enum xds_type type)
+/* What addresses name. */
+static bool is_named(enum xds_type type)
 {
-    return type == XDS_ADDRESS && (has_due(&server->types[XDS_AUTHORIZATION]) ||
-                                   has_unread(server, XDS_AUTHORIZATION, false));
+    return type == XDS_AUTHORIZATION || type == XDS_REQUEST_AUTH;
 }
 
-/* Addresses that may have named a policy that is gone are still to be sent; or to be asked for,
+/* What an address of this stream may name already is still to be sent. */
+static bool awaits_named(struct delta_server *server, enum xds_type type)
+{
+    for (unsigned named = 0; named < XDS_TYPES && type == XDS_ADDRESS; named++)
+        if (is_named((enum xds_type)named) &&
+            (has_due(&server->types[named]) || has_unread(server, (enum xds_type)named, false)))
+            return true;
+    return false;
+}
+
+/* Addresses that may have named something that is gone are still to be sent; or to be asked for,
  * which a client does before it answers anything. */
 static bool awaits_addresses(struct delta_server *server, enum xds_type type)
 {
     const struct subscription *addresses = &server->types[XDS_ADDRESS];
 
-    return type == XDS_AUTHORIZATION &&
+    return is_named(type) &&
            (!server->types[type].was_answered || addresses->in_first_pass || has_due(addresses) ||
             has_unread(server, XDS_ADDRESS, false) || has_unread(server, XDS_ADDRESS, true));
 }
@@ -276,7 +285,7 @@ static void send_due(struct delta_server *server, enum xds_type type, delta_send
         .bytes = RESPONSE_FRAME_BYTES,
     };
 
-    if (!sub->has_begun || sub->in_flight || awaits_policies(server, type))
+    if (!sub->has_begun || sub->in_flight || awaits_named(server, type))
         return;
     draft.id = ++server->set->response;
     draft.more_follows = !fill(&draft, type);
@@ -289,18 +298,20 @@ static void send_due(struct delta_server *server, enum xds_type type, delta_send
     mem_free(draft.removed);
 }
 
-/* Policies and addresses wait for each other: what one answer freed is sent behind it. */
-static void send_policies_and_addresses(struct delta_server *server, delta_send send, void *owner)
+/* Addresses and what they name wait for each other: what one answer freed is sent behind it. */
+static void send_addresses_and_named(struct delta_server *server, delta_send send, void *owner)
 {
     send_due(server, XDS_AUTHORIZATION, send, owner);
+    send_due(server, XDS_REQUEST_AUTH, send, owner);
     send_due(server, XDS_ADDRESS, send, owner);
     send_due(server, XDS_AUTHORIZATION, send, owner);
+    send_due(server, XDS_REQUEST_AUTH, send, owner);
 }
 
 void delta_respond(struct delta_server *server, enum xds_type type, delta_send send, void *owner)
 {
-    if (type == XDS_ADDRESS || type == XDS_AUTHORIZATION)
-        send_policies_and_addresses(server, send, owner);
+    if (type == XDS_ADDRESS || is_named(type))
+        send_addresses_and_named(server, send, owner);
     else
         send_due(server, type, send, owner);
 }
@@ -308,8 +319,8 @@ void delta_respond(struct delta_server *server, enum xds_type type, delta_send s
 void delta_server_notify(struct delta_server *server, void (*send)(void *owner, struct str message),
                          void *owner)
 {
-    send_policies_and_addresses(server, send, owner);
+    send_addresses_and_named(server, send, owner);
     for (unsigned type = 0; type < XDS_TYPES; type++)
-        if (type != XDS_ADDRESS && type != XDS_AUTHORIZATION)
+        if (type != XDS_ADDRESS && !is_named((enum xds_type)type))
             send_due(server, (enum xds_type)type, send, owner);
 }

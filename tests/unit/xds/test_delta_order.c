@@ -1,4 +1,5 @@
-/* Make before break: at no moment does a workload name a policy that is not there. */
+/* Make before break: at no moment does a workload name a policy or a RequestAuthentication that is
+ * not there. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 
@@ -10,6 +11,8 @@
 TestSuite(delta_order, .timeout = 60, .init = delta_init, .fini = delta_fini);
 
 static const bool two_types[XDS_TYPES] = {true, true, false};
+static const bool three_types[XDS_TYPES] = {
+    [XDS_ADDRESS] = true, [XDS_AUTHORIZATION] = true, [XDS_REQUEST_AUTH] = true};
 
 static void name_policies(struct model_resource *pod, struct model_resource **policies, size_t n)
 {
@@ -28,6 +31,34 @@ static struct model_resource **policies_new(size_t n)
     for (size_t i = 0; i < n; i++) {
         list[i] = model_small_policy(&arena, arena_printf(&arena, "p%zu", i).ptr);
         list[i]->of.policy->scope = POLICY_WORKLOAD;
+    }
+    return list;
+}
+
+static void name_auths(struct model_resource *pod, struct model_resource **auths, size_t n)
+{
+    struct model_workload *workload = pod->of.workload;
+
+    workload->request_auths = arena_new_array(&arena, struct str, n);
+    workload->n_request_auths = n;
+    for (size_t i = 0; i < n; i++)
+        workload->request_auths[i] = auths[i]->name;
+}
+
+static struct model_resource **auths_new(size_t n)
+{
+    struct model_resource **list = arena_new_array(&arena, struct model_resource *, n);
+
+    for (size_t i = 0; i < n; i++) {
+        struct model_request_auth *auth = arena_new(&arena, struct model_request_auth);
+
+        *auth = (struct model_request_auth){.name = arena_printf(&arena, "a%zu", i),
+                                            .namespace_ = STR("shop"),
+                                            .scope = POLICY_WORKLOAD};
+        list[i] = arena_new(&arena, struct model_resource);
+        *list[i] = (struct model_resource){.kind = MODEL_REQUEST_AUTH,
+                                           .name = arena_printf(&arena, "shop/a%zu", i),
+                                           .of.request_auth = auth};
     }
     return list;
 }
@@ -93,6 +124,28 @@ Test(delta_order, a_policy_goes_after_the_workload_that_named_it)
     cr_assert(is_of(pair->to_client.messages[0], XDS_ADDRESS));
     cr_assert(is_of(pair->to_client.messages[1], XDS_AUTHORIZATION));
     cr_assert_eq(response_of(pair->to_client.messages[1])->n_removed_resources, 1);
+    pair_free(pair);
+}
+
+Test(delta_order, a_request_authentication_comes_before_and_goes_after_who_names_it)
+{
+    struct pair *pair = pair_new(three_types);
+    struct model_resource **list = pods(1), **auths = auths_new(1);
+    struct model_resource *both[] = {list[0], auths[0]};
+
+    publish(pair, list, 1);
+    stream_up(pair);
+    name_auths(list[0], auths, 1);
+    publish(pair, both, 2);
+    cr_assert_eq(pair->to_client.len, 2);
+    cr_assert(is_of(pair->to_client.messages[0], XDS_REQUEST_AUTH));
+    cr_assert(is_of(pair->to_client.messages[1], XDS_ADDRESS));
+
+    name_auths(list[0], auths, 0);
+    publish(pair, both, 1);
+    cr_assert_eq(pair->to_client.len, 2, "the removal overtook the address that waits");
+    run(pair);
+    cr_assert_eq(delta_client_count(pair->client), 1);
     pair_free(pair);
 }
 
@@ -171,13 +224,18 @@ static void no_workload_names_what_is_not_held(const struct delta_client *client
             cr_assert_not_null(held(client, workload->policies[i]), "seed %llu: %.*s names %.*s",
                                (unsigned long long)seed, STR_ARG(resource->name),
                                STR_ARG(workload->policies[i]));
+        for (size_t i = 0; resource->model.kind == MODEL_WORKLOAD && i < workload->n_request_auths;
+             i++)
+            cr_assert_not_null(held(client, workload->request_auths[i]),
+                               "seed %llu: %.*s names %.*s", (unsigned long long)seed,
+                               STR_ARG(resource->name), STR_ARG(workload->request_auths[i]));
     }
 }
 
 static void choose(struct rng *rng, struct model_resource **pods_, struct model_resource **policies,
-                   struct model_resource **chosen, size_t *out_n)
+                   struct model_resource **auths, struct model_resource **chosen, size_t *out_n)
 {
-    size_t n = 0, n_policies;
+    size_t n = 0, n_policies, n_auths;
 
     for (size_t i = 0; i < 12; i++) {
         if (rng_below(rng, 3) == 0) /* another word under the same name */
@@ -186,8 +244,19 @@ static void choose(struct rng *rng, struct model_resource **pods_, struct model_
             chosen[n++] = policies[i];
     }
     n_policies = n;
+    for (size_t i = 0; i < 12; i++) {
+        if (rng_below(rng, 3) == 0)
+            auths[i]->of.request_auth->scope ^= POLICY_WORKLOAD ^ POLICY_NAMESPACE;
+        if (rng_below(rng, 2))
+            chosen[n++] = auths[i];
+    }
+    n_auths = n - n_policies;
     for (size_t i = 0; i < 20; i++) {
         const size_t first = rng_below(rng, (uint32_t)n_policies + 1);
+        const size_t auth = rng_below(rng, (uint32_t)n_auths + 1);
+
+        name_auths(pods_[i], chosen + n_policies + auth,
+                   rng_below(rng, 2) * rng_below(rng, (uint32_t)(n_auths - auth) + 1));
 
         if (rng_below(rng, 2))
             name_policies(pods_[i], chosen + first,
@@ -200,17 +269,18 @@ static void choose(struct rng *rng, struct model_resource **pods_, struct model_
     *out_n = n;
 }
 
-Test(delta_order, at_no_moment_does_a_workload_name_a_policy_that_is_not_held)
+Test(delta_order, at_no_moment_does_a_workload_name_what_is_not_held)
 {
     for (uint64_t seed = 1; seed <= 25; seed++) {
-        struct pair *pair = pair_new(two_types);
-        struct model_resource **list = pods(20), **policies = policies_new(12), *chosen[32];
+        struct pair *pair = pair_new(three_types);
+        struct model_resource **list = pods(20), **policies = policies_new(12);
+        struct model_resource **auths = auths_new(12), *chosen[44];
         struct rng rng;
         size_t n_chosen = 0;
 
         rng_seed(&rng, seed);
         for (unsigned step = 0; step < 60; step++) {
-            choose(&rng, list, policies, chosen, &n_chosen);
+            choose(&rng, list, policies, auths, chosen, &n_chosen);
             publish(pair, chosen, n_chosen);
             if (step == 0 || rng_below(&rng, 12) == 0) {
                 delta_server_free(pair->server);
