@@ -153,7 +153,7 @@ static void add_header(struct text *out, size_t before, struct str value)
 static void add_path(struct text *out, size_t before, const struct policy_request *request)
 {
     add_subject(out, before, request->path);
-    if (!str_is_empty(request->lax_path))
+    if (!str_is_empty(request->lax_path) && !str_eq(request->lax_path, request->path))
         text_addf(out, " (liberally %.*s)", STR_ARG(str_sub(request->lax_path, 0, SUBJECT_SHOWN)));
 }
 
