@@ -82,19 +82,21 @@ static int start(const char *program, int in, int out, pid_t *out_pid)
     return err;
 }
 
-/* Its exit status; -1 when it had to be killed or died. */
+/* Its exit status; -1 when it had to be killed or died. Kernels before 5.3 have no descriptor to
+ * wait with: there it has all the time it wants. */
 static int await(pid_t pid)
 {
     const int fd = pidfd_open(pid, 0);
-    struct pollfd ended = {.fd = fd, .events = POLLIN};
-    int n;
-    do
-        n = poll(&ended, 1, PATIENCE_MS);
-    while (n < 0 && errno == EINTR);
-    if (n <= 0 || fd < 0)
-        (void)kill(pid, SIGKILL);
-    if (fd >= 0)
+    if (fd >= 0) {
+        struct pollfd ended = {.fd = fd, .events = POLLIN};
+        int n;
+        do
+            n = poll(&ended, 1, PATIENCE_MS);
+        while (n < 0 && errno == EINTR);
+        if (n <= 0)
+            (void)kill(pid, SIGKILL);
         (void)close(fd);
+    }
     int status = 0;
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
