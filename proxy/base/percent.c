@@ -58,3 +58,21 @@ size_t percent_decode(struct str text, char *to)
     }
     return len;
 }
+
+int percent_next(struct str *rest)
+{
+    if (rest->len == 0)
+        return -1;
+    const int escaped = percent_byte(*rest, 0);
+    const int byte = escaped < 0 ? (unsigned char)rest->ptr[0] : escaped;
+    *rest = str_sub(*rest, escaped < 0 ? 1 : 3, rest->len);
+    return byte;
+}
+
+bool percent_says(struct str text, struct str plain)
+{
+    for (size_t i = 0; i < plain.len; i++)
+        if (percent_next(&text) != (unsigned char)plain.ptr[i])
+            return false;
+    return text.len == 0;
+}

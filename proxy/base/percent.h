@@ -20,6 +20,11 @@ bool percent_is_unreserved(unsigned char c);
  * has no two hexadecimal digits behind it; the length otherwise in *out_len. */
 bool percent_normalize(struct str text, char *to, size_t *out_len);
 
+/* The next byte of *rest, decoded when it is an escape, and taken off; -1 at its end. */
+int percent_next(struct str *rest);
+/* Is that what the text says, once its escapes are decoded? */
+bool percent_says(struct str text, struct str plain);
+
 /* Every escape decoded, into to with room for text.len bytes; what is no escape stays. */
 size_t percent_decode(struct str text, char *to);
 

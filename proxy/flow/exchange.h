@@ -62,7 +62,7 @@ struct exchange {
     struct http_wait wait;               /* for a link that another exchange makes */
     struct http_request head;            /* as it is forwarded; in the arena */
     struct route_decision route;
-    struct str path; /* as it came, for the record */
+    struct str path; /* as it came but for tokens, for the record */
     struct str method;
     struct pump pump;
     struct timer deadline, attempt, backoff;

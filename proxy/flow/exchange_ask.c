@@ -6,6 +6,7 @@
  * before the answer's head is answered here, with a status and its reason, unless it can be tried
  * again; afterwards the client is cut, so that it does not take half an answer for a whole one.
  */
+#include "proxy/base/clock.h"
 #include "proxy/flow/exchange_parts.h"
 #include "proxy/flow/mirror.h"
 #include "proxy/flow/retry.h"
@@ -128,7 +129,7 @@ static void on_response(void *owner, const struct http_response *head)
     const uint64_t now_ns = call_now_ns(call);
     exchange->status = head->status;
     if (may_retry(exchange, retry_reasons(&exchange->route.retry, head))) {
-        const uint64_t asked_ns = retry_after_ns(head);
+        const uint64_t asked_ns = retry_after_ns(head, clock_wall_ns() / (int64_t)NS_PER_SEC);
         const uint64_t span_ns = pause_ns(exchange);
         try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);
         return;

@@ -8,6 +8,7 @@
  */
 #include "proxy/base/clock.h"
 #include "proxy/flow/exchange_parts.h"
+#include "proxy/token/places.h"
 
 /* ---- what is shown ---- */
 
@@ -62,6 +63,14 @@ static int refuse_token(struct exchange *exchange, const struct token_answer *an
     return answer->err;
 }
 
+void exchange_hide(struct exchange *exchange, const struct addr *pod)
+{
+    const struct workload *workload =
+        snapshot_workload_by_ip(call_snapshot(&exchange->call), &pod->ip);
+    if (workload && workload->tokens)
+        exchange->path = places_hidden(exchange->path, workload->tokens, &exchange->call.arena);
+}
+
 static void show_path(struct policy_request *request, struct arena *arena, struct str target)
 {
     const struct str path = path_of(target), lax = http_path_lax(path, arena);
@@ -81,6 +90,7 @@ int exchange_show(struct call *call, const struct workload *destination, const s
     shown->request = (struct policy_request){
         .method = head.method, .host = head.authority, .path = path_of(head.path)};
     *out_request = &shown->request;
+    exchange_hide(exchange, addr);
     if (answer.err < 0)
         return refuse_token(exchange, &answer);
     head.fields = shown->fields = answer.fields;

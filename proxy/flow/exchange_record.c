@@ -43,33 +43,10 @@ static void add_code_details(const struct exchange *exchange, int err, struct te
     text_fini(&details);
 }
 
-/* A bearer token may stand in the query (RFC 6750 section 2.3), and is nothing for a log. */
-static void add_path(struct str path, struct text *line)
-{
-    const struct str token = STR("access_token=");
-    struct str plain, query;
-    struct text shown = {0};
-    if (!str_split(path, '?', &plain, &query) || !str_contains(query, token)) {
-        add_member(line, "request.path", path);
-        return;
-    }
-    text_add(&shown, plain);
-    for (char before = '?'; before;) {
-        struct str part = query, rest = {0};
-        const bool is_more = str_split(query, '&', &part, &rest);
-        text_addc(&shown, before);
-        text_add(&shown, str_starts_with(part, token) ? STR("access_token=REDACTED") : part);
-        query = rest;
-        before = is_more ? '&' : '\0';
-    }
-    add_member(line, "request.path", text_str(&shown));
-    text_fini(&shown);
-}
-
 static void add_http(const struct exchange *exchange, struct text *line)
 {
     add_member(line, "request.method", exchange->method);
-    add_path(exchange->path, line);
+    add_member(line, "request.path", exchange->path);
     add_member(line, "request.authority", exchange->head.authority);
     add_member(line, "request.protocol", str_from(version_text(exchange->head.version)));
     add_member(line, "route", exchange->route.rule);

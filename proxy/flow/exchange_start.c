@@ -8,6 +8,7 @@
 #include "proxy/flow/exchange_trace.h"
 #include "proxy/flow/mirror.h"
 #include "proxy/meter/meter.h"
+#include "proxy/token/places.h"
 
 static void on_deadline(struct timer *timer)
 {
@@ -20,7 +21,8 @@ static void keep_head(struct exchange *exchange, const struct http_request *head
     struct arena *arena = &exchange->call.arena;
     exchange->head = *head;
     exchange->method = exchange->head.method = arena_str(arena, head->method);
-    exchange->path = exchange->head.path = arena_str(arena, head->path);
+    exchange->head.path = arena_str(arena, head->path);
+    exchange->path = places_hidden(exchange->head.path, NULL, arena);
     exchange->head.scheme = arena_str(arena, head->scheme);
     exchange->head.authority = arena_str(arena, head->authority);
     exchange->head.protocol = arena_str(arena, head->protocol);
@@ -187,6 +189,13 @@ static void go_there(struct exchange *exchange, const struct http_path *path)
     exchange->head.path = path->target;
 }
 
+/* Whose it would have been nobody knows, and so neither which of its parameters is a token. */
+static void drop_query(struct exchange *exchange)
+{
+    struct str query;
+    (void)str_split(exchange->path, '?', &exchange->path, &query);
+}
+
 void exchange_start(struct http_side *side, struct http_stream *stream,
                     const struct http_request *head)
 {
@@ -202,8 +211,11 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
         exchange_end(exchange, -ERR_OVERLOAD, str_from(strain_text(walk->overload.strain)));
         return;
     }
+    if (side->is_here)
+        exchange_hide(exchange, &side->flow->call.judged.destination);
     if (http_path_normalize(exchange->head.path, HTTP_PATH_MERGE_SLASHES, &call->arena, &path,
                             &why) < 0) {
+        drop_query(exchange);
         refuse(exchange, 400, STR("bad_path"), -ERR_INVALID, why);
         return;
     }

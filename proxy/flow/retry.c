@@ -1,6 +1,7 @@
 #include "proxy/flow/retry.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/http/date.h"
 
 static unsigned grpc_reason(struct str status)
 {
@@ -33,12 +34,10 @@ unsigned retry_reasons(const struct route_retry *retry, const struct http_respon
     return on;
 }
 
-uint64_t retry_after_ns(const struct http_response *head)
+uint64_t retry_after_ns(const struct http_response *head, int64_t now_s)
 {
-    uint64_t seconds = 0;
-    return str_to_u64(http_find(&head->fields, "retry-after"), RETRY_AFTER_MAX_S, &seconds)
-               ? seconds * NS_PER_SEC
-               : 0;
+    return http_retry_after_s(http_find(&head->fields, "retry-after"), now_s, RETRY_AFTER_MAX_S) *
+           NS_PER_SEC;
 }
 
 uint64_t retry_pause_ns(const struct route_retry *retry, unsigned n, struct rng *rng)

@@ -17,9 +17,9 @@
  * head: what came behind a body cannot be taken back. */
 unsigned retry_reasons(const struct route_retry *retry, const struct http_response *head);
 
-/* How long the server asks us to wait, in whole seconds; a date is not looked at. 0: it says
- * nothing, or more than RETRY_AFTER_MAX_S. */
-uint64_t retry_after_ns(const struct http_response *head);
+/* How long the server asks us to wait, in seconds or by a date; RETRY_AFTER_MAX_S at most. 0: it
+ * says nothing. now_s: the wall clock's, seconds since 1970. */
+uint64_t retry_after_ns(const struct http_response *head, int64_t now_s);
 
 /* The pause before the n-th try after the first (n from 1): doubling, at most its bound, between
  * half of it and all. */

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "proxy/base/percent.h"
+#include "proxy/base/text.h"
+
 /* ---- parts of a request ---- */
 
 /* The next part up to the separator; false at the end. */
@@ -25,13 +28,18 @@ static struct str trim(struct str text)
 }
 
 /* "name=value"; a name alone has an empty value. */
-static bool is_pair_of(struct str pair, struct str name, struct str *out_value)
+static void split_pair(struct str pair, struct str *out_name, struct str *out_value)
 {
-    struct str own = pair, value = str_of("", 0);
+    *out_name = pair;
+    *out_value = str_of("", 0);
+    (void)str_split(pair, '=', out_name, out_value);
+}
 
-    (void)str_split(pair, '=', &own, &value);
-    *out_value = value;
-    return str_eq(own, name);
+/* Servers decode the names of parameters before they compare them, and those of cookies not. */
+static bool is_place(const struct token_place *place, enum token_place_kind kind, struct str name)
+{
+    return place->kind == kind &&
+           (kind == TOKEN_IN_PARAM ? percent_says(name, place->name) : str_eq(name, place->name));
 }
 
 static struct str query_of(struct str path)
@@ -84,14 +92,17 @@ static void add(struct token_search *search, const struct token_rule *rule, stru
         found->rules[found->n_rules++] = rule;
 }
 
-static void search_cookies(struct token_search *search, const struct token_rule *rule,
-                           struct str name, struct str cookies)
+static void search_pairs(struct token_search *search, const struct token_rule *rule,
+                         const struct token_place *place, struct str pairs)
 {
-    struct str pair, value;
+    const bool is_cookie = place->kind == TOKEN_IN_COOKIE;
+    struct str pair, name, value;
 
-    while (next_part(&cookies, ';', &pair))
-        if (is_pair_of(trim(pair), name, &value))
+    while (next_part(&pairs, is_cookie ? ';' : '&', &pair)) {
+        split_pair(is_cookie ? trim(pair) : pair, &name, &value);
+        if (is_place(place, place->kind, name))
             add(search, rule, value);
+    }
 }
 
 static void search_fields(struct token_search *search, const struct token_rule *rule,
@@ -107,20 +118,10 @@ static void search_fields(struct token_search *search, const struct token_rule *
         if (!str_eq(field->name, is_cookie ? STR("cookie") : place->name))
             continue;
         if (is_cookie)
-            search_cookies(search, rule, place->name, field->value);
+            search_pairs(search, rule, place, field->value);
         else if (behind_prefix(field->value, place->prefix, &token))
             add(search, rule, token);
     }
-}
-
-static void search_query(struct token_search *search, const struct token_rule *rule,
-                         struct str name)
-{
-    struct str pair, value, query = query_of(search->head->path);
-
-    while (next_part(&query, '&', &pair))
-        if (is_pair_of(pair, name, &value))
-            add(search, rule, value);
 }
 
 void places_search(struct token_search *search)
@@ -132,7 +133,7 @@ void places_search(struct token_search *search)
             const struct token_place *place = &rule->places[k];
 
             if (place->kind == TOKEN_IN_PARAM)
-                search_query(search, rule, place->name);
+                search_pairs(search, rule, place, query_of(search->head->path));
             else
                 search_fields(search, rule, place);
         }
@@ -193,8 +194,8 @@ static bool is_token_in(const struct token_search *search, enum token_place_kind
             const struct token_place *place = &search->rules[i]->places[k];
             struct str own;
 
-            if (place->kind == kind && str_eq(place->name, name) &&
-                behind_prefix(text, place->prefix, &own) && str_eq(own, token))
+            if (is_place(place, kind, name) && behind_prefix(text, place->prefix, &own) &&
+                str_eq(own, token))
                 return true;
         }
     }
@@ -258,4 +259,120 @@ struct str places_path(const struct token_search *search, const struct str *toke
     path.len -= query.len + 1;
     return kept.len == 0 ? path
                          : arena_printf(search->arena, "%.*s?%.*s", STR_ARG(path), STR_ARG(kept));
+}
+
+/* ---- in logs ---- */
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* In any case: to some servers a parameter is what its letters are. */
+static bool says_alike(struct str text, struct str plain)
+{
+    for (size_t i = 0; i < plain.len; i++) {
+        const int byte = percent_next(&text);
+
+        if (byte < 0 || lower((char)byte) != lower(plain.ptr[i]))
+            return false;
+    }
+    return text.len == 0;
+}
+
+static bool rule_names(const struct token_rule *rule, struct str name)
+{
+    for (size_t i = 0; i < rule->n_places; i++)
+        if (rule->places[i].kind == TOKEN_IN_PARAM && says_alike(name, rule->places[i].name))
+            return true;
+    return false;
+}
+
+static bool is_named(const struct token_set *set, struct str name)
+{
+    if (says_alike(name, STR("access_token"))) /* RFC 6750 2.3, whoever asks for it */
+        return true;
+    for (size_t i = 0; set && i < set->n_layers; i++)
+        for (size_t k = 0; k < set->layers[i]->n_rules; k++)
+            if (rule_names(&set->layers[i]->rules[k], name))
+                return true;
+    return false;
+}
+
+static bool is_letter(int byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') || byte == '-' || byte == '_';
+}
+
+/* What begins with "eyJ", which is {" in base64url, and has a dot behind it: the node of a caller
+ * does not know which parameters the called pod's rules name. */
+static bool has_jwt(struct str value)
+{
+    const struct str begin = STR("eyJ");
+    size_t n_letters = 0, n_alike = 0;
+    int byte;
+
+    while ((byte = percent_next(&value)) >= 0) {
+        if (byte == '.' && n_alike == begin.len)
+            return true;
+        if (!is_letter(byte)) {
+            n_letters = n_alike = 0;
+            continue;
+        }
+        if (n_letters < begin.len && n_alike == n_letters && byte == begin.ptr[n_letters])
+            n_alike++;
+        n_letters++;
+    }
+    return false;
+}
+
+/* Where a secret begins in what stands between two "&"; the length when nowhere. Some servers part
+ * at ";", too. */
+static size_t secret_in(const struct token_set *set, struct str part)
+{
+    struct str rest = part, pair, name, value;
+
+    while (next_part(&rest, ';', &pair)) {
+        if (!str_split(pair, '=', &name, &value)) {
+            name = (struct str){0};
+            value = pair;
+        }
+        if (has_jwt(value) || (name.len > 0 && is_named(set, name)))
+            return (size_t)(value.ptr - part.ptr);
+    }
+    return part.len;
+}
+
+static bool has_secret(const struct token_set *set, struct str query)
+{
+    struct str part;
+
+    while (next_part(&query, '&', &part))
+        if (secret_in(set, part) < part.len)
+            return true;
+    return false;
+}
+
+struct str places_hidden(struct str path, const struct token_set *set, struct arena *arena)
+{
+    struct str part, plain, query;
+    struct text shown = {0};
+    char before = '?';
+
+    if (!str_split(path, '?', &plain, &query) || !has_secret(set, query))
+        return path;
+    text_add(&shown, plain);
+    while (next_part(&query, '&', &part)) {
+        const size_t at = secret_in(set, part);
+
+        text_addc(&shown, before);
+        text_add(&shown, str_sub(part, 0, at));
+        if (at < part.len)
+            text_add(&shown, STR("REDACTED"));
+        before = '&';
+    }
+    const struct str hidden = arena_str(arena, text_str(&shown));
+    text_fini(&shown);
+    return hidden;
 }

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/list.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
+#include "proxy/http/date.h"
 #include "proxy/http/https_fetch.h"
 
 #define ANSWER_MAX ((size_t)65536)
@@ -160,13 +162,6 @@ static bool may_be_repeated(unsigned status)
     return status == 429 || status == 502 || status == 503 || status == 504;
 }
 
-/* In seconds; a date is taken for a word that says nothing, and our own pause counts. */
-static uint64_t asked_pause_ns(struct str retry_after)
-{
-    uint64_t seconds;
-    return str_to_u64(retry_after, UINT32_MAX, &seconds) ? seconds * NS_PER_SEC : 0;
-}
-
 static void on_answer(void *owner, int err, const struct https_answer *answer, struct str why)
 {
     struct exporter *exporter = owner;
@@ -181,7 +176,9 @@ static void on_answer(void *owner, int err, const struct https_answer *answer, s
         on_not_taken(exporter, 0, why);
     } else if (may_be_repeated(answer->status)) {
         const int len = snprintf(status, sizeof status, "status %u", answer->status);
-        on_not_taken(exporter, asked_pause_ns(answer->retry_after), str_of(status, (size_t)len));
+        const int64_t now_s = clock_wall_ns() / (int64_t)NS_PER_SEC;
+        const uint64_t asked_s = http_retry_after_s(answer->retry_after, now_s, UINT32_MAX);
+        on_not_taken(exporter, asked_s * NS_PER_SEC, str_of(status, (size_t)len));
     } else {
         on_refused(exporter, answer->status);
     }

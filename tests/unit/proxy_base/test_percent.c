@@ -30,3 +30,20 @@ Test(percent, without_two_digits_behind_it_is_no_escape)
     char to[32];
     cr_expect(str_eq(str_of(to, percent_decode(STR("a%zz%20%2"), to)), STR("a%zz %2")));
 }
+
+Test(percent, what_a_text_says_is_what_its_escapes_stand_for)
+{
+    const struct {
+        const char *text, *plain;
+        bool is_so;
+    } rows[] = {
+        {"", "", true},         {"abc", "abc", true},   {"abc", "ab", false},
+        {"ab", "abc", false},   {"a%62c", "abc", true}, {"%61%62%63", "abc", true},
+        {"a%5Fb", "a_b", true}, {"a%5fb", "a_b", true}, {"a%255Fb", "a_b", false},
+        {"a%5", "a%5", true},   {"a%zz", "a%zz", true}, {"ABC", "abc", false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        cr_expect_eq(percent_says(str_from(rows[i].text), str_from(rows[i].plain)), rows[i].is_so,
+                     "%s", rows[i].text);
+}

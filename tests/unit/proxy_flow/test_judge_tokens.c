@@ -75,6 +75,40 @@ Test(judge, who_a_token_says_is_asked_where_the_request_is_judged)
     jwt_key_free(&key);
 }
 
+static void take_tokens_of_a_parameter(void)
+{
+    static const struct token_place places[] = {{TOKEN_IN_PARAM, {"my_jwt", 6}, {0}}};
+    struct model_request_auth *auth =
+        snap_request_auth(&town.snap, "tokens", ISSUER, jwt_key_set(&key, 1, "", &town.snap.arena));
+    auth->rules[0].places = places;
+    auth->rules[0].n_places = 1;
+}
+
+Test(judge, no_log_has_a_token_that_stands_in_a_query)
+{
+    key = jwt_key_new("EdDSA", "k");
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
+        open_way(&ways[i], take_tokens_of_a_parameter);
+        get("/a?x=1&my%5Fjwt=secret");
+        cr_assert(got(&call.tap, "HTTP/1.1 401 ", 1), "%s", ways[i].name);
+        get("/%?my_jwt=secret"); /* refused before it is judged */
+        cr_assert(got(&call.tap, "HTTP/1.1 400 ", 1), "%s", ways[i].name);
+        get("/b?access%5Ftoken=secret");
+        cr_assert(app_saw(1, "GET /b", 1), "%s", ways[i].name);
+        answer(1);
+        cr_assert(got(&call.tap, "200 OK", 1), "%s", ways[i].name);
+        finish();
+        cr_expect(LOGGED(&town, "\"request.path\":\"/a?x=1&my%5Fjwt=REDACTED\""), "%s",
+                  ways[i].name);
+        cr_expect(LOGGED(&town, "\"request.path\":\"/%\""), "%s", ways[i].name);
+        cr_expect(LOGGED(&town, "\"request.path\":\"/b?access%5Ftoken=REDACTED\""), "%s",
+                  ways[i].name);
+        cr_expect_not(LOGGED(&town, "secret"), "%s", ways[i].name);
+        town_close(&town);
+    }
+    jwt_key_free(&key);
+}
+
 Test(judge, tokens_alone_make_http_of_a_connection_and_cut_one_that_was_not_read)
 {
     key = jwt_key_new("EdDSA", "k");

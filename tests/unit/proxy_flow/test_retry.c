@@ -40,20 +40,26 @@ Test(retry, the_reasons_of_an_answer_are_its_status_its_code_and_grpc_s_word_in_
 
 Test(retry, a_server_is_given_the_time_it_asks_for_within_a_bound)
 {
+    const int64_t now_s = 1795777200; /* Fri, 27 Nov 2026 11:00:00 GMT */
+
     const struct {
         const char *value;
         uint64_t ns;
     } rows[] = {{"2", 2 * NS_PER_SEC},
                 {"60", 60 * NS_PER_SEC},
-                {"61", 0},
+                {"61", 60 * NS_PER_SEC},
                 {"-1", 0},
                 {"", 0},
-                {"Fri, 27 Nov 2026 00:00:00 GMT", 0}};
+                {"Fri, 27 Nov 2026 11:00:03 GMT", 3 * NS_PER_SEC},
+                {"Friday, 27-Nov-26 11:00:03 GMT", 3 * NS_PER_SEC},
+                {"Fri Nov 27 11:00:03 2026", 3 * NS_PER_SEC},
+                {"Fri, 27 Nov 2026 12:00:00 GMT", 60 * NS_PER_SEC},
+                {"Fri, 27 Nov 2026 10:00:00 GMT", 0}};
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct http_field field = {STR("retry-after"), str_from(rows[i].value)};
         const struct http_response head = answer_of(503, &field);
-        cr_expect_eq(retry_after_ns(&head), rows[i].ns, "%s", rows[i].value);
+        cr_expect_eq(retry_after_ns(&head, now_s), rows[i].ns, "%s", rows[i].value);
     }
 }
 
