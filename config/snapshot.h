@@ -202,7 +202,8 @@ struct snapshot_roots {
     struct map callers; /* "<region>/<zone>" -> struct caller_count; of the own cluster, counted
                            when the first service asks */
     uint32_t n_callers;
-    struct map contested; /* addresses that several workloads claim -> one of them */
+    bool are_callers_counted; /* else nobody has asked; there may be none */
+    struct map contested;     /* addresses that several workloads claim -> one of them */
 };
 
 struct snapshot {

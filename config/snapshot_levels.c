@@ -64,6 +64,7 @@ static void count_callers(struct snapshot_builder *builder)
     struct snapshot *snapshot = builder->snapshot;
     struct snapshot_roots *roots = &snapshot->roots;
     builder->must_be_whole |= snapshot->base != NULL;
+    roots->are_callers_counted = true;
     for (size_t i = 0; i < builder->n_workloads; i++) {
         const struct model_workload *model = builder->workload_models[i];
         if (!model->speaks_hbone || !str_eq(model->cluster, snapshot->vantage.cluster))
@@ -342,7 +343,7 @@ static void prepare_zones(struct layout *layout, const struct gathering *gatheri
         str_is_empty(builder->snapshot->vantage.zone) ||
         count_own(layout, gathering) < layout->policy->zone_min_endpoints)
         return;
-    if (builder->snapshot->roots.n_callers == 0)
+    if (!builder->snapshot->roots.are_callers_counted)
         count_callers(builder);
     layout->splits_zones = true;
     set->n_callers = builder->snapshot->roots.n_callers;

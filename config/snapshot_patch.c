@@ -77,7 +77,7 @@ static bool is_caller(const struct snapshot *snapshot, const struct workload *wo
 static bool keeps_callers(const struct snapshot *snapshot, const struct dirty *dirty)
 {
     const bool was = is_caller(snapshot, dirty->old), is = is_caller(snapshot, dirty->workload);
-    return snapshot->roots.n_callers == 0 ||
+    return !snapshot->roots.are_callers_counted ||
            (was == is && (!is || str_eq(dirty->old->locality, dirty->workload->locality)));
 }
 

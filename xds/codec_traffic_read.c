@@ -7,6 +7,7 @@
 #include "config/traffic_fields.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "xds/codec_traffic.h"
 
@@ -313,10 +314,35 @@ read_budget(struct reading *reading,
     to->retry_min_concurrent = codec_u32_of(from->min_retry_concurrency, 3);
 }
 
-/* Of priority DEFAULT; there are no calls of another here. */
-static void read_limits(struct reading *reading,
-                        const Envoy__Config__Cluster__V3__CircuitBreakers *from)
+/* As in Envoy a budget goes before a number of retries. That number is a budget of no share. */
+static void read_retries(struct reading *reading,
+                         const Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds *from)
 {
+    struct limits *to = &reading->policy->limits;
+
+    if (from->retry_budget || !from->max_retries) {
+        read_budget(reading, from->retry_budget);
+        return;
+    }
+    to->retry_budget_pct = 0;
+    to->retry_min_concurrent = from->max_retries->value;
+}
+
+/* A lease is a connection or a request, by the port; the two are not bounded apart. Refusing would
+ * keep out the Clusters of control planes that always send one. */
+static void warn_of_requests(const char *cluster, const Google__Protobuf__UInt32Value *max_requests)
+{
+    if (max_requests && max_requests->value != UINT32_MAX)
+        log_warn("a bound of a Cluster is not applied; requests count as connections do",
+                 log_cstr("cluster", cluster),
+                 log_cstr("field", "circuit_breakers.thresholds.max_requests"),
+                 log_u64("value", max_requests->value));
+}
+
+/* Of priority DEFAULT; there are no calls of another here. */
+static void read_limits(struct reading *reading, const Envoy__Config__Cluster__V3__Cluster *cluster)
+{
+    const Envoy__Config__Cluster__V3__CircuitBreakers *from = cluster->circuit_breakers;
     struct limits *to = &reading->policy->limits;
 
     for (size_t i = 0; from && i < from->n_thresholds; i++) {
@@ -329,7 +355,8 @@ static void read_limits(struct reading *reading,
             bound_of(reading, thresholds->max_connections, "thresholds.max_connections");
         to->max_pending =
             bound_of(reading, thresholds->max_pending_requests, "thresholds.max_pending_requests");
-        read_budget(reading, thresholds->retry_budget);
+        read_retries(reading, thresholds);
+        warn_of_requests(cluster->name, thresholds->max_requests);
     }
     for (size_t i = 0; from && i < from->n_per_host_thresholds; i++)
         if (from->per_host_thresholds[i]->priority == 0)
@@ -447,7 +474,7 @@ static void read_cluster(struct reading *reading,
     read_assignment(reading, cluster->load_assignment);
     codec_read_checks(reading, cluster);
     codec_read_ejection(reading, cluster->outlier_detection);
-    read_limits(reading, cluster->circuit_breakers);
+    read_limits(reading, cluster);
     if (!reading->err)
         read_details(reading, cluster->metadata);
     if (!reading->err && !traffic_policy_check(reading->policy, reading->why))

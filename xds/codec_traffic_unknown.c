@@ -31,8 +31,6 @@ static const struct known known[] = {
     {OUTLIERS, 22, "max_ejection_time_jitter"},
     {OUTLIERS, 23, "successful_active_health_check_uneject_host"},
     {OUTLIERS, 25, NULL},     /* always_eject_one_host: so it is */
-    {THRESHOLDS, 4, NULL},    /* max_requests: limits count connections here */
-    {THRESHOLDS, 5, NULL},    /* max_retries: a budget limits them */
     {THRESHOLDS, 6, NULL},    /* track_remaining */
     {THRESHOLDS, 7, NULL},    /* max_connection_pools */
     {HEALTH_CHECK, 7, NULL},  /* reuse_connection: each check is a connection */

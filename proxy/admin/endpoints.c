@@ -14,7 +14,7 @@
 #define NUMBER_DIGITS_MAX 9
 
 struct sum { /* of what the workers said about one endpoint */
-    uint32_t n_workers, n_measured, n_full, n_panic;
+    uint32_t n_workers, n_measured, n_full, n_panic, n_silent;
     uint32_t n_unfit[UNFITS];
     uint32_t flows;
     double share, latency_ns;
@@ -159,6 +159,7 @@ static void note(struct sum *sum, const struct member_view *view)
     sum->n_unfit[view->unfit]++;
     sum->n_full += view->is_service_full;
     sum->n_panic += view->is_level_in_panic;
+    sum->n_silent += view->is_level_silent;
     sum->flows += view->flows;
     sum->share += view->share;
     if (view->latency_ns > 0) {
@@ -234,6 +235,9 @@ static void add_fit(const struct sum *sum, const struct level *level, struct tex
     if (sum->n_full > 0) {
         text_add(why, STR("breaker open: the service has as many connections as its limits allow"));
         add_some(sum, sum->n_full, why);
+    } else if (sum->n_silent > 0) {
+        text_add(why, STR("its level does not answer; one connection at a time asks it"));
+        add_some(sum, sum->n_silent, why);
     } else if (sum->share <= 0) {
         text_add(why, level->is_last_resort ? STR("last resort: others serve")
                                             : STR("level not reached: nearer ones serve"));

@@ -19,7 +19,7 @@ struct http_group {
     struct list making, waiters;
     size_t n_making, n_waiters;
     size_t n_unknown; /* links whose server has not said how much it takes */
-    unsigned streams; /* that a link of it was seen to take at once */
+    unsigned streams; /* that a link of it takes at once, by the latest word of its server */
     bool is_gone;
     struct task serve;
 };
@@ -158,6 +158,14 @@ static void know(struct http_link *link)
     timer_stop(&link->knowing);
 }
 
+/* More is not counted on: it is as much as one link gets before another is made. */
+static void learn_room(struct http_link *link)
+{
+    const unsigned n = http_client_allowed(link->client);
+    if (http_client_is_ready(link->client))
+        link->group->streams = n < 1 ? 1 : n < HTTP_POOL_STREAMS ? n : HTTP_POOL_STREAMS;
+}
+
 static void on_unknown(struct timer *timer)
 {
     struct http_link *link = container_of(timer, struct http_link, knowing);
@@ -213,6 +221,7 @@ static void on_capacity(void *owner)
     const struct http_pool *pool = group->pool;
     if (http_client_is_ready(link->client))
         know(link);
+    learn_room(link);
     if (http_client_open(link->client) == 0) {
         const bool may_stay = has_room(link) &&
                               (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
@@ -376,8 +385,6 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
     link->n_users += stream != NULL;
     if (!link->client)
         return stream;
-    if (stream && link->is_known && !has_room(link))
-        link->group->streams = http_client_open(link->client);
     file_link(link);
     return stream;
 }

@@ -41,6 +41,7 @@ struct http_side {
     size_t n_preface;     /* bytes of HTTP/2's preface that have been seen */
     struct totals totals; /* of the exchanges that have ended */
     uint64_t n_exchanges;
+    bool is_h2; /* what it refuses is a stream, and the connection goes on */
     /* outbound: what was called */
     struct str service_key;
     uint16_t port;

@@ -53,12 +53,16 @@ static void on_dead(void *owner, int err, struct str why)
 {
     struct http_side *side = owner;
     const bool is_orderly = err == 0 || err == -ERR_EOF;
+    const bool has_served = side->is_h2 && side->n_exchanges > 0;
     if (is_orderly) { /* what is queued, as the answer to what was no request, is still sent */
         http_server_close(side->server, 0);
         side->server = NULL;
     }
     note_cut(side, err);
-    flow_end(side->flow, is_orderly ? side->totals.err : err, is_orderly ? (struct str){0} : why);
+    if (is_orderly)
+        flow_end(side->flow, has_served ? 0 : side->totals.err, (struct str){0});
+    else
+        flow_end(side->flow, err, why);
 }
 
 static const struct http_server_events server_events = {
@@ -76,6 +80,7 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
     call_end_search(&side->flow->call);
     stream_pause(client);
     side->stream = NULL;
+    side->is_h2 = is_h2;
     side->server = is_h2 ? http2_server_new(loop, client, &limits, &server_events, side)
                          : http1_server_new(loop, client, &limits, &server_events, side);
     if (side->n_preface > 0) {

@@ -351,16 +351,20 @@ struct h2 *h2_server_new(struct loop *loop, struct stream *lower, const struct h
 
 /* ------------------------------------------------------------------ use */
 
+uint32_t h2_streams_allowed(const struct h2 *h2)
+{
+    const uint32_t max =
+        nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+    return !h2->is_ready && max > OPEN_BEFORE_SETTINGS ? OPEN_BEFORE_SETTINGS : max;
+}
+
 bool h2_can_open(const struct h2 *h2)
 {
-    uint32_t max;
-
     if (h2->is_server || h2->is_dead || h2->is_closed || h2_is_draining(h2))
         return false;
-    max = nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-    if (!h2->is_ready && max > OPEN_BEFORE_SETTINGS)
-        max = OPEN_BEFORE_SETTINGS;
-    return h2->n_open < max && nghttp2_session_check_request_allowed(h2->session);
+    return h2->n_open < h2_streams_allowed(h2) &&
+           nghttp2_session_check_request_allowed(h2->session);
 }
 
 bool h2_is_ready(const struct h2 *h2)

@@ -122,6 +122,8 @@ bool h2_is_ready(const struct h2 *h2);
 /* The peer has said (GOAWAY) or we have said (h2_drain) that no new stream may come. */
 bool h2_is_draining(const struct h2 *h2);
 unsigned h2_open_streams(const struct h2 *h2);
+/* How many of ours may be open at once by the peer's latest SETTINGS. */
+uint32_t h2_streams_allowed(const struct h2 *h2);
 /* When anything was last read from the peer. */
 uint64_t h2_last_read_ns(const struct h2 *h2);
 

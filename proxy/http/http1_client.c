@@ -234,6 +234,12 @@ static unsigned n_open_op(const struct http_client *base)
     return peek(base)->conn.is_open;
 }
 
+static unsigned n_allowed_op(const struct http_client *base)
+{
+    (void)base;
+    return 1;
+}
+
 static bool is_one_of(struct str method, const struct str *methods, size_t n_methods)
 {
     for (size_t i = 0; i < n_methods; i++)
@@ -335,8 +341,8 @@ static bool is_ready_op(const struct http_client *base)
     return true;
 }
 
-static const struct http_client_ops client_ops = {can_open_op, n_open_op, is_ready_op, request_op,
-                                                  close_client_op};
+static const struct http_client_ops client_ops = {can_open_op, n_open_op,  n_allowed_op,
+                                                  is_ready_op, request_op, close_client_op};
 
 struct http_client *http1_client_new(struct loop *loop, struct stream *lower,
                                      const struct http_limits *limits,

@@ -80,6 +80,13 @@ static unsigned n_open(const struct http_client *base)
     return client->h2 ? h2_open_streams(client->h2) : 0;
 }
 
+static unsigned n_allowed(const struct http_client *base)
+{
+    const struct http2_client *client = peek_base(base);
+
+    return client->h2 ? h2_streams_allowed(client->h2) : 0;
+}
+
 static bool is_ready(const struct http_client *base)
 {
     const struct http2_client *client = peek_base(base);
@@ -189,8 +196,8 @@ static void close_client(struct http_client *base, int err)
     loop_bury(client->loop, client, mem_free);
 }
 
-static const struct http_client_ops client_ops = {can_open, n_open, is_ready, request,
-                                                  close_client};
+static const struct http_client_ops client_ops = {can_open, n_open,  n_allowed,
+                                                  is_ready, request, close_client};
 static const struct h2_events h2_events = {.on_capacity = on_capacity, .on_dead = on_dead};
 
 struct http_client *http2_client_new(struct loop *loop, struct stream *lower,

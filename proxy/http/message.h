@@ -204,6 +204,7 @@ struct http_client {
 struct http_client_ops {
     bool (*can_open)(const struct http_client *client);
     unsigned (*n_open)(const struct http_client *client);
+    unsigned (*n_allowed)(const struct http_client *client);
     bool (*is_ready)(const struct http_client *client);
     struct http_stream *(*request)(struct http_client *client, const struct http_request *head,
                                    const struct http_stream_events *http_events,
@@ -230,6 +231,12 @@ static inline bool http_client_can_open(const struct http_client *client)
 static inline bool http_client_is_ready(const struct http_client *client)
 {
     return client->ops->is_ready(client);
+}
+
+/* How many exchanges it takes at once, by its latest word. */
+static inline unsigned http_client_allowed(const struct http_client *client)
+{
+    return client->ops->n_allowed(client);
 }
 
 /* Exchanges that have not ended. */

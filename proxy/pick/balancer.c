@@ -126,6 +126,7 @@ bool balancer_view(struct balancer *balancer, uint64_t set_id, uint64_t key, uin
         .level_share = level_share,
         .share = level_share * shares_part(member, now_ns),
         .is_level_in_panic = member_level(member)->is_in_panic,
+        .is_level_silent = member_level(member)->is_silent,
         .is_service_full = crew_is_full(fleet),
     };
     return true;

@@ -189,6 +189,7 @@ struct member_view { /* of one worker */
     double level_share;  /* of the traffic, 0 to 1 */
     double share;        /* of the set's new flows, 0 to 1: by weight, before load decides */
     bool is_level_in_panic;
+    bool is_level_silent; /* nobody of it answers connects: it gets one now and then */
     bool is_service_full; /* it has as many flows as its limits allow */
 };
 

@@ -60,11 +60,16 @@ void token_cache_keep(struct token_cache *cache, const struct token_key *key,
 {
     const size_t set = set_of(key);
     struct entry *entry = &cache->entries[set][cache->next[set]];
+    struct entry kept = {.key = *key};
 
+    kept.verified = token_verified_copy(verified, &kept.arena);
+    if (kept.arena.allocated_bytes > TOKEN_HELD_MAX) {
+        arena_fini(&kept.arena);
+        return;
+    }
     cache->next[set] = (unsigned char)((cache->next[set] + 1) % WAYS);
-    arena_reset(&entry->arena);
-    entry->key = *key;
-    entry->verified = token_verified_copy(verified, &entry->arena);
+    arena_fini(&entry->arena);
+    *entry = kept;
 }
 
 /* ---- copies ---- */

@@ -3,10 +3,11 @@
  *
  * Found by the SHA-256 of the token and the revision of the rule that verified it: a rule with
  * other keys finds nothing, and no two tokens or rules have one digest. Entries are few to a place
- * and push each other out; a token of which much would be kept is not kept.
+ * and push each other out; a token of which much would be kept, as one with hundreds of claims, is
+ * not kept.
  *
- * Bound: TOKEN_CACHE_ENTRIES entries, each of TOKEN_REMEMBERED_MAX bytes of a token at most.
- * Owner: the token room. Thread: the worker's.
+ * Bound: TOKEN_CACHE_ENTRIES entries, each of TOKEN_HELD_MAX bytes at most, for which the heap
+ * gives less than twice that. Owner: the token room. Thread: the worker's.
  */
 #ifndef ISTHMUS_TOKEN_CACHE_H
 #define ISTHMUS_TOKEN_CACHE_H
@@ -14,7 +15,7 @@
 #include "certs/digest.h"
 #include "proxy/token/claims.h"
 
-#define TOKEN_REMEMBERED_MAX 2048
+#define TOKEN_HELD_MAX ((size_t)8192) /* of what is known of a token, not of its own bytes */
 
 struct token_verified { /* what is known of a token by a rule */
     struct claims claims;
@@ -35,7 +36,7 @@ void token_cache_free(struct token_cache *cache);
 /* NULL, or what was kept; good until the next token_cache_keep(). Times are the caller's to ask. */
 const struct token_verified *token_cache_find(const struct token_cache *cache,
                                               const struct token_key *key);
-/* Copies. */
+/* Copies, if it is not too much. */
 void token_cache_keep(struct token_cache *cache, const struct token_key *key,
                       const struct token_verified *verified);
 

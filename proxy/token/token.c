@@ -139,8 +139,7 @@ static const struct token_verified *verify(struct judging *judging, const struct
         .headers = headers,
         .n_headers = claims_headers(judging->jws.payload, rule, judging->arena, headers),
     };
-    if (judging->found->text.len <= TOKEN_REMEMBERED_MAX)
-        token_cache_keep(judging->room->cache, &judging->key, verified);
+    token_cache_keep(judging->room->cache, &judging->key, verified);
     return verified;
 }
 

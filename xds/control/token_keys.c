@@ -22,6 +22,7 @@
 
 #define JITTER_PERMILLE 100 /* either way */
 #define FILE_SCHEME     STR("file://")
+#define FILES_MAX       ((size_t)16 * TOKEN_KEYS_SOURCES_MAX) /* that are looked through */
 
 struct source {
     struct list link;
@@ -47,7 +48,9 @@ struct token_keys {
     struct str dir;
     struct list sources;
     size_t n_sources;
-    bool is_full_told;
+    bool is_full;      /* there was no room for a source, */
+    bool is_full_told; /* which was said */
+    bool is_swept;
 };
 
 static bool is_file(const struct source *source)
@@ -281,10 +284,11 @@ static void adopt_new(struct token_keys *keys, const struct k8s_token_rule *rule
         adopt(source, rule->timeout_ns);
     } else if (keys->n_sources < TOKEN_KEYS_SOURCES_MAX) {
         add_source(keys, rule->jwks_uri, rule->timeout_ns);
-    } else if (!keys->is_full_told) {
-        log_error("there are too many sources of keys; the tokens of the others are refused",
-                  log_u64("most", TOKEN_KEYS_SOURCES_MAX), log_str("first", rule->jwks_uri));
-        keys->is_full_told = true;
+    } else {
+        if (!keys->is_full_told)
+            log_error("there are too many sources of keys; the tokens of the others are refused",
+                      log_u64("most", TOKEN_KEYS_SOURCES_MAX), log_str("first", rule->jwks_uri));
+        keys->is_full = keys->is_full_told = true;
     }
 }
 
@@ -297,6 +301,54 @@ static void each_rule(struct token_keys *keys, const struct manifests *manifests
                 take_up(keys, &manifests->request_auths[i].rules[k]);
 }
 
+/* ---- what is on disk ---- */
+
+static bool is_kept_name(struct str name)
+{
+    struct str stem, ending;
+
+    if (!str_rsplit(name, '.', &stem, &ending) || !str_eq(ending, STR("json")) ||
+        stem.len != DIGEST_HEX_LEN)
+        return false;
+    for (size_t i = 0; i < stem.len; i++)
+        if (!str_contains(STR("0123456789abcdef"), str_sub(stem, i, 1)))
+            return false;
+    return true;
+}
+
+static bool is_of_a_source(const struct token_keys *keys, struct str path)
+{
+    list_foreach(link, &keys->sources)
+    {
+        if (str_eq(list_entry(link, struct source, link)->kept_path, path))
+            return true;
+    }
+    return false;
+}
+
+static void sweep_one(void *owner, struct str name)
+{
+    const struct token_keys *keys = owner;
+    struct arena arena = {0};
+    const struct str path = arena_printf(&arena, "%.*s/%.*s", STR_ARG(keys->dir), STR_ARG(name));
+
+    if (is_kept_name(name) && !is_of_a_source(keys, path) && file_remove(path) < 0)
+        log_warn("keys that no rule names any more could not be removed", log_str("path", path));
+    arena_fini(&arena);
+}
+
+/* A rule may have gone while nobody was there to see it: what was kept for it goes now, or its keys
+ * would count again, however old, should a rule name that source once more. Files of other names
+ * are not ours. */
+static void sweep(struct token_keys *keys)
+{
+    if (!keys->is_swept && file_each_name(keys->dir, FILES_MAX, sweep_one, keys) < 0)
+        log_warn("kept keys could not be looked through", log_str("path", keys->dir));
+    keys->is_swept = true;
+}
+
+/* ---- following ---- */
+
 /* Those that nobody names go before new ones come, which may need their room. */
 void token_keys_follow(struct token_keys *keys, const struct manifests *manifests)
 {
@@ -304,6 +356,7 @@ void token_keys_follow(struct token_keys *keys, const struct manifests *manifest
     {
         list_entry(link, struct source, link)->is_wanted = false;
     }
+    keys->is_full = false;
     each_rule(keys, manifests, adopt_known);
     list_foreach(link, &keys->sources)
     {
@@ -315,6 +368,8 @@ void token_keys_follow(struct token_keys *keys, const struct manifests *manifest
         free_source(source);
     }
     each_rule(keys, manifests, adopt_new);
+    keys->is_full_told = keys->is_full;
+    sweep(keys);
 }
 
 const struct registry_keys *token_keys_list(const struct token_keys *keys, struct arena *arena,

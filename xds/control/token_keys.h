@@ -7,7 +7,8 @@
  * looked at every TOKEN_KEYS_FILE_S. When that brings no good set the last one stays, and it is
  * tried again after 1 s, 2 s, 4 s, ... TOKEN_KEYS_RETRY_MAX_S. What came last is kept on disk
  * (<stateDir>/token-keys/<SHA-256 of the URI>.json), so that a restart while an issuer is away
- * refuses nobody; it goes when no rule names the source any more.
+ * refuses nobody; it goes when no rule names the source any more, also when that came about while
+ * nobody was running: at the first token_keys_follow().
  *
  * https: the server proves its name to the system's authorities. Redirects are not followed.
  *

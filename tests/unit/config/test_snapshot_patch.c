@@ -317,3 +317,48 @@ Test(snapshot_patch, is_refused_where_more_than_endpoints_would_change)
         snapshot_free(before);
     }
 }
+
+static void begin_to_call(struct model_workload *pod)
+{
+    pod->speaks_hbone = true;
+}
+
+static void stop_to_call(struct model_workload *pod)
+{
+    pod->speaks_hbone = false;
+}
+
+/* Of a pod that serves nothing: no set of endpoints is built anew for it. */
+Test(snapshot_patch, is_refused_when_zones_are_weighed_and_the_first_caller_comes_or_the_last_goes)
+{
+    static const struct {
+        const char *what;
+        bool calls, is_zone_aware, is_patched;
+        void (*change)(struct model_workload *pod);
+    } rows[] = {
+        {"the first comes", false, true, false, begin_to_call},
+        {"the last goes", true, true, false, stop_to_call},
+        {"none comes", false, true, true, stop_to_call},
+        {"nobody asks for callers", false, false, true, begin_to_call},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        mesh_end(&mesh);
+        mesh_begin(&mesh);
+        make_services();
+        mesh_traffic(&mesh, WEB)->locality =
+            rows[i].is_zone_aware ? LOCALITY_ZONE_AWARE : LOCALITY_LEVELS;
+        for (unsigned n = 0; n < 12; n++) {
+            char ip[16];
+            snprintf(ip, sizeof(ip), "10.1.0.%u", n);
+            add_pod(n, ip, n == 7 ? "" : WEB)->speaks_hbone = rows[i].calls && n == 7;
+        }
+        struct snapshot *before = mesh_build(&mesh);
+        struct model_workload *pod = pod_of("p7");
+        rows[i].change(pod);
+        struct snapshot *patch = patch_of(before, &pod->uid, 1);
+        cr_expect_eq(patch != NULL, rows[i].is_patched, "%s", rows[i].what);
+        snapshot_free(patch);
+        snapshot_free(before);
+    }
+}

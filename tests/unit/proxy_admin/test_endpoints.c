@@ -209,6 +209,8 @@ Test(endpoints, every_reason_to_get_nothing_has_its_sentence)
     } rows[] = {
         {{.share = 0.2}, ""},
         {{.share = 0}, "level not reached: nearer ones serve"},
+        {{.share = 0, .is_level_silent = true},
+         "its level does not answer; one connection at a time asks it"},
         {{.share = 0.2, .is_service_full = true},
          "breaker open: the service has as many connections as its limits allow"},
         {{.unfit = UNFIT_FULL},

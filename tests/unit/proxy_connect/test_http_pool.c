@@ -184,6 +184,58 @@ Test(http_pool, a_link_is_for_one_exchange_until_its_server_has_said_for_how_man
     loop_finish(loop);
 }
 
+/* How many may wait beside one link that is being made. */
+static size_t count_room(struct http_pool *pool, const struct http_link_key *key)
+{
+    struct http_making making = {0};
+    struct waiter waiters[HTTP_POOL_STREAMS] = {0};
+    size_t n = 0;
+
+    http_pool_make(pool, key, &making);
+    while (n < HTTP_POOL_STREAMS && http_pool_wait(pool, key, &waiters[n].wait, on_link))
+        n++;
+    for (size_t i = 0; i < n; i++)
+        http_wait_cancel(&waiters[i].wait);
+    http_making_end(&making);
+    return n;
+}
+
+Test(http_pool, as_many_wait_for_a_link_as_its_server_takes_by_its_latest_word)
+{
+    static const struct {
+        const char settings[16]; /* MAX_CONCURRENT_STREAMS */
+        size_t n_room;
+    } rows[] = {
+        {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x03", 2},
+        {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x09", 8},
+        {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x05", 4},
+        {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00", 0},
+        {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x7f\xff\xff\xff", HTTP_POOL_STREAMS - 1},
+    };
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    struct fake_stream *ours, *theirs;
+    const struct http_link_key key = h2_key();
+
+    fake_stream_pair(loop, &ours, &theirs);
+    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &ours->stream});
+    struct http_stream *stream = ask(link);
+    cr_assert_not_null(stream);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        (void)stream_write_copy(&theirs->stream, rows[i].settings, 15);
+        run_turns(loop, 5);
+        cr_expect_eq(count_room(pool, &key), rows[i].n_room, "row %zu", i);
+    }
+    give_up(link, stream);
+
+    http_pool_free(pool);
+    stream_close(&theirs->stream, 0);
+    run_turns(loop, 5);
+    fake_stream_free(ours);
+    fake_stream_free(theirs);
+    loop_finish(loop);
+}
+
 static bool is_told(void *waiter)
 {
     return ((const struct waiter *)waiter)->n_told > 0;

@@ -216,6 +216,8 @@ Test(health, a_level_that_does_not_answer_is_asked_by_one_flow_at_a_time_and_wha
     cr_expect_eq(stage.endpoints[asking.key - 1].level, 1, "the region is asked at once");
     stage_count(&stage, 100, n);
     cr_expect_eq(n[2], 100, "and not trusted before it answers: %u, %u", n[0], n[1]);
+    cr_expect(stage_view(&stage, 16).is_level_silent && stage_view(&stage, 32).is_level_silent);
+    cr_expect_not(stage_view(&stage, 48).is_level_silent);
     lease_confirm(stage.balancer, &asking, NS_PER_MS, stage.now_ns);
     lease_return(stage.balancer, &asking, LEASE_SERVED, stage.now_ns);
     stage_count(&stage, 100, n);

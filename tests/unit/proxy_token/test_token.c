@@ -568,6 +568,31 @@ Test(token, remembers_a_bounded_number_of_them)
     }
 }
 
+Test(token, of_which_much_would_be_held_is_verified_each_time)
+{
+    static const struct {
+        unsigned n_claims;
+        int64_t n_remembered; /* of two that are asked about */
+    } rows[] = {{10, 1}, {40, 1}, {250, 0}};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const int64_t before = meter_total(METRIC_TOKENS_REMEMBERED);
+        struct text claims = {0};
+
+        text_addf(&claims, "{\"iss\":\"" ISS "\",\"sub\":\"%zu\"", i);
+        for (unsigned k = 0; k < rows[i].n_claims; k++)
+            text_addf(&claims, ",\"c%u\":\"\"", k); /* little in the token, more in memory */
+        text_addc(&claims, '}');
+        bear(token_of(arena_str(&f.arena, text_str(&claims)).ptr));
+        cr_assert_lt(f.fields[0].value.len, 4096);
+        cr_assert_eq(ask().err, 0);
+        cr_assert_eq(ask().err, 0);
+        cr_expect_eq(meter_total(METRIC_TOKENS_REMEMBERED) - before, rows[i].n_remembered,
+                     "%u claims", rows[i].n_claims);
+        text_fini(&claims);
+    }
+}
+
 Test(token, no_byte_of_a_good_one_may_differ)
 {
     struct str token = token_of("{\"iss\":\"" ISS "\",\"sub\":\"a\"}");

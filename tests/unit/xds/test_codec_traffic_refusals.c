@@ -295,7 +295,7 @@ Test(codec_traffic, refuses_what_it_cannot_do_of_balancing_with_the_path_and_pas
          .sentence = "common_lb_config.close_connections_on_host_set_change is not supported"},
         {.common = 4},
         {.thresholds = 99, .sentence = "circuit_breakers.thresholds: field 99 is not supported"},
-        {.thresholds = 4},
+        {.thresholds = 6},
         {.http = 13, .sentence = "health_checks.http_health_check: field 13 is not supported"},
         {.slow_start = 9,
          .sentence = "round_robin_lb_config.slow_start_config: field 9 is not supported"},
@@ -350,6 +350,44 @@ Test(codec_traffic, refuses_what_it_cannot_do_of_balancing_with_the_path_and_pas
             expect_refused(&cluster, rows[i].sentence);
         else
             cr_expect_eq(traffic_decode(&cluster, &policy), 0, "row %zu: %s", i, why.ptr);
+    }
+}
+
+Test(codec_traffic, a_number_of_retries_is_a_budget_of_no_share_where_there_is_no_budget)
+{
+    static const struct {
+        const char *name;
+        bool has_number, has_budget;
+        uint32_t pct, min;
+    } rows[] = {
+        {"nothing", false, false, 20, 1000}, /* as in traffic_policy_default() */
+        {"a number", true, false, 0, 7},
+        {"both", true, true, 20, 3}, /* Envoy's defaults of a budget */
+        {"a budget", false, true, 20, 3},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        Envoy__Config__Cluster__V3__Cluster cluster = plain();
+        Envoy__Config__Cluster__V3__CircuitBreakers breakers =
+            ENVOY__CONFIG__CLUSTER__V3__CIRCUIT_BREAKERS__INIT;
+        Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds thresholds =
+            ENVOY__CONFIG__CLUSTER__V3__CIRCUIT_BREAKERS__THRESHOLDS__INIT;
+        Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds *all[] = {&thresholds};
+        Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds__RetryBudget budget =
+            ENVOY__CONFIG__CLUSTER__V3__CIRCUIT_BREAKERS__THRESHOLDS__RETRY_BUDGET__INIT;
+        Google__Protobuf__UInt32Value seven = GOOGLE__PROTOBUF__UINT32_VALUE__INIT;
+        struct traffic_policy policy;
+
+        seven.value = 7;
+        thresholds.max_retries = rows[i].has_number ? &seven : NULL;
+        thresholds.max_requests = &seven; /* is warned of, and refuses nothing */
+        thresholds.retry_budget = rows[i].has_budget ? &budget : NULL;
+        breakers.thresholds = all;
+        breakers.n_thresholds = 1;
+        cluster.circuit_breakers = &breakers;
+        cr_assert_eq(traffic_decode(&cluster, &policy), 0, "%s: %s", rows[i].name, why.ptr);
+        cr_expect_eq(policy.limits.retry_budget_pct, rows[i].pct, "%s", rows[i].name);
+        cr_expect_eq(policy.limits.retry_min_concurrent, rows[i].min, "%s", rows[i].name);
     }
 }
 

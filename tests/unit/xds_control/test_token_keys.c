@@ -1,5 +1,6 @@
 /* Keys fetched from a real server on loopback, from files, and what is kept of them. */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include "cluster.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
+#include "proxy/base/log.h"
 #include "proxy/http/h1_server.h"
 #include "tests/kit/jwt_kit.h"
 #include "tests/kit/loop_kit.h"
@@ -255,11 +257,11 @@ Test(token_keys, of_a_server_that_nobody_can_verify_are_not_taken)
     cr_assert(!status().has_keys);
 }
 
-/* As many sources as there may be, of that name. */
-static void follow_all(const char *name)
+/* So many sources of that name. */
+static void follow_all(const char *name, int n)
 {
     text_clear(&cluster.yaml);
-    for (int i = 0; i < TOKEN_KEYS_SOURCES_MAX; i++)
+    for (int i = 0; i < n; i++)
         cluster_addf(
             &cluster,
             "---\n{apiVersion: security.istio.io/v1, kind: RequestAuthentication, metadata: "
@@ -275,9 +277,57 @@ Test(token_keys, sources_that_replace_all_others_find_room)
     struct token_keys_status one_of;
     size_t n = 0;
 
-    follow_all("before");
-    follow_all("after");
+    follow_all("before", TOKEN_KEYS_SOURCES_MAX);
+    follow_all("after", TOKEN_KEYS_SOURCES_MAX);
     for (size_t idx = 0; token_keys_next(keys, &idx, &one_of); n++)
         cr_assert(str_contains(one_of.uri, STR("/after/")), "%s", one_of.uri.ptr);
     cr_assert_eq(n, TOKEN_KEYS_SOURCES_MAX);
+}
+
+Test(token_keys, that_were_kept_go_when_their_rule_went_while_nobody_was_there)
+{
+    const struct str other = STR("http://127.0.0.1:1/other");
+    struct str stranger;
+
+    follow(uri, "5s");
+    wait_for("one");
+    token_keys_close(keys);
+    answer.status = 503;
+    stranger = arena_printf(&cluster.arena, "%s/token-keys/notes.json", dir.path);
+    cr_assert_eq(file_write_atomic(stranger, STR("x"), 0600), 0);
+    open_keys();
+    follow(other, "5s"); /* the rule was changed meanwhile */
+    token_keys_close(keys);
+    open_keys();
+    follow(uri, "5s");
+    cr_expect(!holds("one"));
+    cr_expect_eq(access(stranger.ptr, F_OK), 0, "what it did not write it leaves alone");
+}
+
+Test(token_keys, that_are_too_many_are_told_each_time_that_they_become_so)
+{
+    int fds[2];
+    char told[16384];
+    struct str rest;
+    unsigned n_told = 0;
+
+    cr_assert_eq(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    log_start(fds[1], -1);
+    log_attach("test");
+    follow_all("a", TOKEN_KEYS_SOURCES_MAX + 2);
+    follow_all("b", TOKEN_KEYS_SOURCES_MAX + 2);
+    follow_all("b", 1);
+    follow_all("c", TOKEN_KEYS_SOURCES_MAX + 1);
+    log_stop();
+    const ssize_t len = read(fds[0], told, sizeof(told));
+    cr_assert_gt(len, 0);
+    rest = str_of(told, (size_t)len);
+    for (struct str line; rest.len > 0; n_told += str_contains(line, STR("too many sources"))) {
+        line = rest;
+        if (!str_split(rest, '\n', &line, &rest))
+            rest = (struct str){0};
+    }
+    cr_expect_eq(n_told, 2, "%u: a and b are one time", n_told);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
 }
