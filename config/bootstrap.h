@@ -46,6 +46,9 @@ enum capture_mode { CAPTURE_NONE, CAPTURE_TPROXY };
 
 enum capture_on_exit { CAPTURE_EXIT_REMOVE, CAPTURE_EXIT_HOLD };
 
+/* How calls between two pods of the node go. */
+enum same_node_way { SAME_NODE_DIRECT, SAME_NODE_TUNNEL };
+
 enum audit_fsync { AUDIT_FSYNC_NEVER, AUDIT_FSYNC_SECOND, AUDIT_FSYNC_ALWAYS };
 
 struct audit_config { /* docs/audit.md */
@@ -103,7 +106,7 @@ struct tracing_config {             /* docs/tracing.md */
  *         ready: 15021, admin: 15000}
  * timeouts: {handshake: 10s, connect: 10s, attempt: 400ms, idle: 1h, halfClose: 5m, drain: 20s}
  * limits: {connections: 20000, connectAttempts: 5, memoryBytes: 0, loopLag: 1s}
- * dataPath: {spliceAfterBytes: 1048576}
+ * dataPath: {spliceAfterBytes: 1048576, sameNode: direct}   # or tunnel
  * log: {level: info, access: true}
  * audit: {file: audit.log, maxBytes: 67108864, keep: 7, fsync: second,   # never, second, always
  *         events: [verdicts, ends]}   # file: by default STATE_DIR/audit/audit.log; events []: off
@@ -134,6 +137,7 @@ struct proxy_config {
     uint64_t max_memory_bytes; /* of the process, beyond which new flows are refused; 0: no bound */
     uint64_t max_lag_ns;       /* the same for how late a worker may be */
     uint64_t splice_after_bytes; /* 0: never */
+    enum same_node_way same_node;
     enum log_level log_level;
     bool log_access;
     struct audit_config audit;

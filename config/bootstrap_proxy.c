@@ -79,11 +79,22 @@ static void read_timeouts(const struct fields *top, struct proxy_config *config)
     config->drain_ns = field_duration(&fields, "drain", MS, HOUR, 20 * SECOND);
 }
 
+/* What calls a pod of this node must come to our own port, and not to the pod's. */
+static void check_same_node(const struct fields *fields, const struct proxy_config *config)
+{
+    if (config->same_node == SAME_NODE_TUNNEL && config->capture != CAPTURE_TPROXY)
+        diag_error(
+            fields->diag, yaml_get(fields->node, "sameNode")->place,
+            "dataPath.sameNode: tunnel needs capture.mode: tproxy, whose routing rule brings "
+            "a tunnel to a pod of this node to the proxy's own port");
+}
+
 static void read_rest(const struct fields *top, struct proxy_config *config)
 {
     static const char *const limit_keys[] = {"connections", "connectAttempts", "memoryBytes",
                                              "loopLag", NULL};
-    static const char *const path_keys[] = {"spliceAfterBytes", NULL};
+    static const char *const path_keys[] = {"spliceAfterBytes", "sameNode", NULL};
+    static const char *const ways[] = {"direct", "tunnel", NULL};
     static const char *const log_keys[] = {"level", "access", NULL};
     static const char *const trust_keys[] = {"cutOnRemoval", NULL};
     struct fields trust = fields_below(top, "trust", "trust.");
@@ -100,6 +111,8 @@ static void read_rest(const struct fields *top, struct proxy_config *config)
     config->max_lag_ns = field_duration(&limits, "loopLag", 10 * MS, HOUR, SECOND);
     config->splice_after_bytes =
         field_u64(&path, "spliceAfterBytes", 0, UINT64_C(1) << 40, UINT64_C(1) << 20);
+    config->same_node = (enum same_node_way)field_word(&path, "sameNode", ways, SAME_NODE_DIRECT);
+    check_same_node(&path, config);
     config->log_level = field_log_level(&log, "level");
     config->log_access = field_bool(&log, "access", true);
     config->cut_on_removal = field_bool(&trust, "cutOnRemoval", true);

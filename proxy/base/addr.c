@@ -92,6 +92,13 @@ bool ip_is_loopback(const struct ip *ip)
     return ip->len == IP6_LEN && memcmp(ip->bytes, loopback6, IP6_LEN) == 0;
 }
 
+struct ip ip_loopback(uint8_t len)
+{
+    static const struct ip v4 = {IP4_LEN, {127, 0, 0, 1}};
+    static const struct ip v6 = {IP6_LEN, {[IP6_LEN - 1] = 1}};
+    return len == IP4_LEN ? v4 : v6;
+}
+
 /* Splits "host:port" and "[host]:port"; a bare IPv6 address is refused, its last group is no port.
  */
 static bool split_port(struct str text, struct str *out_host, struct str *out_port)

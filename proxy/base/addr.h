@@ -37,6 +37,7 @@ MUST_USE int ip_from_bytes(const void *bytes, size_t len, struct ip *out_ip);
 const char *ip_text(const struct ip *ip, char *buf);
 bool ip_eq(const struct ip *a, const struct ip *b);
 bool ip_is_loopback(const struct ip *ip);
+struct ip ip_loopback(uint8_t len); /* 127.0.0.1 for 4, ::1 for 16 */
 
 static inline bool ip_is_none(const struct ip *ip)
 {

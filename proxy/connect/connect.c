@@ -201,6 +201,19 @@ static void on_identity_timer(struct timer *timer)
     ask_pool(container_of(timer, struct connect, identity));
 }
 
+/* Where the tunnel is dialled: of our own node, from an address that the pod does not have. */
+static void aim(const struct connect *connect, struct tunnel_options *options)
+{
+    const struct connector_options *own = &connect->connector->options;
+    options->remote = (struct addr){connect->request.addr.ip, own->tunnel_port};
+    options->mark = own->mark;
+    if (connect->request.is_own_node) {
+        options->remote.port = own->own_tunnel_port;
+        options->mark = own->own_tunnel_mark;
+        options->source = ip_loopback(connect->request.addr.ip.len);
+    }
+}
+
 /* A pod that has just come to the node has no certificate for a moment: worth waiting for, within
  * the time there is. */
 static void ask_pool(struct connect *connect)
@@ -212,17 +225,16 @@ static void ask_pool(struct connect *connect)
         timer_start(connector->loop, &connect->identity, IDENTITY_POLL_NS, on_identity_timer);
         return;
     }
-    const struct tunnel_options options = {
-        .remote = {.ip = connect->request.addr.ip, .port = connector->options.tunnel_port},
+    struct tunnel_options options = {
         .identity = identity,
         .trust = connector->trust,
         .expected = connect->request.expected,
         .n_expected = connect->request.n_expected,
-        .mark = connector->options.mark,
         .connect_ns = connector->options.connect_ns,
         .handshake_ns = connector->options.handshake_ns,
         .idle_ns = connector->options.idle_ns,
     };
+    aim(connect, &options);
     pool_ask(connector->pool, &options, &connect->waiter);
 }
 

@@ -24,6 +24,10 @@ struct connector_options {
     uint32_t mark;
     bool transparent; /* may bind to addresses that are not ours */
     uint16_t tunnel_port;
+    /* For tunnels to a pod of our own node: where our listener is, and the mark by which a packet
+     * to the pod's address is routed to us. They come from loopback, where the answer finds us. */
+    uint16_t own_tunnel_port;
+    uint32_t own_tunnel_mark;
     uint64_t connect_ns, handshake_ns;
     uint64_t idle_ns; /* after which a tunnel without streams is released; 0 is TUNNEL_IDLE_NS */
 };
@@ -43,6 +47,7 @@ struct http_pool *connector_http_pool(struct connector *connector);
 
 struct connect_request { /* borrowed for the call */
     bool through_tunnel;
+    bool is_own_node;           /* tunnel: it ends at this node */
     struct addr addr;           /* where the bytes are to end */
     struct ip source;           /* plain: the address to come from, "none" for our own */
     struct str identity;        /* tunnel: the key of the SVID under which we speak */

@@ -204,7 +204,9 @@ struct tunnel *tunnel_open(struct loop *loop, const struct tunnel_options *optio
     for (size_t i = 0; i < options->n_expected; i++)
         expected[i] = arena_str(&tunnel->arena, options->expected[i]);
     tunnel->options.expected = expected;
-    const struct tcp_options tcp = {.mark = options->mark, .timeout_ns = options->connect_ns};
+    const struct tcp_options tcp = {.mark = options->mark,
+                                    .source = {.ip = options->source},
+                                    .timeout_ns = options->connect_ns};
     tunnel->dial = tcp_connect(loop, &options->remote, &tcp, on_dialed, tunnel);
     return tunnel;
 }

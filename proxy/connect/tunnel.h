@@ -40,6 +40,7 @@ struct tunnel_options {
     const struct str *expected;       /* SPIFFE IDs, copied */
     size_t n_expected;
     uint32_t mark;
+    struct ip source; /* "none": the kernel's choice */
     uint64_t connect_ns, handshake_ns;
     uint64_t idle_ns; /* 0 is TUNNEL_IDLE_NS */
 };

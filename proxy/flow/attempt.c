@@ -262,6 +262,7 @@ static int go_through_tunnel(struct call *call, const struct plan *plan,
     call->record.trace = hbone_traceparent(&call->arena, loop_rng(call->walk->tools.loop));
     struct connect_request request = {
         .through_tunnel = true,
+        .is_own_node = workload->is_local,
         .addr = plan->addr,
         .identity = source->workload ? source->workload->svid_key : source->id,
         .expected = expected,
@@ -359,7 +360,10 @@ static int follow_plan(struct call *call, const struct plan *plan, const struct 
 {
     const struct workload *workload = plan->workload;
     forget_attempt(call);
-    call->record.is_same_node = workload && workload->is_local && workload->speaks_hbone;
+    const bool is_in_mesh = workload && workload->speaks_hbone;
+    const bool through_tunnel =
+        is_in_mesh && (!workload->is_local || call->walk->options.tunnels_own_node);
+    call->record.is_same_node = is_in_mesh && !through_tunnel;
     call->record.is_mutual_tls = false;
     record_party(&call->record, PARTY_DESTINATION, &call->arena, workload, &plan->addr);
     record_service(&call->record, &call->arena, plan->service);
@@ -369,7 +373,6 @@ static int follow_plan(struct call *call, const struct plan *plan, const struct 
         if (err < 0)
             return err;
     }
-    const bool through_tunnel = workload && workload->speaks_hbone && !workload->is_local;
     if (call->events->reuse && call->events->reuse(call, &plan->addr, through_tunnel))
         return 0;
     if (through_tunnel)

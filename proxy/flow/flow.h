@@ -38,6 +38,7 @@ struct walk_options {
     uint64_t connect_ns; /* all attempts together */
     uint64_t idle_ns, half_close_ns;
     uint64_t splice_after_bytes; /* see pump.h */
+    bool tunnels_own_node;       /* calls to pods of this node go as those to others do */
     unsigned max_flows, max_attempts;
     uint64_t max_memory_bytes, max_lag_ns; /* beyond which new flows are shed; 0: no bound */
     bool log_access;

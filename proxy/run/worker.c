@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "proxy/accept/acceptor.h"
+#include "proxy/accept/capture.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
@@ -421,6 +422,8 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .mark = config->mark,
         .transparent = config->capture == CAPTURE_TPROXY,
         .tunnel_port = CONNECT_TUNNEL_PORT,
+        .own_tunnel_port = config->ports.tunnel,
+        .own_tunnel_mark = CAPTURE_ROUTE_MARK,
         .connect_ns = config->connect_ns,
         .handshake_ns = config->handshake_ns,
     };
@@ -443,6 +446,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .idle_ns = config->idle_ns,
         .half_close_ns = config->half_close_ns,
         .splice_after_bytes = config->splice_after_bytes,
+        .tunnels_own_node = config->same_node == SAME_NODE_TUNNEL,
         .max_flows = config->max_connections,
         .max_attempts = config->max_connect_attempts,
         .max_memory_bytes = config->max_memory_bytes,

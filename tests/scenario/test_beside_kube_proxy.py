@@ -1,9 +1,11 @@
 """Nodes where kube-proxy rewrites ClusterIPs and NodePorts: the mesh sees what was called, and no way in is left open."""
 
 import socket
+import threading
 
 import lab
 import manifests
+import tcp_pattern
 from process import wait_until
 from town import Story, TILL_POD_PORT, TILL_PORT, ask
 
@@ -15,6 +17,7 @@ class BesideKubeProxy(Story):
     def build(cls, town):
         cls.node = town.west.nodes[0]
         cls.client = town.add_client(cls.node)
+        cls.thief = town.add_client(cls.node, "thief", "thief")
         cls.near = town.add_till(cls.node, "till-near")
         cls.far = town.add_till(town.west.nodes[1], "till-far")
         town.add_service(town.west, export=None)
@@ -30,7 +33,8 @@ class BesideKubeProxy(Story):
 
     @classmethod
     def rewrite_as_kube_proxy_does(cls, node):
-        """DNAT of the ClusterIP to one pod, of the NodePort to another, in the nat hook, for pods and for the node."""
+        """DNAT of the ClusterIP to one pod, of the NodePort to another, in the nat hook, for pods and for the node; and what
+        the kubelet's firewall drops, which is whatever else would reach the loopback from outside of it."""
         rules = f"""
             table ip kube {{
               chain services {{
@@ -39,6 +43,10 @@ class BesideKubeProxy(Story):
               }}
               chain prerouting {{ type nat hook prerouting priority dstnat; jump services; }}
               chain output {{ type nat hook output priority -100; jump services; }}
+              chain firewall {{
+                type filter hook output priority filter;
+                ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 ct state != {{ established, related }} drop
+              }}
             }}"""
         node.check(["nft", "-f", "-"], input_text=rules)
 
@@ -92,6 +100,43 @@ class BesideKubeProxy(Story):
             self.assertEqual(sock.recv(10), b"plain")
             accepted.close()
         listener.close()
+
+    def test_6_with_sameNode_tunnel_two_pods_of_a_node_prove_themselves_to_each_other(self):
+        proxy = self.node.proxy
+        proxy.config["dataPath"] = {"sameNode": "tunnel"}
+        proxy.restart()
+        wait_until("the service to be known", lambda: self.known(), timeout_s=10)
+        before = proxy.metrics()
+        for address in (self.near.v4, self.near.v6):
+            with self.client.connect(address, TILL_POD_PORT, 30) as sock:
+                sock.sendall(b"duplex 61 3000000\n")
+                sender = threading.Thread(target=tcp_pattern.send, args=(sock, 61, 3000000))
+                sender.start()
+                tcp_pattern.receive(sock, 62, 3000000)
+                sender.join()
+                self.assertEqual(sock.recv(3), b"ok\n")
+        self.assertEqual(ask(self.client, "who", self.cluster_ip).split()[0], f"::ffff:{self.client.v4}")
+        with self.assertRaises(OSError):
+            if not ask(self.thief, "who", self.cluster_ip):
+                raise OSError("ended without an answer")
+
+        def grown(name, **labels):
+            return sum(value - before.get(series, 0) for series, value in proxy.metrics().items() if series.startswith(name)
+                       and all(f'{label}="{wanted}"' in series for label, wanted in labels.items()))
+
+        identity = {"src.identity": self.client.spiffe_id, "dst.identity": self.near.spiffe_id, "mtls": True, "why": "ok"}
+        for direction in ("outbound", "inbound"):
+            wait_until(f"three records of what went {direction}",
+                       lambda direction=direction: len(self.records(direction=direction, **identity)) == 3)
+        thief = {"src.identity": self.thief.spiffe_id}
+        wait_until("the refusal at the caller", lambda: self.records(why="tunnel_denied", **thief))
+        wait_until("the refusal at the called", lambda: self.records(why="denied", direction="inbound", mtls=True, **thief))
+        for reporter in ("source", "destination"):
+            self.assertEqual(grown("istio_tcp_connections_opened_total", reporter=reporter,
+                                   connection_security_policy="mutual_tls", source_workload="client"), 3)
+        self.assertGreater(grown("isthmus_tunnelled_bytes_total"), 12000000)
+        self.assertEqual(grown("isthmus_copied_bytes_total") + grown("isthmus_spliced_bytes_total"), 0)
+        self.assertEqual(grown("isthmus_policy_verdicts_total", verdict="allow"), 3)
 
 
 if __name__ == "__main__":

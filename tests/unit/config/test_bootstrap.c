@@ -68,6 +68,8 @@ Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)
     cr_expect_eq(example.idle_ns, plain.idle_ns);
     cr_expect_eq(example.half_close_ns, plain.half_close_ns);
     cr_expect_eq(example.splice_after_bytes, plain.splice_after_bytes);
+    cr_expect_eq(example.same_node, SAME_NODE_DIRECT);
+    cr_expect_eq(plain.same_node, SAME_NODE_DIRECT);
     cr_expect_eq(example.drain_ns, plain.drain_ns);
     cr_expect_eq(example.max_connections, plain.max_connections);
     cr_expect_eq(example.max_connect_attempts, plain.max_connect_attempts);
@@ -303,6 +305,11 @@ Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
          "c.yaml:8:14: error: ports.dns: port 15001 is the port of ports.outbound already"},
         {"mode", PROXY "capture: {mode: iptables}\n",
          "c.yaml:8:17: error: capture.mode: \"iptables\" is not one of none, tproxy"},
+        {"a tunnel that cannot come back",
+         PROXY "capture: {mode: none}\ndataPath: {sameNode: tunnel}\n",
+         "c.yaml:9:22: error: dataPath.sameNode: tunnel needs capture.mode: tproxy"},
+        {"way", PROXY "dataPath: {sameNode: tunnelled}\n",
+         "dataPath.sameNode: \"tunnelled\" is not one of direct, tunnel"},
         {"system table", PROXY "capture: {routeTable: 254}\n",
          "c.yaml:8:23: error: capture.routeTable: 254 is a table of the system"},
         {"mark", PROXY "capture: {mark: 0}\n", "capture.mark: \"0\" is not a whole number from 1"},

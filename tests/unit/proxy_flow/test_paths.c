@@ -1,7 +1,8 @@
 /*
  * The ways on which bytes are moved: copied between two sockets (dataPath.spliceAfterBytes: 0),
  * moved by the kernel (1: from the first read on), and through a tunnel, which a destination on
- * another node takes. What holds on one has to hold on all of them.
+ * another node takes, and one on the same node with dataPath.sameNode: tunnel. What holds on one
+ * has to hold on all of them.
  */
 #include <criterion/criterion.h>
 
@@ -16,12 +17,16 @@ TestSuite(paths, .timeout = 120);
 static const struct path {
     const char *name;
     bool is_far;
-    uint64_t splice_after_bytes;
+    struct walk_options options;
     enum metric bytes;
 } paths[] = {
-    {"copied", false, 0, METRIC_BYTES_COPIED},
-    {"spliced", false, 1, METRIC_BYTES_SPLICED},
-    {"tunnelled", true, 1, METRIC_BYTES_TUNNELLED},
+    {"copied", false, {.splice_after_bytes = 0}, METRIC_BYTES_COPIED},
+    {"spliced", false, {.splice_after_bytes = 1}, METRIC_BYTES_SPLICED},
+    {"tunnelled", true, {.splice_after_bytes = 1}, METRIC_BYTES_TUNNELLED},
+    {"tunnelled within a node",
+     false,
+     {.splice_after_bytes = 1, .tunnels_own_node = true},
+     METRIC_BYTES_TUNNELLED},
 };
 
 static struct town town;
@@ -52,7 +57,7 @@ static void open_path(const struct path *path)
         town_pay(&town, "pay-1", "n1", PAY1);
         town_learn(&town);
     }
-    town_walk(&town.n1, &(struct walk_options){.splice_after_bytes = path->splice_after_bytes});
+    town_walk(&town.n1, &path->options);
     tcp_pair(town.world.loop, &ours, &theirs);
     tap_attach(&client, ours);
     stream_resume(ours);
@@ -127,7 +132,7 @@ Test(paths, bulk_both_ways_is_byte_identical_and_counted_where_it_went)
         const int64_t moved = meter_total(path->bytes) - before[i];
         cr_expect_geq(moved, (int64_t)(8 * MIB), "%s: %lld", path->name, (long long)moved);
         for (size_t other = 0; other < ARRAY_LEN(paths); other++)
-            if (other != i)
+            if (paths[other].bytes != path->bytes)
                 cr_expect_lt(meter_total(paths[other].bytes) - before[other], (int64_t)MIB, "%s",
                              path->name);
         close_path(path);
@@ -195,4 +200,43 @@ Test(paths, a_reset_of_either_side_reaches_the_other_as_a_failure)
         cr_expect_not(other->ended, "%s", path->name);
         close_path(path);
     }
+}
+
+/* One node tells of both ends, as two nodes would: nothing twice, nothing missing. */
+Test(paths, a_tunnel_within_a_node_is_judged_and_told_as_one_between_nodes)
+{
+    const struct path *path = &paths[ARRAY_LEN(paths) - 1];
+    open_path(path);
+    send_all(path, 1000, 2000);
+    expect_got(path, &served, 1000);
+    expect_got(path, &client, 2000);
+    cr_expect_eq(meter_total(METRIC_VERDICTS_ALLOWED), 1);
+    cr_expect_eq(meter_total(METRIC_TUNNELS_OPEN), 1);
+    cr_expect_eq(walk_flows(town.n1.walk), 2, "out, and in through the tunnel");
+    tap_close(&client, -ERR_RESET);
+    cr_expect(run_until(town.world.loop, is_quiet, NULL, PATIENCE_MS));
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"src.addr\":\"" CART ":40000\"",
+                     "\"dst.hbone_addr\":\"" PAY1, "\"mtls\":true"));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"src.identity\":\"" ID_A "\"",
+                     "\"dst.identity\":\"" ID_B "\"", "\"mtls\":true"));
+    close_path(path);
+}
+
+Test(paths, a_tunnel_within_a_node_ends_where_policies_refuse_its_caller)
+{
+    const struct path *path = &paths[ARRAY_LEN(paths) - 1];
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-1", "n1", PAY1);
+    snap_policy(&town.snap, "nobody", POLICY_DENY, NULL);
+    town_learn(&town);
+    town_walk(&town.n1, &path->options);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_expect(call_refused(&call));
+    cr_expect_eq(town.n_served, 0);
+    cr_expect_eq(meter_total(METRIC_VERDICTS_DENIED), 1);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"tunnel_denied\""));
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\""));
+    town_close_with(&town, &call);
 }

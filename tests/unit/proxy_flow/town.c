@@ -61,10 +61,12 @@ void town_walk(struct town_node *node, const struct walk_options *options)
 }
 
 static void open_node(struct town *town, struct town_node *node, const char *name,
-                      uint16_t tunnel_port)
+                      uint16_t own_tunnel_port, uint16_t tunnel_port)
 {
-    const struct connector_options options = {
-        .tunnel_port = tunnel_port, .connect_ns = LONG_NS, .handshake_ns = LONG_NS};
+    const struct connector_options options = {.tunnel_port = tunnel_port,
+                                              .own_tunnel_port = own_tunnel_port,
+                                              .connect_ns = LONG_NS,
+                                              .handshake_ns = LONG_NS};
     node->town = town;
     node->name = name;
     node->balancer = balancer_new(town->meter, 1);
@@ -259,10 +261,11 @@ void town_open(struct town *town)
     town->trust = town->world.trust;
     town->meter = meter_new();
     open_app(town);
-    town->n2.town = town;
-    const uint16_t tunnel_port = open_acceptor(town, &town->n2);
-    open_node(town, &town->n1, "n1", tunnel_port);
-    open_node(town, &town->n2, "n2", tunnel_port);
+    town->n1.town = town->n2.town = town;
+    const uint16_t near_port = open_acceptor(town, &town->n1);
+    const uint16_t far_port = open_acceptor(town, &town->n2);
+    open_node(town, &town->n1, "n1", near_port, far_port);
+    open_node(town, &town->n2, "n2", far_port, near_port);
     snap_pod(&town->snap, "cart", "n1", CART);
     town_pay(town, "pay-1", "n2", PAY1);
     town_learn(town);

@@ -1,6 +1,6 @@
 /*
  * town.h - two nodes in one loop, without capture: n1 where cart calls from, n2 where pay serves on
- * loopback; real tunnels between them, and the access log of both.
+ * loopback; real tunnels between them and, where options ask for them, within one, and the access log of both.
  */
 #ifndef ISTHMUS_TESTS_UNIT_PROXY_FLOW_TOWN_H
 #define ISTHMUS_TESTS_UNIT_PROXY_FLOW_TOWN_H
@@ -30,7 +30,7 @@ struct town_node {
     struct traffic *traffic;
     struct connector *connector;
     struct walk *walk;
-    struct acceptor *acceptor; /* of n2 */
+    struct acceptor *acceptor;
 };
 
 struct town {

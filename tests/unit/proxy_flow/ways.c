@@ -23,11 +23,12 @@ void allow_public(void)
 
 /* The ways in which a request comes to where it is judged. */
 const struct way ways[WAYS] = {
-    {"through a tunnel", ARRIVAL_OUTBOUND, false, false},
-    {"through a tunnel, on a port that says HTTP", ARRIVAL_OUTBOUND, false, true},
-    {"in plaintext", ARRIVAL_PLAINTEXT, false, false},
-    {"on one node, as bytes", ARRIVAL_OUTBOUND, true, false},
-    {"on one node, as HTTP", ARRIVAL_OUTBOUND, true, true},
+    {"through a tunnel", ARRIVAL_OUTBOUND, false, false, false},
+    {"through a tunnel, on a port that says HTTP", ARRIVAL_OUTBOUND, false, true, false},
+    {"in plaintext", ARRIVAL_PLAINTEXT, false, false, false},
+    {"on one node, as bytes", ARRIVAL_OUTBOUND, true, false, false},
+    {"on one node, as HTTP", ARRIVAL_OUTBOUND, true, true, false},
+    {"on one node, through a tunnel", ARRIVAL_OUTBOUND, true, false, true},
 };
 
 struct town_node *judge_of(const struct way *way)
@@ -54,6 +55,8 @@ void open_way(const struct way *way, void (*policies)(void))
     town_open(&town);
     for (enum metric i = 0; i < METRICS; i++)
         counted[i] = meter_total(i);
+    if (way->tunnels_own_node)
+        town_walk(&town.n1, &(struct walk_options){.tunnels_own_node = true});
     if (way->is_same_node) {
         snap_drop(&town.snap, "pay-1");
         town_pay(&town, "pay-1", "n1", PAY1);

@@ -15,9 +15,10 @@ struct way {
     const char *name;
     enum arrival_kind kind;
     bool is_same_node, is_http_there; /* else nobody says what is spoken */
+    bool tunnels_own_node;            /* walk_options' */
 };
 
-#define WAYS 5
+#define WAYS 6
 
 extern const struct way ways[WAYS];
 extern struct town town;
