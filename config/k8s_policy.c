@@ -26,6 +26,19 @@ static struct string_match parse_glob(struct arena *arena, struct str text)
     return match;
 }
 
+/* Of a SPIFFE ID without its scheme. What has no trust domain is nobody's. */
+static void check_principal(const struct k8s_reader *reader, const struct yaml *node,
+                            const char *what, size_t idx, const struct string_match *match)
+{
+    const bool has_begin = match->kind == MATCH_EXACT || match->kind == MATCH_PREFIX;
+    if (has_begin && (str_is_empty(match->value) || match->value.ptr[0] == '/'))
+        diag_error(reader->diag, node->place,
+                   "%s[%zu]: \"%.*s\" is nobody's identity, expected one such as "
+                   "cluster.local/ns/shop/sa/web",
+                   what, idx, STR_ARG(str_sub(node->text, 0, 80)));
+    k8s_warn_star(reader, node, what, idx, match->value);
+}
+
 static struct string_match *read_strings(const struct k8s_reader *reader, const struct yaml *node,
                                          const char *what, bool are_principals, size_t *out_n)
 {
@@ -34,12 +47,14 @@ static struct string_match *read_strings(const struct k8s_reader *reader, const 
     struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
     for (size_t i = 0; i < n; i++) {
         struct str text = k8s_value(reader, node->items[i], what, i);
+        if (str_is_empty(text))
+            continue;
         if (are_principals && str_starts_with(text, STR("spiffe://")))
             text = str_sub(text, sizeof("spiffe://") - 1, text.len);
         matches[i] = are_principals ? k8s_string_match(reader->arena, text)
                                     : parse_glob(reader->arena, text);
         if (are_principals)
-            k8s_warn_star(reader, node->items[i], what, i, matches[i].value);
+            check_principal(reader, node->items[i], what, i, &matches[i]);
     }
     *out_n = n;
     return matches;
@@ -406,6 +421,9 @@ void k8s_read_policy(struct k8s_reader *reader, const struct yaml *doc, const st
     size_t n = k8s_list(reader, rules, what_at(buf, "spec.rules"), RULES_MAX);
     policy->policy.rules = arena_new_array(reader->arena, struct model_rule, n);
     policy->policy.n_rules = n;
+    if (n == 0 && policy->policy.action != POLICY_ALLOW)
+        diag_warn(reader->diag, (rules ? rules : spec)->place,
+                  "spec.rules: there are none, so it never matches");
     const struct owner owner = {meta->namespace_, policy->policy.action};
     for (size_t i = 0; i < n; i++)
         read_rule(reader, rules->items[i], i, &owner, &policy->policy.rules[i]);

@@ -39,11 +39,9 @@ static struct str *words(const struct k8s_reader *reader, const struct yaml *rul
 {
     char buf[WHAT_MAX], item[WHAT_MAX];
     const struct yaml *node = yaml_get(rule, key);
-    const size_t n = k8s_list(reader, node, what_at(buf, "%s.%s", what, key), most);
+    const size_t n = k8s_values(reader, node, what_at(buf, "%s.%s", what, key), most);
     struct str *list = arena_new_array(reader->arena, struct str, n);
 
-    if (node && node->kind == YAML_SEQUENCE && node->len == 0)
-        diag_error(reader->diag, node->place, "%s: is empty, expected at least one value", buf);
     for (size_t i = 0; i < n; i++)
         list[i] = word(reader, node->items[i], NULL, what_at(item, "%s[%zu]", buf, i), max);
     *out_n = n;
@@ -87,12 +85,10 @@ static void read_places(const struct k8s_reader *reader, const struct yaml *node
 {
     char buf[WHAT_MAX], item[WHAT_MAX];
     const struct yaml *headers = yaml_get(node, "fromHeaders");
-    const size_t n = k8s_list(reader, headers, what_at(buf, "%s.fromHeaders", what), PARTS_MAX);
+    const size_t n = k8s_values(reader, headers, what_at(buf, "%s.fromHeaders", what), PARTS_MAX);
     struct token_place *places =
         arena_new_array(reader->arena, struct token_place, 3 * (size_t)PARTS_MAX);
 
-    if (headers && headers->kind == YAML_SEQUENCE && headers->len == 0)
-        diag_error(reader->diag, headers->place, "%s: is empty, expected at least one header", buf);
     for (size_t i = 0; i < n; i++)
         read_header_place(reader, headers->items[i], what_at(item, "%s[%zu]", buf, i),
                           &places[rule->n_places++]);
@@ -154,8 +150,8 @@ static void read_outputs(const struct k8s_reader *reader, const struct yaml *nod
     char buf[WHAT_MAX], item[WHAT_MAX];
     const struct yaml *payload = yaml_get(node, "outputPayloadToHeader");
     const struct yaml *claims = yaml_get(node, "outputClaimToHeaders");
-    const size_t n = k8s_list(reader, claims, what_at(buf, "%s.outputClaimToHeaders", what),
-                              TOKEN_CLAIM_HEADERS_MAX);
+    const size_t n = k8s_values(reader, claims, what_at(buf, "%s.outputClaimToHeaders", what),
+                                TOKEN_CLAIM_HEADERS_MAX);
     struct token_claim_header *headers =
         arena_new_array(reader->arena, struct token_claim_header, n);
 

@@ -138,6 +138,8 @@ static void read_codes(const struct k8s_reader *reader, const struct yaml *node,
     retry->n_codes = n;
     if (n > 0)
         retry->on |= ROUTE_RETRY_CODES;
+    else if (node && node->kind == YAML_SEQUENCE && node->len == 0)
+        diag_warn(reader->diag, node->place, "%s: is empty, so no answer is tried again", what);
 }
 
 static void read_retry(const struct k8s_reader *reader, const struct yaml *rule, const char *what,

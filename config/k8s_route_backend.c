@@ -102,6 +102,9 @@ void k8s_route_backends(const struct k8s_reader *reader, const struct yaml *rule
     if (n > 0 && out_rule->rule.action == ROUTE_REDIRECT)
         diag_error(reader->diag, list->place, "%s.backendRefs: what is redirected has no backend",
                    what);
+    if (n == 0 && out_rule->rule.action != ROUTE_REDIRECT)
+        diag_warn(reader->diag, (list ? list : rule)->place,
+                  "%s.backendRefs: there are none, so what the rule takes is answered 500", what);
     out_rule->rule.backends = backends;
     out_rule->rule.n_backends = n;
 }

@@ -213,6 +213,8 @@ void k8s_route_matches(const struct k8s_reader *reader, const struct yaml *rule,
     char buf[WHAT_MAX];
     const size_t n =
         k8s_list(reader, list, what_at(buf, "%s.matches", what), K8S_ROUTE_MATCHES_MAX);
+    if (list && list->kind == YAML_SEQUENCE && list->len == 0)
+        diag_warn(reader->diag, list->place, "%s: is empty, so the rule is for every request", buf);
     out_rule->n_matches = n > 0 ? n : 1;
     out_rule->matches = arena_new_array(reader->arena, struct route_match, out_rule->n_matches);
     out_rule->matches[0].is_grpc = is_grpc;

@@ -49,15 +49,59 @@ void k8s_strict_top(const struct k8s_reader *reader, const struct yaml *doc)
     yaml_only_keys(yaml_get(doc, "metadata"), "metadata", metadata, reader->diag);
 }
 
+/* A label that stands where the selector of a Service has it, and not one level below. */
+static bool is_stray_label(const struct yaml *selector)
+{
+    if (yaml_get(selector, "matchLabels") || yaml_get(selector, "matchExpressions"))
+        return false;
+    for (size_t i = 0; i < selector->len; i++)
+        if (selector->items[i]->kind != YAML_TEXT)
+            return false;
+    return selector->len > 0;
+}
+
+/* No label, and no letter that Istio does not take in one. */
+static void check_labels(const struct k8s_reader *reader, const struct yaml *selector,
+                         const struct yaml *labels)
+{
+    for (size_t i = 0; labels && i < labels->len; i++) {
+        const struct str name = labels->keys[i]->text, value = labels->items[i]->text;
+        if (labels->items[i]->kind == YAML_NULL)
+            diag_error(reader->diag, labels->keys[i]->place,
+                       "spec.selector.matchLabels.%.*s: is empty; give it a value or leave it out",
+                       STR_ARG(name));
+        else if (str_contains(name, STR("*")) || str_contains(value, STR("*")))
+            diag_error(reader->diag, labels->keys[i]->place,
+                       "spec.selector.matchLabels.%.*s: \"%.*s\" has a star, and labels are "
+                       "compared letter by letter",
+                       STR_ARG(name), STR_ARG(str_sub(value, 0, 80)));
+    }
+    if (!labels || (labels->kind == YAML_MAPPING && labels->len == 0))
+        diag_warn(reader->diag, (labels ? labels : selector)->place,
+                  "spec.selector: names no label, so it counts as if it were not there");
+}
+
 struct label *k8s_selector(const struct k8s_reader *reader, const struct yaml *spec, size_t *out_n)
 {
     static const char *const known[] = {"matchLabels", NULL};
-    const struct yaml *node = yaml_get(spec, "selector");
+    const struct yaml *node = yaml_get(spec, "selector"), *labels = yaml_get(node, "matchLabels");
+    const size_t n_errors = reader->diag->n_errors;
     *out_n = 0;
     if (!yaml_is_mapping(node, "spec.selector", reader->diag))
         return NULL;
+    if (is_stray_label(node)) {
+        diag_error(reader->diag, node->keys[0]->place,
+                   "spec.selector.%.*s: labels stand below matchLabels, expected {matchLabels: "
+                   "{%.*s: %.*s}}",
+                   STR_ARG(str_sub(node->keys[0]->text, 0, 80)),
+                   STR_ARG(str_sub(node->keys[0]->text, 0, 80)),
+                   STR_ARG(str_sub(node->items[0]->text, 0, 80)));
+        return NULL;
+    }
     k8s_strict_keys(reader, node, "spec.selector", known);
-    return k8s_labels(reader, yaml_get(node, "matchLabels"), "spec.selector.matchLabels", out_n);
+    if (reader->diag->n_errors == n_errors)
+        check_labels(reader, node, labels);
+    return k8s_labels(reader, labels, "spec.selector.matchLabels", out_n);
 }
 
 /* ---- lists of values ---- */

@@ -92,7 +92,7 @@ static void read_field(const struct k8s_reader *reader, const struct traffic_fie
 {
     char expected[256];
     uint64_t value = traffic_field_get(field, object);
-    if (!node)
+    if (!node || node->kind == YAML_NULL) /* which is told already */
         return;
     if (field->unit == TRAFFIC_SWITCH) {
         value = yaml_bool(node, what, value != 0, reader->diag);
@@ -123,7 +123,7 @@ static void check_section(const struct k8s_reader *reader, const struct yaml *no
     for (size_t i = 0; more && more[i]; i++)
         keys[n++] = more[i];
     keys[n] = NULL;
-    yaml_only_keys(node, path_of(what, section, ""), keys, reader->diag);
+    k8s_strict_keys(reader, node, path_of(what, section, ""), keys);
 }
 
 struct section {
@@ -180,7 +180,7 @@ static void read_localities(const struct k8s_reader *reader, const struct yaml *
 {
     static const char *const keys[] = {"region", "zone", "weight", NULL};
     const struct yaml *list = yaml_path(spec, "locality.weights");
-    const size_t n = k8s_list(reader, list, "spec.locality.weights", TRAFFIC_LOCALITIES_MAX);
+    const size_t n = k8s_values(reader, list, "spec.locality.weights", TRAFFIC_LOCALITIES_MAX);
     struct locality_weight *weights = arena_new_array(reader->arena, struct locality_weight, n);
     char what[WHAT_MAX];
     uint64_t sum = 0;
@@ -188,7 +188,7 @@ static void read_localities(const struct k8s_reader *reader, const struct yaml *
         const struct yaml *item = list->items[i];
         if (!k8s_item(reader, item, what_at(what, "spec.locality.weights[%zu]", i)))
             continue;
-        yaml_only_keys(item, what, keys, reader->diag);
+        k8s_strict_keys(reader, item, what, keys);
         weights[i].region = k8s_text(reader, yaml_get(item, "region"), what);
         weights[i].zone = k8s_text(reader, yaml_get(item, "zone"), what);
         if (str_is_empty(weights[i].region))
@@ -230,7 +230,7 @@ static void read_member(const struct k8s_reader *reader, const struct yaml *item
     char what[WHAT_MAX];
     if (!k8s_item(reader, item, what_at(what, "spec.clusters.members[%zu]", idx)))
         return;
-    yaml_only_keys(item, what, keys, reader->diag);
+    k8s_strict_keys(reader, item, what, keys);
     share->cluster = k8s_name(reader, name, what_at(what, "spec.clusters.members[%zu].name", idx),
                               name_is_cluster, "a cluster's name (RFC 1123, 127 letters at most)");
     if (!name)
@@ -273,7 +273,7 @@ static void read_members(const struct k8s_reader *reader, const struct yaml *spe
                          struct traffic_policy *policy)
 {
     const struct yaml *list = yaml_path(spec, "clusters.members");
-    const size_t n = k8s_list(reader, list, "spec.clusters.members", TRAFFIC_CLUSTERS_MAX);
+    const size_t n = k8s_values(reader, list, "spec.clusters.members", TRAFFIC_CLUSTERS_MAX);
     struct cluster_share *shares = arena_new_array(reader->arena, struct cluster_share, n);
     size_t n_priorities = 0;
     uint64_t sum = 0;
@@ -303,8 +303,8 @@ static void read_allow(const struct k8s_reader *reader, const struct yaml *spec,
     char what[WHAT_MAX];
     if (!yaml_is_mapping(allow, "spec.clusters.allow", reader->diag))
         return;
-    yaml_only_keys(allow, "spec.clusters.allow", keys, reader->diag);
-    const size_t n = k8s_list(reader, list, "spec.clusters.allow.names", TRAFFIC_CLUSTERS_MAX);
+    k8s_strict_keys(reader, allow, "spec.clusters.allow", keys);
+    const size_t n = k8s_values(reader, list, "spec.clusters.allow.names", TRAFFIC_CLUSTERS_MAX);
     struct str *names = arena_new_array(reader->arena, struct str, n);
     for (size_t i = 0; i < n; i++)
         names[i] =
@@ -336,7 +336,7 @@ static void read_statuses(const struct k8s_reader *reader, const struct yaml *ht
     check->status_max = 299;
     if (!yaml_is_mapping(node, what, reader->diag))
         return;
-    yaml_only_keys(node, what, keys, reader->diag);
+    k8s_strict_keys(reader, node, what, keys);
     check->status_min =
         (uint16_t)yaml_u64(yaml_get(node, "min"), what, 100, 599, 200, reader->diag);
     check->status_max =
@@ -351,7 +351,7 @@ static void read_http(const struct k8s_reader *reader, const struct yaml *http,
 {
     static const char *const keys[] = {"path", "host", "expectedStatuses", NULL};
     const struct yaml *path = yaml_get(http, "path");
-    yaml_only_keys(http, "spec.healthChecks.http", keys, reader->diag);
+    k8s_strict_keys(reader, http, "spec.healthChecks.http", keys);
     check->path = path ? k8s_text(reader, path, "spec.healthChecks.http.path") : STR("/");
     check->host = k8s_text(reader, yaml_get(http, "host"), "spec.healthChecks.http.host");
     if (path && !str_starts_with(check->path, STR("/")))
@@ -387,8 +387,8 @@ static void read_check_kind(const struct k8s_reader *reader, const struct yaml *
         read_http(reader, found, check);
         return;
     }
-    yaml_only_keys(found, "spec.healthChecks", check->kind == CHECK_GRPC ? grpc_keys : no_keys,
-                   reader->diag);
+    k8s_strict_keys(reader, found, "spec.healthChecks",
+                    check->kind == CHECK_GRPC ? grpc_keys : no_keys);
     check->grpc_service =
         k8s_text(reader, yaml_get(found, "service"), "spec.healthChecks.grpc.service");
 }
@@ -409,14 +409,14 @@ static void read_checks(const struct k8s_reader *reader, const struct yaml *spec
                                        "healthyThreshold",
                                        NULL};
     const struct yaml *list = yaml_get(spec, "healthChecks");
-    const size_t n = k8s_list(reader, list, "spec.healthChecks", TRAFFIC_CHECKS_MAX);
+    const size_t n = k8s_values(reader, list, "spec.healthChecks", TRAFFIC_CHECKS_MAX);
     struct health_check *checks = arena_new_array(reader->arena, struct health_check, n);
     char what[WHAT_MAX];
     for (size_t i = 0; i < n; i++) {
         const struct yaml *item = list->items[i];
         if (!k8s_item(reader, item, what_at(what, "spec.healthChecks[%zu]", i)))
             continue;
-        yaml_only_keys(item, what, keys, reader->diag);
+        k8s_strict_keys(reader, item, what, keys);
         checks[i] = *traffic_check_default();
         read_check_kind(reader, item, i, &checks[i]);
         if (yaml_get(item, "port"))
@@ -469,7 +469,7 @@ static void read_target(const struct k8s_reader *reader, const struct yaml *spec
     }
     if (!yaml_is_mapping(ref, "spec.targetRef", reader->diag))
         return;
-    yaml_only_keys(ref, "spec.targetRef", keys, reader->diag);
+    k8s_strict_keys(reader, ref, "spec.targetRef", keys);
     struct str group =
         yaml_text(yaml_get(ref, "group"), "spec.targetRef.group", (struct str){0}, reader->diag);
     struct str kind =

@@ -25,7 +25,7 @@ static void read_cookie(const struct k8s_reader *reader, const struct yaml *node
     char what[WHAT_MAX];
     if (!yaml_is_mapping(node, what_at(what, "%s[%zu].cookie", what_keys, idx), reader->diag))
         return;
-    yaml_only_keys(node, what, known, reader->diag);
+    k8s_strict_keys(reader, node, what, known);
     key->name = k8s_text(reader, yaml_get(node, "name"),
                          what_at(what, "%s[%zu].cookie.name", what_keys, idx));
     key->is_given = ttl != NULL;
@@ -48,7 +48,7 @@ static void read_key(const struct k8s_reader *reader, const struct yaml *item, s
     size_t n = 0;
     if (!k8s_item(reader, item, what_at(what, "%s[%zu]", what_keys, idx)))
         return;
-    yaml_only_keys(item, what, key_words, reader->diag);
+    k8s_strict_keys(reader, item, what, key_words);
     for (int kind = 0; kind < HASH_KEY_KINDS; kind++) {
         const struct yaml *of_kind = yaml_get(item, key_words[kind]);
         if (!of_kind)
@@ -79,14 +79,14 @@ static void read_key(const struct k8s_reader *reader, const struct yaml *item, s
     }
     static const char *const nothing[] = {NULL};
     if (yaml_is_mapping(node, what, reader->diag))
-        yaml_only_keys(node, what, nothing, reader->diag);
+        k8s_strict_keys(reader, node, what, nothing);
 }
 
 void k8s_read_hash_keys(const struct k8s_reader *reader, const struct yaml *spec,
                         struct traffic_policy *policy)
 {
     const struct yaml *list = yaml_path(spec, "loadBalancing.hashKeys");
-    const size_t n = k8s_list(reader, list, what_keys, HASH_KEYS_MAX);
+    const size_t n = k8s_values(reader, list, what_keys, HASH_KEYS_MAX);
     const size_t n_errors = reader->diag->n_errors;
     struct hash_key *keys = arena_new_array(reader->arena, struct hash_key, n);
     struct text why = {0};

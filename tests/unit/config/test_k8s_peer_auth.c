@@ -34,8 +34,7 @@ Test(k8s_peer_auth, p1_and_p4_reads_modes_selector_and_ports)
 Test(k8s_peer_auth, p1_what_is_left_out_is_unset)
 {
     static const char *const rows[] = {HEAD, HEAD "spec: {}\n", HEAD "spec: {mtls: {}}\n",
-                                       HEAD "spec: {mtls: {mode: UNSET}}\n",
-                                       HEAD "spec: {selector: {matchLabels: {}}}\n"};
+                                       HEAD "spec: {mtls: {mode: UNSET}}\n"};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct manifests *set = read_text(rows[i], &diag);
         cr_assert_not_null(set, "%s: %s", rows[i], said(&diag));
@@ -77,12 +76,23 @@ Test(k8s_peer_auth, what_cannot_be_meant_is_an_error_with_its_place)
          "spec.portLevelMtls.80: is empty"},
         {"selector", HEAD "spec: {selector: {matchLables: {a: b}}}\n",
          "did you mean \"matchLabels\"?"},
+        {"selector without matchLabels", HEAD "spec: {selector: {app: web}}\n",
+         "spec.selector.app: labels stand below matchLabels, expected {matchLabels: {app: web}}"},
         {"version", "apiVersion: security.istio.io/v1alpha1\nkind: PeerAuthentication\n",
          "version \"v1alpha1\" of PeerAuthentication is not supported, expected v1 or v1beta1"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         expect_one_error(rows[i].name, rows[i].text, rows[i].said);
+}
+
+Test(k8s_peer_auth, a_selector_without_a_label_is_none_and_warned_of)
+{
+    struct manifests *set = read_text(HEAD "spec: {selector: {matchLabels: {}}}\n", &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    cr_expect_eq(set->peer_auths[0].n_selector, 0);
+    expect_said(&diag, "selector", "m.yaml:4:32: warning: spec.selector: names no label");
+    manifests_free(set);
 }
 
 Test(k8s_peer_auth, p7_disable_is_warned_of)

@@ -181,6 +181,16 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
         {"no source", RULE("from: [{}]"), "spec.rules[0].from[0].source: is empty"},
         {"empty values", RULE("from: [{source: {principals: []}}]"), "principals: is empty"},
         {"empty value", RULE("from: [{source: {principals: [\"\"]}}]"), "principals[0]: is empty"},
+        {"a scheme alone", RULE("from: [{source: {principals: [\"spiffe://\"]}}]"),
+         "m.yaml:6:35: error: spec.rules[0].from[0].source.principals[0]: \"spiffe://\" is "
+         "nobody's "
+         "identity, expected one such as cluster.local/ns/shop/sa/web"},
+        {"no trust domain", RULE("from: [{source: {notPrincipals: [\"spiffe:///ns/a/sa/b\"]}}]"),
+         "notPrincipals[0]: \"spiffe:///ns/a/sa/b\" is nobody's identity"},
+        {"no trust domain, a prefix", RULE("from: [{source: {principals: [/ns/a/*]}}]"),
+         "principals[0]: \"/ns/a/*\" is nobody's identity"},
+        {"when: a scheme alone", RULE("when: [{key: source.principal, values: [\"spiffe://\"]}]"),
+         "when[0].values[0]: \"spiffe://\" is nobody's identity"},
         {"null value", RULE("from: [{source: {namespaces: [a, ~]}}]"), "namespaces[1]: is empty"},
         {"null rule", HEAD "spec: {rules: [~]}\n", "spec.rules[0]: is empty"},
         {"rules without value", HEAD "spec: {rules: }\n", "spec.rules: is empty"},
@@ -198,6 +208,18 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
          "\"a/b/c\" is not <namespace>/<service account>"},
         {"selector", HEAD "spec: {selector: {matchLables: {a: b}}}\n",
          "did you mean \"matchLabels\"?"},
+        {"selector without matchLabels", HEAD "spec: {selector: {app: x, b: c}}\n",
+         "m.yaml:4:19: error: spec.selector.app: labels stand below matchLabels, expected "
+         "{matchLabels: {app: x}}"},
+        {"selector beside matchLabels", HEAD "spec: {selector: {matchLabels: {a: b}, app: x}}\n",
+         "spec.selector.app: there is no such key"},
+        {"selector by expressions", HEAD "spec: {selector: {matchExpressions: []}}\n",
+         "spec.selector.matchExpressions: there is no such key"},
+        {"selector without value", HEAD "spec: {selector: }\n", "spec.selector: is empty"},
+        {"label without value", HEAD "spec: {selector: {matchLabels: {app: }}}\n",
+         "m.yaml:4:33: error: spec.selector.matchLabels.app: is empty"},
+        {"label with a star", HEAD "spec: {selector: {matchLabels: {app: 'web*'}}}\n",
+         "spec.selector.matchLabels.app: \"web*\" has a star"},
         {"dry run",
          "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
          "metadata: {name: p, annotations: {istio.io/dry-run: maybe}}\n",
@@ -300,6 +322,31 @@ Test(k8s_policy, a_service_that_is_not_here_is_warned_of)
                 "here, so it applies to nothing through this target");
     expect_said(&diag, "import", "this cluster does not export a Service \"kept\" here");
     manifests_free(set);
+}
+
+Test(k8s_policy, warns_of_what_is_empty_and_has_a_meaning)
+{
+    static const struct {
+        const char *text, *said;
+    } rows[] = {
+        {HEAD "spec: {action: DENY}\n",
+         "m.yaml:4:7: warning: spec.rules: there are none, so it never matches"},
+        {HEAD "spec: {action: AUDIT, rules: []}\n", "m.yaml:4:30: warning: spec.rules: there are"},
+        {HEAD "spec: {selector: {}}\n", "m.yaml:4:18: warning: spec.selector: names no label, so "
+                                        "it counts as if it were not there"},
+        {HEAD "spec: {selector: {matchLabels: {}}}\n",
+         "m.yaml:4:32: warning: spec.selector: names no label"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        diag = (struct diag){0};
+        struct manifests *set = read_text(rows[i].text, &diag);
+        cr_assert_not_null(set, "%s: %s", rows[i].text, said(&diag));
+        cr_expect_eq(diag.len, 1, "%s: %s", rows[i].text, said(&diag));
+        expect_said(&diag, rows[i].text, rows[i].said);
+        manifests_free(set);
+        diag_fini(&diag);
+    }
 }
 
 Test(k8s_policy, warns_of_a_star_in_the_middle)

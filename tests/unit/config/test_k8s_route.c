@@ -218,6 +218,30 @@ Test(k8s_route, that_is_not_understood_whole_is_refused_with_its_place)
         expect_refused(GRPC REF, &grpc[i]);
 }
 
+Test(k8s_route, what_is_empty_and_has_a_meaning_is_told)
+{
+    static const struct row rows[] = {
+        {R("matches: [], " TO),
+         "warning: spec.rules[0].matches: is empty, so the rule is for every request"},
+        {R("retry: {codes: []}, " TO),
+         "warning: spec.rules[0].retry.codes: is empty, so no answer is tried again"},
+        {R("backendRefs: []"),
+         "warning: spec.rules[0].backendRefs: there are none, so what the rule takes is answered"},
+        {R("name: a"), "warning: spec.rules[0].backendRefs: there are none"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[4096];
+        struct diag told = {0};
+        (void)snprintf(text, sizeof(text), HTTP REF "%s", rows[i].spec);
+        struct manifests *set = read_text(text, &told);
+        cr_assert_not_null(set, "%s: %s", rows[i].spec, said(&told));
+        cr_expect_eq(told.len, 1, "%s: %s", rows[i].spec, said(&told));
+        expect_said(&told, rows[i].spec, rows[i].sentence);
+        manifests_free(set);
+        diag_fini(&told);
+    }
+}
+
 Test(k8s_route, keeps_to_the_bounds_of_the_api)
 {
     struct text text = {0};
