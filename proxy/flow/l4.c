@@ -82,7 +82,12 @@ static int deliver(struct flow *flow, const struct target *target, const struct 
     const int err = call_judge(&flow->call, target->workload, source, &target->addr);
     if (err < 0)
         return err;
-    attempt_plain(&flow->call, &target->addr, come_from, true);
+    /* A tunnel is agreed to only once the pod is reached, so that the caller's node can try another
+     * one. In plaintext nobody waits for that: the pod is dialed for a request that may come. */
+    if (flow->call.record.kind == ARRIVAL_PLAINTEXT && flow->call.judged.is_by_request)
+        l7_begin_here(flow, NULL);
+    else
+        attempt_plain(&flow->call, &target->addr, come_from, true);
     return 0;
 }
 

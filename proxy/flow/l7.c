@@ -284,7 +284,8 @@ void l7_begin_here(struct flow *flow, const struct upstream *upstream)
     struct http_side *side = begin(flow, call->search->patience.idle_ns);
     side->is_here = true;
     side->protocol = protocol_of(call);
-    side->reached = *upstream; /* plain: it has no strings */
+    if (upstream)
+        side->reached = *upstream; /* plain: it has no strings */
     if (call->record.kind != ARRIVAL_OUTBOUND) {
         hear(side);
         return;

@@ -14,7 +14,8 @@
 /* Takes the arrival's stream: the flow serves HTTP from now on, for a port of a service. What was
  * sniffed of it comes first; the flow may be over with that. */
 void l7_begin(struct flow *flow, const struct service *service, const struct service_port *port);
-/* The same for a flow whose endpoint, a pod of this node, was reached, and whose requests are to be
- * judged: all of them go there. Takes the upstream's stream, which is for the first of them. */
+/* The same for a flow whose endpoint is a pod of this node, and whose requests are to be
+ * judged: all of them go there. Takes the upstream's stream, which is for the first of them; NULL:
+ * the pod is not reached yet, and is for the first that is allowed. */
 void l7_begin_here(struct flow *flow, const struct upstream *upstream);
 #endif

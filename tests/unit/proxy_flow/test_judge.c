@@ -122,6 +122,43 @@ Test(judge, a_path_is_judged_in_the_form_in_which_it_is_forwarded)
     }
 }
 
+Test(judge, in_plaintext_the_pod_hears_nothing_of_who_is_denied)
+{
+    open_way(&ways[2], allow_public);
+    get("/admin");
+    cr_assert(got(&call.tap, DENIED, 1));
+    get("/%");
+    cr_assert(got(&call.tap, "HTTP/1.1 400 ", 1));
+    cr_expect_eq(town.n_served, 0, "not even a connection");
+    get("/public");
+    cr_assert(app_saw(1, "GET /public HTTP/1.1", 1), "but for one that may come");
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    cr_expect_eq(town.n_served, 1);
+    finish();
+    cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"why\":\"denied\"",
+                     "\"dst.workload\":\"pay-1\"", "\"request.path\":\"/admin\""));
+    town_close(&town);
+}
+
+static void allow_public_of_second(void)
+{
+    town_pay(&town, "pay-2", "n2", PAY2);
+    allow_public();
+}
+
+Test(judge, in_plaintext_a_pod_that_cannot_be_reached_is_told_to_the_request)
+{
+    town_open(&town);
+    allow_public_of_second();
+    town_learn(&town);
+    call_start(&call, &town.n2, ARRIVAL_PLAINTEXT, CART, PAY2, town.port);
+    get("/public");
+    cr_expect(got(&call.tap, "HTTP/1.1 503 ", 1));
+    cr_expect(got(&call.tap, "x-isthmus-reason: refused", 1));
+    close_way();
+}
+
 static void ask_header(void)
 {
     struct model_policy *policy = snap_policy(&town.snap, "vip", POLICY_ALLOW, CART_ID);
