@@ -19,6 +19,7 @@
 
 #include "certs/cert.h"
 #include "certs/crl.h"
+#include "certs/verified.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 
@@ -254,11 +255,73 @@ static int check_chain(X509 *leaf, STACK_OF(X509) * chain, const struct verify_r
     return 0;
 }
 
-int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request *request,
-                struct verify_result *result)
+/* All but who was expected. */
+static int prove(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request *request,
+                 struct verify_result *result)
 {
     struct spiffe_id id;
     const char *why = NULL;
+
+    cert_serial_hex(leaf, result->serial, sizeof(result->serial));
+    result->not_after_ns = cert_time_ns(X509_get0_notAfter(leaf));
+    if (verify_leaf(leaf, result->id, &result->id_len, &why) < 0)
+        return fail(result, -ERR_TLS_SVID, why);
+    if (spiffe_parse(str_of(result->id, result->id_len), &id, &why) < 0)
+        return fail(result, -ERR_TLS_SVID, why);
+    return check_chain(leaf, chain, request, id.trust_domain, result);
+}
+
+/* Proven before, and nothing has changed since. */
+static bool recall(struct str key, const struct verify_request *request,
+                   struct verify_result *result)
+{
+    const struct verified_peer *peer =
+        verified_find(request->verified, request->trust, key, request->now_ns);
+    struct spiffe_id id;
+
+    if (!peer)
+        return false;
+    ensure(spiffe_parse(peer->id, &id, NULL) == 0);
+    if (find_revoked(peer->path, request->trust, id.trust_domain))
+        return false;
+    memcpy(result->id, peer->id.ptr, peer->id.len);
+    result->id[peer->id.len] = '\0';
+    result->id_len = peer->id.len;
+    memcpy(result->serial, peer->serial, sizeof(result->serial));
+    result->not_after_ns = peer->not_after_ns;
+    result->path = X509_chain_up_ref(peer->path);
+    ensure(result->path);
+    return true;
+}
+
+/* OpenSSL counts in seconds and takes a certificate until the one before its last. */
+static void keep(struct str key, const struct verify_request *request,
+                 const struct verify_result *result)
+{
+    struct verified_peer peer = {.key = key,
+                                 .id = str_of(result->id, result->id_len),
+                                 .not_after_ns = result->not_after_ns,
+                                 .from_ns = INT64_MIN,
+                                 .until_ns = INT64_MAX,
+                                 .path = result->path};
+
+    memcpy(peer.serial, result->serial, sizeof(peer.serial));
+    for (int i = 0; i < sk_X509_num(result->path); i++) {
+        const X509 *cert = sk_X509_value(result->path, i);
+        const int64_t from_ns = cert_time_ns(X509_get0_notBefore(cert)) - NOT_YET_VALID_SKEW_NS;
+        const int64_t until_ns = cert_time_ns(X509_get0_notAfter(cert)) - (int64_t)NS_PER_SEC;
+
+        peer.from_ns = from_ns > peer.from_ns ? from_ns : peer.from_ns;
+        peer.until_ns = until_ns < peer.until_ns ? until_ns : peer.until_ns;
+    }
+    verified_put(request->verified, request->trust, &peer);
+}
+
+int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request *request,
+                struct verify_result *result)
+{
+    uint8_t room[VERIFIED_KEY_MAX];
+    struct str key = {0};
 
     result->id[0] = result->serial[0] = result->reason[0] = '\0';
     result->id_len = 0;
@@ -266,17 +329,17 @@ int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request 
     result->path = NULL;
     if (!leaf)
         return fail(result, -ERR_TLS_NO_CERTIFICATE, "the peer sent no certificate");
-    cert_serial_hex(leaf, result->serial, sizeof(result->serial));
-    result->not_after_ns = cert_time_ns(X509_get0_notAfter(leaf));
-    if (verify_leaf(leaf, result->id, &result->id_len, &why) < 0)
-        return fail(result, -ERR_TLS_SVID, why);
-    if (spiffe_parse(str_of(result->id, result->id_len), &id, &why) < 0)
-        return fail(result, -ERR_TLS_SVID, why);
-    int err = check_chain(leaf, chain, request, id.trust_domain, result);
-    if (err < 0)
-        return err;
+    if (request->verified)
+        key = verified_key(room, request->role, leaf, chain);
+    if (str_is_empty(key) || !recall(key, request, result)) {
+        int err = prove(leaf, chain, request, result);
+        if (err < 0)
+            return err;
+        if (!str_is_empty(key))
+            keep(key, request, result);
+    }
     ERR_clear_error();
-    if (is_expected(id.text, request))
+    if (is_expected(str_of(result->id, result->id_len), request))
         return 0;
     verify_path_free(result->path);
     result->path = NULL;

@@ -15,6 +15,8 @@
 
 #include "certs/bundle.h"
 
+struct verified; /* verified.h */
+
 enum verify_role { VERIFY_PEER_IS_CLIENT, VERIFY_PEER_IS_SERVER };
 
 struct verify_request {
@@ -23,7 +25,8 @@ struct verify_request {
     const struct str *expected; /* full SPIFFE IDs, one of which it must be; n_expected 0 accepts
                                    any verified ID */
     size_t n_expected;
-    int64_t now_ns; /* wall clock */
+    int64_t now_ns;            /* wall clock */
+    struct verified *verified; /* who was verified before, and who is now; NULL: nobody is known */
 };
 
 struct verify_result {

@@ -6,6 +6,7 @@
  */
 #include "proxy/accept/tunnel_server.h"
 
+#include "certs/verified.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/h2.h"
@@ -21,6 +22,7 @@ struct tunnel_server {
     struct list sessions; /* proven, HTTP/2 is spoken */
     struct list unproven; /* in their handshake, the oldest first */
     size_t n_sessions, n_unproven;
+    struct verified *verified; /* clients */
     bool is_draining;
 };
 
@@ -195,6 +197,7 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
         .role = TLS_SERVER,
         .identity = identity,
         .trust = server->options.trust,
+        .verified = server->verified,
         .timeout_ns = server->options.handshake_ns,
     };
     tcp_bound_unsent(tcp, SESSION_UNSENT_BYTES);
@@ -292,6 +295,7 @@ struct tunnel_server *tunnel_server_new(struct loop *loop,
     server->owner = owner;
     list_init(&server->sessions);
     list_init(&server->unproven);
+    server->verified = verified_new();
     return server;
 }
 
@@ -301,5 +305,6 @@ void tunnel_server_free(struct tunnel_server *server)
         end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
     list_foreach(it, &server->sessions)
         end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
+    verified_free(server->verified);
     mem_free(server);
 }

@@ -7,6 +7,7 @@
  */
 #include "proxy/connect/connect.h"
 
+#include "certs/verified.h"
 #include "proxy/base/arena.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
@@ -19,6 +20,7 @@ struct connector {
     struct connector_options options;
     const struct tls_set *const *tls;
     const struct trust *const *trust;
+    struct verified *verified; /* the far ends of tunnels */
     struct pool *pool;
     struct http_pool *http_pool;
 };
@@ -228,6 +230,7 @@ static void ask_pool(struct connect *connect)
     struct tunnel_options options = {
         .identity = identity,
         .trust = connector->trust,
+        .verified = connector->verified,
         .expected = connect->request.expected,
         .n_expected = connect->request.n_expected,
         .connect_ns = connector->options.connect_ns,
@@ -317,6 +320,7 @@ struct connector *connector_new(struct loop *loop, const struct connector_option
     connector->options = *options;
     connector->tls = tls;
     connector->trust = trust;
+    connector->verified = verified_new();
     connector->pool = pool_new(loop, meter);
     connector->http_pool = http_pool_new(loop);
     return connector;
@@ -326,6 +330,7 @@ void connector_free(struct connector *connector)
 {
     http_pool_free(connector->http_pool);
     pool_free(connector->pool);
+    verified_free(connector->verified);
     mem_free(connector);
 }
 

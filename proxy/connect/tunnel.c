@@ -178,6 +178,7 @@ static void on_dialed(void *owner, int err, struct stream *stream)
         .role = TLS_CLIENT,
         .identity = tunnel->options.identity,
         .trust = tunnel->options.trust,
+        .verified = tunnel->options.verified,
         .expected = tunnel->options.expected,
         .n_expected = tunnel->options.n_expected,
         .timeout_ns = tunnel->options.handshake_ns,

@@ -37,6 +37,7 @@ struct tunnel_options {
     struct addr remote;               /* the pod's address and the tunnel port */
     struct tls_identity *identity;    /* borrowed for the call */
     const struct trust *const *trust; /* outlives the tunnel */
+    struct verified *verified;        /* the same; NULL: servers are not remembered */
     const struct str *expected;       /* SPIFFE IDs, copied */
     size_t n_expected;
     uint32_t mark;

@@ -94,6 +94,7 @@ static int verify_certificate(X509_STORE_CTX *store_ctx, void *arg)
         .expected = check->expected,
         .n_expected = check->n_expected,
         .now_ns = clock_wall_ns(),
+        .verified = check->verified,
     };
     err = verify_peer(leaf, X509_STORE_CTX_get0_untrusted(store_ctx), &request, &result);
     if (err) {

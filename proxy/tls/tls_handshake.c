@@ -207,6 +207,7 @@ static void fill_check(struct tls_check *check, const struct tls_options *option
 {
     check->role = options->role;
     check->trust = options->trust;
+    check->verified = options->verified;
     check->n_expected = options->n_expected;
     if (options->n_expected == 0)
         return;

@@ -28,6 +28,7 @@ struct tls_proof {
 struct tls_check {
     struct arena arena; /* copies of the expected IDs */
     const struct trust *const *trust;
+    struct verified *verified;
     struct str *expected;
     size_t n_expected;
     enum tls_role role;

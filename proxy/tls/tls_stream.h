@@ -34,6 +34,7 @@ struct tls_options {
     struct tls_identity *identity;    /* borrowed for the call */
     const struct trust *const *trust; /* the owner's current trust, read when the peer is verified;
                                          outlives the handshake */
+    struct verified *verified;        /* certs/verified.h, outlives it too; NULL: none */
     const struct str *expected;       /* SPIFFE IDs of which the peer must have one; copied */
     size_t n_expected;                /* 0: any verified ID */
     bool peer_certificate_optional;   /* a server that also admits clients without one */
