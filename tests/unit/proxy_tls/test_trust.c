@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "certs/verified.h"
 #include "tls_kit.h"
 
 TestSuite(tls_trust, .timeout = 60);
@@ -163,4 +164,37 @@ Test(tls_trust, X48_there_is_nothing_to_resume_with, .init = start, .fini = fini
     tap_free(&a.tap);
     tap_free(&b.tap);
     trust_unref(without_east);
+}
+
+Test(tls_trust, peers_that_are_remembered_are_let_in_and_cut_and_refused_as_others, .init = start,
+     .fini = finish)
+{
+    struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+    struct tls_options options;
+    struct stream *lower_client, *lower_server;
+
+    world.verified = verified_new();
+    for (int i = 0; i < 3; i++) { /* proven, then remembered twice */
+        tap_free(&client.tap);
+        tap_free(&server.tap);
+        client = server = (struct side){0};
+        tls_pair(&world, &client, &server);
+        cr_expect(str_eq(tls_peer(server.tap.stream)->id, STR(ID_A)));
+        cr_expect(str_eq(tls_peer(client.tap.stream)->id, STR(ID_B)));
+    }
+    is_after(without_west, 0, -ERR_TRUST_REMOVED);
+
+    tap_free(&client.tap);
+    tap_free(&server.tap);
+    client = server = (struct side){0};
+    world.trust_now = without_west;
+    tcp_pair(world.loop, &lower_client, &lower_server);
+    options = world_options(&world, TLS_CLIENT);
+    side_start(&client, &world, lower_client, &options);
+    options = world_options(&world, TLS_SERVER);
+    side_start(&server, &world, lower_server, &options);
+    cr_assert(side_wait(&world, &server) && side_wait(&world, &client));
+    cr_expect_eq(server.err, -ERR_TLS_TRUST_DOMAIN, "%s", server.why);
+    verified_free(world.verified);
+    trust_unref(without_west);
 }

@@ -217,6 +217,7 @@ struct tls_options world_options(const struct world *world, enum tls_role role)
         .role = role,
         .identity = role == TLS_CLIENT ? world->a : world->b,
         .trust = &world->trust_now,
+        .verified = world->verified,
     };
 }
 

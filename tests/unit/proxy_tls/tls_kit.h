@@ -20,6 +20,7 @@ struct world {
     struct trust *trust;           /* both domains */
     const struct trust *trust_now; /* what handshakes read: trust, unless a test changes it */
     struct tls_identity *a, *b;    /* ID_A of west, ID_B of east */
+    struct verified *verified;     /* NULL, unless a test sets it: its own */
 };
 
 void world_open(struct world *world);
