@@ -56,7 +56,7 @@ struct audit_config { /* docs/audit.md */
     uint64_t max_bytes;
     unsigned keep;
     enum audit_fsync fsync;
-    bool verdicts, ends;
+    bool verdicts, ends, requests;
 };
 
 #define TRACING_HEADERS_MAX 16
@@ -109,7 +109,8 @@ struct tracing_config {             /* docs/tracing.md */
  * dataPath: {spliceAfterBytes: 1048576, sameNode: direct}   # or tunnel
  * log: {level: info, access: true}
  * audit: {file: audit.log, maxBytes: 67108864, keep: 7, fsync: second,   # never, second, always
- *         events: [verdicts, ends]}   # file: by default STATE_DIR/audit/audit.log; events []: off
+ *         events: [verdicts, ends]}   # file: by default STATE_DIR/audit/audit.log; events []: off;
+ *                                     # requests: a line for each, none are folded
  * tracing: {otlp: "http://collector.example:4318/v1/traces", sampling: 1, headers: {x-tenant: a}}
  */
 struct proxy_config {

@@ -130,8 +130,11 @@ static void read_audit_event(const struct fields *fields, const struct yaml *ite
         audit->verdicts = true;
     else if (item->kind == YAML_TEXT && str_eq(item->text, STR("ends")))
         audit->ends = true;
+    else if (item->kind == YAML_TEXT && str_eq(item->text, STR("requests")))
+        audit->requests = true;
     else
-        diag_error(fields->diag, item->place, "audit.events: \"%.*s\" is not one of verdicts, ends",
+        diag_error(fields->diag, item->place,
+                   "audit.events: \"%.*s\" is not one of verdicts, ends, requests",
                    STR_ARG(item->text));
 }
 
@@ -167,7 +170,7 @@ static void read_audit(const struct fields *top, struct proxy_config *config)
     audit->fsync = (enum audit_fsync)field_word(&fields, "fsync", syncs, AUDIT_FSYNC_SECOND);
     read_audit_events(&fields, audit);
     check_audit_file(&fields, audit->file);
-    if (!audit->verdicts && !audit->ends)
+    if (!audit->verdicts && !audit->ends && !audit->requests)
         audit->file = (struct str){0};
     else if (str_is_empty(audit->file))
         audit->file =

@@ -326,6 +326,7 @@ static void prepare_record(size_t size)
 static struct str pack_record(size_t i)
 {
     entry_begin(&entry, AUDIT_END, (int64_t)i);
+    entry_str(&entry, AUDIT_CONNECTION, STR("0123456789abcdef-0-1234567"));
     witness_parties(&entry, &record);
     witness_ruling(&entry, &record.ruling);
     entry_u64(&entry, AUDIT_DURATION, i);
@@ -337,6 +338,21 @@ static void record_once(size_t i)
     static char taken[ENTRY_MAX];
     ensure(record_ring_put(ring, pack_record(i)));
     ensure(record_ring_take(ring, taken, sizeof taken) > 0);
+}
+
+static struct fold *fold;
+
+static void prepare_request(size_t size)
+{
+    prepare_record(size);
+    fold = fold_new();
+}
+
+static void request_once(size_t i)
+{
+    const struct audit_request request = {
+        .n = 1, .last_wall_ns = (int64_t)i, .bytes_sent = 1024, .duration_ns = i, .attempts = 1};
+    ensure(fold_add(fold, pack_record(0), 1, &request, i));
 }
 
 static struct audit_chain chain;
@@ -387,7 +403,9 @@ const struct bench_case bench_cases[] = {
     {"policy-1000", "the same over 1,000", prepare_policies, 1000, policy_once},
     {"audit-record", "an audit record with every member, packed, into a ring and out of it",
      prepare_record, 0, record_once},
-    {"audit-line", "the same packed, rendered, numbered and hashed, as the writer does it",
+    {"audit-request", "a request that is folded with others: packed, found, added up",
+     prepare_request, 0, request_once},
+    {"audit-line", "an audit record packed, rendered, numbered and hashed, as the writer does it",
      prepare_line, 0, line_once},
     {"audit-hash", "of that, the SHA-256 (callgrind's CPU has no instructions for it)",
      prepare_hash, 0, hash_once},

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
@@ -19,6 +20,7 @@
 #include "proxy/meter/meter.h"
 
 #define PROCESS_TEXT_MAX 17
+#define NUMBER_TEXT_MAX  20
 /* Batches of JOURNAL_PENDING_MAX a turn: workers may be as fast as we are. */
 #define BATCHES_PER_TURN 16
 #define LOOK_NS          NS_PER_SEC /* for a moved file; also before a failed rotation is tried again */
@@ -27,6 +29,10 @@ struct audit_pen { /* a worker's */
     const struct audit *audit;
     unsigned worker;
     struct record_ring *ring;
+    struct fold *fold;  /* NULL: each request is told by itself */
+    size_t spare_bytes; /* of the ring, for others than requests */
+    size_t prefix_len;
+    char prefix[AUDIT_NAME_MAX - NUMBER_TEXT_MAX]; /* of the names of its connections */
     uint64_t strangers_until_ns; /* what was let in counts until then: see is_flood() */
     struct audit_entry entry;
 };
@@ -68,14 +74,17 @@ struct audit_pen *audit_pen(struct audit *audit, unsigned worker)
     return &audit->pens[worker];
 }
 
-const char *audit_process(const struct audit_pen *pen)
+/* Without printf, since it is said of each request. */
+struct str audit_name(const struct audit_pen *pen, uint64_t connection, char buf[AUDIT_NAME_MAX])
 {
-    return pen->audit->process;
-}
-
-unsigned audit_worker(const struct audit_pen *pen)
-{
-    return pen->worker;
+    char digits[NUMBER_TEXT_MAX];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + connection % 10);
+    while ((connection /= 10) > 0);
+    memcpy(buf, pen->prefix, pen->prefix_len);
+    memcpy(buf + pen->prefix_len, digits + at, sizeof digits - at);
+    return str_of(buf, pen->prefix_len + sizeof digits - at);
 }
 
 struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event)
@@ -110,6 +119,104 @@ struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event
 void audit_commit(struct audit_pen *pen)
 {
     (void)record_ring_put(pen->ring, entry_end(&pen->entry)); /* the ring counts what it loses */
+}
+
+/* ---- requests ---- */
+
+bool audit_folds(const struct audit_pen *pen)
+{
+    return pen->fold != NULL;
+}
+
+struct audit_entry *audit_begin_request(struct audit_pen *pen, bool is_judged)
+{
+    if (!pen)
+        return NULL;
+    const struct audit_options *options = &pen->audit->options;
+    if (!options->wants_ends && !options->wants_each && !(options->wants_verdicts && is_judged))
+        return NULL;
+    entry_begin(&pen->entry, AUDIT_REQUESTS, 0); /* the time comes when it is told */
+    return &pen->entry;
+}
+
+/* False when it must wait. */
+static bool tell(struct audit_pen *pen, struct str packed, const struct audit_request *sum)
+{
+    struct audit_entry *entry = &pen->entry;
+    entry_go_on(entry, packed, clock_wall_ns());
+    entry_u64(entry, AUDIT_COUNT, sum->n);
+    entry_time(entry, AUDIT_FIRST, sum->first_wall_ns);
+    entry_time(entry, AUDIT_LAST, sum->last_wall_ns);
+    entry_u64(entry, AUDIT_BYTES_SENT, sum->bytes_sent);
+    entry_u64(entry, AUDIT_BYTES_RECEIVED, sum->bytes_received);
+    entry_u64(entry, AUDIT_DURATION, sum->duration_ns);
+    entry_u64(entry, AUDIT_LONGEST, sum->longest_ns);
+    entry_u64(entry, AUDIT_ATTEMPTS, sum->attempts);
+    return record_ring_try(pen->ring, entry_end(entry), pen->spare_bytes);
+}
+
+static bool tell_record(struct audit_pen *pen, struct fold_record *record)
+{
+    if (!record || !tell(pen, str_of(record->packed, record->len), &record->sum))
+        return false;
+    fold_drop(pen->fold, record);
+    return true;
+}
+
+/* What was packed is in the pen's own entry, which telling others needs. */
+static void add_to_fold(struct audit_pen *pen, uint64_t connection,
+                        const struct audit_request *request, uint64_t now_ns)
+{
+    const size_t len = entry_end(&pen->entry).len;
+    if (fold_add(pen->fold, entry_end(&pen->entry), connection, request, now_ns))
+        return;
+    char *packed = mem_alloc(len);
+    memcpy(packed, pen->entry.bytes, len);
+    bool is_in = false;
+    while (!is_in && tell_record(pen, fold_oldest(pen->fold)))
+        is_in = fold_add(pen->fold, str_of(packed, len), connection, request, now_ns);
+    if (!is_in)
+        record_ring_lose(pen->ring, 1);
+    mem_free(packed);
+}
+
+void audit_commit_request(struct audit_pen *pen, uint64_t connection,
+                          const struct audit_request *request, uint64_t now_ns)
+{
+    struct audit_request one = *request;
+    one.n = 1;
+    one.first_wall_ns = one.last_wall_ns = clock_wall_ns();
+    one.longest_ns = request->duration_ns;
+    if (pen->fold)
+        add_to_fold(pen, connection, &one, now_ns);
+    else if (!tell(pen, entry_end(&pen->entry), &one))
+        record_ring_lose(pen->ring, 1);
+}
+
+void audit_tell_due(struct audit_pen *pen, uint64_t now_ns)
+{
+    struct fold_record *record;
+    if (!pen || !pen->fold)
+        return;
+    while ((record = fold_oldest(pen->fold)) && now_ns - record->begun_ns >= AUDIT_FOLD_NS &&
+           tell_record(pen, record))
+        ;
+}
+
+void audit_tell_connection(struct audit_pen *pen, uint64_t connection)
+{
+    if (!pen || !pen->fold)
+        return;
+    while (tell_record(pen, fold_of_connection(pen->fold, connection)))
+        ;
+}
+
+void audit_tell_all(struct audit_pen *pen)
+{
+    if (!pen || !pen->fold)
+        return;
+    while (tell_record(pen, fold_oldest(pen->fold)))
+        ;
 }
 
 /* ---- lines ---- */
@@ -358,10 +465,31 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     on_turn(&audit->turn);
 }
 
+/* The workers are gone. What waited in their pens has the whole ring, in as many turns as it takes;
+ * a disk that takes nothing now is not waited for. */
+static void tell_rest(struct audit *audit)
+{
+    for (unsigned i = 0; i < audit->options.n_workers; i++) {
+        struct audit_pen *pen = &audit->pens[i];
+        struct fold_record *record;
+        pen->spare_bytes = 0;
+        while (pen->fold && (record = fold_oldest(pen->fold))) {
+            if (tell_record(pen, record))
+                continue;
+            write_out(audit);
+            if (!tell_record(pen, record)) {
+                record_ring_lose(pen->ring, record->sum.n);
+                fold_drop(pen->fold, record);
+            }
+        }
+    }
+}
+
 static void teardown(void *receiver)
 {
     struct audit *audit = receiver;
     timer_stop(&audit->turn);
+    tell_rest(audit);
     write_out(audit);
     tell_floods(audit, UINT64_MAX - AUDIT_FLOOD_TOLD_NS); /* whatever was told just now */
     append(audit, counts(audit, AUDIT_STOP));
@@ -398,23 +526,36 @@ static void name_process(struct audit *audit)
     (void)snprintf(audit->process, sizeof audit->process, "%016llx", (unsigned long long)random);
 }
 
+static void make_pen(struct audit *audit, unsigned worker)
+{
+    const struct audit_options *options = &audit->options;
+    const size_t ring_bytes = options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES;
+    struct audit_pen *pen = &audit->pens[worker];
+    pen->audit = audit;
+    pen->worker = worker;
+    pen->ring = record_ring_new(ring_bytes);
+    pen->spare_bytes = ring_bytes / 4;
+    pen->fold = options->wants_each ? NULL : fold_new();
+    const int len = snprintf(pen->prefix, sizeof pen->prefix, "%s-%u-", audit->process, worker);
+    ensure(len > 0 && (size_t)len < sizeof pen->prefix);
+    pen->prefix_len = (size_t)len;
+}
+
 static void make_pens(struct audit *audit)
 {
     const struct audit_options *options = &audit->options;
     audit->pens = mem_new_array(struct audit_pen, options->n_workers);
     audit->slots = mem_new_array(struct slot, options->n_workers);
-    for (unsigned i = 0; i < options->n_workers; i++) {
-        audit->pens[i].audit = audit;
-        audit->pens[i].worker = i;
-        audit->pens[i].ring =
-            record_ring_new(options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES);
-    }
+    for (unsigned i = 0; i < options->n_workers; i++)
+        make_pen(audit, i);
 }
 
 static void free_audit(struct audit *audit)
 {
-    for (unsigned i = 0; audit->pens && i < audit->options.n_workers; i++)
+    for (unsigned i = 0; audit->pens && i < audit->options.n_workers; i++) {
         record_ring_free(audit->pens[i].ring);
+        fold_free(audit->pens[i].fold);
+    }
     mem_free(audit->pens);
     mem_free(audit->slots);
     text_fini(&audit->common);

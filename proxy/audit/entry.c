@@ -34,9 +34,9 @@ static const struct {
 };
 
 static const char *const event_names[AUDIT_EVENTS] = {
-    [AUDIT_VERDICT] = "verdict", [AUDIT_END] = "end",   [AUDIT_START] = "start",
-    [AUDIT_STOP] = "stop",       [AUDIT_LOST] = "lost", [AUDIT_CHECKPOINT] = "checkpoint",
-    [AUDIT_ROTATE] = "rotate",
+    [AUDIT_VERDICT] = "verdict",       [AUDIT_END] = "end",       [AUDIT_REQUESTS] = "requests",
+    [AUDIT_START] = "start",           [AUDIT_STOP] = "stop",     [AUDIT_LOST] = "lost",
+    [AUDIT_CHECKPOINT] = "checkpoint", [AUDIT_ROTATE] = "rotate",
 };
 
 #define AT_TIME    1
@@ -79,6 +79,15 @@ void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall
     memcpy(entry->bytes + AT_TIME, &wall_ns, sizeof wall_ns);
     entry->len = HEAD_LEN;
     entry->is_cut = false;
+}
+
+void entry_go_on(struct audit_entry *entry, struct str packed, int64_t wall_ns)
+{
+    ensure(packed.len >= HEAD_LEN && packed.len <= ENTRY_MAX);
+    memcpy(entry->bytes, packed.ptr, packed.len);
+    memcpy(entry->bytes + AT_TIME, &wall_ns, sizeof wall_ns);
+    entry->len = packed.len;
+    entry->is_cut = packed.ptr[AT_CUT] != 0;
 }
 
 /* Where a value of this length goes; NULL when there is no room. */

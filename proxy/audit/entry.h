@@ -19,6 +19,7 @@
 enum audit_event {
     AUDIT_VERDICT,    /* a policy decision */
     AUDIT_END,        /* a connection's end */
+    AUDIT_REQUESTS,   /* requests that ended, alike in all that is told */
     AUDIT_START,      /* a process opened the log */
     AUDIT_STOP,       /* and closed it in order */
     AUDIT_LOST,       /* records are missing here */
@@ -52,6 +53,8 @@ struct audit_entry {
 };
 
 void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall_ns);
+/* Goes on with a record that entry_end() gave, which happens now. */
+void entry_go_on(struct audit_entry *entry, struct str packed, int64_t wall_ns);
 /* Nothing for an empty text. */
 void entry_str(struct audit_entry *entry, enum audit_field field, struct str value);
 void entry_cstr(struct audit_entry *entry, enum audit_field field, const char *value);

@@ -128,6 +128,7 @@ static void keep(struct audit_line *line, struct str key, struct str value, bool
         {"lost.cause", &line->lost_cause, NULL},
         {"torn.bytes", NULL, &line->torn_bytes},
         {"lost.count", NULL, &line->lost_count},
+        {"count", NULL, &line->count},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {

@@ -36,7 +36,7 @@ void chain_move(struct audit_chain *chain, uint64_t seq, struct str line);
 struct audit_line { /* what a reader needs of a line; borrowed from it, escapes as they stand */
     uint64_t seq;
     struct str prev, time, event, after, torn_sha256, lost_cause;
-    uint64_t torn_bytes, lost_count;
+    uint64_t torn_bytes, lost_count, count;
 };
 
 /* A line without its line break. False when it is none. */

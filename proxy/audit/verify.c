@@ -137,6 +137,8 @@ static void count(struct verify *verify, const struct audit_line *line)
         copy_time(totals->first_time, line->time);
     }
     copy_time(totals->last_time, line->time);
+    if (event == AUDIT_REQUESTS)
+        totals->n_requests += line->count;
     if (event == AUDIT_LOST)
         totals->n_lost += line->lost_count;
     totals->n_crashes += event == AUDIT_START && str_eq(line->after, STR("crash"));

@@ -40,9 +40,10 @@ struct verify_anchor {
 struct verify_totals {
     uint64_t n_lines, n_files;
     uint64_t by_event[AUDIT_EVENTS], n_other_events;
-    uint64_t n_lost;    /* records that lines "lost" count */
-    uint64_t n_crashes; /* starts behind a crash: what was in memory then is not in the log */
-    uint64_t n_torn;    /* of these, with a torn line */
+    uint64_t n_requests; /* that lines "requests" count */
+    uint64_t n_lost;     /* records that lines "lost" count */
+    uint64_t n_crashes;  /* starts behind a crash: what was in memory then is not in the log */
+    uint64_t n_torn;     /* of these, with a torn line */
     uint64_t first_seq;
     char first_time[40], last_time[40];
     bool ends_with_stop, ends_with_rotate;

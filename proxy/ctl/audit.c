@@ -148,6 +148,7 @@ static void add_totals(struct text *out, const struct verify *verify)
     for (enum audit_event i = 0; i < AUDIT_EVENTS; i++)
         add_count(out, audit_event_name(i), totals->by_event[i]);
     add_count(out, "other", totals->n_other_events);
+    add_count(out, "(of so many)", totals->n_requests);
     text_addf(out, "%-12s %llu\n", "lost", (unsigned long long)totals->n_lost);
     text_addf(out, "%-12s ", "first");
     plain_add(out, str_from(totals->first_time));

@@ -10,6 +10,7 @@
  */
 #include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
+#include "proxy/flow/witness.h"
 #include "proxy/http/hbone.h"
 #include "proxy/meter/meter.h"
 
@@ -349,6 +350,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
 /* What an attempt before this one left: its verdict was about another endpoint. */
 static void forget_attempt(struct call *call)
 {
+    witness_tell(call);
     call->judged = (struct judged){0};
     call->record.ruling = (struct ruling){0};
     call->record.trace = (struct str){0};

@@ -14,7 +14,7 @@ void call_init(struct call *call, struct walk *walk, const struct call_events *e
     const struct walk_options *options = &walk->options;
     call->walk = walk;
     call->events = events;
-    call->id = walk->next_id++;
+    call->id = call->connection = walk->next_id++;
     call->started_ns = loop_now_ns(walk->tools.loop);
     call->search = mem_new(struct search);
     call->search->call = call;

@@ -74,6 +74,7 @@ static struct exchange *new_exchange(struct http_side *side, struct http_stream 
 {
     struct exchange *exchange = mem_new(struct exchange);
     call_init(&exchange->call, side->flow->call.walk, &exchange_call_events);
+    exchange->call.connection = side->flow->call.id;
     exchange->side = side;
     exchange->client = client;
     exchange->is_said = !head->has_body;
@@ -113,7 +114,7 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     struct loop *loop = copied->call.walk->tools.loop;
     struct mirror *mirror = mirror_new(loop, &copied->copies);
     struct exchange *exchange = new_exchange(copied->side, &mirror->stream, &copied->head);
-    exchange->is_mirror = true;
+    exchange->is_mirror = exchange->call.told.is_copy = true;
     list_remove(&exchange->by_side); /* in front of it: who visits all may end it with this one */
     list_push_front(&copied->side->exchanges, &exchange->by_side);
     exchange->head.authority = shadow_of(&exchange->call.arena, copied->head.authority);

@@ -110,6 +110,7 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
         record_close(&call->record, totals, duration_ns, walk->options.log_access);
     }
     sniff_end(flow);
+    audit_tell_connection(walk->tools.audit, call->id);
     witness_end(call, totals, duration_ns);
     lease_return(walk->tools.balancer, &call->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);

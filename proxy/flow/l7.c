@@ -6,6 +6,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/flow/http_refusals.h"
 #include "proxy/flow/sniff.h"
+#include "proxy/flow/witness.h"
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -227,6 +228,16 @@ static void l7_recheck(struct flow *flow)
     }
 }
 
+static void l7_tell(struct flow *flow, uint64_t before_ns)
+{
+    list_foreach(it, &flow->http->exchanges)
+    {
+        struct call *call = &list_entry(it, struct exchange, by_side)->call;
+        if (call->started_ns < before_ns)
+            witness_tell(call);
+    }
+}
+
 static void l7_drain(struct flow *flow)
 {
     if (flow->http->server)
@@ -240,6 +251,7 @@ static const struct flow_work l7_work = {
     .totals = l7_totals,
     .recheck = l7_recheck,
     .drain = l7_drain,
+    .tell = l7_tell,
 };
 
 static struct http_side *begin(struct flow *flow, uint64_t idle_ns)

@@ -11,6 +11,7 @@
 #include "proxy/meter/process.h"
 
 #define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
+#define AUDIT_NS  (AUDIT_FOLD_NS / 4)
 
 static void on_report(struct timer *timer)
 {
@@ -22,6 +23,20 @@ static void on_report(struct timer *timer)
         record_bytes(&flow->call.record, &totals);
     }
     timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
+}
+
+static void on_audit(struct timer *timer)
+{
+    struct walk *walk = container_of(timer, struct walk, audit);
+    const uint64_t now_ns = loop_now_ns(walk->tools.loop);
+    list_foreach(it, &walk->flows[FLOW_SERVING])
+    {
+        struct flow *flow = list_entry(it, struct flow, by_state);
+        if (flow->work && flow->work->tell && now_ns > AUDIT_LONG_NS)
+            flow->work->tell(flow, now_ns - AUDIT_LONG_NS);
+    }
+    audit_tell_due(walk->tools.audit, now_ns);
+    timer_start(walk->tools.loop, timer, AUDIT_NS, on_audit);
 }
 
 void walk_sample(struct walk *walk, uint64_t lag_ns)
@@ -83,6 +98,8 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
     timer_start(tools->loop, &walk->report, REPORT_NS, on_report);
     walk->sample_due_ns = loop_now_ns(tools->loop) + OVERLOAD_SAMPLE_NS;
     timer_start(tools->loop, &walk->sample, OVERLOAD_SAMPLE_NS, on_sample);
+    if (tools->audit)
+        timer_start(tools->loop, &walk->audit, AUDIT_NS, on_audit);
     return walk;
 }
 
@@ -91,6 +108,8 @@ void walk_free(struct walk *walk)
     walk_cut_all(walk, -ERR_SHUTDOWN);
     timer_stop(&walk->report);
     timer_stop(&walk->sample);
+    timer_stop(&walk->audit);
+    audit_tell_all(walk->tools.audit);
     token_room_free(walk->tokens);
     if (walk->overload.strain != STRAIN_NONE)
         meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING, -1);
@@ -134,6 +153,7 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
 
 void walk_recheck(struct walk *walk)
 {
+    audit_tell_all(walk->tools.audit); /* what was before the change stands before it */
     for (int i = FLOW_CONNECTING; i < FLOW_CLOSED; i++) {
         list_foreach(it, &walk->flows[i])
         {

@@ -32,6 +32,7 @@ struct walk {
     struct clients clients; /* of HTTP */
     struct timer sample;
     uint64_t sample_due_ns;
+    struct timer audit;  /* requests that wait to be told */
     size_t replay_bytes; /* of the bodies that its exchanges keep */
 
     struct buffers_told { /* of the loop's pool, as the metrics have it */
@@ -109,18 +110,27 @@ struct search {
     struct request_hash request_hash;
 };
 
+/* What the audit log has of a request that was allowed: see witness.h. */
+struct told {
+    bool is_copy;  /* a mirror's: nothing is said at its end */
+    bool is_due;   /* the end will tell the verdict */
+    bool is_apart; /* the end has a line of its own */
+};
+
 /* Somebody calls somebody: what is asked, decided and tried until an endpoint is reached, and what
  * is written about it. A flow is one. */
 struct call {
     struct walk *walk;
     const struct call_events *events;
     uint64_t id, started_ns;
+    uint64_t connection; /* the id of the one that the request came on; its own: it is one */
     struct arena arena;
     struct record record;
     struct judged judged;
     const struct policy_request *shown; /* what was judged last; NULL: a connection */
     struct lease lease;                 /* of the attempt that won */
     unsigned n_attempts;
+    struct told told;
     struct search *search; /* NULL after call_end_search() */
     char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
 };
@@ -136,6 +146,8 @@ struct flow_work {
     struct totals (*totals)(const struct flow *flow);
     void (*recheck)(struct flow *flow);
     void (*drain)(struct flow *flow);
+    /* Requests that have lasted since before then are told of in the audit log. NULL: none are. */
+    void (*tell)(struct flow *flow, uint64_t before_ns);
 };
 
 struct flow {

@@ -1,11 +1,8 @@
 #include "proxy/flow/witness.h"
 
-#include <stdio.h>
-
 #include "proxy/flow/walk.h"
 
-#define CONNECTION_TEXT_MAX 64
-#define REVISION_TEXT_LEN   16
+#define REVISION_TEXT_LEN 16
 
 /* ---- the parts of a line ---- */
 
@@ -94,21 +91,30 @@ void witness_ruling(struct audit_entry *entry, const struct ruling *ruling)
 
 /* ---- lines ---- */
 
-static struct audit_entry *begin(struct call *call, enum audit_event event)
+static bool is_request(const struct call *call)
 {
-    char name[CONNECTION_TEXT_MAX];
-    struct audit_pen *pen = call->walk->tools.audit;
-    struct audit_entry *entry = audit_begin(pen, event);
-    if (!entry)
-        return NULL;
-    (void)snprintf(name, sizeof name, "%s-%u-%llu", audit_process(pen), audit_worker(pen),
-                   (unsigned long long)call->id);
-    entry_cstr(entry, AUDIT_CONNECTION, name);
+    return call->connection != call->id;
+}
+
+static void add_call(struct audit_entry *entry, const struct call *call)
+{
+    char name[AUDIT_NAME_MAX];
+    entry_str(entry, AUDIT_CONNECTION, audit_name(call->walk->tools.audit, call->connection, name));
     witness_parties(entry, &call->record);
     if (call->shown) {
         entry_str(entry, AUDIT_METHOD, call->shown->method);
         entry_str(entry, AUDIT_PATH, call->shown->path);
     }
+}
+
+static struct audit_entry *begin(struct call *call, enum audit_event event)
+{
+    struct audit_entry *entry = audit_begin(call->walk->tools.audit, event);
+    if (!entry)
+        return NULL;
+    add_call(entry, call);
+    if (is_request(call))
+        entry_u64(entry, AUDIT_REQUEST_NUMBER, call->id);
     return entry;
 }
 
@@ -148,9 +154,19 @@ static void write_dry_run(struct call *call, const struct policy_dry_run *dry)
     write_hit(call, &hit, dry->would_deny ? "would-deny" : "would-allow", action, dry->sentence);
 }
 
+void witness_tell(struct call *call)
+{
+    if (!call->told.is_due)
+        return;
+    call->told.is_due = false;
+    call->told.is_apart = true;
+    write_ruling(call, &call->record.ruling);
+}
+
 void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late)
 {
     struct ruling *ruling = &call->record.ruling;
+    witness_tell(call); /* it was allowed before */
     *ruling = (struct ruling){
         .decision = answer->allowed ? "allow" : "deny",
         .is_late = is_late,
@@ -165,7 +181,10 @@ void witness_verdict(struct call *call, const struct policy_answer *answer, bool
     };
     if (!call->walk->tools.audit)
         return;
-    write_ruling(call, ruling);
+    call->told.is_apart |= is_late;
+    call->told.is_due = answer->allowed && is_request(call) && !call->told.is_copy;
+    if (!call->told.is_due)
+        write_ruling(call, ruling);
     if (answer->dry_run.is_asked)
         write_dry_run(call, &answer->dry_run);
     for (size_t i = 0; i < answer->n_audits; i++)
@@ -178,6 +197,7 @@ void witness_verdict(struct call *call, const struct policy_answer *answer, bool
 void witness_cut(struct call *call, struct str sentence)
 {
     struct ruling *ruling = &call->record.ruling;
+    witness_tell(call);
     *ruling = (struct ruling){
         .decision = "deny",
         .is_late = true,
@@ -251,24 +271,55 @@ static uint64_t generation_of(const struct call *call)
     return snapshot ? snapshot->generation : 0;
 }
 
-void witness_end(struct call *call, const struct totals *totals, uint64_t duration_ns)
+static void add_end(struct audit_entry *entry, const struct call *call, const struct totals *totals)
 {
     const struct record *record = &call->record;
-    const bool is_inbound = record->kind != ARRIVAL_OUTBOUND;
-    struct audit_entry *entry = begin(call, AUDIT_END);
-    if (!entry)
-        return;
     witness_ruling(entry, &record->ruling);
+    entry_u64(entry, AUDIT_GENERATION, generation_of(call));
     entry_cstr(entry, AUDIT_WHY, err_label(totals->err));
     entry_cstr(entry, AUDIT_FAULT, fault_text(totals->err));
     if (totals->err < 0 && str_is_empty(record->detail))
         entry_cstr(entry, AUDIT_ERROR, err_text(totals->err));
     else if (totals->err < 0)
         entry_str(entry, AUDIT_ERROR, record->detail);
-    entry_u64(entry, AUDIT_BYTES_SENT, is_inbound ? totals->sent : totals->received);
-    entry_u64(entry, AUDIT_BYTES_RECEIVED, is_inbound ? totals->received : totals->sent);
-    entry_u64(entry, AUDIT_DURATION, duration_ns);
-    entry_u64(entry, AUDIT_ATTEMPTS, record->attempts);
-    entry_u64(entry, AUDIT_GENERATION, generation_of(call));
+}
+
+static void end_request(struct call *call, const struct totals *totals,
+                        const struct audit_request *request)
+{
+    struct audit_pen *pen = call->walk->tools.audit;
+    struct audit_entry *entry = audit_begin_request(pen, call->record.ruling.decision != NULL);
+    call->told.is_due = false;
+    if (!entry)
+        return;
+    add_call(entry, call);
+    if (!audit_folds(pen))
+        entry_u64(entry, AUDIT_REQUEST_NUMBER, call->id);
+    add_end(entry, call, totals);
+    audit_commit_request(pen, call->connection, request, call_now_ns(call));
+}
+
+void witness_end(struct call *call, const struct totals *totals, uint64_t duration_ns)
+{
+    const bool is_inbound = call->record.kind != ARRIVAL_OUTBOUND;
+    const struct audit_request what = {
+        .bytes_sent = is_inbound ? totals->sent : totals->received,
+        .bytes_received = is_inbound ? totals->received : totals->sent,
+        .duration_ns = duration_ns,
+        .attempts = call->record.attempts,
+    };
+    if (is_request(call) && !call->told.is_apart) {
+        end_request(call, totals, &what);
+        return;
+    }
+    witness_tell(call);
+    struct audit_entry *entry = begin(call, AUDIT_END);
+    if (!entry)
+        return;
+    add_end(entry, call, totals);
+    entry_u64(entry, AUDIT_BYTES_SENT, what.bytes_sent);
+    entry_u64(entry, AUDIT_BYTES_RECEIVED, what.bytes_received);
+    entry_u64(entry, AUDIT_DURATION, what.duration_ns);
+    entry_u64(entry, AUDIT_ATTEMPTS, what.attempts);
     audit_commit(call->walk->tools.audit);
 }

@@ -6,10 +6,15 @@
  * asked again for a live connection is written only when it cuts it. The end carries everything
  * that is known by then, the verdict that the connection lived under included.
  *
+ * Of a request that was allowed the end tells the verdict too, in a line for all that ended alike
+ * (proxy/audit/fold.h). One that lasts longer than AUDIT_LONG_NS, is tried at another endpoint, or
+ * is cut late, has its verdict and its end in lines of its own.
+ *
  * An identity is said only together with how it was proved: a workload's expected ID that no
  * handshake has shown is left out.
  *
- * Cost: some thousand instructions for a line (bench/micro, audit-record), nothing for a byte.
+ * Cost: some thousand instructions for a line or a request (bench/micro, audit-record and
+ * audit-request), nothing for a byte.
  * Without an audit log nothing is done. Thread: the worker's.
  */
 #ifndef ISTHMUS_FLOW_WITNESS_H
@@ -23,6 +28,8 @@ struct call;
 
 /* A verdict on what the flow's record shows. is_late: it cuts a live connection. */
 void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late);
+/* Writes an allowed request's verdict that its end was to tell: it lasts. */
+void witness_tell(struct call *call);
 /* A live connection is cut because what proved the peer does not hold any more. */
 void witness_cut(struct call *call, struct str sentence);
 /* Somebody was refused on the tunnel port before there was a flow: see walk_note_refusal(). */

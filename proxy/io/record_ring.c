@@ -50,20 +50,26 @@ static void copy_out(const struct record_ring *ring, size_t at, void *out_bytes,
     memcpy((char *)out_bytes + first, ring->bytes, len - first);
 }
 
-bool record_ring_put(struct record_ring *ring, struct str record)
+bool record_ring_try(struct record_ring *ring, struct str record, size_t spare_bytes)
 {
     const size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     const size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
     const uint32_t len = (uint32_t)record.len;
 
-    if (sizeof(len) + record.len > ring->cap - (head - tail)) {
-        atomic_fetch_add_explicit(&ring->lost, 1, memory_order_relaxed);
+    if (sizeof(len) + record.len + spare_bytes > ring->cap - (head - tail))
         return false;
-    }
     copy_in(ring, head, &len, sizeof(len));
     copy_in(ring, head + sizeof(len), record.ptr, record.len);
     atomic_store_explicit(&ring->head, head + sizeof(len) + record.len, memory_order_release);
     return true;
+}
+
+bool record_ring_put(struct record_ring *ring, struct str record)
+{
+    const bool is_in = record_ring_try(ring, record, 0);
+    if (!is_in)
+        record_ring_lose(ring, 1);
+    return is_in;
 }
 
 size_t record_ring_take(struct record_ring *ring, char *out_record, size_t cap)
@@ -79,6 +85,11 @@ size_t record_ring_take(struct record_ring *ring, char *out_record, size_t cap)
     copy_out(ring, tail + sizeof(len), out_record, len);
     atomic_store_explicit(&ring->tail, tail + sizeof(len) + len, memory_order_release);
     return len;
+}
+
+void record_ring_lose(struct record_ring *ring, uint64_t n)
+{
+    atomic_fetch_add_explicit(&ring->lost, n, memory_order_relaxed);
 }
 
 void record_ring_hold_back(struct record_ring *ring)

@@ -5,8 +5,8 @@
  * goes on, the consumer learns the count. What workers say for the audit log and for traces goes
  * this way.
  *
- * Owner: whoever consumes; the producer borrows. Thread: put and hold_back the producer's, take the
- * consumer's.
+ * Owner: whoever consumes; the producer borrows. Thread: put, try, lose and hold_back the
+ * producer's, take the consumer's.
  */
 #ifndef ISTHMUS_IO_RECORD_RING_H
 #define ISTHMUS_IO_RECORD_RING_H
@@ -19,11 +19,15 @@ struct record_ring;
 struct record_ring *record_ring_new(size_t cap_bytes);
 void record_ring_free(struct record_ring *ring);
 
+/* False when it would leave less than spare_bytes of room, or there is none; nothing is counted. */
+bool record_ring_try(struct record_ring *ring, struct str record, size_t spare_bytes);
 /* False and counted as lost when there is no room. */
 bool record_ring_put(struct record_ring *ring, struct str record);
 /* Copies the oldest record out, cap bytes at most, and takes it: its length, 0 when there is none.
  * Records longer than cap are an error of the caller. */
 size_t record_ring_take(struct record_ring *ring, char *out_record, size_t cap);
+/* Counts what did not come in by record_ring_try(). */
+void record_ring_lose(struct record_ring *ring, uint64_t n);
 /* Counts a record that was not even made, to bound what others can cause. */
 void record_ring_hold_back(struct record_ring *ring);
 /* Records lost so far, and held back so far. Thread: any. */

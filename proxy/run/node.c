@@ -304,6 +304,7 @@ static int open_audit(struct node *node, struct text *why)
         .sync = syncs[config->fsync],
         .wants_verdicts = config->verdicts,
         .wants_ends = config->ends,
+        .wants_each = config->requests,
         .n_workers = node->n_workers,
     };
     return audit_open(&options, &node->audit, why);

@@ -350,6 +350,36 @@ class Http(Story):
         self.assertTrue(any('reporter="destination"' in labels and 'response_code="403"' in labels
                             for labels in counted), counted)
 
+    @staticmethod
+    def audited(nodes, **wanted):
+        lines = []
+        for node in nodes:
+            with open(os.path.join(node.proxy.config["stateDir"], "audit", "audit.log"), encoding="utf-8") as file:
+                lines += [json.loads(line) for line in file if line.endswith("\n")]
+        return [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
+
+    def test_s1b_the_audit_log_counts_what_was_allowed_and_tells_each_denial(self):
+        self.guard({"methods": ["GET"], "paths": ["/who*"]})
+        wait_until("the policy to hold", lambda: self.status("/count") == "403")
+        nodes = self.town.lab.all_nodes()
+        with self.client.connect(self.vip, 80, 15) as sock:
+            self.assertEqual([self.say(sock, "GET /whoever") for _ in range(60)], [self.say(sock, "GET /whoever")] * 60)
+            self.assertEqual([self.say(sock, f"GET /count/{i}") for i in range(3)], [403] * 3)
+        counted = lambda: sum(line["count"] for line in self.audited(
+            nodes, event="requests", direction="inbound", **{"request.path": "/whoever"}))
+        wait_until("each request to be told", lambda: counted() == 61)
+        lines = self.audited(nodes, event="requests", **{"request.path": "/whoever"})
+        self.assertLess(len(lines), 30, "they were not folded")
+        self.assertEqual({(line["decision"], line["policy"], line["src.identity"]) for line in lines},
+                         {("allow", "shop/asked", self.client.spiffe_id)})
+        for i in range(3):
+            line, = self.audited(nodes, event="verdict", decision="deny", **{"request.path": f"/count/{i}"})
+            self.assertEqual((line["request.method"], line["src.identity"]), ("GET", self.client.spiffe_id))
+        for node in nodes:
+            done = node.run([self.raised.isthmus, "ctl", "audit", "verify",
+                             os.path.join(node.proxy.config["stateDir"], "audit", "audit.log")])
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def test_s2_a_grpc_call_is_denied_in_the_words_of_grpc(self):
         done = self.client.run([sys.executable, os.path.join(HERE, "grpc_client.py"), f"{self.vip}:90"], timeout_s=60)
         self.assertNotEqual(done.returncode, 0)

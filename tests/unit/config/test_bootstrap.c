@@ -139,14 +139,14 @@ Test(bootstrap, the_audit_log_is_read_and_can_be_turned_off)
 {
     struct proxy_config config = {0};
     cr_assert(read_proxy(PROXY "audit: {file: /a/b.log, maxBytes: 65536, keep: 1, fsync: always, "
-                               "events: [verdicts]}\n",
+                               "events: [verdicts, requests]}\n",
                          &config),
               "%s", said(&diag));
     expect_str(config.audit.file, "/a/b.log");
     cr_expect_eq(config.audit.max_bytes, 65536);
     cr_expect_eq(config.audit.keep, 1);
     cr_expect_eq(config.audit.fsync, AUDIT_FSYNC_ALWAYS);
-    cr_expect(config.audit.verdicts && !config.audit.ends);
+    cr_expect(config.audit.verdicts && !config.audit.ends && config.audit.requests);
     bootstrap_fini_proxy(&config);
     cr_assert(read_proxy(PROXY "audit: {file: /a/b.log, events: []}\n", &config), "%s",
               said(&diag));
@@ -330,7 +330,7 @@ Test(bootstrap, refuses_wrong_proxy_files_and_leaves_the_out_alone)
         {"audit fsync", PROXY "audit: {fsync: often}\n",
          "c.yaml:8:16: error: audit.fsync: \"often\" is not one of never, second, always"},
         {"audit event", PROXY "audit: {events: [ends, starts]}\n",
-         "c.yaml:8:24: error: audit.events: \"starts\" is not one of verdicts, ends"},
+         "c.yaml:8:24: error: audit.events: \"starts\" is not one of verdicts, ends, requests"},
         {"audit events", PROXY "audit: {events: ends}\n",
          "c.yaml:8:17: error: audit.events: \"ends\" is not a list"},
     };

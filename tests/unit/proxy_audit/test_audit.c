@@ -57,11 +57,10 @@ static void open_audit(size_t ring_bytes, ssize_t (*writer)(int, const void *, s
 static void put(unsigned worker, unsigned n)
 {
     struct audit_pen *pen = audit_pen(audit, worker);
-    char name[64];
+    char name[AUDIT_NAME_MAX];
     for (unsigned i = 0; i < n; i++) {
         struct audit_entry *entry = audit_begin(pen, AUDIT_END);
-        (void)snprintf(name, sizeof name, "%s-%u-%u", audit_process(pen), worker, i);
-        entry_cstr(entry, AUDIT_CONNECTION, name);
+        entry_str(entry, AUDIT_CONNECTION, audit_name(pen, i, name));
         audit_commit(pen);
     }
 }

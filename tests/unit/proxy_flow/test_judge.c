@@ -1,12 +1,9 @@
 /* Requests that are judged one by one where their destination is. */
 #include <criterion/criterion.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/clock.h"
-#include "proxy/base/file.h"
 #include "proxy/http/message.h"
-#include "tests/kit/temp_dir.h"
 #include "ways.h"
 
 TestSuite(judge, .timeout = 60);
@@ -430,42 +427,4 @@ Test(judge, a_pod_that_refuses_is_told_to_the_callers_node_before_anything_is_re
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"tunnel_unavailable\""),
               "so that it can try another");
     town_close(&town);
-}
-
-Test(judge, the_audit_log_tells_of_each_request)
-{
-    char path[256];
-    struct temp_dir dir = temp_dir_new();
-    struct text text = {0};
-    (void)snprintf(path, sizeof path, "%s/audit.log", dir.path);
-    town_open(&town);
-    town_audit(&town, path);
-    allow_public();
-    town_learn(&town);
-    start(&ways[0]);
-    get("/admin/\"x?secret=1");
-    cr_assert(got(&call.tap, DENIED, 1));
-    get("/public/a");
-    cr_assert(app_saw(1, "GET /public/a ", 1));
-    answer(1);
-    cr_assert(got(&call.tap, "200 OK", 1));
-    close_way();
-
-    cr_assert_eq(file_read_all(str_from(path), (size_t)1 << 20, &text), 0);
-    struct str rest = text_str(&text), line;
-    unsigned n_verdicts = 0;
-    while (str_split(rest, '\n', &line, &rest) && !str_is_empty(line)) {
-        if (!str_contains(line, STR("\"verdict\"")))
-            continue;
-        n_verdicts++;
-        const bool is_admin = str_contains(line, STR("/admin/"));
-        cr_expect(str_contains(line, STR("\"request.method\":\"GET\"")));
-        cr_expect_not(str_contains(line, STR("secret")));
-        cr_expect(str_contains(line, is_admin ? STR("\"decision\":\"deny\"")
-                                              : STR("\"decision\":\"allow\"")));
-        cr_expect(is_admin || str_contains(line, STR("\"policy\":\"shop/public\",\"rule\":0")));
-    }
-    cr_expect_eq(n_verdicts, 2, "and of nothing else");
-    text_fini(&text);
-    temp_dir_remove(&dir);
 }

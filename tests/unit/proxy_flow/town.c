@@ -117,6 +117,7 @@ void town_audit(struct town *town, const char *path)
                                           .max_bytes = UINT64_MAX,
                                           .wants_verdicts = true,
                                           .wants_ends = true,
+                                          .wants_each = town->audits_each,
                                           .n_workers = 2};
     cr_assert_eq(audit_open(&options, &town->audit, &why), 0, "%s", why.ptr);
     town_walk(&town->n1, &(struct walk_options){0});

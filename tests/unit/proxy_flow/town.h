@@ -49,6 +49,7 @@ struct town {
     bool is_of_second[APP_TAPS_MAX]; /* served there */
     int log_fds[2];
     struct audit *audit;   /* NULL: none */
+    bool audits_each;      /* request; set it before town_audit() */
     struct tracer *tracer; /* of n1; NULL: none */
     struct text log;
 };

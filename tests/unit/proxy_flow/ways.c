@@ -50,9 +50,8 @@ int64_t count(enum metric metric)
     return meter_total(metric) - counted[metric];
 }
 
-void open_way(const struct way *way, void (*policies)(void))
+void open_way_of(const struct way *way, void (*policies)(void))
 {
-    town_open(&town);
     for (enum metric i = 0; i < METRICS; i++)
         counted[i] = meter_total(i);
     if (way->tunnels_own_node)
@@ -66,6 +65,12 @@ void open_way(const struct way *way, void (*policies)(void))
     policies();
     town_learn(&town);
     start(way);
+}
+
+void open_way(const struct way *way, void (*policies)(void))
+{
+    town_open(&town);
+    open_way_of(way, policies);
 }
 
 static void forget_links(struct town_node *node)

@@ -33,6 +33,8 @@ void allow_cart(void);
 struct town_node *judge_of(const struct way *way);
 /* A town with what the function adds, and a call on its way. */
 void open_way(const struct way *way, void (*policies)(void));
+/* The same in a town that is open already. */
+void open_way_of(const struct way *way, void (*policies)(void));
 void start(const struct way *way);
 void finish(void);
 void close_way(void);

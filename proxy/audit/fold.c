@@ -1,0 +1,135 @@
+/*
+ * A record is found by a hash of its bytes, seeded by chance, since whoever is recorded chooses
+ * some of them; equal hashes are no proof, equal bytes are.
+ */
+#include "proxy/audit/fold.h"
+
+#include <string.h>
+
+#include "proxy/base/mem.h"
+#include "proxy/base/rng.h"
+
+#define BUCKETS ((size_t)1024) /* a power of two */
+
+struct fold {
+    struct list by_age;
+    struct list by_key[BUCKETS], by_connection[BUCKETS];
+    size_t n_records, bytes;
+    uint64_t seed;
+};
+
+static void init_buckets(struct list *buckets)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        list_init(&buckets[i]);
+}
+
+struct fold *fold_new(void)
+{
+    struct fold *fold = mem_new(struct fold);
+    list_init(&fold->by_age);
+    init_buckets(fold->by_key);
+    init_buckets(fold->by_connection);
+    rng_secret(&fold->seed, sizeof fold->seed);
+    return fold;
+}
+
+void fold_free(struct fold *fold)
+{
+    if (!fold)
+        return;
+    while (!list_is_empty(&fold->by_age))
+        fold_drop(fold, fold_oldest(fold));
+    mem_free(fold);
+}
+
+/* The numbers of connections follow each other. */
+static struct list *bucket_of(struct fold *fold, uint64_t connection)
+{
+    return &fold->by_connection[connection & (BUCKETS - 1)];
+}
+
+static void add_up(struct audit_request *sum, const struct audit_request *request)
+{
+    sum->n += request->n;
+    if (request->last_wall_ns > sum->last_wall_ns)
+        sum->last_wall_ns = request->last_wall_ns;
+    sum->bytes_sent += request->bytes_sent;
+    sum->bytes_received += request->bytes_received;
+    sum->duration_ns += request->duration_ns;
+    if (request->longest_ns > sum->longest_ns)
+        sum->longest_ns = request->longest_ns;
+    sum->attempts += request->attempts;
+}
+
+static struct fold_record *find(struct list *bucket, struct str packed, uint64_t hash)
+{
+    list_foreach(it, bucket)
+    {
+        struct fold_record *record = list_entry(it, struct fold_record, by_key);
+        if (record->hash == hash && str_eq(str_of(record->packed, record->len), packed))
+            return record;
+    }
+    return NULL;
+}
+
+static void begin(struct fold *fold, const struct fold_record *head, struct str packed)
+{
+    struct fold_record *record = mem_alloc(sizeof *record + packed.len);
+    *record = *head;
+    memcpy(record->packed, packed.ptr, packed.len);
+    list_push_back(&fold->by_age, &record->by_age);
+    list_push_front(&fold->by_key[record->hash & (BUCKETS - 1)], &record->by_key);
+    list_push_back(bucket_of(fold, record->connection), &record->by_connection);
+    fold->n_records++;
+    fold->bytes += packed.len;
+}
+
+bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
+              const struct audit_request *request, uint64_t now_ns)
+{
+    const uint64_t hash = str_hash(packed, fold->seed);
+    struct fold_record *known = find(&fold->by_key[hash & (BUCKETS - 1)], packed, hash);
+    if (known) {
+        add_up(&known->sum, request);
+        return true;
+    }
+    if (fold->n_records == FOLD_RECORDS_MAX || packed.len > FOLD_BYTES_MAX - fold->bytes)
+        return false;
+    const struct fold_record head = {
+        .connection = connection,
+        .hash = hash,
+        .begun_ns = now_ns,
+        .sum = *request,
+        .len = packed.len,
+    };
+    begin(fold, &head, packed);
+    return true;
+}
+
+struct fold_record *fold_oldest(struct fold *fold)
+{
+    return list_is_empty(&fold->by_age) ? NULL
+                                        : list_entry(fold->by_age.next, struct fold_record, by_age);
+}
+
+struct fold_record *fold_of_connection(struct fold *fold, uint64_t connection)
+{
+    list_foreach(it, bucket_of(fold, connection))
+    {
+        struct fold_record *record = list_entry(it, struct fold_record, by_connection);
+        if (record->connection == connection)
+            return record;
+    }
+    return NULL;
+}
+
+void fold_drop(struct fold *fold, struct fold_record *record)
+{
+    list_remove(&record->by_age);
+    list_remove(&record->by_key);
+    list_remove(&record->by_connection);
+    fold->n_records--;
+    fold->bytes -= record->len;
+    mem_free(record);
+}

@@ -1,0 +1,53 @@
+/*
+ * fold.h - records of requests that say the same, waiting to become one line.
+ *
+ * A record is compared whole: connection, parties, method, path, verdict, policy, rule, revision,
+ * generation, reason. Only what each request has of its own is summed up: struct audit_request. So
+ * nothing that differs is ever told as if it were the same, and a line that stands for many leaves
+ * out nothing but each one's time, bytes and duration.
+ *
+ * Bounded: FOLD_RECORDS_MAX records, FOLD_BYTES_MAX bytes. One that finds no room is refused, and
+ * whoever has the table makes room or does without.
+ *
+ * Owner: the pen. Thread: its worker's. Errors: none.
+ */
+#ifndef ISTHMUS_AUDIT_FOLD_H
+#define ISTHMUS_AUDIT_FOLD_H
+
+#include "proxy/base/list.h"
+#include "proxy/base/str.h"
+
+/* Of busy connections, times the paths that each calls in a window. */
+#define FOLD_RECORDS_MAX ((size_t)4096)
+#define FOLD_BYTES_MAX   ((size_t)4 * 1024 * 1024)
+
+struct audit_request { /* what requests that are otherwise the same differ in; of one, or of all */
+    uint64_t n;
+    int64_t first_wall_ns, last_wall_ns; /* when they ended */
+    uint64_t bytes_sent, bytes_received, duration_ns, longest_ns, attempts;
+};
+
+struct fold_record {
+    struct list by_age, by_key, by_connection;
+    uint64_t connection, hash, begun_ns;
+    struct audit_request sum;
+    size_t len;
+    char packed[];
+};
+
+struct fold;
+
+struct fold *fold_new(void);
+void fold_free(struct fold *fold);
+
+/* Adds a request to the record that says the same, or begins one. False when there is no room. */
+bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
+              const struct audit_request *request, uint64_t now_ns);
+/* The record that was begun first; NULL when there is none. */
+struct fold_record *fold_oldest(struct fold *fold);
+/* One of a connection; NULL when there is none. */
+struct fold_record *fold_of_connection(struct fold *fold, uint64_t connection);
+/* Forgets a record. */
+void fold_drop(struct fold *fold, struct fold_record *record);
+
+#endif

@@ -1,0 +1,234 @@
+/* What the audit log says of requests that are judged one by one. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/audit/audit.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/file.h"
+#include "tests/kit/temp_dir.h"
+#include "ways.h"
+
+TestSuite(judge_audit, .timeout = 60);
+
+#define LINES_MAX 64
+
+static struct temp_dir dir;
+static char path[256];
+static json_t *lines[LINES_MAX];
+static size_t n_lines;
+
+static void open_audited(const struct way *way, void (*policies)(void), bool audits_each)
+{
+    dir = temp_dir_new();
+    (void)snprintf(path, sizeof path, "%s/audit.log", dir.path);
+    n_lines = 0;
+    town_open(&town);
+    town.audits_each = audits_each;
+    town_audit(&town, path);
+    open_way_of(way, policies);
+}
+
+/* What is in the file by now. */
+static void read_lines(void)
+{
+    struct text text = {0};
+    struct str line, rest;
+    while (n_lines > 0)
+        json_decref(lines[--n_lines]);
+    cr_assert_eq(file_read_all(str_from(path), (size_t)1 << 20, &text), 0);
+    rest = text_str(&text);
+    while (str_split(rest, '\n', &line, &rest) && !str_is_empty(line)) {
+        cr_assert_lt(n_lines, LINES_MAX);
+        cr_expect_not(str_contains(line, STR("secret")), "no query");
+        lines[n_lines++] = json_loadb(line.ptr, line.len, JSON_REJECT_DUPLICATES, NULL);
+        cr_assert_not_null(lines[n_lines - 1], "%.*s", STR_ARG(line));
+    }
+    text_fini(&text);
+}
+
+static void close_audited(void)
+{
+    close_way();
+    read_lines();
+}
+
+static void forget(void)
+{
+    while (n_lines > 0)
+        json_decref(lines[--n_lines]);
+    temp_dir_remove(&dir);
+}
+
+static const char *member(const json_t *line, const char *key)
+{
+    const char *value = json_string_value(json_object_get(line, key));
+    return value ? value : "";
+}
+
+static json_int_t number(const json_t *line, const char *key)
+{
+    return json_integer_value(json_object_get(line, key));
+}
+
+/* The idx-th line of that event about that path, where it was judged ("" : of a connection). */
+static const json_t *find(const char *event, const char *about, size_t idx)
+{
+    for (size_t i = 0; i < n_lines; i++) {
+        if (strcmp(member(lines[i], "event"), event) == 0 &&
+            strcmp(member(lines[i], "request.path"), about) == 0 &&
+            strcmp(member(lines[i], "direction"), "outbound") != 0 && idx-- == 0)
+            return lines[i];
+    }
+    return NULL;
+}
+
+#define SAYS(line, key, value)                                                                     \
+    cr_expect_str_eq(member(line, key), value, "%s: %s", key, member(line, key))
+#define LACKS(line, key) cr_expect_null(json_object_get(line, key), "%s is there", key)
+
+static void serve(const char *target, unsigned nth)
+{
+    get(target);
+    cr_assert(app_saw(1, "GET ", nth));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", nth));
+}
+
+Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by_itself)
+{
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
+        open_audited(&ways[i], allow_public, false);
+        get("/admin/\"x?secret=1");
+        cr_assert(got(&call.tap, DENIED, 1), "%s", ways[i].name);
+        serve("/public/a", 1);
+        serve("/public/a?secret=2", 2);
+        serve("/public/b", 3);
+        close_audited();
+
+        const json_t *denied = find("verdict", "/admin/\"x", 0);
+        const json_t *a = find("requests", "/public/a", 0), *b = find("requests", "/public/b", 0);
+        const json_t *refused = find("requests", "/admin/\"x", 0);
+        cr_assert(denied && a && b && refused, "%s", ways[i].name);
+        SAYS(denied, "decision", "deny");
+        SAYS(denied, "request.method", "GET");
+        cr_expect_gt(number(denied, "request.number"), 0);
+        cr_expect_eq(number(refused, "count"), 1);
+        SAYS(refused, "decision", "deny");
+        SAYS(refused, "why", "denied");
+        cr_expect_eq(number(a, "count"), 2, "%s", ways[i].name);
+        cr_expect_eq(number(b, "count"), 1);
+        SAYS(a, "decision", "allow");
+        SAYS(a, "policy", "shop/public");
+        cr_expect_eq(number(a, "rule"), 0);
+        SAYS(a, "request.method", "GET");
+        SAYS(a, "why", "ok");
+        SAYS(a, "connection", member(denied, "connection"));
+        SAYS(a, "src.workload", "cart");
+        SAYS(a, "dst.workload", "pay-1");
+        cr_expect_leq(strcmp(member(a, "first"), member(a, "last")), 0);
+        LACKS(a, "request.number");
+        cr_expect_null(find("verdict", "/public/a", 0), "its end tells it");
+        cr_expect_null(find("end", "/public/a", 0));
+        forget();
+    }
+}
+
+Test(judge_audit, who_asks_for_every_request_has_a_line_for_each)
+{
+    open_audited(&ways[0], allow_public, true);
+    serve("/public/a", 1);
+    serve("/public/a", 2);
+    close_audited();
+    const json_t *first = find("requests", "/public/a", 0);
+    const json_t *second = find("requests", "/public/a", 1);
+    cr_assert(first && second);
+    cr_expect_eq(number(first, "count"), 1);
+    cr_expect_lt(number(first, "request.number"), number(second, "request.number"));
+    forget();
+}
+
+static bool is_in_the_log(void *ctx)
+{
+    (void)ctx;
+    read_lines();
+    return find("verdict", "/public/slow", 0) != NULL;
+}
+
+Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
+{
+    open_audited(&ways[0], allow_public, false);
+    get("/public/slow");
+    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    cr_assert(run_until(town.world.loop, is_in_the_log, NULL, PATIENCE_MS));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    close_audited();
+    const json_t *verdict = find("verdict", "/public/slow", 0);
+    const json_t *end = find("end", "/public/slow", 0);
+    cr_assert(verdict && end);
+    SAYS(verdict, "decision", "allow");
+    SAYS(verdict, "policy", "shop/public");
+    SAYS(end, "why", "ok");
+    SAYS(end, "connection", member(verdict, "connection"));
+    cr_expect_eq(number(end, "request.number"), number(verdict, "request.number"));
+    cr_expect_geq(number(end, "duration_ns"), (json_int_t)AUDIT_LONG_NS);
+    cr_expect_null(find("verdict", "/public/slow", 1));
+    cr_expect_null(find("end", "/public/slow", 1));
+    cr_expect_null(find("requests", "/public/slow", 0));
+    forget();
+}
+
+Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
+{
+    open_audited(&ways[0], allow_public, false);
+    serve("/public/a", 1);
+    get("/public/slow");
+    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    snap_drop(&town.snap, "shop/public");
+    (void)allow("other", "/other");
+    town_learn(&town);
+    cr_assert(got(&call.tap, DENIED, 1));
+    close_audited();
+    const json_t *before = find("requests", "/public/a", 0);
+    const json_t *allowed = find("verdict", "/public/slow", 0);
+    const json_t *denied = find("verdict", "/public/slow", 1);
+    const json_t *end = find("end", "/public/slow", 0);
+    cr_assert(before && allowed && denied && end);
+    SAYS(allowed, "decision", "allow");
+    SAYS(allowed, "policy", "shop/public");
+    SAYS(denied, "decision", "deny");
+    cr_expect(json_is_true(json_object_get(denied, "late")));
+    SAYS(end, "why", "denied_late");
+    cr_expect_lt(number(before, "seq"), number(allowed, "seq"));
+    cr_expect_lt(number(allowed, "seq"), number(denied, "seq"));
+    cr_expect_lt(number(denied, "seq"), number(end, "seq"));
+    forget();
+}
+
+static void watch_public(void)
+{
+    allow_public();
+    snap_policy(&town.snap, "watched", POLICY_AUDIT, CART_ID);
+    snap_policy(&town.snap, "tomorrow", POLICY_DENY, CART_ID)->dry_run = true;
+}
+
+Test(judge_audit, what_audit_and_dry_run_policies_say_is_a_line_for_each_request)
+{
+    open_audited(&ways[0], watch_public, false);
+    serve("/public/a", 1);
+    serve("/public/a", 2);
+    close_audited();
+    unsigned n_audited = 0, n_would = 0;
+    for (size_t i = 0; find("verdict", "/public/a", i); i++) {
+        const json_t *line = find("verdict", "/public/a", i);
+        n_audited += strcmp(member(line, "decision"), "audit") == 0;
+        n_would += strcmp(member(line, "decision"), "would-deny") == 0;
+        cr_expect_gt(number(line, "request.number"), 0);
+    }
+    cr_expect_eq(n_audited, 2);
+    cr_expect_eq(n_would, 2);
+    cr_expect_eq(number(find("requests", "/public/a", 0), "count"), 2);
+    forget();
+}
