@@ -315,7 +315,7 @@ Test(audit_audit, killed_at_any_moment_it_leaves_a_log_that_goes_on_and_says_wha
     const struct verify_totals totals = expect_all_whole();
     cr_assert(gt(u64, totals.n_crashes, n_kills / 2)); /* some died before their first line */
     cr_assert(gt(u64, totals.n_torn, 0));
-    cr_assert(gt(u64, totals.n_files, 10));
+    cr_assert(gt(u64, totals.n_files, 2), "it has rotated");
     cr_assert(eq(u64, totals.first_seq, 1));
     cr_assert(totals.ends_with_stop);
 }

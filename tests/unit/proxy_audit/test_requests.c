@@ -84,13 +84,19 @@ static void deny(void)
     audit_commit(pen());
 }
 
+static void read_log(void)
+{
+    text_fini(&log_);
+    kit_read(path, &log_);
+}
+
 static struct verify_totals close_audit(void)
 {
     struct verify_totals totals;
     audit_close(audit);
     cr_assert(eq(int, (int)kit_verify_file(path, &sentence, &totals), VERIFY_WHOLE), "%s",
               sentence.ptr);
-    kit_read(path, &log_);
+    read_log();
     return totals;
 }
 
@@ -148,8 +154,7 @@ Test(audit_requests, who_asks_for_each_has_a_line_for_each, .init = setup, .fini
 static uint64_t in_file(const char *words)
 {
     uint64_t n = 0;
-    text_clear(&log_);
-    kit_read(path, &log_);
+    read_log();
     for (const char *at = log_.ptr; (at = strstr(at, words)); at++)
         n++;
     return n;
