@@ -188,9 +188,10 @@ static bool depends_on_request(const struct asking *asking, const struct policy_
 struct policy_answer policy_ask(const struct policy_set *set,
                                 const struct policy_question *question)
 {
-    const struct policy_asked asked = policy_asked_of(question);
+    struct policy_asked asked;
     struct asking asking = {.asked = &asked};
     struct policy_answer answer = {0};
+    policy_take_question(&asked, question);
     for (size_t i = 0; i < set->n_layers; i++)
         if (policy_layer_holds(set->layers[i], question->port))
             ask_layer(&asking, set->layers[i]);

@@ -195,16 +195,16 @@ static void add_subjects(struct text *out, const struct request_field *field,
 }
 
 static bool half_fails(struct text *out, const struct request_field *field, bool is_not,
-                       enum policy_action action, const struct policy_request *request)
+                       enum policy_action action, const struct policy_shown *shown)
 {
     const struct string_match *values = is_not ? field->not_values : field->values;
     const size_t n = is_not ? field->n_not_values : field->n_values;
-    if (n == 0 || (is_not ? policy_http_any_not_value(field, action, request)
-                          : policy_http_any_value(field, action, request)) != is_not)
+    if (n == 0 || (is_not ? policy_http_any_not_value(field, action, shown)
+                          : policy_http_any_value(field, action, shown)) != is_not)
         return false;
     add_field_name(out, field, is_not);
     text_addf(out, ": ");
-    add_subjects(out, field, request);
+    add_subjects(out, field, shown->request);
     text_addf(out, " is %s ", is_not ? "one of" : "none of");
     for (size_t i = 0; i < n && i < VALUES_SHOWN; i++) {
         text_addf(out, "%s", comma(i));
@@ -215,11 +215,12 @@ static bool half_fails(struct text *out, const struct request_field *field, bool
 }
 
 static bool request_fails(struct text *out, const struct model_match *m, enum policy_action action,
-                          const struct policy_request *request)
+                          const struct policy_shown *shown)
 {
+    const struct policy_request *request = shown->request;
     for (size_t i = 0; request && i < m->n_http; i++)
-        if (half_fails(out, &m->http[i], false, action, request) ||
-            half_fails(out, &m->http[i], true, action, request))
+        if (half_fails(out, &m->http[i], false, action, shown) ||
+            half_fails(out, &m->http[i], true, action, shown))
             return true;
     for (size_t i = 0; !request && i < m->n_http; i++) {
         text_addf(out, "%s", comma(i));
@@ -275,7 +276,7 @@ static void add_why_not(struct text *out, const struct model_match *match,
 {
     if (!policy_match_is_dead(match, action))
         (void)(who_fails(out, match, asked) || where_fails(out, match, asked->question) ||
-               request_fails(out, match, action, asked->question->request));
+               request_fails(out, match, action, &asked->shown));
     else if (match->has_unknown)
         text_addf(out, "asks for what this version does not know, which allows nobody");
     else
@@ -389,9 +390,10 @@ static size_t count_misses(const struct policy **policies, size_t n)
 void policy_explain(const struct policy_set *set, const struct policy_question *question,
                     struct arena *arena, struct policy_explanation *out_explanation)
 {
-    const struct policy_asked asked = policy_asked_of(question);
+    struct policy_asked asked;
     struct explaining to = {.arena = arena, .asked = &asked};
     size_t n;
+    policy_take_question(&asked, question);
     const struct policy **policies = gather(set, question->port, &n);
     to.lines = arena_new_array(arena, struct policy_line, n + count_misses(policies, n));
     for (size_t i = 0; i < n; i++)

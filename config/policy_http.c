@@ -78,17 +78,25 @@ static struct str without_port(struct str host)
     return host;
 }
 
+void policy_show(struct policy_shown *out_shown, const struct policy_request *request)
+{
+    const struct str host = request ? request->host : (struct str){0};
+    const size_t len = host.len <= sizeof(out_shown->buf) ? host.len : 0; /* see any_host() */
+    for (size_t i = 0; i < len; i++)
+        out_shown->buf[i] = lower(host.ptr[i]);
+    out_shown->request = request;
+    out_shown->host = str_of(out_shown->buf, len);
+    out_shown->bare_host = without_port(out_shown->host);
+}
+
 /* A value without a port is for every port. A host with a dot at its end is the same in the DNS and
  * another one to most servers: that is for whoever it is held against. */
-static bool any_host(struct values values, struct str host, bool is_doubtful)
+static bool any_host(struct values values, const struct policy_shown *shown, bool is_doubtful)
 {
-    char buf[POLICY_HOST_MAX];
-    if (host.len > sizeof(buf))
+    const struct str host = shown->host, bare = shown->bare_host;
+    if (shown->request->host.len > sizeof(shown->buf))
         return is_doubtful;
-    for (size_t i = 0; i < host.len; i++)
-        buf[i] = lower(host.ptr[i]);
-    const struct str lowered = str_of(buf, host.len), bare = without_port(lowered);
-    return any(values, lowered) || (bare.len < lowered.len && any(values, bare)) ||
+    return any(values, host) || (bare.len < host.len && any(values, bare)) ||
            (is_doubtful && str_ends_with(bare, STR(".")) &&
             any(values, str_sub(bare, 0, bare.len - 1)));
 }
@@ -253,13 +261,14 @@ static bool any_path(struct values values, const struct policy_request *request,
 }
 
 static bool any_value(struct values values, const struct request_field *field,
-                      const struct policy_request *request, bool is_doubtful)
+                      const struct policy_shown *shown, bool is_doubtful)
 {
+    const struct policy_request *request = shown->request;
     if (values.n == 0)
         return false;
     switch (field->subject) {
     case REQUEST_METHOD: return any_method(values, request->method, is_doubtful);
-    case REQUEST_HOST: return any_host(values, request->host, is_doubtful);
+    case REQUEST_HOST: return any_host(values, shown, is_doubtful);
     case REQUEST_PATH: return any_path(values, request, is_doubtful);
     case REQUEST_HEADER: return any_header(values, request, field->name, is_doubtful);
     case REQUEST_TOKEN_PRINCIPAL:
@@ -272,25 +281,25 @@ static bool any_value(struct values values, const struct request_field *field,
 }
 
 bool policy_http_any_value(const struct request_field *field, enum policy_action action,
-                           const struct policy_request *request)
+                           const struct policy_shown *shown)
 {
     const struct values values = {field->values, field->n_values};
-    return any_value(values, field, request, action != POLICY_ALLOW);
+    return any_value(values, field, shown, action != POLICY_ALLOW);
 }
 
 bool policy_http_any_not_value(const struct request_field *field, enum policy_action action,
-                               const struct policy_request *request)
+                               const struct policy_shown *shown)
 {
     const struct values values = {field->not_values, field->n_not_values};
-    return any_value(values, field, request, action == POLICY_ALLOW);
+    return any_value(values, field, shown, action == POLICY_ALLOW);
 }
 
 bool policy_http_holds(const struct request_field *fields, size_t n, enum policy_action action,
-                       const struct policy_request *request)
+                       const struct policy_shown *shown)
 {
     for (size_t i = 0; i < n; i++)
-        if ((fields[i].n_values > 0 && !policy_http_any_value(&fields[i], action, request)) ||
-            policy_http_any_not_value(&fields[i], action, request))
+        if ((fields[i].n_values > 0 && !policy_http_any_value(&fields[i], action, shown)) ||
+            policy_http_any_not_value(&fields[i], action, shown))
             return false;
     return true;
 }

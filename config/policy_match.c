@@ -94,13 +94,13 @@ bool policy_any_port(const uint16_t *ports, size_t n, uint16_t port)
 
 /* ---- matches, clauses, rules ---- */
 
-struct policy_asked policy_asked_of(const struct policy_question *question)
+void policy_take_question(struct policy_asked *out_asked, const struct policy_question *question)
 {
-    struct policy_asked asked = {.question = question};
     struct str rest;
-    if (!str_split(question->principal, '/', &asked.trust_domain, &rest))
-        asked.trust_domain = question->principal;
-    return asked;
+    out_asked->question = question;
+    if (!str_split(question->principal, '/', &out_asked->trust_domain, &rest))
+        out_asked->trust_domain = question->principal;
+    policy_show(&out_asked->shown, question->request);
 }
 
 bool policy_match_says_nothing(const struct model_match *m)
@@ -149,15 +149,15 @@ static bool where_matches(const struct model_match *m, const struct policy_quest
 enum policy_truth policy_match_truth(const struct model_match *match, enum policy_action action,
                                      const struct policy_asked *asked)
 {
-    const struct policy_request *request = asked->question->request;
     if (policy_match_is_dead(match, action) || !who_matches(match, asked) ||
         !where_matches(match, asked->question))
         return POLICY_NO;
     if (match->n_http == 0)
         return POLICY_YES;
-    if (!request)
+    if (!asked->shown.request)
         return POLICY_MAYBE;
-    return policy_http_holds(match->http, match->n_http, action, request) ? POLICY_YES : POLICY_NO;
+    return policy_http_holds(match->http, match->n_http, action, &asked->shown) ? POLICY_YES
+                                                                                : POLICY_NO;
 }
 
 static enum policy_truth clause_truth(const struct model_clause *clause, enum policy_action action,

@@ -7,16 +7,17 @@
 #ifndef ISTHMUS_CONFIG_POLICY_MATCH_H
 #define ISTHMUS_CONFIG_POLICY_MATCH_H
 
-#include "config/policy.h"
+#include "config/policy_http.h"
 #include "config/policy_strings.h"
 
-/* A question with what follows from it. */
+/* A question with what follows from it; points into itself. */
 struct policy_asked {
     const struct policy_question *question;
     struct str trust_domain;
+    struct policy_shown shown;
 };
 
-struct policy_asked policy_asked_of(const struct policy_question *question);
+void policy_take_question(struct policy_asked *out_asked, const struct policy_question *question);
 
 /* POLICY_MAYBE: some requests on the connection may match and others not. Only without a request.
  * In this order "and" is the least of several and "or" the greatest. */

@@ -246,6 +246,52 @@ static void prepare_policies(size_t size)
         policy_layer_new(&arena, policies, size, NULL, 0);
 }
 
+/* It allows requests to one host below one path, another one each. */
+static struct model_policy *make_http_policy(size_t i)
+{
+    struct model_policy *policy = make_policy(i);
+    struct model_match *match = policy->rules->clauses->matches;
+    const struct request_field fields[] = {{.subject = REQUEST_HOST, .n_values = 1},
+                                           {.subject = REQUEST_PATH, .n_values = 1}};
+    struct string_match *values = arena_new_array(&arena, struct string_match, 2);
+    values[0].value = arena_printf(&arena, "shop-%zu.example.com", i);
+    values[1] = (struct string_match){MATCH_PREFIX, arena_printf(&arena, "/items/%zu/", i)};
+    match->n_principals = 0;
+    match->http = arena_new_array(&arena, struct request_field, 2);
+    match->n_http = 2;
+    for (size_t k = 0; k < 2; k++) {
+        match->http[k] = fields[k];
+        match->http[k].values = &values[k];
+    }
+    policy->action = POLICY_ALLOW;
+    return policy;
+}
+
+static void prepare_http_policies(size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        policies[i] = policy_compile(&arena, make_http_policy(i));
+    policy_set.layers = arena_new_array(&arena, const struct policy_layer *, 1);
+    policy_set.n_layers = 1;
+    *(const struct policy_layer **)(uintptr_t)policy_set.layers =
+        policy_layer_new(&arena, policies, size, NULL, 0);
+}
+
+static void policy_http_once(size_t i)
+{
+    static const struct policy_header header = {{"host", 4}, {"shop-99.example.com", 19}};
+    const struct policy_request request = {.method = STR("GET"),
+                                           .host = header.value,
+                                           .path = STR("/items/99/pictures"),
+                                           .headers = &header,
+                                           .n_headers = 1};
+    const struct policy_question question = {.principal = STR("west.example/ns/shop/sa/buyer"),
+                                             .namespace_ = STR("shop"),
+                                             .port = (uint16_t)i,
+                                             .request = &request};
+    ensure(policy_ask(&policy_set, &question).allowed);
+}
+
 static void policy_once(size_t i)
 {
     const struct policy_question question = {.principal = STR("west.example/ns/shop/sa/buyer"),
@@ -409,7 +455,9 @@ const struct bench_case bench_cases[] = {
      prepare_line, 0, line_once},
     {"audit-hash", "of that, the SHA-256 (callgrind's CPU has no instructions for it)",
      prepare_hash, 0, hash_once},
-    {"policy-10000", "the same over 10,000", prepare_policies, 10000, policy_once},
+    {"policy-http", "whether a request may, over 100 policies that ask for a host and a path",
+     prepare_http_policies, 100, policy_http_once},
+    {"policy-10000", "a verdict over 10,000", prepare_policies, 10000, policy_once},
     {"policy-mesh", "the same for one of 1,000 workloads in a snapshot of 10,000 policies",
      prepare_policed_mesh, 10000, ask_policed_mesh_once},
     {"http1", "a request of 1 KB and its answer, read and written at both ends, and two turns",
