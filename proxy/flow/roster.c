@@ -25,16 +25,25 @@ static void on_report(struct timer *timer)
     timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
 }
 
+/* Not at every turn, since it looks at idle connections too. */
+static void tell_long(struct walk *walk, uint64_t now_ns)
+{
+    if (now_ns < walk->long_due_ns || now_ns < AUDIT_LONG_NS)
+        return;
+    walk->long_due_ns = now_ns + AUDIT_LONG_NS;
+    list_foreach(it, &walk->flows[FLOW_SERVING])
+    {
+        struct flow *flow = list_entry(it, struct flow, by_state);
+        if (flow->work && flow->work->tell)
+            flow->work->tell(flow, now_ns - AUDIT_LONG_NS);
+    }
+}
+
 static void on_audit(struct timer *timer)
 {
     struct walk *walk = container_of(timer, struct walk, audit);
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
-    list_foreach(it, &walk->flows[FLOW_SERVING])
-    {
-        struct flow *flow = list_entry(it, struct flow, by_state);
-        if (flow->work && flow->work->tell && now_ns > AUDIT_LONG_NS)
-            flow->work->tell(flow, now_ns - AUDIT_LONG_NS);
-    }
+    tell_long(walk, now_ns);
     audit_tell_due(walk->tools.audit, now_ns);
     timer_start(walk->tools.loop, timer, AUDIT_NS, on_audit);
 }

@@ -32,8 +32,9 @@ struct walk {
     struct clients clients; /* of HTTP */
     struct timer sample;
     uint64_t sample_due_ns;
-    struct timer audit;  /* requests that wait to be told */
-    size_t replay_bytes; /* of the bodies that its exchanges keep */
+    struct timer audit;   /* requests that wait to be told */
+    uint64_t long_due_ns; /* when those that last are looked for again */
+    size_t replay_bytes;  /* of the bodies that its exchanges keep */
 
     struct buffers_told { /* of the loop's pool, as the metrics have it */
         uint64_t live_bytes, n_reused, n_made;
