@@ -87,10 +87,15 @@ struct str audit_name(const struct audit_pen *pen, uint64_t connection, char buf
     return str_of(buf, pen->prefix_len + sizeof digits - at);
 }
 
+bool audit_wants(const struct audit_pen *pen, enum audit_event event)
+{
+    return pen && (event != AUDIT_VERDICT || pen->audit->options.wants_verdicts) &&
+           (event != AUDIT_END || pen->audit->options.wants_ends);
+}
+
 struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event)
 {
-    if (!pen || (event == AUDIT_VERDICT && !pen->audit->options.wants_verdicts) ||
-        (event == AUDIT_END && !pen->audit->options.wants_ends))
+    if (!audit_wants(pen, event))
         return NULL;
     entry_begin(&pen->entry, event, clock_wall_ns());
     return &pen->entry;

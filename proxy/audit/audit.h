@@ -68,6 +68,7 @@ struct audit_pen;
 
 /* The pen of a worker, below n_workers. */
 struct audit_pen *audit_pen(struct audit *audit, unsigned worker);
+bool audit_wants(const struct audit_pen *pen, enum audit_event event);
 /* An empty record of an event that is wanted; NULL when it is not, or pen is NULL. Fill it with
  * entry_*(), in the order of fields.def, then commit. */
 struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event);

@@ -301,6 +301,7 @@ static void end_request(struct call *call, const struct totals *totals,
 
 void witness_end(struct call *call, const struct totals *totals, uint64_t duration_ns)
 {
+    const struct audit_pen *pen = call->walk->tools.audit;
     const bool is_inbound = call->record.kind != ARRIVAL_OUTBOUND;
     const struct audit_request what = {
         .bytes_sent = is_inbound ? totals->sent : totals->received,
@@ -308,7 +309,7 @@ void witness_end(struct call *call, const struct totals *totals, uint64_t durati
         .duration_ns = duration_ns,
         .attempts = call->record.attempts,
     };
-    if (is_request(call) && !call->told.is_apart) {
+    if (is_request(call) && !(call->told.is_apart && audit_wants(pen, AUDIT_END))) {
         end_request(call, totals, &what);
         return;
     }

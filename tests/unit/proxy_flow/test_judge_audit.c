@@ -19,13 +19,15 @@ static char path[256];
 static json_t *lines[LINES_MAX];
 static size_t n_lines;
 
-static void open_audited(const struct way *way, void (*policies)(void), bool audits_each)
+static void open_audited(const struct way *way, void (*policies)(void), bool audits_each,
+                         bool audits_only_them)
 {
     dir = temp_dir_new();
     (void)snprintf(path, sizeof path, "%s/audit.log", dir.path);
     n_lines = 0;
     town_open(&town);
     town.audits_each = audits_each;
+    town.audits_only_them = audits_only_them;
     town_audit(&town, path);
     open_way_of(way, policies);
 }
@@ -99,7 +101,7 @@ static void serve(const char *target, unsigned nth)
 Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by_itself)
 {
     for (size_t i = 0; i < (size_t)WAYS; i++) {
-        open_audited(&ways[i], allow_public, false);
+        open_audited(&ways[i], allow_public, false, false);
         get("/admin/\"x?secret=1");
         cr_assert(got(&call.tap, DENIED, 1), "%s", ways[i].name);
         serve("/public/a", 1);
@@ -137,7 +139,7 @@ Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by
 
 Test(judge_audit, who_asks_for_every_request_has_a_line_for_each)
 {
-    open_audited(&ways[0], allow_public, true);
+    open_audited(&ways[0], allow_public, true, false);
     serve("/public/a", 1);
     serve("/public/a", 2);
     close_audited();
@@ -146,6 +148,25 @@ Test(judge_audit, who_asks_for_every_request_has_a_line_for_each)
     cr_assert(first && second);
     cr_expect_eq(number(first, "count"), 1);
     cr_expect_lt(number(first, "request.number"), number(second, "request.number"));
+    forget();
+}
+
+Test(judge_audit, who_asks_for_nothing_but_requests_has_those_that_were_cut_too)
+{
+    open_audited(&ways[0], allow_public, true, true);
+    get("/public/slow");
+    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    snap_drop(&town.snap, "shop/public");
+    (void)allow("other", "/other");
+    town_learn(&town);
+    cr_assert(got(&call.tap, DENIED, 1));
+    close_audited();
+    const json_t *line = find("requests", "/public/slow", 0);
+    cr_assert_not_null(line);
+    SAYS(line, "why", "denied_late");
+    SAYS(line, "decision", "deny");
+    cr_expect_null(find("verdict", "/public/slow", 0));
+    cr_expect_null(find("end", "/public/slow", 0));
     forget();
 }
 
@@ -158,7 +179,7 @@ static bool is_in_the_log(void *ctx)
 
 Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
 {
-    open_audited(&ways[0], allow_public, false);
+    open_audited(&ways[0], allow_public, false, false);
     get("/public/slow");
     cr_assert(app_saw(1, "GET /public/slow ", 1));
     cr_assert(run_until(town.world.loop, is_in_the_log, NULL, PATIENCE_MS));
@@ -182,7 +203,7 @@ Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
 
 Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
 {
-    open_audited(&ways[0], allow_public, false);
+    open_audited(&ways[0], allow_public, false, false);
     serve("/public/a", 1);
     get("/public/slow");
     cr_assert(app_saw(1, "GET /public/slow ", 1));
@@ -216,7 +237,7 @@ static void watch_public(void)
 
 Test(judge_audit, what_audit_and_dry_run_policies_say_is_a_line_for_each_request)
 {
-    open_audited(&ways[0], watch_public, false);
+    open_audited(&ways[0], watch_public, false, false);
     serve("/public/a", 1);
     serve("/public/a", 2);
     close_audited();

@@ -1,6 +1,7 @@
 /*
  * town.h - two nodes in one loop, without capture: n1 where cart calls from, n2 where pay serves on
- * loopback; real tunnels between them and, where options ask for them, within one, and the access log of both.
+ * loopback; real tunnels between them and, where options ask for them, within one, and the access
+ * log of both.
  */
 #ifndef ISTHMUS_TESTS_UNIT_PROXY_FLOW_TOWN_H
 #define ISTHMUS_TESTS_UNIT_PROXY_FLOW_TOWN_H
@@ -50,6 +51,7 @@ struct town {
     int log_fds[2];
     struct audit *audit;   /* NULL: none */
     bool audits_each;      /* request; set it before town_audit() */
+    bool audits_only_them; /* no verdicts, no ends */
     struct tracer *tracer; /* of n1; NULL: none */
     struct text log;
 };
