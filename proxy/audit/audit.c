@@ -1,5 +1,5 @@
 /*
- * audit.c - pens, and the thread that writes.
+ * audit.c - the thread that writes.
  *
  * A turn of the writer: look whether the file was moved (once a second) -> gather -> tell losses ->
  * checkpoint when it is time -> flush -> rotate -> sync. Whatever of it fails leaves its part
@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
@@ -20,22 +19,9 @@
 #include "proxy/meter/meter.h"
 
 #define PROCESS_TEXT_MAX 17
-#define NUMBER_TEXT_MAX  20
 /* Batches of JOURNAL_PENDING_MAX a turn: workers may be as fast as we are. */
 #define BATCHES_PER_TURN 16
 #define LOOK_NS          NS_PER_SEC /* for a moved file; also before a failed rotation is tried again */
-
-struct audit_pen { /* a worker's */
-    const struct audit *audit;
-    unsigned worker;
-    struct record_ring *ring;
-    struct fold *fold;  /* NULL: each request is told by itself */
-    size_t spare_bytes; /* of the ring, for others than requests */
-    size_t prefix_len;
-    char prefix[AUDIT_NAME_MAX - NUMBER_TEXT_MAX]; /* of the names of its connections */
-    uint64_t strangers_until_ns; /* what was let in counts until then: see is_flood() */
-    struct audit_entry entry;
-};
 
 struct slot { /* the oldest record of a ring, out of it; the writer's */
     size_t len;
@@ -66,162 +52,10 @@ struct audit {
     bool is_blocked, was_blocked; /* now; at some time since losses were told */
 };
 
-/* ---- pens ---- */
-
 struct audit_pen *audit_pen(struct audit *audit, unsigned worker)
 {
     ensure(worker < audit->options.n_workers);
     return &audit->pens[worker];
-}
-
-/* Without printf, since it is said of each request. */
-struct str audit_name(const struct audit_pen *pen, uint64_t connection, char buf[AUDIT_NAME_MAX])
-{
-    char digits[NUMBER_TEXT_MAX];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + connection % 10);
-    while ((connection /= 10) > 0);
-    memcpy(buf, pen->prefix, pen->prefix_len);
-    memcpy(buf + pen->prefix_len, digits + at, sizeof digits - at);
-    return str_of(buf, pen->prefix_len + sizeof digits - at);
-}
-
-bool audit_wants(const struct audit_pen *pen, enum audit_event event)
-{
-    return pen && (event != AUDIT_VERDICT || pen->audit->options.wants_verdicts) &&
-           (event != AUDIT_END || pen->audit->options.wants_ends);
-}
-
-struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event)
-{
-    if (!audit_wants(pen, event))
-        return NULL;
-    entry_begin(&pen->entry, event, clock_wall_ns());
-    return &pen->entry;
-}
-
-/* A bucket that leaks one record each AUDIT_STRANGER_NS, kept as the time at which it is empty. */
-static bool is_flood(struct audit_pen *pen, uint64_t now_ns)
-{
-    const uint64_t until_ns =
-        (pen->strangers_until_ns > now_ns ? pen->strangers_until_ns : now_ns) + AUDIT_STRANGER_NS;
-    if (until_ns - now_ns > AUDIT_STRANGERS_MAX * AUDIT_STRANGER_NS)
-        return true;
-    pen->strangers_until_ns = until_ns;
-    return false;
-}
-
-struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event event)
-{
-    struct audit_entry *entry = audit_begin(pen, event);
-    if (!entry || !is_flood(pen, clock_mono_ns()))
-        return entry;
-    record_ring_hold_back(pen->ring);
-    return NULL;
-}
-
-void audit_commit(struct audit_pen *pen)
-{
-    (void)record_ring_put(pen->ring, entry_end(&pen->entry)); /* the ring counts what it loses */
-}
-
-/* ---- requests ---- */
-
-bool audit_folds(const struct audit_pen *pen)
-{
-    return pen->fold != NULL;
-}
-
-struct audit_entry *audit_begin_request(struct audit_pen *pen, bool is_judged)
-{
-    if (!pen)
-        return NULL;
-    const struct audit_options *options = &pen->audit->options;
-    if (!options->wants_ends && !options->wants_each && !(options->wants_verdicts && is_judged))
-        return NULL;
-    entry_begin(&pen->entry, AUDIT_REQUESTS, 0); /* the time comes when it is told */
-    return &pen->entry;
-}
-
-/* False when it must wait. */
-static bool tell(struct audit_pen *pen, struct str packed, const struct audit_request *sum)
-{
-    struct audit_entry *entry = &pen->entry;
-    entry_go_on(entry, packed, clock_wall_ns());
-    entry_u64(entry, AUDIT_COUNT, sum->n);
-    entry_time(entry, AUDIT_FIRST, sum->first_wall_ns);
-    entry_time(entry, AUDIT_LAST, sum->last_wall_ns);
-    entry_u64(entry, AUDIT_BYTES_SENT, sum->bytes_sent);
-    entry_u64(entry, AUDIT_BYTES_RECEIVED, sum->bytes_received);
-    entry_u64(entry, AUDIT_DURATION, sum->duration_ns);
-    entry_u64(entry, AUDIT_LONGEST, sum->longest_ns);
-    entry_u64(entry, AUDIT_ATTEMPTS, sum->attempts);
-    return record_ring_try(pen->ring, entry_end(entry), pen->spare_bytes);
-}
-
-static bool tell_record(struct audit_pen *pen, struct fold_record *record)
-{
-    if (!record || !tell(pen, str_of(record->packed, record->len), &record->sum))
-        return false;
-    fold_drop(pen->fold, record);
-    return true;
-}
-
-/* What was packed is in the pen's own entry, which telling others needs. */
-static void add_to_fold(struct audit_pen *pen, uint64_t connection,
-                        const struct audit_request *request, uint64_t now_ns)
-{
-    const size_t len = entry_end(&pen->entry).len;
-    if (fold_add(pen->fold, entry_end(&pen->entry), connection, request, now_ns))
-        return;
-    char *packed = mem_alloc(len);
-    memcpy(packed, pen->entry.bytes, len);
-    bool is_in = false;
-    while (!is_in && tell_record(pen, fold_oldest(pen->fold)))
-        is_in = fold_add(pen->fold, str_of(packed, len), connection, request, now_ns);
-    if (!is_in)
-        record_ring_lose(pen->ring, 1);
-    mem_free(packed);
-}
-
-void audit_commit_request(struct audit_pen *pen, uint64_t connection,
-                          const struct audit_request *request, uint64_t now_ns)
-{
-    struct audit_request one = *request;
-    one.n = 1;
-    one.first_wall_ns = one.last_wall_ns = clock_wall_ns();
-    one.longest_ns = request->duration_ns;
-    if (pen->fold)
-        add_to_fold(pen, connection, &one, now_ns);
-    else if (!tell(pen, entry_end(&pen->entry), &one))
-        record_ring_lose(pen->ring, 1);
-}
-
-void audit_tell_due(struct audit_pen *pen, uint64_t now_ns)
-{
-    struct fold_record *record;
-    if (!pen || !pen->fold)
-        return;
-    while ((record = fold_oldest(pen->fold)) && now_ns - record->begun_ns >= AUDIT_FOLD_NS &&
-           tell_record(pen, record))
-        ;
-}
-
-void audit_tell_connection(struct audit_pen *pen, uint64_t connection)
-{
-    if (!pen || !pen->fold)
-        return;
-    while (tell_record(pen, fold_of_connection(pen->fold, connection)))
-        ;
-}
-
-void audit_tell_all(struct audit_pen *pen)
-{
-    if (!pen || !pen->fold)
-        return;
-    while (tell_record(pen, fold_oldest(pen->fold)))
-        ;
 }
 
 /* ---- lines ---- */
@@ -470,22 +304,15 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     on_turn(&audit->turn);
 }
 
-/* The workers are gone. What waited in their pens has the whole ring, in as many turns as it takes;
- * a disk that takes nothing now is not waited for. */
+/* The workers are gone. What waited in their pens is told in as many turns as it takes; a disk that
+ * takes nothing now is not waited for. */
 static void tell_rest(struct audit *audit)
 {
     for (unsigned i = 0; i < audit->options.n_workers; i++) {
-        struct audit_pen *pen = &audit->pens[i];
-        struct fold_record *record;
-        pen->spare_bytes = 0;
-        while (pen->fold && (record = fold_oldest(pen->fold))) {
-            if (tell_record(pen, record))
-                continue;
+        while (!audit_pen_empty(&audit->pens[i])) {
             write_out(audit);
-            if (!tell_record(pen, record)) {
-                record_ring_lose(pen->ring, record->sum.n);
-                fold_drop(pen->fold, record);
-            }
+            if (audit->is_blocked)
+                audit_pen_lose(&audit->pens[i]);
         }
     }
 }
@@ -534,16 +361,12 @@ static void name_process(struct audit *audit)
 static void make_pen(struct audit *audit, unsigned worker)
 {
     const struct audit_options *options = &audit->options;
-    const size_t ring_bytes = options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES;
     struct audit_pen *pen = &audit->pens[worker];
-    pen->audit = audit;
-    pen->worker = worker;
-    pen->ring = record_ring_new(ring_bytes);
-    pen->spare_bytes = ring_bytes / 4;
-    pen->fold = options->wants_each ? NULL : fold_new();
-    const int len = snprintf(pen->prefix, sizeof pen->prefix, "%s-%u-", audit->process, worker);
-    ensure(len > 0 && (size_t)len < sizeof pen->prefix);
-    pen->prefix_len = (size_t)len;
+    pen->wants_verdicts = options->wants_verdicts;
+    pen->wants_ends = options->wants_ends;
+    pen->wants_each = options->wants_each;
+    audit_pen_init(pen, options->ring_bytes ? options->ring_bytes : AUDIT_RING_BYTES,
+                   audit->process, worker);
 }
 
 static void make_pens(struct audit *audit)
@@ -557,10 +380,8 @@ static void make_pens(struct audit *audit)
 
 static void free_audit(struct audit *audit)
 {
-    for (unsigned i = 0; audit->pens && i < audit->options.n_workers; i++) {
-        record_ring_free(audit->pens[i].ring);
-        fold_free(audit->pens[i].fold);
-    }
+    for (unsigned i = 0; audit->pens && i < audit->options.n_workers; i++)
+        audit_pen_fini(&audit->pens[i]);
     mem_free(audit->pens);
     mem_free(audit->slots);
     text_fini(&audit->common);

@@ -23,6 +23,19 @@
 static struct audit *audit;
 static _Atomic int workers_left = WORKERS;
 
+static void request(struct audit_pen *pen, unsigned i)
+{
+    const struct audit_request what = {.bytes_sent = i, .attempts = 1};
+    char name[AUDIT_NAME_MAX];
+    struct audit_entry *entry = audit_begin_request(pen, true);
+    entry_str(entry, AUDIT_CONNECTION, audit_name(pen, 1000000 + i % 10, name));
+    audit_commit_request(pen, i % 10, &what, i);
+    if (i % 300 == 0)
+        audit_tell_connection(pen, i % 7);
+    if (i % 2500 == 0)
+        audit_tell_all(pen); /* what comes last waits until the log is closed */
+}
+
 static void *work(void *arg)
 {
     const unsigned worker = (unsigned)(size_t)arg;
@@ -34,6 +47,7 @@ static void *work(void *arg)
         entry_cstr(entry, AUDIT_CONNECTION, name);
         entry_cstr(entry, AUDIT_SENTENCE, "what was said while others spoke");
         audit_commit(pen);
+        request(pen, i);
         if (i % 500 == 0)
             (void)usleep(20000);
     }
@@ -151,7 +165,8 @@ int main(void)
     const unsigned long lost = (unsigned long)reading->verify.totals.n_lost;
     (void)printf("%lu records arrived, %lu were lost; %.*s\n", reading->n, lost,
                  STR_ARG(text_str(&reading->verify.sentence)));
-    is_good = is_good && reading->n > 0 && reading->n + lost == (unsigned long)WORKERS * RECORDS;
+    is_good = is_good && reading->n > 0 && reading->verify.totals.n_requests > 0 &&
+              reading->n + reading->verify.totals.n_requests + lost == 2UL * WORKERS * RECORDS;
     verify_fini(&reading->verify);
     mem_free(reading);
     (void)rmdir(dir);
