@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -231,7 +232,7 @@ static ssize_t write_a_little(int fd, const void *bytes, size_t len)
     return write(fd, bytes, len < 11 ? len : 11);
 }
 
-static void live_until_killed(uint64_t max_bytes)
+static void live_until_killed(uint64_t max_bytes, int ready_fd)
 {
     const struct audit_options options = {.path = str_from(path),
                                           .node = STR("n1"),
@@ -244,6 +245,7 @@ static void live_until_killed(uint64_t max_bytes)
                                           .write = write_a_little};
     if (audit_open(&options, &audit, &text) < 0)
         _exit(1);
+    (void)!write(ready_fd, "!", 1);
     for (unsigned i = 0;; i++) {
         struct audit_entry *entry = audit_begin(audit_pen(audit, 0), AUDIT_END);
         entry_u64(entry, AUDIT_BYTES_SENT, i);
@@ -299,12 +301,17 @@ Test(audit_audit, killed_at_any_moment_it_leaves_a_log_that_goes_on_and_says_wha
     struct rng rng;
     rng_seed(&rng, 9);
     for (unsigned i = 0; i < n_kills; i++) {
+        char byte;
+        int fds[2], status;
+        cr_assert(eq(int, pipe2(fds, O_CLOEXEC), 0));
         const pid_t child = fork();
         cr_assert(ge(int, child, 0));
         if (child == 0)
-            live_until_killed(i % 2 == 0 ? 3000 : (uint64_t)1 << 30);
-        (void)usleep(5000 + rng_below(&rng, 40000));
-        int status;
+            live_until_killed(i % 2 == 0 ? 3000 : (uint64_t)1 << 30, fds[1]);
+        cr_assert(eq(int, (int)read(fds[0], &byte, 1), 1));
+        (void)usleep(rng_below(&rng, 40000));
+        (void)close(fds[0]);
+        (void)close(fds[1]);
         (void)kill(child, SIGKILL);
         cr_assert(eq(int, waitpid(child, &status, 0), child));
         const bool was_killed = WIFSIGNALED(status);
