@@ -188,6 +188,10 @@ static enum llhttp_errno read_all(struct reading *r, llhttp_type_t type, struct 
 
     llhttp_init(&parser, type, &settings);
     parser.data = r;
+    /* "Connection: close" is about what comes after the final answer (RFC 9112 section 9.6); llhttp
+     * lets it end the connection at an interim one too, and reads no further. */
+    if (type == HTTP_RESPONSE)
+        llhttp_set_lenient_keep_alive(&parser, 1);
     code = llhttp_execute(&parser, bytes.ptr, bytes.len);
     while (code == HPE_PAUSED_UPGRADE && type == HTTP_REQUEST) {
         const char *at = llhttp_get_error_pos(&parser);
