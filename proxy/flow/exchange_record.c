@@ -98,6 +98,17 @@ static struct str status_text(unsigned status, char room[STATUS_DIGITS])
     return str_of(room + at, STATUS_DIGITS - at);
 }
 
+/* A server may say what it likes, and a series is made of each: only the codes that there are. */
+static struct str grpc_label(struct str said)
+{
+    static const char *const codes[] = {"0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
+                                        "9", "10", "11", "12", "13", "14", "15", "16"};
+    uint64_t code;
+    if (str_is_empty(said))
+        return said;
+    return str_to_u64(said, ARRAY_LEN(codes) - 1, &code) ? str_from(codes[code]) : STR("other");
+}
+
 static void count(const struct exchange *exchange, const struct totals *totals,
                   uint64_t duration_ns, const char *reporter)
 {
@@ -110,7 +121,7 @@ static void count(const struct exchange *exchange, const struct totals *totals,
     labels.value[LABEL_RESPONSE_CODE] = status_text(exchange->status, status);
     labels.value[LABEL_RESPONSE_FLAGS] = response_flags(totals->err, exchange->is_spent);
     if (is_grpc)
-        labels.value[LABEL_GRPC_RESPONSE_STATUS] = exchange->grpc_status;
+        labels.value[LABEL_GRPC_RESPONSE_STATUS] = grpc_label(exchange->grpc_status);
     const struct traffic_request request = {
         .duration_ns = duration_ns,
         .request_bytes = totals->received,

@@ -69,6 +69,22 @@ static void answer_by_route(struct exchange *exchange)
     exchange_answer(exchange, &reply, is_wanted ? 0 : -ERR_NO_ROUTE, str_from(route->why));
 }
 
+/* A client of HTTP/1.0 may leave the host away: it means what it has called (RFC 9112 3.3). */
+static void name_host(struct exchange *exchange)
+{
+    char text[ADDR_TEXT_MAX];
+    const struct http_side *side = exchange->side;
+    const struct call *connection = &side->flow->call;
+    const struct str service = record_name(&connection->record, LABEL_DESTINATION_SERVICE);
+    struct arena *arena = &exchange->call.arena;
+    if (side->is_here)
+        exchange->head.authority =
+            arena_str(arena, str_from(addr_text(&connection->judged.destination, text)));
+    else
+        exchange->head.authority =
+            arena_printf(arena, "%.*s:%u", STR_ARG(service), (unsigned)side->port);
+}
+
 static struct exchange *new_exchange(struct http_side *side, struct http_stream *client,
                                      const struct http_request *head)
 {
@@ -81,6 +97,8 @@ static struct exchange *new_exchange(struct http_side *side, struct http_stream 
     list_init(&exchange->copies);
     list_push_back(&side->exchanges, &exchange->by_side);
     keep_head(exchange, head);
+    if (str_is_empty(exchange->head.authority))
+        name_host(exchange);
     take_parties(exchange);
     http_stream_set_owner(client, NULL, &exchange_waiting_events, exchange);
     return exchange;

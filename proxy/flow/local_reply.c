@@ -1,8 +1,10 @@
 #include "proxy/flow/local_reply.h"
 
+#include "proxy/base/clock.h"
 #include "proxy/base/err.h"
+#include "proxy/http/date.h"
 
-#define FIELDS_MAX 6
+#define FIELDS_MAX 7
 
 static unsigned status_of(int err)
 {
@@ -71,7 +73,9 @@ static struct str grpc_message(struct arena *arena, struct str sentence)
 static size_t send_grpc(struct http_stream *client, const struct local_reply *reply,
                         struct arena *arena)
 {
+    char date[HTTP_DATE_MAX];
     const struct http_field fields[] = {
+        {STR("date"), http_date_text(clock_wall_ns() / (int64_t)NS_PER_SEC, date)},
         {STR("content-type"), STR("application/grpc")},
         {STR("grpc-status"), local_reply_grpc_status(reply->status)},
         {STR("grpc-message"), grpc_message(arena, reply->body)},
@@ -93,25 +97,30 @@ size_t local_reply_send(struct http_stream *client, const struct http_request *r
 {
     static const struct route_edit_list no_edits;
     struct http_field fields[FIELDS_MAX];
+    char date[HTTP_DATE_MAX];
     size_t n = 0;
     if (local_reply_is_grpc(&request->fields))
         return send_grpc(client, reply, arena);
-    const bool has_body = !str_is_empty(reply->body) && !str_eq(request->method, STR("HEAD"));
+    const bool has_content =
+        !str_is_empty(reply->body) && reply->status != 204 && reply->status != 304;
+    const bool has_body = has_content && !str_eq(request->method, STR("HEAD"));
+    fields[n++] = (struct http_field){STR("date"),
+                                      http_date_text(clock_wall_ns() / (int64_t)NS_PER_SEC, date)};
     fields[n++] = (struct http_field){STR("server"), STR("isthmus")};
     fields[n++] = (struct http_field){STR("x-isthmus-reason"), reply->reason};
     if (!str_is_empty(reply->location))
         fields[n++] = (struct http_field){STR("location"), reply->location};
     if (!str_is_empty(reply->challenge))
         fields[n++] = (struct http_field){STR("www-authenticate"), reply->challenge};
-    if (has_body)
+    if (has_content)
         fields[n++] = (struct http_field){STR("content-type"), STR("text/plain")};
     const struct http_fields plain = {fields, n};
     const struct str body =
-        has_body ? arena_printf(arena, "%.*s\n", STR_ARG(reply->body)) : (struct str){0};
+        has_content ? arena_printf(arena, "%.*s\n", STR_ARG(reply->body)) : (struct str){0};
     const struct http_response head = {
         .status = reply->status,
         .fields = route_edit(&plain, reply->edits ? reply->edits : &no_edits, arena),
-        .content_length = (int64_t)body.len,
+        .content_length = (int64_t)body.len, /* for HEAD what GET would have */
         .has_body = has_body,
     };
     http_respond(client, &head);
@@ -120,5 +129,5 @@ size_t local_reply_send(struct http_stream *client, const struct http_request *r
         stream_shutdown(&client->stream);
     }
     stream_close(&client->stream, 0);
-    return body.len;
+    return has_body ? body.len : 0;
 }

@@ -1,5 +1,7 @@
 #include "proxy/http/date.h"
 
+#include <stdio.h>
+
 struct moment {
     unsigned year, month, day, hour, minute, second; /* month from 0 */
 };
@@ -9,6 +11,8 @@ static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
 static const char *const days[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
 static const char *const long_days[] = {"Monday", "Tuesday",  "Wednesday", "Thursday",
                                         "Friday", "Saturday", "Sunday"};
+
+#define DAY_S 86400
 
 /* ---- words; each takes what it reads off the rest ---- */
 
@@ -110,7 +114,7 @@ static int64_t seconds_of(const struct moment *at)
     int64_t day = before * 365 + before / 4 - before / 100 + before / 400 - 719162 + at->day - 1;
     for (unsigned month = 0; month < at->month; month++)
         day += days_of(at->year, month);
-    return day * 86400 + at->hour * 3600 + at->minute * 60 + at->second;
+    return day * DAY_S + at->hour * 3600 + at->minute * 60 + at->second;
 }
 
 bool http_date_read(struct str text, int64_t now_s, int64_t *out_s)
@@ -122,6 +126,21 @@ bool http_date_read(struct str text, int64_t now_s, int64_t *out_s)
         return false;
     *out_s = seconds_of(&at);
     return true;
+}
+
+struct str http_date_text(int64_t s, char *buf)
+{
+    struct moment at = {.year = 1970};
+    unsigned day = (unsigned)(s / DAY_S), rest = (unsigned)(s % DAY_S);
+    const unsigned weekday = (day + 3) % 7; /* the first was a Thursday */
+    for (; day >= (is_leap(at.year) ? 366u : 365u); at.year++)
+        day -= is_leap(at.year) ? 366 : 365;
+    for (; day >= days_of(at.year, at.month); at.month++)
+        day -= days_of(at.year, at.month);
+    const int len =
+        snprintf(buf, HTTP_DATE_MAX, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[weekday], day + 1,
+                 months[at.month], at.year % 10000, rest / 3600, rest / 60 % 60, rest % 60);
+    return str_of(buf, len < HTTP_DATE_MAX ? (size_t)len : HTTP_DATE_MAX - 1);
 }
 
 static bool is_number(struct str text)

@@ -18,6 +18,10 @@
 /* A year of two digits is the latest that is not more than 50 years after now. False: no date. */
 bool http_date_read(struct str text, int64_t now_s, int64_t *out_s);
 
+/* The first form, into buf (HTTP_DATE_MAX bytes); of years 1970 to 9999. */
+#define HTTP_DATE_MAX 30
+struct str http_date_text(int64_t s, char *buf);
+
 /* How long a retry-after asks to wait, in seconds or by a date: max_s at most, and 0 when it says
  * nothing that we understand or a date that has passed. */
 uint64_t http_retry_after_s(struct str value, int64_t now_s, uint64_t max_s);

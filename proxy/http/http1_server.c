@@ -12,7 +12,9 @@
  */
 #include <stdio.h>
 
+#include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+#include "proxy/http/date.h"
 #include "proxy/http/http1_conn.h"
 #include "proxy/http/websocket.h"
 
@@ -45,9 +47,12 @@ static struct http1_server *server_of(struct http1 *conn)
 
 static void answer(struct http1_server *server, unsigned status, const char *why)
 {
-    static const struct http_field fields[] = {{{"server", 6}, {"isthmus", 7}},
-                                               {{"content-type", 12}, {"text/plain", 10}}};
-    char body[SENTENCE_MAX];
+    char body[SENTENCE_MAX], date[HTTP_DATE_MAX];
+    const struct http_field fields[] = {
+        {STR("date"), http_date_text(clock_wall_ns() / (int64_t)NS_PER_SEC, date)},
+        {STR("server"), STR("isthmus")},
+        {STR("content-type"), STR("text/plain")},
+    };
     const int len = snprintf(body, sizeof(body), "%s\n", why);
     const struct http_response head = {.status = status, .fields = {fields, ARRAY_LEN(fields)}};
     const struct http1_hop hop = {.length = len, .closes = true};

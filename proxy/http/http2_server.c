@@ -8,6 +8,7 @@
  */
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+#include "proxy/http/date.h"
 #include "proxy/http/http2_head.h"
 
 #define IDLE_NS  (3600 * NS_PER_SEC)
@@ -84,7 +85,12 @@ static void on_malformed(void *owner, struct str why)
 static void refuse(struct http2_server *server, struct stream *stream, unsigned status,
                    const char *why)
 {
-    struct http_response head = {.status = status};
+    char date[HTTP_DATE_MAX];
+    const struct http_field fields[] = {
+        {STR("date"), http_date_text(clock_wall_ns() / (int64_t)NS_PER_SEC, date)},
+        {STR("server"), STR("isthmus")},
+    };
+    const struct http_response head = {.status = status, .fields = {fields, ARRAY_LEN(fields)}};
 
     if (status) {
         respond(container_of(stream, struct http_stream, stream), &head);

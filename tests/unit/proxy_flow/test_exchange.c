@@ -103,6 +103,45 @@ Test(exchange, an_answer_that_is_no_http_is_502)
     close_all();
 }
 
+/* "content-length: 123" of the n-th message, or "". */
+static struct str length_line(unsigned n)
+{
+    const char *at = call.tap.got.ptr;
+    for (unsigned i = 0; at && i < n; i++)
+        at = strstr(at + (i > 0), "content-length: ");
+    return at ? str_sub(str_from(at), 0, strcspn(at, "\r")) : (struct str){0};
+}
+
+Test(exchange, our_own_answer_to_a_head_says_what_one_to_a_get_would_and_when)
+{
+    open_with(&(struct walk_options){0});
+    call_say(&call, "GET /%zz HTTP/1.1\r\nHost: store\r\n\r\n");
+    cr_assert(got(&call.tap, "HTTP/1.1 400 ", 1));
+    call_say(&call, "HEAD /%zz HTTP/1.1\r\nHost: store\r\n\r\n" GET);
+    cr_assert(got(&call.tap, "HTTP/1.1 400 ", 2));
+    cr_assert(is_asked(1), "and what follows is a request");
+    cr_expect(got(&call.tap, "\r\nx-isthmus-reason: bad_path\r\n", 2));
+    cr_expect(got(&call.tap, "\r\ncontent-type: text/plain\r\n", 2));
+    cr_expect(got(&call.tap, " GMT\r\nserver: isthmus\r\n", 2), "with a date");
+    cr_expect_gt(length_line(1).len, strlen("content-length: 0"));
+    cr_expect(str_eq(length_line(1), length_line(2)), "%.*s, %.*s", STR_ARG(length_line(1)),
+              STR_ARG(length_line(2)));
+    answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    cr_expect(got(&call.tap, "\r\n\r\nok", 1));
+    close_all();
+}
+
+Test(exchange, a_client_of_http_1_0_that_names_no_host_means_whom_it_called)
+{
+    open_with(&(struct walk_options){0});
+    call_say(&call, "GET / HTTP/1.0\r\n\r\n");
+    cr_assert(is_asked(1));
+    cr_expect(got(&town.served[0], "\r\nhost: store.shop.svc.clusterset.local:6379\r\n", 1));
+    answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
+    cr_expect(got(&call.tap, "\r\n\r\nok", 1), "without chunks");
+    close_all();
+}
+
 Test(exchange, a_client_that_leaves_gives_the_lease_back_and_blames_nobody)
 {
     open_with(&(struct walk_options){0});

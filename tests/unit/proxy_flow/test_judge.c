@@ -144,6 +144,43 @@ static void allow_public_of_second(void)
     allow_public();
 }
 
+Test(judge, a_request_that_names_no_host_is_judged_and_sent_for_the_pod_s_address)
+{
+    char host[64];
+    open_way(&ways[2], allow_public);
+    say("GET /public HTTP/1.0\r\n\r\n");
+    (void)snprintf(host, sizeof host, "\r\nhost: " PAY1 ":%u\r\n", town.port);
+    cr_expect(app_saw(1, host, 1));
+    close_way();
+}
+
+Test(judge, a_server_cannot_make_series_without_end_of_its_grpc_status)
+{
+    static const char *const said[] = {"4711", "-1", "x", "0007", "16"};
+    open_way(&ways[2], allow_public);
+    for (unsigned i = 0; i < ARRAY_LEN(said); i++) {
+        char text[128];
+        say("POST /public HTTP/1.1\r\nHost: s\r\nContent-Type: application/grpc\r\n"
+            "Content-Length: 0\r\n\r\n");
+        cr_assert(app_saw(1, "POST /public ", i + 1));
+        (void)snprintf(text, sizeof text,
+                       "HTTP/1.1 200 OK\r\ncontent-length: 0\r\ngrpc-status: %s\r\n\r\n", said[i]);
+        (void)stream_write_copy(town.served[0].stream, text, strlen(text));
+        cr_assert(got(&call.tap, "HTTP/1.1 200 ", i + 1));
+    }
+    finish();
+    struct text page = {0};
+    struct traffic_report *report = traffic_report_of(town.n2.traffic);
+    traffic_report_write(report, &page);
+    traffic_report_free(report);
+    cr_expect(str_contains(text_str(&page), STR("grpc_response_status=\"other\"")));
+    cr_expect(str_contains(text_str(&page), STR("grpc_response_status=\"7\"")));
+    cr_expect(str_contains(text_str(&page), STR("grpc_response_status=\"16\"")));
+    cr_expect_not(str_contains(text_str(&page), STR("4711")), "%s", page.ptr);
+    text_fini(&page);
+    town_close(&town);
+}
+
 Test(judge, in_plaintext_a_pod_that_cannot_be_reached_is_told_to_the_request)
 {
     town_open(&town);

@@ -40,6 +40,34 @@ Test(http_date, all_three_forms_are_read)
     }
 }
 
+Test(http_date, what_is_written_is_the_first_form)
+{
+    const struct {
+        int64_t s;
+        const char *text;
+    } rows[] = {
+        {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
+        {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {NOW, "Fri, 27 Nov 2026 11:00:00 GMT"},
+        {1709164799, "Wed, 28 Feb 2024 23:59:59 GMT"},
+        {1709164800, "Thu, 29 Feb 2024 00:00:00 GMT"},
+        {1709251200, "Fri, 01 Mar 2024 00:00:00 GMT"},
+        {INT64_C(253402300799), "Fri, 31 Dec 9999 23:59:59 GMT"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char buf[HTTP_DATE_MAX];
+        const struct str text = http_date_text(rows[i].s, buf);
+        cr_expect(str_eq(text, str_from(rows[i].text)), "%s: %.*s", rows[i].text, STR_ARG(text));
+    }
+    for (int64_t s = 86399; s < INT64_C(253402300799); s += INT64_C(86400) * 997 + 12345) {
+        char buf[HTTP_DATE_MAX];
+        int64_t again = -1;
+        cr_assert(http_date_read(http_date_text(s, buf), NOW, &again), "%s", buf);
+        cr_assert_eq(again, s, "%s", buf);
+    }
+}
+
 Test(http_date, what_is_none_of_them_is_no_date)
 {
     static const char *const rows[] = {

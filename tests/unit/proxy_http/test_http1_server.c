@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/http/date.h"
 #include "tests/unit/proxy_http/http1_kit.h"
 
 TestSuite(http1_server, .timeout = 60);
@@ -118,8 +119,16 @@ Test(http1_server, what_is_no_request_is_answered_and_the_connection_ends, .init
      .fini = finish)
 {
     feed("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
-    expect_sent("HTTP/1.1 400 Bad Request\r\nserver: isthmus\r\ncontent-type: text/plain\r\n"
-                "content-length: 16\r\nconnection: close\r\n\r\nhost came twice\n");
+    static const char begin[] = "HTTP/1.1 400 Bad Request\r\ndate: ";
+    int64_t date_s;
+    run_turns(loop, 20);
+    const char *sent = wire->written.ptr ? wire->written.ptr : "";
+    cr_assert(strncmp(sent, begin, strlen(begin)) == 0, "%s", sent);
+    cr_expect(http_date_read(str_of(sent + strlen(begin), HTTP_DATE_MAX - 1), 0, &date_s), "%s",
+              sent);
+    cr_expect_str_eq(sent + strlen(begin) + HTTP_DATE_MAX - 1,
+                     "\r\nserver: isthmus\r\ncontent-type: text/plain\r\n"
+                     "content-length: 16\r\nconnection: close\r\n\r\nhost came twice\n");
     cr_expect_str_eq(seen.log.ptr, "REFUSED 400\nDEAD http_smuggling\n");
     cr_expect(wire->is_shut && wire->is_closed && wire->close_err == 0);
 }

@@ -221,6 +221,12 @@ Test(mesh_conformance, MeshHTTPRouteRewritePath)
         {"/xyz/bar", "/abc/bar"},
         {"/xyz", "/abc"},
         {"/xyz/", "/abc/"},
+        /* the table of HTTPPathModifier */
+        {"/s/bar", "/new/bar"},
+        {"/none/bar", "/bar"},
+        {"/none/", "/"},
+        {"/none", "/"},
+        {"/none?a", "/?a"},
     };
 
     routes("HTTPRoute",
@@ -231,7 +237,11 @@ Test(mesh_conformance, MeshHTTPRouteRewritePath)
            "{matches: [{path: {value: /full/one}}], filters: [{type: URLRewrite, urlRewrite: "
            "{path: {type: ReplaceFullPath, replaceFullPath: /one}}}], " V1 "}, "
            "{matches: [{path: {value: /xyz/}}], filters: [{type: URLRewrite, urlRewrite: {path: "
-           "{type: ReplacePrefixMatch, replacePrefixMatch: /abc}}}], " V1 "}");
+           "{type: ReplacePrefixMatch, replacePrefixMatch: /abc}}}], " V1 "}, "
+           "{matches: [{path: {value: /s/}}], filters: [{type: URLRewrite, urlRewrite: {path: "
+           "{type: ReplacePrefixMatch, replacePrefixMatch: /new/}}}], " V1 "}, "
+           "{matches: [{path: {value: /none}}], filters: [{type: URLRewrite, urlRewrite: {path: "
+           "{type: ReplacePrefixMatch, replacePrefixMatch: ''}}}], " V1 "}");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct route_decision decision =
             lane_ask(&lane, &(struct call){.path = rows[i].path});
