@@ -24,6 +24,10 @@ void *mem_realloc(void *ptr, size_t size) __attribute__((returns_nonnull, alloc_
 /* Accepts NULL. */
 void mem_free(void *ptr);
 
+/* Gives what was freed back to the system, as far as whole pages are free; the heap keeps it
+ * otherwise. It goes through all of the heap: milliseconds for hundreds of megabytes. */
+void mem_trim(void);
+
 /* Overwrites memory in a way that the compiler may not remove: keys and tokens, before they are
  * freed. */
 void mem_wipe(void *ptr, size_t size);

@@ -48,12 +48,29 @@ static void on_audit(struct timer *timer)
     timer_start(walk->tools.loop, timer, AUDIT_NS, on_audit);
 }
 
+#define TRIM_NS NS_PER_SEC
+
+/* At the bound, what was freed is given back first, once a second: the heap keeps it otherwise, and
+ * a burst that is over would be held against everybody for good. */
+static uint64_t memory_in_use(struct walk *walk)
+{
+    const uint64_t bound = walk->options.max_memory_bytes;
+    const uint64_t now_ns = loop_now_ns(walk->tools.loop);
+    const uint64_t bytes = bound > 0 ? process_resident_bytes() : 0;
+    if ((bytes < bound && walk->overload.strain != STRAIN_MEMORY) || bound == 0 ||
+        now_ns < walk->trim_due_ns)
+        return bytes;
+    walk->trim_due_ns = now_ns + TRIM_NS;
+    mem_trim();
+    return process_resident_bytes();
+}
+
 void walk_sample(struct walk *walk, uint64_t lag_ns)
 {
     const struct walk_options *options = &walk->options;
     const struct overload_bounds bounds = {options->max_memory_bytes, options->max_lag_ns};
     const struct overload_reading reading = {
-        .memory_bytes = bounds.memory_bytes > 0 ? process_resident_bytes() : 0,
+        .memory_bytes = memory_in_use(walk),
         .lag_ns = lag_ns,
         .descriptors_pct = process_descriptors_pct(),
     };

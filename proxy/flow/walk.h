@@ -32,6 +32,7 @@ struct walk {
     struct clients clients; /* of HTTP */
     struct timer sample;
     uint64_t sample_due_ns;
+    uint64_t trim_due_ns; /* memory is not given back to the system before */
     struct timer audit;   /* requests that wait to be told */
     uint64_t long_due_ns; /* when those that last are looked for again */
     size_t replay_bytes;  /* of the bodies that its exchanges keep */

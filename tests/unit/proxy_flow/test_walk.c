@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
+#include "proxy/flow/walk.h"
+#include "proxy/meter/process.h"
 #include "town.h"
 
 TestSuite(walk, .timeout = 60);
@@ -379,3 +382,34 @@ Test(walk, shows_its_flows_by_state_and_not_more_than_asked_for)
     text_fini(&some);
     town_close(&town);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__) /* which keeps what is freed */
+
+#define BLOCKS      4096
+#define BLOCK_BYTES 16384
+#define MIB         (UINT64_C(1) << 20)
+
+Test(walk, memory_that_is_free_again_ends_the_strain)
+{
+    static void *blocks[BLOCKS];
+    town_open(&town);
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = memset(mem_alloc(BLOCK_BYTES), 1, BLOCK_BYTES);
+    void *above = mem_alloc(BLOCK_BYTES); /* so that it does not end with the heap */
+    const uint64_t bound = process_resident_bytes() - 8 * MIB;
+    town_walk(&town.n1, &(struct walk_options){.max_memory_bytes = bound});
+    struct walk *walk = town.n1.walk;
+    walk_sample(walk, 0);
+    cr_expect_eq(walk->overload.strain, STRAIN_MEMORY, "it is in use");
+    for (size_t i = 0; i < BLOCKS; i++)
+        mem_free(blocks[i]);
+    walk->trim_due_ns = 0;
+    walk_sample(walk, 0);
+    cr_expect_eq(walk->overload.strain, STRAIN_NONE, "%llu of %llu MiB are in use",
+                 (unsigned long long)(process_resident_bytes() / MIB),
+                 (unsigned long long)(bound / MIB));
+    mem_free(above);
+    town_close(&town);
+}
+
+#endif
