@@ -178,6 +178,8 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     (void)session;
     if (must_stop(h2))
         return STOP;
+    if (h2->watch)
+        h2_watch_refused(h2->watch, frame->hd.stream_id);
     note_refused(h2, frame,
                  err == NGHTTP2_ERR_HTTP_HEADER
                      ? "a field that is not allowed, or a pseudo-field that is missing"

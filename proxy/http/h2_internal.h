@@ -195,6 +195,8 @@ uint32_t h2_watch_head(const struct h2_watch *watch);
 const char *h2_watch_frame(struct h2 *h2, const nghttp2_frame_hd *hd, uint32_t *out_code);
 /* A DATA frame or a RST_STREAM of ours went out. */
 void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd);
+/* nghttp2 refuses a frame of the stream: a reset of it is on its way. */
+void h2_watch_refused(struct h2_watch *watch, int32_t id);
 
 static inline bool h2_stream_is_deaf(const struct h2_stream *s) /* nobody is to be told anything */
 {

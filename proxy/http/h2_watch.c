@@ -233,9 +233,17 @@ static void note_data(struct h2_watch *watch, size_t len)
 
 static void note_reset(struct h2_watch *watch, int32_t id)
 {
+    if (watch->n_resets > 0 && watch->n_resets <= RESETS_MAX && was_reset(watch, id))
+        return; /* when it was refused */
     if (!watch->resets)
         watch->resets = mem_new_array(int32_t, RESETS_MAX);
     watch->resets[watch->n_resets++ % RESETS_MAX] = id;
+}
+
+/* A stream beyond the limit is never open, and its body may come before the reset has left. */
+void h2_watch_refused(struct h2_watch *watch, int32_t id)
+{
+    note_reset(watch, id);
 }
 
 void h2_watch_sent(struct h2_watch *watch, const nghttp2_frame_hd *hd)

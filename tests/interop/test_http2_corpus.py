@@ -178,6 +178,8 @@ STREAMS = [
      lambda r: r.headers(r.fields(path="/hold"), 1) + frame(RST_STREAM, 0, 1, u32(8)) + r.get()),
     ("more streams than the server lets", "reset REFUSED_STREAM",
      lambda r: b"".join(r.headers(r.fields(path="/hold"), 1 + 2 * i) for i in range(101))),
+    ("one stream more than the server lets, with its body behind it", "reset REFUSED_STREAM",
+     lambda r: b"".join(r.post(path="/hold", stream=1 + 2 * i) + data(b"x", 1 + 2 * i) for i in range(101))),
     ("DATA beyond a stream's window", FLOW,
      lambda r: r.post(path="/hold") + b"".join(data(bytes(16384), end=False) for _ in range(200))),
 ]
@@ -299,6 +301,7 @@ SIZES = [
     ("Huffman with a padding of zeros", HPACK, lambda r: frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x40\x01x\x81\x00")),
 ]
 
+# What comes in pieces may arrive at once: then most of the streams are beyond the limit, and too many of those are a flood, too.
 FLOODS = [
     ("1,200 PINGs", CALM, lambda r: frame(PING, 0, 0, bytes(8)) * 1200),
     ("1,200 SETTINGS", CALM, lambda r: frame(SETTINGS) * 1200),
@@ -310,10 +313,10 @@ FLOODS = [
     ("250 rapid resets", CALM, lambda r: b"".join(
         r.headers(r.fields(path="/hold"), 1 + 2 * i) + frame(RST_STREAM, 0, 1 + 2 * i, u32(8)) for i in range(250))),
     ("malformed heads without end", CALM, lambda r: [b"".join(
-        r.headers(r.fields(("connection", "close")), 1 + 2 * i) for i in range(at, at + 50)) for at in range(0, 500, 50)]),
+        r.headers(r.fields(("connection", "close")), 1 + 2 * i) for i in range(at, at + 50)) for at in range(0, 1500, 50)]),
     ("streams without end that the server must reset", CALM, lambda r: [b"".join(
         r.post(("content-length", "0"), path="/hold", stream=1 + 2 * i) + data(b"x", 1 + 2 * i, end=False)
-        for i in range(at, at + 50)) for at in range(0, 500, 50)]),
+        for i in range(at, at + 50)) for at in range(0, 1500, 50)]),
     ("1,200 streams more than the server lets", CALM, lambda r: b"".join(
         r.headers(r.fields(path="/hold"), 1 + 2 * i) for i in range(1300))),
     ("1,200 resets of closed streams", CALM, lambda r: r.headers(r.fields(path="/hold"), 1) +
