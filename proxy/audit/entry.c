@@ -166,32 +166,36 @@ int64_t entry_wall_ns(struct str packed)
     return wall_ns;
 }
 
-static void add_value(struct text *out, enum kind kind, struct str value)
+static void add_member(struct text *out, enum audit_field field, struct str value)
 {
+    const struct str before = fields[field].before;
     char buf[ADDR_TEXT_MAX > CLOCK_TEXT_MAX ? ADDR_TEXT_MAX : CLOCK_TEXT_MAX];
     struct addr addr;
     uint64_t number;
     int64_t wall_ns;
 
-    switch (kind) {
+    switch (fields[field].kind) {
     case KIND_STR:
-    case KIND_LONG: text_add_json(out, value); break;
+    case KIND_LONG: text_add_json_member(out, before, value); break;
     case KIND_U64:
         memcpy(&number, value.ptr, sizeof number);
+        text_add(out, before);
         text_add_u64(out, number);
-        return;
+        break;
     case KIND_ADDR:
         memcpy(&addr, value.ptr, sizeof addr);
-        text_add(out, str_from(addr_text(&addr, buf)));
+        text_add_json_member(out, before, str_from(addr_text(&addr, buf)));
         break;
-    case KIND_FLAG: text_add(out, value.ptr[0] ? STR("true") : STR("false")); return;
+    case KIND_FLAG:
+        text_add(out, before);
+        text_add(out, value.ptr[0] ? STR("true") : STR("false"));
+        break;
     case KIND_TIME:
         memcpy(&wall_ns, value.ptr, sizeof wall_ns);
-        text_add(out, str_from(clock_text_ns(wall_ns, buf)));
+        text_add_json_member(out, before, str_from(clock_text_ns(wall_ns, buf)));
         break;
     case KINDS: ensure(false); break;
     }
-    text_addc(out, '"');
 }
 
 void entry_render(struct str packed, struct text *out)
@@ -207,8 +211,8 @@ void entry_render(struct str packed, struct text *out)
         const unsigned char field = (unsigned char)packed.ptr[at];
         ensure(field < AUDIT_FIELDS);
         memcpy(&len, packed.ptr + at + 1, sizeof len);
-        text_add(out, fields[field].before);
-        add_value(out, fields[field].kind, str_sub(packed, at + VALUE_HEAD, len));
+        ensure(at + VALUE_HEAD + len <= packed.len);
+        add_member(out, (enum audit_field)field, str_of(packed.ptr + at + VALUE_HEAD, len));
         at += VALUE_HEAD + len;
     }
     if (packed.ptr[AT_CUT])

@@ -128,6 +128,10 @@ static size_t skip_plain(struct str part, size_t at)
 {
     while (part.len - at >= sizeof(uint64_t) && are_plain(part.ptr + at))
         at += sizeof(uint64_t);
+    if (at < part.len && part.len >= sizeof(uint64_t) && part.len - at < sizeof(uint64_t) &&
+        /* the rest, with some before it */
+        are_plain(part.ptr + part.len - sizeof(uint64_t)))
+        return part.len;
     while (at < part.len && is_plain(part.ptr[at]))
         at++;
     return at;
@@ -173,6 +177,25 @@ void text_add_json(struct text *text, struct str part)
         plain = at;
     }
     text_add(text, str_sub(part, plain, at - plain));
+}
+
+void text_add_json_member(struct text *text, struct str before, struct str value)
+{
+    if (!make_room(text, before.len + value.len + 1) || skip_plain(value, 0) < value.len) {
+        text_add(text, before);
+        text_add_json(text, value);
+        text_addc(text, '"');
+        return;
+    }
+    char *at = text->ptr + text->len;
+    if (before.len)
+        memcpy(at, before.ptr, before.len);
+    if (value.len)
+        memcpy(at + before.len, value.ptr, value.len);
+    at += before.len + value.len;
+    at[0] = '"';
+    at[1] = '\0';
+    text->len += before.len + value.len + 1;
 }
 
 void text_add_json_string(struct text *text, struct str part)

@@ -36,6 +36,10 @@ void text_add_u64(struct text *text, uint64_t value); /* decimal digits, without
  * controls, line separators, what turns the direction of writing. */
 void text_add_json(struct text *text, struct str part);
 
+/* before, then text_add_json() of the value, then a quote: most members of a line in one go, where
+ * nothing of the value needs care. */
+void text_add_json_member(struct text *text, struct str before, struct str value);
+
 /* text_add_json() with the quotes around it. */
 void text_add_json_string(struct text *text, struct str part);
 

@@ -152,6 +152,36 @@ Test(text, writes_numbers)
     }
 }
 
+Test(text, a_json_member_is_what_its_three_parts_are)
+{
+    static const char odd[] = "\"\\\n\x7f\xc3\xa9\xff\xe2\x80\xae";
+    for (size_t len = 0; len < 40; len++) {
+        for (size_t at = 0; at <= len; at++) {
+            for (size_t i = 0; i < sizeof odd; i++) { /* the last is a NUL */
+                char value[40];
+                struct text one = {0}, three = {0};
+                memset(value, 'v', sizeof value);
+                if (at < len)
+                    value[at] = odd[i];
+                text_add_json_member(&one, STR(",\"k\":\""), str_of(value, len));
+                text_add(&three, STR(",\"k\":\""));
+                text_add_json(&three, str_of(value, len));
+                text_addc(&three, '"');
+                cr_assert(str_eq(text_str(&one), text_str(&three)), "%zu %zu %zu: %s", len, at, i,
+                          one.ptr);
+                cr_assert_eq(one.ptr[one.len], '\0');
+                text_fini(&one);
+                text_fini(&three);
+            }
+        }
+    }
+    struct text bounded = {.limit = 8};
+    text_add_json_member(&bounded, STR("12345"), STR("6789"));
+    cr_assert(bounded.truncated);
+    cr_assert_leq(bounded.len, 8);
+    text_fini(&bounded);
+}
+
 Test(text, a_json_string_has_its_quotes)
 {
     struct text text = {0};
