@@ -129,6 +129,9 @@ static void add_notes(struct text *out, const struct verify_totals *totals)
     if (totals->first_seq > 1)
         text_addf(out, "note: the log begins with record %llu; what was before it was not given\n",
                   (unsigned long long)totals->first_seq);
+    if (totals->n_requests > 0)
+        text_addf(out, "note: the lines \"requests\" tell of %llu requests together\n",
+                  (unsigned long long)totals->n_requests);
     if (totals->n_crashes > 0)
         text_addf(out,
                   "note: %llu starts after a crash, %llu of them with a torn line: what was in "
@@ -148,7 +151,6 @@ static void add_totals(struct text *out, const struct verify *verify)
     for (enum audit_event i = 0; i < AUDIT_EVENTS; i++)
         add_count(out, audit_event_name(i), totals->by_event[i]);
     add_count(out, "other", totals->n_other_events);
-    add_count(out, "(of so many)", totals->n_requests);
     text_addf(out, "%-12s %llu\n", "lost", (unsigned long long)totals->n_lost);
     text_addf(out, "%-12s ", "first");
     plain_add(out, str_from(totals->first_time));
