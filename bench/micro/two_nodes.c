@@ -18,6 +18,9 @@
 #define CART_ID "spiffe://west.example/ns/shop/sa/cart"
 #define PAY_ID  "spiffe://west.example/ns/shop/sa/pay"
 #define BLOCK   65536
+/* Which a client's kernel takes in turn. */
+#define FIRST_PORT 32768
+#define PORTS      28232
 
 struct node {
     struct snapshot *snapshot;
@@ -36,13 +39,14 @@ static struct {
     struct node near, far;
     struct acceptor *doors; /* of n2 */
     struct listener *captured;
+    unsigned n_captured;
     enum route route;    /* of the connection that is being captured */
     int app_fds[ROUTES]; /* by route: they listen */
     struct addr apps[ROUTES];
     struct addr called[ROUTES]; /* what the client thinks it calls */
 } world;
 
-static const struct addr cart = {{4, {10, 0, 0, 1}}, 40000};
+static const struct addr cart = {{4, {10, 0, 0, 1}}, 0};
 
 static void on_arrival(void *owner, struct arrival *arrival)
 {
@@ -53,7 +57,9 @@ static void on_arrival(void *owner, struct arrival *arrival)
 /* What capture would say: cart called the app. */
 static void on_captured(void *owner, struct stream *stream)
 {
-    on_arrival(owner, arrival_new(ARRIVAL_OUTBOUND, stream, &cart, &world.called[world.route]));
+    struct addr client = cart;
+    client.port = (uint16_t)(FIRST_PORT + world.n_captured++ % PORTS);
+    on_arrival(owner, arrival_new(ARRIVAL_OUTBOUND, stream, &client, &world.called[world.route]));
 }
 
 static void add_identity(const struct test_ca *ca, const char *id)

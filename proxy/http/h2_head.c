@@ -100,19 +100,26 @@ static uint8_t *unconst(const char *ptr)
     return cast.to;
 }
 
+/* A secret must not be in a table in which others look for what is there already (RFC 7541 section
+ * 7.1.3). What is never the same twice would put out of the table what is. */
+static bool is_indexed(struct str name)
+{
+    return !str_eq(name, STR("authorization")) && !str_eq(name, STR("traceparent")) &&
+           !str_eq(name, STR("forwarded"));
+}
+
 nghttp2_nv *h2_nv_make(const struct h2_field *fields, size_t n_fields, nghttp2_nv *room,
                        size_t n_room)
 {
     nghttp2_nv *nv = n_fields <= n_room ? room : mem_new_array(nghttp2_nv, n_fields);
 
     for (size_t i = 0; i < n_fields; i++) {
-        bool is_secret = str_eq(fields[i].name, STR("authorization"));
         nv[i] = (nghttp2_nv){
             .name = unconst(fields[i].name.ptr ? fields[i].name.ptr : ""),
             .value = unconst(fields[i].value.ptr ? fields[i].value.ptr : ""),
             .namelen = fields[i].name.len,
             .valuelen = fields[i].value.len,
-            .flags = is_secret ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE,
+            .flags = is_indexed(fields[i].name) ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX,
         };
     }
     return nv;

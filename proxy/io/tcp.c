@@ -217,7 +217,25 @@ static void on_written(uv_write_t *req, int status)
         tcp->stream.events->on_drain(tcp->stream.owner);
 }
 
+static ssize_t sent(ssize_t n_sent)
+{
+    if (n_sent >= 0)
+        return n_sent;
+    return errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;
+}
+
 /* The number of bytes that the socket took, or a negative errno. */
+static ssize_t send_piece(const struct tcp *tcp, struct slice bytes)
+{
+    ssize_t n_sent;
+    do
+        n_sent = send(tcp->fd, bytes.ptr, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n_sent < 0 && errno == EINTR);
+    return sent(n_sent);
+}
+
+/* The same of several pieces, which sendmsg() costs more for: it reads a header and a list first.
+ */
 static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov)
 {
     const struct msghdr message = {.msg_iov = iov, .msg_iovlen = n_iov};
@@ -225,9 +243,7 @@ static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov
     do
         n_sent = sendmsg(tcp->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n_sent < 0 && errno == EINTR);
-    if (n_sent >= 0)
-        return n_sent;
-    return errno == EAGAIN || errno == ENOBUFS ? 0 : -errno;
+    return sent(n_sent);
 }
 
 /* Sends what was gathered; what the socket does not take is libuv's from here on. */
@@ -279,8 +295,7 @@ static bool tcp_write(struct stream *stream, struct slice bytes)
     if (tcp->in_flight == 0 && (tcp->queue.bytes > 0 || bytes.len >= CORK_LEAST_BYTES))
         return cork(tcp, bytes);
     if (tcp->queue.bytes == 0) {
-        struct iovec iov = {bytes.ptr, bytes.len};
-        ssize_t n_sent = send_now(tcp, &iov, 1);
+        ssize_t n_sent = send_piece(tcp, bytes);
         if (n_sent < 0)
             tcp_fail(tcp, err_from_socket((int)n_sent));
         if (n_sent < 0 || (size_t)n_sent == bytes.len) {

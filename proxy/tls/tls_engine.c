@@ -112,7 +112,6 @@ bool tls_engine_seal(struct tls_stream *s)
     size_t len = next_record(s, room, &bytes);
     size_t written = 0;
 
-    tls_forget_errors();
     if (SSL_write_ex(s->ssl, bytes, len, &written) != 1) {
         tls_forget_errors();
         return false;
@@ -139,11 +138,11 @@ enum tls_read tls_engine_fill(struct tls_stream *s, struct slab *slab, size_t *o
     size_t len = 0;
     enum tls_read status = TLS_READ_FULL;
 
+    tls_forget_errors();
     while (len < slab->cap) {
         size_t part;
         int result;
 
-        tls_forget_errors();
         result = SSL_read_ex(s->ssl, slab->bytes + len, slab->cap - len, &part);
         if (result != 1) {
             status = status_of(s, result);

@@ -322,6 +322,35 @@ Test(h2_connection, goaway_fails_the_streams_that_were_not_handled, .init = clie
     cr_expect_eq(raw.peer.n_dead, 0);
 }
 
+/* What differs each time would put out of the table of fields what does not. */
+Test(h2_connection, what_tunnels_repeat_is_sent_once, .init = client, .fini = finish)
+{
+    static const char baggage[] =
+        "k8s.cluster.name=west,k8s.namespace.name=shop,k8s.deployment.name=cart,service.name=cart,"
+        "service.version=v1";
+
+    enum { REQUESTS = 80 };
+    struct str head;
+    size_t repeated = 0;
+
+    raw_greet(&raw);
+    for (int i = 0; i < REQUESTS; i++) {
+        char trace[64], forwarded[64];
+        const char *const fields[] = {":method",   "CONNECT", ":authority",  "10.0.0.1:80",
+                                      "baggage",   baggage,   "traceparent", trace,
+                                      "forwarded", forwarded, NULL};
+        snprintf(trace, sizeof(trace), "00-%032x-%016x-00", 1000003u * (unsigned)i, i + 1);
+        snprintf(forwarded, sizeof(forwarded), "for=\"10.0.0.1:%d\"", 40000 + i);
+        (void)peer_request(&raw.peer, false, fields);
+        raw_run(&raw);
+        cr_assert(raw_saw(&raw, NGHTTP2_HEADERS, 2 * i + 1, &head));
+        if (i == 1)
+            repeated = head.len;
+        if (i > 1)
+            cr_expect_leq(head.len, repeated + 4, "request %d: %zu bytes", i, head.len);
+    }
+}
+
 Test(h2_connection, a_draining_server_says_it_twice, .init = server, .fini = finish)
 {
     raw_greet(&raw);
