@@ -47,13 +47,6 @@ void signal_watch_close(struct signal_watch *watch)
     uv_close((uv_handle_t *)&watch->uv, on_closed);
 }
 
-void process_give_way(void)
-{
-    enum { STEP = 5 }; /* a third of the weight */
-
-    (void)!nice(STEP); /* of this thread alone, on Linux; where it is refused nothing is lost */
-}
-
 unsigned process_descriptors_pct(void)
 {
     struct rlimit limit;

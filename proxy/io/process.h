@@ -19,10 +19,6 @@ void signal_watch_close(struct signal_watch *watch);
  * that is free: all below it are in use. 100 when there is none. Thread: any. */
 unsigned process_descriptors_pct(void);
 
-/* The calling thread gives way to others where processors are short: a quarter of one beside a
- * thread that never rests. Threads that it starts afterwards do the same. */
-void process_give_way(void);
-
 struct folder_watch;
 
 /*

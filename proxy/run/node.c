@@ -16,6 +16,7 @@
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/io/scheduling.h"
 #include "proxy/run/generations.h"
 #include "proxy/run/node_state.h"
 #include "proxy/run/state_dir.h"
@@ -529,7 +530,7 @@ int node_run(const struct proxy_config *config)
         log_error("the proxy cannot start", log_str("error", text_str(&why)));
         node.has_failed = true;
     } else {
-        process_give_way(); /* workers go first; they have been started */
+        scheduling_give_way(); /* workers go first; they have been started */
         loop_run(node.loop);
     }
     close_node(&node);

@@ -14,6 +14,7 @@
 #include "proxy/connect/http_pool.h"
 #include "proxy/dns/server.h"
 #include "proxy/flow/flow.h"
+#include "proxy/io/scheduling.h"
 #include "proxy/run/health_thread.h"
 #include "proxy/run/publication.h"
 
@@ -413,6 +414,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
 {
     struct worker *worker = receiver;
     const struct proxy_config *config = worker->config;
+    scheduling_answer_soon();
     worker->loop = loop;
     worker->inbox = mailbox;
     worker->meter = meter_new();
