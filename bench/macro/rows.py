@@ -34,6 +34,7 @@ class Row:
     added: float = 0.0  # what ours may be at most beyond direct, in the figure's unit; 0: no limit
     is_http: bool = False   # ours is called by a service whose port says that it speaks HTTP
     is_fresh: bool = False  # our proxy starts anew before: a heap that grew does not shrink
+    also_unlogged: bool = False  # afterwards ours is measured without its audit log too, which no peer has
 
     @property
     def load(self):
@@ -50,7 +51,9 @@ def _bulk(way, flows):
 ROWS = (
     Row("mesh-rps", "HTTP/1.1 keep-alive, 1 KiB, 64 connections", "mesh", HTTP, ("http", "--connections", "64"),
         "rate", True, MESH_PEERS, (Goal(L4_PEERS, 2.5), Goal(("haproxy-h2",), 2.0), Goal(("direct",), 0.33))),
-    Row("mesh-latency-p50", "the same, open loop at 5,000/s, p50", "mesh", HTTP,
+    Row("mesh-rps-cpu", "the same: CPU of both proxies for a request", "mesh", HTTP, ("http", "--connections", "64"),
+        "cpu_per_request", False, MESH_PEERS, (Goal(L4_PEERS, 0.4), Goal(("haproxy-h2",), 0.5))),
+    Row("mesh-latency-p50", "mesh-rps, open loop at 5,000/s, p50", "mesh", HTTP,
         ("http", "--connections", "64", "--rate", "5000"), "p50_us", False, MESH_PEERS, (Goal(MESH_PEERS, 0.9),),
         "latency/hbone"),
     Row("mesh-latency-p99", "the same, open loop at 5,000/s, p99", "mesh", HTTP,
@@ -87,10 +90,14 @@ ROWS = (
     Row("node-pingpong", "two pods of one node, 64 B there and back, p50", "node", ECHO,
         ("pingpong", "--size", "64"), "p50_us", False, L4_PEERS, (Goal(L4_PEERS, 1.0),), "latency/tcp"),
     Row("http-h1", "two pods of one node, HTTP/1.1 request by request, 1 KiB, 64 connections", "node", HTTP,
-        ("http", "--connections", "64"), "rate", True, HTTP_PEERS, (Goal(HTTP_PEERS, 1.3),), is_http=True),
+        ("http", "--connections", "64"), "rate", True, HTTP_PEERS, (Goal(HTTP_PEERS, 1.3),), is_http=True,
+        also_unlogged=True),
+    Row("http-h1-cpu", "the same: proxy CPU for a request, which the load does not cap", "node", HTTP,
+        ("http", "--connections", "64"), "cpu_per_request", False, HTTP_PEERS, (Goal(HTTP_PEERS, 0.77),), is_http=True,
+        also_unlogged=True),
     Row("http-h2", "HTTP/2 over mutual TLS between two nodes, 1 KiB, 16 connections of 16 requests at once", "mesh", HTTP2,
         ("http", "--connections", "16", "--streams", "16"), "rate", True, ("haproxy-h2",), (Goal(("haproxy-h2",), 1.1),),
-        is_http=True),
+        is_http=True, also_unlogged=True),
     Row("http-connect", "mesh-connect by a service of HTTP: a client's new connection finds one to the server", "mesh", HTTP,
         ("connect", "--connections", "32"), "rate", True, ("haproxy-h2",), (Goal(("haproxy-h2",), 1.0),), is_http=True),
     Row("http-sse", "server-sent events, 1,600/s on 16 connections over two nodes: age of one when it comes, p99", "mesh",

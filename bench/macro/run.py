@@ -37,6 +37,7 @@ from stage import LOAD_CORE, PROXY_CORE, Stage  # noqa: E402
 
 FOREIGN_MOST = 0.12  # of a core
 TRIES = 4
+UNLOGGED = "ours-unlogged"
 IDLE_MOST_S = 60  # to open what then does nothing; a handshake each costs the L4 chains 5,000 ms of processor
 
 
@@ -117,7 +118,7 @@ class Bench:
         """One window: bench_load's figures, with the CPU that the proxies burnt."""
         if row.arguments[0] == "idle":
             if row.is_fresh and proxy == "ours":
-                self.stage.restart_near()
+                self.stage.restart([self.stage.near])
             return self.idle(proxy, row)
         if not row.beside:
             return self.window(proxy, row)
@@ -163,6 +164,14 @@ class Bench:
         figures["cpu_per_request"] = proxy_s * share / max(figures["n"], 1) * 1e6
         return figures
 
+    def unlogged(self, row):
+        """Ours without its audit log. Not interleaved with the others: our proxies start anew for it, and again afterwards."""
+        self.stage.restart(self.stage.lab.west.nodes, audit={"events": []})
+        try:
+            return [self.once("ours", row) for _turn in range(self.rounds)]
+        finally:
+            self.stage.restart(self.stage.lab.west.nodes)
+
     def row(self, row):
         """{proxy: [figures, one a round]}"""
         proxies = ("ours", *row.peers) if row.arguments[0] in ("idle", "handshake") else ("direct", "ours", *row.peers)
@@ -173,6 +182,8 @@ class Bench:
             for turn in range(self.rounds if row.arguments[0] != "idle" else 1):
                 for proxy in proxies[turn % len(proxies):] + proxies[:turn % len(proxies)]:
                     found[proxy].append(self.once(proxy, row))
+            if row.also_unlogged:
+                found[UNLOGGED] = self.unlogged(row)
             self.windows[key] = found
         return self.windows[key]
 

@@ -127,12 +127,15 @@ class Stage:
             os.sched_setaffinity(task, {int(LOAD_CORE)})
             os.setpriority(os.PRIO_PROCESS, task, 10)
 
-    def restart_near(self):
-        """The near node's proxy of ours, anew."""
-        proxy = self.near.proxy
-        proxy.stop()
-        proxy.start()
-        wait_until("the proxy to be ready", proxy.is_ready, timeout_s=60, every_s=0.01)
+    def restart(self, nodes, audit=None):
+        """These nodes' proxies of ours, anew; audit: in place of what the configuration says of it by default."""
+        for proxy in (node.proxy for node in nodes):
+            proxy.stop()
+            proxy.config.pop("audit", None)
+            if audit is not None:
+                proxy.config["audit"] = audit
+            proxy.start()
+            wait_until("the proxy to be ready", proxy.is_ready, timeout_s=60, every_s=0.01)
         self.note_ours()
 
     def note_ours(self):
