@@ -71,7 +71,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_
 {
     (void)suggested_bytes;
     struct tcp *tcp = handle->data;
-    if (has_had_its_turn(tcp)) {
+    if (tcp->paused || has_had_its_turn(tcp)) {
         *out_room = uv_buf_init(NULL, 0); /* libuv goes on with others: UV_ENOBUFS */
         return;
     }
@@ -84,6 +84,7 @@ static void stop_reading(struct tcp *tcp)
     if (tcp->reading)
         uv_read_stop((uv_stream_t *)&tcp->uv);
     tcp->reading = false;
+    tcp->paused = false;
 }
 
 static void start_reading(struct tcp *tcp);
@@ -117,6 +118,10 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
 {
     (void)room; /* but for the assume() below */
     struct tcp *tcp = handle->data;
+    if (tcp->paused) { /* also where libuv tells of the end: it is asked for again */
+        stop_reading(tcp);
+        return;
+    }
     if (n_read == UV_ENOBUFS)
         return; /* the rest is read in the next turn */
     if (n_read == UV_EOF) {
@@ -136,6 +141,7 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
 
 static void start_reading(struct tcp *tcp)
 {
+    tcp->paused = false;
     if (tcp->reading || tcp->ended || tcp->err || tcp->splice_out)
         return;
     int status = uv_read_start((uv_stream_t *)&tcp->uv, on_alloc, on_read);
@@ -145,9 +151,14 @@ static void start_reading(struct tcp *tcp)
         tcp->reading = true;
 }
 
+/* Most who pause are another's a moment later, and read: two calls of the kernel less. */
 static void tcp_pause(struct stream *stream)
 {
-    stop_reading(tcp_of(stream));
+    struct tcp *tcp = tcp_of(stream);
+    if (!tcp->reading)
+        return;
+    tcp->paused = true;
+    loop_defer(tcp->loop, &tcp->task);
 }
 
 static void tcp_resume(struct stream *stream)
@@ -268,9 +279,13 @@ static void uncork(struct tcp *tcp)
 static void run_task(struct task *task)
 {
     struct tcp *tcp = container_of(task, struct tcp, task);
-    if (tcp->err)
+    if (tcp->err) {
         tcp->stream.events->on_fail(tcp->stream.owner, tcp->err);
-    else
+        return;
+    }
+    if (tcp->paused)
+        stop_reading(tcp);
+    if (tcp->queue.bytes > 0 && tcp->in_flight == 0)
         uncork(tcp);
 }
 
@@ -399,7 +414,7 @@ static void tcp_close(struct stream *stream, int err)
         start_linger(tcp);
         return;
     }
-    if (err < 0)
+    if (err < 0 && tcp->err != -ERR_RESET) /* then it is reset */
         reset_on_close(tcp);
     tcp_dispose(tcp);
 }

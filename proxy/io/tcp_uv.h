@@ -38,8 +38,8 @@ struct tcp {
     union tcp_request *request; /* while libuv connects or writes; NULL: it does neither */
     struct buf queue;           /* what the socket did not take at once */
     size_t in_flight;           /* bytes at the front of queue that libuv writes */
-    struct task
-        task; /* at the end of the turn: tells the owner of err, or sends what was gathered */
+    struct task task; /* at the end of the turn: tells the owner of err, or pauses and sends what
+                         was gathered */
 
     union {
         struct tcp_ends {
@@ -53,8 +53,9 @@ struct tcp {
     int fd;
     int err; /* negative once the stream is dead */
     bool reading;
-    bool ended;     /* the peer's direction */
-    bool shut;      /* ours: nothing more is queued, FIN follows what is */
+    bool paused; /* since this turn: reading is stopped at its end, unless it was resumed by then */
+    bool ended;  /* the peer's direction */
+    bool shut;   /* ours: nothing more is queued, FIN follows what is */
     bool lingering; /* closed by its owner, still flushing */
     bool closed;    /* given to uv_close() */
 };

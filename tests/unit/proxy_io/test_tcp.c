@@ -269,6 +269,56 @@ Test(tcp, the_end_is_not_told_while_paused)
     finish();
 }
 
+static void pause_in_data(void *owner, struct slice bytes)
+{
+    struct end *end = owner;
+    end_events.on_data(end, bytes);
+    stream_pause(end->stream);
+}
+
+static struct stream_events pausing; /* as end_events, but for the data */
+
+static void start_pausing(void)
+{
+    start();
+    pausing = end_events;
+    pausing.on_data = pause_in_data;
+    stream_set_owner(b.stream, &pausing, &b);
+}
+
+Test(tcp, nothing_is_told_behind_the_bytes_that_made_its_owner_pause)
+{
+    size_t total = 5;
+    start_pausing();
+    stream_shutdown(b.stream); /* with both directions ended the poll says so beside the bytes */
+    cr_assert(run_until_set(loop, &a.ended, PATIENCE_MS));
+    say(&a, "hello");
+    stream_shutdown(a.stream);
+    cr_assert(run_until(loop, b_got, &total, PATIENCE_MS));
+    run_turns(loop, 20);
+    cr_expect_not(b.ended);
+    stream_resume(b.stream);
+    cr_assert(run_until_set(loop, &b.ended, PATIENCE_MS));
+    finish();
+}
+
+Test(tcp, who_pauses_and_resumes_within_a_turn_reads_on)
+{
+    size_t total = 600000;
+    start_pausing();
+    end_write_pattern(&a, total);
+    while (b.n_got < total) {
+        const unsigned n_reads = b.n_reads;
+        stream_pause(b.stream);
+        stream_resume(b.stream);
+        cr_assert(run_until_count(loop, &b.n_reads, n_reads + 1, PATIENCE_MS));
+        cr_expect_eq(b.n_reads, n_reads + 1, "it paused within its first read");
+        end_write_pattern(&a, total);
+    }
+    cr_expect_eq(b.n_wrong, 0);
+    finish();
+}
+
 static size_t readable(int fd)
 {
     static uint8_t bytes[SLAB_BYTES];
