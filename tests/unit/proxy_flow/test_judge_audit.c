@@ -19,8 +19,7 @@ static char path[256];
 static json_t *lines[LINES_MAX];
 static size_t n_lines;
 
-static void open_audited(const struct way *way, void (*policies)(void), bool audits_each,
-                         bool audits_only_them)
+static void begin_audited(bool audits_each, bool audits_only_them)
 {
     dir = temp_dir_new();
     (void)snprintf(path, sizeof path, "%s/audit.log", dir.path);
@@ -29,6 +28,12 @@ static void open_audited(const struct way *way, void (*policies)(void), bool aud
     town.audits_each = audits_each;
     town.audits_only_them = audits_only_them;
     town_audit(&town, path);
+}
+
+static void open_audited(const struct way *way, void (*policies)(void), bool audits_each,
+                         bool audits_only_them)
+{
+    begin_audited(audits_each, audits_only_them);
     open_way_of(way, policies);
 }
 
@@ -225,6 +230,33 @@ Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
     cr_expect_lt(number(before, "seq"), number(allowed, "seq"));
     cr_expect_lt(number(allowed, "seq"), number(denied, "seq"));
     cr_expect_lt(number(denied, "seq"), number(end, "seq"));
+    forget();
+}
+
+Test(judge_audit, a_request_that_is_tried_at_another_pod_tells_of_both)
+{
+    unsigned n = 0;
+    begin_audited(false, false);
+    town_pay(&town, "pay-2", "n1", PAY2); /* nobody listens */
+    open_way_of(&ways[4], allow_public);
+    while (count(METRIC_CONNECT_RETRIES) == 0 && n < 30) /* either of the two is asked first */
+        serve("/public/a", ++n);
+    close_audited();
+    const json_t *first = find("verdict", "/public/a", 0);
+    const json_t *second = find("verdict", "/public/a", 1), *end = find("end", "/public/a", 0);
+    cr_assert(first && second && end, "none was tried again, of %u", n);
+    SAYS(first, "decision", "allow");
+    SAYS(first, "dst.workload", "pay-2");
+    SAYS(second, "dst.workload", "pay-1");
+    SAYS(end, "dst.workload", "pay-1");
+    SAYS(end, "why", "ok");
+    cr_expect_eq(number(end, "attempts"), 2);
+    cr_expect_eq(number(first, "request.number"), number(end, "request.number"));
+    cr_expect_eq(number(second, "request.number"), number(end, "request.number"));
+    json_int_t n_folded = 0;
+    for (size_t i = 0; find("requests", "/public/a", i); i++)
+        n_folded += number(find("requests", "/public/a", i), "count");
+    cr_expect_eq(n_folded, n - 1, "the others, alike");
     forget();
 }
 
