@@ -7,6 +7,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/list.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
@@ -96,7 +97,7 @@ static int read_one(struct bundle_file *file, struct text *why)
     struct text content = {0};
     int err = file->has_crls ? read_crls(file->path, &content, why)
                              : bundle_file_read(file->path, &content, why);
-    const uint64_t told = str_hash(text_str(&content), 1);
+    const uint64_t told = keyed_hash(1, text_str(&content));
 
     if (err == 0 && told != file->told) {
         file->told = told;

@@ -22,13 +22,24 @@ void digest_sha256(struct str bytes, unsigned char out[DIGEST_LEN])
            len == DIGEST_LEN);
 }
 
+uint64_t digest_number(struct str bytes)
+{
+    unsigned char digest[DIGEST_LEN];
+    uint64_t number = 0;
+
+    digest_sha256(bytes, digest);
+    for (unsigned i = 0; i < sizeof(number); i++)
+        number = number << 8 | digest[i];
+    return number;
+}
+
 void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1])
 {
     static const char digits[] = "0123456789abcdef";
     unsigned char digest[DIGEST_LEN];
 
     digest_sha256(bytes, digest);
-    for (unsigned i = 0; i < DIGEST_LEN; i++) {
+    for (size_t i = 0; i < DIGEST_LEN; i++) {
         out_hex[2 * i] = digits[digest[i] >> 4];
         out_hex[2 * i + 1] = digits[digest[i] & 15];
     }

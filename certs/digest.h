@@ -15,6 +15,10 @@
 /* Into out: DIGEST_LEN bytes. */
 void digest_sha256(struct str bytes, unsigned char out[DIGEST_LEN]);
 
+/* The first eight bytes of it, for a number that is shown. Who may choose two contents finds some
+ * with one number in 2^32 tries: nothing may rest on their being different. */
+uint64_t digest_number(struct str bytes);
+
 /* Into out_hex: 64 lower-case hex digits and a NUL. */
 void digest_sha256_hex(struct str bytes, char out_hex[DIGEST_HEX_LEN + 1]);
 

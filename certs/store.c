@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "certs/digest.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
@@ -18,21 +19,35 @@
 #define NAME_SUFFIX    ".pem"
 #define KEY_BEGIN      "-----BEGIN PRIVATE KEY-----"
 
-/* dir/svids/0123456789abcdef.pem */
+/* Of which nobody who may choose an ID finds a second one, for another's file. */
+static void add_name(struct str id, struct text *out)
+{
+    char digest[DIGEST_HEX_LEN + 1];
+
+    digest_sha256_hex(id, digest);
+    text_addf(out, "%s" NAME_SUFFIX, digest);
+}
+
 static void path_of(struct str dir, struct str id, struct text *out)
 {
-    text_addf(out, "%.*s/" FOLDER "/%016llx" NAME_SUFFIX, STR_ARG(dir),
-              (unsigned long long)str_hash(id, 0));
+    text_addf(out, "%.*s/" FOLDER "/", STR_ARG(dir));
+    add_name(id, out);
 }
 
 static bool name_fits(struct str name, struct str subject)
 {
     struct text expected = {0};
 
-    text_addf(&expected, "%016llx" NAME_SUFFIX, (unsigned long long)str_hash(subject, 0));
+    add_name(subject, &expected);
     bool fits = str_eq(name, text_str(&expected));
     text_fini(&expected);
     return fits;
+}
+
+/* As names were made before: of a file that nobody would find again, and that holds a key. */
+static bool is_of_before(struct str name)
+{
+    return name.len == 16 + sizeof(NAME_SUFFIX) - 1 && str_ends_with(name, STR(NAME_SUFFIX));
 }
 
 static int put(struct str dir, struct str id, struct str content)
@@ -94,7 +109,7 @@ static void visit(void *owner, struct str name)
     struct text path = {0}, content = {0}, why = {0};
 
     text_addf(&path, "%.*s/%.*s", STR_ARG(text_str(&walk->dir)), STR_ARG(name));
-    if (str_ends_with(name, STR(FILE_TEMPORARY_SUFFIX))) {
+    if (str_ends_with(name, STR(FILE_TEMPORARY_SUFFIX)) || is_of_before(name)) {
         /* What a crash left half-written may hold a key. */
         if (file_remove(text_str(&path)) < 0)
             skip(text_str(&path), "a leftover cannot be removed");

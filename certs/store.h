@@ -2,7 +2,7 @@
  * store.h - SVIDs on disk, so that a node that restarts while its control plane is away has its
  * identities.
  *
- * One file each under dir/svids (name: xxHash of the ID; content: chain, then key, PEM; mode 0600,
+ * One file each under dir/svids (name: SHA-256 of the ID; content: chain, then key, PEM; mode 0600,
  * folder 0700). Written atomically. A file that cannot be read is skipped with a log line and does
  * no harm. Bundles are kept with the control stream's state (xds/client.h).
  *

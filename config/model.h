@@ -188,6 +188,7 @@ struct model_policy {
     size_t n_rules;
     uint64_t revision; /* hash of its content, as the control stream's version shows it; 0 when it
                           has not travelled */
+    uint64_t mark;     /* keyed_hash() of its content: what is compared; 0 likewise */
 };
 
 struct model_request_auth { /* RequestAuthentication; its name is as a policy's */

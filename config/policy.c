@@ -8,6 +8,7 @@
 #include "config/policy_http.h"
 #include "config/policy_index.h"
 #include "config/policy_match.h"
+#include "proxy/base/keyed_hash.h"
 
 /* Principals are compared without the scheme; manifests of other hands may carry it. */
 static struct str principal_of(const struct string_match *match)
@@ -112,6 +113,7 @@ const struct policy *policy_compile(struct arena *arena, const struct model_poli
         .scope = model->scope,
         .dry_run = model->dry_run,
         .revision = model->revision,
+        .mark = model->mark,
         .targets = targets,
         .n_targets = model->n_targets,
         .rules = rules,
@@ -148,12 +150,17 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return str_hash(str_of(&value, sizeof(value)), hash);
 }
 
+static uint64_t mix_mark(uint64_t mark, uint64_t value)
+{
+    return keyed_hash(mark, str_of(&value, sizeof(value)));
+}
+
 const struct policy_layer *policy_layer_new(struct arena *arena, const struct policy **policies,
                                             size_t n_policies, const uint16_t *ports,
                                             size_t n_ports)
 {
     struct policy_layer *layer = arena_new(arena, struct policy_layer);
-    bool is_known = true;
+    bool has_revision = true, has_mark = true;
     if (n_policies > 1)
         qsort(policies, n_policies, sizeof(*policies), compare_pointers);
     *layer = (struct policy_layer){.policies = policies, .n_policies = n_policies};
@@ -164,14 +171,18 @@ const struct policy_layer *policy_layer_new(struct arena *arena, const struct po
         layer->has_dry_allow |= is_allow && policy->dry_run;
         layer->has_dry_deny |= policy->action == POLICY_DENY && policy->dry_run;
         layer->revision = mix(str_hash(policy->key, layer->revision), policy->revision);
-        is_known &= policy->revision != 0;
+        layer->mark = mix_mark(keyed_hash(layer->mark, policy->key), policy->mark);
+        has_revision &= policy->revision != 0;
+        has_mark &= policy->mark != 0;
     }
     layer->ports = ports;
     layer->n_ports = n_ports;
-    for (size_t i = 0; i < n_ports; i++)
+    for (size_t i = 0; i < n_ports; i++) {
         layer->revision = mix(layer->revision, ports[i]);
-    if (!is_known)
-        layer->revision = 0;
+        layer->mark = mix_mark(layer->mark, ports[i]);
+    }
+    layer->revision = has_revision ? layer->revision : 0;
+    layer->mark = has_mark ? layer->mark : 0;
     layer->index = policy_index_new(arena, layer);
     return layer;
 }
@@ -183,12 +194,16 @@ bool policy_layer_holds(const struct policy_layer *layer, uint16_t port)
 
 void policy_set_seal(struct policy_set *set)
 {
-    uint64_t hash = str_hash(set->missing, 1);
+    uint64_t revision = str_hash(set->missing, 1), mark = keyed_hash(1, set->missing);
+    bool has_revision = true, has_mark = true;
     for (size_t i = 0; i < set->n_layers; i++) {
-        const uint64_t revision = set->layers[i]->revision;
-        hash = revision != 0 && hash != 0 ? mix(hash, revision) : 0;
+        revision = mix(revision, set->layers[i]->revision);
+        mark = mix_mark(mark, set->layers[i]->mark);
+        has_revision &= set->layers[i]->revision != 0;
+        has_mark &= set->layers[i]->mark != 0;
     }
-    set->revision = hash;
+    set->revision = has_revision ? revision : 0;
+    set->mark = has_mark ? mark : 0;
 }
 
 const char *policy_action_text(enum policy_action action)

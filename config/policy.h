@@ -36,7 +36,7 @@ struct policy {
     enum policy_action action;
     enum policy_scope scope;
     bool dry_run;
-    uint64_t revision;
+    uint64_t revision, mark;   /* see model.h */
     const struct str *targets; /* see model.h */
     size_t n_targets;
     const struct model_rule *rules; /* values of a field sorted, those that others cover left out */
@@ -54,7 +54,7 @@ struct policy_layer {
     const uint16_t *ports; /* of the workload: the layer holds on these only; NULL: on all */
     size_t n_ports;
     bool has_allow, has_dry_allow, has_dry_deny;
-    uint64_t revision; /* of all of it; 0 when a policy's is not known */
+    uint64_t revision, mark; /* of all of it; 0 when a policy's is not known */
     const struct policy_index *index;
 };
 
@@ -71,10 +71,11 @@ struct policy_set { /* all that applies to a workload */
     size_t n_layers;
     struct str
         missing; /* a policy that the workload refers to and that is not there; "" when none */
-    uint64_t revision; /* equal revisions give equal verdicts; 0 equals nothing */
+    uint64_t revision; /* of all of it, to be shown */
+    uint64_t mark;     /* equal marks give equal verdicts, in this process; 0 equals nothing */
 };
 
-/* Sets revision out of the rest. */
+/* Sets revision and mark out of the rest. */
 void policy_set_seal(struct policy_set *set);
 
 /* ---- what only HTTP shows ---- */

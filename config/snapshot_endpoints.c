@@ -8,6 +8,7 @@
  * those that are alike are summed.
  */
 #include "config/snapshot_build.h"
+#include "proxy/base/keyed_hash.h"
 
 static const struct ip *address_of_family(const struct workload *workload, uint8_t ip_len)
 {
@@ -45,8 +46,8 @@ static void gather(struct gathering *gathering, const struct endpoint *endpoint,
                    const struct model_workload *model)
 {
     uint64_t *place = &gathering->places[gathering->len];
-    *place = str_hash(ip_key(&endpoint->addr.ip),
-                      str_hash(endpoint->workload->network, endpoint->addr.port));
+    *place = keyed_hash(keyed_hash(endpoint->addr.port, endpoint->workload->network),
+                        ip_key(&endpoint->addr.ip));
     const struct str key = str_of(place, sizeof(*place));
     struct endpoint *before = map_find(&gathering->by_place, key);
     if (before) {

@@ -7,11 +7,12 @@
 #include <string.h>
 
 #include "config/snapshot_build.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/mem.h"
 
 struct hash_table {
-    uint64_t fingerprint[2]; /* of all that it was built from */
-    size_t n_snapshots;      /* that share it; counted by the one thread that builds and frees */
+    uint64_t print;     /* of all that it was built from */
+    size_t n_snapshots; /* that share it; counted by the one thread that builds and frees */
     struct arena arena;
     struct ring ring;
     struct maglev maglev;
@@ -35,26 +36,22 @@ static struct str key_of(struct arena *arena, const struct vantage *vantage,
     return arena_printf(arena, "%s@%.*s", addr, STR_ARG(endpoint->workload->network));
 }
 
-struct print { /* two hashes that start differently */
-    uint64_t hashes[2];
-};
-
-static void print_add(struct print *print, struct str bytes)
+/* Keyed: a service must not be made to take the table of another. */
+static void print_add(uint64_t *print, struct str bytes)
 {
-    for (size_t i = 0; i < ARRAY_LEN(print->hashes); i++)
-        print->hashes[i] = str_hash(bytes, print->hashes[i]);
+    *print = keyed_hash(*print, bytes);
 }
 
-static void print_add_numbers(struct print *print, const uint64_t *numbers, size_t n)
+static void print_add_numbers(uint64_t *print, const uint64_t *numbers, size_t n)
 {
     print_add(print, str_of(numbers, n * sizeof(*numbers)));
 }
 
-static struct print print_of(const struct vantage *vantage, const struct traffic_policy *policy,
-                             const struct endpoint *endpoints, size_t n)
+static uint64_t print_of(const struct vantage *vantage, const struct traffic_policy *policy,
+                         const struct endpoint *endpoints, size_t n)
 {
     const bool is_ring = policy->algorithm == ALGORITHM_RING_HASH;
-    struct print print = {{1, 2}};
+    uint64_t print = 0;
     print_add_numbers(&print,
                       (const uint64_t[]){is_ring, is_ring ? policy->ring_min : policy->maglev_size,
                                          is_ring ? policy->ring_max : 0,
@@ -92,7 +89,7 @@ static struct hash_table *table_new(const struct vantage *vantage,
     return table;
 }
 
-static struct hash_table *find_table(const struct snapshot *snapshot, const struct print *print)
+static struct hash_table *find_table(const struct snapshot *snapshot, const uint64_t *print)
 {
     struct hash_table *table = NULL;
     for (; snapshot && !table; snapshot = snapshot->base)
@@ -106,18 +103,18 @@ static const struct hash_table *get_table(struct snapshot_builder *builder,
                                           const struct endpoint *endpoints, size_t n)
 {
     struct snapshot *snapshot = builder->snapshot;
-    const struct print print = print_of(&snapshot->vantage, policy, endpoints, n);
+    const uint64_t print = print_of(&snapshot->vantage, policy, endpoints, n);
     struct hash_table *table = find_table(snapshot, &print);
     if (table)
         return table;
     table = find_table(builder->before, &print);
     if (!table) {
         table = table_new(&snapshot->vantage, policy, endpoints, n);
-        memcpy(table->fingerprint, print.hashes, sizeof(table->fingerprint));
+        table->print = print;
         snapshot->n_tables_built++;
     }
     table->n_snapshots++;
-    (void)map_put(&snapshot->tables, str_of(table->fingerprint, sizeof(table->fingerprint)), table);
+    (void)map_put(&snapshot->tables, str_of(&table->print, sizeof(table->print)), table);
     return table;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "config/snapshot_build.h"
+#include "proxy/base/keyed_hash.h"
 
 /* Where levels stand: those of the own cluster before the others, what is only a last resort
  * behind all. */
@@ -296,31 +297,30 @@ static void place_endpoints(struct arena *arena, struct level *levels, size_t n_
 
 /* ---- the fingerprint ---- */
 
-static uint64_t mix(uint64_t hash, uint64_t value) /* splitmix64's finish */
+static uint64_t add_numbers(uint64_t hash, const uint64_t *numbers, size_t n)
 {
-    hash ^= value + UINT64_C(0x9e3779b97f4a7c15);
-    hash = (hash ^ hash >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    hash = (hash ^ hash >> 27) * UINT64_C(0x94d049bb133111eb);
-    return hash ^ hash >> 31;
+    return keyed_hash(hash, str_of(numbers, n * sizeof(*numbers)));
 }
 
 static uint64_t fingerprint_of(const struct endpoint_set *set)
 {
-    uint64_t hash = mix(set->id, set->len);
+    uint64_t hash = add_numbers(set->id, &(const uint64_t){set->len}, 1);
     for (size_t i = 0; i < set->n_levels; i++) {
         const struct level *level = &set->levels[i];
-        hash = mix(hash, str_hash(level->cluster, level->len));
-        hash = mix(hash, str_hash(level->locality, level->n_callers));
-        hash = mix(hash, (uint64_t)level->share_weight << 24 | (uint64_t)level->rank << 8 |
-                             (uint64_t)level->kind << 1 | level->is_last_resort);
-        hash = mix(hash, level->price_micro);
+        const uint64_t shape = (uint64_t)level->share_weight << 24 | (uint64_t)level->rank << 8 |
+                               (uint64_t)level->kind << 1 | level->is_last_resort;
+        hash = keyed_hash(hash, level->cluster);
+        hash = keyed_hash(hash, level->locality);
+        hash = add_numbers(
+            hash, (const uint64_t[]){level->len, level->n_callers, shape, level->price_micro}, 4);
     }
     for (size_t i = 0; i < set->len; i++) {
         const struct endpoint *endpoint = &set->endpoints[i];
-        hash = mix(hash, endpoint->key);
-        hash = mix(hash, str_hash(ip_key(&endpoint->addr.ip), endpoint->addr.port));
-        hash = mix(hash, (uint64_t)endpoint->weight << 2 | (uint64_t)endpoint->is_terminating << 1 |
-                             endpoint->is_ready);
+        const uint64_t state = (uint64_t)endpoint->weight << 18 |
+                               (uint64_t)endpoint->addr.port << 2 |
+                               (uint64_t)endpoint->is_terminating << 1 | endpoint->is_ready;
+        hash = add_numbers(hash, (const uint64_t[]){endpoint->key, state}, 2);
+        hash = keyed_hash(hash, ip_key(&endpoint->addr.ip));
     }
     return hash;
 }

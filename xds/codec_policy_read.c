@@ -12,7 +12,9 @@
  */
 #include <string.h>
 
+#include "certs/digest.h"
 #include "proxy/base/err.h"
+#include "proxy/base/keyed_hash.h"
 #include "xds/codec_parts.h"
 #include "xds/codec_policy.h"
 
@@ -302,7 +304,8 @@ int codec_policy_decode(struct str bytes, struct str name, struct arena *arena,
 
     if (!err)
         err = rules_decode(message, arena, policy, why);
-    policy->revision = str_hash(bytes, 0); /* as resource_set makes a version */
+    policy->revision = digest_number(bytes); /* as resource_set makes a version */
+    policy->mark = keyed_hash(0, bytes);
     arena_fini(&scratch);
     if (!err)
         *out_policy = policy;

@@ -1,9 +1,8 @@
 #include "xds/resource_set.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "certs/digest.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
@@ -64,13 +63,15 @@ static struct set_entry *entry_new(struct str name, struct str bytes)
 {
     struct set_entry *entry = mem_zalloc(sizeof(*entry) + name.len + 1 + bytes.len + 1);
     char *behind = (char *)(entry + 1);
+    char digest[DIGEST_HEX_LEN + 1];
 
     memcpy(behind, name.ptr, name.len);
     if (bytes.len)
         memcpy(behind + name.len + 1, bytes.ptr, bytes.len);
     entry->name = str_of(behind, name.len);
     entry->bytes = str_of(behind + name.len + 1, bytes.len);
-    (void)snprintf(entry->version, sizeof(entry->version), "%016" PRIx64, str_hash(bytes, 0));
+    digest_sha256_hex(bytes, digest);
+    memcpy(entry->version, digest, SET_VERSION_CHARS);
     return entry;
 }
 

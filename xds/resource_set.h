@@ -15,7 +15,8 @@
 #include "proxy/base/list.h"
 #include "xds/delta.h"
 
-#define SET_VERSION_CHARS 16
+#define SET_VERSION_CHARS 32 /* 128 bits: whoever writes resources finds no two with one version   \
+                              */
 
 struct set_entry {
     uint64_t seq;

@@ -184,7 +184,7 @@ int call_judge(struct call *call, const struct workload *destination,
         .principal_id = arena_str(&call->arena, source->id),
         .source = source->ip,
         .destination = *addr,
-        .revision = destination->policies->revision,
+        .mark = destination->policies->mark,
     };
     return 0;
 }
@@ -222,9 +222,9 @@ static int deny_unread(struct call *call, const struct verdict *verdict)
 static bool is_settled(const struct judged *judged, const struct workload *destination)
 {
     const bool is_read = judged->request || judged->is_by_request;
-    return judged->revision != 0 &&
+    return judged->mark != 0 &&
            (is_read || !token_set_asks(destination->tokens, judged->destination.port)) &&
-           judged->revision == destination->policies->revision;
+           judged->mark == destination->policies->mark;
 }
 
 int call_identify(const struct judged *judged, const struct snapshot *snapshot,
@@ -253,7 +253,7 @@ static int recheck_judged(struct call *call, struct judged *judged, const struct
         return -ERR_TLS_SVID; /* never: it was one when a handshake verified it */
     const struct verdict verdict =
         authorize(destination, &source, &judged->destination, judged->request);
-    judged->revision = destination->policies->revision;
+    judged->mark = destination->policies->mark;
     if (verdict.is_by_request && !is_reached)
         judged->is_by_request = true;
     if (verdict.is_by_request && judged->is_by_request)

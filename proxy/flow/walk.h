@@ -49,7 +49,7 @@ struct judged { /* what a verdict was about, to ask again when policies change *
     struct str principal_id;
     struct ip source;
     struct addr destination;
-    uint64_t revision; /* of the policies that were asked; 0 is like no other */
+    uint64_t mark; /* of the policies that were asked; 0 is like no other */
 };
 
 /* What the record says while an attempt is the one that counts. */

@@ -1,6 +1,7 @@
 #include "proxy/run/generations.h"
 
 #include "proxy/base/clock.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/mem.h"
 
 #define WAIT_MIN_NS (UINT64_C(50) * NS_PER_MS)
@@ -9,7 +10,7 @@
 
 static uint64_t hash_of(const struct delta_resource *resource)
 {
-    return str_hash(resource->bytes, str_hash(resource->name, resource->model.kind));
+    return keyed_hash(keyed_hash(resource->model.kind, resource->name), resource->bytes);
 }
 
 static bool is_local(const struct node *node, const struct model_resource *resource)

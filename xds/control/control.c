@@ -9,6 +9,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "xds/control/fingerprint.h"
@@ -98,7 +99,7 @@ static void tell_oddities(struct control *control, const struct registry *regist
 {
     for (size_t i = 0; i < registry->n_peers; i++) {
         const struct registry_peer_row *row = &registry->peers[i];
-        const uint64_t told = row->n_refused ? str_hash(row->refusal, row->n_refused) : 0;
+        const uint64_t told = row->n_refused ? keyed_hash(row->n_refused, row->refusal) : 0;
         if (told != 0 && told != control->told_refusals[i])
             log_warn("resources of a peer were refused",
                      log_str("peer", control->config->peers[i].name),
@@ -189,7 +190,7 @@ static void tell_findings(struct control *control, const struct diag *diag)
 {
     struct text all = {0};
     diag_print(diag, &all);
-    const uint64_t told = str_hash(text_str(&all), 0);
+    const uint64_t told = keyed_hash(0, text_str(&all));
     for (size_t i = 0; i < diag->len && told != control->told_findings; i++) {
         const struct diag_entry *entry = &diag->entries[i];
         if (entry->severity == DIAG_ERROR)

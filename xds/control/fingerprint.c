@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "config/files.h"
+#include "proxy/base/keyed_hash.h"
 
 struct file_print { /* hashed as bytes: no padding between equal types */
     int64_t size, mtime_s, mtime_ns, ctime_s, ctime_ns;
@@ -22,7 +23,7 @@ static uint64_t add_file(uint64_t hash, struct str path)
             .ctime_ns = info.st_ctim.tv_nsec,
             .inode = info.st_ino,
         };
-    return str_hash(str_of(&print, sizeof(print)), str_hash(path, hash));
+    return keyed_hash(keyed_hash(hash, path), str_of(&print, sizeof(print)));
 }
 
 uint64_t folder_fingerprint(const char *path)

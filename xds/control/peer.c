@@ -7,6 +7,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
@@ -34,7 +35,8 @@ struct peer {
     int64_t changed_ns;
     struct text roots, last_error;
     bool roots_from_stream;
-    uint64_t file_hash; /* of the configured file when the stream's roots came; 0: it was missing */
+    uint64_t file_hash; /* of the configured file when the stream's roots came; 0: it was missing.
+                           On disk, and only the operator writes what it is of: str_hash() */
     uint64_t crls_hash; /* of the lists that the owner knows */
     uint64_t overruled; /* the hash of the stream's roots that a changed file replaced */
 };
@@ -186,7 +188,7 @@ static void take_stream_roots(struct peer *peer)
 /* Also of a peer that is away: a list only takes back, and only what its issuer signed. */
 static void take_stream_crls(struct peer *peer)
 {
-    const uint64_t hash = str_hash(peer_crls(peer), 0);
+    const uint64_t hash = keyed_hash(0, peer_crls(peer));
     if (hash == peer->crls_hash)
         return;
     peer->crls_hash = hash;
@@ -317,7 +319,7 @@ struct peer *peer_open(struct loop *loop, const struct peer_options *options,
                      STR_ARG(options->peer->name));
     load_saved_roots(peer);
     open_client(peer);
-    peer->crls_hash = str_hash(peer_crls(peer), 0);
+    peer->crls_hash = keyed_hash(0, peer_crls(peer));
     open_channel(peer);
     timer_start(loop, &peer->lease, options->config->peer_lease_ns, on_lease_end);
     return peer;

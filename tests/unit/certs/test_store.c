@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "certs/digest.h"
 #include "certs/store.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -43,8 +44,10 @@ static struct text file_of(const struct temp_dir *dir, const char *kind, const c
 {
     struct text path = {0};
 
-    text_addf(&path, "%s/%s/%016llx.pem", dir->path, kind,
-              (unsigned long long)str_hash(str_from(subject), 0));
+    char digest[DIGEST_HEX_LEN + 1];
+
+    digest_sha256_hex(str_from(subject), digest);
+    text_addf(&path, "%s/%s/%s.pem", dir->path, kind, digest);
     return path;
 }
 

@@ -109,6 +109,7 @@ static void expect_same_workload(const struct workload *a, const struct workload
     cr_expect_eq(a->policies->n_layers, b->policies->n_layers);
     cr_expect(str_eq(a->policies->missing, b->policies->missing));
     cr_expect_eq(a->policies->revision, b->policies->revision);
+    cr_expect_eq(a->policies->mark, b->policies->mark);
     cr_assert_eq(a->tokens == NULL, b->tokens == NULL);
     if (a->tokens)
         cr_expect_eq(a->tokens->n_layers, b->tokens->n_layers);

@@ -42,22 +42,21 @@ Test(recheck, a_policy_that_now_denies_cuts_the_live_flow)
     }
 }
 
-/* A26: shown by policies that change without their revision, as none does that travels. */
+/* A26: shown by policies that change without their mark, as none does that travels. */
 Test(recheck, a26_only_flows_whose_policies_changed_are_asked_again)
 {
     struct town_call call;
     town_open(&town);
-    snap_policy(&town.snap, "p", POLICY_DENY, "west.example/ns/shop/sa/other")->revision = 7;
+    snap_policy(&town.snap, "p", POLICY_DENY, "west.example/ns/shop/sa/other")->mark = 7;
     town_learn(&town);
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
     cr_assert(call_echoes(&call, 1));
 
-    for (uint64_t revision = 7; revision <= 8; revision++) {
+    for (uint64_t mark = 7; mark <= 8; mark++) {
         snap_drop(&town.snap, "shop/p");
-        snap_policy(&town.snap, "p", POLICY_DENY, "west.example/ns/shop/sa/cart")->revision =
-            revision;
+        snap_policy(&town.snap, "p", POLICY_DENY, "west.example/ns/shop/sa/cart")->mark = mark;
         town_learn(&town);
-        if (revision == 7)
+        if (mark == 7)
             cr_expect(call_echoes(&call, 1), "it was asked again");
     }
 

@@ -29,7 +29,7 @@ Test(delta, first_sync_brings_everything_of_every_type)
     cr_assert_eq(pair->n_responses, 2);
     cr_assert_eq(pair->n_nacked, 0);
     cr_assert(str_eq(delta_server_node(pair->server), STR("node-1")));
-    cr_assert_eq(held(pair->client, STR("ns/rich"))->version.len, 16);
+    cr_assert_eq(held(pair->client, STR("ns/rich"))->version.len, 32);
     pair_free(pair);
 }
 
