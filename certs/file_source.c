@@ -87,6 +87,7 @@ static void take_pair(struct file_source *source, struct str certificate, struct
         text_addf(&source->faults, "%s%.*s", source->faults.len > 0 ? "; " : "",
                   STR_ARG(text_str(&why)));
     } else {
+        ensure(svid);
         struct followed *followed = map_find(&source->followed, svid->id.text);
 
         if (!followed && source->followed.len > 0 && str_is_empty(source->folder)) {

@@ -292,7 +292,7 @@ const struct jwk *jwk_set_keys(const struct jwk_set *set, size_t *out_n)
 int jwk_set_normalize(struct str json, struct text *out_json, struct text *why)
 {
     static const char *const members[] = {"alg", "crv", "e", "kid", "kty", "n", "x", "y"};
-    json_t *objects[JWK_SET_KEYS_MAX];
+    json_t *objects[JWK_SET_KEYS_MAX] = {0};
     struct jwk_set *set;
     int err = parse(json, &set, objects, why);
 

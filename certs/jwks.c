@@ -16,6 +16,7 @@
 #include "certs/bundle.h"
 #include "certs/cert.h"
 #include "certs/json_strict.h"
+#include "proxy/base/ascii.h"
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
 
@@ -81,8 +82,7 @@ static bool is_base64(struct str text)
     for (size_t i = 0; i < text.len - n_pads; i++) {
         char c = text.ptr[i];
 
-        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-              c == '+' || c == '/'))
+        if (!ascii_is_alnum(c) && c != '+' && c != '/')
             return false;
     }
     return text.len > 0 && text.len % 4 == 0;

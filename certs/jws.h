@@ -20,7 +20,7 @@
 #include "proxy/base/arena.h"
 
 #define JWS_HEADER_MAX    ((size_t)2048) /* bytes of the decoded header */
-#define JWS_SIGNATURE_MAX 1024           /* an RSA key of 8192 bits */
+#define JWS_SIGNATURE_MAX ((size_t)1024) /* an RSA key of 8192 bits */
 #define JWS_TRIES_MAX     8
 
 struct jws {

@@ -221,7 +221,7 @@ void bootstrap_use_environment(struct proxy_config *config, const char *workload
                                const char *broker_api, struct diag *diag);
 /* Fills url, server and path from the URL of a bundle endpoint (SPIFFE Federation 5.2.1.1: https,
  * no user information), copied into the arena. NULL, or a sentence why it is none. */
-const char *bundle_endpoint_url(struct str url, struct trust_bundle_config *bundle,
+const char *bundle_endpoint_url(struct str text, struct trust_bundle_config *bundle,
                                 struct arena *arena);
 void bootstrap_fini_proxy(struct proxy_config *config);
 void bootstrap_fini_control(struct control_config *config);

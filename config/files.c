@@ -154,6 +154,7 @@ static bool read_dir(struct finder *finder, const struct todo *dir, struct todo 
     bool ok = true;
     const struct dirent *entry;
     errno = 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is our own, which is safe in glibc */
     while (ok && (entry = readdir(stream)) != NULL) {
         ok = on_entry(finder, dir, entry->d_name, todo);
         errno = 0;

@@ -1,5 +1,7 @@
 #include "config/hash_key.h"
 
+#include "proxy/base/ascii.h"
+
 struct hash_key *hash_keys_copy(struct arena *arena, const struct hash_key *from, size_t n)
 {
     struct hash_key *keys = n > 0 ? arena_new_array(arena, struct hash_key, n) : NULL;
@@ -16,16 +18,6 @@ static bool has_name(enum hash_key_kind kind)
     return kind == HASH_KEY_HEADER || kind == HASH_KEY_COOKIE || kind == HASH_KEY_QUERY;
 }
 
-/* No control characters, blanks or separators (RFC 9110 5.6.2). */
-static bool is_token(struct str text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (text.ptr[i] <= ' ' || text.ptr[i] > '~' ||
-            str_contains(STR("()<>@,;:\\\"/[]?={}"), str_of(&text.ptr[i], 1)))
-            return false;
-    return text.len > 0;
-}
-
 /* A token; of a header field also one of HTTP/2's own (":authority"); of a parameter anything. */
 static bool is_name(const struct hash_key *key)
 {
@@ -36,7 +28,7 @@ static bool is_name(const struct hash_key *key)
         return true;
     if (key->kind == HASH_KEY_HEADER && name.ptr[0] == ':')
         name = str_sub(name, 1, name.len);
-    return is_token(name);
+    return ascii_is_token(name);
 }
 
 /* What may stand behind "Path=". */

@@ -70,8 +70,15 @@ struct label *k8s_labels(const struct k8s_reader *reader, const struct yaml *nod
                          size_t *out_n);
 /* The sequence's length, 0 when it is none (which is an error unless absent). At most max, else an
  * error and 0. */
-size_t k8s_list(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                size_t max);
+size_t k8s_length(const struct k8s_reader *reader, const struct yaml *list, const char *what,
+                  size_t max);
+
+static inline size_t k8s_list(const struct k8s_reader *reader, const struct yaml *node,
+                              const char *what, size_t max)
+{
+    return node ? k8s_length(reader, node, what, max) : 0;
+}
+
 /* A mapping inside a sequence; an error and false otherwise. */
 bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const char *what);
 
@@ -80,8 +87,14 @@ bool k8s_item(const struct k8s_reader *reader, const struct yaml *item, const ch
 void k8s_strict_keys(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                      const char *const *known);
 /* The values of a field: at least one, each of them a text that is not empty. Their number. */
-size_t k8s_values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                  size_t max);
+size_t k8s_n_values(const struct k8s_reader *reader, const struct yaml *list, const char *what,
+                    size_t max);
+
+static inline size_t k8s_values(const struct k8s_reader *reader, const struct yaml *node,
+                                const char *what, size_t max)
+{
+    return node ? k8s_n_values(reader, node, what, max) : 0;
+}
 struct str k8s_value(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                      size_t idx);
 /* Istio's wildcards: one star, at either end; the value copied. Another star is warned of. */

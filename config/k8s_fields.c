@@ -114,14 +114,14 @@ struct label *k8s_labels(const struct k8s_reader *reader, const struct yaml *nod
     return labels;
 }
 
-size_t k8s_list(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                size_t max)
+size_t k8s_length(const struct k8s_reader *reader, const struct yaml *list, const char *what,
+                  size_t max)
 {
-    if (!yaml_is_sequence(node, what, reader->diag))
+    if (!yaml_is_sequence(list, what, reader->diag))
         return 0;
-    if (node->len <= max)
-        return node->len;
-    diag_error(reader->diag, node->place, "%s: has %zu entries, %zu at most", what, node->len, max);
+    if (list->len <= max)
+        return list->len;
+    diag_error(reader->diag, list->place, "%s: has %zu entries, %zu at most", what, list->len, max);
     return 0;
 }
 

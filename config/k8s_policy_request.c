@@ -8,6 +8,7 @@
 #include "config/k8s.h"
 #include "config/path_template.h"
 #include "config/snapshot_build.h"
+#include "proxy/base/ascii.h"
 
 #define HEADER_NAME_MAX 256
 #define CLAIM_NAMES_MAX 16 /* nested in each other */
@@ -242,7 +243,7 @@ static void read_header(const struct k8s_reader *reader, struct str rest,
         read_unseen(reader, at->values, at->what, action, match);
         read_unseen(reader, at->not_values, at->not_what, action, match);
     } else {
-        read_field(reader, REQUEST_HEADER, snapshot_lower_str(reader->arena, name), at, match);
+        read_field(reader, REQUEST_HEADER, ascii_lower_str(reader->arena, name), at, match);
     }
 }
 

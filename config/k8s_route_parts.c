@@ -4,6 +4,7 @@
 #include "config/k8s_route.h"
 #include "config/names.h"
 #include "config/snapshot_build.h"
+#include "proxy/base/ascii.h"
 #include "proxy/base/percent.h"
 
 struct str k8s_route_word(const struct k8s_reader *reader, const struct yaml *parent,
@@ -108,7 +109,7 @@ struct str k8s_route_header(const struct k8s_reader *reader, const struct yaml *
                    "%s: \"%.*s\" is not the name of a header field (RFC 9110 token, 256 letters at "
                    "most)",
                    what, STR_ARG(str_sub(name, 0, 80)));
-    return snapshot_lower_str(reader->arena, name);
+    return ascii_lower_str(reader->arena, name);
 }
 
 static struct str *read_removals(const struct k8s_reader *reader, const struct yaml *parent,

@@ -106,12 +106,12 @@ struct label *k8s_selector(const struct k8s_reader *reader, const struct yaml *s
 
 /* ---- lists of values ---- */
 
-size_t k8s_values(const struct k8s_reader *reader, const struct yaml *node, const char *what,
-                  size_t max)
+size_t k8s_n_values(const struct k8s_reader *reader, const struct yaml *list, const char *what,
+                    size_t max)
 {
-    size_t n = k8s_list(reader, node, what, max);
-    if (node && node->kind == YAML_SEQUENCE && node->len == 0)
-        diag_error(reader->diag, node->place, "%s: is empty, expected at least one value", what);
+    size_t n = k8s_length(reader, list, what, max);
+    if (list->kind == YAML_SEQUENCE && list->len == 0)
+        diag_error(reader->diag, list->place, "%s: is empty, expected at least one value", what);
     return n;
 }
 

@@ -1,6 +1,7 @@
 /* TrafficPolicy's loadBalancing.hashKeys. */
 #include "config/k8s.h"
 #include "config/snapshot_build.h"
+#include "proxy/base/ascii.h"
 
 #define TTL_MIN_NS UINT64_C(1000000000)
 
@@ -68,7 +69,7 @@ static void read_key(const struct k8s_reader *reader, const struct yaml *item, s
     (void)what_at(what, "%s[%zu].%s", what_keys, idx, key_words[key->kind]);
     switch (key->kind) {
     case HASH_KEY_HEADER:
-        key->name = snapshot_lower_str(reader->arena, k8s_text(reader, node, what));
+        key->name = ascii_lower_str(reader->arena, k8s_text(reader, node, what));
         return;
     case HASH_KEY_QUERY: key->name = k8s_text(reader, node, what); return;
     case HASH_KEY_COOKIE: read_cookie(reader, node, idx, key); return;

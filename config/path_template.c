@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "proxy/base/ascii.h"
+
 #define ONE  STR("{*}")
 #define MANY STR("{**}")
 
@@ -14,9 +16,7 @@ static bool is_literal(struct str segment)
 {
     for (size_t i = 0; i < segment.len; i++) {
         const char c = segment.ptr[i];
-        const bool is_alnum =
-            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!is_alnum && (c == '\0' || !strchr("-._~%!$&'()+,;:@=", c)))
+        if (!ascii_is_alnum(c) && (c == '\0' || !strchr("-._~%!$&'()+,;:@=", c)))
             return false;
     }
     return segment.len > 0;

@@ -17,11 +17,7 @@
 #include <string.h>
 
 #include "config/policy_strings.h"
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
+#include "proxy/base/ascii.h"
 
 /* ---- copies ---- */
 
@@ -29,7 +25,7 @@ static struct str copy_value(struct arena *arena, struct str value, bool is_host
 {
     char *text = arena_new_array(arena, char, value.len);
     for (size_t i = 0; i < value.len; i++)
-        text[i] = is_host ? lower(value.ptr[i]) : value.ptr[i];
+        text[i] = is_host ? ascii_lower(value.ptr[i]) : value.ptr[i];
     return str_of(text, value.len);
 }
 
@@ -83,7 +79,7 @@ void policy_show(struct policy_shown *out_shown, const struct policy_request *re
     const struct str host = request ? request->host : (struct str){0};
     const size_t len = host.len <= sizeof(out_shown->buf) ? host.len : 0; /* see any_host() */
     for (size_t i = 0; i < len; i++)
-        out_shown->buf[i] = lower(host.ptr[i]);
+        out_shown->buf[i] = ascii_lower(host.ptr[i]);
     out_shown->request = request;
     out_shown->host = str_of(out_shown->buf, len);
     out_shown->bare_host = without_port(out_shown->host);

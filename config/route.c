@@ -1,5 +1,7 @@
 #include "config/route.h"
 
+#include "proxy/base/ascii.h"
+
 /* ---- names ---- */
 
 struct str routes_name(const struct model_routes *routes, struct arena *arena)
@@ -173,14 +175,7 @@ struct route_rule route_rule_copy(struct arena *arena, const struct route_rule *
 
 static bool is_token(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        const char c = text.ptr[i];
-        const bool is_alnum =
-            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!is_alnum && !str_contains(STR("!#$%&'*+-.^_`|~"), str_of(&c, 1)))
-            return false;
-    }
-    return text.len > 0 && text.len <= ROUTE_NAME_MAX;
+    return text.len <= ROUTE_NAME_MAX && ascii_is_token(text);
 }
 
 /* host is urlRewrite's to change; the others belong to a hop or frame the body. */

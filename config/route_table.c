@@ -1,5 +1,7 @@
 #include "config/route_table.h"
 
+#include "proxy/base/ascii.h"
+
 const struct route_table *route_table_of(const struct service_port *port,
                                          struct str source_namespace)
 {
@@ -40,10 +42,8 @@ const struct route_list *route_table_find(const struct route_table *table, struc
     char lower[256];
     if (table->n_exact + table->n_wildcards == 0 || host.len > sizeof(lower))
         return table->any;
-    for (size_t i = 0; i < host.len; i++) {
-        const char c = host.ptr[i];
-        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-    }
+    for (size_t i = 0; i < host.len; i++)
+        lower[i] = ascii_lower(host.ptr[i]);
     host.ptr = lower;
     const struct route_list *list = find_domain(table->exact, table->n_exact, host);
     /* The longest wildcard first; it stands for one letter at least. */

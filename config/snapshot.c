@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "config/snapshot_build.h"
+#include "proxy/base/ascii.h"
 #include "proxy/base/mem.h"
 
 const struct workload snapshot_gone;
@@ -19,14 +20,6 @@ const char *level_kind_name(enum level_kind kind)
     case LEVEL_KINDS: break;
     }
     return "unknown";
-}
-
-struct str snapshot_lower_str(struct arena *arena, struct str text)
-{
-    char *lower = arena_alloc(arena, text.len + 1);
-    for (size_t i = 0; i < text.len; i++)
-        lower[i] = snapshot_lower(text.ptr[i]);
-    return str_of(lower, text.len);
 }
 
 /* What stands in place of what the base has, or what the base has. */
@@ -76,7 +69,7 @@ const struct service *snapshot_service_by_host(const struct snapshot *snapshot, 
     if (host.len == 0 || host.len > sizeof(lower))
         return NULL;
     for (size_t i = 0; i < host.len; i++)
-        lower[i] = snapshot_lower(host.ptr[i]);
+        lower[i] = ascii_lower(host.ptr[i]);
     return map_find(&snapshot->service_by_host, str_of(lower, host.len));
 }
 

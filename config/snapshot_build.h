@@ -14,14 +14,6 @@
 
 #define SNAPSHOT_NAME_MAX 253 /* of a DNS name */
 
-static inline char snapshot_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-/* A copy in lower case, in the arena; snapshot.c. */
-struct str snapshot_lower_str(struct arena *arena, struct str text);
-
 /* One workload serving one service. */
 struct serving {
     struct workload *workload;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "config/snapshot_build.h"
+#include "proxy/base/ascii.h"
 
 #define ZONE          "clusterset.local"
 #define SERVICE_ZONE  "svc.clusterset.local"
@@ -64,7 +65,7 @@ static struct dns_name *add_name(struct snapshot *snapshot, struct str name)
 static struct dns_name *add_srv_name(struct snapshot *snapshot, const struct service *service,
                                      const struct service_port *port)
 {
-    struct str port_name = snapshot_lower_str(&snapshot->arena, port->name);
+    struct str port_name = ascii_lower_str(&snapshot->arena, port->name);
     struct str name = arena_printf(&snapshot->arena, "_%.*s._%s.%.*s", STR_ARG(port_name),
                                    port->is_udp ? "udp" : "tcp", STR_ARG(service->hostname));
     return add_name(snapshot, name);
@@ -161,7 +162,7 @@ static struct str pod_name(struct snapshot *snapshot, const struct service *serv
     }
     struct str name = arena_printf(&snapshot->arena, "%.*s.%.*s.%.*s", STR_ARG(hostname),
                                    STR_ARG(serving->model->cluster), STR_ARG(service->hostname));
-    return snapshot_lower_str(&snapshot->arena, name);
+    return ascii_lower_str(&snapshot->arena, name);
 }
 
 static int compare_pod_addresses(const void *a, const void *b)

@@ -86,7 +86,7 @@ static bool keeps_place(const struct snapshot *snapshot, const struct dirty *dir
 {
     const struct model_workload *model = dirty->model;
     const struct vantage *vantage = &snapshot->vantage;
-    return !dirty->workload || !dirty->workload->is_local ||
+    return !model || !dirty->workload || !dirty->workload->is_local ||
            (str_is_empty(model->region) && str_is_empty(model->zone)) ||
            (str_eq(model->region, vantage->region) && str_eq(model->zone, vantage->zone));
 }

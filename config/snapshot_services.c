@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/snapshot_build.h"
+#include "proxy/base/ascii.h"
 
 static int compare_ports(const void *a, const void *b)
 {
@@ -59,7 +60,7 @@ static void copy_service(struct arena *arena, struct service *to, const struct m
 {
     to->name = arena_str(arena, from->name);
     to->namespace_ = arena_str(arena, from->namespace_);
-    to->hostname = snapshot_lower_str(arena, from->hostname);
+    to->hostname = ascii_lower_str(arena, from->hostname);
     to->key = arena_printf(arena, "%.*s/%.*s", STR_ARG(from->namespace_), STR_ARG(from->hostname));
     to->scope = str_ends_with(to->hostname, STR(".svc.clusterset.local")) ? SERVICE_CLUSTERSET
                                                                           : SERVICE_CLUSTER_LOCAL;

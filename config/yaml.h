@@ -58,8 +58,18 @@ uint64_t yaml_duration_ns(const struct yaml *node, const char *what, uint64_t mi
                           uint64_t max_ns, uint64_t fallback_ns, struct diag *diag);
 /* True when node is a mapping / sequence; adds an error and gives false when it is something else;
  * false when NULL. */
-bool yaml_is_mapping(const struct yaml *node, const char *what, struct diag *diag);
-bool yaml_is_sequence(const struct yaml *node, const char *what, struct diag *diag);
+bool yaml_must_be(enum yaml_kind kind, const struct yaml *node, const char *what,
+                  struct diag *diag);
+
+static inline bool yaml_is_mapping(const struct yaml *node, const char *what, struct diag *diag)
+{
+    return node && yaml_must_be(YAML_MAPPING, node, what, diag);
+}
+
+static inline bool yaml_is_sequence(const struct yaml *node, const char *what, struct diag *diag)
+{
+    return node && yaml_must_be(YAML_SEQUENCE, node, what, diag);
+}
 
 /* Adds an error for every key of the mapping that is not in the NULL-terminated list, naming the
  * nearest known one. */

@@ -185,24 +185,11 @@ uint64_t yaml_duration_ns(const struct yaml *node, const char *what, uint64_t mi
     return fallback_ns;
 }
 
-bool yaml_is_mapping(const struct yaml *node, const char *what, struct diag *diag)
+bool yaml_must_be(enum yaml_kind kind, const struct yaml *node, const char *what, struct diag *diag)
 {
-    if (!node || node->kind == YAML_NULL)
-        return false;
-    if (node->kind == YAML_MAPPING)
-        return true;
-    wrong(node, what, "a mapping", diag);
-    return false;
-}
-
-bool yaml_is_sequence(const struct yaml *node, const char *what, struct diag *diag)
-{
-    if (!node || node->kind == YAML_NULL)
-        return false;
-    if (node->kind == YAML_SEQUENCE)
-        return true;
-    wrong(node, what, "a list", diag);
-    return false;
+    if (node->kind != kind && node->kind != YAML_NULL)
+        wrong(node, what, kind == YAML_MAPPING ? "a mapping" : "a list", diag);
+    return node->kind == kind;
 }
 
 #define WORD_MAX 48 /* longer words are not compared */

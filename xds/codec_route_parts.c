@@ -1,6 +1,7 @@
 /* The words and numbers of Envoy's routes, and single values of them. */
 #include <stdarg.h>
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "xds/codec_route.h"
@@ -70,12 +71,8 @@ struct str codec_route_keep(struct reading_routes *reading, const char *from, si
 struct str codec_route_lower(struct reading_routes *reading, const char *from, const char *what)
 {
     const struct str text = codec_route_keep(reading, from, ROUTE_NAME_MAX, what);
-    char *lower = arena_alloc(reading->arena, text.len + 1);
 
-    for (size_t i = 0; i < text.len; i++)
-        lower[i] = text.ptr[i] >= 'A' && text.ptr[i] <= 'Z' ? (char)(text.ptr[i] - 'A' + 'a')
-                                                            : text.ptr[i];
-    return str_of(lower, text.len);
+    return ascii_lower_str(reading->arena, text);
 }
 
 bool codec_route_within(struct reading_routes *reading, size_t n, size_t max, const char *what)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/base/percent.h"
 #include "xds/grpc.h"
 
 #define FIRST_CAP ((size_t)16384)
@@ -155,29 +156,8 @@ void grpc_message_encode(struct str message, struct text *out)
     }
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 void grpc_message_decode(struct str value, struct text *out)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        int high = -1, low = -1;
-
-        if (value.ptr[i] == '%' && value.len - i > 2) {
-            high = hex_digit(value.ptr[i + 1]);
-            low = hex_digit(value.ptr[i + 2]);
-        }
-        if (high < 0 || low < 0) {
-            text_addc(out, value.ptr[i]);
-        } else {
-            text_addc(out, (char)(high << 4 | low));
-            i += 2;
-        }
-    }
+    while (value.len > 0)
+        text_addc(out, (char)percent_next(&value));
 }

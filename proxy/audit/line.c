@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "proxy/base/ascii.h"
+
 void chain_init(struct audit_chain *chain)
 {
     chain->seq = 0;
@@ -49,11 +51,6 @@ static bool take(struct cursor *cursor, struct str word)
     return true;
 }
 
-static bool is_hex(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 /* One character of a string, escaped or not; 0 when there is none. */
 static size_t char_len(struct str text, size_t at)
 {
@@ -68,7 +65,7 @@ static size_t char_len(struct str text, size_t at)
     if (text.ptr[at + 1] != 'u')
         return memchr(simple, text.ptr[at + 1], sizeof simple - 1) ? 2 : 0;
     for (size_t i = at + 2; i < at + 6; i++) {
-        if (i >= text.len || !is_hex(text.ptr[i]))
+        if (i >= text.len || ascii_hex(text.ptr[i]) < 0)
             return 0;
     }
     return 6;
@@ -144,7 +141,7 @@ static void keep(struct audit_line *line, struct str key, struct str value, bool
 static bool is_hash(struct str value)
 {
     for (size_t i = 0; i < value.len; i++) {
-        if (!is_hex(value.ptr[i]))
+        if (ascii_hex(value.ptr[i]) < 0)
             return false;
     }
     return value.len == DIGEST_HEX_LEN;

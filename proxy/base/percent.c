@@ -1,26 +1,18 @@
 #include "proxy/base/percent.h"
 
-static int digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+#include "proxy/base/ascii.h"
 
 int percent_byte(struct str text, size_t at)
 {
     if (at + 2 >= text.len || text.ptr[at] != '%')
         return -1;
-    const int high = digit(text.ptr[at + 1]), low = digit(text.ptr[at + 2]);
+    const int high = ascii_hex(text.ptr[at + 1]), low = ascii_hex(text.ptr[at + 2]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 bool percent_is_unreserved(unsigned char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
+    return ascii_is_alnum((char)c) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 bool percent_normalize(struct str text, char *to, size_t *out_len)

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "proxy/base/ascii.h"
+
 struct str str_from(const char *text)
 {
     return text ? (struct str){text, strlen(text)} : (struct str){0};
@@ -24,17 +26,12 @@ bool str_eq(struct str a, struct str b)
     return a.len == b.len && compare(a.ptr, b.ptr, a.len) == 0;
 }
 
-static int fold(char c)
-{
-    return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-}
-
 bool str_eq_ci(struct str a, struct str b)
 {
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++)
-        if (fold(a.ptr[i]) != fold(b.ptr[i]))
+        if (ascii_lower(a.ptr[i]) != ascii_lower(b.ptr[i]))
             return false;
     return true;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/base/percent.h"
 #include "proxy/ctl/ask.h"
 #include "proxy/ctl/audit.h"
 #include "proxy/ctl/drill.h"
@@ -203,12 +204,6 @@ static bool read_wish(int argc, char **argv, struct wish *wish)
 
 /* ---- the question ---- */
 
-static bool is_unreserved(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
-}
-
 static bool is_state(struct str word)
 {
     return str_eq(word, STR("accepted")) || str_eq(word, STR("connecting")) ||
@@ -229,7 +224,7 @@ static void add_parameter(struct text *path, const char *name, struct str value)
     text_addf(path, "%c%s=", str_contains(text_str(path), STR("?")) ? '&' : '?', name);
     for (size_t i = 0; i < value.len; i++) {
         const char c = value.ptr[i];
-        if (is_unreserved(c))
+        if (percent_is_unreserved((unsigned char)c))
             text_addc(path, c);
         else
             text_addf(path, "%%%02X", (unsigned)(unsigned char)c);

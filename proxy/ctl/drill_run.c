@@ -5,6 +5,7 @@
 
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/percent.h"
 #include "proxy/ctl/values.h"
 #include "proxy/http/h1_fetch.h"
 #include "proxy/io/process.h"
@@ -138,8 +139,7 @@ static void next_round(struct run *run)
 
 static bool is_plain(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~' || c == '/';
+    return percent_is_unreserved((unsigned char)c) || c == '/';
 }
 
 static void add_value(struct text *path, struct str value)

@@ -5,6 +5,7 @@
  */
 #include "proxy/flow/sniff.h"
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/mem.h"
 
 #define PREFACE     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -36,8 +37,7 @@ static enum sniffed look_for_method(struct str first, struct str method)
     if (first.len <= method.len)
         return SNIFFED_NOTHING;
     const char c = first.ptr[method.len];
-    const bool is_host =
-        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '[';
+    const bool is_host = ascii_is_alnum(c) || c == '[';
     return c == '/' || c == '*' || is_host ? SNIFFED_HTTP_1 : SNIFFED_BYTES;
 }
 

@@ -1,14 +1,6 @@
 #include "proxy/base/arena.h"
+#include "proxy/base/percent.h"
 #include "proxy/http/h1_server.h"
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
 
 /* %41 and + as forms encode them; a broken escape stays as it is. */
 static struct str decode(struct arena *arena, struct str raw)
@@ -16,16 +8,11 @@ static struct str decode(struct arena *arena, struct str raw)
     char *out = arena_alloc(arena, raw.len + 1);
     size_t len = 0;
 
-    for (size_t i = 0; i < raw.len; i++) {
-        int high = raw.ptr[i] == '%' && i + 2 < raw.len ? hex_value(raw.ptr[i + 1]) : -1;
-        int low = high >= 0 ? hex_value(raw.ptr[i + 2]) : -1;
+    while (raw.len > 0) {
+        const bool is_blank = raw.ptr[0] == '+';
+        const int byte = percent_next(&raw);
 
-        if (low >= 0) {
-            out[len++] = (char)(high * 16 + low);
-            i += 2;
-        } else {
-            out[len++] = raw.ptr[i] == '+' ? ' ' : raw.ptr[i];
-        }
+        out[len++] = is_blank ? ' ' : (char)byte;
     }
     return str_of(out, len);
 }

@@ -116,7 +116,7 @@ static void die(struct h2 *h2, int err, const char *why)
 
     if (h2->is_dead)
         return;
-    snprintf(kept, sizeof(kept), "%s", why[0] ? why : err_text(err));
+    (void)snprintf(kept, sizeof(kept), "%s", why[0] ? why : err_text(err));
     sentence.len = strlen(kept);
     end(h2, err, err);
     if (!h2->is_closed)

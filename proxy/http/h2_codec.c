@@ -314,8 +314,8 @@ static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
 static int on_goaway(struct h2 *h2, const nghttp2_frame *frame)
 {
     if (frame->goaway.error_code != NGHTTP2_NO_ERROR)
-        snprintf(h2->why, sizeof(h2->why), "the peer sent GOAWAY with %s",
-                 nghttp2_http2_strerror(frame->goaway.error_code));
+        (void)snprintf(h2->why, sizeof(h2->why), "the peer sent GOAWAY with %s",
+                       nghttp2_http2_strerror(frame->goaway.error_code));
     h2->peer_is_leaving = true;
     h2->capacity_changed = true;
     return 0;

@@ -1,5 +1,6 @@
 #include "proxy/http/http1_body.h"
 
+#include "proxy/base/ascii.h"
 #include "proxy/http/strict.h"
 
 #define DIGITS_MAX     16u /* of a chunk's size, leading zeros and all */
@@ -29,18 +30,9 @@ static enum http1_step fault(struct http1_body *body, const char *why)
 
 /* ------------------------------------------------------------------ chunks */
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static enum http1_step take_size(struct http1_body *body, uint8_t c)
 {
-    const int digit = hex_value(c);
+    const int digit = ascii_hex((char)c);
 
     if (digit >= 0) {
         body->left = body->left * 16 + (unsigned)digit;
@@ -72,7 +64,7 @@ static enum http1_step take_extension(struct http1_body *body, uint8_t c)
         return HTTP1_STEP_MORE;
     }
     body->n_extension++;
-    return strict_is_token(str_of(&c, 1))
+    return ascii_is_token(str_of(&c, 1))
                ? HTTP1_STEP_MORE
                : fault(body, "a chunk's extension is not one name or name=value");
 }

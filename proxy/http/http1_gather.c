@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_head.h"
 #include "proxy/http/strict.h"
@@ -66,7 +67,7 @@ static bool read_request_line(struct http1_head *head, struct str line)
 
     if (!str_split(line, ' ', &head->method, &rest))
         return http1_bad(head, 400, "the request line has no target");
-    if (!strict_is_token(head->method))
+    if (!ascii_is_token(head->method))
         return http1_bad(head, 400, "the method is not a token");
     if (!str_split(rest, ' ', &head->target, &version))
         return http1_bad(head, 400, "the request line has no version");

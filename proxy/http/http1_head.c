@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/strict.h"
 
@@ -27,7 +28,7 @@ static bool note_connection(struct http1_head *head, struct str value)
     while (strict_next_member(&list, &member)) {
         if (member.len == 0)
             continue;
-        if (!strict_is_token(member))
+        if (!ascii_is_token(member))
             return http1_bad(head, 400, "connection names what is no token");
         if (str_eq_ci(member, STR("close")))
             head->says_close = true;
@@ -160,7 +161,7 @@ static bool is_blank(char c)
 
 static bool read_name(struct http1_head *head, char *line, size_t len, struct str *out_name)
 {
-    *out_name = str_of(line, strict_lower_token(line, len));
+    *out_name = str_of(line, ascii_lower_token(line, len));
     if (out_name->len > 0 && out_name->len < len && line[out_name->len] == ':')
         return true;
     if (is_blank(line[0]))
@@ -315,7 +316,7 @@ static bool is_upgrade(struct str protocol)
     struct str name = protocol, version = STR("1");
 
     (void)str_split(protocol, '/', &name, &version);
-    return strict_is_token(name) && strict_is_token(version) && !strict_is_http_itself(protocol);
+    return ascii_is_token(name) && ascii_is_token(version) && !strict_is_http_itself(protocol);
 }
 
 /* RFC 9110 7.8: an upgrade is one hop's, so connection says so as well; HTTP/1.0 has none. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/base/ascii.h"
 #include "proxy/http/http1_head.h"
 #include "proxy/http/strict.h"
 
@@ -117,7 +118,7 @@ static void put_field(struct pen *pen, struct str name, struct str value)
 static void put_fields(struct pen *pen, const struct http_fields *fields)
 {
     for (size_t i = 0; i < fields->len; i++) {
-        assume(strict_is_token(fields->at[i].name) && strict_is_value(fields->at[i].value));
+        assume(ascii_is_token(fields->at[i].name) && strict_is_value(fields->at[i].value));
         put_field(pen, fields->at[i].name, fields->at[i].value);
     }
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/strict.h"
@@ -83,7 +84,7 @@ static void read_field(struct reader *r, const struct h2_field *field)
 {
     struct str name = field->name;
 
-    if (!strict_is_lower_name(name))
+    if (!ascii_is_lower_token(name))
         r->why = "a field's name is no token in lower case";
     else if (!strict_is_value(field->value))
         r->why = "a field's value holds what it must not";
@@ -161,9 +162,9 @@ static const char *judge_request(struct reader *r, unsigned *out_status)
         return r->why;
     if (r->status.ptr)
         return "a request with :status";
-    if (!strict_is_token(r->method))
+    if (!ascii_is_token(r->method))
         return ":method is no token";
-    if (r->protocol.ptr && (!is_connect || !strict_is_token(r->protocol)))
+    if (r->protocol.ptr && (!is_connect || !ascii_is_token(r->protocol)))
         return ":protocol without CONNECT, or no token";
     if (r->protocol.len > HTTP_PROTOCOL_MAX)
         return ":protocol is too long a name";
@@ -355,7 +356,7 @@ struct h2_options http2_options(const struct http_limits *limits, const struct h
 
 static bool may_be_trailer(const struct h2_field *field)
 {
-    return strict_is_lower_name(field->name) && strict_is_value(field->value) &&
+    return ascii_is_lower_token(field->name) && strict_is_value(field->value) &&
            !strict_is_hop_field(field->name) && !str_eq(field->name, STR("content-length")) &&
            !str_eq(field->name, STR("host"));
 }

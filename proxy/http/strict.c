@@ -3,53 +3,10 @@
 #include <string.h>
 
 #include "proxy/base/addr.h"
+#include "proxy/base/percent.h"
 
 #define AUTHORITY_MAX 512u /* a name of 253 characters and a port, with room to spare */
 #define LENGTH_DIGITS 18u  /* less than INT64_MAX whatever they are */
-
-/* Of a character of a token its lower-case form; 0 of every other. */
-static const char token_lower[256] = {
-    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
-    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
-    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
-    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['A'] = 'a', ['B'] = 'b',   ['C'] = 'c',
-    ['D'] = 'd', ['E'] = 'e', ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i',   ['J'] = 'j',
-    ['K'] = 'k', ['L'] = 'l', ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p',   ['Q'] = 'q',
-    ['R'] = 'r', ['S'] = 's', ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w',   ['X'] = 'x',
-    ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c', ['d'] = 'd',   ['e'] = 'e',
-    ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j', ['k'] = 'k',   ['l'] = 'l',
-    ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q', ['r'] = 'r',   ['s'] = 's',
-    ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
-};
-
-bool strict_is_token(struct str text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (!token_lower[(uint8_t)text.ptr[i]])
-            return false;
-    return text.len > 0;
-}
-
-bool strict_is_lower_name(struct str name)
-{
-    for (size_t i = 0; i < name.len; i++)
-        if (name.ptr[i] != token_lower[(uint8_t)name.ptr[i]] || !name.ptr[i])
-            return false;
-    return name.len > 0;
-}
-
-size_t strict_lower_token(char *text, size_t len)
-{
-    size_t at;
-
-    for (at = 0; at < len; at++) {
-        const char lower = token_lower[(uint8_t)text[at]];
-        if (!lower)
-            break;
-        text[at] = lower;
-    }
-    return at;
-}
 
 static bool is_blank(char c)
 {
@@ -105,16 +62,10 @@ bool strict_is_value(struct str value)
 
 /* ---- targets ---- */
 
-static bool is_host_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
-}
-
 static bool is_host_name(struct str host)
 {
     for (size_t i = 0; i < host.len; i++)
-        if (!is_host_char(host.ptr[i]))
+        if (!percent_is_unreserved((unsigned char)host.ptr[i]))
             return false;
     return host.len > 0;
 }

@@ -14,17 +14,10 @@
 
 #include "proxy/base/str.h"
 
-/* A token: a field's name, a method, a protocol, a transfer coding. Never empty. */
-bool strict_is_token(struct str text);
 /* A protocol, with its version perhaps, that nobody is switched to: HTTP itself, as "h2c" has it,
  * or TLS, in which it would go on. What came behind the switch would be requests that nobody reads,
  * routes or judges. */
 bool strict_is_http_itself(struct str protocol);
-/* A field's name without a capital letter, as HTTP/2 wants it. */
-bool strict_is_lower_name(struct str name);
-/* Turns the token that text begins with into lower case where it stands; answers its length, 0 if
- * there is none. */
-size_t strict_lower_token(char *text, size_t len);
 
 /* A field's value: visible characters, bytes from 0x80, and blanks between them; none at its ends.
  * May be empty. */

@@ -45,7 +45,7 @@ static uint32_t rotated(uint32_t word, unsigned bits)
 
 static void expand(const uint8_t *block, uint32_t *words)
 {
-    for (unsigned t = 0; t < 16; t++)
+    for (size_t t = 0; t < 16; t++)
         words[t] = (uint32_t)block[4 * t] << 24 | (uint32_t)block[4 * t + 1] << 16 |
                    (uint32_t)block[4 * t + 2] << 8 | block[4 * t + 3];
     for (unsigned t = 16; t < 80; t++)

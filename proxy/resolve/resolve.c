@@ -1,5 +1,7 @@
 #include "proxy/resolve/resolve.h"
 
+#include "proxy/base/ascii.h"
+
 static bool is_own_port(const struct own_ports *own, uint16_t port)
 {
     return port == own->outbound || port == own->inbound || port == own->tunnel;
@@ -50,8 +52,7 @@ static int split_host(struct str authority, struct str *out_host, uint16_t *out_
         return -ERR_BAD_AUTHORITY;
     for (size_t i = 0; i < host.len; i++) {
         const char c = host.ptr[i];
-        const bool is_name_char = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                                  (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+        const bool is_name_char = ascii_is_alnum(c) || c == '-' || c == '.' || c == '_';
         if (!is_name_char)
             return -ERR_BAD_AUTHORITY;
     }

@@ -1,6 +1,7 @@
 /* The request of a case of PolicyTest. Header names in any case; a list is several headers of one
  * name, or several values of a claim; claims may be nested. */
 #include "config/route.h"
+#include "proxy/base/ascii.h"
 #include "proxy/base/text.h"
 #include "proxy/http/path.h"
 #include "proxy/run/policy_table.h"
@@ -42,15 +43,6 @@ static bool is_small(const struct reading *reading, const struct yaml *node, con
 
 /* ---- headers ---- */
 
-static struct str lower_case(struct arena *arena, struct str text)
-{
-    char *name = arena_new_array(arena, char, text.len);
-    for (size_t i = 0; i < text.len; i++)
-        name[i] =
-            text.ptr[i] >= 'A' && text.ptr[i] <= 'Z' ? (char)(text.ptr[i] + 0x20) : text.ptr[i];
-    return str_of(name, text.len);
-}
-
 static void read_headers(const struct reading *reading, const struct yaml *node,
                          struct policy_request *request)
 {
@@ -66,8 +58,8 @@ static void read_headers(const struct reading *reading, const struct yaml *node,
         size_t n_values;
         const struct str *values = texts_of(reading, node->items[i], "request.headers", &n_values);
         for (size_t v = 0; v < n_values; v++)
-            headers[request->n_headers++] =
-                (struct policy_header){lower_case(reading->arena, node->keys[i]->text), values[v]};
+            headers[request->n_headers++] = (struct policy_header){
+                ascii_lower_str(reading->arena, node->keys[i]->text), values[v]};
     }
     request->headers = headers;
 }

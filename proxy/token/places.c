@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/percent.h"
 #include "proxy/base/text.h"
 
@@ -263,18 +264,13 @@ struct str places_path(const struct token_search *search, const struct str *toke
 
 /* ---- in logs ---- */
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 /* In any case: to some servers a parameter is what its letters are. */
 static bool says_alike(struct str text, struct str plain)
 {
     for (size_t i = 0; i < plain.len; i++) {
         const int byte = percent_next(&text);
 
-        if (byte < 0 || lower((char)byte) != lower(plain.ptr[i]))
+        if (byte < 0 || ascii_lower((char)byte) != ascii_lower(plain.ptr[i]))
             return false;
     }
     return text.len == 0;
@@ -301,8 +297,7 @@ static bool is_named(const struct token_set *set, struct str name)
 
 static bool is_letter(int byte)
 {
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           (byte >= '0' && byte <= '9') || byte == '-' || byte == '_';
+    return byte >= 0 && (ascii_is_alnum((char)byte) || byte == '-' || byte == '_');
 }
 
 /* What begins with "eyJ", which is {" in base64url, and has a dot behind it: the node of a caller

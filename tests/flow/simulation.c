@@ -433,8 +433,13 @@ static void node_open(struct node *node, uint16_t tunnel_port, unsigned max_flow
     node->traffic = traffic_new();
     node->connector = connector_new(sim.loop, &connector, &sim.set_now, &sim.trust_now, sim.meter);
     const struct walk_tools tools = {
-        sim.loop, &node->snapshot_now, node->connector, node->balancer, node->traffic, sim.meter,
-        NULL};
+        .loop = sim.loop,
+        .snapshot = &node->snapshot_now,
+        .connector = node->connector,
+        .balancer = node->balancer,
+        .traffic = node->traffic,
+        .meter = sim.meter,
+    };
     node->walk = walk_new(&tools, &options);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "fuzz_http2.h"
 
+#include "proxy/base/ascii.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/message.h"
 #include "proxy/http/strict.h"
@@ -177,7 +178,7 @@ static void check_fields(const struct http_fields *fields, bool is_head)
     for (size_t i = 0; i < fields->len; i++) {
         struct str name = fields->at[i].name;
 
-        ensure(strict_is_lower_name(name) && strict_is_value(fields->at[i].value));
+        ensure(ascii_is_lower_token(name) && strict_is_value(fields->at[i].value));
         ensure(!str_eq(name, STR("content-length")));
         ensure(!strict_is_hop_field(name) || (is_head && str_eq(name, STR("te")) &&
                                               str_eq(fields->at[i].value, STR("trailers"))));
@@ -232,9 +233,9 @@ static void on_request(void *owner, struct http_stream *stream, const struct htt
 
     (void)owner;
     ensure(server && !is_dead);
-    ensure(strict_is_token(head->method) && strict_is_authority(head->authority));
+    ensure(ascii_is_token(head->method) && strict_is_authority(head->authority));
     ensure(strict_is_path(head->method, head->path) && head->version == HTTP_2);
-    ensure(str_is_empty(head->protocol) || strict_is_token(head->protocol));
+    ensure(str_is_empty(head->protocol) || ascii_is_token(head->protocol));
     check_fields(&head->fields, true);
     if (n_slots == STREAMS_MAX) {
         stream_close(&stream->stream, -ERR_OVERLOAD);

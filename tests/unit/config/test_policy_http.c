@@ -200,7 +200,7 @@ Test(policy_http, a19_several_headers_of_one_name_are_one_value_and_in_doubt_eac
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct string_match value = match_of(rows[i].value);
-        struct policy_header headers[2] = {{0}};
+        struct policy_header headers[2] = {0};
         struct policy_request request = {.headers = headers};
         for (size_t h = 1; h < 3 && rows[i].headers[h]; h++)
             headers[request.n_headers++] =

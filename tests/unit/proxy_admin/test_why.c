@@ -229,16 +229,17 @@ Test(why, a_question_that_cannot_be_asked_says_what_is_wrong)
     static const struct {
         const char *from, *to, *sentence, *path;
     } rows[] = {
-        {"", "shop/redis-0:1", "the source \"\" is no pod here"},
-        {"spiffe://TD/x", "shop/redis-0:1", "the source \"spiffe://TD/x\" is not a SPIFFE ID"},
-        {"shop/nobody", "shop/redis-0:1", "the source \"shop/nobody\" is no pod here"},
-        {"shop/web-0", "", "the destination \"\" has no port"},
-        {"shop/web-0", "shop/redis-0", "the destination \"shop/redis-0\" has no port"},
-        {"shop/web-0", "shop/redis-0:0", "has no port from 1 to 65535"},
-        {"shop/web-0", "shop/redis-0:65536", "has no port from 1 to 65535"},
-        {"shop/web-0", "shop/nobody:80", "the destination \"shop/nobody\" is no pod here"},
-        {"shop/web-0", "10.77.0.1:80", "the destination \"10.77.0.1\" is no pod here"},
-        {"shop/web-0", "redis.shop.svc.clusterset.local:81", "has no port 81"},
+        {"", "shop/redis-0:1", "the source \"\" is no pod here", NULL},
+        {"spiffe://TD/x", "shop/redis-0:1", "the source \"spiffe://TD/x\" is not a SPIFFE ID",
+         NULL},
+        {"shop/nobody", "shop/redis-0:1", "the source \"shop/nobody\" is no pod here", NULL},
+        {"shop/web-0", "", "the destination \"\" has no port", NULL},
+        {"shop/web-0", "shop/redis-0", "the destination \"shop/redis-0\" has no port", NULL},
+        {"shop/web-0", "shop/redis-0:0", "has no port from 1 to 65535", NULL},
+        {"shop/web-0", "shop/redis-0:65536", "has no port from 1 to 65535", NULL},
+        {"shop/web-0", "shop/nobody:80", "the destination \"shop/nobody\" is no pod here", NULL},
+        {"shop/web-0", "10.77.0.1:80", "the destination \"10.77.0.1\" is no pod here", NULL},
+        {"shop/web-0", "redis.shop.svc.clusterset.local:81", "has no port 81", NULL},
         {"shop/web-0", "shop/redis-0:6379", "the path \"who\" does not begin with a slash", "who"},
     };
     struct snapshot *snapshot = mesh_build(&mesh);

@@ -26,31 +26,6 @@ static void check(bool (*is)(struct str), const struct row *rows, size_t n_rows)
                      STR_ARG(rows[i].text));
 }
 
-Test(strict, a_name_is_a_token)
-{
-    static const struct row rows[] = {
-        GOOD("a"),    GOOD("X-Y_z.1"), GOOD("!#$%&'*+-.^_`|~"),
-        BAD(""),      BAD("a b"),      BAD("a:"),
-        BAD("a\0b"),  BAD("\x80"),     BAD("a\t"),
-        BAD("(a)"),   BAD("a/b"),      BAD("{a}"),
-        BAD("\"a\""), BAD("a\x7f"),    BAD("a,b"),
-    };
-
-    check(strict_is_token, rows, ARRAY_LEN(rows));
-}
-
-Test(strict, a_lower_name_has_no_capital)
-{
-    static const struct row rows[] = {GOOD("a-1"), BAD("A"), BAD("aBc"), BAD(""), BAD(":path")};
-    char mixed[] = "X-FoO: b";
-
-    check(strict_is_lower_name, rows, ARRAY_LEN(rows));
-    cr_expect_eq(strict_lower_token(mixed, 8), 5);
-    cr_expect_str_eq(mixed, "x-foo: b");
-    cr_expect_eq(strict_lower_token(mixed + 5, 3), 0);
-    cr_expect_eq(strict_lower_token(mixed, 3), 3);
-}
-
 Test(strict, a_value_has_no_control_character_wherever_it_stands)
 {
     static const struct row rows[] = {GOOD(""),    GOOD("a"),   GOOD("a b\tc"), GOOD("\x80\xff"),

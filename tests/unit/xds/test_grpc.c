@@ -400,7 +400,7 @@ Test(grpc, requests_that_are_no_grpc_have_their_http_status)
                                     {STR("content-type"), STR("application/grpc+proto")},
                                     {STR("te"), STR("trailers")}};
     struct h2_field fields[4];
-    struct h2_head head = {fields, 4, false};
+    struct h2_head head = {.fields = fields, .len = 4};
 
     memcpy(fields, good, sizeof(good));
     cr_assert_eq(grpc_check_request(&head), 0);

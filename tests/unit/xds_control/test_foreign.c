@@ -150,8 +150,8 @@ Test(foreign, what_a_service_of_a_peer_says_of_addresses_and_identities_is_dropp
 Test(foreign, policies_and_foreign_bundles_are_refused)
 {
     static struct model_policy policy = {.name = STR("p"), .namespace_ = STR("shop")};
-    static struct model_bundle bundle = {STR("west.example"), STR("PEM")};
-    static struct model_bundle own = {STR("east.example"), STR("PEM")};
+    static struct model_bundle bundle = {.trust_domain = STR("west.example"), .pem = STR("PEM")};
+    static struct model_bundle own = {.trust_domain = STR("east.example"), .pem = STR("PEM")};
     peer_add(&cluster, east,
              (struct model_resource){MODEL_POLICY, STR("shop/p"), .of.policy = &policy});
     peer_add(

@@ -1,0 +1,77 @@
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/base/ascii.h"
+#include "proxy/base/ensure.h"
+
+TestSuite(ascii, .timeout = 10);
+
+struct row {
+    struct str text;
+    bool is_good;
+};
+
+#define GOOD(text)                                                                                 \
+    {                                                                                              \
+        STR(text), true                                                                            \
+    }
+#define BAD(text)                                                                                  \
+    {                                                                                              \
+        STR(text), false                                                                           \
+    }
+
+static void check(bool (*is)(struct str), const struct row *rows, size_t n_rows)
+{
+    for (size_t i = 0; i < n_rows; i++)
+        cr_expect_eq(is(rows[i].text), rows[i].is_good, "row %zu: \"%.*s\"", i,
+                     STR_ARG(rows[i].text));
+}
+
+Test(ascii, a_name_is_a_token)
+{
+    static const struct row rows[] = {
+        GOOD("a"),    GOOD("X-Y_z.1"), GOOD("!#$%&'*+-.^_`|~"),
+        BAD(""),      BAD("a b"),      BAD("a:"),
+        BAD("a\0b"),  BAD("\x80"),     BAD("a\t"),
+        BAD("(a)"),   BAD("a/b"),      BAD("{a}"),
+        BAD("\"a\""), BAD("a\x7f"),    BAD("a,b"),
+    };
+
+    check(ascii_is_token, rows, ARRAY_LEN(rows));
+}
+
+Test(ascii, a_lower_name_has_no_capital)
+{
+    static const struct row rows[] = {GOOD("a-1"), BAD("A"), BAD("aBc"), BAD(""), BAD(":path")};
+    char mixed[] = "X-FoO: b";
+
+    check(ascii_is_lower_token, rows, ARRAY_LEN(rows));
+    cr_expect_eq(ascii_lower_token(mixed, 8), 5);
+    cr_expect_str_eq(mixed, "x-foo: b");
+    cr_expect_eq(ascii_lower_token(mixed + 5, 3), 0);
+    cr_expect_eq(ascii_lower_token(mixed, 3), 3);
+}
+
+Test(ascii, digits_and_letters_are_of_ascii_alone)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        const char c = (char)byte;
+        const bool is_digit = byte >= '0' && byte <= '9';
+        const bool is_letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
+        const char *hex = byte ? strchr("00112233445566778899aAbBcCdDeEfF", c) : NULL;
+
+        cr_expect_eq(ascii_is_alnum(c), is_digit || is_letter, "%d", byte);
+        cr_expect_eq(ascii_lower(c), byte >= 'A' && byte <= 'Z' ? byte + 32 : c, "%d", byte);
+        cr_expect_eq(ascii_hex(c), hex ? strtol((char[]){c, 0}, NULL, 16) : -1, "%d", byte);
+    }
+}
+
+Test(ascii, a_copy_in_lower_case_leaves_what_is_no_letter)
+{
+    struct arena arena = {0};
+
+    cr_expect(str_eq(ascii_lower_str(&arena, STR("Aa-\xc4Z[@")), STR("aa-\xc4z[@")));
+    cr_expect_eq(ascii_lower_str(&arena, (struct str){0}).len, 0);
+    arena_fini(&arena);
+}
