@@ -31,6 +31,7 @@ peek_stream(const struct stream *stream) /* base is the first member */
 /* ------------------------------------------------------------------ towards the peer */
 
 /* nghttp2 asks how much of the body goes into the next DATA frame; send_body() then copies it. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is nghttp2's */
 static ssize_t body_length(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
                            uint32_t *data_flags, nghttp2_data_source *source, void *user_data)
 {

@@ -116,8 +116,8 @@ static void join_cookies(struct reader *r, const struct h2_head *head)
         if (!str_eq(head->fields[i].name, STR("cookie")))
             continue;
         if (len > 0) {
-            memcpy(joined + len, "; ", 2);
-            len += 2;
+            joined[len++] = ';';
+            joined[len++] = ' ';
         }
         if (crumb.len > 0)
             memcpy(joined + len, crumb.ptr, crumb.len);

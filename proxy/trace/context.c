@@ -145,7 +145,8 @@ void trace_hex(const uint8_t *bytes, size_t len, char *out_digits)
 static struct str write_parent(const struct trace_context *context, struct arena *arena)
 {
     char *text = arena_alloc(arena, TRACE_PARENT_LEN);
-    memcpy(text, "00-", 3);
+    text[0] = text[1] = '0'; /* the version */
+    text[2] = '-';
     trace_hex(context->trace_id, TRACE_ID_LEN, text + 3);
     text[35] = '-';
     trace_hex(context->span_id, TRACE_SPAN_LEN, text + 36);

@@ -148,6 +148,7 @@ static struct model_workload *add_pod(unsigned number, const char *ip, const cha
         mesh_workload(&mesh, "west", name, number % 3 == 0 ? "n1" : "n2", ip, services);
     pod->region = STR("eu");
     pod->zone = number % 3 == 0 ? STR("a") : STR("b");
+    pod->host_network = number % 7 == 0; /* not found by address */
     struct str *policies = arena_new_array(&mesh.arena, struct str, 4), *auths = policies + 2;
     policies[0] = STR("shop/named");
     auths[0] = STR("shop/tokens-of-web");
@@ -199,6 +200,28 @@ static void add_request_auth(const char *name, enum policy_scope scope, const ch
     mesh.resources[mesh.n++] = resource;
 }
 
+/* Its backends are parts of services: the endpoints of one cluster, the others hidden. */
+static void add_routes(void)
+{
+    struct str *any = arena_new(&mesh.arena, struct str);
+    struct model_resource *resource = arena_new(&mesh.arena, struct model_resource);
+    struct model_routes *routes = arena_new(&mesh.arena, struct model_routes);
+    struct route_host *host = arena_new(&mesh.arena, struct route_host);
+    struct route_rule *rule = arena_new(&mesh.arena, struct route_rule);
+    struct route_backend *backends = arena_new_array(&mesh.arena, struct route_backend, 3);
+    backends[0] = (struct route_backend){.service = STR(WEB), .port = 80, .cluster = STR("west")};
+    backends[1] = (struct route_backend){.service = STR(WEB), .port = 80, .cluster = STR("east")};
+    backends[2] = (struct route_backend){.service = STR(API), .port = 81, .cluster = STR("west")};
+    *any = STR("*");
+    for (size_t i = 0; i < 3; i++)
+        backends[i].weight = 1;
+    *rule = (struct route_rule){.action = ROUTE_FORWARD, .backends = backends, .n_backends = 3};
+    *host = (struct route_host){any, 1, rule, 1};
+    *routes = (struct model_routes){.service = STR(WEB), .hosts = host, .n_hosts = 1};
+    *resource = (struct model_resource){MODEL_ROUTES, routes->service, {.routes = routes}};
+    mesh.resources[mesh.n++] = resource;
+}
+
 static void make_services(void)
 {
     mesh_service(&mesh, WEB, "10.201.0.1", "http:80:8080 dns:53:53/udp");
@@ -212,6 +235,8 @@ static void make_services(void)
     struct traffic_policy *policy = mesh_traffic(&mesh, API);
     policy->algorithm = ALGORITHM_MAGLEV;
     policy->maglev_size = 251;
+    mesh_traffic(&mesh, JOBS)->node_only = true; /* those of other nodes are hidden */
+    add_routes();
 }
 
 static void make_mesh(void)
@@ -224,10 +249,19 @@ static void make_mesh(void)
     }
 }
 
+static size_t count_hidden(const struct snapshot *of, const char *key)
+{
+    const struct service *service = map_find(&of->services, str_from(key));
+    size_t n = 0;
+    for (size_t i = 0; i < service->n_ports; i++)
+        n += snapshot_set(of, &service->ports[i], false)->n_hidden;
+    return n;
+}
+
 Test(snapshot_patch, says_what_a_snapshot_built_whole_says)
 {
     struct rng rng;
-    size_t n_patched = 0;
+    size_t n_patched = 0, n_hidden = 0, n_parts = 0;
     rng_seed(&rng, 7);
     for (unsigned round = 0; round < 60; round++) {
         struct str uids[12];
@@ -244,6 +278,8 @@ Test(snapshot_patch, says_what_a_snapshot_built_whole_says)
             if (patch) {
                 n_patched++;
                 expect_same(patch, whole);
+                n_hidden += count_hidden(whole, JOBS);
+                n_parts += whole->service_parts.len;
                 snapshot_free(before); /* a patch of a patch holds the base alone */
                 before = patch;
             }
@@ -252,6 +288,8 @@ Test(snapshot_patch, says_what_a_snapshot_built_whole_says)
         snapshot_free(before);
     }
     cr_expect_gt(n_patched, 100, "%zu", n_patched);
+    cr_expect_gt(n_hidden, 100, "%zu", n_hidden);
+    cr_expect_eq(n_parts, 3 * n_patched);
 }
 
 Test(snapshot_patch, shares_what_did_not_change_and_outlives_its_base_s_owner)
