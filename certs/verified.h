@@ -6,8 +6,9 @@
  * the clock. One is filed under the first three as bytes, compared whole; it belongs to one
  * generation of trust, with whose successor all are forgotten; and it holds while every date of its
  * path does. What is left is asked each time: revocation lists, and who was expected. In any doubt
- * there is no entry, and the long way says what is wrong. Only who was accepted is kept, so
- * strangers fill nothing. That the peer has the key is proven in every handshake, by TLS.
+ * there is no entry, and the long way says what is wrong. That the peer has the key is proven in
+ * every handshake, by TLS, and after this; who shows a copy of somebody's certificate gains a place
+ * in the table for it and no more, and who shows a bad one not even that.
  *
  * Bounds: VERIFIED_SETS * VERIFIED_WAYS peers; the one of its set that is longest there makes room.
  * Owner:  who makes it. Thread: one.
