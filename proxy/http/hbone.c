@@ -2,30 +2,45 @@
 
 #include <string.h>
 
-#include "proxy/base/text.h"
-
-static void add_pair(struct text *text, const char *key, struct str value)
+/* Heads are made for every connection: they are put together by copying, at their size. */
+static struct str join(struct arena *arena, const struct str *parts, size_t n_parts)
 {
-    if (str_is_empty(value))
-        return;
-    if (text->len > 0)
-        text_addc(text, ',');
-    text_add(text, str_from(key));
-    text_addc(text, '=');
-    text_add(text, value);
+    size_t len = 0;
+    char *text, *to;
+    for (size_t i = 0; i < n_parts; i++)
+        len += parts[i].len;
+    if (len == 0)
+        return (struct str){0};
+    text = to = arena_alloc(arena, len);
+    for (size_t i = 0; i < n_parts; i++) {
+        if (parts[i].len > 0)
+            memcpy(to, parts[i].ptr, parts[i].len);
+        to += parts[i].len;
+    }
+    return str_of(text, len);
 }
 
 struct str hbone_baggage(struct arena *arena, const struct workload *workload)
 {
-    struct text text = {0};
-    add_pair(&text, "k8s.cluster.name", workload->cluster);
-    add_pair(&text, "k8s.namespace.name", workload->namespace_);
-    add_pair(&text, "k8s.deployment.name", workload->workload_name);
-    add_pair(&text, "service.name", workload->canonical_name);
-    add_pair(&text, "service.version", workload->canonical_revision);
-    const struct str result = arena_str(arena, text_str(&text));
-    text_fini(&text);
-    return result;
+    const struct {
+        struct str key, value;
+    } pairs[] = {
+        {STR(",k8s.cluster.name="), workload->cluster},
+        {STR(",k8s.namespace.name="), workload->namespace_},
+        {STR(",k8s.deployment.name="), workload->workload_name},
+        {STR(",service.name="), workload->canonical_name},
+        {STR(",service.version="), workload->canonical_revision},
+    };
+    struct str parts[2 * ARRAY_LEN(pairs)];
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        if (str_is_empty(pairs[i].value))
+            continue;
+        parts[n] = n == 0 ? str_sub(pairs[i].key, 1, pairs[i].key.len - 1) : pairs[i].key;
+        parts[n + 1] = pairs[i].value;
+        n += 2;
+    }
+    return join(arena, parts, n);
 }
 
 void hbone_parse_baggage(struct str baggage, struct hbone_labels *out_labels)
@@ -67,10 +82,9 @@ void hbone_parse_baggage(struct str baggage, struct hbone_labels *out_labels)
 struct str hbone_forwarded(struct arena *arena, const struct addr *client, struct str host)
 {
     char buf[ADDR_TEXT_MAX];
-    (void)addr_text(client, buf);
-    if (str_is_empty(host))
-        return arena_printf(arena, "for=\"%s\"", buf);
-    return arena_printf(arena, "for=\"%s\";host=%.*s", buf, STR_ARG(host));
+    const struct str parts[] = {STR("for=\""), str_from(addr_text(client, buf)), STR("\""),
+                                STR(";host="), host};
+    return join(arena, parts, str_is_empty(host) ? 3 : ARRAY_LEN(parts));
 }
 
 static struct str unquoted(struct str value)
