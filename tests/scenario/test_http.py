@@ -326,10 +326,13 @@ class Http(Story):
             body += sock.recv(65536)
         return int(head.split()[1])
 
-    def test_s1_each_request_is_judged_where_the_pod_is(self):
+    def guard_some(self):
         self.guard({"methods": ["GET"], "paths": ["/who*", "/slow*"]}, {"paths": ["/lab.Echo/Unary"]},
                    when=[({"paths": ["/hash"]}, {"key": "request.headers[x-tier]", "values": ["gold"]})])
-        wait_until("the policy to hold", lambda: self.status("/count") == "403")
+        wait_until("the policy to hold", lambda: (self.status("/count"), self.status("/slow?ms=1")) == ("403", "200"))
+
+    def test_s1_each_request_is_judged_where_the_pod_is(self):
+        self.guard_some()
         with self.client.connect(self.vip, 80, 15) as sock:
             asked = ("GET /who", "GET /count", "POST /who", "GET /who?count")
             self.assertEqual([self.say(sock, request) for request in asked], [200, 403, 403, 200])
@@ -381,6 +384,7 @@ class Http(Story):
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_s2_a_grpc_call_is_denied_in_the_words_of_grpc(self):
+        self.guard_some()
         done = self.client.run([sys.executable, os.path.join(HERE, "grpc_client.py"), f"{self.vip}:90"], timeout_s=60)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("PERMISSION_DENIED", done.stderr)  # the second call: the first, Unary, is allowed
@@ -397,6 +401,7 @@ class Http(Story):
                 self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 400 "), pod.pod_name)
 
     def test_s4_a_change_ends_what_is_under_way_and_not_the_connection(self):
+        self.guard_some()
         with self.client.connect(self.vip, 80, 30) as sock:
             sock.sendall(b"GET /slow?ms=20000&key=live HTTP/1.1\r\nHost: web\r\n\r\n")
             wait_until("the request to be under way", lambda: json.loads(
@@ -446,6 +451,12 @@ class Http(Story):
         self.assertIn("www-authenticate: bearer realm=", answer)
         seen = json.loads(self.get("/who", "-H", token("alice", key)))
         self.assertNotIn("authorization", dict(seen["fields"]))
+        seen = json.loads(self.get("/who?a&access%5Ftoken=" + token("alice", key).split()[-1]))
+        self.assertEqual(seen["target"], "/who?a")
+        hidden = {"request.path": "/who?a&access%5Ftoken=REDACTED"}
+        for node in (self.town.west.nodes[0], self.town.east.nodes[0]):
+            wait_until("the record", lambda node=node: self.records(node, **hidden))
+            self.assertNotIn("eyJ", json.dumps(node.access_log()))
         for cluster in (self.town.west, self.town.east):
             cluster.remove("AuthorizationPolicy", "asked", "shop")
         self.town.east.remove("RequestAuthentication", "tokens", "shop")
