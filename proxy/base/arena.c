@@ -61,12 +61,23 @@ static void *alloc_in_new_chunk(struct arena *arena, size_t size)
     return chunk_take(chunk, size);
 }
 
-void *arena_alloc(struct arena *arena, size_t size)
+size_t arena_room(size_t size)
 {
     const size_t unit = alignof(max_align_t);
 
+    return (size + unit - 1) / unit * unit;
+}
+
+void arena_start(struct arena *arena, size_t size)
+{
+    ensure(!arena->chunks && size <= CHUNK_MAX_BYTES);
+    arena->chunks = chunk_new(size);
+}
+
+void *arena_alloc(struct arena *arena, size_t size)
+{
     ensure(size <= SIZE_MAX / 2);
-    size = (size + unit - 1) / unit * unit;
+    size = arena_room(size);
     arena->allocated_bytes += size;
     if (arena->chunks && arena->chunks->cap - arena->chunks->used >= size)
         return chunk_take(arena->chunks, size);

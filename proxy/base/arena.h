@@ -22,6 +22,11 @@ struct arena {
     size_t allocated_bytes;     /* what was handed out */
 };
 
+/* Makes an empty arena's first chunk so large, for one that lives long and whose size is known: the
+ * sum of arena_room() of what it will be asked for. */
+void arena_start(struct arena *arena, size_t size);
+size_t arena_room(size_t size);
+
 /* Zeroed memory aligned for any type; never NULL. */
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnull));
 void *arena_alloc_array(struct arena *arena, size_t count, size_t size)

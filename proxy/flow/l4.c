@@ -52,19 +52,22 @@ static bool is_to_be_sniffed(const struct target *target)
 static int begin_outbound(struct flow *flow)
 {
     const struct snapshot *snapshot = call_snapshot(&flow->call);
+    const struct workload *pod = snapshot_workload_by_ip(snapshot, &flow->arrival->source.ip);
     struct principal source;
     struct target target;
-    record_party(&flow->call.record, PARTY_SOURCE, &flow->call.arena,
-                 snapshot_workload_by_ip(snapshot, &flow->arrival->source.ip),
-                 &flow->arrival->source);
+    const bool is_port = find_port(flow, &target);
+    const bool is_http = is_port && target.port->http_mode != HTTP_MODE_NONE;
+    if (is_http)
+        record_room(&flow->call.arena, pod, target.service, target.service->key);
+    record_party(&flow->call.record, PARTY_SOURCE, &flow->call.arena, pod, &flow->arrival->source);
     flow->call.record.destination.addr = flow->arrival->destination;
     const int err = identify_pod(snapshot, &flow->arrival->source.ip, &source);
     if (err < 0)
         return err;
     flow->call.record.source.proof = "node";
-    if (!find_port(flow, &target))
+    if (!is_port)
         return attempt_outbound(&flow->call);
-    if (target.port->http_mode != HTTP_MODE_NONE)
+    if (is_http)
         l7_begin(flow, target.service, target.port);
     else if (is_to_be_sniffed(&target))
         sniff_begin(flow, target.service->traffic->detect_ns, &sniff_events);

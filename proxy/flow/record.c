@@ -64,14 +64,42 @@ static void set_names(struct record *record, enum party_side side, struct arena 
         record_set_name(record, arena, labels_of[side][i], names[i]);
 }
 
-void record_party(struct record *record, enum party_side side, struct arena *arena,
-                  const struct workload *workload, const struct addr *addr)
+static void names_of(const struct workload *workload, struct str out_names[PARTY_NAMES])
 {
     static const struct workload nobody;
     const struct workload *who = workload ? workload : &nobody;
-    const struct str names[PARTY_NAMES] = {who->name,           who->namespace_,
-                                           who->identity,       who->cluster,
-                                           who->canonical_name, who->canonical_revision};
+    out_names[0] = who->name;
+    out_names[1] = who->namespace_;
+    out_names[2] = who->identity;
+    out_names[3] = who->cluster;
+    out_names[4] = who->canonical_name;
+    out_names[5] = who->canonical_revision;
+}
+
+static size_t names_room(const struct str *names, size_t n_names)
+{
+    size_t room = 0;
+    for (size_t i = 0; i < n_names; i++)
+        room += str_is_empty(names[i]) ? 0 : arena_room(names[i].len + 1);
+    return room;
+}
+
+void record_room(struct arena *arena, const struct workload *source, const struct service *service,
+                 struct str text)
+{
+    const struct str names[] = {service->hostname, service->name, service->namespace_, text};
+    struct str own[PARTY_NAMES];
+    size_t room = arena_room(TRAFFIC_LABELS * sizeof(struct str));
+    room += names_room(names, ARRAY_LEN(names));
+    names_of(source, own);
+    arena_start(arena, room + names_room(own, PARTY_NAMES));
+}
+
+void record_party(struct record *record, enum party_side side, struct arena *arena,
+                  const struct workload *workload, const struct addr *addr)
+{
+    struct str names[PARTY_NAMES];
+    names_of(workload, names);
     *party_of(record, side) = (struct party){.addr = *addr};
     set_names(record, side, arena, names);
 }

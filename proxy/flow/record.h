@@ -72,6 +72,10 @@ void record_load_names(struct record *record, struct arena *arena, enum party_si
 void record_party(struct record *record, enum party_side side, struct arena *arena,
                   const struct workload *workload, const struct addr *addr);
 void record_service(struct record *record, struct arena *arena, const struct service *service);
+/* Makes an empty arena as large as both of a connection's take that may live long, and text beside
+ * them. */
+void record_room(struct arena *arena, const struct workload *source, const struct service *service,
+                 struct str text);
 /* What is known of a peer that a handshake proved: its verified ID and what its baggage says. */
 void record_peer(struct record *record, enum party_side side, struct arena *arena, struct str id,
                  struct str baggage);
