@@ -38,6 +38,7 @@ from stage import LOAD_CORE, PROXY_CORE, Stage  # noqa: E402
 FOREIGN_MOST = 0.12  # of a core
 TRIES = 4
 UNLOGGED = "ours-unlogged"
+IDLE_AFTER_S = 5  # what a connection needs while something comes now and then is not what it needs when it waits
 IDLE_MOST_S = 60  # to open what then does nothing; a handshake each costs the L4 chains 5,000 ms of processor
 
 
@@ -103,8 +104,8 @@ class Bench:
             figures = json.loads(load.out())
             if figures["n"] < n:
                 raise LabError(f"{row.name} through {proxy}: {figures['n']} of {n} connections: {load.err().strip()}")
+            time.sleep(IDLE_AFTER_S)
             bytes_each = (sum(map(user_bytes, pids)) - before) / n
-            time.sleep(0.5)
             spent, started = sum(map(cpu_ns, pids)), time.monotonic()
             time.sleep(max(self.seconds, 1))
             figures["proxy_cpu"] = (sum(map(cpu_ns, pids)) - spent) / 1e9 / (time.monotonic() - started)

@@ -15,6 +15,7 @@
 #include "proxy/base/mem.h"
 #include "proxy/http/h2_internal.h"
 
+#define STILL_MS             2000
 #define SETTINGS_TIMEOUT_NS  (10 * NS_PER_SEC)
 #define OPEN_BEFORE_SETTINGS 100u /* RFC 9113 section 6.5.2 asks for no smaller limit */
 
@@ -27,7 +28,7 @@ static void flush(struct h2 *h2)
     h2_memory_take();
     while (!stage_is_full(&h2->stage)) {
         const uint8_t *bytes;
-        ssize_t len = nghttp2_session_mem_send(h2->session, &bytes);
+        ssize_t len = nghttp2_session_mem_send(h2_session(h2), &bytes);
 
         if (len < 0 && !h2->doom_err) {
             h2->doom_err = -ERR_H2;
@@ -50,13 +51,42 @@ static void tell_capacity(struct h2 *h2)
         h2->events->on_capacity(h2->owner);
 }
 
+/* ------------------------------------------------------------------ stillness */
+
+/* One lazy timer: it looks whether anything moved since it was started. */
+static void on_still(struct timer *timer)
+{
+    struct h2 *h2 = container_of(timer, struct h2, still_timer);
+
+    if (h2->has_moved)
+        timer_start(h2->loop, timer, h2->options.still_ms * NS_PER_MS, on_still);
+    else
+        h2_session_fold(h2);
+    h2->has_moved = false;
+}
+
+static void note_moved(struct h2 *h2)
+{
+    const uint32_t still_ms = h2->options.still_ms;
+
+    h2->has_moved = true;
+    if (still_ms == H2_NEVER_STILL || !h2->is_ready || h2->is_dead)
+        return;
+    if (still_ms == H2_ALWAYS_STILL)
+        h2_session_fold(h2);
+    else if (!timer_is_running(&h2->still_timer))
+        timer_start(h2->loop, &h2->still_timer, still_ms * NS_PER_MS, on_still);
+    assume(h2_session_rehearse(h2));
+}
+
 static void flush_and_tell(struct h2 *h2)
 {
     flush(h2);
     if (h2->doom_err)
-        die(h2, h2->doom_err, h2->why);
+        die(h2, h2->doom_err, h2_why(h2));
     else
         tell_capacity(h2);
+    note_moved(h2);
 }
 
 static void run_task(struct task *task)
@@ -83,7 +113,7 @@ static void close_lower(struct h2 *h2, int err)
     bool is_polite = err == 0 || err == -ERR_EOF || h2_is_fault(err);
 
     if (is_polite && !stage_is_full(&h2->stage)) {
-        (void)nghttp2_session_terminate_session(h2->session, h2->doom_code);
+        (void)nghttp2_session_terminate_session(h2_session(h2), h2->doom_code);
         flush(h2);
     }
     is_polite = is_polite && stage_bytes(&h2->stage) == 0;
@@ -98,7 +128,7 @@ static void close_lower(struct h2 *h2, int err)
 static void end(struct h2 *h2, int lower_err, int streams_err)
 {
     h2->is_dead = true;
-    timer_stop(&h2->settings_timer);
+    timer_stop(&h2->still_timer);
     timer_stop(&h2->keepalive_timer);
     timer_stop(&h2->head_timer);
     task_cancel(&h2->task);
@@ -127,9 +157,9 @@ static void free_h2(void *ptr)
 {
     struct h2 *h2 = ptr;
 
-    nghttp2_session_del(h2->session);
-    h2_scratch_fini(&h2->scratch);
+    h2_session_free(h2);
     h2_watch_free(h2->watch);
+    mem_free(h2->why);
     mem_free(h2);
 }
 
@@ -146,7 +176,7 @@ void h2_close(struct h2 *h2, int err)
 
 static void on_settings_timeout(struct timer *timer)
 {
-    struct h2 *h2 = container_of(timer, struct h2, settings_timer);
+    struct h2 *h2 = container_of(timer, struct h2, still_timer);
 
     h2->doom_code = NGHTTP2_SETTINGS_TIMEOUT;
     die(h2, -ERR_H2, "the peer sent no SETTINGS in time");
@@ -168,7 +198,7 @@ static void on_keepalive(struct timer *timer)
         return;
     }
     h2->ping_sent_ns = now_ns;
-    (void)nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
+    (void)nghttp2_submit_ping(h2_session(h2), NGHTTP2_FLAG_NONE, NULL);
     h2_schedule(h2);
     timer_start(h2->loop, timer, h2->options.keepalive_timeout_ns, on_keepalive);
 }
@@ -223,16 +253,16 @@ static void after_receive(struct h2 *h2, ssize_t result)
         return;
     }
     if (h2->doom_err) {
-        die(h2, h2->doom_err, h2->why);
+        die(h2, h2->doom_err, h2_why(h2));
         return;
     }
     if (result < 0) {
         const int err = err_of((int)result);
         h2->doom_code = err == -ERR_H2 ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
-        die(h2, err, h2->why[0] ? h2->why : nghttp2_strerror((int)result));
+        die(h2, err, h2_why(h2)[0] ? h2_why(h2) : nghttp2_strerror((int)result));
         return;
     }
-    if (nghttp2_session_get_outbound_queue_size(h2->session) > H2_OUTBOUND_MAX) {
+    if (nghttp2_session_get_outbound_queue_size(h2_session(h2)) > H2_OUTBOUND_MAX) {
         h2->doom_code = NGHTTP2_ENHANCE_YOUR_CALM;
         die(h2, -ERR_H2_CONTROL_FLOOD, "the peer does not read the answers to its control frames");
         return;
@@ -261,7 +291,7 @@ static void on_lower_end(void *owner)
 {
     struct h2 *h2 = owner;
 
-    die(h2, -ERR_EOF, h2->peer_is_leaving ? h2->why : "");
+    die(h2, -ERR_EOF, h2->peer_is_leaving ? h2_why(h2) : "");
 }
 
 static void on_lower_drain(void *owner)
@@ -301,6 +331,7 @@ static struct h2_options with_defaults(const struct h2_options *given)
     o.max_frame_size = u32_or(o.max_frame_size, 64 << 10);
     o.max_concurrent_streams = u32_or(o.max_concurrent_streams, 1000);
     o.max_header_list_size = u32_or(o.max_header_list_size, 16 << 10);
+    o.still_ms = u32_or(o.still_ms, STILL_MS);
     if (o.stream_window_max < o.stream_window)
         o.stream_window_max = o.stream_window;
     if (o.keepalive_ns == 0)
@@ -328,7 +359,7 @@ static struct h2 *new_connection(struct loop *loop, struct stream *lower,
     if (h2->options.http)
         h2->watch = h2_watch_new(is_server);
     h2_session_new(h2);
-    timer_start(loop, &h2->settings_timer, SETTINGS_TIMEOUT_NS, on_settings_timeout);
+    timer_start(loop, &h2->still_timer, SETTINGS_TIMEOUT_NS, on_settings_timeout);
     if (h2->options.keepalive_ns != H2_NO_KEEPALIVE)
         timer_start(loop, &h2->keepalive_timer, h2->options.keepalive_ns, on_keepalive);
     stream_set_owner(lower, &lower_events, h2);
@@ -353,8 +384,7 @@ struct h2 *h2_server_new(struct loop *loop, struct stream *lower, const struct h
 
 uint32_t h2_streams_allowed(const struct h2 *h2)
 {
-    const uint32_t max =
-        nghttp2_session_get_remote_settings(h2->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    const uint32_t max = h2_session_door(h2).max_streams;
 
     return !h2->is_ready && max > OPEN_BEFORE_SETTINGS ? OPEN_BEFORE_SETTINGS : max;
 }
@@ -363,8 +393,7 @@ bool h2_can_open(const struct h2 *h2)
 {
     if (h2->is_server || h2->is_dead || h2->is_closed || h2_is_draining(h2))
         return false;
-    return h2->n_open < h2_streams_allowed(h2) &&
-           nghttp2_session_check_request_allowed(h2->session);
+    return h2->n_open < h2_streams_allowed(h2) && h2_session_door(h2).is_open;
 }
 
 bool h2_is_ready(const struct h2 *h2)
@@ -426,10 +455,11 @@ void h2_drain(struct h2 *h2)
         return;
     h2->is_draining = true;
     if (h2->is_server) {
-        (void)nghttp2_submit_shutdown_notice(h2->session);
-        (void)nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, drain_ping);
+        (void)nghttp2_submit_shutdown_notice(h2_session(h2));
+        (void)nghttp2_submit_ping(h2_session(h2), NGHTTP2_FLAG_NONE, drain_ping);
     } else {
-        (void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL, 0);
+        (void)nghttp2_submit_goaway(h2_session(h2), NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, NULL,
+                                    0);
         h2->goaway_is_final = true;
     }
     h2_schedule(h2);

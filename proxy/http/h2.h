@@ -28,6 +28,9 @@
  * Keepalive: a PING when nothing was read for keepalive_ns; no answer within keepalive_timeout_ns
  * is -ERR_KEEPALIVE_TIMEOUT. The first SETTINGS must come within 10 s.
  *
+ * Memory: when nothing came or went for still_ms, with open streams or without, the session is
+ * folded (h2_nest.h) until it is used again.
+ *
  * Owner:  h2_client_new()/h2_server_new() take the lower stream. h2_close() gives up the pointer;
  * all its streams fail first. Thread: the loop's. Source: RFC 9113.
  */
@@ -44,6 +47,8 @@
 #define H2_CONTROL_PER_SEC  1000
 #define H2_OUTBOUND_MAX     10000
 #define H2_NO_KEEPALIVE     UINT64_MAX
+#define H2_NEVER_STILL      UINT32_MAX
+#define H2_ALWAYS_STILL     (UINT32_MAX - 1) /* after each turn, to prove that nobody can tell */
 
 struct h2_field {
     struct str name, value;
@@ -88,6 +93,7 @@ struct h2_options {
     uint32_t max_frame_size;         /* 0 is 64 KiB: what we accept */
     uint32_t max_concurrent_streams; /* 0 is 1000: what we let the peer open */
     uint32_t max_header_list_size;   /* 0 is 16 KiB */
+    uint32_t still_ms;               /* nothing moves for so long: fold; 0 is 2 s; H2_NEVER_STILL */
     uint64_t keepalive_ns;           /* 0 is 10 s; H2_NO_KEEPALIVE */
     uint64_t keepalive_timeout_ns;   /* 0 is 20 s */
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/base/mem.h"
 #include "proxy/http/h2_internal.h"
 
 #define RAPID_NS                                                                                   \
@@ -31,15 +32,23 @@ static bool must_stop(const struct h2 *h2)
     return h2->is_closed || h2->is_dead || h2->doom_err;
 }
 
+/* Few connections have anything to say. */
+static void set_why(struct h2 *h2, const char *why, size_t len)
+{
+    size_t kept = len < H2_WHY_MAX ? len : H2_WHY_MAX - 1;
+
+    if (!h2->why)
+        h2->why = mem_alloc(H2_WHY_MAX);
+    memmove(h2->why, why, kept); /* it may be the same */
+    h2->why[kept] = '\0';
+}
+
 static int doom(struct h2 *h2, int err, uint32_t code, const char *why)
 {
-    size_t len = strlen(why);
-
     if (!h2->doom_err) {
         h2->doom_err = err;
         h2->doom_code = code;
-        memcpy(h2->why, why, len + 1 < sizeof(h2->why) ? len + 1 : sizeof(h2->why));
-        h2->why[sizeof(h2->why) - 1] = '\0';
+        set_why(h2, why, strlen(why));
     }
     return STOP;
 }
@@ -198,7 +207,7 @@ static void on_request(struct h2 *h2, const nghttp2_frame *frame)
     struct h2_head head = head_of(h2, frame);
     struct h2_stream *s = h2_stream_new(h2, frame->hd.stream_id);
 
-    (void)nghttp2_session_set_stream_user_data(h2->session, s->id, s);
+    (void)nghttp2_session_set_stream_user_data(h2_session(h2), s->id, s);
     h2->events->on_request(h2->owner, &s->base.stream, &head);
 }
 
@@ -250,7 +259,7 @@ static int on_headers(struct h2 *h2, const nghttp2_frame *frame)
         on_request(h2, frame);
         return 0;
     }
-    s = nghttp2_session_get_stream_user_data(h2->session, frame->hd.stream_id);
+    s = nghttp2_session_get_stream_user_data(h2_session(h2), frame->hd.stream_id);
     if (!s)
         return 0;
     return h2->options.http ? on_message_head(h2, s, frame) : on_response_or_trailers(h2, s, frame);
@@ -271,7 +280,7 @@ static int on_settings(struct h2 *h2, const nghttp2_frame *frame)
     if (h2->is_ready)
         return 0;
     h2->is_ready = true;
-    timer_stop(&h2->settings_timer);
+    timer_stop(&h2->still_timer);
     if (h2->options.http)
         release_held(h2);
     if (h2->events->on_ready)
@@ -285,8 +294,8 @@ void h2_finish_drain(struct h2 *h2)
         return;
     h2->goaway_is_final = true;
     h2->capacity_changed = true;
-    (void)nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
-                                nghttp2_session_get_last_proc_stream_id(h2->session),
+    (void)nghttp2_submit_goaway(h2_session(h2), NGHTTP2_FLAG_NONE,
+                                nghttp2_session_get_last_proc_stream_id(h2_session(h2)),
                                 NGHTTP2_NO_ERROR, NULL, 0);
 }
 
@@ -302,7 +311,7 @@ static int on_ping(struct h2 *h2, const nghttp2_frame *frame)
 static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
 {
     const struct h2_stream *s =
-        nghttp2_session_get_stream_user_data(h2->session, frame->hd.stream_id);
+        nghttp2_session_get_stream_user_data(h2_session(h2), frame->hd.stream_id);
     bool is_rapid =
         h2->is_server && s && !s->head_is_sent && loop_now_ns(h2->loop) - s->opened_ns < RAPID_NS;
 
@@ -313,18 +322,31 @@ static int on_reset(struct h2 *h2, const nghttp2_frame *frame)
 
 static int on_goaway(struct h2 *h2, const nghttp2_frame *frame)
 {
-    if (frame->goaway.error_code != NGHTTP2_NO_ERROR)
-        (void)snprintf(h2->why, sizeof(h2->why), "the peer sent GOAWAY with %s",
+    char why[H2_WHY_MAX];
+    int len;
+
+    if (frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+        len = snprintf(why, sizeof(why), "the peer sent GOAWAY with %s",
                        nghttp2_http2_strerror(frame->goaway.error_code));
+        set_why(h2, why, (size_t)len);
+    }
     h2->peer_is_leaving = true;
     h2->capacity_changed = true;
     return 0;
 }
 
+static int on_whole_head(struct h2 *h2, const nghttp2_frame *frame)
+{
+    const int rv = on_headers(h2, frame);
+
+    h2_scratch_reset(&h2->scratch);
+    return rv;
+}
+
 static int on_frame_by_type(struct h2 *h2, const nghttp2_frame *frame)
 {
     switch (frame->hd.type) {
-    case NGHTTP2_HEADERS: return on_headers(h2, frame);
+    case NGHTTP2_HEADERS: return on_whole_head(h2, frame);
     case NGHTTP2_SETTINGS: return on_settings(h2, frame);
     case NGHTTP2_PING: return on_ping(h2, frame);
     case NGHTTP2_RST_STREAM: return on_reset(h2, frame);
@@ -456,7 +478,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
         count_reset_sent(h2, frame);
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
         (void)doom(h2, h2_err_of_code(frame->goaway.error_code), frame->goaway.error_code,
-                   h2->why[0] ? h2->why : nghttp2_http2_strerror(frame->goaway.error_code));
+                   h2_why(h2)[0] ? h2_why(h2) : nghttp2_http2_strerror(frame->goaway.error_code));
     return 0;
 }
 
@@ -464,15 +486,12 @@ static int on_message(nghttp2_session *session, int lib_error_code, const char *
                       void *user_data)
 {
     struct h2 *h2 = user_data;
-    size_t kept = len < sizeof(h2->why) ? len : sizeof(h2->why) - 1;
 
     (void)session;
     if (h2->watch && lib_error_code == NGHTTP2_ERR_HTTP_HEADER)
         return 0; /* it quotes the field, which may be a secret */
-    if (!h2->doom_err) {
-        memcpy(h2->why, msg, kept);
-        h2->why[kept] = '\0';
-    }
+    if (!h2->doom_err)
+        set_why(h2, msg, len);
     return 0;
 }
 
@@ -501,7 +520,7 @@ ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len)
     size_t at = 0, given = 0;
 
     while (h2->watch && h2_watch_scan(h2->watch, bytes, len, &at, &hd)) {
-        ssize_t rv = nghttp2_session_mem_recv(h2->session, bytes + given, at - 1 - given);
+        ssize_t rv = nghttp2_session_mem_recv(h2_session(h2), bytes + given, at - 1 - given);
 
         given = at - 1;
         if (rv < 0 || must_stop(h2))
@@ -510,7 +529,7 @@ ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len)
         if (h2->doom_err)
             return 0;
     }
-    return nghttp2_session_mem_recv(h2->session, bytes + given, len - given);
+    return nghttp2_session_mem_recv(h2_session(h2), bytes + given, len - given);
 }
 
 /* ------------------------------------------------------------------ the session */

@@ -19,6 +19,7 @@
 #include "proxy/base/arena.h"
 #include "proxy/base/buf.h"
 #include "proxy/http/h2.h"
+#include "proxy/http/h2_nest.h"
 #include "proxy/tls/stage.h"
 
 #define H2_QUEUE_HIGH ((size_t)262144) /* write queue of a stream */
@@ -41,6 +42,11 @@ struct h2_scratch {
 
 struct h2_watch; /* h2_watch.c */
 
+struct h2_door { /* what a peer lets us open */
+    uint32_t max_streams;
+    bool is_open;
+};
+
 /* A copy of fields that outlives the call that brought them. */
 struct h2_saved {
     struct arena arena;
@@ -57,14 +63,17 @@ struct h2_rest {
 
 struct h2 {
     struct loop *loop;
-    nghttp2_session *session;
-    struct stage stage; /* stage.lower is NULL once the connection is dead */
+    struct h2_nest *nest;     /* where the session lies */
+    nghttp2_session *in_nest; /* read it through h2_session() */
+    struct h2_door door;      /* of a client: as it was when the nest was folded */
+    struct stage stage;       /* stage.lower is NULL once the connection is dead */
     struct h2_options options;
     const struct h2_events *events;
     void *owner;
-    struct list streams; /* every h2_stream whose h2 is this */
-    struct task task;    /* flushes at the end of the turn */
-    struct timer settings_timer, keepalive_timer, head_timer;
+    struct list streams;      /* every h2_stream whose h2 is this */
+    struct task task;         /* flushes at the end of the turn */
+    struct timer still_timer; /* for the peer's SETTINGS; then for stillness */
+    struct timer keepalive_timer, head_timer;
     struct h2_watch *watch; /* NULL: of tunnels */
     struct slice input;     /* what is being received; slab NULL outside of it */
     struct h2_scratch scratch;
@@ -85,9 +94,10 @@ struct h2 {
     bool goaway_is_final; /* and which stream is the last */
     bool was_refused;     /* the block that is being read was */
     bool capacity_changed;
-    bool is_dead;         /* streams have failed, the lower stream is gone */
-    bool is_closed;       /* the owner gave up the pointer */
-    char why[H2_WHY_MAX]; /* what nghttp2 said last */
+    bool has_moved; /* since still_timer was started */
+    bool is_dead;   /* streams have failed, the lower stream is gone */
+    bool is_closed; /* the owner gave up the pointer */
+    char *why;      /* what nghttp2 said last, H2_WHY_MAX; NULL: nothing */
 };
 
 /* Each direction of a stream: OPEN --(end asked for / seen)--> ENDING --(sent / told)--> ENDED. */
@@ -147,6 +157,19 @@ static inline bool h2_is_fault(int err)
 static inline int h2_err_of_code(uint32_t code)
 {
     return code == NGHTTP2_ENHANCE_YOUR_CALM ? -ERR_H2_CONTROL_FLOOD : -ERR_H2;
+}
+
+static inline const char *h2_why(const struct h2 *h2)
+{
+    return h2->why ? h2->why : "";
+}
+
+/* Unfolded if need be: whoever asks for the session may use it until the end of the turn. */
+static inline nghttp2_session *h2_session(const struct h2 *h2)
+{
+    if (h2_nest_is_folded(h2->nest))
+        h2_nest_unfold(h2->nest);
+    return h2->in_nest;
 }
 
 /* Asks for a flush at the end of the turn. */
@@ -249,8 +272,8 @@ void h2_stream_release(struct h2_stream *s);
 
 /* h2_memory.c */
 
-/* For the session that is made next, on this thread; h2_memory_born() when it is. */
-nghttp2_mem *h2_memory_for_birth(void);
+/* For the session that is made next, on this thread, in that nest; h2_memory_born() when it is. */
+nghttp2_mem h2_memory_for_birth(struct h2_nest *nest);
 void h2_memory_born(void);
 /* Around the sending of one session; nothing that is sent may be looked at afterwards. */
 void h2_memory_take(void);
@@ -264,6 +287,15 @@ ssize_t h2_codec_receive(struct h2 *h2, const uint8_t *bytes, size_t len);
 
 /* h2_session.c; of a client with its preface staged, of both with their SETTINGS submitted. */
 void h2_session_new(struct h2 *h2);
+void h2_session_free(struct h2 *h2);
+/* What a client's peer lets it open; does not unfold. */
+struct h2_door h2_session_door(const struct h2 *h2);
+/* Nothing moves for a while: holds as little as can be until h2_session() is called next. Not
+ * inside of nghttp2's callbacks. */
+void h2_session_fold(struct h2 *h2);
+/* For builds that check assumptions: folds after every other turn, so that all tests are tests of
+ * that as well. True. */
+bool h2_session_rehearse(struct h2 *h2);
 /* The GOAWAY that names the last stream; once. */
 void h2_finish_drain(struct h2 *h2);
 

@@ -1,6 +1,7 @@
 /*
- * h2_memory.c - where nghttp2's memory comes from: the heap, but for the buffer of 16 KiB in which
- * a session makes its frames, which is most of what an idle connection would hold.
+ * h2_memory.c - where nghttp2's memory comes from: the heap, but for what a session asks for when
+ * it is born, which is most of what an idle connection would hold. Its large blocks lie in a nest;
+ * the buffer of 16 KiB in which it makes its frames is its thread's.
  *
  * Between two calls of nghttp2_session_mem_send() there is nothing in that buffer that is read
  * again: what it returned was copied into the stage, and a frame that goes on (CONTINUATION) does
@@ -18,57 +19,74 @@
 
 #define FRAME_LEAST ((size_t)16384) /* the payload that a session makes room for */
 #define ROOM_BYTES  ((size_t)17408)
+#define LARGE_LEAST ((size_t)512) /* of what lies in a nest */
 #define RUBBISH     0xdb
 
 static _Thread_local struct {
     uint8_t bytes[ROOM_BYTES];
-    bool is_birth; /* of a session, which asks for its buffer */
+    bool is_birth; /* of a session: what it asks for now it keeps */
+    bool is_asked; /* its buffer is still to be asked for */
     bool is_taken;
 } room;
 
-static void *get(size_t size, void *user_data)
+/* What is large and comes later goes again as well. */
+static bool nestles(size_t size)
 {
-    (void)user_data;
-    if (room.is_birth && size > FRAME_LEAST && size <= ROOM_BYTES) {
-        room.is_birth = false; /* the first one alone */
+    return size <= H2_NEST_SMALL || (room.is_birth && size >= LARGE_LEAST);
+}
+
+static void *get(size_t size, void *nest)
+{
+    void *block;
+
+    if (room.is_birth && room.is_asked && size > FRAME_LEAST && size <= ROOM_BYTES) {
+        room.is_asked = false; /* the first one alone */
         return room.bytes;
     }
-    return mem_alloc(size);
+    block = nestles(size) ? h2_nest_take(nest, size) : NULL;
+    return block ? block : mem_alloc(size);
 }
 
-static void *get_zeroed(size_t count, size_t size, void *user_data)
+static void *get_zeroed(size_t count, size_t size, void *nest)
 {
-    (void)user_data;
-    return mem_zalloc_array(count, size);
+    void *block = NULL;
+    size_t total;
+
+    if (!__builtin_mul_overflow(count, size, &total) && nestles(total))
+        block = h2_nest_take(nest, total);
+    return block ? block : mem_zalloc_array(count, size);
 }
 
-static void give_back(void *ptr, void *user_data)
+static void give_back(void *ptr, void *nest)
 {
-    (void)user_data;
-    if (ptr != room.bytes)
+    if (h2_nest_has(nest, ptr))
+        h2_nest_give_back(nest, ptr);
+    else if (ptr != room.bytes)
         mem_free(ptr);
 }
 
-static void *get_more(void *ptr, size_t size, void *user_data)
+static void *get_more(void *ptr, size_t size, void *nest)
 {
+    size_t had = ROOM_BYTES;
     void *larger;
 
     if (!ptr)
-        return get(size, user_data);
-    if (ptr != room.bytes)
+        return get(size, nest);
+    if (h2_nest_has(nest, ptr))
+        had = h2_nest_size(ptr);
+    else if (ptr != room.bytes)
         return mem_realloc(ptr, size);
-    larger = mem_alloc(size);
-    memcpy(larger, ptr, size < ROOM_BYTES ? size : ROOM_BYTES);
+    larger = get(size, nest);
+    memcpy(larger, ptr, size < had ? size : had);
+    give_back(ptr, nest);
     return larger;
 }
 
-nghttp2_mem *h2_memory_for_birth(void)
+nghttp2_mem h2_memory_for_birth(struct h2_nest *nest)
 {
-    static nghttp2_mem memory = {NULL, get, give_back, get_zeroed, get_more};
-
     ensure(!room.is_taken);
-    room.is_birth = true;
-    return &memory;
+    room.is_birth = room.is_asked = true;
+    return (nghttp2_mem){nest, get, give_back, get_zeroed, get_more};
 }
 
 void h2_memory_born(void)

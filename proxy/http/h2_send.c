@@ -13,7 +13,7 @@ void h2_stream_submit(struct h2_stream *s, const struct h2_field *fields, size_t
 
     s->head_is_sent = true;
     s->id =
-        nghttp2_submit_request(s->h2->session, NULL, nv, n_fields, end_stream ? NULL : &body, s);
+        nghttp2_submit_request(h2_session(s->h2), NULL, nv, n_fields, end_stream ? NULL : &body, s);
     ensure(s->id > 0);
     h2_nv_free(nv, room);
     h2_schedule(s->h2);
@@ -32,7 +32,7 @@ void h2_stream_release(struct h2_stream *s)
 
     if (!held || !held->is_set)
         return;
-    if (nghttp2_session_get_remote_settings(s->h2->session,
+    if (nghttp2_session_get_remote_settings(h2_session(s->h2),
                                             NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1) {
         h2_stream_submit(s, held->fields, held->len, false);
     } else {
@@ -53,7 +53,7 @@ void h2_interim(struct stream *stream, const struct h2_field *fields, size_t n_f
     if (!h2_stream_is_live(s) || s->head_is_sent)
         return;
     nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-    ensure(nghttp2_submit_headers(s->h2->session, NGHTTP2_FLAG_NONE, s->id, NULL, nv, n_fields,
+    ensure(nghttp2_submit_headers(h2_session(s->h2), NGHTTP2_FLAG_NONE, s->id, NULL, nv, n_fields,
                                   NULL) == 0);
     h2_nv_free(nv, room);
     h2_schedule(s->h2);
@@ -73,7 +73,7 @@ void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_f
     if (end_stream)
         s->out_half = H2_HALF_ENDING;
     nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
-    ensure(nghttp2_submit_response(s->h2->session, s->id, nv, n_fields,
+    ensure(nghttp2_submit_response(h2_session(s->h2), s->id, nv, n_fields,
                                    end_stream ? NULL : &body) == 0);
     h2_nv_free(nv, room);
     h2_schedule(s->h2);

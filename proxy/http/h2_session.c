@@ -33,8 +33,8 @@ static void submit_settings(struct h2 *h2)
     };
     size_t n = !o->http ? 4 : h2->is_server && o->allow_protocols ? 6 : 5;
 
-    ensure(nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, entries, n) == 0);
-    ensure(nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0,
+    ensure(nghttp2_submit_settings(h2_session(h2), NGHTTP2_FLAG_NONE, entries, n) == 0);
+    ensure(nghttp2_session_set_local_window_size(h2_session(h2), NGHTTP2_FLAG_NONE, 0,
                                                  (int32_t)o->connection_window) == 0);
 }
 
@@ -45,7 +45,7 @@ static void send_preface(struct h2 *h2)
     ssize_t len;
 
     h2_memory_take();
-    len = nghttp2_session_mem_send(h2->session, &bytes);
+    len = nghttp2_session_mem_send(h2_session(h2), &bytes);
     ensure(len == NGHTTP2_CLIENT_MAGIC_LEN);
     stage_add(&h2->stage, bytes, (size_t)len);
     h2_memory_give();
@@ -55,16 +55,58 @@ void h2_session_new(struct h2 *h2)
 {
     nghttp2_session_callbacks *cbs = h2_codec_callbacks();
     nghttp2_option *option = make_options();
-    nghttp2_mem *memory = h2_memory_for_birth();
+    nghttp2_mem memory;
 
+    h2->nest = h2_nest_new();
+    memory = h2_memory_for_birth(h2->nest);
     if (h2->is_server)
-        ensure(nghttp2_session_server_new3(&h2->session, cbs, h2, option, memory) == 0);
+        ensure(nghttp2_session_server_new3(&h2->in_nest, cbs, h2, option, &memory) == 0);
     else
-        ensure(nghttp2_session_client_new3(&h2->session, cbs, h2, option, memory) == 0);
+        ensure(nghttp2_session_client_new3(&h2->in_nest, cbs, h2, option, &memory) == 0);
     h2_memory_born();
     if (!h2->is_server)
         send_preface(h2);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cbs);
     submit_settings(h2);
+}
+
+void h2_session_free(struct h2 *h2)
+{
+    nghttp2_session *session = h2_session(h2);
+
+    h2_scratch_fini(&h2->scratch); /* whose fields may be in the nest as well */
+    nghttp2_session_del(session);
+    h2_nest_free(h2->nest);
+}
+
+struct h2_door h2_session_door(const struct h2 *h2)
+{
+    nghttp2_session *session = h2->in_nest;
+
+    if (h2_nest_is_folded(h2->nest))
+        return h2->door;
+    return (struct h2_door){
+        nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS),
+        nghttp2_session_check_request_allowed(session) != 0,
+    };
+}
+
+void h2_session_fold(struct h2 *h2)
+{
+    if (h2_nest_is_folded(h2->nest))
+        return;
+    h2->door = h2_session_door(h2);
+    if (h2->scratch.size == 0) /* else a head is on its way */
+        h2_scratch_fini(&h2->scratch);
+    h2_nest_fold(h2->nest);
+}
+
+bool h2_session_rehearse(struct h2 *h2)
+{
+    static _Thread_local unsigned n_turns;
+
+    if (n_turns++ % 2 == 0)
+        h2_session_fold(h2);
+    return true;
 }

@@ -93,7 +93,7 @@ static void wake_body(struct h2_stream *s)
 {
     if (!s->head_is_sent || !h2_stream_is_live(s))
         return;
-    (void)nghttp2_session_resume_data(s->h2->session, s->id); /* fails if it was not deferred */
+    (void)nghttp2_session_resume_data(h2_session(s->h2), s->id); /* fails if it was not deferred */
     h2_schedule(s->h2);
 }
 
@@ -173,7 +173,7 @@ static void detach(struct h2_stream *s)
     timer_stop(&s->timer);
     list_remove(&s->link);
     if (h2_stream_is_live(s))
-        (void)nghttp2_session_set_stream_user_data(s->h2->session, s->id, NULL);
+        (void)nghttp2_session_set_stream_user_data(h2_session(s->h2), s->id, NULL);
     s->h2 = NULL;
     loop_bury(s->loop, s, free_stream);
 }
@@ -182,7 +182,7 @@ static void reset(struct h2_stream *s, uint32_t code)
 {
     if (!h2_stream_is_live(s))
         return;
-    (void)nghttp2_submit_rst_stream(s->h2->session, NGHTTP2_FLAG_NONE, s->id, code);
+    (void)nghttp2_submit_rst_stream(h2_session(s->h2), NGHTTP2_FLAG_NONE, s->id, code);
     h2_schedule(s->h2);
 }
 
@@ -311,7 +311,7 @@ void h2_stream_orphan(struct h2_stream *s, int err)
     bool was_live = !s->codec_closed;
 
     if (was_live)
-        (void)nghttp2_session_set_stream_user_data(s->h2->session, s->id, NULL);
+        (void)nghttp2_session_set_stream_user_data(h2_session(s->h2), s->id, NULL);
     list_remove(&s->link);
     s->codec_closed = true;
     s->h2 = NULL;

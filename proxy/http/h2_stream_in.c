@@ -22,7 +22,7 @@ static const struct h2_http *http_of(const struct h2_stream *s)
 static void pay_connection(struct h2 *h2, size_t n_bytes)
 {
     if (n_bytes > 0 && !h2->is_dead)
-        (void)nghttp2_session_consume_connection(h2->session, n_bytes);
+        (void)nghttp2_session_consume_connection(h2_session(h2), n_bytes);
 }
 
 void h2_window_pay(struct h2 *h2, size_t n_bytes)
@@ -40,7 +40,7 @@ static void maybe_grow_window(struct h2_stream *s)
         return;
     s->window = s->window > max / 2 ? max : s->window * 2;
     s->taken_bytes = 0;
-    (void)nghttp2_session_set_local_window_size(s->h2->session, NGHTTP2_FLAG_NONE, s->id,
+    (void)nghttp2_session_set_local_window_size(h2_session(s->h2), NGHTTP2_FLAG_NONE, s->id,
                                                 (int32_t)s->window);
 }
 
@@ -48,7 +48,7 @@ static void pay_stream(struct h2_stream *s, size_t n_bytes)
 {
     if (!h2_stream_is_live(s))
         return;
-    (void)nghttp2_session_consume_stream(s->h2->session, s->id, n_bytes);
+    (void)nghttp2_session_consume_stream(h2_session(s->h2), s->id, n_bytes);
     if (s->in_half == H2_HALF_OPEN)
         maybe_grow_window(s);
     h2_schedule(s->h2);

@@ -170,7 +170,7 @@ static const char *judge_stream(struct h2 *h2, const nghttp2_frame_hd *hd, uint3
     struct h2_watch *watch = h2->watch;
     bool is_old = is_of_peer(h2, hd->stream_id)
                       ? hd->stream_id <= watch->last_id
-                      : hd->stream_id < (int32_t)nghttp2_session_get_next_stream_id(h2->session);
+                      : hd->stream_id < (int32_t)nghttp2_session_get_next_stream_id(h2_session(h2));
 
     if (!is_old) {
         if (hd->type == NGHTTP2_HEADERS && h2->is_server && is_of_peer(h2, hd->stream_id))
@@ -183,7 +183,7 @@ static const char *judge_stream(struct h2 *h2, const nghttp2_frame_hd *hd, uint3
         *out_code = NGHTTP2_PROTOCOL_ERROR;
         return "a frame on a stream that was passed over and never opened";
     }
-    if (nghttp2_session_find_stream(h2->session, hd->stream_id))
+    if (nghttp2_session_find_stream(h2_session(h2), hd->stream_id))
         return NULL;
     return judge_stranger(h2, hd, out_code);
 }

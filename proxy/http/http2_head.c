@@ -350,6 +350,7 @@ struct h2_options http2_options(const struct http_limits *limits, const struct h
         .stream_window = l->stream_window,
         .stream_window_max = l->stream_window_max,
         .connection_window = l->connection_window,
+        .still_ms = l->still_ms,
         .keepalive_ns = H2_NO_KEEPALIVE,
     };
 }

@@ -1,12 +1,16 @@
 /*
  * The input is a script: the first byte chooses limits, then each step is a byte that says what,
  * and how much. Whatever comes: no event after a close or before its time, what is shown is
- * strictly formed, the write queue bounded, nothing left at the end.
+ * strictly formed, the write queue bounded, nothing left at the end. Each script is played twice,
+ * with a session that is never folded and with one that is after each turn: neither the peer nor
+ * the owner can tell them apart.
  */
 #include "fuzz_http2.h"
 
 #include "proxy/base/ascii.h"
+#include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+#include "proxy/http/h2.h"
 #include "proxy/http/message.h"
 #include "proxy/http/strict.h"
 #include "proxy/io/loop.h"
@@ -35,11 +39,27 @@ static struct http_server *server;
 static struct http_client *client;
 static uint8_t mood; /* what the next event makes the owner do */
 static bool is_dead;
+static uint64_t told; /* a digest of all that peer and owner were told */
+
+static void tell(const void *bytes, size_t len)
+{
+    const uint8_t *at = bytes;
+
+    for (size_t i = 0; i < len; i++) /* FNV-1a */
+        told = (told ^ at[i]) * UINT64_C(0x100000001b3);
+}
+
+static void tell_event(char event, int64_t what)
+{
+    tell(&event, 1);
+    tell(&what, sizeof(what));
+}
 
 static bool below_write(struct stream *stream, struct slice bytes)
 {
     (void)stream;
     ensure(!below.is_closed);
+    tell(bytes.ptr, bytes.len);
     slice_release(bytes);
     return !below.is_full;
 }
@@ -52,8 +72,9 @@ static void below_nothing(struct stream *stream)
 
 static void below_close(struct stream *stream, int err)
 {
-    (void)stream, (void)err;
+    (void)stream;
     ensure(!below.is_closed);
+    tell_event('c', err);
     below.is_closed = true;
 }
 
@@ -134,6 +155,7 @@ static void on_data(void *owner, struct slice bytes)
     ensure(slot->stream && !slot->failed && !slot->ended && !slot->has_trailers && bytes.len > 0);
     ensure(slot->has_head || server);
     slot->n_got += bytes.len;
+    tell(bytes.ptr, bytes.len);
     ensure(slot->length == HTTP_LENGTH_UNKNOWN || slot->n_got <= (uint64_t)slot->length);
     for (size_t at = 0; at < bytes.len; at++)
         *(volatile uint8_t *)&bytes.ptr[at];
@@ -149,6 +171,7 @@ static void on_end(void *owner)
     ensure(slot->stream && !slot->failed && !slot->ended && slot->has_head);
     ensure(slot->length == HTTP_LENGTH_UNKNOWN || slot->n_got == (uint64_t)slot->length);
     slot->ended = true;
+    tell_event('e', slot - slots);
     react(slot);
 }
 
@@ -167,6 +190,7 @@ static void on_fail(void *owner, int err)
     ensure(err < 0 && slot->stream && !slot->failed);
     ensure(err != -ERR_H2_REFUSED || !slot->has_head || server);
     slot->failed = true;
+    tell_event('f', err);
     if (mood & 16)
         close_slot(slot, err);
 }
@@ -178,6 +202,8 @@ static void check_fields(const struct http_fields *fields, bool is_head)
     for (size_t i = 0; i < fields->len; i++) {
         struct str name = fields->at[i].name;
 
+        tell(name.ptr, name.len);
+        tell(fields->at[i].value.ptr, fields->at[i].value.len);
         ensure(ascii_is_lower_token(name) && strict_is_value(fields->at[i].value));
         ensure(!str_eq(name, STR("content-length")));
         ensure(!strict_is_hop_field(name) || (is_head && str_eq(name, STR("te")) &&
@@ -274,6 +300,8 @@ static void on_dead(void *owner, int err, struct str why)
 {
     (void)owner;
     ensure((server || client) && !is_dead && err <= 0 && why.len > 0);
+    tell_event('d', err);
+    tell(why.ptr, why.len);
     is_dead = true;
     if (mood & 16)
         close_end();
@@ -404,12 +432,13 @@ static void step(struct script *script)
     }
 }
 
-int fuzz_http2(const uint8_t *data, size_t size, bool is_server)
+/* The digest. */
+static uint64_t play(struct script script, bool is_server, uint32_t still_ms)
 {
-    struct script script = {data, size};
     uint8_t first = next(&script);
     struct http_limits limits = {0};
 
+    told = 0;
     loop = loop_new();
     n_slots = 0;
     for (unsigned i = 0; i < STREAMS_MAX; i++)
@@ -425,6 +454,7 @@ int fuzz_http2(const uint8_t *data, size_t size, bool is_server)
                                       .stream_window = 1000,
                                       .stream_window_max = 2000,
                                       .connection_window = 70000};
+    limits.still_ms = still_ms;
     server = NULL;
     client = NULL;
     if (is_server)
@@ -442,5 +472,17 @@ int fuzz_http2(const uint8_t *data, size_t size, bool is_server)
         loop_turn(loop, false);
     ensure(below.is_closed);
     loop_free(loop);
+    return told;
+}
+
+int fuzz_http2(const uint8_t *data, size_t size, bool is_server)
+{
+    const struct script script = {data, size};
+    const uint64_t started_ns = clock_mono_ns();
+    const uint64_t awake = play(script, is_server, H2_NEVER_STILL);
+    const uint64_t folded = play(script, is_server, H2_ALWAYS_STILL);
+
+    /* What is counted a second may differ when it took longer. */
+    ensure(awake == folded || clock_mono_ns() - started_ns > NS_PER_SEC / 2);
     return 0;
 }
