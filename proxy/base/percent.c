@@ -1,18 +1,11 @@
 #include "proxy/base/percent.h"
 
-#include "proxy/base/ascii.h"
-
 int percent_byte(struct str text, size_t at)
 {
     if (at + 2 >= text.len || text.ptr[at] != '%')
         return -1;
     const int high = ascii_hex(text.ptr[at + 1]), low = ascii_hex(text.ptr[at + 2]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
-
-bool percent_is_unreserved(unsigned char c)
-{
-    return ascii_is_alnum((char)c) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 bool percent_normalize(struct str text, char *to, size_t *out_len)

@@ -9,12 +9,15 @@
 #ifndef ISTHMUS_BASE_PERCENT_H
 #define ISTHMUS_BASE_PERCENT_H
 
-#include "proxy/base/str.h"
+#include "proxy/base/ascii.h"
 
 /* The byte that "%41" at index at stands for; -1 when there is no escape. */
 int percent_byte(struct str text, size_t at);
 
-bool percent_is_unreserved(unsigned char c);
+static inline bool percent_is_unreserved(unsigned char c)
+{
+    return ascii_is_alnum((char)c) || c == '-' || c == '.' || c == '_' || c == '~';
+}
 
 /* Writes the normal form of the part into to, which has room for text.len bytes. False when a "%"
  * has no two hexadecimal digits behind it; the length otherwise in *out_len. */

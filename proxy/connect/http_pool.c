@@ -162,8 +162,7 @@ static void know(struct http_link *link)
 static void learn_room(struct http_link *link)
 {
     const unsigned n = http_client_allowed(link->client);
-    if (http_client_is_ready(link->client))
-        link->group->streams = n < 1 ? 1 : n < HTTP_POOL_STREAMS ? n : HTTP_POOL_STREAMS;
+    link->group->streams = n < 1 ? 1 : n < HTTP_POOL_STREAMS ? n : HTTP_POOL_STREAMS;
 }
 
 static void on_unknown(struct timer *timer)
@@ -219,9 +218,10 @@ static void on_capacity(void *owner)
         return;
     struct http_group *group = link->group;
     const struct http_pool *pool = group->pool;
-    if (http_client_is_ready(link->client))
+    if (http_client_is_ready(link->client)) {
         know(link);
-    learn_room(link);
+        learn_room(link);
+    }
     if (http_client_open(link->client) == 0) {
         const bool may_stay = has_room(link) &&
                               (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
