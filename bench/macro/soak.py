@@ -2,10 +2,10 @@
 
 Load: keep-alive requests and new connections (each ended by a reset) at 70 % of what the machine does at most, over both
 nodes and within one; an upload that never ends; an AuthorizationPolicy that comes and goes every five seconds and denies
-somebody who is not there, so that every flow is judged anew. Verdict: from minute five on the memory of neither proxy grows by
-more than noise, and where it does, by no more than 3 % in all, in a heap that grows by no more than 1 % from the first half of that
-time to the second: pages of buffers that are filled deeper than ever before, which ends with them. At the end no descriptor is left over; no error that the load did not
-ask for. Exit status 1 when one of them does not hold.
+somebody who is not there, so that every flow is judged anew. Verdict: from minute five on the memory of neither proxy grows
+by more than noise, and where it does, by no more than 3 % in all, in a heap that grows by no more than 1 % from the first
+half of that time to the second: pages of buffers that are filled deeper than ever before, which ends with them. At the end
+no descriptor is left over; no error that the load did not ask for. Exit status 1 when one of them does not hold.
 """
 
 import argparse
