@@ -1,6 +1,7 @@
 /* What needs more than one object to see. */
 #include "config/manifests.h"
 #include "proxy/base/map.h"
+#include "proxy/base/text.h"
 
 struct index {
     struct arena arena;         /* the keys */
@@ -51,37 +52,68 @@ static void check_exports(struct index *index, const struct manifests *set, bool
     }
 }
 
+/* Of one of another implementation, which is of a service that lives elsewhere, nothing is told. */
+static bool is_imported(const struct k8s_endpoint_slice *slice)
+{
+    return !str_is_empty(label_find(slice->meta.labels, slice->meta.n_labels,
+                                    "multicluster.kubernetes.io/service-name"));
+}
+
+static void check_slice(const struct k8s_endpoint_slice *slice, bool has_service, struct diag *diag)
+{
+    if (is_imported(slice))
+        return;
+    if (str_is_empty(slice->service))
+        diag_warn(diag, slice->meta.place,
+                  "EndpointSlice %.*s/%.*s: has no label kubernetes.io/service-name, so it "
+                  "belongs to no Service",
+                  STR_ARG(slice->meta.namespace_), STR_ARG(slice->meta.name));
+    else if (!has_service)
+        diag_warn(diag, slice->meta.place, "EndpointSlice %.*s/%.*s: there is no Service \"%.*s\"",
+                  STR_ARG(slice->meta.namespace_), STR_ARG(slice->meta.name),
+                  STR_ARG(slice->service));
+}
+
 static void check_slices(struct index *index, const struct manifests *set, struct diag *diag)
 {
     for (size_t i = 0; i < set->n_slices; i++) {
         const struct k8s_endpoint_slice *slice = &set->slices[i];
         const struct object wanted = {.namespace_ = slice->meta.namespace_, .name = slice->service};
-        struct str imported = label_find(slice->meta.labels, slice->meta.n_labels,
-                                         "multicluster.kubernetes.io/service-name");
-        if (!str_is_empty(imported))
-            continue; /* another implementation's, of a service that lives elsewhere */
-        if (str_is_empty(slice->service))
-            diag_warn(diag, slice->meta.place,
-                      "EndpointSlice %.*s/%.*s: has no label kubernetes.io/service-name, so it "
-                      "belongs to no Service",
-                      STR_ARG(slice->meta.namespace_), STR_ARG(slice->meta.name));
-        else if (!map_find(&index->services, key_of(index, &wanted)))
-            diag_warn(diag, slice->meta.place,
-                      "EndpointSlice %.*s/%.*s: there is no Service \"%.*s\"",
-                      STR_ARG(slice->meta.namespace_), STR_ARG(slice->meta.name),
-                      STR_ARG(slice->service));
+        check_slice(slice, map_find(&index->services, key_of(index, &wanted)) != NULL, diag);
     }
+}
+
+static void check_pod(const struct k8s_pod *pod, bool has_node, struct diag *diag)
+{
+    if (!str_is_empty(pod->node) && !pod->is_finished && !has_node)
+        diag_warn(diag, pod->meta.place, "Pod %.*s/%.*s: there is no Node \"%.*s\"",
+                  STR_ARG(pod->meta.namespace_), STR_ARG(pod->meta.name), STR_ARG(pod->node));
 }
 
 /* A set without any Node says nothing about nodes. */
 static void check_pods(const struct index *index, const struct manifests *set, struct diag *diag)
 {
-    for (size_t i = 0; i < set->n_pods && set->n_nodes > 0; i++) {
-        const struct k8s_pod *pod = &set->pods[i];
-        if (!str_is_empty(pod->node) && !pod->is_finished && !map_find(&index->nodes, pod->node))
-            diag_warn(diag, pod->meta.place, "Pod %.*s/%.*s: there is no Node \"%.*s\"",
-                      STR_ARG(pod->meta.namespace_), STR_ARG(pod->meta.name), STR_ARG(pod->node));
+    for (size_t i = 0; i < set->n_pods && set->n_nodes > 0; i++)
+        check_pod(&set->pods[i], map_find(&index->nodes, set->pods[i].node) != NULL, diag);
+}
+
+void manifests_cross_check_changes(const struct manifests *manifests,
+                                   const struct manifests_changes *changes, struct diag *diag)
+{
+    struct text key = {0};
+    for (size_t i = 0; i < changes->n_slices; i++) {
+        const struct k8s_endpoint_slice *slice = changes->slices[i];
+        text_clear(&key);
+        text_addf(&key, "Service/%.*s/%.*s", STR_ARG(slice->meta.namespace_),
+                  STR_ARG(slice->service));
+        check_slice(slice, map_find(&manifests->seen, text_str(&key)) != NULL, diag);
     }
+    for (size_t i = 0; i < changes->n_pods && manifests->n_nodes > 0; i++) {
+        text_clear(&key);
+        text_addf(&key, "Node//%.*s", STR_ARG(changes->pods[i]->node));
+        check_pod(changes->pods[i], map_find(&manifests->seen, text_str(&key)) != NULL, diag);
+    }
+    text_fini(&key);
 }
 
 struct selecting { /* a policy or a RequestAuthentication */

@@ -124,19 +124,33 @@ struct todo { /* folders that were found and not read yet */
     struct todo *next;
 };
 
-static bool on_entry(struct finder *finder, const struct todo *dir, const char *name,
-                     struct todo **todo)
+/* DT_REG, DT_DIR, or something else. Most file systems tell with the name; symlinks are followed.
+ * False when it cannot be asked. */
+static bool kind_of(const struct dirent *entry, const char *path, unsigned char *out_kind)
 {
     struct stat info;
-    if (name[0] == '.')
+    *out_kind = entry->d_type;
+    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK)
         return true;
-    struct str path = arena_printf(finder->arena, "%.*s/%s", STR_ARG(dir->path), name);
-    if (stat(path.ptr, &info) != 0)
+    if (stat(path, &info) != 0)
+        return false;
+    *out_kind = IFTODT(info.st_mode);
+    return true;
+}
+
+static bool on_entry(struct finder *finder, const struct todo *dir, const struct dirent *entry,
+                     struct todo **todo)
+{
+    unsigned char kind;
+    if (entry->d_name[0] == '.')
+        return true;
+    struct str path = arena_printf(finder->arena, "%.*s/%s", STR_ARG(dir->path), entry->d_name);
+    if (!kind_of(entry, path.ptr, &kind))
         /* A dangling link that is no manifest is none of our business. */
-        return has_ending(name) ? failed(path.ptr, "cannot be read", finder->diag) : true;
-    if (S_ISREG(info.st_mode))
-        return has_ending(name) ? add_path(finder, path) : true;
-    if (!S_ISDIR(info.st_mode))
+        return has_ending(entry->d_name) ? failed(path.ptr, "cannot be read", finder->diag) : true;
+    if (kind == DT_REG)
+        return has_ending(entry->d_name) ? add_path(finder, path) : true;
+    if (kind != DT_DIR)
         return true;
     if (dir->depth == FILES_DEPTH_MAX)
         return refused(path.ptr, "folders are nested too deeply (16 levels at most)", finder->diag);
@@ -156,7 +170,7 @@ static bool read_dir(struct finder *finder, const struct todo *dir, struct todo 
     errno = 0;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is our own, which is safe in glibc */
     while (ok && (entry = readdir(stream)) != NULL) {
-        ok = on_entry(finder, dir, entry->d_name, todo);
+        ok = on_entry(finder, dir, entry, todo);
         errno = 0;
     }
     if (ok && errno != 0)

@@ -43,6 +43,8 @@ struct k8s_reader {
     struct str file; /* the current one, in the arena */
     struct vec objects[K8S_KINDS];
     struct map seen;        /* "kind/namespace/name" -> struct place */
+    uint64_t content;       /* the hash of the bytes of the file that was opened last */
+    uint64_t structure;     /* the hash of all documents but Pods and EndpointSlices */
     size_t n_errors_before; /* in the diag when the reading began */
 };
 

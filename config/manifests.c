@@ -5,6 +5,7 @@
 #include "config/files.h"
 #include "config/k8s.h"
 #include "config/names.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/mem.h"
 
 typedef void object_reader(struct k8s_reader *reader, const struct yaml *doc,
@@ -185,6 +186,8 @@ static void read_object(struct k8s_reader *reader, const struct yaml *doc,
     if (!str_is_empty(meta.name))
         check_unique(reader, row, &meta);
     row->read(reader, doc, &meta);
+    if (row->read != k8s_read_pod && row->read != k8s_read_slice)
+        reader->structure = yaml_hash(doc, reader->structure);
 }
 
 /* In another case or in the plural, as on a command line. */
@@ -301,6 +304,7 @@ size_t manifests_open_file(struct k8s_reader *reader, const char *path, struct a
         return 0;
     reader->file = arena_str(reader->arena, str_from(path));
     reader->set->n_files++;
+    reader->content = keyed_hash(0, bytes);
     size_t n_docs = yaml_parse(scratch, reader->file, bytes, out_docs, reader->diag);
     mem_free((void *)(uintptr_t)bytes.ptr);
     return n_docs;

@@ -20,6 +20,7 @@
 
 #include "config/model.h"
 #include "config/yaml.h"
+#include "proxy/base/map.h"
 
 struct label {
     struct str key, value;
@@ -248,8 +249,14 @@ struct manifests {
     size_t n_routes;
     struct k8s_request_auth *request_auths;
     size_t n_request_auths;
-    struct manifests_part **parts; /* of a set out of a cache: what the objects point into */
+    /* Of a set out of a cache: */
+    struct manifests_part **parts; /* what the objects point into; NULL: nothing does any more */
     size_t n_parts;
+    struct manifests_part **current; /* the files as they were read last; on the heap */
+    size_t n_current;
+    struct map seen; /* what is in them: "kind/namespace/name" -> struct place */
+    bool
+        is_patched; /* there were news: pods and slices are empty, and manifests_again() has them */
 };
 
 /* Reads a folder. NULL with at least one error in the diag, or the set (warnings possible). */
@@ -264,10 +271,40 @@ struct manifests_cache;
 
 struct manifests_cache *manifests_cache_new(void);
 void manifests_cache_free(struct manifests_cache *cache);
-/* manifests_read() of the same folder. now_ns: the wall clock; a file younger than 2 s is read
- * again the next time. */
+/* manifests_read() of the same folder. now_ns: the wall clock; a file younger than 2 s is looked
+ * into again the next time. */
 struct manifests *manifests_read_cached(struct manifests_cache *cache, const char *dir,
                                         int64_t now_ns, struct diag *diag);
+
+/* What differs between two readings of a folder in which nothing but Pods and EndpointSlices came,
+ * went or changed. */
+struct manifests_changes {
+    struct arena arena;
+    const struct k8s_pod **pods, **pods_gone; /* read anew, whether or not they differ; gone */
+    size_t n_pods, n_pods_gone;
+    const struct k8s_endpoint_slice **slices, **slices_gone;
+    size_t n_slices, n_slices_gone;
+    struct manifests_part **replaced; /* what may still be pointed to */
+    size_t n_replaced;
+};
+
+enum manifests_news {
+    MANIFESTS_REFUSED, /* errors in the diag; the set is as it was */
+    MANIFESTS_PATCHED, /* the set is the folder's now, the changes say what became of its objects */
+    MANIFESTS_WHOLE, /* other objects changed too: *out_whole is a new set, the old is as it was */
+};
+
+/* manifests_read_cached(), told as what is new since set was read (from the same cache and folder).
+ * Costs what the changed files cost, and a look at the state of each file. Findings are those of
+ * the changed files, unless there are errors. What went with a change may be pointed to until
+ * manifests_changes_fini(). */
+enum manifests_news manifests_read_news(struct manifests_cache *cache, const char *dir,
+                                        int64_t now_ns, struct manifests *set,
+                                        struct manifests_changes *out_changes,
+                                        struct manifests **out_whole, struct diag *diag);
+void manifests_changes_fini(struct manifests_changes *changes);
+/* A set of its own of what a set holds now; that one has no further news then. */
+struct manifests *manifests_again(struct manifests *set);
 
 /* What needs more than one object to see: an export without its Service or of an ExternalName, a
  * slice of no Service, a pod on a node that is not there, a policy that selects nothing, a
@@ -275,6 +312,11 @@ struct manifests *manifests_read_cached(struct manifests_cache *cache, const cha
  * (isthmus check), a condition of the export otherwise. */
 void manifests_cross_check(const struct manifests *manifests, struct str root_namespace,
                            bool strict, struct diag *diag);
+
+/* The part of it that is about Pods and EndpointSlices, of those that changed. What a change means
+ * for other objects (a policy that selects nobody now) is seen when all is checked. */
+void manifests_cross_check_changes(const struct manifests *manifests,
+                                   const struct manifests_changes *changes, struct diag *diag);
 
 /* The part of it that is about routes. */
 void routes_cross_check(const struct manifests *manifests, struct diag *diag);

@@ -5,7 +5,8 @@
  * joining and not the parsing of everything.
  *
  * A file that was changed less than SETTLED_NS before it was read is read again the next time: a
- * write within one tick of the file system's clock leaves no other trace.
+ * write within one tick of the file system's clock leaves no other trace. One with the bytes that
+ * it had is not parsed again.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #include "config/k8s.h"
 #include "config/manifests_part.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/mem.h"
 
 #define SETTLED_NS ((int64_t)(2 * NS_PER_SEC))
@@ -55,6 +57,8 @@ static void read_docs(struct manifests_part *part)
     for (size_t i = 0; i < n_docs; i++)
         manifests_add_doc(&reader, docs[i]);
     arena_fini(&scratch);
+    part->structure = reader.structure;
+    part->content = reader.content;
     if (diag_is_clean(&part->diag)) { /* else its keys go with the set */
         part->seen = reader.seen;
         reader.seen = (struct map){0};
@@ -62,16 +66,37 @@ static void read_docs(struct manifests_part *part)
     part->set = manifests_end(&reader);
 }
 
-static struct manifests_part *part_read(struct str path, int64_t now_ns)
+/* What it is like before it is read: a write meanwhile shows in the next one. */
+static void note_state(struct manifests_part *part, const struct file_state *state, int64_t now_ns)
+{
+    part->state = *state;
+    part->is_settled =
+        now_ns - state->modified_ns > SETTLED_NS && now_ns - state->changed_ns > SETTLED_NS;
+}
+
+static struct manifests_part *part_read(struct str path, const struct file_state *state,
+                                        int64_t now_ns)
 {
     struct manifests_part *part = mem_new(struct manifests_part);
     part->refs = 1;
     part->path = arena_str(&part->arena, path);
-    part->state = state_of(part->path.ptr);
-    part->is_settled = now_ns - part->state.modified_ns > SETTLED_NS &&
-                       now_ns - part->state.changed_ns > SETTLED_NS;
+    note_state(part, state, now_ns);
     read_docs(part);
     return part;
+}
+
+/* A file that is young, or was written again, with the bytes that it had. */
+static bool has_same_bytes(const struct manifests_part *part)
+{
+    struct diag diag = {0};
+    struct str bytes;
+    bool is_same = false;
+    if (file_read(part->path.ptr, YAML_BYTES_MAX, &bytes, &diag)) {
+        is_same = keyed_hash(0, bytes) == part->content;
+        mem_free((void *)(uintptr_t)bytes.ptr);
+    }
+    diag_fini(&diag);
+    return is_same;
 }
 
 /* The part of a file, read now if it has to be; the caller's reference. */
@@ -82,9 +107,13 @@ static struct manifests_part *part_of(struct manifests_cache *cache, struct str 
     const struct file_state state = state_of(path.ptr);
     if (part && part->set && part->is_settled && is_same(&part->state, &state))
         return part;
+    if (part && part->set && has_same_bytes(part)) {
+        note_state(part, &state, now_ns);
+        return part;
+    }
     if (part)
         manifests_part_unref(part);
-    return part_read(path, now_ns);
+    return part_read(path, &state, now_ns);
 }
 
 static void drop_parts(struct map *parts)
@@ -101,48 +130,48 @@ static void drop_parts(struct map *parts)
 
 struct joining {
     struct manifests *set;
-    struct manifests_part **parts;
+    struct manifests_part *const *parts;
     size_t n_parts;
-    struct map seen; /* keys and places of the parts */
-    struct diag *diag;
 };
 
-static void tell_again(struct joining *joining, const struct diag *told)
+void manifests_part_tell(const struct manifests_part *part, struct diag *diag)
 {
-    for (size_t i = 0; i < told->len; i++) {
-        const struct diag_entry *entry = &told->entries[i];
+    for (size_t i = 0; i < part->diag.len; i++) {
+        const struct diag_entry *entry = &part->diag.entries[i];
         if (entry->severity == DIAG_ERROR)
-            diag_error(joining->diag, entry->place, "%.*s", STR_ARG(entry->sentence));
+            diag_error(diag, entry->place, "%.*s", STR_ARG(entry->sentence));
         else
-            diag_warn(joining->diag, entry->place, "%.*s", STR_ARG(entry->sentence));
+            diag_warn(diag, entry->place, "%.*s", STR_ARG(entry->sentence));
     }
-    joining->diag->dropped += told->dropped;
+    diag->dropped += part->diag.dropped;
 }
 
-/* Within one file the reader has told it already. */
-static void tell_twice(struct joining *joining, struct str key, const struct place *first,
-                       const struct place *again)
+void manifests_tell_twice(struct diag *diag, struct str key, const struct place *a,
+                          const struct place *b)
 {
+    const bool in_order = str_cmp(a->file, b->file) < 0;
+    const struct place *first = in_order ? a : b, *again = in_order ? b : a;
     struct str kind, name;
     const bool is_split = str_split(key, '/', &kind, &name);
     ensure(is_split);
     if (str_starts_with(name, STR("/"))) /* of a kind without namespaces */
         name = str_sub(name, 1, name.len - 1);
-    diag_error(joining->diag, *again, "%.*s %.*s is there twice, first at %.*s:%u:%u",
-               STR_ARG(kind), STR_ARG(name), STR_ARG(first->file), first->line, first->column);
+    diag_error(diag, *again, "%.*s %.*s is there twice, first at %.*s:%u:%u", STR_ARG(kind),
+               STR_ARG(name), STR_ARG(first->file), first->line, first->column);
 }
 
-static void check_unique(struct joining *joining, const struct manifests_part *part)
+/* Within one file the reader has told it already. */
+static void check_unique(struct map *seen, const struct manifests_part *part, struct diag *diag)
 {
     size_t idx = 0;
     struct str key;
     void *place;
     while (map_next(&part->seen, &idx, &key, &place)) {
-        const struct place *first = map_find(&joining->seen, key);
+        const struct place *first = map_find(seen, key);
         if (first)
-            tell_twice(joining, key, first, place);
+            manifests_tell_twice(diag, key, first, place);
         else
-            map_put(&joining->seen, key, place);
+            map_put(seen, key, place);
     }
 }
 
@@ -178,13 +207,41 @@ static void join(struct joining *joining)
     JOIN(joining, peer_auths, n_peer_auths);
     JOIN(joining, request_auths, n_request_auths);
     JOIN(joining, routes, n_routes);
-    set->n_files = joining->n_parts;
+    set->n_files = set->n_parts = set->n_current = joining->n_parts;
     set->parts = arena_new_array(&set->arena, struct manifests_part *, joining->n_parts + 1);
-    set->n_parts = joining->n_parts;
+    set->current = mem_new_array(struct manifests_part *, joining->n_parts + 1);
     for (size_t i = 0; i < joining->n_parts; i++) {
-        set->parts[i] = joining->parts[i];
-        set->parts[i]->refs++;
+        set->parts[i] = set->current[i] = joining->parts[i];
+        joining->parts[i]->refs += 2;
     }
+}
+
+struct manifests *manifests_join(struct manifests_part *const *parts, size_t n, struct diag *diag)
+{
+    const size_t n_errors = diag->n_errors;
+    struct joining joining = {.parts = parts, .n_parts = n};
+    struct map seen = {0};
+    for (size_t i = 0; i < n; i++)
+        check_unique(&seen, parts[i], diag);
+    if (diag->n_errors > n_errors) {
+        map_fini(&seen);
+        return NULL;
+    }
+    joining.set = mem_new(struct manifests);
+    join(&joining);
+    joining.set->seen = seen;
+    return joining.set;
+}
+
+/* It was joined before, so its names are known to be unique. */
+struct manifests *manifests_again(struct manifests *set)
+{
+    struct joining joining = {
+        .set = mem_new(struct manifests), .parts = set->current, .n_parts = set->n_current};
+    join(&joining);
+    joining.set->seen = set->seen;
+    set->seen = (struct map){0};
+    return joining.set;
 }
 
 /* ---- the cache ---- */
@@ -203,37 +260,39 @@ void manifests_cache_free(struct manifests_cache *cache)
 }
 
 /* Files that are no more leave the cache: what was read becomes all that is in it. */
-static void read_parts(struct manifests_cache *cache, const struct str *paths, int64_t now_ns,
-                       struct joining *joining)
+bool manifests_parts(struct manifests_cache *cache, const char *dir, int64_t now_ns,
+                     struct arena *arena, struct manifests_part ***out_parts, size_t *out_n,
+                     struct diag *diag)
 {
     struct map parts = {0};
-    for (size_t i = 0; i < joining->n_parts; i++) {
+    struct str *paths;
+    if (!files_find(dir, arena, &paths, out_n, diag))
+        return false;
+    *out_parts = arena_new_array(arena, struct manifests_part *, *out_n + 1);
+    for (size_t i = 0; i < *out_n; i++) {
         struct manifests_part *part = part_of(cache, paths[i], now_ns);
-        joining->parts[i] = part;
+        (*out_parts)[i] = part;
         map_put(&parts, part->path, part);
-        tell_again(joining, &part->diag);
-        check_unique(joining, part);
     }
     drop_parts(&cache->parts);
     cache->parts = parts;
+    return true;
 }
 
 struct manifests *manifests_read_cached(struct manifests_cache *cache, const char *dir,
                                         int64_t now_ns, struct diag *diag)
 {
     struct arena scratch = {0};
-    struct joining joining = {.diag = diag};
-    struct str *paths;
+    struct manifests *set = NULL;
+    struct manifests_part **parts;
+    size_t n;
     const size_t n_errors = diag->n_errors;
-    if (files_find(dir, &scratch, &paths, &joining.n_parts, diag)) {
-        joining.parts = arena_new_array(&scratch, struct manifests_part *, joining.n_parts + 1);
-        read_parts(cache, paths, now_ns, &joining);
+    if (manifests_parts(cache, dir, now_ns, &scratch, &parts, &n, diag)) {
+        for (size_t i = 0; i < n; i++)
+            manifests_part_tell(parts[i], diag);
+        if (diag->n_errors == n_errors)
+            set = manifests_join(parts, n, diag);
     }
-    if (diag->n_errors == n_errors) {
-        joining.set = mem_new(struct manifests);
-        join(&joining);
-    }
-    map_fini(&joining.seen);
     arena_fini(&scratch);
-    return joining.set;
+    return set;
 }

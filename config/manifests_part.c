@@ -18,7 +18,12 @@ void manifests_free(struct manifests *manifests)
     if (!manifests)
         return;
     for (size_t i = 0; i < manifests->n_parts; i++)
-        manifests_part_unref(manifests->parts[i]);
+        if (manifests->parts[i])
+            manifests_part_unref(manifests->parts[i]);
+    for (size_t i = 0; i < manifests->n_current; i++)
+        manifests_part_unref(manifests->current[i]);
+    mem_free(manifests->current);
+    map_fini(&manifests->seen);
     arena_fini(&manifests->arena);
     mem_free(manifests);
 }

@@ -46,6 +46,10 @@ struct yaml *yaml_get(const struct yaml *node, const char *key);
 /* The same along "metadata.labels.app"-like paths whose keys have no dots. */
 struct yaml *yaml_path(const struct yaml *node, const char *path);
 
+/* A hash of the tree: of its kinds, texts and keys, not of where they stood; over the one before.
+ */
+uint64_t yaml_hash(const struct yaml *node, uint64_t before);
+
 /* Typed readers. A NULL node gives the fallback; a wrong value adds an error that names the field
  * (what, a dotted path such as "spec.ports[0].port"), the value and what was expected, and gives
  * the fallback. */

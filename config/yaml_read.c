@@ -4,6 +4,21 @@
 
 #include "config/yaml.h"
 #include "proxy/base/clock.h"
+#include "proxy/base/keyed_hash.h"
+
+uint64_t yaml_hash(const struct yaml *node, uint64_t before)
+{
+    const uint64_t head[] = {(uint64_t)node->kind, node->quoted, node->len};
+    uint64_t hash = keyed_hash(before, str_of(head, sizeof(head)));
+    if (node->kind == YAML_TEXT)
+        return keyed_hash(hash, node->text);
+    for (size_t i = 0; i < node->len; i++) {
+        if (node->kind == YAML_MAPPING)
+            hash = yaml_hash(node->keys[i], hash);
+        hash = yaml_hash(node->items[i], hash);
+    }
+    return hash;
+}
 
 struct yaml *yaml_get(const struct yaml *node, const char *key)
 {

@@ -93,6 +93,17 @@ void resource_set_free(struct resource_set *set); /* no stream may be reading it
  */
 size_t resource_set_replace(struct resource_set *set, const struct model_resource *const *resources,
                             size_t n_resources);
+
+/* Some resources only: those given are put in, the workloads of these names taken out, and all else
+ * stays. Costs what they cost. */
+struct resource_changes {
+    const struct model_resource *const *resources;
+    size_t n_resources;
+    const struct str *gone;
+    size_t n_gone;
+};
+
+size_t resource_set_update(struct resource_set *set, const struct resource_changes *changes);
 size_t resource_set_count(const struct resource_set *set);
 
 struct delta_server; /* one stream's reading of a set */

@@ -93,7 +93,8 @@ static void log_put(struct resource_set *set, struct set_log *log, struct set_en
     entry->seq = ++set->seq;
     entry->generation = set->generation;
     entry->slot = log->len;
-    log->n_removed += entry->is_removed;
+    if (entry->is_removed && log->n_removed++ == 0)
+        log->oldest_removed_seq = entry->seq;
     log->slots[log->len++] = (struct set_slot){entry->seq, entry};
 }
 
@@ -125,20 +126,24 @@ static bool put(struct resource_set *set, enum xds_type type, struct str name, s
     return true;
 }
 
+static void bury(struct resource_set *set, struct set_log *log, const struct set_entry *entry)
+{
+    struct set_entry *tombstone = entry_new(entry->name, (struct str){0});
+    tombstone->is_removed = true;
+    log_put(set, log, tombstone);
+}
+
 /* Whatever the current generation does not have becomes a tombstone. */
 static size_t bury_absent(struct resource_set *set, struct set_log *log)
 {
     size_t len = log->len, n_removed = 0;
 
     for (size_t i = 0; i < len; i++) {
-        struct set_entry *entry = log->slots[i].entry;
-        struct set_entry *tombstone;
+        const struct set_entry *entry = log->slots[i].entry;
 
         if (!entry || entry->is_removed || entry->generation == set->generation)
             continue;
-        tombstone = entry_new(entry->name, (struct str){0});
-        tombstone->is_removed = true;
-        log_put(set, log, tombstone);
+        bury(set, log, entry);
         n_removed++;
     }
     return n_removed;
@@ -159,16 +164,22 @@ static uint64_t passed_by_all(const struct resource_set *set, enum xds_type type
     return passed;
 }
 
+/* They lie in the order of their numbers: behind the first that stays all others stay too. */
 static void forget_tombstones(struct set_log *log, uint64_t passed_seq)
 {
     size_t n_live = log->by_name.len - log->n_removed;
     size_t most = n_live * 2 > TOMBSTONES_MIN ? n_live * 2 : TOMBSTONES_MIN;
 
-    for (size_t i = 0; i < log->len && log->n_removed > 0; i++) {
+    if (log->n_removed == 0)
+        return;
+    for (size_t i = set_log_after(log, log->oldest_removed_seq - 1); i < log->len; i++) {
         struct set_entry *entry = log->slots[i].entry;
 
-        if (!entry || !entry->is_removed || (entry->seq > passed_seq && log->n_removed <= most))
+        if (!entry || !entry->is_removed)
             continue;
+        log->oldest_removed_seq = entry->seq;
+        if (entry->seq > passed_seq && log->n_removed <= most)
+            return;
         if (entry->seq > passed_seq)
             log->lost_seq = entry->seq;
         map_remove(&log->by_name, entry->name);
@@ -176,6 +187,8 @@ static void forget_tombstones(struct set_log *log, uint64_t passed_seq)
         log->slots[i].entry = NULL;
         log->n_removed--;
         log->n_holes++;
+        if (log->n_removed == 0)
+            return;
     }
 }
 
@@ -261,6 +274,14 @@ static size_t put_all(struct resource_set *set, const struct model_resource *con
     return n_changed;
 }
 
+static void tidy(struct resource_set *set)
+{
+    for (unsigned type = 0; type < XDS_TYPES; type++) {
+        forget_tombstones(&set->logs[type], passed_by_all(set, (enum xds_type)type));
+        close_holes(&set->logs[type]);
+    }
+}
+
 size_t resource_set_replace(struct resource_set *set, const struct model_resource *const *resources,
                             size_t n_resources)
 {
@@ -268,10 +289,27 @@ size_t resource_set_replace(struct resource_set *set, const struct model_resourc
 
     set->generation++;
     n_changed = put_all(set, resources, n_resources);
-    for (unsigned type = 0; type < XDS_TYPES; type++) {
+    for (unsigned type = 0; type < XDS_TYPES; type++)
         n_changed += bury_absent(set, &set->logs[type]);
-        forget_tombstones(&set->logs[type], passed_by_all(set, (enum xds_type)type));
-        close_holes(&set->logs[type]);
+    tidy(set);
+    return n_changed;
+}
+
+size_t resource_set_update(struct resource_set *set, const struct resource_changes *changes)
+{
+    struct set_log *log = &set->logs[xds_type_of_kind(MODEL_WORKLOAD)];
+    size_t n_changed;
+
+    set->generation++;
+    n_changed = put_all(set, changes->resources, changes->n_resources);
+    for (size_t i = 0; i < changes->n_gone; i++) {
+        const struct set_entry *entry = map_find(&log->by_name, changes->gone[i]);
+
+        if (!entry || entry->is_removed)
+            continue;
+        bury(set, log, entry);
+        n_changed++;
     }
+    tidy(set);
     return n_changed;
 }

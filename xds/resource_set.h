@@ -39,6 +39,7 @@ struct set_log {
     struct set_slot *slots;
     size_t len, cap, n_holes;
     size_t n_removed;
+    uint64_t oldest_removed_seq; /* no tombstone is older */
     uint64_t lost_seq;
 };
 

@@ -83,6 +83,8 @@ class Bench:
         self.n_noisy, self.repeats_left = 0, options.repeats
         self.windows = {}  # what two rows read different figures of is measured once
 
+    cpu_ns = staticmethod(cpu_ns)
+
     def command(self, address, arguments, seconds):
         program = self.handshake if arguments[0] == "handshake" else self.load
         return ["taskset", "-c", LOAD_CORE, program, arguments[0], "--to", address, *arguments[1:],

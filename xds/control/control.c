@@ -1,7 +1,5 @@
-/*
- * control.c - the wiring. Every input (manifests, a peer, its lease, roots) ends in rebuild_soon();
- * the rebuild derives everything anew and the resource sets find out what differs.
- */
+/* control.c - the wiring. Every input ends in rebuild.c: manifests, peers and their leases, drills,
+ * roots, keys of tokens. */
 #include "xds/control/control.h"
 
 #include <string.h>
@@ -9,256 +7,53 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
 #include "proxy/base/file.h"
-#include "proxy/base/keyed_hash.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
-#include "xds/control/fingerprint.h"
 #include "xds/control/inside.h"
 #include "xds/control/issue.h"
 
 #define WATCH_QUIET_NS  (50 * NS_PER_MS)
 #define WATCH_RESCAN_NS (30 * NS_PER_SEC)
-#define DISK_RETRY_NS   (5 * NS_PER_SEC)
-#define REBUILD_SHARE   4 /* of the time between two rebuilds, one may take a fourth */
-
-/* ---- rebuilding ---- */
-
-static void on_rebuild(struct timer *timer);
-
-/* Large clusters take longer to derive; then changes are gathered for longer, so that most of the
- * loop's time is left for streams and certificates. */
-static void rebuild_soon(void *owner)
-{
-    struct control *control = owner;
-    const uint64_t least_ns = CONTROL_SETTLE_MS * NS_PER_MS;
-    const uint64_t settle_ns = control->rebuild_took_ns * REBUILD_SHARE;
-    if (!timer_is_running(&control->rebuild))
-        timer_start(control->loop, &control->rebuild, settle_ns > least_ns ? settle_ns : least_ns,
-                    on_rebuild);
-}
-
-static void on_retry(struct timer *timer)
-{
-    rebuild_soon(container_of(timer, struct control, retry));
-}
-
-static struct registry *build(struct control *control)
-{
-    struct arena arena = {0};
-    struct registry_peer *peers = arena_new_array(&arena, struct registry_peer, control->n_peers);
-    struct registry_drill drills[DRILLS_MAX];
-    struct registry_input input = {
-        .drills = drills,
-        .n_drills = drills_list(control->drills, drills),
-        .config = control->config,
-        .manifests = control->manifests,
-        .peers = peers,
-        .n_peers = control->n_peers,
-    };
-    for (size_t i = 0; i < control->n_peers; i++)
-        peers[i] = peer_exports(control->peers[i], &arena);
-    input.own_roots_pem = control_own_roots(control, &arena);
-    input.own_crls = control_own_crls(control);
-    input.keys = token_keys_list(control->token_keys, &arena, &input.n_keys);
-    input.bundles = control->bundles;
-    input.n_bundles = control->n_bundles;
-    struct registry *registry = registry_build(&input);
-    arena_fini(&arena);
-    return registry;
-}
-
-static void give_addresses(struct control *control, struct registry *registry)
-{
-    struct vip_request *requests = mem_new_array(struct vip_request, registry->n_imports + 1);
-    struct registry_import **imports =
-        mem_new_array(struct registry_import *, registry->n_imports + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < registry->n_imports; i++) {
-        struct registry_import *import = &registry->imports[i];
-        if (import->service.is_headless)
-            continue;
-        imports[n] = import;
-        requests[n] = (struct vip_request){.name = import->key, .n_wanted = import->n_wanted};
-        memcpy(requests[n++].wanted, import->wanted, sizeof(import->wanted));
-    }
-    if (vips_assign(control->vips, requests, n, clock_wall_ns()) < 0)
-        timer_start(control->loop, &control->retry, DISK_RETRY_NS, on_retry);
-    for (size_t i = 0; i < n; i++) {
-        struct registry_import *import = imports[i];
-        memcpy(import->service.addresses, requests[i].got, sizeof(requests[i].got));
-        import->service.n_addresses = requests[i].n_got;
-        import->problem = arena_str(&registry->arena, text_str(&requests[i].problem));
-        text_fini(&requests[i].problem);
-    }
-    mem_free(imports);
-    mem_free(requests);
-}
-
-/* Once when it is new, not at every rebuild. */
-static void tell_oddities(struct control *control, const struct registry *registry)
-{
-    for (size_t i = 0; i < registry->n_peers; i++) {
-        const struct registry_peer_row *row = &registry->peers[i];
-        const uint64_t told = row->n_refused ? keyed_hash(row->n_refused, row->refusal) : 0;
-        if (told != 0 && told != control->told_refusals[i])
-            log_warn("resources of a peer were refused",
-                     log_str("peer", control->config->peers[i].name),
-                     log_u64("refused", row->n_refused), log_str("first", row->refusal));
-        control->told_refusals[i] = told;
-    }
-    if (registry->n_stray_endpoints > 0 && registry->n_stray_endpoints != control->told_strays)
-        log_info("endpoints without a pod in the manifests are left out",
-                 log_u64("endpoints", registry->n_stray_endpoints));
-    control->told_strays = registry->n_stray_endpoints;
-}
-
-/* Streams of nodes that are no more. Ending one takes its row out of the map, so they are gathered
- * first. */
-static void disconnect_absent_nodes(struct control *control)
-{
-    struct arena arena = {0};
-    struct str *absent = arena_new_array(&arena, struct str, control->nodes.len);
-    struct str id, node;
-    struct spiffe_id parsed;
-    void *value;
-    size_t n = 0;
-    for (size_t idx = 0; map_next(&control->nodes, &idx, &id, &value);)
-        if (spiffe_parse(id, &parsed, NULL) < 0 || !spiffe_node_name(&parsed, &node) ||
-            !registry_has_node(control->registry, node))
-            absent[n++] = arena_str(&arena, id);
-    for (size_t i = 0; i < n; i++) {
-        log_warn("a node is no Node of this cluster any more; its stream is ended",
-                 log_str("node", absent[i]));
-        xds_server_disconnect(control->server, absent[i]);
-    }
-    arena_fini(&arena);
-}
-
-static void rebuild(struct control *control)
-{
-    const uint64_t begun_ns = clock_mono_ns();
-    struct registry *registry = build(control);
-    give_addresses(control, registry);
-    registry_emit(registry);
-    tell_oddities(control, registry);
-    registry_free(control->registry);
-    control->registry = registry;
-    const size_t n_for_nodes =
-        resource_set_replace(control->nodes_set, registry->for_nodes, registry->n_for_nodes);
-    const size_t n_for_peers =
-        resource_set_replace(control->peers_set, registry->for_peers, registry->n_for_peers);
-    if (n_for_nodes + n_for_peers > 0)
-        log_info("resources have changed", log_u64("for_nodes", n_for_nodes),
-                 log_u64("for_peers", n_for_peers));
-    control->rebuild_took_ns = clock_mono_ns() - begun_ns;
-    if (!control->server)
-        return;
-    disconnect_absent_nodes(control);
-    if (n_for_nodes > 0)
-        xds_server_notify(control->server, control->nodes_set);
-    if (n_for_peers > 0)
-        xds_server_notify(control->server, control->peers_set);
-}
-
-static void on_rebuild(struct timer *timer)
-{
-    rebuild(container_of(timer, struct control, rebuild));
-}
 
 /* At once: what a drill takes out, and what it gives back, is waited for. */
 static void on_drills(void *owner)
 {
     struct control *control = owner;
     timer_stop(&control->rebuild);
-    rebuild(control);
+    control_rebuild(control);
 }
 
 /* ---- manifests ---- */
 
-static void tell_entry(enum log_level level, const char *message, const struct diag_entry *entry)
-{
-    if (level == LOG_ERROR)
-        log_error(message, log_str("file", entry->place.file), log_u64("line", entry->place.line),
-                  log_u64("column", entry->place.column), log_str("why", entry->sentence));
-    else
-        log_warn(message, log_str("file", entry->place.file), log_u64("line", entry->place.line),
-                 log_u64("column", entry->place.column), log_str("why", entry->sentence));
-}
-
-/* The same findings are told once, however often the folder is read. */
-static void tell_findings(struct control *control, const struct diag *diag)
-{
-    struct text all = {0};
-    diag_print(diag, &all);
-    const uint64_t told = keyed_hash(0, text_str(&all));
-    for (size_t i = 0; i < diag->len && told != control->told_findings; i++) {
-        const struct diag_entry *entry = &diag->entries[i];
-        if (entry->severity == DIAG_ERROR)
-            tell_entry(LOG_ERROR, "a manifest is wrong; the last good set stays", entry);
-        else if (diag_is_clean(diag))
-            tell_entry(LOG_WARN, "a manifest is odd", entry);
-    }
-    control->told_findings = told;
-    text_fini(&all);
-}
-
-/* For one line of a log or a table: without the last newline. */
-static void print_line(const struct diag *diag, struct text *out)
-{
-    struct text all = {0};
-    diag_print(diag, &all);
-    text_add(out, str_sub(text_str(&all), 0, all.len > 0 ? all.len - 1 : 0));
-    text_fini(&all);
-}
-
-static struct manifests *read_manifests(struct control *control, struct text *out_error)
-{
-    struct diag diag = {0};
-    struct text path = {0};
-    text_add(&path, control->config->manifests_dir);
-    control->fingerprint = folder_fingerprint(path.ptr);
-    struct manifests *set =
-        manifests_read_cached(control->manifests_cache, path.ptr, clock_wall_ns(), &diag);
-    if (set)
-        manifests_cross_check(set, control->config->root_namespace, false, &diag);
-    else
-        print_line(&diag, out_error);
-    tell_findings(control, &diag);
-    meter_add(control->meter, set ? METRIC_MANIFESTS_LOADED : METRIC_MANIFESTS_REFUSED, 1);
-    text_fini(&path);
-    diag_fini(&diag);
-    return set;
-}
-
-static bool has_changed(const struct control *control)
-{
-    struct text path = {0};
-    text_add(&path, control->config->manifests_dir);
-    const bool changed = folder_fingerprint(path.ptr) != control->fingerprint;
-    text_fini(&path);
-    return changed;
-}
-
 /* The registry borrows from the old set, so it is rebuilt before that goes. */
-static void on_manifests(void *owner)
+static void take_whole(struct control *control, struct manifests *set)
 {
-    struct control *control = owner;
     struct manifests *old = control->manifests;
-    if (!has_changed(control))
-        return;
-    text_clear(&control->manifests_error);
-    struct manifests *set = read_manifests(control, &control->manifests_error);
-    if (!set) {
-        control->n_refused++;
-        return;
-    }
-    control->n_loaded++;
-    control->loaded_ns = clock_wall_ns();
     control->manifests = set;
     token_keys_follow(control->token_keys, set);
     timer_stop(&control->rebuild);
-    rebuild(control);
+    control_rebuild(control);
     manifests_free(old);
+}
+
+static void on_manifests(void *owner)
+{
+    struct control *control = owner;
+    struct manifests_changes changes;
+    struct manifests *whole;
+    if (!control_has_news(control))
+        return;
+    text_clear(&control->manifests_error);
+    const enum manifests_news news = control_read_news(control, &changes, &whole);
+    control->n_refused += news == MANIFESTS_REFUSED ? 1 : 0;
+    control->n_loaded += news == MANIFESTS_REFUSED ? 0 : 1;
+    if (news != MANIFESTS_REFUSED)
+        control->loaded_ns = clock_wall_ns();
+    if (news == MANIFESTS_PATCHED)
+        control_patch(control, &changes);
+    else if (news == MANIFESTS_WHOLE)
+        take_whole(control, whole);
+    manifests_changes_fini(&changes);
 }
 
 /* ---- peers ---- */
@@ -266,7 +61,7 @@ static void on_manifests(void *owner)
 static void on_peer_change(void *owner, struct peer *peer)
 {
     (void)peer;
-    rebuild_soon(owner);
+    control_follow_peers(owner);
 }
 
 /* What is trusted has changed: streams that rest on what is gone end, ours to peers as well. Their
@@ -281,7 +76,7 @@ static void on_trust(void *owner)
     for (size_t i = 0; i < control->n_peers; i++)
         if (control->peers[i])
             peer_recheck(control->peers[i], control->trust);
-    rebuild_soon(control);
+    control_rebuild_soon(control);
 }
 
 static struct tls_identity *peer_identity(void *owner)
@@ -478,7 +273,7 @@ static int open_token_keys(struct control *control, struct text *why)
     const struct token_keys_options options = {
         .state_dir = control->config->state_dir,
         .meter = control->meter,
-        .on_change = rebuild_soon,
+        .on_change = control_rebuild_soon,
         .owner = control,
     };
     return token_keys_open(control->loop, &options, &control->token_keys, why);
@@ -501,7 +296,7 @@ static int open_inputs(struct control *control, struct text *why)
         err = open_token_keys(control, why);
     if (err < 0)
         return err;
-    control->manifests = read_manifests(control, why);
+    control->manifests = control_read_manifests(control, why);
     if (!control->manifests)
         return -ERR_INVALID;
     token_keys_follow(control->token_keys, control->manifests);
@@ -528,7 +323,7 @@ int control_open(struct loop *loop, const struct control_config *config, struct 
         open_peers(control);
         control_rebuild_trust(control);
         crl_watch_follow(control->crl_watch, control->trust);
-        rebuild(control);
+        control_rebuild(control);
         err = open_server(control, why);
     }
     if (err < 0) {

@@ -6,9 +6,10 @@
  * exports ─────────► set of the peers ──► delta xDS to every peer CSR + who asks ──► registry: does
  * that node hold a pod of that identity? ──► embedded CA
  *
- * Everything is derived anew from its inputs when one changes (gathered over CONTROL_SETTLE_MS), so
- * there is no state that could drift; the resource sets send only what differs. Kept on disk: the
- * CA's key, the ClusterSetIPs, each peer's last bundle.
+ * Pods and EndpointSlices that change are patched into the registry, at the cost of what they touch
+ * (registry_patch). Everything else is derived anew from its inputs when one changes (gathered over
+ * CONTROL_SETTLE_MS); the resource sets send only what differs. Kept on disk: the CA's key, the
+ * ClusterSetIPs, each peer's last bundle.
  *
  * Failure modes: a manifest is broken (the last good set stays, the error is logged with its place
  * and shown by status); a peer is silent (its endpoints go unhealthy when the lease runs out, and

@@ -1,76 +1,13 @@
-/* This cluster's workloads, services, policies and bundles as resources: all of it for the nodes,
- * what is exported for the peers. */
+/* This cluster's services, policies and bundles as resources: all of it for the nodes, what is
+ * exported for the peers. And the two lists of everything. */
 #include <string.h>
 
+#include "proxy/base/mem.h"
 #include "xds/control/build.h"
-
-static struct model_membership membership_of(const struct backing *backing, struct str service)
-{
-    return (struct model_membership){
-        .service = service,
-        .ports = backing->ports,
-        .n_ports = backing->n_ports,
-        .dns_hostname = backing->dns_hostname,
-        .not_ready = !backing->is_ready,
-        .is_terminating = backing->is_terminating,
-    };
-}
-
-static bool is_exported(const struct backing *backing)
-{
-    return !str_is_empty(backing->service->exported_name);
-}
-
-/* Each service by its name in the cluster and, when it is exported, by that in the clusterset. */
-static void write_memberships(struct arena *arena, struct own_workload *workload)
-{
-    struct model_workload *model = &workload->model;
-    model->services = arena_new_array(arena, struct model_membership, 2 * workload->n_backings);
-    for (const struct backing *it = workload->backings; it; it = it->next_of_workload) {
-        model->services[model->n_services++] = membership_of(it, it->service->local_name);
-        if (!is_exported(it))
-            continue;
-        model->services[model->n_services++] = membership_of(it, it->service->exported_name);
-        workload->n_exported++;
-    }
-}
-
-static void write_policies(struct arena *arena, struct own_workload *workload)
-{
-    struct model_workload *model = &workload->model;
-    model->policies = arena_new_array(arena, struct str, workload->n_policies);
-    for (const struct selected *it = workload->policies; it; it = it->next)
-        model->policies[model->n_policies++] = it->policy;
-    model->request_auths = arena_new_array(arena, struct str, workload->n_request_auths);
-    for (const struct selected *it = workload->request_auths; it; it = it->next)
-        model->request_auths[model->n_request_auths++] = it->policy;
-}
 
 static void push(struct model_resource *list, size_t *n, struct model_resource resource)
 {
     list[(*n)++] = resource;
-}
-
-/* Peers see what reaches the workload and who it is; not its node, its policies or what else it
- * serves. */
-static void share_workload(struct registry *registry, const struct own_workload *workload)
-{
-    struct model_workload *model = arena_new(&registry->arena, struct model_workload);
-    *model = workload->model;
-    model->node = (struct str){0};
-    model->pod_uid = (struct str){0};
-    model->policies = NULL;
-    model->n_policies = 0;
-    model->request_auths = NULL;
-    model->n_request_auths = 0;
-    model->services =
-        arena_new_array(&registry->arena, struct model_membership, workload->n_exported);
-    model->n_services = 0;
-    for (const struct backing *it = workload->backings; it; it = it->next_of_workload)
-        if (is_exported(it))
-            model->services[model->n_services++] = membership_of(it, it->service->exported_name);
-    push(registry->shared, &registry->n_shared,
-         (struct model_resource){.kind = MODEL_WORKLOAD, .name = model->uid, .of.workload = model});
 }
 
 /* name is the resource's: "<namespace>/<host name>". */
@@ -168,23 +105,12 @@ static void write_bundles(struct registry_builder *builder)
 void registry_write_own(struct registry_builder *builder)
 {
     struct registry *registry = builder->registry;
-    const size_t n_objects = builder->n_workloads + builder->n_services;
     const size_t n_traffic = builder->n_services + registry->n_imports;
-    const size_t n_own = n_objects + builder->n_policies + builder->n_request_auths +
+    const size_t n_own = builder->n_services + builder->n_policies + builder->n_request_auths +
                          builder->input->n_bundles + n_traffic + registry_count_routes(builder);
     registry->own = arena_new_array(&registry->arena, struct model_resource, n_own);
-    registry->shared = arena_new_array(&registry->arena, struct model_resource, n_objects + 1);
-    for (size_t i = 0; i < builder->n_workloads; i++) {
-        struct own_workload *workload = &builder->workloads[i];
-        write_memberships(&registry->arena, workload);
-        write_policies(&registry->arena, workload);
-        push(registry->own, &registry->n_own,
-             (struct model_resource){.kind = MODEL_WORKLOAD,
-                                     .name = workload->model.uid,
-                                     .of.workload = &workload->model});
-        if (workload->n_exported > 0)
-            share_workload(registry, workload);
-    }
+    registry->shared =
+        arena_new_array(&registry->arena, struct model_resource, builder->n_services + 1);
     for (size_t i = 0; i < builder->n_services; i++)
         if (builder->services[i].k8s->type != SERVICE_EXTERNAL_NAME)
             write_service(registry, &builder->services[i]);
@@ -193,4 +119,92 @@ void registry_write_own(struct registry_builder *builder)
     write_bundles(builder);
     registry_write_traffic(builder);
     registry_write_routes(builder);
+}
+
+/* ---- the two lists ---- */
+
+static void enlist(struct resource_list *list, const struct model_resource ***resources,
+                   size_t *n_resources, struct listed *listed)
+{
+    const size_t n_others = *n_resources - list->len;
+    if (list->len == list->cap) {
+        list->cap = list->cap ? list->cap * 2 : 64;
+        list->items = mem_realloc(list->items, list->cap * sizeof(*list->items));
+        *resources = mem_realloc(*resources, (n_others + list->cap) * sizeof(**resources));
+    }
+    list->items[list->len++] = listed;
+    (*resources)[(*n_resources)++] = &listed->resource;
+    listed->at = list->len;
+}
+
+/* The last one takes its place. */
+static void delist(struct resource_list *list, const struct model_resource **resources,
+                   size_t *n_resources, struct listed *listed)
+{
+    const size_t n_others = *n_resources - list->len, idx = listed->at - 1;
+    struct listed *last = list->items[--list->len];
+    list->items[idx] = last;
+    resources[n_others + idx] = resources[--*n_resources];
+    last->at = listed->at;
+    listed->at = 0;
+}
+
+static void list(struct resource_list *list, const struct model_resource ***resources,
+                 size_t *n_resources, struct listed *listed)
+{
+    const bool is_there = listed->resource.of.workload != NULL;
+    if (is_there && listed->at == 0)
+        enlist(list, resources, n_resources, listed);
+    else if (!is_there && listed->at > 0)
+        delist(list, *resources, n_resources, listed);
+}
+
+void registry_list_for_nodes(struct registry *registry, struct listed *listed)
+{
+    list(&registry->builder->nodes_end, &registry->for_nodes, &registry->n_for_nodes, listed);
+}
+
+void registry_list_for_peers(struct registry *registry, struct listed *listed)
+{
+    list(&registry->builder->peers_end, &registry->for_peers, &registry->n_for_peers, listed);
+}
+
+/* Those that stay as they are until the registry is built anew. */
+static void emit_others(struct registry *registry)
+{
+    const size_t n = registry->n_own + registry->n_imports;
+    struct model_resource *imports =
+        arena_new_array(&registry->arena, struct model_resource, registry->n_imports);
+    registry->for_nodes = mem_new_array(const struct model_resource *, n + 1);
+    for (size_t i = 0; i < registry->n_own; i++)
+        registry->for_nodes[registry->n_for_nodes++] = &registry->own[i];
+    for (size_t i = 0; i < registry->n_imports; i++) {
+        struct model_service *service = &registry->imports[i].service;
+        imports[i] = (struct model_resource){
+            .kind = MODEL_SERVICE,
+            .name = key_make(&registry->arena, service->namespace_, service->hostname),
+            .of.service = service,
+        };
+        registry->for_nodes[registry->n_for_nodes++] = &imports[i];
+    }
+    registry->for_peers = mem_new_array(const struct model_resource *, registry->n_shared + 1);
+    for (size_t i = 0; i < registry->n_shared; i++)
+        registry->for_peers[registry->n_for_peers++] = &registry->shared[i];
+}
+
+void registry_emit(struct registry *registry)
+{
+    struct registry_builder *builder = registry->builder;
+    struct str uid;
+    void *value;
+    emit_others(registry);
+    for (size_t idx = 0; map_next(&builder->foreign, &idx, &uid, &value);)
+        registry_list_for_nodes(registry, &((struct foreign_workload *)value)->listed);
+    for (size_t i = 0; i < builder->touched.len; i++) {
+        struct own_workload *workload = builder->touched.items[i];
+        workload->is_touched = false;
+        registry_list_for_nodes(registry, &workload->own);
+        registry_list_for_peers(registry, &workload->shared);
+    }
+    builder->touched.len = 0;
 }

@@ -8,6 +8,7 @@
 
 #include "certs/spiffe.h"
 #include "config/names.h"
+#include "proxy/base/mem.h"
 #include "xds/control/build.h"
 
 void registry_refuse(struct registry_builder *builder, size_t peer_idx, const char *format, ...)
@@ -55,35 +56,36 @@ bool foreign_service_is_good(const struct registry_peer *peer, const struct mode
 /* One peer's workloads being taken over. */
 struct taking {
     struct registry_builder *builder;
-    const struct registry_peer *peer;
+    struct foreign_peer *peer;
     size_t peer_idx;
-    struct map exported; /* "<namespace>/<host name>" of what it exports and we import */
-    struct str uid_prefix;
 };
 
-static void index_exported(struct taking *taking)
+static void index_exported(struct taking *taking, const struct registry_peer *from)
 {
+    static char exported;
     struct text why = {0};
-    for (size_t i = 0; i < taking->peer->n_resources; i++) {
-        const struct model_resource *resource = taking->peer->resources[i];
+    for (size_t i = 0; i < from->n_resources; i++) {
+        const struct model_resource *resource = from->resources[i];
         if (resource->kind != MODEL_SERVICE ||
-            !foreign_service_is_good(taking->peer, resource->of.service, &why) ||
+            !foreign_service_is_good(from, resource->of.service, &why) ||
             !registry_has_namespace(taking->builder, resource->of.service->namespace_))
             continue;
         struct str key = key_make(&taking->builder->scratch, resource->of.service->namespace_,
                                   resource->of.service->hostname);
-        map_put(&taking->exported, key, resource->of.service);
+        map_put(&taking->peer->exported, key, &exported);
     }
     text_fini(&why);
 }
 
-/* Who has an address already, in the network that it counts in. NULL: it is free. */
-static const char *address_taken_by(const struct registry_builder *builder, const struct ip *ip)
+/* Who has an address already, in the network that it counts in. NULL: it is free. That of a host is
+ * shared by its workloads, which are not found by it: it is taken from no other peer's. */
+static const char *address_taken_by(const struct registry_builder *builder, const struct ip *ip,
+                                    bool is_of_host)
 {
     const struct control_config *config = builder->config;
-    if (map_find(&builder->workload_by_ip, ip_key(ip)))
+    if (address_is_held(builder, ip))
         return "a pod of this cluster";
-    if (map_find(&builder->foreign_by_ip, ip_key(ip)))
+    if (!is_of_host && map_find(&builder->foreign_by_ip, ip_key(ip)))
         return "another peer's workload";
     for (size_t i = 0; i < config->n_ranges; i++)
         if (cidr_contains(&config->ranges[i], ip))
@@ -104,15 +106,30 @@ static bool is_special(const struct ip *ip)
     return false;
 }
 
+/* Whether it may have it is decided anew when a pod of ours comes to it or leaves it. */
+static void note_address(struct registry_builder *builder, const struct ip *ip)
+{
+    struct ip *copy;
+    if (map_find(&builder->foreign_ips, ip_key(ip)))
+        return;
+    copy = arena_new(&builder->scratch, struct ip);
+    *copy = *ip;
+    map_put(&builder->foreign_ips, ip_key(copy), copy);
+}
+
 static bool addresses_are_good(const struct taking *taking, const struct model_workload *from)
 {
     char buf[IP_TEXT_MAX];
     /* In another network the same addresses mean other machines. */
     const bool is_near = str_eq(from->network, taking->builder->config->network);
     for (size_t i = 0; i < from->n_addresses; i++) {
-        const char *by = is_near ? address_taken_by(taking->builder, &from->addresses[i]) : NULL;
+        const char *by =
+            is_near ? address_taken_by(taking->builder, &from->addresses[i], from->host_network)
+                    : NULL;
         if (is_special(&from->addresses[i]))
             by = "no machine of a network";
+        if (is_near && (by || from->host_network))
+            note_address(taking->builder, &from->addresses[i]);
         if (!by)
             continue;
         registry_refuse(taking->builder, taking->peer_idx,
@@ -126,7 +143,7 @@ static bool addresses_are_good(const struct taking *taking, const struct model_w
 static bool is_good(const struct taking *taking, const struct model_workload *from)
 {
     struct registry_builder *builder = taking->builder;
-    if (!str_starts_with(from->uid, taking->uid_prefix)) {
+    if (!str_starts_with(from->uid, taking->peer->uid_prefix)) {
         registry_refuse(builder, taking->peer_idx, "workload %.*s: %.*s may only send its own",
                         STR_ARG(str_sub(from->uid, 0, 300)), STR_ARG(taking->peer->cluster));
         return false;
@@ -145,7 +162,7 @@ static bool is_good(const struct taking *taking, const struct model_workload *fr
                         STR_ARG(str_sub(from->uid, 0, 300)));
         return false;
     }
-    return addresses_are_good(taking, from);
+    return true;
 }
 
 static void copy_membership(struct arena *arena, struct model_membership *to,
@@ -161,16 +178,15 @@ static void copy_membership(struct arena *arena, struct model_membership *to,
     }
 }
 
-static void copy_memberships(struct taking *taking, struct model_workload *to,
-                             const struct model_workload *from)
+static void copy_memberships(const struct taking *taking, struct arena *arena,
+                             struct model_workload *to, const struct model_workload *from)
 {
-    struct arena *arena = &taking->builder->registry->arena;
     to->services = arena_new_array(arena, struct model_membership, from->n_services);
     to->n_services = 0;
     for (size_t i = 0; i < from->n_services; i++) {
         const struct model_membership *membership = &from->services[i];
         const struct str host = str_sub(membership->service, 0, 300);
-        if (map_find(&taking->exported, membership->service))
+        if (map_find(&taking->peer->exported, membership->service))
             copy_membership(arena, &to->services[to->n_services++], membership);
         else if (!str_ends_with(host, STR("." CLUSTERSET_DOMAIN)))
             registry_refuse(taking->builder, taking->peer_idx,
@@ -180,10 +196,9 @@ static void copy_memberships(struct taking *taking, struct model_workload *to,
     }
 }
 
-static struct model_workload *copy_workload(struct taking *taking,
+static struct model_workload *copy_workload(const struct taking *taking, struct arena *arena,
                                             const struct model_workload *from)
 {
-    struct arena *arena = &taking->builder->registry->arena;
     struct model_workload *to = arena_new(arena, struct model_workload);
     *to = *from;
     to->uid = arena_str(arena, from->uid);
@@ -203,41 +218,74 @@ static struct model_workload *copy_workload(struct taking *taking,
     to->pod_uid = (struct str){0}; /* a matter of its own cluster's, like its policies */
     to->policies = NULL;           /* its own cluster enforces them */
     to->n_policies = 0;
-    copy_memberships(taking, to, from);
+    to->request_auths = NULL;
+    to->n_request_auths = 0;
+    copy_memberships(taking, arena, to, from);
     return to;
 }
 
-static void take(struct taking *taking, const struct model_workload *from)
+static bool takes_addresses(const struct registry_builder *builder,
+                            const struct model_workload *workload)
 {
-    struct registry *registry = taking->builder->registry;
+    return str_eq(workload->network, builder->config->network) && !workload->host_network;
+}
+
+static void take_addresses(struct registry_builder *builder, struct model_workload *workload)
+{
+    for (size_t i = 0; i < workload->n_addresses && takes_addresses(builder, workload); i++)
+        map_put(&builder->foreign_by_ip, ip_key(&workload->addresses[i]), workload);
+}
+
+static void leave_addresses(struct registry_builder *builder, const struct model_workload *workload)
+{
+    for (size_t i = 0; i < workload->n_addresses && takes_addresses(builder, workload); i++)
+        (void)map_remove(&builder->foreign_by_ip, ip_key(&workload->addresses[i]));
+}
+
+/* What it was is gone already; one that is of no service imported here stays away, whatever its
+ * addresses are. */
+static void take(const struct taking *taking, struct arena *arena,
+                 const struct model_workload *from, struct foreign_workload *to)
+{
+    struct registry_builder *builder = taking->builder;
+    to->listed.resource = (struct model_resource){0};
     if (!is_good(taking, from))
         return;
-    struct model_workload *workload = copy_workload(taking, from);
-    if (workload->n_services == 0)
-        return; /* of no service that is imported here */
-    registry->foreign[registry->n_foreign++] = (struct model_resource){
-        .kind = MODEL_WORKLOAD, .name = workload->uid, .of.workload = workload};
-    registry->peers[taking->peer_idx].n_workloads++;
-    if (!str_eq(workload->network, taking->builder->config->network) || workload->host_network)
+    struct model_workload *workload = copy_workload(taking, arena, from);
+    if (workload->n_services == 0 || !addresses_are_good(taking, workload))
         return;
-    for (size_t i = 0; i < workload->n_addresses; i++)
-        map_put(&taking->builder->foreign_by_ip, ip_key(&workload->addresses[i]), workload);
+    to->listed.resource = (struct model_resource){
+        .kind = MODEL_WORKLOAD, .name = workload->uid, .of.workload = workload};
+    map_put(&builder->foreign, workload->uid, to);
+    builder->registry->peers[taking->peer_idx].n_workloads++;
+    take_addresses(builder, workload);
+}
+
+static void take_first(const struct taking *taking, const struct model_workload *from)
+{
+    struct foreign_workload *to;
+    if (map_find(&taking->builder->foreign, from->uid))
+        return; /* a stream has each name once */
+    to = mem_new(struct foreign_workload);
+    take(taking, &taking->builder->registry->arena, from, to);
+    if (!to->listed.resource.of.workload)
+        mem_free(to);
 }
 
 static void take_all(struct registry_builder *builder, size_t peer_idx)
 {
-    struct taking taking = {
-        .builder = builder,
-        .peer = &builder->input->peers[peer_idx],
-        .peer_idx = peer_idx,
-        .uid_prefix = arena_printf(&builder->scratch, "%.*s//",
-                                   STR_ARG(builder->input->peers[peer_idx].cluster)),
+    const struct registry_peer *from = &builder->input->peers[peer_idx];
+    struct taking taking = {builder, &builder->foreign_peers[peer_idx], peer_idx};
+    *taking.peer = (struct foreign_peer){
+        .cluster = from->cluster,
+        .trust_domain = from->trust_domain,
+        .uid_prefix = arena_printf(&builder->scratch, "%.*s//", STR_ARG(from->cluster)),
     };
-    index_exported(&taking);
-    for (size_t i = 0; i < taking.peer->n_resources; i++) {
-        const struct model_resource *resource = taking.peer->resources[i];
-        if (resource->kind == MODEL_WORKLOAD && !taking.peer->is_expired)
-            take(&taking, resource->of.workload);
+    index_exported(&taking, from);
+    for (size_t i = 0; i < from->n_resources; i++) {
+        const struct model_resource *resource = from->resources[i];
+        if (resource->kind == MODEL_WORKLOAD && !from->is_expired)
+            take_first(&taking, resource->of.workload);
         else if (resource->kind == MODEL_POLICY)
             registry_refuse(builder, peer_idx, "policy %.*s: a peer has no say in policies",
                             STR_ARG(str_sub(resource->name, 0, 300)));
@@ -246,22 +294,100 @@ static void take_all(struct registry_builder *builder, size_t peer_idx)
                             "RequestAuthentication %.*s: a peer has no say in tokens",
                             STR_ARG(str_sub(resource->name, 0, 300)));
         else if (resource->kind == MODEL_BUNDLE &&
-                 !str_eq(resource->of.bundle->trust_domain, taking.peer->trust_domain))
+                 !str_eq(resource->of.bundle->trust_domain, from->trust_domain))
             registry_refuse(builder, peer_idx,
                             "bundle of \"%.*s\": %.*s may only send that of \"%.*s\"",
                             STR_ARG(str_sub(resource->of.bundle->trust_domain, 0, 255)),
-                            STR_ARG(taking.peer->cluster), STR_ARG(taking.peer->trust_domain));
+                            STR_ARG(from->cluster), STR_ARG(from->trust_domain));
     }
-    map_fini(&taking.exported);
 }
 
 void registry_add_foreign(struct registry_builder *builder)
 {
-    struct registry *registry = builder->registry;
-    size_t most = 0;
-    for (size_t i = 0; i < builder->input->n_peers; i++)
-        most += builder->input->peers[i].n_resources;
-    registry->foreign = arena_new_array(&registry->arena, struct model_resource, most);
-    for (size_t i = 0; i < builder->input->n_peers; i++)
+    builder->n_foreign_peers = builder->input->n_peers;
+    builder->foreign_peers =
+        arena_new_array(&builder->scratch, struct foreign_peer, builder->n_foreign_peers);
+    for (size_t i = 0; i < builder->n_foreign_peers; i++)
         take_all(builder, i);
+}
+
+void registry_free_foreign(struct registry_builder *builder)
+{
+    struct str uid;
+    void *value;
+    for (size_t idx = 0; map_next(&builder->foreign, &idx, &uid, &value);) {
+        struct foreign_workload *workload = value;
+        arena_fini(&workload->arena);
+        mem_free(workload);
+    }
+    for (size_t i = 0; i < builder->n_foreign_peers; i++)
+        map_fini(&builder->foreign_peers[i].exported);
+    map_fini(&builder->foreign);
+    map_fini(&builder->foreign_by_ip);
+    map_fini(&builder->foreign_ips);
+}
+
+/* ---- patches ---- */
+
+bool registry_takes_peers(const struct registry *registry)
+{
+    for (size_t i = 0; i < registry->n_peers; i++)
+        if (registry->peers[i].n_refused > 0)
+            return false;
+    return true;
+}
+
+struct step {                          /* of one change */
+    struct foreign_workload *workload; /* NULL: it was not there */
+    struct str before;                 /* its name, if it was there */
+};
+
+/* All leave before any is taken, so that one may have what another had. What one was stays in
+ * memory until it is something else. */
+static struct step leave(const struct taking *taking, const struct registry_peer_change *change,
+                         struct registry_patch *patch)
+{
+    struct registry_builder *builder = taking->builder;
+    struct step step = {.workload = map_remove(&builder->foreign, change->uid)};
+    if (!step.workload)
+        return step;
+    step.before = arena_str(&patch->arena, change->uid);
+    leave_addresses(builder, step.workload->listed.resource.of.workload);
+    step.workload->listed.resource = (struct model_resource){0};
+    builder->registry->peers[taking->peer_idx].n_workloads--;
+    return step;
+}
+
+static void arrive(const struct taking *taking, const struct registry_peer_change *change,
+                   const struct step *step, struct registry_patch *patch)
+{
+    struct registry *registry = taking->builder->registry;
+    struct foreign_workload *workload =
+        step->workload ? step->workload : mem_new(struct foreign_workload);
+    struct arena arena = {0};
+    if (change->workload)
+        take(taking, &arena, change->workload, workload);
+    arena_fini(&workload->arena);
+    workload->arena = arena;
+    registry_list_for_nodes(registry, &workload->listed);
+    registry_tell(&patch->nodes, &workload->listed, step->before);
+    if (workload->listed.resource.of.workload)
+        return;
+    arena_fini(&workload->arena);
+    mem_free(workload);
+}
+
+bool registry_patch_peer(struct registry *registry, size_t peer_idx,
+                         const struct registry_peer_change *changes, size_t n_changes,
+                         struct registry_patch *patch)
+{
+    struct registry_builder *builder = registry->builder;
+    struct taking taking = {builder, &builder->foreign_peers[peer_idx], peer_idx};
+    struct step *steps = arena_new_array(&patch->arena, struct step, n_changes);
+    registry_side_grow(&patch->nodes, &patch->arena, n_changes);
+    for (size_t i = 0; i < n_changes; i++)
+        steps[i] = leave(&taking, &changes[i], patch);
+    for (size_t i = 0; i < n_changes; i++)
+        arrive(&taking, &changes[i], &steps[i], patch);
+    return registry->peers[peer_idx].n_refused == 0;
 }

@@ -43,8 +43,9 @@ struct control {
     struct manifests *manifests;
     struct text manifests_error; /* why the last reading was refused, "" when it was not */
     uint64_t n_loaded, n_refused;
-    uint64_t fingerprint;   /* of the folder when it was read last */
-    uint64_t told_findings; /* the hash of what was logged last */
+    uint64_t fingerprint;     /* of the folder when it was read last */
+    uint64_t told_findings;   /* the hash of what was logged last */
+    uint64_t told_of_changes; /* the same, of readings that were only of what changed */
     int64_t loaded_ns;
     struct folder_watch *watch;
     struct vips *vips;
@@ -59,8 +60,27 @@ struct control {
     size_t told_strays;
     struct map nodes; /* SPIFFE ID -> struct node_row */
     struct timer rebuild, retry;
-    uint64_t rebuild_took_ns; /* the last one */
+    bool is_stale;                        /* more changed than peers' workloads */
+    uint64_t rebuild_took_ns, rebuilt_ns; /* the last one; when it was done */
 };
+
+/* rebuild.c: everything anew, now. */
+void control_rebuild(struct control *control);
+/* The same soon, with what changes until then; owner is the control. */
+void control_rebuild_soon(void *owner);
+/* Something of what peers export has changed, or a lease. */
+void control_follow_peers(struct control *control);
+/* What changed in the manifests, at the cost of what changed; all anew where it reaches further. */
+void control_patch(struct control *control, const struct manifests_changes *changes);
+
+/* reading.c: has the folder of manifests changed since it was last asked? */
+bool control_has_news(struct control *control);
+/* All of it. NULL when it is wrong, with the reason in *out_error for one line. */
+struct manifests *control_read_manifests(struct control *control, struct text *out_error);
+/* What is new since the last good reading; manifests_error says what is wrong. */
+enum manifests_news control_read_news(struct control *control,
+                                      struct manifests_changes *out_changes,
+                                      struct manifests **out_whole);
 
 /* roots.c: the trust map, and bundles for the nodes, out of our own roots, the peers' and those of
  * federation, with revocation lists. Several peers may share a trust domain, with each other or

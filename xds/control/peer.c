@@ -32,6 +32,7 @@ struct peer {
     uint64_t keepalive_ns; /* also how long an answer may take */
     bool lease_is_fresh;   /* it runs since the channel was up last */
     bool is_expired;
+    bool was_expired; /* at the last peer_mark() */
     int64_t changed_ns;
     struct text roots, last_error;
     bool roots_from_stream;
@@ -382,6 +383,31 @@ struct registry_peer peer_exports(const struct peer *peer, struct arena *arena)
         .n_resources = n,
         .is_expired = peer->is_expired,
     };
+}
+
+void peer_mark(struct peer *peer)
+{
+    peer->was_expired = peer->is_expired;
+    xds_client_mark(peer->client);
+}
+
+bool peer_changes(const struct peer *peer, struct arena *arena,
+                  const struct registry_peer_change **out_changes, size_t *out_n)
+{
+    const struct delta_client *state = xds_client_state(peer->client);
+    struct registry_peer_change *changes;
+    const struct str *uids;
+    if (!delta_client_changes(state, &uids, out_n) || peer->is_expired != peer->was_expired ||
+        (peer->is_expired && *out_n > 0))
+        return false;
+    changes = arena_new_array(arena, struct registry_peer_change, *out_n);
+    for (size_t i = 0; i < *out_n; i++) {
+        const struct delta_resource *held = delta_client_find(state, XDS_ADDRESS, uids[i]);
+        changes[i].uid = uids[i];
+        changes[i].workload = held ? held->model.of.workload : NULL;
+    }
+    *out_changes = changes;
+    return true;
 }
 
 void peer_status(const struct peer *peer, struct peer_status *out_status)

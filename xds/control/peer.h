@@ -58,6 +58,13 @@ void peer_recheck(struct peer *peer, const struct trust *trust);
  * the loop's next turn. */
 struct registry_peer peer_exports(const struct peer *peer, struct arena *arena);
 
+/* From here on it is noted which of its workloads change. */
+void peer_mark(struct peer *peer);
+/* Those that did, as registry_patch_peer() takes them; borrowed as the exports are. False when
+ * something else changed too, its lease ran out or has not begun anew, or too many did. */
+bool peer_changes(const struct peer *peer, struct arena *arena,
+                  const struct registry_peer_change **out_changes, size_t *out_n);
+
 struct peer_status {
     const struct peer_config *config;
     bool is_connected, is_expired, has_roots;

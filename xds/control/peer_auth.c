@@ -19,13 +19,6 @@
 #define STRICT_NAME "isthmus_strict_mtls"
 #define PORTS_NAME  "isthmus_peer_authentication_"
 
-struct peer_auths {
-    struct registry_builder *builder;
-    struct map by_namespace; /* -> the oldest k8s_peer_auth without a selector */
-    struct str strict_key;
-    struct str *keys; /* by PeerAuthentication with a selector: the policy it comes to, or "" */
-};
-
 static bool is_root(const struct registry_builder *builder, const struct k8s_peer_auth *auth)
 {
     return str_eq(auth->meta.namespace_, builder->config->root_namespace);
@@ -37,59 +30,50 @@ static bool selects(const struct registry_builder *builder, const struct k8s_pee
     return auth->n_selector > 0 && !is_root(builder, auth);
 }
 
-void registry_need_peer_auth_labels(struct registry_builder *builder)
-{
-    const struct manifests *set = builder->manifests;
-    for (size_t i = 0; i < set->n_peer_auths; i++)
-        if (selects(builder, &set->peer_auths[i]))
-            selection_need(builder, set->peer_auths[i].selector, set->peer_auths[i].n_selector);
-}
-
 /* ---- precedence ---- */
 
-static void choose(void *owner, struct own_workload *workload)
+static void find_oldest(struct registry_builder *builder)
 {
-    const struct k8s_peer_auth *auth = owner;
-    if (!workload->peer_auth || object_is_older(&auth->meta, &workload->peer_auth->meta))
-        workload->peer_auth = auth;
-}
-
-static void find_oldest(struct peer_auths *auths)
-{
-    const struct manifests *set = auths->builder->manifests;
+    const struct manifests *set = builder->manifests;
     for (size_t i = 0; i < set->n_peer_auths; i++) {
         struct k8s_peer_auth *auth = &set->peer_auths[i];
-        const struct k8s_peer_auth *other = map_find(&auths->by_namespace, auth->meta.namespace_);
-        if (selects(auths->builder, auth))
-            selection_each(auths->builder, auth->meta.namespace_, auth->selector, auth->n_selector,
-                           choose, auth);
+        const struct k8s_peer_auth *other =
+            map_find(&builder->peer_auth_by_namespace, auth->meta.namespace_);
+        const struct selector selector = {
+            .kind = SELECTS_PEER_AUTH,
+            .namespace_ = auth->meta.namespace_,
+            .labels = auth->selector,
+            .n_labels = auth->n_selector,
+            .peer_auth = auth,
+        };
+        if (selects(builder, auth))
+            selection_add(builder, &selector);
         else if (auth->n_selector == 0 && (!other || object_is_older(&auth->meta, &other->meta)))
-            map_put(&auths->by_namespace, auth->meta.namespace_, auth);
+            map_put(&builder->peer_auth_by_namespace, auth->meta.namespace_, auth);
     }
 }
 
-static enum mtls_mode mode_in(const struct peer_auths *auths, struct str namespace_)
+static enum mtls_mode mode_in(const struct registry_builder *builder, struct str namespace_)
 {
-    const struct k8s_peer_auth *auth = map_find(&auths->by_namespace, namespace_);
+    const struct k8s_peer_auth *auth = map_find(&builder->peer_auth_by_namespace, namespace_);
     return auth ? auth->mode : MTLS_UNSET;
 }
 
-static bool is_strict_by_default(const struct peer_auths *auths, struct str namespace_)
+static bool is_strict_by_default(const struct registry_builder *builder, struct str namespace_)
 {
-    enum mtls_mode mode = mode_in(auths, namespace_);
+    enum mtls_mode mode = mode_in(builder, namespace_);
     if (mode == MTLS_UNSET)
-        mode = mode_in(auths, auths->builder->config->root_namespace);
+        mode = mode_in(builder, builder->config->root_namespace);
     return mode == MTLS_STRICT;
 }
 
 /* ---- policies ---- */
 
 /* DENY to who has no identity, on these ports or on all but these; takes the ports. */
-static struct str add_policy(struct peer_auths *auths, struct str namespace_, struct str name,
-                             uint16_t *ports, size_t n_ports, bool is_strict)
+static struct str add_policy(struct registry_builder *builder, struct str namespace_,
+                             struct str name, uint16_t *ports, size_t n_ports, bool is_strict)
 {
     static struct string_match anybody = {.kind = MATCH_PRESENCE};
-    struct registry_builder *builder = auths->builder;
     struct arena *arena = &builder->registry->arena;
     struct model_match *match = arena_new(arena, struct model_match);
     struct model_clause *clause = arena_new(arena, struct model_clause);
@@ -112,11 +96,11 @@ static struct str add_policy(struct peer_auths *auths, struct str namespace_, st
 }
 
 /* What one with a selector comes to; "" when it asks for nothing. */
-static struct str compile(struct peer_auths *auths, const struct k8s_peer_auth *auth)
+static struct str compile(struct registry_builder *builder, const struct k8s_peer_auth *auth)
 {
-    struct arena *arena = &auths->builder->registry->arena;
+    struct arena *arena = &builder->registry->arena;
     const bool is_strict = auth->mode == MTLS_UNSET
-                               ? is_strict_by_default(auths, auth->meta.namespace_)
+                               ? is_strict_by_default(builder, auth->meta.namespace_)
                                : auth->mode == MTLS_STRICT;
     uint16_t *ports = arena_new_array(arena, uint16_t, auth->n_ports);
     size_t n_ports = 0;
@@ -124,40 +108,32 @@ static struct str compile(struct peer_auths *auths, const struct k8s_peer_auth *
         if (auth->ports[i].mode != MTLS_UNSET && (auth->ports[i].mode == MTLS_STRICT) != is_strict)
             ports[n_ports++] = auth->ports[i].port;
     if (n_ports == 0)
-        return is_strict ? auths->strict_key : (struct str){0};
-    return add_policy(auths, auth->meta.namespace_,
+        return is_strict ? builder->strict_key : (struct str){0};
+    return add_policy(builder, auth->meta.namespace_,
                       arena_printf(arena, PORTS_NAME "%.*s", STR_ARG(auth->meta.name)), ports,
                       n_ports, is_strict);
 }
 
-static void name_policies(const struct peer_auths *auths)
+struct str registry_peer_auth_key(const struct registry_builder *builder, struct str namespace_,
+                                  const struct k8s_peer_auth *selected)
 {
-    struct registry_builder *builder = auths->builder;
-    for (size_t i = 0; i < builder->n_workloads; i++) {
-        struct own_workload *workload = &builder->workloads[i];
-        struct str key = {0};
-        if (workload->peer_auth)
-            key = auths->keys[workload->peer_auth - builder->manifests->peer_auths];
-        else if (is_strict_by_default(auths, workload->model.namespace_))
-            key = auths->strict_key;
-        if (!str_is_empty(key))
-            registry_name_policy(builder, workload, key);
-    }
+    if (builder->manifests->n_peer_auths == 0)
+        return (struct str){0};
+    if (selected)
+        return builder->peer_auth_keys[selected - builder->manifests->peer_auths];
+    return is_strict_by_default(builder, namespace_) ? builder->strict_key : (struct str){0};
 }
 
 void registry_add_peer_auths(struct registry_builder *builder)
 {
     const struct manifests *set = builder->manifests;
-    struct peer_auths auths = {.builder = builder};
     if (set->n_peer_auths == 0)
         return;
-    auths.keys = arena_new_array(&builder->scratch, struct str, set->n_peer_auths);
-    auths.strict_key =
-        add_policy(&auths, builder->config->root_namespace, STR(STRICT_NAME), NULL, 0, true);
-    find_oldest(&auths);
+    builder->peer_auth_keys = arena_new_array(&builder->scratch, struct str, set->n_peer_auths);
+    builder->strict_key =
+        add_policy(builder, builder->config->root_namespace, STR(STRICT_NAME), NULL, 0, true);
+    find_oldest(builder);
     for (size_t i = 0; i < set->n_peer_auths; i++)
         if (selects(builder, &set->peer_auths[i]))
-            auths.keys[i] = compile(&auths, &set->peer_auths[i]);
-    name_policies(&auths);
-    map_fini(&auths.by_namespace);
+            builder->peer_auth_keys[i] = compile(builder, &set->peer_auths[i]);
 }

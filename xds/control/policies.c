@@ -8,39 +8,7 @@ static bool has_selector(const struct k8s_policy *policy)
            policy->n_selector > 0; /* an empty one selects all, as without */
 }
 
-void registry_need_policy_labels(struct registry_builder *builder)
-{
-    const struct manifests *set = builder->manifests;
-    for (size_t i = 0; i < set->n_policies; i++)
-        if (has_selector(&set->policies[i]))
-            selection_need(builder, set->policies[i].selector, set->policies[i].n_selector);
-}
-
-void registry_name_policy(struct registry_builder *builder, struct own_workload *workload,
-                          struct str key)
-{
-    struct selected *selected;
-    if (workload->policies && str_eq(workload->policies->policy, key))
-        return; /* who stands behind several of its services is named once */
-    selected = arena_new(&builder->scratch, struct selected);
-    *selected = (struct selected){key, workload->policies};
-    workload->policies = selected;
-    workload->n_policies++;
-}
-
 /* ---- whom an object is for ---- */
-
-struct selecting {
-    struct registry_builder *builder;
-    name_fn *name;
-    struct str key;
-};
-
-static void select_one(void *owner, struct own_workload *workload)
-{
-    const struct selecting *selecting = owner;
-    selecting->name(selecting->builder, workload, selecting->key);
-}
 
 /* The name under which workloads serve the target; "" when nothing here does. */
 static struct str target_name(const struct own_service *service, const struct k8s_target *target)
@@ -50,36 +18,43 @@ static struct str target_name(const struct own_service *service, const struct k8
     return target->is_import ? service->exported_name : service->local_name;
 }
 
-static void add_targets(const struct selecting *selecting, const struct reach *reach,
-                        struct reached *reached)
+static void add_targets(struct registry_builder *builder, const struct reach *reach,
+                        const struct named *named, struct reached *reached)
 {
-    const struct registry_builder *builder = selecting->builder;
     reached->targets = arena_new_array(&builder->registry->arena, struct str, reach->n_targets);
     for (size_t i = 0; i < reach->n_targets; i++) {
         const struct k8s_target *target = &reach->targets[i];
-        const struct own_service *service =
+        struct own_service *service =
             key_find(&builder->service_by_name, reach->namespace_, target->name);
         struct str name = target_name(service, target);
         if (str_is_empty(name))
             continue;
         reached->targets[reached->n_targets++] = name;
-        for (const struct backing *it = service->backings; it; it = it->next_of_service)
-            selecting->name(selecting->builder, it->workload, selecting->key);
+        struct named *copy = arena_new(&builder->scratch, struct named);
+        *copy = *named;
+        copy->next = service->named;
+        service->named = copy;
     }
 }
 
 struct reached registry_reach(struct registry_builder *builder, const struct reach *reach,
-                              name_fn *name)
+                              enum selector_kind kind)
 {
     const bool is_root = str_eq(reach->namespace_, builder->config->root_namespace);
     struct reached reached = {.scope = POLICY_WORKLOAD, .namespace_ = reach->namespace_};
-    struct selecting selecting = {
-        builder, name, key_make(&builder->registry->arena, reach->namespace_, reach->name)};
+    const struct str key = key_make(&builder->registry->arena, reach->namespace_, reach->name);
+    const struct named named = {.key = key, .is_request_auth = kind == SELECTS_REQUEST_AUTH};
+    const struct selector selector = {
+        .kind = kind,
+        .namespace_ = is_root ? (struct str){0} : reach->namespace_,
+        .labels = reach->selector,
+        .n_labels = reach->n_selector,
+        .key = key,
+    };
     if (reach->n_selector > 0) {
-        selection_each(builder, is_root ? (struct str){0} : reach->namespace_, reach->selector,
-                       reach->n_selector, select_one, &selecting);
+        selection_add(builder, &selector);
     } else if (reach->n_targets > 0) {
-        add_targets(&selecting, reach, &reached);
+        add_targets(builder, reach, &named, &reached);
     } else if (is_root) {
         reached.scope = POLICY_GLOBAL;
         reached.namespace_ = (struct str){0};
@@ -104,7 +79,7 @@ static void add_policy(struct registry_builder *builder, const struct k8s_policy
     policy->name = from->meta.name;
     policy->namespace_ = from->meta.namespace_;
     registry_write_out_aliases(builder, policy);
-    const struct reached reached = registry_reach(builder, &reach, registry_name_policy);
+    const struct reached reached = registry_reach(builder, &reach, SELECTS_POLICY);
     policy->scope = reached.scope;
     policy->namespace_ = reached.namespace_;
     policy->targets = reached.targets;

@@ -3,80 +3,50 @@
 #include "proxy/base/mem.h"
 #include "xds/control/build.h"
 
-static void builder_fini(struct registry_builder *builder)
-{
-    map_fini(&builder->namespaces);
-    map_fini(&builder->workload_by_pod);
-    map_fini(&builder->workload_by_ip);
-    map_fini(&builder->selector_keys);
-    map_fini(&builder->by_label);
-    map_fini(&builder->service_by_name);
-    map_fini(&builder->imports);
-    map_fini(&builder->foreign_by_ip);
-    arena_fini(&builder->scratch);
-}
-
 struct registry *registry_build(const struct registry_input *input)
 {
     struct registry *registry = mem_new(struct registry);
-    struct registry_builder builder = {
+    struct registry_builder *builder = mem_new(struct registry_builder);
+    *builder = (struct registry_builder){
         .input = input,
         .config = input->config,
         .manifests = input->manifests,
         .registry = registry,
     };
+    registry->builder = builder;
     registry->n_peers = input->n_peers;
     registry->peers = arena_new_array(&registry->arena, struct registry_peer_row, input->n_peers);
-    registry_add_workloads(&builder);
-    registry_add_services(&builder);
-    registry_need_policy_labels(&builder);
-    registry_need_peer_auth_labels(&builder);
-    registry_need_request_auth_labels(&builder);
-    selection_index(&builder);
-    registry_back_services(&builder);
-    registry_add_exports(&builder);
-    registry_add_policies(&builder);
-    registry_add_peer_auths(&builder);
-    registry_add_request_auths(&builder);
-    registry_add_foreign(&builder);
-    registry_write_own(&builder);
-    builder_fini(&builder);
+    registry_add_workloads(builder);
+    registry_add_services(builder);
+    registry_add_exports(builder);
+    registry_add_policies(builder);
+    registry_add_peer_auths(builder);
+    registry_add_request_auths(builder);
+    selection_file(builder);
+    registry_derive_all(builder);
+    registry_add_foreign(builder);
+    registry_write_own(builder);
+    builder->input = NULL;
     return registry;
-}
-
-void registry_emit(struct registry *registry)
-{
-    struct arena *arena = &registry->arena;
-    const size_t n = registry->n_own + registry->n_foreign + registry->n_imports;
-    struct model_resource *imports =
-        arena_new_array(arena, struct model_resource, registry->n_imports);
-    registry->for_nodes = arena_new_array(arena, const struct model_resource *, n);
-    registry->n_for_nodes = 0;
-    for (size_t i = 0; i < registry->n_own; i++)
-        registry->for_nodes[registry->n_for_nodes++] = &registry->own[i];
-    for (size_t i = 0; i < registry->n_foreign; i++)
-        registry->for_nodes[registry->n_for_nodes++] = &registry->foreign[i];
-    for (size_t i = 0; i < registry->n_imports; i++) {
-        struct model_service *service = &registry->imports[i].service;
-        imports[i] = (struct model_resource){
-            .kind = MODEL_SERVICE,
-            .name = key_make(arena, service->namespace_, service->hostname),
-            .of.service = service,
-        };
-        registry->for_nodes[registry->n_for_nodes++] = &imports[i];
-    }
-    registry->for_peers = arena_new_array(arena, const struct model_resource *, registry->n_shared);
-    registry->n_for_peers = registry->n_shared;
-    for (size_t i = 0; i < registry->n_shared; i++)
-        registry->for_peers[i] = &registry->shared[i];
 }
 
 void registry_free(struct registry *registry)
 {
     if (!registry)
         return;
+    registry_free_services(registry->builder);
+    registry_free_workloads(registry->builder);
+    map_fini(&registry->builder->imports);
+    registry_free_foreign(registry->builder);
+    map_fini(&registry->builder->peer_auth_by_namespace);
+    selection_fini(registry->builder);
+    mem_free(registry->builder->nodes_end.items);
+    mem_free(registry->builder->peers_end.items);
+    arena_fini(&registry->builder->scratch);
+    mem_free(registry->builder);
     map_fini(&registry->nodes);
-    map_fini(&registry->placements);
+    mem_free(registry->for_nodes);
+    mem_free(registry->for_peers);
     arena_fini(&registry->arena);
     mem_free(registry);
 }

@@ -3,6 +3,10 @@
  * immutable generation of resources for the nodes, resources for the peers, and who may have which
  * certificate.
  *
+ * What changes most, pods and EndpointSlices, need not be derived with all the rest:
+ * registry_patch() takes them into the registry as it is, at the cost of what they touch, and tells
+ * which resources that makes others of. What it comes to is what registry_build() would.
+ *
  * Pure: no I/O, no clock. registry_build() derives everything but the ClusterSetIPs; the caller has
  * those assigned to registry->imports (vips.h) and then calls registry_emit(), which lays out the
  * two lists of resources.
@@ -101,23 +105,59 @@ struct registry {
     size_t n_pods, n_services, n_policies; /* of this cluster, that became resources */
     size_t n_stray_endpoints;              /* of EndpointSlices, without a pod in the manifests */
     struct map nodes;                      /* name -> struct k8s_node */
-    struct map placements; /* "<node>/<namespace>/<service account>" -> its struct str */
-    struct model_resource *own, *foreign, *shared; /* this cluster's, the peers', for the peers */
-    size_t n_own, n_foreign, n_shared;
-    const struct model_resource **for_nodes; /* registry_emit() */
+    struct map placements; /* "<node>/<namespace>/<service account>" -> how many pods */
+    struct model_resource *own, *shared; /* this cluster's, for the nodes and for the peers, but
+                                            for workloads */
+    size_t n_own, n_shared;
+    const struct model_resource **for_nodes; /* registry_emit(): all; on the heap */
     size_t n_for_nodes;
     const struct model_resource **for_peers;
     size_t n_for_peers;
+    struct registry_builder *builder; /* what it was derived from, so that changes find what they
+                                         touch */
+};
+
+struct registry_side { /* what a change comes to for the nodes, or for the peers */
+    const struct model_resource **changed; /* may be what they were */
+    struct str *gone;                      /* names of workloads */
+    size_t n_changed, n_gone;
+};
+
+struct registry_patch {
+    struct arena arena;
+    struct registry_side nodes, peers;
 };
 
 struct registry *registry_build(const struct registry_input *input);
 void registry_emit(struct registry *registry);
 void registry_free(struct registry *registry);
 
+/* Takes changes of the manifests in; registry_emit() was called before. What is told in *out_patch
+ * is borrowed from the registry until its next change; the caller arena_fini()s out_patch->arena.
+ * False when they reach further than pods and who backs services (a namespace that comes or goes
+ * with its pods, a service that has its first slice or no more, an address that a peer's workload
+ * has too): then the registry is of no more use and one must be built. */
+MUST_USE bool registry_patch(struct registry *registry, const struct manifests_changes *changes,
+                             struct registry_patch *out_patch);
+
 bool registry_has_node(const struct registry *registry, struct str node);
 /* Does the node hold a pod in the mesh with that service account? */
 bool registry_places(const struct registry *registry, struct str node, struct str namespace_,
                      struct str service_account);
+
+struct registry_peer_change {
+    struct str uid;
+    const struct model_workload *workload; /* NULL: it is gone */
+};
+
+/* May changes of peers' workloads be patched in? Not as long as anything of a peer's is refused:
+ * what it is refused for may be over with any change. */
+bool registry_takes_peers(const struct registry *registry);
+/* The same of workloads of a peer that is not expired, whose other resources are as they were. Adds
+ * to *patch, which {0} begins; false as above, when one of them is refused. */
+MUST_USE bool registry_patch_peer(struct registry *registry, size_t peer_idx,
+                                  const struct registry_peer_change *changes, size_t n_changes,
+                                  struct registry_patch *patch);
 
 /* "Valid", "NoService", "InvalidServiceType". */
 const char *export_validity_reason(enum export_validity validity);

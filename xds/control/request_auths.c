@@ -2,20 +2,6 @@
  * them. */
 #include "xds/control/build.h"
 
-static bool has_selector(const struct k8s_request_auth *auth)
-{
-    return auth->n_selector > 0;
-}
-
-void registry_need_request_auth_labels(struct registry_builder *builder)
-{
-    const struct manifests *set = builder->manifests;
-    for (size_t i = 0; i < set->n_request_auths; i++)
-        if (has_selector(&set->request_auths[i]))
-            selection_need(builder, set->request_auths[i].selector,
-                           set->request_auths[i].n_selector);
-}
-
 static struct str keys_of(const struct registry_builder *builder, const struct k8s_token_rule *rule)
 {
     const struct registry_input *input = builder->input;
@@ -23,19 +9,6 @@ static struct str keys_of(const struct registry_builder *builder, const struct k
         if (str_eq(input->keys[i].uri, rule->jwks_uri))
             return arena_str(&builder->registry->arena, input->keys[i].jwks);
     return rule->rule.jwks;
-}
-
-/* Once: who stands behind several of the services is named several times in a row. */
-static void name_auth(struct registry_builder *builder, struct own_workload *workload,
-                      struct str key)
-{
-    struct selected *selected;
-    if (workload->request_auths && str_eq(workload->request_auths->policy, key))
-        return;
-    selected = arena_new(&builder->scratch, struct selected);
-    *selected = (struct selected){key, workload->request_auths};
-    workload->request_auths = selected;
-    workload->n_request_auths++;
 }
 
 static void add_auth(struct registry_builder *builder, const struct k8s_request_auth *from,
@@ -50,7 +23,7 @@ static void add_auth(struct registry_builder *builder, const struct k8s_request_
         .targets = from->targets,
         .n_targets = from->n_targets,
     };
-    const struct reached reached = registry_reach(builder, &reach, name_auth);
+    const struct reached reached = registry_reach(builder, &reach, SELECTS_REQUEST_AUTH);
     *auth = (struct model_request_auth){
         .name = from->meta.name,
         .namespace_ = reached.namespace_,

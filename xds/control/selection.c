@@ -1,102 +1,100 @@
 /*
- * Pods by label. A selector's rarest label is looked up and only the pods that have it are
- * compared, so that ten thousand selectors over a hundred thousand pods stay cheap; only labels
- * that some selector asks for are filed.
+ * Which selectors select a pod. Each selector is filed once, under that of its labels which the
+ * fewest others ask for, so that a pod is compared with few of ten thousand; and only labels whose
+ * key some selector asks for are looked up.
  */
 #include "xds/control/build.h"
 
-struct label_post {
-    struct own_workload *workload;
-    struct label_post *next;
-};
-
 struct label_bucket {
-    struct label_post *posts;
-    size_t len;
+    struct selector *selectors;
+    size_t n_wanted; /* by selectors, filed here or not */
 };
 
-void selection_need(struct registry_builder *builder, const struct label *selector, size_t n)
+void selection_add(struct registry_builder *builder, const struct selector *selector)
+{
+    struct selector *copy = arena_new(&builder->scratch, struct selector);
+    ensure(selector->n_labels > 0);
+    *copy = *selector;
+    copy->next = builder->unfiled;
+    builder->unfiled = copy;
+}
+
+static struct label_bucket *find_bucket(const struct registry_builder *builder,
+                                        struct str namespace_, const struct label *label,
+                                        struct text *key)
+{
+    text_clear(key);
+    text_addf(key, "%.*s\n%.*s\n%.*s", STR_ARG(namespace_), STR_ARG(label->key),
+              STR_ARG(label->value));
+    return map_find(&builder->by_label, text_str(key));
+}
+
+static void want(struct registry_builder *builder, const struct selector *selector,
+                 struct text *key)
 {
     static char needed;
-    for (size_t i = 0; i < n; i++)
-        map_put(&builder->selector_keys, selector[i].key, &needed);
-}
-
-static void write_key(struct text *out, struct str namespace_, const struct label *label)
-{
-    text_clear(out);
-    text_addf(out, "%.*s\n%.*s\n%.*s", STR_ARG(namespace_), STR_ARG(label->key),
-              STR_ARG(label->value));
-}
-
-static void file_label(struct registry_builder *builder, struct own_workload *workload,
-                       const struct label *label, struct text *key)
-{
-    write_key(key, workload->model.namespace_, label);
-    struct label_bucket *bucket = map_find(&builder->by_label, text_str(key));
-    if (!bucket) {
-        bucket = arena_new(&builder->scratch, struct label_bucket);
-        map_put(&builder->by_label, arena_str(&builder->scratch, text_str(key)), bucket);
+    for (size_t i = 0; i < selector->n_labels; i++) {
+        const struct label *label = &selector->labels[i];
+        struct label_bucket *bucket = find_bucket(builder, selector->namespace_, label, key);
+        if (!bucket) {
+            bucket = arena_new(&builder->scratch, struct label_bucket);
+            map_put(&builder->by_label, arena_str(&builder->scratch, text_str(key)), bucket);
+        }
+        bucket->n_wanted++;
+        map_put(&builder->selector_keys, label->key, &needed);
     }
-    struct label_post *post = arena_new(&builder->scratch, struct label_post);
-    *post = (struct label_post){workload, bucket->posts};
-    bucket->posts = post;
-    bucket->len++;
+    builder->selects_everywhere = builder->selects_everywhere || str_is_empty(selector->namespace_);
 }
 
-void selection_index(struct registry_builder *builder)
+static void file(struct registry_builder *builder, struct selector *selector, struct text *key)
 {
-    struct text key = {0};
-    if (builder->selector_keys.len == 0)
-        return;
-    for (size_t i = 0; i < builder->n_workloads; i++) {
-        struct own_workload *workload = &builder->workloads[i];
-        const struct object *meta = &workload->pod->meta;
-        for (size_t j = 0; j < meta->n_labels; j++)
-            if (map_find(&builder->selector_keys, meta->labels[j].key))
-                file_label(builder, workload, &meta->labels[j], &key);
-    }
-    text_fini(&key);
-}
-
-static const struct label_bucket *rarest_bucket(const struct registry_builder *builder,
-                                                struct str namespace_, const struct label *selector,
-                                                size_t n)
-{
-    static const struct label_bucket none;
-    const struct label_bucket *rarest = NULL;
-    struct text key = {0};
-    for (size_t i = 0; i < n; i++) {
-        write_key(&key, namespace_, &selector[i]);
-        const struct label_bucket *bucket = map_find(&builder->by_label, text_str(&key));
-        if (!bucket)
-            bucket = &none;
-        if (!rarest || bucket->len < rarest->len)
+    struct label_bucket *rarest = NULL;
+    for (size_t i = 0; i < selector->n_labels; i++) {
+        struct label_bucket *bucket =
+            find_bucket(builder, selector->namespace_, &selector->labels[i], key);
+        if (!rarest || bucket->n_wanted < rarest->n_wanted)
             rarest = bucket;
     }
-    text_fini(&key);
-    return rarest;
+    selector->next = rarest->selectors;
+    rarest->selectors = selector;
 }
 
-static bool selects(const struct label *selector, size_t n, const struct own_workload *workload)
+void selection_file(struct registry_builder *builder)
 {
-    const struct object *meta = &workload->pod->meta;
-    return label_select(selector, n, meta->labels, meta->n_labels);
-}
-
-void selection_each(const struct registry_builder *builder, struct str namespace_,
-                    const struct label *selector, size_t n,
-                    void (*each)(void *owner, struct own_workload *workload), void *owner)
-{
-    ensure(n > 0);
-    if (str_is_empty(namespace_)) {
-        for (size_t i = 0; i < builder->n_workloads; i++)
-            if (selects(selector, n, &builder->workloads[i]))
-                each(owner, &builder->workloads[i]);
-        return;
+    struct text key = {0};
+    for (const struct selector *it = builder->unfiled; it; it = it->next)
+        want(builder, it, &key);
+    while (builder->unfiled) {
+        struct selector *selector = builder->unfiled;
+        builder->unfiled = selector->next;
+        file(builder, selector, &key);
     }
-    const struct label_bucket *bucket = rarest_bucket(builder, namespace_, selector, n);
-    for (const struct label_post *post = bucket->posts; post; post = post->next)
-        if (selects(selector, n, post->workload))
-            each(owner, post->workload);
+    text_fini(&key);
+}
+
+void selection_each(const struct registry_builder *builder, const struct k8s_pod *pod,
+                    void (*each)(void *owner, const struct selector *selector), void *owner)
+{
+    const struct object *meta = &pod->meta;
+    const struct str namespaces[] = {meta->namespace_, {0}};
+    const size_t n_namespaces = builder->selects_everywhere ? 2 : 1;
+    struct text key = {0};
+    for (size_t i = 0; i < meta->n_labels; i++) {
+        if (!map_find(&builder->selector_keys, meta->labels[i].key))
+            continue;
+        for (size_t k = 0; k < n_namespaces; k++) {
+            const struct label_bucket *bucket =
+                find_bucket(builder, namespaces[k], &meta->labels[i], &key);
+            for (const struct selector *it = bucket ? bucket->selectors : NULL; it; it = it->next)
+                if (label_select(it->labels, it->n_labels, meta->labels, meta->n_labels))
+                    each(owner, it);
+        }
+    }
+    text_fini(&key);
+}
+
+void selection_fini(struct registry_builder *builder)
+{
+    map_fini(&builder->selector_keys);
+    map_fini(&builder->by_label);
 }

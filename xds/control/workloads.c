@@ -1,6 +1,7 @@
 /* Namespaces, nodes, and a workload for every pod that has an address and is not finished. */
 #include <string.h>
 
+#include "proxy/base/mem.h"
 #include "xds/control/build.h"
 
 static struct str label_of(const struct object *meta, const char *key)
@@ -13,34 +14,66 @@ static struct str first_of(struct str a, struct str b)
     return str_is_empty(a) ? b : a;
 }
 
+/* ---- namespaces ---- */
+
 /* An object cannot be in a namespace that does not exist, so sets written by hand may leave the
  * Namespace out. */
-static void imply_namespace(struct registry_builder *builder, const struct object *meta)
+static struct own_namespace *imply_namespace(struct registry_builder *builder, struct str name)
 {
-    static struct k8s_namespace implied;
-    if (!map_find(&builder->namespaces, meta->namespace_))
-        map_put(&builder->namespaces, meta->namespace_, &implied);
+    static const struct k8s_namespace implied;
+    struct own_namespace *namespace_ = map_find(&builder->namespaces, name);
+    if (namespace_)
+        return namespace_;
+    namespace_ = arena_new(&builder->scratch, struct own_namespace);
+    namespace_->k8s = &implied;
+    map_put(&builder->namespaces, arena_str(&builder->scratch, name), namespace_);
+    return namespace_;
+}
+
+static void tell_namespace(struct registry_builder *builder, const struct object *meta)
+{
+    imply_namespace(builder, meta->namespace_)->is_told = true;
 }
 
 static void add_namespaces(struct registry_builder *builder)
 {
     const struct manifests *set = builder->manifests;
-    for (size_t i = 0; i < set->n_namespaces; i++)
-        map_put(&builder->namespaces, set->namespaces[i].meta.name, &set->namespaces[i]);
-    for (size_t i = 0; i < set->n_pods; i++)
-        imply_namespace(builder, &set->pods[i].meta);
+    for (size_t i = 0; i < set->n_namespaces; i++) {
+        struct own_namespace *namespace_ = imply_namespace(builder, set->namespaces[i].meta.name);
+        namespace_->k8s = &set->namespaces[i];
+        namespace_->is_told = true;
+    }
     for (size_t i = 0; i < set->n_services; i++)
-        imply_namespace(builder, &set->services[i].meta);
+        tell_namespace(builder, &set->services[i].meta);
     for (size_t i = 0; i < set->n_exports; i++)
-        imply_namespace(builder, &set->exports[i].meta);
+        tell_namespace(builder, &set->exports[i].meta);
     for (size_t i = 0; i < set->n_imports; i++)
-        imply_namespace(builder, &set->imports[i].meta);
+        tell_namespace(builder, &set->imports[i].meta);
 }
 
 bool registry_has_namespace(const struct registry_builder *builder, struct str namespace_)
 {
     return map_find(&builder->namespaces, namespace_) != NULL;
 }
+
+/* One that only pods show comes and goes with them, and with it what peers export under its name.
+ */
+static void count_pod(struct registry_builder *builder, struct own_workload *workload,
+                      const struct k8s_pod *pod)
+{
+    struct own_namespace *before = workload->namespace_, *after = NULL;
+    if (pod)
+        after = imply_namespace(builder, pod->meta.namespace_);
+    if (after == before)
+        return;
+    if (before && --before->n_pods == 0 && !before->is_told)
+        builder->reaches_further = true;
+    if (after && after->n_pods++ == 0 && !after->is_told)
+        builder->reaches_further = true;
+    workload->namespace_ = after;
+}
+
+/* ---- what a pod says ---- */
 
 /* What made the pod: a Deployment's ReplicaSet is called after it, with the hash of the pod's
  * template behind. */
@@ -76,16 +109,14 @@ static void set_locality(struct model_workload *model, const struct k8s_node *no
     model->subzone = label_of(&node->meta, "topology.istio.io/subzone");
 }
 
-static void fill_workload(const struct registry_builder *builder, struct own_workload *workload,
-                          const struct k8s_pod *pod)
+void workload_fill(const struct registry_builder *builder, const struct k8s_pod *pod,
+                   struct arena *arena, struct model_workload *out_model)
 {
     const struct control_config *config = builder->config;
-    struct model_workload *model = &workload->model;
-    workload->pod = pod;
-    *model = (struct model_workload){
-        .uid = arena_printf(&builder->registry->arena, "%.*s//v1/Pod/%.*s/%.*s",
-                            STR_ARG(config->cluster), STR_ARG(pod->meta.namespace_),
-                            STR_ARG(pod->meta.name)),
+    const struct own_namespace *namespace_ = map_find(&builder->namespaces, pod->meta.namespace_);
+    *out_model = (struct model_workload){
+        .uid = arena_printf(arena, "%.*s//v1/Pod/%.*s/%.*s", STR_ARG(config->cluster),
+                            STR_ARG(pod->meta.namespace_), STR_ARG(pod->meta.name)),
         .name = pod->meta.name,
         .namespace_ = pod->meta.namespace_,
         .service_account = pod->service_account,
@@ -99,65 +130,164 @@ static void fill_workload(const struct registry_builder *builder, struct own_wor
         .is_healthy = pod->is_ready,
         .host_network = pod->host_network,
         .capacity = 1,
+        .speaks_hbone = manifests_is_enrolled(pod, namespace_->k8s),
     };
-    memcpy(model->addresses, pod->addresses, sizeof(model->addresses));
-    set_canonical(model, &pod->meta);
-    set_locality(model, map_find(&builder->registry->nodes, pod->node));
-    model->speaks_hbone =
-        manifests_is_enrolled(pod, map_find(&builder->namespaces, pod->meta.namespace_));
+    memcpy(out_model->addresses, pod->addresses, sizeof(out_model->addresses));
+    set_canonical(out_model, &pod->meta);
+    set_locality(out_model, map_find(&builder->registry->nodes, pod->node));
 }
 
-/* Pods of the host's network share its addresses, so a pod with an address of its own is the better
- * match. */
-static void file_workload(struct registry_builder *builder, struct own_workload *workload)
+/* ---- placements ---- */
+
+static struct str placement_key(struct text *out, struct str node, struct str namespace_,
+                                struct str service_account)
 {
-    const struct model_workload *model = &workload->model;
-    map_put(&builder->workload_by_pod, key_make(&builder->scratch, model->namespace_, model->name),
-            workload);
-    for (size_t i = 0; i < model->n_addresses; i++) {
-        struct str key = ip_key(&model->addresses[i]);
-        const struct own_workload *before = map_find(&builder->workload_by_ip, key);
-        if (!before || (before->model.host_network && !model->host_network))
-            map_put(&builder->workload_by_ip, key, workload);
-    }
+    text_addf(out, "%.*s/%.*s/%.*s", STR_ARG(node), STR_ARG(namespace_), STR_ARG(service_account));
+    return text_str(out);
 }
 
 bool registry_places(const struct registry *registry, struct str node, struct str namespace_,
                      struct str service_account)
 {
-    struct text key = {0};
-    text_addf(&key, "%.*s/%.*s/%.*s", STR_ARG(node), STR_ARG(namespace_), STR_ARG(service_account));
-    const bool places = map_find(&registry->placements, text_str(&key)) != NULL;
-    text_fini(&key);
+    struct text text = {0};
+    struct str key = placement_key(&text, node, namespace_, service_account);
+    const bool places = map_find(&registry->placements, key) != NULL;
+    text_fini(&text);
     return places;
 }
 
-static void file_placement(struct registry *registry, const struct model_workload *model)
+static struct placement *placement_of(struct registry *registry, struct str key)
 {
-    if (!model->speaks_hbone || str_is_empty(model->node) ||
-        registry_places(registry, model->node, model->namespace_, model->service_account))
+    struct placement *placement = map_find(&registry->placements, key);
+    if (placement)
+        return placement;
+    placement = mem_zalloc(sizeof(*placement) + key.len);
+    char *behind = (char *)(placement + 1);
+    memcpy(behind, key.ptr, key.len);
+    placement->key = str_of(behind, key.len);
+    map_put(&registry->placements, placement->key, placement);
+    return placement;
+}
+
+static void leave_place(struct registry *registry, struct own_workload *workload)
+{
+    struct placement *placement = workload->placement;
+    workload->placement = NULL;
+    if (!placement || --placement->n_pods > 0)
         return;
-    struct str *key = arena_new(&registry->arena, struct str);
-    *key = arena_printf(&registry->arena, "%.*s/%.*s/%.*s", STR_ARG(model->node),
-                        STR_ARG(model->namespace_), STR_ARG(model->service_account));
-    map_put(&registry->placements, *key, key);
+    (void)map_remove(&registry->placements, placement->key);
+    mem_free(placement);
+}
+
+static void take_place(struct registry *registry, struct own_workload *workload)
+{
+    const struct k8s_pod *pod = workload->pod;
+    struct text text = {0};
+    if (!workload_is_live(workload) || str_is_empty(pod->node) ||
+        !manifests_is_enrolled(pod, workload->namespace_->k8s))
+        return;
+    workload->placement = placement_of(
+        registry, placement_key(&text, pod->node, pod->meta.namespace_, pod->service_account));
+    workload->placement->n_pods++;
+    text_fini(&text);
+}
+
+/* ---- workloads ---- */
+
+struct own_workload *workload_of(struct registry_builder *builder, struct str namespace_,
+                                 struct str name)
+{
+    struct own_workload *workload = key_find(&builder->workloads, namespace_, name);
+    if (workload)
+        return workload;
+    const size_t len = namespace_.len + 1 + name.len;
+    workload = mem_zalloc(sizeof(*workload) + len);
+    char *behind = (char *)(workload + 1);
+    memcpy(behind, namespace_.ptr, namespace_.len);
+    behind[namespace_.len] = '/';
+    memcpy(behind + namespace_.len + 1, name.ptr, name.len);
+    workload->key = str_of(behind, len);
+    list_init(&workload->refs);
+    map_put(&builder->workloads, workload->key, workload);
+    return workload;
+}
+
+static bool same_addresses(const struct k8s_pod *a, const struct k8s_pod *b)
+{
+    if (!a || !b || a->n_addresses != b->n_addresses || a->host_network != b->host_network ||
+        a->is_finished != b->is_finished)
+        return false;
+    for (size_t i = 0; i < a->n_addresses; i++)
+        if (!str_eq(ip_key(&a->addresses[i]), ip_key(&b->addresses[i])))
+            return false;
+    return true;
+}
+
+void workload_set_pod(struct registry_builder *builder, struct own_workload *workload,
+                      const struct k8s_pod *pod)
+{
+    const bool moves = !same_addresses(workload->pod, pod);
+    struct registry *registry = builder->registry;
+    workload_touch(builder, workload);
+    leave_place(registry, workload);
+    if (moves)
+        addresses_leave(builder, workload);
+    list_foreach(link, &workload->refs)
+        ref_uncount(builder, list_entry(link, struct endpoint_ref, link));
+    registry->n_pods -= workload_is_live(workload) ? 1 : 0;
+    count_pod(builder, workload, pod);
+    workload->pod = pod;
+    registry->n_pods += workload_is_live(workload) ? 1 : 0;
+    list_foreach(link, &workload->refs)
+        ref_count(builder, list_entry(link, struct endpoint_ref, link));
+    if (moves)
+        addresses_join(builder, workload);
+    take_place(registry, workload);
+}
+
+void workload_free_unused(struct registry_builder *builder, struct own_workload *workload)
+{
+    if (workload->pod || !list_is_empty(&workload->refs))
+        return;
+    (void)map_remove(&builder->workloads, workload->key);
+    arena_fini(&workload->arena);
+    mem_free(workload);
 }
 
 void registry_add_workloads(struct registry_builder *builder)
 {
     const struct manifests *set = builder->manifests;
-    struct registry *registry = builder->registry;
     for (size_t i = 0; i < set->n_nodes; i++)
-        map_put(&registry->nodes, set->nodes[i].meta.name, &set->nodes[i]);
+        map_put(&builder->registry->nodes, set->nodes[i].meta.name, &set->nodes[i]);
     add_namespaces(builder);
-    builder->workloads = arena_new_array(&registry->arena, struct own_workload, set->n_pods);
     for (size_t i = 0; i < set->n_pods; i++) {
-        if (set->pods[i].is_finished || set->pods[i].n_addresses == 0)
-            continue;
-        struct own_workload *workload = &builder->workloads[builder->n_workloads++];
-        fill_workload(builder, workload, &set->pods[i]);
-        file_workload(builder, workload);
-        file_placement(registry, &workload->model);
+        const struct object *meta = &set->pods[i].meta;
+        workload_set_pod(builder, workload_of(builder, meta->namespace_, meta->name),
+                         &set->pods[i]);
     }
-    registry->n_pods = builder->n_workloads;
+}
+
+static void free_values(struct map *map)
+{
+    struct str key;
+    void *value;
+    for (size_t idx = 0; map_next(map, &idx, &key, &value);)
+        mem_free(value);
+    map_fini(map);
+}
+
+void registry_free_workloads(struct registry_builder *builder)
+{
+    struct str key;
+    void *value;
+    for (size_t idx = 0; map_next(&builder->workloads, &idx, &key, &value);) {
+        struct own_workload *workload = value;
+        arena_fini(&workload->arena);
+        mem_free(workload->holders);
+    }
+    free_values(&builder->workloads);
+    free_values(&builder->addresses);
+    free_values(&builder->registry->placements);
+    map_fini(&builder->namespaces);
+    mem_free(builder->touched.items);
 }

@@ -230,6 +230,32 @@ Test(control, an_export_that_is_taken_back_is_gone_everywhere)
     guest_close(&guest);
 }
 
+static bool guest_has_new_pod(void *ctx)
+{
+    (void)ctx;
+    return guest_find(&guest, "east//v1/Pod/shop/new") != NULL;
+}
+
+/* In the cluster of the pod and in that of the peer. */
+Test(control, a_pod_that_comes_costs_nobody_a_rebuild)
+{
+    introduce();
+    side_start(&west);
+    side_start(&east);
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(is_joined), "%s", guest.last_failure);
+    const int64_t n_rebuilds = meter_total(METRIC_CONTROL_REBUILDS);
+    const int64_t n_patches = meter_total(METRIC_CONTROL_PATCHES);
+
+    cluster_pod(&east.cluster, "shop", "new", "10.2.0.2", "app: cart");
+    side_publish(&east);
+
+    cr_assert(until(guest_has_new_pod));
+    cr_assert_eq(meter_total(METRIC_CONTROL_REBUILDS), n_rebuilds);
+    cr_assert_geq(meter_total(METRIC_CONTROL_PATCHES), n_patches + 2);
+    guest_close(&guest);
+}
+
 static bool west_is_refused(void *ctx)
 {
     (void)ctx;

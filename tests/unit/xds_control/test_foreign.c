@@ -62,6 +62,22 @@ Test(foreign, a_good_workload_is_taken_over_as_the_peers)
     cr_assert_null(find_shared_workload(registry, "east//v1/Pod/shop/e"), "never passed on");
 }
 
+Test(foreign, policies_and_tokens_are_a_matter_of_its_own_cluster)
+{
+    struct str names[] = {STR("shop/p")};
+    struct model_workload *workload = add_workload();
+    workload->policies = workload->request_auths = names;
+    workload->n_policies = workload->n_request_auths = 1;
+
+    const struct model_workload *taken =
+        find_workload(cluster_build(&cluster), "east//v1/Pod/shop/e");
+
+    cr_assert_not_null(taken);
+    cr_assert_eq(taken->n_policies, 0);
+    cr_assert_eq(taken->n_request_auths, 0);
+    cr_assert_null(taken->request_auths);
+}
+
 enum lie {
     LIE_OUR_UID,
     LIE_OTHER_PEERS_UID,
