@@ -19,6 +19,7 @@
 struct arena_chunk {
     struct arena_chunk *next;
     size_t used, cap;
+    bool is_lent; /* not ours to free, and not zeroed */
     max_align_t bytes[];
 };
 
@@ -35,6 +36,8 @@ static void *chunk_take(struct arena_chunk *chunk, size_t size)
     char *ptr = (char *)chunk->bytes + chunk->used;
 
     chunk->used += size;
+    if (chunk->is_lent)
+        memset(ptr, 0, size);
     return ptr;
 }
 
@@ -118,13 +121,24 @@ struct str arena_printf(struct arena *arena, const char *format, ...)
     return (struct str){copy, (size_t)len};
 }
 
+void arena_lend(struct arena *arena, void *room, size_t bytes)
+{
+    struct arena_chunk *chunk = room;
+
+    ensure(!arena->chunks && (uintptr_t)room % alignof(max_align_t) == 0);
+    ensure(bytes > sizeof(*chunk));
+    *chunk = (struct arena_chunk){.cap = bytes - sizeof(*chunk), .is_lent = true};
+    arena->chunks = chunk;
+}
+
 void arena_reset(struct arena *arena)
 {
     struct arena_chunk *chunk = arena->chunks;
 
     while (chunk) {
         struct arena_chunk *next = chunk->next;
-        mem_free(chunk);
+        if (!chunk->is_lent)
+            mem_free(chunk);
         chunk = next;
     }
     *arena = (struct arena){0};

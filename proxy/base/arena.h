@@ -3,7 +3,8 @@
  *
  * A bump allocator over chunks. {0} is an empty arena that owns nothing. Everything allocated from
  * it lives until arena_fini() or arena_reset(). Used for snapshots, parsed resources, flows' own
- * strings.
+ * strings. Who has room beside the struct lends it (arena_lend()), and an arena that finds place
+ * there never asks the heap.
  *
  * Owner:  whoever embeds the struct.
  * Thread: one at a time.
@@ -31,6 +32,10 @@ size_t arena_room(size_t size);
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnull));
 void *arena_alloc_array(struct arena *arena, size_t count, size_t size)
     __attribute__((returns_nonnull));
+
+/* The first chunk of an empty arena is room of the caller's, which outlives what is allocated and
+ * need not be zeroed. */
+void arena_lend(struct arena *arena, void *room, size_t bytes);
 
 /* A copy of the bytes, with a NUL behind them that the length does not count. */
 struct str arena_str(struct arena *arena, struct str text);

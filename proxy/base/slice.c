@@ -1,5 +1,7 @@
 #include "proxy/base/slice.h"
 
+#include <sanitizer/asan_interface.h>
+#include <stdalign.h>
 #include <string.h>
 
 #include "proxy/base/mem.h"
@@ -53,6 +55,7 @@ static struct slab *take_from(struct slab **free, uint32_t *n_free)
     if (slab) {
         *free = slab->next_free;
         --*n_free;
+        ASAN_UNPOISON_MEMORY_REGION(slab->bytes, slab->cap);
     }
     return slab;
 }
@@ -105,6 +108,7 @@ static void keep(struct slab *slab, struct slab **free, uint32_t *n_free, uint32
     slab->next_free = *free;
     *free = slab;
     ++*n_free;
+    ASAN_POISON_MEMORY_REGION(slab->bytes, slab->cap); /* a sanitizer tells who still uses it */
 }
 
 static void slab_return(struct slab *slab)
@@ -126,6 +130,19 @@ void slab_unref(struct slab *slab)
     ensure(slab->refs > 0);
     if (--slab->refs == 0)
         slab_return(slab);
+}
+
+_Static_assert(offsetof(struct slab, bytes) % alignof(max_align_t) == 0, "blocks are aligned");
+
+void *slab_block_new(struct slab_pool *pool)
+{
+    return slab_new(pool, SLAB_SMALL_BYTES)->bytes;
+}
+
+void slab_block_free(void *block)
+{
+    if (block)
+        slab_unref(container_of((uint8_t(*)[])block, struct slab, bytes));
 }
 
 struct slice slice_of(struct slab *slab, size_t offset, size_t len)

@@ -64,6 +64,11 @@ struct slab *slab_new(struct slab_pool *pool, size_t size);
 void slab_ref(struct slab *slab);
 void slab_unref(struct slab *slab);
 
+/* SLAB_SMALL_BYTES of uninitialised memory, aligned for any type, for what comes and goes with each
+ * message: a small slab, reused and counted as they are. */
+void *slab_block_new(struct slab_pool *pool) __attribute__((returns_nonnull));
+void slab_block_free(void *block); /* accepts NULL */
+
 /* The slice of len bytes at offset; makes a reference of its own. */
 struct slice slice_of(struct slab *slab, size_t offset, size_t len);
 /* A copy of the bytes in a slab of their size. */

@@ -5,25 +5,10 @@
 
 #include "proxy/base/ascii.h"
 
-struct str str_from(const char *text)
-{
-    return text ? (struct str){text, strlen(text)} : (struct str){0};
-}
-
-struct str str_of(const void *ptr, size_t len)
-{
-    return (struct str){(const char *)ptr, len};
-}
-
 /* memcmp() must not be given NULL, not even for no bytes. */
 static int compare(const char *a, const char *b, size_t len)
 {
     return len ? memcmp(a, b, len) : 0;
-}
-
-bool str_eq(struct str a, struct str b)
-{
-    return a.len == b.len && compare(a.ptr, b.ptr, a.len) == 0;
 }
 
 bool str_eq_ci(struct str a, struct str b)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "proxy/base/ensure.h"
 
@@ -25,10 +26,22 @@ struct str {
 #define STR_ARG(s) (int)(s).len, ((s).ptr ? (s).ptr : "")
 
 /* From a C string; NULL gives the empty string. */
-struct str str_from(const char *text);
-struct str str_of(const void *ptr, size_t len);
+static inline struct str str_from(const char *text)
+{
+    return text ? (struct str){text, strlen(text)} : (struct str){0};
+}
 
-bool str_eq(struct str a, struct str b);
+static inline struct str str_of(const void *ptr, size_t len)
+{
+    return (struct str){(const char *)ptr, len};
+}
+
+/* memcmp() must not be given NULL, not even for no bytes. */
+static inline bool str_eq(struct str a, struct str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, b.len) == 0);
+}
+
 bool str_eq_ci(struct str a, struct str b);
 int str_cmp(struct str a, struct str b); /* like memcmp, shorter first on a tie */
 bool str_starts_with(struct str text, struct str prefix);

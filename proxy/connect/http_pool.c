@@ -6,6 +6,8 @@
  */
 #include "proxy/connect/http_pool.h"
 
+#include <string.h>
+
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/text.h"
@@ -53,19 +55,29 @@ struct http_pool *http_pool_new(struct loop *loop)
 
 /* ---- groups ---- */
 
+struct key_front { /* what of a key has one length; the bytes between its members are zero */
+    uint8_t source[sizeof(((struct ip *)0)->bytes)], far[sizeof(((struct ip *)0)->bytes)];
+    size_t identity_len;
+    uint16_t port;
+    uint8_t source_len, far_len;
+    bool through_tunnel, is_h2;
+};
+
 static void write_key(struct text *out, const struct http_link_key *key)
 {
     const struct ip *source = &key->source, *far = &key->addr.ip;
+    struct key_front front;
+    memset(&front, 0, sizeof front);
+    memcpy(front.source, source->bytes, source->len);
+    memcpy(front.far, far->bytes, far->len);
+    front.identity_len = key->identity.len;
+    front.port = key->addr.port;
+    front.source_len = source->len;
+    front.far_len = far->len;
+    front.through_tunnel = key->through_tunnel;
+    front.is_h2 = key->is_h2;
     text_clear(out);
-    text_addc(out, (char)('0' + (key->through_tunnel ? 2 : 0) + (key->is_h2 ? 1 : 0)));
-    text_addc(out, (char)(key->addr.port >> 8));
-    text_addc(out, (char)(key->addr.port & 0xff));
-    text_addc(out, (char)source->len);
-    text_add(out, str_of((const char *)source->bytes, source->len));
-    text_addc(out, (char)far->len);
-    text_add(out, str_of((const char *)far->bytes, far->len));
-    text_addc(out, (char)(key->identity.len >> 8));
-    text_addc(out, (char)(key->identity.len & 0xff));
+    text_add(out, str_of(&front, sizeof front));
     text_add(out, key->identity);
     text_add(out, key->service);
 }

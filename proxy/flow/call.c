@@ -9,23 +9,25 @@
 #include "proxy/flow/witness.h"
 #include "proxy/meter/meter.h"
 
-void call_init(struct call *call, struct walk *walk, const struct call_events *events)
+void call_init(struct call *call, struct walk *walk, const struct call_events *events,
+               struct search *search)
 {
     const struct walk_options *options = &walk->options;
     call->walk = walk;
     call->events = events;
     call->id = call->connection = walk->next_id++;
     call->started_ns = loop_now_ns(walk->tools.loop);
-    call->search = mem_new(struct search);
-    call->search->call = call;
-    call->search->since_ns = call->started_ns;
-    call->search->patience = (struct patience){options->max_attempts, options->connect_ns,
-                                               options->attempt_ns, options->idle_ns};
+    *search = (struct search){
+        .call = call,
+        .since_ns = call->started_ns,
+        .patience = {options->max_attempts, options->connect_ns, options->attempt_ns,
+                     options->idle_ns},
+    };
+    call->search = search;
 }
 
 void call_fini(struct call *call)
 {
-    mem_free(call->search);
     mem_free(call->kept);
     arena_fini(&call->arena);
 }

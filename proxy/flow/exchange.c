@@ -4,7 +4,6 @@
  */
 #include "proxy/flow/exchange.h"
 
-#include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
 #include "proxy/flow/exchange_parts.h"
 #include "proxy/flow/exchange_record.h"
@@ -24,22 +23,13 @@ void exchange_move(struct exchange *exchange, enum exchange_state next)
     sm_move(exchange_rules, &exchange->state, (int)next);
 }
 
-struct http_fields exchange_keep_fields(struct arena *arena, const struct http_fields *fields)
-{
-    struct http_field *copy = arena_new_array(arena, struct http_field, fields->len + 1);
-    for (size_t i = 0; i < fields->len; i++)
-        copy[i] = (struct http_field){arena_str(arena, fields->at[i].name),
-                                      arena_str(arena, fields->at[i].value)};
-    return (struct http_fields){copy, fields->len};
-}
-
 /* ---- the end ---- */
 
 static void free_exchange(void *ptr)
 {
     struct exchange *exchange = ptr;
     call_fini(&exchange->call);
-    mem_free(exchange);
+    slab_block_free(exchange);
 }
 
 /* How the endpoint did, as far as this exchange can tell. */

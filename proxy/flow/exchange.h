@@ -11,7 +11,8 @@
  * It is a call of its own: routed, judged and balanced by itself, tried at another endpoint while
  * nothing of its body was sent or all that was is kept, and written about once, at its end.
  *
- * Owner: itself; the connection it came on knows it until its end. Thread: the worker's.
+ * Owner: itself; the connection it came on knows it until its end. It stands at the front of a
+ * block of the loop's slabs, and its arena behind it. Thread: the worker's.
  */
 #ifndef ISTHMUS_FLOW_EXCHANGE_H
 #define ISTHMUS_FLOW_EXCHANGE_H
@@ -55,6 +56,7 @@ struct trace_context;
 
 struct exchange {
     struct call call;
+    struct search search; /* the call's */
     int state;
     struct list by_side;
     struct http_side *side;

@@ -158,13 +158,13 @@ static void on_interim(void *owner, const struct http_response *head)
 static void on_client_trailers(void *owner, const struct http_fields *trailers)
 {
     struct exchange *exchange = of_pump(owner);
-    exchange->up_trailers = exchange_keep_fields(&exchange->call.arena, trailers);
+    exchange->up_trailers = http_fields_copy(trailers, &exchange->call.arena);
 }
 
 static void on_server_trailers(void *owner, const struct http_fields *trailers)
 {
     struct exchange *exchange = of_pump(owner);
-    exchange->down_trailers = exchange_keep_fields(&exchange->call.arena, trailers);
+    exchange->down_trailers = http_fields_copy(trailers, &exchange->call.arena);
     exchange->grpc_status = http_find(&exchange->down_trailers, "grpc-status");
 }
 

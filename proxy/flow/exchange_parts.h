@@ -14,7 +14,6 @@
 /* ---- exchange.c ---- */
 
 void exchange_move(struct exchange *exchange, enum exchange_state next);
-struct http_fields exchange_keep_fields(struct arena *arena, const struct http_fields *fields);
 /* Gives up the server's side; the client's stays. What has moved, with err as its end. */
 struct totals exchange_close_server(struct exchange *exchange, int err);
 /* Answers in nobody's stead and ends. */

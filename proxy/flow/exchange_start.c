@@ -3,7 +3,6 @@
  * found, its mirrors started.
  */
 #include "proxy/base/clock.h"
-#include "proxy/base/mem.h"
 #include "proxy/flow/exchange_parts.h"
 #include "proxy/flow/exchange_trace.h"
 #include "proxy/flow/mirror.h"
@@ -18,15 +17,9 @@ static void on_deadline(struct timer *timer)
 
 static void keep_head(struct exchange *exchange, const struct http_request *head)
 {
-    struct arena *arena = &exchange->call.arena;
-    exchange->head = *head;
-    exchange->method = exchange->head.method = arena_str(arena, head->method);
-    exchange->head.path = arena_str(arena, head->path);
-    exchange->path = places_hidden(exchange->head.path, NULL, arena);
-    exchange->head.scheme = arena_str(arena, head->scheme);
-    exchange->head.authority = arena_str(arena, head->authority);
-    exchange->head.protocol = arena_str(arena, head->protocol);
-    exchange->head.fields = exchange_keep_fields(arena, &head->fields);
+    exchange->head = http_request_copy(head, &exchange->call.arena);
+    exchange->method = exchange->head.method;
+    exchange->path = places_hidden(exchange->head.path, NULL, &exchange->call.arena);
 }
 
 static void take_parties(struct exchange *exchange)
@@ -85,11 +78,16 @@ static void name_host(struct exchange *exchange)
             arena_printf(arena, "%.*s:%u", STR_ARG(service), (unsigned)side->port);
 }
 
+_Static_assert(sizeof(struct exchange) <= SLAB_SMALL_BYTES / 8 * 5, "and room for an arena");
+
 static struct exchange *new_exchange(struct http_side *side, struct http_stream *client,
                                      const struct http_request *head)
 {
-    struct exchange *exchange = mem_new(struct exchange);
-    call_init(&exchange->call, side->flow->call.walk, &exchange_call_events);
+    struct walk *walk = side->flow->call.walk;
+    struct exchange *exchange = slab_block_new(loop_slabs(walk->tools.loop));
+    *exchange = (struct exchange){0};
+    arena_lend(&exchange->call.arena, exchange + 1, SLAB_SMALL_BYTES - sizeof(*exchange));
+    call_init(&exchange->call, walk, &exchange_call_events, &exchange->search);
     exchange->call.connection = side->flow->call.id;
     exchange->side = side;
     exchange->client = client;

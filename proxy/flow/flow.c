@@ -39,6 +39,7 @@ void flow_move(struct flow *flow, enum flow_state next)
 static void free_flow(void *ptr)
 {
     struct flow *flow = ptr;
+    call_end_search(&flow->call);
     call_fini(&flow->call);
     mem_free(flow);
 }

@@ -274,7 +274,7 @@ static int begin(struct flow *flow)
 void walk_start(struct walk *walk, struct arrival *arrival)
 {
     struct flow *flow = mem_new(struct flow);
-    call_init(&flow->call, walk, &flow_events);
+    call_init(&flow->call, walk, &flow_events, mem_new(struct search));
     flow->arrival = arrival;
     flow->call.record.kind = arrival->kind;
     flow->call.record.source.addr = arrival->source;

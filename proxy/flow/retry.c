@@ -6,16 +6,16 @@
 static unsigned grpc_reason(struct str status)
 {
     static const struct {
-        const char *code;
+        struct str code;
         unsigned on;
     } table[] = {
-        {"1", ROUTE_RETRY_GRPC_CANCELLED},    {"4", ROUTE_RETRY_GRPC_DEADLINE},
-        {"8", ROUTE_RETRY_GRPC_EXHAUSTED},    {"13", ROUTE_RETRY_GRPC_INTERNAL},
-        {"14", ROUTE_RETRY_GRPC_UNAVAILABLE},
+        {{"1", 1}, ROUTE_RETRY_GRPC_CANCELLED},    {{"4", 1}, ROUTE_RETRY_GRPC_DEADLINE},
+        {{"8", 1}, ROUTE_RETRY_GRPC_EXHAUSTED},    {{"13", 2}, ROUTE_RETRY_GRPC_INTERNAL},
+        {{"14", 2}, ROUTE_RETRY_GRPC_UNAVAILABLE},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (str_eq(status, str_from(table[i].code)))
+        if (str_eq(status, table[i].code))
             return table[i].on;
     return 0;
 }

@@ -133,7 +133,7 @@ struct call {
     struct lease lease;                 /* of the attempt that won */
     unsigned n_attempts;
     struct told told;
-    struct search *search; /* NULL after call_end_search() */
+    struct search *search; /* NULL when no endpoint is searched for any more */
     char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
 };
 
@@ -186,7 +186,9 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
 
 /* ---- call.c: verdicts, what is given back ---- */
 
-void call_init(struct call *call, struct walk *walk, const struct call_events *events);
+/* The search is the caller's, which outlives it. */
+void call_init(struct call *call, struct walk *walk, const struct call_events *events,
+               struct search *search);
 /* Nothing is in progress. */
 void call_fini(struct call *call);
 /* Nothing is in progress, and no endpoint is searched for: a connection of HTTP leaves that to its

@@ -8,9 +8,9 @@
 #define EXTENSIONS_MAX ((size_t)4096) /* of a body: nobody has a use for them */
 
 void http1_body_init(struct http1_body *body, enum http1_framing framing, int64_t length,
-                     const struct http_limits *limits)
+                     const struct http_limits *limits, struct slab_pool *slabs)
 {
-    *body = (struct http1_body){.framing = framing, .limits = limits};
+    *body = (struct http1_body){.framing = framing, .limits = limits, .slabs = slabs};
     if (framing == HTTP1_LENGTH)
         body->left = (uint64_t)length;
 }
@@ -103,7 +103,7 @@ static enum http1_step take_trailers(struct http1_body *body, const uint8_t *byt
     struct http_fields ignored;
 
     if (!body->trailers)
-        body->trailers = http1_head_new(HTTP1_TRAILERS, body->limits);
+        body->trailers = http1_head_new(body->slabs, HTTP1_TRAILERS, body->limits);
     *out_used += http1_gather(body->trailers, bytes, len);
     if (!body->trailers->fault && !body->trailers->is_whole)
         return HTTP1_STEP_MORE;

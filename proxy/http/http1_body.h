@@ -33,6 +33,7 @@ struct http1_body {
     size_t extension_bytes;
     struct http1_head *trailers; /* while and after they are read; NULL: there are none */
     const struct http_limits *limits;
+    struct slab_pool *slabs;
     unsigned fault; /* as in http1_head.h */
     const char *why;
 };
@@ -45,7 +46,7 @@ enum http1_step {
 };
 
 void http1_body_init(struct http1_body *body, enum http1_framing framing, int64_t length,
-                     const struct http_limits *limits);
+                     const struct http_limits *limits, struct slab_pool *slabs);
 void http1_body_fini(struct http1_body *body);
 
 /* One step over what came, which is not empty unless the body is. out_used counts what was taken; a

@@ -110,7 +110,7 @@ static size_t take_head(struct http1 *conn, struct slice rest)
     size_t used;
 
     if (!conn->head)
-        conn->head = http1_head_new(conn->role->kind, &conn->limits);
+        conn->head = http1_head_new(conn->exchange.stream.slabs, conn->role->kind, &conn->limits);
     used = http1_gather(conn->head, rest.ptr, rest.len);
     if (conn->head->fault)
         conn->role->on_fault(conn, conn->head->fault, conn->head->why);
@@ -264,7 +264,7 @@ static const struct stream_ops exchange_ops = {
 
 void http1_begin_in(struct http1 *conn, enum http1_framing framing, int64_t length)
 {
-    http1_body_init(&conn->body, framing, length, &conn->limits);
+    http1_body_init(&conn->body, framing, length, &conn->limits, conn->exchange.stream.slabs);
     conn->in = framing == HTTP1_NO_BODY ? HTTP1_IN_ENDING : HTTP1_IN_OPEN;
     http1_move(conn, framing == HTTP1_NO_BODY ? HTTP1_DONE : HTTP1_BODY);
     http1_wait_not(conn);

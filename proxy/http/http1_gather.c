@@ -14,9 +14,12 @@
 
 /* ------------------------------------------------------------------ life */
 
-struct http1_head *http1_head_new(enum http1_kind kind, const struct http_limits *limits)
+_Static_assert(sizeof(struct http1_head) <= SLAB_SMALL_BYTES, "a head is a block");
+
+struct http1_head *http1_head_new(struct slab_pool *slabs, enum http1_kind kind,
+                                  const struct http_limits *limits)
 {
-    struct http1_head *head = mem_alloc(sizeof(*head));
+    struct http1_head *head = slab_block_new(slabs);
 
     memset(head, 0, offsetof(struct http1_head, room));
     head->bytes = head->first_bytes;
@@ -38,7 +41,7 @@ void http1_head_free(struct http1_head *head)
         mem_free(head->fields);
     if (head->bytes != head->first_bytes)
         mem_free(head->bytes);
-    mem_free(head);
+    slab_block_free(head);
 }
 
 /* ------------------------------------------------------------------ start lines */

@@ -8,8 +8,8 @@
  * repaired. Framing is judged here as well, since that is where messages are smuggled: one
  * content-length or one "chunked", never both, and neither where the message can have none.
  *
- * Owner: who made it; views live as long as it does. Thread: any one. Source: RFC 9112 2-7,
- * RFC 9110 6.5, 7.6.1, 7.8.
+ * Owner: who made it, in a block of the loop's slabs; views live as long as it does. Thread: any
+ * one. Source: RFC 9112 2-7, RFC 9110 6.5, 7.6.1, 7.8.
  */
 #ifndef ISTHMUS_HTTP_HTTP1_HEAD_H
 #define ISTHMUS_HTTP_HTTP1_HEAD_H
@@ -75,7 +75,8 @@ struct http1_verdict {
     struct str upgrade;    /* what a request asks for or a 101 agrees to */
 };
 
-struct http1_head *http1_head_new(enum http1_kind kind, const struct http_limits *limits);
+struct http1_head *http1_head_new(struct slab_pool *slabs, enum http1_kind kind,
+                                  const struct http_limits *limits);
 void http1_head_free(struct http1_head *head); /* accepts NULL */
 
 /* Takes bytes up to the end of the head; answers how many. Then is_whole or fault may be set. */

@@ -32,6 +32,7 @@
 #ifndef ISTHMUS_HTTP_MESSAGE_H
 #define ISTHMUS_HTTP_MESSAGE_H
 
+#include "proxy/base/arena.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
 
@@ -47,7 +48,15 @@ struct http_fields {
 };
 
 /* The value of the first field of a lower-case name, or {0}. */
-struct str http_find(const struct http_fields *fields, const char *name);
+struct str http_find_str(const struct http_fields *fields, struct str name);
+
+static inline struct str http_find(const struct http_fields *fields, const char *name)
+{
+    return http_find_str(fields, str_from(name)); /* the length of a literal is known */
+}
+
+/* Copies that share nothing with what they were made of. */
+struct http_fields http_fields_copy(const struct http_fields *fields, struct arena *arena);
 
 #define HTTP_LENGTH_UNKNOWN (-1)
 #define HTTP_PROTOCOL_MAX   31u /* bytes of the name of one to switch to */
@@ -63,6 +72,8 @@ struct http_request {
     bool has_body; /* false: the stream is at its end already, as on_end says when it is resumed */
     enum http_version version;
 };
+
+struct http_request http_request_copy(const struct http_request *head, struct arena *arena);
 
 struct http_response {
     unsigned status;

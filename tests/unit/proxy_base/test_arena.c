@@ -86,3 +86,21 @@ Test(arena, an_array_whose_size_overflows_is_a_broken_contract, .signal = SIGABR
 
     (void)arena_alloc_array(&arena, SIZE_MAX / 2, 16);
 }
+
+Test(arena, fills_room_that_was_lent_before_it_asks_the_heap_and_zeroes_what_it_hands_out)
+{
+    struct arena arena = {0};
+    max_align_t room[64];
+
+    memset(room, 0xff, sizeof room);
+    arena_lend(&arena, room, sizeof room);
+    char *lent = arena_alloc(&arena, 100);
+    char *more = arena_alloc(&arena, sizeof room);
+
+    cr_expect(lent >= (char *)room && lent < (char *)room + sizeof room);
+    cr_expect(more < (char *)room || more >= (char *)room + sizeof room);
+    for (size_t i = 0; i < 100; i++)
+        cr_assert_eq(lent[i], 0);
+    arena_reset(&arena); /* frees nothing that it was lent */
+    cr_assert_null(arena.chunks);
+}

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <string.h>
 
 #include "proxy/base/slice.h"
@@ -120,5 +121,24 @@ Test(slice, a_pool_with_live_slabs_is_not_ended, .signal = SIGABRT)
 
     slab_pool_init(&pool, 0);
     (void)slab_new(&pool, 8);
+    slab_pool_fini(&pool);
+}
+
+Test(slice, a_block_is_aligned_counted_and_reused_like_the_small_slab_it_is)
+{
+    struct slab_pool pool;
+
+    slab_pool_init(&pool, 1);
+    char *first = slab_block_new(&pool), *second = slab_block_new(&pool);
+    memset(first, 1, SLAB_SMALL_BYTES);
+    cr_expect_eq((uintptr_t)first % alignof(max_align_t), 0);
+    cr_expect_eq(pool.live_bytes, 2 * SLAB_SMALL_BYTES);
+    slab_block_free(first);
+    slab_block_free(second); /* one more than is kept */
+    slab_block_free(NULL);
+
+    cr_expect_eq(pool.n_free_small, 1);
+    cr_expect_eq(slab_block_new(&pool), first);
+    slab_block_free(first);
     slab_pool_fini(&pool);
 }
