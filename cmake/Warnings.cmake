@@ -29,4 +29,8 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
     add_compile_options(-D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
                         -fcf-protection -fno-plt)
     add_link_options(-Wl,-z,relro -Wl,-z,now)
+    # gcc zeroes structs of over 64 bytes with "rep stos", which takes some thirty cycles to begin.
+    if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+        add_compile_options(-mmemset-strategy=unrolled_loop:256:noalign,libcall:-1:noalign)
+    endif()
 endif()

@@ -8,6 +8,9 @@
  */
 #include "proxy/base/map.h"
 
+#define XXH_INLINE_ALL /* keys are short: a call costs as much as they do */
+#include <xxhash.h>
+
 #include "proxy/base/mem.h"
 #include "proxy/base/rng.h"
 
@@ -21,6 +24,11 @@ static uint64_t map_seed;
 __attribute__((constructor)) static void draw_seed(void)
 {
     rng_secret(&map_seed, sizeof(map_seed));
+}
+
+static uint64_t hash_of(struct str key)
+{
+    return XXH3_64bits_withSeed(key.len ? key.ptr : "", key.len, map_seed);
 }
 
 /* The slot that holds key, or the free slot where it would go. */
@@ -39,7 +47,7 @@ void *map_find(const struct map *map, struct str key)
 {
     if (map->len == 0)
         return NULL;
-    return probe(map, key, str_hash(key, map_seed))->value;
+    return probe(map, key, hash_of(key))->value;
 }
 
 static void grow(struct map *map)
@@ -57,7 +65,7 @@ static void grow(struct map *map)
 
 void *map_put(struct map *map, struct str key, void *value)
 {
-    uint64_t hash = str_hash(key, map_seed);
+    uint64_t hash = hash_of(key);
     struct map_slot *slot;
     void *before;
 
@@ -98,7 +106,7 @@ void *map_remove(struct map *map, struct str key)
 
     if (map->len == 0)
         return NULL;
-    slot = probe(map, key, str_hash(key, map_seed));
+    slot = probe(map, key, hash_of(key));
     return slot->value ? remove_slot(map, slot) : NULL;
 }
 

@@ -8,14 +8,15 @@
 
 #include <string.h>
 
-#include "proxy/base/map.h"
 #include "proxy/base/mem.h"
-#include "proxy/base/text.h"
+
+#define BUCKET_BITS 10
 
 struct http_group {
     struct http_pool *pool;
-    struct ip source;
-    struct text key;
+    struct list by_bucket;
+    struct http_link_key key; /* strings in the arena */
+    struct arena arena;
     struct list ready, busy; /* links */
     size_t n_links, n_idle;
     struct list making, waiters;
@@ -33,6 +34,7 @@ struct http_link {
     struct upstream upstream;   /* strings in the arena, no stream */
     struct arena arena;
     struct timer idle, knowing;
+    uint64_t rests_since_ns; /* while it is idle; the timer may fire earlier, or for nothing */
     struct loop *loop;
     unsigned n_users; /* exchanges whose stream is not closed; they may outlast its client */
     bool is_idle, is_leaving;
@@ -41,8 +43,7 @@ struct http_link {
 
 struct http_pool {
     struct loop *loop;
-    struct map groups;
-    struct text key; /* scratch */
+    struct list buckets[1u << BUCKET_BITS]; /* groups */
     size_t n_links;
 };
 
@@ -50,36 +51,46 @@ struct http_pool *http_pool_new(struct loop *loop)
 {
     struct http_pool *pool = mem_new(struct http_pool);
     pool->loop = loop;
+    for (size_t i = 0; i < ARRAY_LEN(pool->buckets); i++)
+        list_init(&pool->buckets[i]);
     return pool;
 }
 
 /* ---- groups ---- */
 
-struct key_front { /* what of a key has one length; the bytes between its members are zero */
-    uint8_t source[sizeof(((struct ip *)0)->bytes)], far[sizeof(((struct ip *)0)->bytes)];
-    size_t identity_len;
-    uint16_t port;
-    uint8_t source_len, far_len;
-    bool through_tunnel, is_h2;
-};
-
-static void write_key(struct text *out, const struct http_link_key *key)
+static bool is_same_key(const struct http_link_key *a, const struct http_link_key *b)
 {
-    const struct ip *source = &key->source, *far = &key->addr.ip;
-    struct key_front front;
-    memset(&front, 0, sizeof front);
-    memcpy(front.source, source->bytes, source->len);
-    memcpy(front.far, far->bytes, far->len);
-    front.identity_len = key->identity.len;
-    front.port = key->addr.port;
-    front.source_len = source->len;
-    front.far_len = far->len;
-    front.through_tunnel = key->through_tunnel;
-    front.is_h2 = key->is_h2;
-    text_clear(out);
-    text_add(out, str_of(&front, sizeof front));
-    text_add(out, key->identity);
-    text_add(out, key->service);
+    return a->addr.port == b->addr.port && a->is_h2 == b->is_h2 &&
+           a->through_tunnel == b->through_tunnel && ip_eq(&a->addr.ip, &b->addr.ip) &&
+           ip_eq(&a->source, &b->source) && str_eq(a->identity, b->identity) &&
+           str_eq(a->service, b->service);
+}
+
+/* Addresses of pods differ in their last bytes. */
+static uint32_t last_bytes(const struct ip *ip)
+{
+    uint32_t bytes = 0;
+    if (ip->len >= sizeof bytes)
+        memcpy(&bytes, ip->bytes + ip->len - sizeof bytes, sizeof bytes);
+    return bytes;
+}
+
+static struct list *bucket_of(struct http_pool *pool, const struct http_link_key *key)
+{
+    const uint64_t mixed = ((uint64_t)last_bytes(&key->addr.ip) << 32 | last_bytes(&key->source)) ^
+                           (uint64_t)key->addr.port << 48 ^ (uint64_t)key->is_h2;
+    return &pool->buckets[mixed * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BUCKET_BITS)];
+}
+
+static struct http_group *find_group(struct http_pool *pool, const struct http_link_key *key)
+{
+    const struct list *bucket = bucket_of(pool, key);
+    for (struct list *it = bucket->next; it != bucket; it = it->next) {
+        struct http_group *group = list_entry(it, struct http_group, by_bucket);
+        if (is_same_key(&group->key, key))
+            return group;
+    }
+    return NULL;
 }
 
 static void serve(struct task *task);
@@ -87,14 +98,14 @@ static void serve(struct task *task);
 static struct http_group *find_or_make_group(struct http_pool *pool,
                                              const struct http_link_key *key)
 {
-    write_key(&pool->key, key);
-    struct http_group *group = map_find(&pool->groups, text_str(&pool->key));
+    struct http_group *group = find_group(pool, key);
     if (group)
         return group;
     group = mem_new(struct http_group);
     group->pool = pool;
-    group->source = key->source;
-    text_add(&group->key, text_str(&pool->key));
+    group->key = *key;
+    group->key.identity = arena_str(&group->arena, key->identity);
+    group->key.service = arena_str(&group->arena, key->service);
     list_init(&group->ready);
     list_init(&group->busy);
     list_init(&group->making);
@@ -102,14 +113,14 @@ static struct http_group *find_or_make_group(struct http_pool *pool,
     list_init(&group->serve.link);
     group->serve.run = serve;
     group->streams = HTTP_POOL_STREAMS;
-    (void)map_put(&pool->groups, text_str(&group->key), group);
+    list_push_front(bucket_of(pool, key), &group->by_bucket);
     return group;
 }
 
 static void free_group(void *ptr)
 {
     struct http_group *group = ptr;
-    text_fini(&group->key);
+    arena_fini(&group->arena);
     mem_free(group);
 }
 
@@ -119,7 +130,7 @@ static void drop_group_if_empty(struct http_group *group)
         return;
     group->is_gone = true;
     task_cancel(&group->serve);
-    (void)map_remove(&group->pool->groups, text_str(&group->key));
+    list_remove(&group->by_bucket);
     loop_bury(group->pool->loop, group, free_group);
 }
 
@@ -190,12 +201,10 @@ static void set_idle(struct http_link *link, bool is_idle)
     if (link->is_idle == is_idle)
         return;
     link->is_idle = is_idle;
-    if (is_idle) {
+    if (is_idle)
         link->group->n_idle++;
-    } else {
+    else
         link->group->n_idle--;
-        timer_stop(&link->idle);
-    }
 }
 
 static void end_link(struct http_link *link, int err)
@@ -219,7 +228,23 @@ static void end_link(struct http_link *link, int err)
 
 static void on_idle(struct timer *timer)
 {
-    end_link(container_of(timer, struct http_link, idle), 0);
+    struct http_link *link = container_of(timer, struct http_link, idle);
+    const uint64_t rests_ns = loop_now_ns(link->loop) - link->rests_since_ns;
+    if (!link->is_idle)
+        return;
+    if (link->is_leaving || rests_ns >= HTTP_POOL_IDLE_NS)
+        end_link(link, 0);
+    else
+        timer_start(link->loop, timer, HTTP_POOL_IDLE_NS - rests_ns, on_idle);
+}
+
+/* It costs no timer as long as one runs from a rest before. */
+static void rest(struct http_link *link)
+{
+    set_idle(link, true);
+    link->rests_since_ns = loop_now_ns(link->loop);
+    if (!timer_is_running(&link->idle))
+        timer_start(link->loop, &link->idle, HTTP_POOL_IDLE_NS, on_idle);
 }
 
 /* An exchange has ended, or the server changed its mind: the link rests, or goes. */
@@ -242,8 +267,7 @@ static void on_capacity(void *owner)
             end_link(link, 0);
             return;
         }
-        set_idle(link, true);
-        timer_start(pool->loop, &link->idle, HTTP_POOL_IDLE_NS, on_idle);
+        rest(link);
     }
     file_link(link);
     serve_soon(group);
@@ -273,8 +297,7 @@ static struct http_link *find_ready(struct http_group *group)
 
 struct http_link *http_pool_find(struct http_pool *pool, const struct http_link_key *key)
 {
-    write_key(&pool->key, key);
-    struct http_group *group = map_find(&pool->groups, text_str(&pool->key));
+    struct http_group *group = find_group(pool, key);
     return group ? find_ready(group) : NULL;
 }
 
@@ -344,8 +367,7 @@ static size_t room_coming(const struct http_group *group)
 bool http_pool_wait(struct http_pool *pool, const struct http_link_key *key, struct http_wait *wait,
                     void (*on_link)(struct http_wait *wait, struct http_link *link))
 {
-    write_key(&pool->key, key);
-    struct http_group *group = map_find(&pool->groups, text_str(&pool->key));
+    struct http_group *group = find_group(pool, key);
     if (!group || group->n_waiters >= room_coming(group))
         return false;
     wait->group = group;
@@ -435,29 +457,31 @@ static void leave_all(struct list *links)
 
 void http_pool_forget(struct http_pool *pool, const struct ip *source)
 {
-    struct str key;
-    void *value;
-    for (size_t idx = 0; map_next(&pool->groups, &idx, &key, &value);) {
-        struct http_group *group = value;
-        if (!ip_eq(&group->source, source))
-            continue;
-        leave_all(&group->ready);
-        leave_all(&group->busy);
+    for (size_t i = 0; i < ARRAY_LEN(pool->buckets); i++) {
+        list_foreach(it, &pool->buckets[i])
+        {
+            struct http_group *group = list_entry(it, struct http_group, by_bucket);
+            if (!ip_eq(&group->key.source, source))
+                continue;
+            leave_all(&group->ready);
+            leave_all(&group->busy);
+        }
     }
+}
+
+static void cut_one(struct http_group *group)
+{
+    const struct list *links = list_is_empty(&group->ready) ? &group->busy : &group->ready;
+    ensure(group->n_links > 0);
+    end_link(list_entry(links->next, struct http_link, by_group), -ERR_SHUTDOWN);
 }
 
 void http_pool_free(struct http_pool *pool)
 {
-    struct str key;
-    void *value;
-    for (size_t idx = 0; map_next(&pool->groups, &idx, &key, &value); idx = 0) {
-        struct http_group *group = value;
-        const struct list *links = list_is_empty(&group->ready) ? &group->busy : &group->ready;
-        ensure(group->n_links > 0);
-        end_link(list_entry(links->next, struct http_link, by_group), -ERR_SHUTDOWN);
+    for (size_t i = 0; i < ARRAY_LEN(pool->buckets); i++) {
+        while (!list_is_empty(&pool->buckets[i]))
+            cut_one(list_entry(pool->buckets[i].next, struct http_group, by_bucket));
     }
-    map_fini(&pool->groups);
-    text_fini(&pool->key);
     mem_free(pool);
 }
 

@@ -340,7 +340,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
         plan.addr = call->lease.addr;
         plan.service = target->service;
         plan.is_last = call->n_attempts + 1 >= call->search->patience.max_attempts ||
-                       !lease_has_other(tools->balancer, &question, &call->lease);
+                       !lease_has_other(&question, &call->lease);
         call->search->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
     }
     *out_plan = plan;
@@ -358,6 +358,17 @@ static void forget_attempt(struct call *call)
     call->record.hbone_addr = (struct addr){0};
 }
 
+static void name_endpoint(struct call *call, const struct plan *plan,
+                          const struct principal *source)
+{
+    const struct acquaintance_key key = {source->workload, plan->workload, plan->service};
+    call->record.destination = (struct party){.addr = plan->addr};
+    if (call->events->recall && call->events->recall(call, &key))
+        return;
+    record_party(&call->record, PARTY_DESTINATION, &call->arena, plan->workload, &plan->addr);
+    record_service(&call->record, &call->arena, plan->service);
+}
+
 static int follow_plan(struct call *call, const struct plan *plan, const struct principal *source)
 {
     const struct workload *workload = plan->workload;
@@ -367,8 +378,7 @@ static int follow_plan(struct call *call, const struct plan *plan, const struct 
         is_in_mesh && (!workload->is_local || call->walk->options.tunnels_own_node);
     call->record.is_same_node = is_in_mesh && !through_tunnel;
     call->record.is_mutual_tls = false;
-    record_party(&call->record, PARTY_DESTINATION, &call->arena, workload, &plan->addr);
-    record_service(&call->record, &call->arena, plan->service);
+    name_endpoint(call, plan, source);
     if (call->record.is_same_node) {
         call->record.destination.proof = "node";
         const int err = call_judge(call, workload, source, &plan->addr);
@@ -395,10 +405,11 @@ int attempt_outbound(struct call *call)
     err = call->events->resolve(call, snapshot, &target);
     if (err < 0)
         return err;
-    record_service(&call->record, &call->arena, target.service);
     err = make_plan(call, &target, &source, &plan);
-    if (err < 0)
+    if (err < 0) {
+        record_service(&call->record, &call->arena, target.service);
         return err;
+    }
     err = follow_plan(call, &plan, &source);
     if (err < 0)
         lease_return(call->walk->tools.balancer, &call->lease, LEASE_UNUSED, call_now_ns(call));

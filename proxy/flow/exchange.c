@@ -66,6 +66,8 @@ void exchange_conclude(struct exchange *exchange, const struct totals *totals, s
         side->totals.received += totals->received;
         side->totals.sent += totals->sent;
     }
+    traffic_let_go(exchange->lender);
+    record_lend_names(&call->record, NULL);
     replay_drop(&exchange->replay, &call->walk->replay_bytes);
     mirrors_leave(&exchange->copies);
     exchange_move(exchange, EXCHANGE_CLOSED);

@@ -39,13 +39,16 @@ struct http_side {
     struct list exchanges;
     struct timer patience; /* for the first byte */
     uint64_t idle_ns;
-    size_t n_preface;     /* bytes of HTTP/2's preface that have been seen */
-    struct totals totals; /* of the exchanges that have ended */
+    size_t n_preface;          /* bytes of HTTP/2's preface that have been seen */
+    struct totals totals;      /* of the exchanges that have ended */
+    struct acquaintance known; /* of what is written about them; where their destination is here */
     uint64_t n_exchanges;
     bool is_h2; /* what it refuses is a stream, and the connection goes on */
-    /* outbound: what was called */
+    /* outbound: what was called, and as the snapshot of a generation has it */
     struct str service_key;
     uint16_t port;
+    uint64_t generation;
+    const struct service *service; /* NULL: it has none */
     /* or a pod of this node, where the requests are judged: as flow->call.judged says */
     bool is_here;
     enum app_protocol protocol; /* the word of its port */
@@ -56,14 +59,17 @@ struct trace_context;
 
 struct exchange {
     struct call call;
-    struct search search; /* the call's */
     int state;
     struct list by_side;
     struct http_side *side;
     struct http_stream *client, *server; /* NULL: not, or no longer */
     struct http_link *link;              /* of server */
     struct http_wait wait;               /* for a link that another exchange makes */
-    struct http_request head;            /* as it is forwarded; in the arena */
+    uint64_t generation;         /* of the snapshot that the route's service and the key are of */
+    struct acquaintance_key key; /* of the endpoint that was named last */
+    unsigned n_named;
+    struct traffic_series *lender; /* held: the record's names are its; NULL: they are not */
+    struct http_request head;      /* as it is forwarded; in the arena */
     struct route_decision route;
     struct str path; /* as it came but for tokens, for the record */
     struct str method;
@@ -87,6 +93,7 @@ struct exchange {
     uint16_t port;               /* of the service that the route chose */
     struct ip source;            /* for whom it asks: no other's connections are used */
     struct str challenge;        /* of a token that was refused: what a good one would be */
+    struct search search;        /* the call's; last, as call_init() fills it */
 };
 
 /* Takes a request that came on a connection. */

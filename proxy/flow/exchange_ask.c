@@ -350,6 +350,21 @@ static bool may_wait(const struct call *call)
     return !call->search->racers[0] && call->n_attempts + 1 < call->search->patience.max_attempts;
 }
 
+static bool recall(struct call *call, const struct acquaintance_key *key)
+{
+    struct exchange *exchange = of_call(call);
+    const struct walk *walk = call->walk;
+    exchange->key = *key;
+    const struct acquaintance *known =
+        acquaintances_place(&call->walk->acquaintances, exchange->generation, key);
+    if (exchange->n_named++ > 0 || !known->series[0] || !acquaintance_key_eq(&known->key, key))
+        return false;
+    exchange->lender = known->series[0];
+    traffic_hold(exchange->lender);
+    record_lend_names(&call->record, traffic_names(walk->tools.traffic, exchange->lender));
+    return true;
+}
+
 static bool reuse(struct call *call, const struct addr *addr, bool through_tunnel)
 {
     struct exchange *exchange = of_call(call);
@@ -396,15 +411,19 @@ static void on_attempt(struct call *call, struct attempt *attempt,
 
 static int resolve(struct call *call, const struct snapshot *snapshot, struct target *out_target)
 {
-    const struct exchange *exchange = of_call(call);
-    const struct service *service = snapshot_service_by_key(snapshot, exchange->route.service_key);
+    struct exchange *exchange = of_call(call);
     const struct addr destination = {call->record.source.addr.ip, exchange->port};
+    if (exchange->generation != snapshot->generation)
+        exchange->route.service = snapshot_service_by_key(snapshot, exchange->route.service_key);
+    exchange->generation = snapshot->generation;
+    const struct service *service = exchange->route.service;
     return service ? resolve_service(snapshot, service, &destination, out_target)
                    : -ERR_NO_SUCH_PORT;
 }
 
 const struct call_events exchange_call_events = {
     .resolve = resolve,
+    .recall = recall,
     .reuse = reuse,
     .show = exchange_show,
     .on_attempt = on_attempt,

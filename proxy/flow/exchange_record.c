@@ -109,25 +109,90 @@ static struct str grpc_label(struct str said)
     return str_to_u64(said, ARRAY_LEN(codes) - 1, &code) ? str_from(codes[code]) : STR("other");
 }
 
-static void count(const struct exchange *exchange, const struct totals *totals,
-                  uint64_t duration_ns, const char *reporter)
+static struct traffic_series *count_by_labels(const struct exchange *exchange,
+                                              const struct ending *ending, const char *reporter,
+                                              const struct traffic_request *request)
 {
     char status[STATUS_DIGITS];
     const struct call *call = &exchange->call;
-    const bool is_grpc = local_reply_is_grpc(&exchange->head.fields);
     struct traffic_labels labels = {0};
     record_labels(&call->record, reporter, &labels);
-    labels.value[LABEL_REQUEST_PROTOCOL] = is_grpc ? STR("grpc") : STR("http");
-    labels.value[LABEL_RESPONSE_CODE] = status_text(exchange->status, status);
-    labels.value[LABEL_RESPONSE_FLAGS] = response_flags(totals->err, exchange->is_spent);
-    if (is_grpc)
+    labels.value[LABEL_REQUEST_PROTOCOL] = ending->is_grpc ? STR("grpc") : STR("http");
+    labels.value[LABEL_RESPONSE_CODE] = status_text(ending->status, status);
+    labels.value[LABEL_RESPONSE_FLAGS] = response_flags(ending->err, ending->is_spent);
+    if (ending->is_grpc)
         labels.value[LABEL_GRPC_RESPONSE_STATUS] = grpc_label(exchange->grpc_status);
+    return traffic_request(call->walk->tools.traffic, &labels, request);
+}
+
+/* Where its series are known, or will be; NULL: nowhere, as it was for one endpoint after another,
+ * for one of a snapshot of before, or for none. */
+static struct acquaintance *place_of(struct exchange *exchange)
+{
+    const struct call *call = &exchange->call;
+    if (exchange->side->is_here)
+        return call->record.own_names ? NULL : &exchange->side->known;
+    if (exchange->n_named != 1 || exchange->generation != call_snapshot(call)->generation)
+        return NULL;
+    return acquaintances_place(&call->walk->acquaintances, exchange->generation, &exchange->key);
+}
+
+static bool is_known(const struct acquaintance *place, const struct exchange *exchange,
+                     const struct ending *ending)
+{
+    const struct call *call = &exchange->call;
+    if (!place || !place->series[0] || place->names != call->record.names ||
+        !acquaintance_ended_so(place, ending))
+        return false;
+    const struct str *labels = traffic_names(call->walk->tools.traffic, place->series[0]);
+    return !ending->is_grpc ||
+           str_eq(labels[LABEL_GRPC_RESPONSE_STATUS], grpc_label(exchange->grpc_status));
+}
+
+/* The series of those that did not fit are nobody's. */
+static void keep(struct exchange *exchange, struct acquaintance *place,
+                 struct traffic_series *const series[2], const struct ending *ending)
+{
+    const struct traffic *traffic = exchange->call.walk->tools.traffic;
+    const struct str *names = traffic_names(traffic, series[0]);
+    if (!names || (series[1] && !traffic_names(traffic, series[1])))
+        return;
+    if (exchange->side->is_here)
+        names = exchange->call.record.names;
+    acquaintance_keep(place, &exchange->key, names, series, ending);
+}
+
+/* By its source and its destination where both are pods of this node, as if they were of two. */
+static void count(struct exchange *exchange, const struct totals *totals, uint64_t duration_ns)
+{
+    const struct call *call = &exchange->call;
+    const struct record *record = &call->record;
+    const bool is_inbound = record->kind != ARRIVAL_OUTBOUND;
+    const struct ending ending = {
+        .status = exchange->status,
+        .err = totals->err,
+        .is_spent = exchange->is_spent,
+        .is_mutual_tls = record->is_mutual_tls,
+        .is_same_node = record->is_same_node,
+        .is_grpc = local_reply_is_grpc(&exchange->head.fields),
+    };
     const struct traffic_request request = {
         .duration_ns = duration_ns,
         .request_bytes = totals->received,
         .response_bytes = totals->sent,
     };
-    traffic_request(call->walk->tools.traffic, &labels, &request);
+    struct acquaintance *place = place_of(exchange);
+    if (is_known(place, exchange, &ending)) {
+        for (size_t i = 0; i < ARRAY_LEN(place->series) && place->series[i]; i++)
+            traffic_request_again(place->series[i], &request);
+        return;
+    }
+    struct traffic_series *series[2] = {
+        count_by_labels(exchange, &ending, is_inbound ? "destination" : "source", &request)};
+    if (!is_inbound && record->is_same_node)
+        series[1] = count_by_labels(exchange, &ending, "destination", &request);
+    if (place)
+        keep(exchange, place, series, &ending);
 }
 
 void exchange_record(struct exchange *exchange, const struct totals *totals)
@@ -139,9 +204,7 @@ void exchange_record(struct exchange *exchange, const struct totals *totals)
     meter_add(walk->tools.meter, METRIC_EXCHANGES, 1);
     if (totals->err < 0)
         meter_add(walk->tools.meter, METRIC_EXCHANGES_FAILED, 1);
-    count(exchange, totals, duration_ns, is_inbound ? "destination" : "source");
-    if (!is_inbound && call->record.is_same_node)
-        count(exchange, totals, duration_ns, "destination");
+    count(exchange, totals, duration_ns);
     witness_end(call, totals, duration_ns);
     exchange_trace_end(exchange, totals, duration_ns);
     if (!walk->options.log_access)

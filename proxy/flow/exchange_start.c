@@ -2,6 +2,8 @@
  * The beginning of an exchange: its head is kept, its path brought into the one form, its route
  * found, its mirrors started.
  */
+#include <string.h>
+
 #include "proxy/base/clock.h"
 #include "proxy/flow/exchange_parts.h"
 #include "proxy/flow/exchange_trace.h"
@@ -24,19 +26,14 @@ static void keep_head(struct exchange *exchange, const struct http_request *head
 
 static void take_parties(struct exchange *exchange)
 {
-    struct str names[PARTY_NAMES];
     struct record *record = &exchange->call.record;
     const struct record *from = &exchange->side->flow->call.record;
     exchange->source = from->source.addr.ip;
     if (exchange->side->is_here) {
-        record_copy_connection(record, &exchange->call.arena, from);
+        record_copy_connection(record, from);
         return;
     }
-    record->kind = from->kind;
-    record->source = from->source;
-    record->destination.addr = from->destination.addr;
-    record_save_names(from, PARTY_SOURCE, names);
-    record_load_names(record, &exchange->call.arena, PARTY_SOURCE, names);
+    record_copy_source(record, &exchange->call.arena, from);
 }
 
 static void refuse(struct exchange *exchange, unsigned status, struct str reason, int err,
@@ -85,7 +82,7 @@ static struct exchange *new_exchange(struct http_side *side, struct http_stream 
 {
     struct walk *walk = side->flow->call.walk;
     struct exchange *exchange = slab_block_new(loop_slabs(walk->tools.loop));
-    *exchange = (struct exchange){0};
+    memset(exchange, 0, offsetof(struct exchange, search));
     arena_lend(&exchange->call.arena, exchange + 1, SLAB_SMALL_BYTES - sizeof(*exchange));
     call_init(&exchange->call, walk, &exchange_call_events, &exchange->search);
     exchange->call.connection = side->flow->call.id;
@@ -143,13 +140,22 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     exchange_seek_later(exchange, 0);
 }
 
+/* What the connection called, as the snapshot of now has it. */
+static const struct service *called(struct http_side *side, const struct snapshot *snapshot)
+{
+    if (side->generation != snapshot->generation)
+        side->service = snapshot_service_by_key(snapshot, side->service_key);
+    side->generation = snapshot->generation;
+    return side->service;
+}
+
 /* Takes what the decision says into the head; false when it was answered here. */
 static bool route_request(struct exchange *exchange, const struct http_path *path)
 {
     struct call *call = &exchange->call;
-    const struct http_side *side = exchange->side;
+    struct http_side *side = exchange->side;
     const struct snapshot *snapshot = call_snapshot(call);
-    const struct service *service = snapshot_service_by_key(snapshot, side->service_key);
+    const struct service *service = called(side, snapshot);
     const struct service_port *port = service ? service_find_port(service, side->port) : NULL;
     if (!port) {
         exchange_end(exchange, -ERR_NO_SUCH_PORT, (struct str){0});
@@ -180,8 +186,8 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
     exchange->head.fields = route_edit(&exchange->head.fields, &route->request_edits, &call->arena);
     for (size_t i = 0; i < route->n_mirrors; i++)
         start_mirror(exchange, &route->mirrors[i]);
-    route->service = NULL; /* the snapshot's: not valid after this call */
-    route->port = NULL;
+    exchange->generation = snapshot->generation;
+    route->port = NULL; /* the snapshot's: not valid after this call */
     return true;
 }
 

@@ -208,6 +208,7 @@ static struct totals l7_end(struct flow *flow, int err)
         stream_close(side->reached.stream, 0);
     if (side->client)
         client_leave(side->client);
+    acquaintance_forget(&side->known);
     side->stream = NULL;
     side->server = NULL;
     flow->http = NULL;

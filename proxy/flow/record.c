@@ -1,5 +1,7 @@
 #include "proxy/flow/record.h"
 
+#include <string.h>
+
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/http/hbone.h"
@@ -30,17 +32,25 @@ struct str record_name(const struct record *record, enum traffic_label label)
 static struct str *own_names(struct record *record, struct arena *arena)
 {
     if (!record->own_names) {
-        ensure(!record->names);
         record->own_names = arena_new_array(arena, struct str, TRAFFIC_LABELS);
+        if (record->names)
+            memcpy(record->own_names, record->names, TRAFFIC_LABELS * sizeof(struct str));
         record->names = record->own_names;
     }
     return record->own_names;
 }
 
+void record_lend_names(struct record *record, const struct str *names)
+{
+    record->names = names;
+    record->own_names = NULL;
+}
+
 void record_set_name(struct record *record, struct arena *arena, enum traffic_label label,
                      struct str name)
 {
-    own_names(record, arena)[label] = str_is_empty(name) ? (struct str){0} : arena_str(arena, name);
+    if (!str_eq(record_name(record, label), name))
+        own_names(record, arena)[label] = arena_str(arena, name);
 }
 
 void record_save_names(const struct record *record, enum party_side side,
@@ -128,8 +138,7 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
     set_names(record, side, arena, names);
 }
 
-void record_copy_connection(struct record *record, struct arena *arena,
-                            const struct record *connection)
+void record_copy_connection(struct record *record, const struct record *connection)
 {
     *record = (struct record){
         .kind = connection->kind,
@@ -144,9 +153,18 @@ void record_copy_connection(struct record *record, struct arena *arena,
         .peer_not_after_ns = connection->peer_not_after_ns,
         .trace = connection->trace,
     };
+    record_lend_names(record, connection->names);
+}
+
+/* What a source is called stands in one piece of the labels. */
+void record_copy_source(struct record *record, struct arena *arena, const struct record *connection)
+{
+    record->kind = connection->kind;
+    record->source = connection->source;
+    record->destination.addr = connection->destination.addr;
     struct str *names = own_names(record, arena);
-    for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
-        names[i] = record_name(connection, (enum traffic_label)i);
+    for (unsigned i = LABEL_SOURCE_WORKLOAD; i <= LABEL_SOURCE_CLUSTER && connection->names; i++)
+        names[i] = connection->names[i];
 }
 
 /* ---- series ---- */
@@ -186,8 +204,7 @@ bool record_fold(struct record *record, const struct traffic *traffic)
     const struct str *names = traffic_names(traffic, record->series[0]);
     if (!names)
         return false;
-    record->names = names;
-    record->own_names = NULL;
+    record_lend_names(record, names);
     return true;
 }
 

@@ -43,9 +43,9 @@ struct record {
     bool is_same_node;
     bool is_mutual_tls;
     struct party source, destination;
-    struct addr hbone_addr;  /* the real target behind port 15008 */
-    const struct str *names; /* by traffic label; NULL: none yet. Its own, then its series' */
-    struct str *own_names;   /* the same while they may change, else NULL */
+    struct addr hbone_addr;           /* the real target behind port 15008 */
+    const struct str *names;          /* by traffic label; NULL: none yet. Its own, or lent */
+    struct str *own_names;            /* the same while they may change, else NULL */
     const char *tls_version, *cipher; /* constants, NULL without TLS */
     struct str peer_serial;
     int64_t peer_not_after_ns; /* 0 without TLS */
@@ -60,7 +60,9 @@ struct record {
 
 /* A name of one of the ends or of the service, "" when it is not known. */
 struct str record_name(const struct record *record, enum traffic_label label);
-/* Sets one; copies it into the arena. Not after record_fold(). */
+/* Borrows all of them from somebody who keeps them meanwhile; they are copied when one is set. */
+void record_lend_names(struct record *record, const struct str *names);
+/* Sets one; copies it into the arena. */
 void record_set_name(struct record *record, struct arena *arena, enum traffic_label label,
                      struct str name);
 /* The names of one side, to look at another one meanwhile and to come back to it. */
@@ -81,8 +83,10 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
                  struct str baggage);
 
 /* What is known of a connection holds for what happens on it. Borrows from it. */
-void record_copy_connection(struct record *record, struct arena *arena,
-                            const struct record *connection);
+void record_copy_connection(struct record *record, const struct record *connection);
+/* The same of who made it alone, and of what was called. */
+void record_copy_source(struct record *record, struct arena *arena,
+                        const struct record *connection);
 
 /* The labels of its series, as a reporter ("source", "destination") sees it; borrowed. */
 void record_labels(const struct record *record, const char *reporter,

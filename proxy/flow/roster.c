@@ -141,6 +141,7 @@ void walk_free(struct walk *walk)
         meter_add(walk->tools.meter, METRIC_WORKERS_SHEDDING, -1);
     meter_add(walk->tools.meter, METRIC_BUFFER_BYTES, -(int64_t)walk->buffers.live_bytes);
     clients_fini(&walk->clients);
+    acquaintances_forget(&walk->acquaintances);
     mem_free(walk);
 }
 
@@ -180,6 +181,7 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
 void walk_recheck(struct walk *walk)
 {
     audit_tell_all(walk->tools.audit); /* what was before the change stands before it */
+    acquaintances_forget(&walk->acquaintances); /* pods may have left, and with them their series */
     for (int i = FLOW_CONNECTING; i < FLOW_CLOSED; i++) {
         list_foreach(it, &walk->flows[i])
         {

@@ -5,6 +5,7 @@
 #define ISTHMUS_FLOW_WALK_H
 
 #include "proxy/connect/http_pool.h"
+#include "proxy/flow/acquaintance.h"
 #include "proxy/flow/clients.h"
 #include "proxy/flow/flow.h"
 #include "proxy/flow/overload.h"
@@ -30,6 +31,7 @@ struct walk {
     struct timer report; /* bytes of long flows reach the metrics while they run */
     struct overload overload;
     struct clients clients; /* of HTTP */
+    struct acquaintances acquaintances;
     struct timer sample;
     uint64_t sample_due_ns;
     uint64_t trim_due_ns; /* memory is not given back to the system before */
@@ -83,6 +85,9 @@ struct patience { /* the node's own, but for what the service's policy says */
 struct call_events {
     /* What is called, by the snapshot of now: 0, or why nothing can be. */
     int (*resolve)(struct call *call, const struct snapshot *snapshot, struct target *out_target);
+    /* True: what is written about calls to that endpoint is known, and the record names it. NULL:
+     * it never is. */
+    bool (*recall)(struct call *call, const struct acquaintance_key *key);
     /* True: a connection to addr that is there already serves, and the call is on its way. NULL:
      * there never is one. */
     bool (*reuse)(struct call *call, const struct addr *addr, bool through_tunnel);

@@ -63,7 +63,7 @@ struct traffic_series {
     struct series_labels *labels;
     struct series_numbers numbers;
     struct series_requests *requests; /* NULL: of connections */
-    uint64_t n_flows;                 /* open ones */
+    uint64_t n_users;                 /* flows that have it open, and who holds it */
 };
 
 #define TRAFFIC_RECENT 64

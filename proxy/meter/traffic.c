@@ -119,7 +119,7 @@ struct traffic_series *traffic_open(struct traffic *traffic, const struct traffi
 {
     struct traffic_series *series = find_or_make(traffic, labels);
 
-    series->n_flows++;
+    traffic_hold(series);
     series->numbers.opened++;
     return series;
 }
@@ -139,17 +139,36 @@ static void observe(struct series_histogram *histogram, double value)
     histogram->sum += value;
 }
 
-void traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
-                     const struct traffic_request *request)
+void traffic_hold(struct traffic_series *series)
 {
-    struct traffic_series *series = find_or_make(traffic, labels);
+    if (series)
+        series->n_users++;
+}
 
+void traffic_let_go(struct traffic_series *series)
+{
+    ensure(!series || series->n_users > 0);
+    if (series)
+        series->n_users--;
+}
+
+void traffic_request_again(struct traffic_series *series, const struct traffic_request *request)
+{
     if (!series->requests)
         series->requests = mem_new(struct series_requests);
     series->requests->n++;
     observe(&series->requests->duration_ms, (double)request->duration_ns / (double)NS_PER_MS);
     observe(&series->requests->request_bytes, (double)request->request_bytes);
     observe(&series->requests->response_bytes, (double)request->response_bytes);
+}
+
+struct traffic_series *traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
+                                       const struct traffic_request *request)
+{
+    struct traffic_series *series = find_or_make(traffic, labels);
+
+    traffic_request_again(series, request);
+    return series;
 }
 
 const struct str *traffic_names(const struct traffic *traffic, const struct traffic_series *series)
@@ -181,8 +200,7 @@ void traffic_close(struct traffic_series *series, int err)
 {
     unsigned flag = series_flag_of(err);
 
-    ensure(series->n_flows > 0);
-    series->n_flows--;
+    traffic_let_go(series);
     series->numbers.closed[flag]++;
     if (is_failure(err))
         series->numbers.failed[flag]++;
@@ -209,7 +227,7 @@ size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespac
     memset(traffic->recent, 0, sizeof(traffic->recent));
     for (size_t idx = 0; map_next(&traffic->series, &idx, &key, &value);) {
         struct traffic_series *series = value;
-        if (series->n_flows > 0 || !is_reported_by(series->labels, workload_namespace, workload))
+        if (series->n_users > 0 || !is_reported_by(series->labels, workload_namespace, workload))
             continue;
         (void)map_remove_at(&traffic->series, idx);
         series_free(series);

@@ -85,16 +85,20 @@ void traffic_bytes(struct traffic_series *series, uint64_t received, uint64_t se
  * more. */
 void traffic_close(struct traffic_series *series, int err);
 
-/* One HTTP request has ended. */
-void traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
-                     const struct traffic_request *request);
+/* One HTTP request has ended. Answers its series, for more of the same. */
+struct traffic_series *traffic_request(struct traffic *traffic, const struct traffic_labels *labels,
+                                       const struct traffic_request *request);
+void traffic_request_again(struct traffic_series *series, const struct traffic_request *request);
+/* Keeps a series that nobody has open, and its names; accepts NULL. */
+void traffic_hold(struct traffic_series *series);
+void traffic_let_go(struct traffic_series *series);
 
 /* A policy, "" when none decided, has said so of a connection or a request. */
 void traffic_verdict(struct traffic *traffic, struct str policy, enum verdict_said said);
 
-/* Forgets the series without open flows whose reporter is this workload (the source's for "source",
- * the destination's for "destination"): it left the node, and a node lives longer than its pods.
- * Returns how many. */
+/* Forgets the series that nobody has open or holds, whose reporter is this workload (the source's
+ * for "source", the destination's for "destination"): it left the node, and a node lives longer
+ * than its pods. Returns how many. */
 size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace,
                            struct str workload);
 

@@ -101,8 +101,7 @@ enum lease_outcome {
 MUST_USE int lease_cut(struct balancer *balancer, const struct question *question, uint64_t now_ns,
                        struct rng *rng, struct lease *out_lease);
 /* Whether lease_cut() could find another endpoint than the lease's after it failed. */
-bool lease_has_other(struct balancer *balancer, const struct question *question,
-                     const struct lease *lease);
+bool lease_has_other(const struct question *question, const struct lease *lease);
 
 /* The endpoint took the connection after connect_ns, 0 when it had one already; the lease is kept.
  */

@@ -194,11 +194,10 @@ static bool was_tried(const struct tried *tried, uint64_t key)
 }
 
 /* Mostly the first or second one is it. */
-bool lease_has_other(struct balancer *balancer, const struct question *question,
-                     const struct lease *lease)
+bool lease_has_other(const struct question *question, const struct lease *lease)
 {
-    const struct fleet *fleet = fleet_find(balancer, question->set->id);
-    for (uint32_t i = 0; fleet && i < fleet->n_members; i++) {
+    const struct fleet *fleet = lease->member->fleet;
+    for (uint32_t i = 0; i < fleet->n_members; i++) {
         const struct member *member = fleet->members[i];
         if (member->key != lease->key && member->weight > 0 && member->is_ready &&
             !was_tried(question->tried, member->key))

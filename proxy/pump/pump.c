@@ -249,9 +249,10 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
     stream_set_owner(client, &client_events, pump);
     stream_set_owner(server, &server_events, pump);
     pump->last_look.run = run_last_look;
-    timer_start(loop, &pump->timer, options->idle_ns, on_timer);
     if (options->client_has_ended)
         pipe_end(&pump->up);
+    else
+        timer_start(loop, &pump->timer, options->idle_ns, on_timer);
     stream_resume(client);
     stream_resume(server);
 }

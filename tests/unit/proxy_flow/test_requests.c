@@ -136,6 +136,95 @@ Test(requests, whose_client_has_no_cookie_give_it_one_that_leads_back)
     close_all();
 }
 
+/* ---- what is counted ---- */
+
+struct sent {
+    bool is_second;
+    unsigned status;
+};
+
+static void ask_and_answer(const struct sent *sent, const char *field)
+{
+    char text[256];
+    unsigned idx = 0, n = times_in(text_str(&call.tap.got), "content-length: 0") + 1;
+    (void)snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: store\r\n%s\r\n", field);
+    call_say(&call, text);
+    cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
+    cr_assert_eq(town.is_of_second[idx], sent->is_second);
+    n_answered[idx]++;
+    (void)snprintf(text, sizeof text, "HTTP/1.1 %u Said\r\ncontent-length: 0\r\n\r\n",
+                   sent->status);
+    (void)stream_write_copy(town.served[idx].stream, text, strlen(text));
+    for (int i = 0; i < 1000 && times_in(text_str(&call.tap.got), "content-length: 0") < n; i++)
+        (void)loop_turn(town.world.loop, true);
+}
+
+/* The value of n1's istio_requests_total with that workload, name and status. */
+static unsigned counted(const char *workload, const char *name, unsigned status)
+{
+    char parts[3][96];
+    struct text page = {0};
+    struct str rest, line, head, value;
+    uint64_t number, sum = 0;
+    struct traffic_report *report = traffic_report_of(town.n1.traffic);
+    traffic_report_write(report, &page);
+    traffic_report_free(report);
+    (void)snprintf(parts[0], sizeof parts[0], "destination_workload=\"%s\"", workload);
+    (void)snprintf(parts[1], sizeof parts[1], "destination_canonical_service=\"%s\"", name);
+    (void)snprintf(parts[2], sizeof parts[2], "response_code=\"%u\"", status);
+    for (rest = text_str(&page); str_split(rest, '\n', &line, &rest);) {
+        bool is_it = str_starts_with(line, STR("istio_requests_total{"));
+        for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+            is_it = is_it && str_contains(line, str_from(parts[i]));
+        if (is_it && str_rsplit(line, ' ', &head, &value) && str_to_u64(value, 1000, &number))
+            sum += number;
+    }
+    text_fini(&page);
+    return (unsigned)sum;
+}
+
+/* Names and series are remembered from one request to the next: of none that is another's. */
+Test(requests, are_counted_each_for_the_endpoint_the_status_and_the_names_of_its_time)
+{
+    static const unsigned statuses[] = {200, 200, 404, 200, 503, 404};
+    struct hash_key key = {.kind = HASH_KEY_HEADER, .name = STR("x-user"), .is_terminal = true};
+    char to_first[32] = "", to_second[32] = "";
+    unsigned n[2][2][600] = {0};
+    memset(n_answered, 0, sizeof n_answered);
+    town_open(&town);
+    town_open_second(&town);
+    struct model_workload *pay2 = town_pay(&town, "pay-2", "n2", PAY2);
+    pay2->canonical_name = STR("pay");
+    service = town_service(&town);
+    service->ports[0].app_protocol = APP_HTTP11;
+    hash_by(&key);
+    start();
+    for (int user = 0; !to_first[0] || !to_second[0]; user++) {
+        char field[32];
+        (void)snprintf(field, sizeof field, "x-user: %d\r\n", user);
+        const bool is_second = second_gets(field);
+        n[is_second][0][200]++;
+        memcpy(is_second ? to_second : to_first, field, sizeof field);
+    }
+    for (int renamed = 0; renamed < 2; renamed++) {
+        for (size_t i = 0; i < 4 * ARRAY_LEN(statuses); i++) {
+            const struct sent sent = {.is_second = i % 4 > 1, .status = statuses[i % 6]};
+            ask_and_answer(&sent, sent.is_second ? to_second : to_first);
+            n[sent.is_second][sent.is_second && renamed][sent.status]++;
+        }
+        pay2->canonical_name = STR("till");
+        town_learn(&town);
+    }
+    static const unsigned all[] = {200, 404, 503};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        const unsigned status = all[i];
+        cr_expect_eq(counted("pay-1", "pay", status), n[0][0][status], "first, %u", status);
+        cr_expect_eq(counted("pay-2", "pay", status), n[1][0][status], "second, %u", status);
+        cr_expect_eq(counted("pay-2", "till", status), n[1][1][status], "renamed, %u", status);
+    }
+    close_all();
+}
+
 /* ---- versions ---- */
 
 static void on_response(void *owner, const struct http_response *head)

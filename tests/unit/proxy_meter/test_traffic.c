@@ -404,6 +404,25 @@ Test(traffic, requests_that_take_turns_or_were_forgotten_count_under_their_own_l
     traffic_free(traffic);
 }
 
+Test(traffic, a_series_that_is_held_is_not_forgotten_and_counts_on)
+{
+    struct traffic *traffic = traffic_new();
+    const struct traffic_labels good = request_labels("200", "");
+
+    struct traffic_series *held = traffic_request(traffic, &good, &(struct traffic_request){0});
+    traffic_hold(held);
+    cr_expect_eq(traffic_forget_idle(traffic, STR("ns"), STR("a")), 0);
+    traffic_request_again(held, &(struct traffic_request){0});
+    struct text page = page_of(&traffic, 1);
+    assert_sum(&page, "istio_requests_total{", "source_workload=\"a\"", 1, 2);
+    text_fini(&page);
+    traffic_let_go(held);
+    cr_expect_eq(traffic_forget_idle(traffic, STR("ns"), STR("a")), 1);
+    traffic_hold(NULL);
+    traffic_let_go(NULL);
+    traffic_free(traffic);
+}
+
 Test(traffic, a_grpc_request_has_its_status_as_a_label)
 {
     struct traffic *traffic = traffic_new();
