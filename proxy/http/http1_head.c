@@ -162,29 +162,40 @@ static bool is_blank(char c)
 static bool read_name(struct http1_head *head, char *line, size_t len, struct str *out_name)
 {
     *out_name = str_of(line, ascii_lower_token(line, len));
-    if (out_name->len > 0 && out_name->len < len && line[out_name->len] == ':')
+    if (out_name->len > 0 && line[out_name->len] == ':')
         return true;
     if (is_blank(line[0]))
         return http1_two_ways(head, "a line begins with a blank");
+    const char *feed = memchr(line, '\n', len);
     return http1_bad(head, 400,
-                     memchr(line, ':', len) ? "a field's name is not a token"
-                                            : "a line has no colon");
+                     memchr(line, ':', (size_t)(feed - line)) ? "a field's name is not a token"
+                                                              : "a line has no colon");
 }
 
-static bool read_field(struct http1_head *head, char *line, size_t len)
+/* Up to the end of its line, which out_next is behind. */
+static bool read_value(struct http1_head *head, char *at, struct str *out_value, char **out_next)
+{
+    const char *const head_end = head->bytes + head->len;
+
+    while (is_blank(*at))
+        at++;
+    char *end = at + strict_value_len(at, (size_t)(head_end - at));
+    if (end[0] != '\r' || end[1] != '\n')
+        return http1_bad(head, 400, "a field's value has a control character");
+    *out_next = end + 2;
+    while (end > at && is_blank(end[-1]))
+        end--;
+    *out_value = str_of(at, (size_t)(end - at));
+    return true;
+}
+
+static bool read_field(struct http1_head *head, char *line, char **out_next)
 {
     struct str name, value;
-    size_t at, end = len;
 
-    if (!read_name(head, line, len, &name))
+    if (!read_name(head, line, (size_t)(head->bytes + head->len - line), &name) ||
+        !read_value(head, line + name.len + 1, &value, out_next))
         return false;
-    for (at = name.len + 1; at < end && is_blank(line[at]); at++)
-        ;
-    while (end > at && is_blank(line[end - 1]))
-        end--;
-    value = (struct str){line + at, end - at};
-    if (!strict_is_value(value))
-        return http1_bad(head, 400, "a field's value has a control character");
     head->size += name.len + value.len + FIELD_OVERHEAD;
     if (head->size > head->limit)
         return http1_bad(head, 431, "the head is too large");
@@ -210,10 +221,8 @@ static bool read_lines(struct http1_head *head)
         at = feed + 1;
     }
     while (*at != '\r') {
-        char *feed = memchr(at, '\n', (size_t)(head->bytes + head->len - at));
-        if (!read_field(head, at, (size_t)(feed - at) - 1))
+        if (!read_field(head, at, &at))
             return false;
-        at = feed + 1;
     }
     return at + 2 == head->bytes + head->len ||
            http1_two_ways(head, "a line begins with a carriage return");

@@ -1,5 +1,6 @@
 #include "proxy/http/strict.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "proxy/base/addr.h"
@@ -58,6 +59,33 @@ bool strict_is_value(struct str value)
         if (!is_value_char(value.ptr[at]))
             return false;
     return true;
+}
+
+/* How many of 16 bytes stand before the first bad one. */
+static size_t good_bytes(const char *at)
+{
+    const block bad = bad_bytes(at);
+    uint64_t halves[2];
+
+    memcpy(halves, &bad, sizeof(halves));
+    if (halves[0])
+        return (size_t)__builtin_ctzll(le64toh(halves[0])) / 8;
+    return halves[1] ? 8 + (size_t)__builtin_ctzll(le64toh(halves[1])) / 8 : sizeof(block);
+}
+
+size_t strict_value_len(const char *bytes, size_t len)
+{
+    size_t at = 0;
+
+    while (len - at >= sizeof(block)) {
+        const size_t n = good_bytes(bytes + at);
+        at += n;
+        if (n < sizeof(block))
+            return at;
+    }
+    while (at < len && is_value_char(bytes[at]))
+        at++;
+    return at;
 }
 
 /* ---- targets ---- */

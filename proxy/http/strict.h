@@ -22,6 +22,8 @@ bool strict_is_http_itself(struct str protocol);
 /* A field's value: visible characters, bytes from 0x80, and blanks between them; none at its ends.
  * May be empty. */
 bool strict_is_value(struct str value);
+/* How many bytes stand before the first that is none of a value's, blanks at the ends included. */
+size_t strict_value_len(const char *bytes, size_t len);
 
 /* host or host:port: a name of letters, digits, '-', '.', '_', '~', or an address. */
 bool strict_is_authority(struct str authority);

@@ -26,6 +26,26 @@ static void check(bool (*is)(struct str), const struct row *rows, size_t n_rows)
                      STR_ARG(rows[i].text));
 }
 
+Test(strict, a_value_ends_before_the_first_control_character_wherever_it_stands)
+{
+    static const char bad_ones[] = {'\r', '\n', 0, 0x1f, 0x7f};
+    char bytes[40];
+    for (size_t len = 0; len < sizeof(bytes); len++) {
+        memset(bytes, 0xff, sizeof(bytes));
+        cr_assert_eq(strict_value_len(bytes, len), len);
+        for (size_t at = 0; at < len; at++) {
+            bytes[at] = "\t ~\x80"[at % 4];
+            for (size_t i = 0; i < sizeof(bad_ones); i++) {
+                const char good = bytes[at];
+                bytes[at] = bad_ones[i];
+                cr_assert_eq(strict_value_len(bytes, len), at, "byte %d at %zu of %zu", bad_ones[i],
+                             at, len);
+                bytes[at] = good;
+            }
+        }
+    }
+}
+
 Test(strict, a_value_has_no_control_character_wherever_it_stands)
 {
     static const struct row rows[] = {GOOD(""),    GOOD("a"),   GOOD("a b\tc"), GOOD("\x80\xff"),
