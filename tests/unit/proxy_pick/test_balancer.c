@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/pick/fleet.h"
 #include "stage.h"
 #include "tests/kit/snap.h"
 
@@ -202,7 +203,8 @@ Test(balancer, another_is_left_while_one_is_fit_and_was_not_tried)
     stage.endpoints[1].is_ready = false;
     stage_changed(&stage);
     cr_assert_neq(stage_draw(&stage), 0);
-    const struct lease lease = {.key = 1};
+    struct fleet *fleet = fleet_find(stage.balancer, stage.set.id);
+    const struct lease lease = {.key = 1, .member = fleet_find_member(fleet, 1)};
     struct question question = stage_question(&stage);
     cr_expect(lease_has_other(&question, &lease));
     stage.tried = (struct tried){{3}, 1};
