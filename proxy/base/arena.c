@@ -123,11 +123,11 @@ struct str arena_printf(struct arena *arena, const char *format, ...)
 
 void arena_lend(struct arena *arena, void *room, size_t bytes)
 {
-    struct arena_chunk *chunk = room;
+    const size_t unit = alignof(max_align_t), skipped = -(uintptr_t)room % unit;
+    struct arena_chunk *chunk = (void *)((char *)room + skipped);
 
-    ensure(!arena->chunks && (uintptr_t)room % alignof(max_align_t) == 0);
-    ensure(bytes > sizeof(*chunk));
-    *chunk = (struct arena_chunk){.cap = bytes - sizeof(*chunk), .is_lent = true};
+    ensure(!arena->chunks && bytes > skipped + sizeof(*chunk));
+    *chunk = (struct arena_chunk){.cap = bytes - skipped - sizeof(*chunk), .is_lent = true};
     arena->chunks = chunk;
 }
 

@@ -8,7 +8,6 @@
  */
 #include "proxy/base/map.h"
 
-#define XXH_INLINE_ALL /* keys are short: a call costs as much as they do */
 #include <xxhash.h>
 
 #include "proxy/base/mem.h"

@@ -93,12 +93,13 @@ Test(arena, fills_room_that_was_lent_before_it_asks_the_heap_and_zeroes_what_it_
     max_align_t room[64];
 
     memset(room, 0xff, sizeof room);
-    arena_lend(&arena, room, sizeof room);
+    arena_lend(&arena, (char *)room + 8, sizeof room - 8); /* aligned for nothing */
     char *lent = arena_alloc(&arena, 100);
     char *more = arena_alloc(&arena, sizeof room);
 
     cr_expect(lent >= (char *)room && lent < (char *)room + sizeof room);
     cr_expect(more < (char *)room || more >= (char *)room + sizeof room);
+    cr_expect_eq((uintptr_t)lent % alignof(max_align_t), 0);
     for (size_t i = 0; i < 100; i++)
         cr_assert_eq(lent[i], 0);
     arena_reset(&arena); /* frees nothing that it was lent */
