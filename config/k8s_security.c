@@ -64,7 +64,7 @@ static bool is_stray_label(const struct yaml *selector)
 static void check_labels(const struct k8s_reader *reader, const struct yaml *selector,
                          const struct yaml *labels)
 {
-    for (size_t i = 0; labels && i < labels->len; i++) {
+    for (size_t i = 0; labels && labels->kind == YAML_MAPPING && i < labels->len; i++) {
         const struct str name = labels->keys[i]->text, value = labels->items[i]->text;
         if (labels->items[i]->kind == YAML_NULL)
             diag_error(reader->diag, labels->keys[i]->place,
