@@ -96,7 +96,7 @@ const struct traffic_field traffic_fields[] = {
     {"limits", "maxPending", CB "max_pending_requests", TRAFFIC_COUNT, AT(limits.max_pending), 1, BOUND_MAX, true, NULL},
     {"limits", "maxConnectionsPerEndpoint", "circuit_breakers.per_host_thresholds.max_connections", TRAFFIC_COUNT, AT(limits.endpoint_max_connections), 1, BOUND_MAX, true, NULL},
     {"limits.retryBudget", "percent", CB "retry_budget.budget_percent", TRAFFIC_PERCENT, AT(limits.retry_budget_pct), 0, 100, true, NULL},
-    {"limits.retryBudget", "minConcurrent", CB "retry_budget.min_retry_concurrency", TRAFFIC_COUNT, AT(limits.retry_min_concurrent), 0, HOSTS_MAX, true, NULL},
+    {"limits.retryBudget", "minConcurrent", CB "retry_budget.min_retry_concurrency", TRAFFIC_COUNT, AT(limits.retry_min_concurrent), 0, TRAFFIC_RETRIES_MAX, true, NULL},
 
     {"retries", "maxAttempts", OURS "max_attempts", TRAFFIC_COUNT, AT(max_attempts), 1, 20, true, NULL},
 

@@ -26,6 +26,7 @@
 #define TRAFFIC_CLUSTERS_MAX    64      /* named in one policy */
 #define TRAFFIC_LOCALITIES_MAX  64      /* weighted in one policy */
 #define TRAFFIC_CHECKS_MAX      4       /* active checks of one policy */
+#define TRAFFIC_RETRIES_MAX     1000000 /* of a service at once */
 #define TRAFFIC_RING_MAX        1048576 /* entries of a ring */
 #define TRAFFIC_MAGLEV_DEFAULT  65537
 #define TRAFFIC_PRICE_MAX_MICRO UINT64_C(1000000000000) /* a million a GB */

@@ -314,7 +314,8 @@ read_budget(struct reading *reading,
     to->retry_min_concurrent = codec_u32_of(from->min_retry_concurrency, 3);
 }
 
-/* As in Envoy a budget goes before a number of retries. That number is a budget of no share. */
+/* As in Envoy a budget goes before a number of retries. That number is a budget of no share; istiod
+ * says 2^32 - 1 for "any". */
 static void read_retries(struct reading *reading,
                          const Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds *from)
 {
@@ -325,7 +326,9 @@ static void read_retries(struct reading *reading,
         return;
     }
     to->retry_budget_pct = 0;
-    to->retry_min_concurrent = from->max_retries->value;
+    to->retry_min_concurrent = from->max_retries->value < TRAFFIC_RETRIES_MAX
+                                   ? from->max_retries->value
+                                   : TRAFFIC_RETRIES_MAX;
 }
 
 /* A lease is a connection or a request, by the port; the two are not bounded apart. Refusing would

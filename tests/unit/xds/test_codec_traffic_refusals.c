@@ -358,12 +358,14 @@ Test(codec_traffic, a_number_of_retries_is_a_budget_of_no_share_where_there_is_n
     static const struct {
         const char *name;
         bool has_number, has_budget;
-        uint32_t pct, min;
+        uint32_t number, pct, min;
     } rows[] = {
-        {"nothing", false, false, 20, 1000}, /* as in traffic_policy_default() */
-        {"a number", true, false, 0, 7},
-        {"both", true, true, 20, 3}, /* Envoy's defaults of a budget */
-        {"a budget", false, true, 20, 3},
+        {"nothing", false, false, 0, 20, 1000}, /* as in traffic_policy_default() */
+        {"a number", true, false, 7, 0, 7},
+        {"both", true, true, 7, 20, 3}, /* Envoy's defaults of a budget */
+        {"a budget", false, true, 0, 20, 3},
+        {"none at all", true, false, 0, 0, 0},
+        {"any, as istiod says it", true, false, UINT32_MAX, 0, TRAFFIC_RETRIES_MAX},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -375,12 +377,12 @@ Test(codec_traffic, a_number_of_retries_is_a_budget_of_no_share_where_there_is_n
         Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds *all[] = {&thresholds};
         Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds__RetryBudget budget =
             ENVOY__CONFIG__CLUSTER__V3__CIRCUIT_BREAKERS__THRESHOLDS__RETRY_BUDGET__INIT;
-        Google__Protobuf__UInt32Value seven = GOOGLE__PROTOBUF__UINT32_VALUE__INIT;
+        Google__Protobuf__UInt32Value number = GOOGLE__PROTOBUF__UINT32_VALUE__INIT;
         struct traffic_policy policy;
 
-        seven.value = 7;
-        thresholds.max_retries = rows[i].has_number ? &seven : NULL;
-        thresholds.max_requests = &seven; /* is warned of, and refuses nothing */
+        number.value = rows[i].number;
+        thresholds.max_retries = rows[i].has_number ? &number : NULL;
+        thresholds.max_requests = &number; /* is warned of, and refuses nothing */
         thresholds.retry_budget = rows[i].has_budget ? &budget : NULL;
         breakers.thresholds = all;
         breakers.n_thresholds = 1;
