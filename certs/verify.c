@@ -301,19 +301,20 @@ static void keep(struct str key, const struct verify_request *request,
     struct verified_peer peer = {.key = key,
                                  .id = str_of(result->id, result->id_len),
                                  .not_after_ns = result->not_after_ns,
-                                 .from_ns = INT64_MIN,
                                  .until_ns = INT64_MAX,
                                  .path = result->path};
 
     memcpy(peer.serial, result->serial, sizeof(peer.serial));
     for (int i = 0; i < sk_X509_num(result->path); i++) {
         const X509 *cert = sk_X509_value(result->path, i);
-        const int64_t from_ns = cert_time_ns(X509_get0_notBefore(cert)) - NOT_YET_VALID_SKEW_NS;
-        const int64_t until_ns = cert_time_ns(X509_get0_notAfter(cert)) - (int64_t)NS_PER_SEC;
+        const int64_t from_ns = cert_time_ns(X509_get0_notBefore(cert));
+        const int64_t until_ns = cert_time_ns(X509_get0_notAfter(cert));
 
         peer.from_ns = from_ns > peer.from_ns ? from_ns : peer.from_ns;
         peer.until_ns = until_ns < peer.until_ns ? until_ns : peer.until_ns;
     }
+    peer.from_ns -= NOT_YET_VALID_SKEW_NS; /* of 1970 or later: a date may be below all numbers */
+    peer.until_ns -= (int64_t)NS_PER_SEC;
     verified_put(request->verified, request->trust, &peer);
 }
 

@@ -155,6 +155,27 @@ Test(verified, dates_end_what_is_remembered)
     world_free(&world);
 }
 
+/* Before 1677 there is no number of nanoseconds; behind 2262 neither. */
+Test(verified, who_has_dates_beyond_all_clocks_is_remembered_too)
+{
+    struct world world = world_new();
+    const int64_t year_s = 31556952;
+    const struct test_cert spec = {GOOD, .from_s = -1000 * year_s, .until_s = 1000 * year_s};
+    X509 *leaf = test_ca_mint(world.west, &spec, NULL);
+    X509 *copy = again(leaf);
+    const struct verify_request request = request_of(&world);
+    struct verify_result result;
+
+    cr_assert_eq(verify_peer(leaf, NULL, &request, &result), 0, "%s", result.reason);
+    verify_path_free(result.path);
+    cr_assert_eq(verify_peer(copy, NULL, &request, &result), 0, "%s", result.reason);
+    cr_expect_eq(sk_X509_value(result.path, 0), leaf);
+    verify_path_free(result.path);
+    X509_free(copy);
+    X509_free(leaf);
+    world_free(&world);
+}
+
 Test(verified, trust_that_changed_remembers_nobody)
 {
     struct world world = world_new();
