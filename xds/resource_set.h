@@ -15,8 +15,8 @@
 #include "proxy/base/list.h"
 #include "xds/delta.h"
 
-#define SET_VERSION_CHARS 32 /* 128 bits: whoever writes resources finds no two with one version   \
-                              */
+/* 128 bits: whoever writes resources finds no two with one version. */
+#define SET_VERSION_CHARS 32
 
 struct set_entry {
     uint64_t seq;
