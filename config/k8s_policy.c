@@ -43,7 +43,7 @@ static struct string_match *read_strings(const struct k8s_reader *reader, const 
                                          const char *what, bool are_principals, size_t *out_n)
 {
     /* The other fields of strings are namespaces and trust domains. */
-    size_t n = k8s_values(reader, node, what, K8S_POLICY_VALUES_MAX);
+    size_t n = node ? k8s_n_values(reader, node, what, K8S_POLICY_VALUES_MAX) : 0;
     struct string_match *matches = arena_new_array(reader->arena, struct string_match, n);
     for (size_t i = 0; i < n; i++) {
         struct str text = k8s_value(reader, node->items[i], what, i);
@@ -86,7 +86,7 @@ static bool parse_block(struct str text, struct cidr *out_cidr)
 static struct cidr *read_blocks(const struct k8s_reader *reader, const struct yaml *node,
                                 const char *what, size_t *out_n)
 {
-    size_t n = k8s_values(reader, node, what, K8S_POLICY_VALUES_MAX);
+    size_t n = node ? k8s_n_values(reader, node, what, K8S_POLICY_VALUES_MAX) : 0;
     struct cidr *cidrs = arena_new_array(reader->arena, struct cidr, n);
     for (size_t i = 0; i < n; i++) {
         struct str text = k8s_value(reader, node->items[i], what, i);
@@ -102,7 +102,7 @@ static struct cidr *read_blocks(const struct k8s_reader *reader, const struct ya
 static uint16_t *read_ports(const struct k8s_reader *reader, const struct yaml *node,
                             const char *what, size_t *out_n)
 {
-    size_t n = k8s_values(reader, node, what, K8S_POLICY_VALUES_MAX);
+    size_t n = node ? k8s_n_values(reader, node, what, K8S_POLICY_VALUES_MAX) : 0;
     uint16_t *ports = arena_new_array(reader->arena, uint16_t, n);
     for (size_t i = 0; i < n; i++) {
         uint64_t port = 0;
@@ -131,7 +131,7 @@ static struct account_match *read_accounts(const struct k8s_reader *reader, cons
                                            const char *what, struct str own_namespace,
                                            size_t *out_n)
 {
-    size_t n = k8s_values(reader, node, what, SERVICE_ACCOUNTS_MAX);
+    size_t n = node ? k8s_n_values(reader, node, what, SERVICE_ACCOUNTS_MAX) : 0;
     struct account_match *accounts = arena_new_array(reader->arena, struct account_match, n);
     for (size_t i = 0; i < n; i++) {
         struct str namespace_, name, text = k8s_value(reader, node->items[i], what, i);

@@ -30,8 +30,9 @@ struct worker_events { /* on the control thread */
 struct audit_pen;
 struct tracer_pen;
 
-/* One of n_workers. config outlives the worker, and so do pen (NULL: no audit log) and tracer (NULL:
- * no spans). control is the control thread's mailbox, whose receiver is the owner of the events. */
+/* One of n_workers. config outlives the worker, and so do pen (NULL: no audit log) and tracer
+ * (NULL: no spans). control is the control thread's mailbox, whose receiver is the owner of the
+ * events. */
 struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy_config *config,
                             struct audit_pen *pen, struct tracer_pen *tracer,
                             struct mailbox *control, const struct worker_events *events);
