@@ -100,6 +100,7 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
         call->record.detail = arena_str(&call->arena, detail);
     call->record.attempts = call->n_attempts;
     const bool is_live = flow->state == FLOW_PUMPING || flow->state == FLOW_SERVING;
+    audit_tell_connection(walk->tools.audit, call->id); /* what was before stands before */
     if (is_live && is_lost_trust(totals->err))
         witness_cut(call, str_is_empty(call->record.detail) ? str_from(err_text(totals->err))
                                                             : call->record.detail);
@@ -111,7 +112,6 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
         record_close(&call->record, totals, duration_ns, walk->options.log_access);
     }
     sniff_end(flow);
-    audit_tell_connection(walk->tools.audit, call->id);
     witness_end(call, totals, duration_ns);
     lease_return(walk->tools.balancer, &call->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);

@@ -233,6 +233,28 @@ Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
     forget();
 }
 
+Test(judge_audit, a_lost_trust_stands_behind_what_was_allowed_before)
+{
+    open_audited(&ways[0], allow_public, false, false);
+    serve("/public/a", 1);
+    struct trust *without = NULL;
+    struct text why = {0};
+    cr_assert_eq(trust_with(town.trust, STR("west.example"), STR(""), &without, &why), 0);
+    town.trust = without;
+    acceptor_recheck_trust(town.n2.acceptor);
+    cr_assert(tap_failed(town.world.loop, &call.tap));
+    close_audited();
+    const json_t *before = find("requests", "/public/a", 0);
+    const json_t *cut = find("verdict", "", 0);
+    cr_assert(before && cut);
+    SAYS(before, "decision", "allow");
+    SAYS(cut, "decision", "deny");
+    cr_expect(json_is_true(json_object_get(cut, "late")));
+    cr_expect_lt(number(before, "seq"), number(cut, "seq"));
+    forget();
+    trust_unref(without);
+}
+
 Test(judge_audit, a_request_that_is_tried_at_another_pod_tells_of_both)
 {
     unsigned n = 0;
