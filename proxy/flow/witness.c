@@ -293,7 +293,7 @@ static void end_request(struct call *call, const struct totals *totals,
     if (!entry)
         return;
     add_call(entry, call);
-    if (!audit_folds(pen))
+    if (!audit_folds(pen) || entry->is_cut) /* what is not told may differ */
         entry_u64(entry, AUDIT_REQUEST_NUMBER, call->id);
     add_end(entry, call, totals);
     audit_commit_request(pen, call->connection, request, call_now_ns(call));

@@ -255,6 +255,31 @@ Test(judge_audit, a_lost_trust_stands_behind_what_was_allowed_before)
     trust_unref(without);
 }
 
+Test(judge_audit, paths_that_differ_only_beyond_what_a_line_takes_are_a_line_each)
+{
+    static const char ends[] = "aab";
+    char path_[sizeof "/public/" + ENTRY_VALUE_MAX], text[sizeof path_ + 64];
+    open_audited(&ways[0], allow_public, false, false);
+    (void)snprintf(path_, sizeof path_, "/public/%0*d", (int)ENTRY_VALUE_MAX - 8, 0);
+    for (unsigned i = 0; ends[i]; i++) {
+        (void)snprintf(text, sizeof text, "GET %s%c HTTP/1.1\r\nHost: store\r\n\r\n", path_,
+                       ends[i]);
+        say(text);
+        cr_assert(app_saw(1, "GET ", i + 1));
+        answer(1);
+        cr_assert(got(&call.tap, "200 OK", i + 1));
+    }
+    close_audited();
+    for (size_t i = 0; ends[i]; i++) {
+        const json_t *line = find("requests", path_, i);
+        cr_assert_not_null(line, "%zu", i);
+        cr_expect(json_is_true(json_object_get(line, "cut")));
+        cr_expect_eq(number(line, "count"), 1);
+        cr_expect_gt(number(line, "request.number"), 0);
+    }
+    forget();
+}
+
 Test(judge_audit, a_request_that_is_tried_at_another_pod_tells_of_both)
 {
     unsigned n = 0;
