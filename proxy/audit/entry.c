@@ -84,7 +84,8 @@ void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall
 void entry_go_on(struct audit_entry *entry, struct str packed, int64_t wall_ns)
 {
     ensure(packed.len >= HEAD_LEN && packed.len <= ENTRY_MAX);
-    memcpy(entry->bytes, packed.ptr, packed.len);
+    if (packed.ptr != entry->bytes)
+        memcpy(entry->bytes, packed.ptr, packed.len);
     memcpy(entry->bytes + AT_TIME, &wall_ns, sizeof wall_ns);
     entry->len = packed.len;
     entry->is_cut = packed.ptr[AT_CUT] != 0;

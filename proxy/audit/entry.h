@@ -53,7 +53,7 @@ struct audit_entry {
 };
 
 void entry_begin(struct audit_entry *entry, enum audit_event event, int64_t wall_ns);
-/* Goes on with a record that entry_end() gave, which happens now. */
+/* Goes on with a record that entry_end() gave, this entry's or another's, which happens now. */
 void entry_go_on(struct audit_entry *entry, struct str packed, int64_t wall_ns);
 /* Nothing for an empty text. */
 void entry_str(struct audit_entry *entry, enum audit_field field, struct str value);
