@@ -1,6 +1,7 @@
 /* A pen folds requests, and nothing of them goes uncounted. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "proxy/audit/audit.h"
+#include "proxy/meter/meter.h"
 #include "tests/unit/proxy_audit/log_kit.h"
 
 TestSuite(audit_requests, .timeout = 30);
@@ -31,14 +33,17 @@ static void teardown(void)
     text_fini(&sentence);
 }
 
-static _Atomic bool is_stalled;
+static _Atomic bool is_stalled, is_full;
 
-/* The disk says nothing for as long as the test wants. */
+/* The disk says nothing for as long as the test wants, or that it has no room. */
 static ssize_t write_when_told(int fd, const void *bytes, size_t len)
 {
     while (atomic_load(&is_stalled))
         (void)usleep(1000);
-    return write(fd, bytes, len);
+    if (!atomic_load(&is_full))
+        return write(fd, bytes, len);
+    errno = ENOSPC;
+    return -1;
 }
 
 static void open_audit(bool wants_each, size_t ring_bytes)
@@ -211,4 +216,36 @@ Test(audit_requests, a_stalled_writer_makes_them_wait_and_counts_what_cannot, .i
     cr_expect(ge(u64, totals.by_event[AUDIT_REQUESTS], FOLD_RECORDS_MAX), "the table kept its own");
     cr_expect(eq(u64, totals.n_requests + totals.n_lost, n + 1000), "each is told or counted");
     cr_expect(eq(u64, totals.by_event[AUDIT_VERDICT], 50), "who asks much hides no denial");
+}
+
+static void ask_paths(unsigned n)
+{
+    char target[32];
+    for (unsigned i = 0; i < n; i++) {
+        (void)snprintf(target, sizeof target, "/%u.", i);
+        request(1, target);
+    }
+}
+
+Test(audit_requests, the_oldest_make_room_for_more_than_may_wait, .init = setup, .fini = teardown)
+{
+    const unsigned n = (unsigned)FOLD_RECORDS_MAX + 100;
+    open_audit(false, 0);
+    ask_paths(n);
+    await("\"/99.\"", 1); /* nobody has asked for them to be told */
+    cr_expect(eq(u64, in_file("\"/100.\""), 0), "it may wait");
+    const struct verify_totals totals = close_audit();
+    cr_expect(eq(u64, totals.by_event[AUDIT_REQUESTS], n));
+    cr_expect(eq(u64, totals.n_lost, 0));
+}
+
+Test(audit_requests, a_full_disk_at_the_end_holds_nobody_up_and_is_counted, .init = setup,
+     .fini = teardown)
+{
+    open_audit(false, 65536);
+    await("\"checkpoint\"", 1);
+    atomic_store(&is_full, true);
+    ask_paths((unsigned)FOLD_RECORDS_MAX);
+    audit_close(audit);
+    cr_expect(gt(i64, meter_total(METRIC_AUDIT_LOST_DISK), 0));
 }

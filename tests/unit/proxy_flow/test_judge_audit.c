@@ -91,6 +91,17 @@ static const json_t *find(const char *event, const char *about, size_t idx)
     return NULL;
 }
 
+static const json_t *end_of_connection(const char *name)
+{
+    for (size_t i = 0; i < n_lines; i++) {
+        if (strcmp(member(lines[i], "event"), "end") == 0 &&
+            strcmp(member(lines[i], "connection"), name) == 0 &&
+            !json_object_get(lines[i], "request.number"))
+            return lines[i];
+    }
+    return NULL;
+}
+
 #define SAYS(line, key, value)                                                                     \
     cr_expect_str_eq(member(line, key), value, "%s: %s", key, member(line, key))
 #define LACKS(line, key) cr_expect_null(json_object_get(line, key), "%s is there", key)
@@ -136,6 +147,9 @@ Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by
         SAYS(a, "dst.workload", "pay-1");
         cr_expect_leq(strcmp(member(a, "first"), member(a, "last")), 0);
         LACKS(a, "request.number");
+        const json_t *end = end_of_connection(member(a, "connection"));
+        cr_assert_not_null(end, "%s", ways[i].name);
+        cr_expect_lt(number(a, "seq"), number(end, "seq"), "%s", ways[i].name);
         cr_expect_null(find("verdict", "/public/a", 0), "its end tells it");
         cr_expect_null(find("end", "/public/a", 0));
         forget();
@@ -179,17 +193,18 @@ static bool is_in_the_log(void *ctx)
 {
     (void)ctx;
     read_lines();
-    return find("verdict", "/public/slow", 0) != NULL;
+    return find("verdict", "/public/slow", 0) && find("requests", "/public/a", 0);
 }
 
 Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
 {
     open_audited(&ways[0], allow_public, false, false);
+    serve("/public/a", 1); /* is told in its time, though its connection lives on */
     get("/public/slow");
     cr_assert(app_saw(1, "GET /public/slow ", 1));
     cr_assert(run_until(town.world.loop, is_in_the_log, NULL, PATIENCE_MS));
     answer(1);
-    cr_assert(got(&call.tap, "200 OK", 1));
+    cr_assert(got(&call.tap, "200 OK", 2));
     close_audited();
     const json_t *verdict = find("verdict", "/public/slow", 0);
     const json_t *end = find("end", "/public/slow", 0);
