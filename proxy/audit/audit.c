@@ -25,7 +25,7 @@
 
 struct slot { /* the oldest record of a ring, out of it; the writer's */
     size_t len;
-    uint64_t lost_told;                         /* losses that are in the log */
+    uint64_t lost_told, lost_counted;           /* losses that are in the log; in the metrics */
     uint64_t held_back_told, held_back_counted; /* in the log; in the metric */
     uint64_t flood_ns;                          /* when the next may be told */
     char bytes[ENTRY_MAX];
@@ -215,20 +215,30 @@ static void tell_floods(struct audit *audit, uint64_t now_ns)
         tell_flood(audit, i, now_ns);
 }
 
+/* The metric at once, the line when there is room for it: false when there is none yet. */
+static bool tell_lost(struct audit *audit, unsigned worker)
+{
+    struct slot *slot = &audit->slots[worker];
+    const uint64_t lost = record_ring_lost(audit->pens[worker].ring);
+    meter_add(audit->meter, audit->was_blocked ? METRIC_AUDIT_LOST_DISK : METRIC_AUDIT_LOST_OVERRUN,
+              (int64_t)(lost - slot->lost_counted));
+    slot->lost_counted = lost;
+    if (lost == slot->lost_told)
+        return true;
+    if (!journal_has_room(&audit->journal))
+        return false;
+    append_lost(audit, worker, lost - slot->lost_told, audit->was_blocked ? "disk" : "overrun");
+    slot->lost_told = lost;
+    return true;
+}
+
 static void tell_losses(struct audit *audit)
 {
-    for (unsigned i = 0; i < audit->options.n_workers; i++) {
-        const uint64_t lost = record_ring_lost(audit->pens[i].ring);
-        const uint64_t news = lost - audit->slots[i].lost_told;
-        if (news == 0 || !journal_has_room(&audit->journal))
-            continue;
-        audit->slots[i].lost_told = lost;
-        append_lost(audit, i, news, audit->was_blocked ? "disk" : "overrun");
-        meter_add(audit->meter,
-                  audit->was_blocked ? METRIC_AUDIT_LOST_DISK : METRIC_AUDIT_LOST_OVERRUN,
-                  (int64_t)news);
-    }
-    audit->was_blocked = audit->is_blocked;
+    bool are_told = true;
+    for (unsigned i = 0; i < audit->options.n_workers; i++)
+        are_told &= tell_lost(audit, i);
+    if (are_told)
+        audit->was_blocked = audit->is_blocked;
 }
 
 static void checkpoint(struct audit *audit, uint64_t now_ns)
@@ -304,8 +314,8 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     on_turn(&audit->turn);
 }
 
-/* The workers are gone. What waited in their pens is told in as many turns as it takes; a disk that
- * takes nothing now is not waited for. */
+/* The workers are gone. What waited in their pens and rings is told in as many turns as it takes; a
+ * disk that takes nothing now is not waited for. */
 static void tell_rest(struct audit *audit)
 {
     for (unsigned i = 0; i < audit->options.n_workers; i++) {
@@ -315,6 +325,8 @@ static void tell_rest(struct audit *audit)
                 audit_pen_lose(&audit->pens[i]);
         }
     }
+    while (oldest(audit) && !audit->is_blocked)
+        write_out(audit);
 }
 
 static void teardown(void *receiver)

@@ -150,12 +150,15 @@ Test(audit_audit, records_that_a_full_disk_cost_are_counted_in_the_log_and_the_c
      .init = setup, .fini = teardown)
 {
     const unsigned n = 20000;
-    open_audit(65536, write_unless_full);
+    open_audit((size_t)512 * 1024, write_unless_full); /* more than one batch of lines */
     atomic_store(&is_full, true);
     put(0, 1); /* so that there is something to write */
     await(METRIC_AUDIT_BLOCKED, 1);
     put(0, n);
     put(1, n);
+    for (int i = 0; i < 10000 && meter_total(METRIC_AUDIT_LOST_DISK) == 0; i++)
+        (void)usleep(1000);
+    cr_expect(gt(i64, meter_total(METRIC_AUDIT_LOST_DISK), 0), "at once, whatever the disk does");
     atomic_store(&is_full, false);
     await(METRIC_AUDIT_BLOCKED, 0);
     audit_close(audit);
@@ -167,6 +170,7 @@ Test(audit_audit, records_that_a_full_disk_cost_are_counted_in_the_log_and_the_c
                      (uint64_t)meter_total(METRIC_AUDIT_LOST_OVERRUN),
                  totals.n_lost));
     cr_assert(gt(u64, count_in_log("\"lost.cause\":\"disk\""), 0));
+    cr_assert(eq(u64, count_in_log("\"lost.cause\":\"overrun\""), 0), "none was lost since");
 }
 
 Test(audit_audit, records_that_overran_the_ring_are_counted_in_the_log, .init = setup,
