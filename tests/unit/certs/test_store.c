@@ -124,6 +124,7 @@ Test(store, skips_what_cannot_be_used_and_gives_the_rest)
     struct test_ca *ca = test_ca_new("td");
     struct svid *good = test_svid_new(ca, ID_A), *moved = test_svid_new(ca, ID_B);
     struct text path = file_of(&dir, "svids", ID_B), content = {0}, junk = {0}, left = {0};
+    struct text stranger = file_of(&dir, "svids", ID_A "/other"), former = {0};
     struct seen seen = {0};
 
     cr_assert_eq(store_put_svid(temp_dir_path(&dir), good), 0);
@@ -131,11 +132,12 @@ Test(store, skips_what_cannot_be_used_and_gives_the_rest)
     cr_assert_eq(store_put_svid(temp_dir_path(&dir), moved), 0);
     cr_assert_eq(file_read_all(text_str(&path), 65536, &content), 0);
     cr_assert_eq(file_remove(text_str(&path)), 0);
-    text_addf(&junk, "%s/svids/0123456789abcdef.pem", dir.path);
-    cr_assert_eq(file_write_atomic(text_str(&junk), text_str(&content), 0600), 0);
+    cr_assert_eq(file_write_atomic(text_str(&stranger), text_str(&content), 0600), 0);
+    /* A whole one, as names were made before. */
+    text_addf(&former, "%s/svids/0123456789abcdef.pem", dir.path);
+    cr_assert_eq(file_write_atomic(text_str(&former), text_str(&content), 0600), 0);
     /* A torn file, an empty one, a folder, a leftover of a crash. */
     cr_assert_eq(file_write_atomic(text_str(&path), str_sub(text_str(&content), 0, 700), 0600), 0);
-    text_clear(&junk);
     text_addf(&junk, "%s/svids/empty", dir.path);
     cr_assert_eq(file_write_atomic(text_str(&junk), STR(""), 0600), 0);
     text_clear(&junk);
@@ -149,6 +151,8 @@ Test(store, skips_what_cannot_be_used_and_gives_the_rest)
     cr_assert(str_eq(seen.svids[0]->id.text, STR(ID_A)));
     struct stat info;
     cr_assert_neq(stat(left.ptr, &info), 0, "the leftover holds a key and must go");
+    cr_assert_neq(stat(former.ptr, &info), 0, "so does what nobody would find again");
+    cr_expect_eq(stat(stranger.ptr, &info), 0);
     forget(&seen);
     svid_unref(good);
     svid_unref(moved);
@@ -156,6 +160,8 @@ Test(store, skips_what_cannot_be_used_and_gives_the_rest)
     text_fini(&content);
     text_fini(&junk);
     text_fini(&left);
+    text_fini(&stranger);
+    text_fini(&former);
     test_ca_free(ca);
     temp_dir_remove(&dir);
 }
