@@ -135,7 +135,7 @@ struct proxy_config {
     uint64_t handshake_ns, connect_ns, attempt_ns, idle_ns, half_close_ns, drain_ns;
     unsigned max_connections; /* flows a worker may hold */
     unsigned max_connect_attempts;
-    uint64_t max_memory_bytes; /* of the process, beyond which new flows are refused; 0: no bound */
+    uint64_t max_memory_bytes; /* of the process, beyond which flows are cut or refused; 0: none */
     uint64_t max_lag_ns;       /* the same for how late a worker may be */
     uint64_t splice_after_bytes; /* 0: never */
     enum same_node_way same_node;

@@ -239,6 +239,15 @@ static void l7_tell(struct flow *flow, uint64_t before_ns)
     }
 }
 
+static uint64_t l7_held(const struct flow *flow)
+{
+    const struct list *exchanges = &flow->http->exchanges;
+    uint64_t bytes = 0;
+    for (struct list *it = exchanges->next; it != exchanges; it = it->next)
+        bytes += pump_held(&list_entry(it, struct exchange, by_side)->pump);
+    return bytes;
+}
+
 static void l7_drain(struct flow *flow)
 {
     if (flow->http->server)
@@ -253,6 +262,7 @@ static const struct flow_work l7_work = {
     .recheck = l7_recheck,
     .drain = l7_drain,
     .tell = l7_tell,
+    .held = l7_held,
 };
 
 static struct http_side *begin(struct flow *flow, uint64_t idle_ns)

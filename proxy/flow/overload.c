@@ -1,7 +1,5 @@
 #include "proxy/flow/overload.h"
 
-#include <stdbool.h>
-
 #define DESCRIPTORS_BEGIN_PCT 95
 #define DESCRIPTORS_END_PCT   90
 #define MEMORY_END_PCT        90
@@ -17,12 +15,10 @@ const char *strain_text(enum strain strain)
     return texts[strain];
 }
 
-static bool is_memory_short(const struct overload *overload, const struct overload_bounds *bounds,
-                            const struct overload_reading *reading)
+bool overload_lacks_memory(const struct overload *overload, uint64_t bound, uint64_t bytes)
 {
-    const uint64_t bound = bounds->memory_bytes;
     const uint64_t end = bound / 100 * MEMORY_END_PCT;
-    return bound > 0 && reading->memory_bytes >= (overload->strain == STRAIN_MEMORY ? end : bound);
+    return bound > 0 && bytes >= (overload->strain == STRAIN_MEMORY ? end : bound);
 }
 
 static bool are_descriptors_short(const struct overload *overload,
@@ -47,7 +43,7 @@ void overload_note(struct overload *overload, const struct overload_bounds *boun
                    const struct overload_reading *reading)
 {
     const bool was_late = is_late(overload, bounds, reading);
-    if (is_memory_short(overload, bounds, reading))
+    if (overload_lacks_memory(overload, bounds->memory_bytes, reading->memory_bytes))
         overload->strain = STRAIN_MEMORY;
     else if (are_descriptors_short(overload, reading))
         overload->strain = STRAIN_DESCRIPTORS;

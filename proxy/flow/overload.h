@@ -3,7 +3,8 @@
  *
  * Three signs are read ten times a second: the memory of the process against its bound, how late
  * the loop is, how few descriptors are left. While one is beyond its bound new flows are refused
- * with -ERR_OVERLOAD; those that exist are untouched. It ends later than it began (hysteresis), so
+ * with -ERR_OVERLOAD; those that exist are untouched. Memory that relief.h got back counts as free
+ * before it is looked at. It ends later than it began (hysteresis), so
  * that a node at its bound does not flap.
  *
  *                begins                            ends
@@ -16,6 +17,7 @@
 #ifndef ISTHMUS_FLOW_OVERLOAD_H
 #define ISTHMUS_FLOW_OVERLOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define OVERLOAD_SAMPLE_NS UINT64_C(100000000)
@@ -41,6 +43,8 @@ struct overload {
     unsigned n_late, n_calm; /* samples in a row */
 };
 
+/* Whether so many bytes are too many: at the bound, or not far enough below it yet. */
+bool overload_lacks_memory(const struct overload *overload, uint64_t bound, uint64_t bytes);
 /* Takes one sample into account. */
 void overload_note(struct overload *overload, const struct overload_bounds *bounds,
                    const struct overload_reading *reading);

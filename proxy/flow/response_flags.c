@@ -33,6 +33,7 @@ static struct flag flag_of(int err)
     case ERR_H2_REFUSED: return FLAG("UR");
     case ERR_HTTP_RESPONSE: return FLAG("UPE");
     case ERR_INVALID: return FLAG("DPE");
+    case ERR_HELD_MOST:
     case ERR_OVERLOAD: return FLAG("OM");
     case ERR_SHUTDOWN:
     case ERR_WORKLOAD_GONE: return FLAG("LR");

@@ -4,6 +4,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/flow/relief.h"
 #include "proxy/flow/walk.h"
 #include "proxy/flow/witness.h"
 #include "proxy/io/process.h"
@@ -48,21 +49,34 @@ static void on_audit(struct timer *timer)
     timer_start(walk->tools.loop, timer, AUDIT_NS, on_audit);
 }
 
-#define TRIM_NS NS_PER_SEC
+#define TRIM_NS        NS_PER_SEC
+#define RELIEF_END_PCT 80 /* of the bound */
+
+/* What is cut counts as free at once, and the next look gives it back to the system. It is cut for
+ * more than this worker's strain to end: so does that of the others, whose clients hold little. */
+static uint64_t relieve(struct walk *walk, uint64_t bytes)
+{
+    const uint64_t enough = walk->options.max_memory_bytes / 100 * RELIEF_END_PCT;
+    const uint64_t cut = relief_cut(walk, bytes - enough);
+    if (cut > 0)
+        walk->trim_due_ns = 0;
+    return cut < bytes ? bytes - cut : 0;
+}
 
 /* At the bound, what was freed is given back first, once a second: the heap keeps it otherwise, and
- * a burst that is over would be held against everybody for good. */
+ * a burst that is over would be held against everybody for good. If that is not enough, who holds
+ * most is. */
 static uint64_t memory_in_use(struct walk *walk)
 {
     const uint64_t bound = walk->options.max_memory_bytes;
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
-    const uint64_t bytes = bound > 0 ? process_resident_bytes() : 0;
-    if ((bytes < bound && walk->overload.strain != STRAIN_MEMORY) || bound == 0 ||
-        now_ns < walk->trim_due_ns)
+    uint64_t bytes = bound > 0 ? process_resident_bytes() : 0;
+    if (!overload_lacks_memory(&walk->overload, bound, bytes) || now_ns < walk->trim_due_ns)
         return bytes;
     walk->trim_due_ns = now_ns + TRIM_NS;
     mem_trim();
-    return process_resident_bytes();
+    bytes = process_resident_bytes();
+    return overload_lacks_memory(&walk->overload, bound, bytes) ? relieve(walk, bytes) : bytes;
 }
 
 void walk_sample(struct walk *walk, uint64_t lag_ns)

@@ -155,6 +155,8 @@ struct flow_work {
     void (*drain)(struct flow *flow);
     /* Requests that have lasted since before then are told of in the audit log. NULL: none are. */
     void (*tell)(struct flow *flow, uint64_t before_ns);
+    /* Bytes that wait in it to be read. NULL: none to speak of. */
+    uint64_t (*held)(const struct flow *flow);
 };
 
 struct flow {

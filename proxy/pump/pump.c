@@ -264,6 +264,11 @@ struct totals pump_totals(const struct pump *pump)
                            .spliced = pump->up.spliced + pump->down.spliced};
 }
 
+size_t pump_held(const struct pump *pump)
+{
+    return pump->is_running ? queued_bytes(pump) : 0;
+}
+
 /* The server's last word came before it broke off: a server that refuses what it is sent says why,
  * and hears no more. To the client that is an end, not a reset that might overtake the word. */
 static bool has_heard_all(const struct pump *pump, int err)

@@ -96,5 +96,7 @@ void pump_release(struct pump *pump);
 
 /* What has moved so far. */
 struct totals pump_totals(const struct pump *pump);
+/* Bytes that were taken from one side and not yet by the other; 0 when not running. */
+size_t pump_held(const struct pump *pump);
 
 #endif

@@ -31,6 +31,7 @@ Test(response_flags, each_end_has_envoys_word_and_says_when_the_retries_are_spen
         {ERR_INVALID, "DPE", "DPE,URX"},
         {ERR_HTTP_REQUEST, "DPE", "DPE,URX"},
         {ERR_OVERLOAD, "OM", "OM,URX"},
+        {ERR_HELD_MOST, "OM", "OM,URX"},
         {ERR_SHUTDOWN, "LR", "LR,URX"},
         {ERR_WORKLOAD_GONE, "LR", "LR,URX"},
         {ERR_DENIED, "-", "URX"},
