@@ -50,33 +50,35 @@ static void on_audit(struct timer *timer)
 }
 
 #define TRIM_NS        NS_PER_SEC
-#define RELIEF_END_PCT 80 /* of the bound */
+#define TRIM_VAIN_PCT  90 /* of the bound */
+#define RELIEF_END_PCT 80
 
-/* What is cut counts as free at once, and the next look gives it back to the system. It is cut for
- * more than this worker's strain to end: so does that of the others, whose clients hold little. */
+/* Cut for more than this worker's strain to end: so does that of the others, whose clients hold
+ * little. */
 static uint64_t relieve(struct walk *walk, uint64_t bytes)
 {
     const uint64_t enough = walk->options.max_memory_bytes / 100 * RELIEF_END_PCT;
-    const uint64_t cut = relief_cut(walk, bytes - enough);
-    if (cut > 0)
-        walk->trim_due_ns = 0;
-    return cut < bytes ? bytes - cut : 0;
+    return relief_cut(walk, bytes - enough);
 }
 
-/* At the bound, what was freed is given back first, once a second: the heap keeps it otherwise, and
- * a burst that is over would be held against everybody for good. If that is not enough, who holds
- * most is. */
+/* At the bound, what was freed is given back first: the heap keeps it otherwise, and a burst that
+ * is over would be held against everybody for good. If that is not enough, who holds most is cut;
+ * that counts as free at once, and the next look gives it back. What was in vain is tried again a
+ * second later. */
 static uint64_t memory_in_use(struct walk *walk)
 {
     const uint64_t bound = walk->options.max_memory_bytes;
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
-    uint64_t bytes = bound > 0 ? process_resident_bytes() : 0;
+    uint64_t bytes = bound > 0 ? process_resident_bytes() : 0, cut = 0;
     if (!overload_lacks_memory(&walk->overload, bound, bytes) || now_ns < walk->trim_due_ns)
         return bytes;
-    walk->trim_due_ns = now_ns + TRIM_NS;
     mem_trim();
     bytes = process_resident_bytes();
-    return overload_lacks_memory(&walk->overload, bound, bytes) ? relieve(walk, bytes) : bytes;
+    if (overload_lacks_memory(&walk->overload, bound, bytes))
+        cut = relieve(walk, bytes);
+    if (cut == 0 && bytes >= bound / 100 * TRIM_VAIN_PCT)
+        walk->trim_due_ns = now_ns + TRIM_NS;
+    return cut < bytes ? bytes - cut : 0;
 }
 
 void walk_sample(struct walk *walk, uint64_t lag_ns)
@@ -194,7 +196,7 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
 
 void walk_recheck(struct walk *walk)
 {
-    audit_tell_all(walk->tools.audit); /* what was before the change stands before it */
+    audit_tell_all(walk->tools.audit);          /* what was before the change stands before it */
     acquaintances_forget(&walk->acquaintances); /* pods may have left, and with them their series */
     for (int i = FLOW_CONNECTING; i < FLOW_CLOSED; i++) {
         list_foreach(it, &walk->flows[i])

@@ -157,3 +157,37 @@ Test(relief, at_the_bound_of_memory_a_pod_that_reads_nothing_costs_others_no_con
         close_all();
     }
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__) /* which keeps what is freed */
+
+#define BLOCKS 4096
+
+Test(relief, who_fills_the_memory_again_within_the_second_is_cut_again)
+{
+    static void *blocks[BLOCKS];
+    open_all(APP_UNKNOWN);
+    struct walk *walk = town.n1.walk;
+    for (size_t i = 0; i < BLOCKS; i++)
+        blocks[i] = memset(mem_alloc(PIECE), 1, PIECE);
+    void *above = mem_alloc(PIECE); /* so that it does not end with the heap */
+    const uint64_t bound = process_resident_bytes() - MIB / 4;
+    for (size_t i = 0; i < BLOCKS; i++)
+        mem_free(blocks[i]);
+    walk->options.max_memory_bytes = bound;
+    walk_sample(walk, 0);
+    cr_expect_eq(walk->overload.strain, STRAIN_NONE, "what was free was given back");
+    walk->options.max_memory_bytes = 0;
+    call_start(&honest, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_assert(call_echoes(&honest, 1));
+    start_hogs(N_HOGS, false);
+
+    mem_trim();
+    walk->options.max_memory_bytes = process_resident_bytes() - MIB / 4;
+    walk_sample(walk, 0);
+    cr_expect_eq(walk->overload.strain, STRAIN_NONE);
+    cr_expect_gt(n_cut(), 0);
+    mem_free(above);
+    close_all();
+}
+
+#endif
