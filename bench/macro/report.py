@@ -7,7 +7,8 @@ import subprocess
 UNITS = {"rate": (1, "/s", 0), "bytes_per_s": (1e-9, "GB/s", 2), "p50_us": (1, "us", 1), "p99_us": (1, "us", 1), "first_p50_us": (1, "us", 1),
          "bytes_each": (1 / 1024, "KiB", 2), "proxy_cpu": (100, "% of a core", 2), "cpu_per_gb": (1e3, "ms/GB", 0), "cpu_per_request": (1, "us/req", 2),
          "bytes_per_near_cpu_s": (1e-9, "GB/CPU s", 2), "bytes_per_far_cpu_s": (1e-9, "GB/CPU s", 2),
-         "seconds": (1, "s", 2), "bytes": (1e-6, "MB", 0), "ms_per_s": (1, "ms/s", 1)}
+         "seconds": (1, "s", 2), "bytes": (1e-6, "MB", 0), "ms_per_s": (1, "ms/s", 1),
+         "per_s": (1, "/s", 2)}
 
 
 def _first_line(argv):

@@ -17,16 +17,31 @@ LOADED_S = 120
 CHANGES = 500  # endpoints a second
 START_RATIO_S, START_LIMIT_BYTES = 1.0, 400e6
 CONTROL_LIMIT_MS = 20  # of a core, in a second with CHANGES
+STALLS_BEYOND = 0.1    # a second, more than without them
 
 RPS = Row("scale-rps", "", "mesh", HTTP, ("http", "--connections", "64"), "rate", True, (), ())
 TAIL = Row("scale-p99", "", "mesh", HTTP, ("http", "--connections", "64", "--rate", "5000"), "p99_us", False, (), ())
 CPU = dataclasses.replace(RPS, figure="cpu_per_request", more_is_better=False)
-NAMES = ("scale-rps", "scale-churn-cpu", "scale-churn-rps", "scale-churn-p99", "scale-churn-control", "start-seconds",
-         "start-memory")
+NAMES = ("scale-rps", "scale-churn-cpu", "scale-churn-rps", "scale-churn-p99", "scale-churn-control", "scale-churn-stalls",
+         "start-seconds", "start-memory")
 
 
 def _knows_last(node):
     return len(node.proxy.page(f"/services?host=service-{SERVICES - 1}.")["services"]) > 0
+
+
+class Stalls:
+    """Turns of workers that were 2 ms and longer, a second since the beginning."""
+
+    def __init__(self, nodes):
+        self.nodes, self.started, self.before = nodes, time.monotonic(), self._told(nodes)
+
+    @staticmethod
+    def _told(nodes):
+        return sum(node.proxy.metrics()["isthmus_long_turns_total"] for node in nodes)
+
+    def rate(self):
+        return (self._told(self.nodes) - self.before) / (time.monotonic() - self.started)
 
 
 def _measure(bench, row):
@@ -98,12 +113,15 @@ def run(bench, stage, wanted):
         wait_until(f"{SERVICES} services on {node.name}", lambda node=node: _knows_last(node),
                    timeout_s=LOADED_S, every_s=0.5)
     loaded = f"{SERVICES:,} services with {SERVICES * 10:,} endpoints known"
+    stalls = Stalls(stage.lab.west.nodes)
     rows = [_against("scale-rps", f"mesh-rps, {loaded}", RPS, before[RPS.name], _measure(bench, RPS), 0.95)]
+    calm = stalls.rate()
     control = stage.lab.west.control.process.pid
     with Churn(stage.crowd):
         time.sleep(2.5)  # the first reading finds that what was written last has not changed
-        started, burnt_ns = time.monotonic(), bench.cpu_ns(control)
+        started, burnt_ns, stalls = time.monotonic(), bench.cpu_ns(control), Stalls(stage.lab.west.nodes)
         during = _measure(bench, RPS)
+        stalled = stalls.rate()
         rows.append(_against("scale-churn-cpu", f"the same while {CHANGES} endpoint changes a second arrive: processor "
                              "time of both proxies for a request, their control threads' in it", CPU,
                              before[RPS.name], during, 1.05))
@@ -114,6 +132,9 @@ def run(bench, stage, wanted):
         burnt_ms = (bench.cpu_ns(control) - burnt_ns) / 1e6 / (time.monotonic() - started)
     rows.append(_limited("scale-churn-control", "processor time of the control process in a second of them", "ms_per_s",
                          [burnt_ms], CONTROL_LIMIT_MS))
+    rows.append(_limited("scale-churn-stalls", "turns of the workers' loops of 2 ms and longer in a second of the first of "
+                         f"them, waits for the processor included; without changes {calm:.2f}, which with "
+                         f"{STALLS_BEYOND} is the limit", "per_s", [stalled], calm + STALLS_BEYOND))
     starts = [_start_once(stage.near) for _turn in range(min(bench.rounds, 3))]
     stage.note_ours()
     rows.append(_limited("start-seconds", f"from exec to ready from disk, {loaded}", "seconds",

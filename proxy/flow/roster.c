@@ -118,10 +118,17 @@ static void tell_buffers(struct walk *walk, const struct slab_pool *now)
     told->n_made = now->n_made;
 }
 
+static void tell_long_turns(struct walk *walk, uint64_t now)
+{
+    meter_add(walk->tools.meter, METRIC_LONG_TURNS, (int64_t)(now - walk->long_turns));
+    walk->long_turns = now;
+}
+
 static void on_sample(struct timer *timer)
 {
     struct walk *walk = container_of(timer, struct walk, sample);
     tell_buffers(walk, loop_slabs(walk->tools.loop));
+    tell_long_turns(walk, loop_long_turns(walk->tools.loop));
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
     walk_sample(walk, now_ns > walk->sample_due_ns ? now_ns - walk->sample_due_ns : 0);
     walk->sample_due_ns = now_ns + OVERLOAD_SAMPLE_NS;

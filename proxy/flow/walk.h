@@ -42,6 +42,8 @@ struct walk {
     struct buffers_told { /* of the loop's pool, as the metrics have it */
         uint64_t live_bytes, n_reused, n_made;
     } buffers;
+
+    uint64_t long_turns; /* of the loop, the same */
 };
 
 struct judged { /* what a verdict was about, to ask again when policies change */

@@ -46,6 +46,7 @@ struct loop {
     size_t scratch_bytes;
     unsigned n_open;
     unsigned n_splices;
+    uint64_t n_long; /* turns */
     uint32_t turn;
     bool stopped;
 };
@@ -85,6 +86,11 @@ unsigned loop_splices(const struct loop *loop)
 uint32_t loop_turn_number(const struct loop *loop)
 {
     return loop->turn;
+}
+
+uint64_t loop_long_turns(const struct loop *loop)
+{
+    return loop->n_long;
 }
 
 unsigned loop_open_handles(const struct loop *loop)
@@ -200,6 +206,8 @@ static void on_after_poll(uv_check_t *check)
     run_tasks(loop);
     empty_graves(loop);
     read_slab_rest(loop);
+    if (clock_mono_ns() - loop->clock->now_ns >= LOOP_LONG_NS)
+        loop->n_long++;
     *loop->clock = (struct turn_clock){0};
 }
 

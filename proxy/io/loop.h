@@ -24,6 +24,8 @@
 #include "proxy/base/rng.h"
 #include "proxy/base/slice.h"
 
+#define LOOP_LONG_NS 2000000
+
 struct loop;
 
 struct loop *loop_new(void);
@@ -42,6 +44,10 @@ void loop_stop(struct loop *loop);
 uint64_t loop_now_ns(const struct loop *loop);
 struct rng *loop_rng(struct loop *loop);
 struct slab_pool *loop_slabs(struct loop *loop);
+/* Turns that took LOOP_LONG_NS and more from when somebody first asked for the time to the next
+ * look at the sockets: whoever was ready then had to wait. Time in which others had the processor
+ * is in it. */
+uint64_t loop_long_turns(const struct loop *loop);
 /* Handles that are open: 0 is what a test wants to see at its end. */
 unsigned loop_open_handles(const struct loop *loop);
 

@@ -151,3 +151,27 @@ Test(memory, buffers_come_from_pools_and_metrics_say_so)
     town_close(&town);
     cr_expect_eq(meter_total(METRIC_BUFFER_BYTES), 0, "nobody holds a buffer at the end");
 }
+
+static bool long_turns_are_told(void *ctx)
+{
+    (void)ctx;
+    return meter_total(METRIC_LONG_TURNS) > 0;
+}
+
+static void dawdle(struct task *task)
+{
+    const uint64_t until_ns = clock_mono_ns() + 2 * (uint64_t)LOOP_LONG_NS;
+
+    (void)task;
+    while (clock_mono_ns() < until_ns)
+        continue;
+}
+
+Test(memory, turns_that_keep_others_waiting_are_told)
+{
+    struct task task = {.run = dawdle};
+    town_open(&town);
+    loop_defer(town.world.loop, &task);
+    cr_expect(run_until(town.world.loop, long_turns_are_told, NULL, PATIENCE_MS));
+    town_close(&town);
+}

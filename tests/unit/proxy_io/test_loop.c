@@ -272,6 +272,21 @@ Test(loop, time_stands_still_within_a_turn_and_goes_on_between_turns)
     loop_finish(loop);
 }
 
+Test(loop, a_turn_that_keeps_sockets_waiting_is_counted_and_others_are_not)
+{
+    enum { CALM = 500 };
+
+    loop = loop_new();
+    for (unsigned n = 0; n < CALM; n++)
+        loop_turn(loop, false);
+    const uint64_t calm = loop_long_turns(loop);
+    cr_expect_lt(calm, CALM / 2, "%lu of %d turns of nothing", (unsigned long)calm, CALM);
+    timer_start(loop, &a.timer, NS_PER_MS, fire_slowly);
+    cr_assert(run_until_count(loop, &a.n_runs, 1, 1000));
+    cr_expect_gt(loop_long_turns(loop), calm);
+    loop_finish(loop);
+}
+
 Test(loop, freeing_a_loop_with_a_running_timer_is_a_broken_contract, .signal = SIGABRT)
 {
     loop = loop_new();
