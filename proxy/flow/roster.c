@@ -63,19 +63,21 @@ static uint64_t relieve(struct walk *walk, uint64_t bytes)
 
 /* At the bound, what was freed is given back first: the heap keeps it otherwise, and a burst that
  * is over would be held against everybody for good. If that is not enough, who holds most is cut;
- * that counts as free at once, and the next look gives it back. What was in vain is tried again a
- * second later. */
+ * that counts as free at once, and the next look gives it back, at the bound or not: other workers
+ * wait for it. What was in vain is tried again a second later. */
 static uint64_t memory_in_use(struct walk *walk)
 {
     const uint64_t bound = walk->options.max_memory_bytes;
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
     uint64_t bytes = bound > 0 ? process_resident_bytes() : 0, cut = 0;
-    if (!overload_lacks_memory(&walk->overload, bound, bytes) || now_ns < walk->trim_due_ns)
+    const bool is_short = overload_lacks_memory(&walk->overload, bound, bytes);
+    if (!walk->owes_memory && (!is_short || now_ns < walk->trim_due_ns))
         return bytes;
     mem_trim();
     bytes = process_resident_bytes();
     if (overload_lacks_memory(&walk->overload, bound, bytes))
         cut = relieve(walk, bytes);
+    walk->owes_memory = cut > 0;
     if (cut == 0 && bytes >= bound / 100 * TRIM_VAIN_PCT)
         walk->trim_due_ns = now_ns + TRIM_NS;
     return cut < bytes ? bytes - cut : 0;

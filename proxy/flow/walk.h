@@ -35,6 +35,7 @@ struct walk {
     struct timer sample;
     uint64_t sample_due_ns;
     uint64_t trim_due_ns; /* memory is not given back to the system before */
+    bool owes_memory;     /* but for what was cut, at the next look */
     struct timer audit;   /* requests that wait to be told */
     uint64_t long_due_ns; /* when those that last are looked for again */
     size_t replay_bytes;  /* of the bodies that its exchanges keep */
