@@ -83,7 +83,7 @@ def first_sync(stream, workload_pb2):
         check(response.type_url == ADDRESS and response.nonce, "type or nonce")
         for resource in response.resources:
             check(resource.resource.type_url == ADDRESS, "the type of a resource")
-            check(re.fullmatch("[0-9a-f]{16}", resource.version), "version " + resource.version)
+            check(re.fullmatch("[0-9a-f]{32}", resource.version), "version " + resource.version)
             check(resource.name not in held, resource.name + " came twice")
             held[resource.name] = (resource.version,
                                    workload_pb2.Address.FromString(resource.resource.value))
