@@ -167,6 +167,8 @@ class Stage:
             except LabError as error:
                 raise LabError(f"{error}\n" + "\n".join(p.last_words() for p in processes)) from None
         for side, process in zip(("near", "far"), processes):
+            if kind == "nginx":  # it takes connections before it has its worker, whose CPU is what counts
+                wait_until(f"the worker of {name}", lambda process=process: _children(process.pid))
             self.of_node[name, side] = [process.pid, *_children(process.pid)]
         self.pids[name] = [pid for side in ("near", "far") for pid in self.of_node.get((name, side), [])]
         if name == "haproxy-h2":

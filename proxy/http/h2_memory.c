@@ -24,8 +24,8 @@
 
 static _Thread_local struct {
     uint8_t bytes[ROOM_BYTES];
-    bool is_birth; /* of a session: what it asks for now it keeps */
-    bool is_asked; /* its buffer is still to be asked for */
+    bool is_birth;   /* a session is being made: what it takes, it keeps until its end */
+    bool wants_room; /* and has not taken its buffer yet */
     bool is_taken;
 } room;
 
@@ -39,8 +39,8 @@ static void *get(size_t size, void *nest)
 {
     void *block;
 
-    if (room.is_birth && room.is_asked && size > FRAME_LEAST && size <= ROOM_BYTES) {
-        room.is_asked = false; /* the first one alone */
+    if (room.is_birth && room.wants_room && size > FRAME_LEAST && size <= ROOM_BYTES) {
+        room.wants_room = false; /* the first one alone */
         return room.bytes;
     }
     block = nestles(size) ? h2_nest_take(nest, size) : NULL;
@@ -85,7 +85,7 @@ static void *get_more(void *ptr, size_t size, void *nest)
 nghttp2_mem h2_memory_for_birth(struct h2_nest *nest)
 {
     ensure(!room.is_taken);
-    room.is_birth = room.is_asked = true;
+    room.is_birth = room.wants_room = true;
     return (nghttp2_mem){nest, get, give_back, get_zeroed, get_more};
 }
 
