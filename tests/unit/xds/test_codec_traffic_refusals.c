@@ -16,7 +16,7 @@ Test(codec_traffic, refuses_an_unknown_algorithm)
     for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
         Envoy__Config__Cluster__V3__Cluster cluster = plain();
         cluster.lb_policy = unknown[i];
-        expect_refused(&cluster, "lb_policy: ");
+        cr_expect(is_refused(&cluster, "lb_policy: "), "%s", refusal());
     }
 }
 
@@ -30,8 +30,10 @@ Test(codec_traffic, refuses_a_hash_function_that_envoy_does_not_have)
     cluster.lb_config_case = ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_RING_HASH_LB_CONFIG;
     cluster.ring_hash_lb_config = &ring;
     ring.hash_function = 2;
-    expect_refused(&cluster,
-                   "ring_hash_lb_config.hash_function: 2 is not XX_HASH (0) or MURMUR_HASH_2 (1)");
+    cr_expect(
+        is_refused(&cluster,
+                   "ring_hash_lb_config.hash_function: 2 is not XX_HASH (0) or MURMUR_HASH_2 (1)"),
+        "%s", refusal());
 }
 
 Test(codec_traffic, refuses_a_policy_in_place_of_an_algorithm)
@@ -41,7 +43,7 @@ Test(codec_traffic, refuses_a_policy_in_place_of_an_algorithm)
         ENVOY__CONFIG__CLUSTER__V3__LOAD_BALANCING_POLICY__INIT;
 
     cluster.load_balancing_policy = &policy;
-    expect_refused(&cluster, "load_balancing_policy is not read here");
+    cr_expect(is_refused(&cluster, "load_balancing_policy is not read here"), "%s", refusal());
 }
 
 Test(codec_traffic, refuses_names_that_are_no_service_s)
@@ -104,7 +106,7 @@ Test(codec_traffic, refuses_a_gap_in_priorities_and_a_sum_of_weights_that_overfl
         assignment.n_endpoints = rows[i].n;
         cluster.load_assignment = &assignment;
         if (rows[i].sentence)
-            expect_refused(&cluster, rows[i].sentence);
+            cr_expect(is_refused(&cluster, rows[i].sentence), "%s", refusal());
         else
             cr_expect_eq(traffic_decode(&cluster, &policy), 0, "%zu: %s", i, why.ptr);
     }
@@ -131,7 +133,9 @@ Test(codec_traffic, refuses_a_negative_weight_of_a_locality)
     assignment.endpoints = groups;
     assignment.n_endpoints = 1;
     cluster.load_assignment = &assignment;
-    expect_refused(&cluster, "google.protobuf.UInt32Value.value: -1 does not fit into 32 bits");
+    cr_expect(
+        is_refused(&cluster, "google.protobuf.UInt32Value.value: -1 does not fit into 32 bits"),
+        "%s", refusal());
 }
 
 Test(codec_traffic, refuses_a_negative_weight_or_price_of_a_cluster)
@@ -170,7 +174,7 @@ Test(codec_traffic, refuses_a_negative_weight_or_price_of_a_cluster)
         metadata.typed_filter_metadata = entries;
         metadata.n_typed_filter_metadata = 1;
         cluster.metadata = &metadata;
-        expect_refused(&cluster, rows[i].sentence);
+        cr_expect(is_refused(&cluster, rows[i].sentence), "%s", refusal());
     }
 }
 
@@ -215,7 +219,7 @@ Test(codec_traffic, refuses_two_endpoints_with_one_address)
     add_endpoint(groups[1], "10.0.0.2");
     cr_expect_eq(traffic_decode(&cluster, &policy), 0, "%s", why.ptr);
     add_endpoint(groups[1], "10.0.0.1");
-    expect_refused(&cluster, "10.0.0.1 port 80 stands there twice");
+    cr_expect(is_refused(&cluster, "10.0.0.1 port 80 stands there twice"), "%s", refusal());
 }
 
 Test(codec_traffic, refuses_numbers_that_are_none)
@@ -230,7 +234,8 @@ Test(codec_traffic, refuses_numbers_that_are_none)
         percent.value = numbers[i];
         common.healthy_panic_threshold = &percent;
         cluster.common_lb_config = &common;
-        expect_refused(&cluster, "common_lb_config.healthy_panic_threshold: ");
+        cr_expect(is_refused(&cluster, "common_lb_config.healthy_panic_threshold: "), "%s",
+                  refusal());
     }
 }
 
@@ -251,22 +256,22 @@ Test(codec_traffic, refuses_checks_that_it_could_not_do_as_said)
     one.value = 1;
     cluster.health_checks = list;
     cluster.n_health_checks = 1;
-    expect_refused(&cluster, "neither a TCP, an HTTP nor a gRPC check");
+    cr_expect(is_refused(&cluster, "neither a TCP, an HTTP nor a gRPC check"), "%s", refusal());
     check.health_checker_case =
         ENVOY__CONFIG__CORE__V3__HEALTH_CHECK__HEALTH_CHECKER_TCP_HEALTH_CHECK;
     check.tcp_health_check = &tcp;
-    expect_refused(&cluster, "health_checks.timeout: 0 is not from");
+    cr_expect(is_refused(&cluster, "health_checks.timeout: 0 is not from"), "%s", refusal());
     check.timeout = check.interval = &second;
     check.unhealthy_threshold = check.healthy_threshold = &one;
     cr_expect_eq(traffic_decode(&cluster, &policy), 0, "%s", why.ptr);
     second.nanos = -1;
-    expect_refused(&cluster, "are not a duration");
+    cr_expect(is_refused(&cluster, "are not a duration"), "%s", refusal());
     second.nanos = 0;
     tcp.send = &payload;
-    expect_refused(&cluster, "send and receive are not supported");
+    cr_expect(is_refused(&cluster, "send and receive are not supported"), "%s", refusal());
     tcp.send = NULL;
     cluster.n_health_checks = 5;
-    expect_refused(&cluster, "health_checks: there are 5, 4 at most");
+    cr_expect(is_refused(&cluster, "health_checks: there are 5, 4 at most"), "%s", refusal());
 }
 
 static ProtobufCMessageUnknownField one(unsigned number)
@@ -347,7 +352,7 @@ Test(codec_traffic, refuses_what_it_cannot_do_of_balancing_with_the_path_and_pas
         cluster.health_checks = checks;
         cluster.n_health_checks = rows[i].http != 0;
         if (rows[i].sentence)
-            expect_refused(&cluster, rows[i].sentence);
+            cr_expect(is_refused(&cluster, rows[i].sentence), "%s", refusal());
         else
             cr_expect_eq(traffic_decode(&cluster, &policy), 0, "row %zu: %s", i, why.ptr);
     }
@@ -404,7 +409,9 @@ Test(codec_traffic, refuses_to_hash_by_names_of_hosts)
     hashing.use_hostname_for_hashing = true;
     common.consistent_hashing_lb_config = &hashing;
     cluster.common_lb_config = &common;
-    expect_refused(&cluster, "use_hostname_for_hashing: endpoints are hashed by their addresses");
+    cr_expect(
+        is_refused(&cluster, "use_hostname_for_hashing: endpoints are hashed by their addresses"),
+        "%s", refusal());
 }
 
 /* ---- what is refused: of our own ---- */

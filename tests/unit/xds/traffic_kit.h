@@ -23,7 +23,10 @@ void traffic_fini(void);
 struct str traffic_encode(const struct traffic_policy *policy);
 int traffic_decode_bytes(struct str bytes, struct traffic_policy *out);
 int traffic_decode(const Envoy__Config__Cluster__V3__Cluster *cluster, struct traffic_policy *out);
-void expect_refused(const Envoy__Config__Cluster__V3__Cluster *cluster, const char *sentence);
+/* As invalid, with a sentence that has this in it. */
+bool is_refused(const Envoy__Config__Cluster__V3__Cluster *cluster, const char *sentence);
+/* What the last one that was read was refused with; empty: with nothing. */
+const char *refusal(void);
 Envoy__Config__Cluster__V3__Cluster plain(void);
 
 #endif
