@@ -74,24 +74,24 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_nginx(folder, backend):
+def start_nginx(folder, backend, protocol=""):
     port = free_port()
     with open(f"{folder}/nginx.conf", "w") as conf:
         conf.write(f"""
 daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null;
-events {{ worker_connections 500; }}
+events {{ worker_connections 1000; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{protocol};
     location / {{ proxy_pass http://127.0.0.1:{backend}; proxy_http_version 1.1; proxy_set_header Connection ""; }}
   }}
 }}""")
     return port, subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
 
 
-def start_haproxy(folder, backend):
+def start_haproxy(folder, backend, protocol=""):
     port = free_port()
     with open(f"{folder}/haproxy.cfg", "w") as conf:
         conf.write(f"""
@@ -101,7 +101,7 @@ defaults
   timeout client 20s
   timeout server 20s
 frontend f
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port}{protocol}
   default_backend b
 backend b
   server s 127.0.0.1:{backend}

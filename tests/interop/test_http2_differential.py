@@ -19,7 +19,7 @@ import tempfile
 import threading
 
 import test_http2_corpus as corpus
-from test_http1_differential import SKIPPED, free_port, read_message
+from test_http1_differential import SKIPPED, read_message, start_haproxy, start_nginx
 
 SILENCE_S = 1.5
 LONG_SILENCE_S = 5  # of a row that came out otherwise than the page says: the machine may be busy
@@ -65,41 +65,6 @@ class Backend(threading.Thread):
     def stop(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.join()
-
-
-def start_nginx(folder, backend):
-    port = free_port()
-    with open(f"{folder}/nginx.conf", "w") as conf:
-        conf.write(f"""
-daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null;
-events {{ worker_connections 1000; }}
-http {{
-  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{
-    listen 127.0.0.1:{port} http2;
-    location / {{ proxy_pass http://127.0.0.1:{backend}; proxy_http_version 1.1; proxy_set_header Connection ""; }}
-  }}
-}}""")
-    return port, subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
-
-
-def start_haproxy(folder, backend):
-    port = free_port()
-    with open(f"{folder}/haproxy.cfg", "w") as conf:
-        conf.write(f"""
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 20s
-  timeout server 20s
-frontend f
-  bind 127.0.0.1:{port} proto h2
-  default_backend b
-backend b
-  server s 127.0.0.1:{backend}
-""")
-    return port, subprocess.Popen(["haproxy", "-db", "-f", f"{folder}/haproxy.cfg"], stderr=subprocess.DEVNULL)
 
 
 def until_it_serves(port):
@@ -190,8 +155,8 @@ def run(http_port, page, prints):
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         try:
-            for start in (start_nginx, start_haproxy):
-                port, child = start(folder, backend.port)
+            for start, protocol in ((start_nginx, " http2"), (start_haproxy, " proto h2")):
+                port, child = start(folder, backend.port, protocol)
                 ports.append(port)
                 children.append(child)
                 until_it_serves(port)

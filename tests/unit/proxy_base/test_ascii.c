@@ -4,33 +4,13 @@
 
 #include "proxy/base/ascii.h"
 #include "proxy/base/ensure.h"
+#include "tests/kit/judged_rows.h"
 
 TestSuite(ascii, .timeout = 10);
 
-struct row {
-    struct str text;
-    bool is_good;
-};
-
-#define GOOD(text)                                                                                 \
-    {                                                                                              \
-        STR(text), true                                                                            \
-    }
-#define BAD(text)                                                                                  \
-    {                                                                                              \
-        STR(text), false                                                                           \
-    }
-
-static void check(bool (*is)(struct str), const struct row *rows, size_t n_rows)
-{
-    for (size_t i = 0; i < n_rows; i++)
-        cr_expect_eq(is(rows[i].text), rows[i].is_good, "row %zu: \"%.*s\"", i,
-                     STR_ARG(rows[i].text));
-}
-
 Test(ascii, a_name_is_a_token)
 {
-    static const struct row rows[] = {
+    static const struct judged_row rows[] = {
         GOOD("a"),    GOOD("X-Y_z.1"), GOOD("!#$%&'*+-.^_`|~"),
         BAD(""),      BAD("a b"),      BAD("a:"),
         BAD("a\0b"),  BAD("\x80"),     BAD("a\t"),
@@ -38,15 +18,16 @@ Test(ascii, a_name_is_a_token)
         BAD("\"a\""), BAD("a\x7f"),    BAD("a,b"),
     };
 
-    check(ascii_is_token, rows, ARRAY_LEN(rows));
+    check_rows(ascii_is_token, rows, ARRAY_LEN(rows));
 }
 
 Test(ascii, a_lower_name_has_no_capital)
 {
-    static const struct row rows[] = {GOOD("a-1"), BAD("A"), BAD("aBc"), BAD(""), BAD(":path")};
+    static const struct judged_row rows[] = {GOOD("a-1"), BAD("A"), BAD("aBc"), BAD(""),
+                                             BAD(":path")};
     char mixed[] = "X-FoO: b";
 
-    check(ascii_is_lower_token, rows, ARRAY_LEN(rows));
+    check_rows(ascii_is_lower_token, rows, ARRAY_LEN(rows));
     cr_expect_eq(ascii_lower_token(mixed, 8), 5);
     cr_expect_str_eq(mixed, "x-foo: b");
     cr_expect_eq(ascii_lower_token(mixed + 5, 3), 0);

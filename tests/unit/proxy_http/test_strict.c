@@ -2,29 +2,9 @@
 #include <string.h>
 
 #include "proxy/http/strict.h"
+#include "tests/kit/judged_rows.h"
 
 TestSuite(strict, .timeout = 10);
-
-struct row {
-    struct str text;
-    bool is_good;
-};
-
-#define GOOD(text)                                                                                 \
-    {                                                                                              \
-        STR(text), true                                                                            \
-    }
-#define BAD(text)                                                                                  \
-    {                                                                                              \
-        STR(text), false                                                                           \
-    }
-
-static void check(bool (*is)(struct str), const struct row *rows, size_t n_rows)
-{
-    for (size_t i = 0; i < n_rows; i++)
-        cr_expect_eq(is(rows[i].text), rows[i].is_good, "row %zu: \"%.*s\"", i,
-                     STR_ARG(rows[i].text));
-}
 
 Test(strict, a_value_ends_before_the_first_control_character_wherever_it_stands)
 {
@@ -48,13 +28,13 @@ Test(strict, a_value_ends_before_the_first_control_character_wherever_it_stands)
 
 Test(strict, a_value_has_no_control_character_wherever_it_stands)
 {
-    static const struct row rows[] = {GOOD(""),    GOOD("a"),   GOOD("a b\tc"), GOOD("\x80\xff"),
-                                      BAD(" a"),   BAD("a "),   BAD("\ta"),     BAD("a\t"),
-                                      BAD("\x7f"), BAD("a\rb"), BAD("a\nb"),    BAD("a\0b")};
+    static const struct judged_row rows[] = {
+        GOOD(""),   GOOD("a"),  GOOD("a b\tc"), GOOD("\x80\xff"), BAD(" a"),   BAD("a "),
+        BAD("\ta"), BAD("a\t"), BAD("\x7f"),    BAD("a\rb"),      BAD("a\nb"), BAD("a\0b")};
     static const char bad_ones[] = {0, 1, '\r', '\n', 0x0b, 0x1f, 0x7f};
     char value[40];
 
-    check(strict_is_value, rows, ARRAY_LEN(rows));
+    check_rows(strict_is_value, rows, ARRAY_LEN(rows));
     for (size_t len = 1; len < sizeof(value); len++) {
         for (size_t at = 0; at < len; at++) {
             memset(value, 0xc3, sizeof(value));
@@ -71,7 +51,7 @@ Test(strict, a_value_has_no_control_character_wherever_it_stands)
 
 Test(strict, an_authority_is_a_host_and_perhaps_a_port)
 {
-    static const struct row rows[] = {
+    static const struct judged_row rows[] = {
         GOOD("a"),
         GOOD("a.b_c-d~e:80"),
         GOOD("10.0.0.1:65535"),
@@ -101,14 +81,14 @@ Test(strict, an_authority_is_a_host_and_perhaps_a_port)
     };
     char long_name[600];
 
-    check(strict_is_authority, rows, ARRAY_LEN(rows));
+    check_rows(strict_is_authority, rows, ARRAY_LEN(rows));
     memset(long_name, 'a', sizeof(long_name));
     cr_expect(!strict_is_authority(str_of(long_name, sizeof(long_name))));
 }
 
 Test(strict, a_path_begins_with_a_slash_and_is_visible)
 {
-    static const struct row rows[] = {
+    static const struct judged_row rows[] = {
         GOOD("/"),   GOOD("/a?b=c&d"), GOOD("//a"),      GOOD("/%00"), BAD(""),
         BAD("a"),    BAD("/a b"),      BAD("/a#b"),      BAD("/\x7f"), BAD("/\xc3"),
         BAD("/a\t"), BAD("*"),         BAD("http://a/"),
@@ -121,18 +101,18 @@ Test(strict, a_path_begins_with_a_slash_and_is_visible)
 
 Test(strict, a_length_is_digits_alone)
 {
-    static const struct row rows[] = {GOOD("0"),
-                                      GOOD("007"),
-                                      GOOD("999999999999999999"),
-                                      BAD(""),
-                                      BAD("+1"),
-                                      BAD("-1"),
-                                      BAD("1 "),
-                                      BAD("0x1"),
-                                      BAD("1,1"),
-                                      BAD("1.0"),
-                                      BAD("1000000000000000000"),
-                                      BAD("1e3")};
+    static const struct judged_row rows[] = {GOOD("0"),
+                                             GOOD("007"),
+                                             GOOD("999999999999999999"),
+                                             BAD(""),
+                                             BAD("+1"),
+                                             BAD("-1"),
+                                             BAD("1 "),
+                                             BAD("0x1"),
+                                             BAD("1,1"),
+                                             BAD("1.0"),
+                                             BAD("1000000000000000000"),
+                                             BAD("1e3")};
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         int64_t length = -7;
@@ -155,15 +135,15 @@ Test(strict, a_list_is_read_member_by_member)
 
 Test(strict, the_fields_of_a_hop_are_six)
 {
-    static const struct row rows[] = {GOOD("te"),
-                                      GOOD("upgrade"),
-                                      GOOD("connection"),
-                                      GOOD("keep-alive"),
-                                      GOOD("proxy-connection"),
-                                      GOOD("transfer-encoding"),
-                                      BAD("trailer"),
-                                      BAD("host"),
-                                      BAD("")};
+    static const struct judged_row rows[] = {GOOD("te"),
+                                             GOOD("upgrade"),
+                                             GOOD("connection"),
+                                             GOOD("keep-alive"),
+                                             GOOD("proxy-connection"),
+                                             GOOD("transfer-encoding"),
+                                             BAD("trailer"),
+                                             BAD("host"),
+                                             BAD("")};
 
-    check(strict_is_hop_field, rows, ARRAY_LEN(rows));
+    check_rows(strict_is_hop_field, rows, ARRAY_LEN(rows));
 }
