@@ -21,7 +21,7 @@ except ImportError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
 
-LIFE_S = 30
+LIFE_S = 600  # no SVID ends by itself within the test: what replaces one is the agent
 ROTATIONS = 8
 BUYER = "spiffe://west.example/ns/shop/sa/buyer"
 
