@@ -4,11 +4,11 @@
  *
  * A verdict of verify_peer() rests on the leaf, on what was sent with it, the role, the trust and
  * the clock. One is filed under the first three as bytes, compared whole; it belongs to one
- * generation of trust, with whose successor all are forgotten; and it holds while every date of its
- * path does. What is left is asked each time: revocation lists, and who was expected. In any doubt
- * there is no entry, and the long way says what is wrong. That the peer has the key is proven in
- * every handshake, by TLS, and after this; who shows a copy of somebody's certificate gains a place
- * in the table for it and no more, and who shows a bad one not even that.
+ * generation of trust, its revocation lists with it, with whose successor all are forgotten; and it
+ * holds while every date of its path does. What is left is asked each time: who was expected. In
+ * any doubt there is no entry, and the long way says what is wrong. That the peer has the key is
+ * proven in every handshake, by TLS, and after this; who shows a copy of somebody's certificate
+ * gains a place in the table for it and no more, and who shows a bad one not even that.
  *
  * Bounds: VERIFIED_SETS * VERIFIED_WAYS peers; the one of its set that is longest there makes room.
  * Owner:  who makes it. Thread: one.

@@ -271,18 +271,14 @@ static int prove(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request
     return check_chain(leaf, chain, request, id.trust_domain, result);
 }
 
-/* Proven before, and nothing has changed since. */
+/* Proven before, and nothing has changed since: what is revoked is a part of the trust. */
 static bool recall(struct str key, const struct verify_request *request,
                    struct verify_result *result)
 {
     const struct verified_peer *peer =
         verified_find(request->verified, request->trust, key, request->now_ns);
-    struct spiffe_id id;
 
     if (!peer)
-        return false;
-    ensure(spiffe_parse(peer->id, &id, NULL) == 0);
-    if (find_revoked(peer->path, request->trust, id.trust_domain))
         return false;
     memcpy(result->id, peer->id.ptr, peer->id.len);
     result->id[peer->id.len] = '\0';
@@ -294,7 +290,7 @@ static bool recall(struct str key, const struct verify_request *request,
     return true;
 }
 
-/* OpenSSL counts in seconds and takes a certificate until the one before its last. */
+/* As OpenSSL takes a certificate: until the second that its last date names begins. */
 static void keep(struct str key, const struct verify_request *request,
                  const struct verify_result *result)
 {
@@ -314,7 +310,6 @@ static void keep(struct str key, const struct verify_request *request,
         peer.until_ns = until_ns < peer.until_ns ? until_ns : peer.until_ns;
     }
     peer.from_ns -= NOT_YET_VALID_SKEW_NS; /* of 1970 or later: a date may be below all numbers */
-    peer.until_ns -= (int64_t)NS_PER_SEC;
     verified_put(request->verified, request->trust, &peer);
 }
 
@@ -328,11 +323,13 @@ int verify_peer(X509 *leaf, STACK_OF(X509) * chain, const struct verify_request 
     result->id_len = 0;
     result->not_after_ns = 0;
     result->path = NULL;
+    result->was_known = false;
     if (!leaf)
         return fail(result, -ERR_TLS_NO_CERTIFICATE, "the peer sent no certificate");
     if (request->verified)
         key = verified_key(room, request->role, leaf, chain);
-    if (str_is_empty(key) || !recall(key, request, result)) {
+    result->was_known = !str_is_empty(key) && recall(key, request, result);
+    if (!result->was_known) {
         int err = prove(leaf, chain, request, result);
         if (err < 0)
             return err;

@@ -35,6 +35,7 @@ struct verify_result {
     int64_t not_after_ns;
     char serial[64];  /* hex, NUL-terminated, cut if longer */
     char reason[256]; /* on failure: the sentence for the log */
+    bool was_known;   /* it was verified before: no signature was looked at now */
     /* On success, what the verdict rests on: leaf, intermediates, anchor. A stack of references of
      * its own that the caller frees with verify_path_free(); NULL on failure. */
     STACK_OF(X509) * path;

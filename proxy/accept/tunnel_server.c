@@ -160,6 +160,8 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
     server->n_unproven--;
     session->secured = stream;
     session->tls = tls_peer(stream);
+    if (session->tls->was_known)
+        meter_add(server->meter, METRIC_PEERS_RECALLED, 1);
     session->h2 = h2_server_new(server->loop, stream, &options, &session_events, session);
     watch_idleness(session);
     if (server->is_draining)

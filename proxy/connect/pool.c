@@ -137,10 +137,12 @@ static void fail_waiters(struct group *group, int err, struct str why)
 static void on_up(void *owner, struct tunnel *tunnel)
 {
     struct member *member = owner;
-    (void)tunnel;
+    struct meter *meter = member->group->pool->meter;
     member->was_up = true;
     member->group->n_coming--;
-    meter_add(member->group->pool->meter, METRIC_TUNNELS_OPENED, 1);
+    meter_add(meter, METRIC_TUNNELS_OPENED, 1);
+    if (tunnel_peer(tunnel)->was_known)
+        meter_add(meter, METRIC_PEERS_RECALLED, 1);
     loop_defer(member->group->pool->loop, &member->group->serve);
 }
 

@@ -43,6 +43,7 @@ static void keep_names(struct tls_check *check, const struct verify_result *resu
     memcpy(check->id, result->id, sizeof(check->id));
     memcpy(check->serial, result->serial, sizeof(check->serial));
     check->not_after_ns = result->not_after_ns;
+    check->was_known = result->was_known;
 }
 
 /* Says also who it was and who was expected, as far as that is known. */

@@ -84,6 +84,7 @@ static void keep_peer(struct tls_stream *s, struct tls_check *check)
     s->peer.id = arena_str(&s->arena, str_from(check->id));
     s->peer.serial = arena_str(&s->arena, str_from(check->serial));
     s->peer.not_after_ns = check->not_after_ns;
+    s->peer.was_known = check->was_known;
     s->peer.version = SSL_get_version(s->ssl);
     s->peer.cipher = SSL_get_cipher_name(s->ssl);
 }

@@ -38,6 +38,7 @@ struct tls_check {
     char id[SPIFFE_ID_MAX + 1];
     char serial[64];
     int64_t not_after_ns;
+    bool was_known;
     struct tls_proof proof;
 };
 

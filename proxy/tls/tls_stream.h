@@ -48,6 +48,7 @@ struct tls_peer {  /* of an established stream; borrowed while it lives */
     struct str id; /* verified SPIFFE ID, "" when it showed no certificate */
     struct str serial;
     int64_t not_after_ns;
+    bool was_known;      /* verified before, and remembered: certs/verified.h */
     const char *version; /* "TLSv1.3" */
     const char *cipher;
 };

@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <string.h>
 
+#include "certs/cert.h"
 #include "certs/verified.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
@@ -151,6 +152,27 @@ Test(verified, dates_end_what_is_remembered)
         cr_assert_eq(verdict(leaf, &request), rows[i].err, "after %lld s",
                      (long long)rows[i].after_s);
     }
+    X509_free(leaf);
+    world_free(&world);
+}
+
+/* What is remembered ends with what is proven, in the same second. */
+Test(verified, a_peer_is_remembered_until_its_last_second_is_over)
+{
+    struct world world = world_new();
+    X509 *leaf = test_ca_mint(world.west, &(struct test_cert){GOOD, .until_s = 600}, NULL);
+    struct verify_request request = request_of(&world);
+    const int64_t until_ns = cert_time_ns(X509_get0_notAfter(leaf));
+    struct verify_result result;
+
+    cr_assert_eq(verdict(leaf, &request), 0);
+    request.now_ns = until_ns - 1;
+    cr_assert_eq(verify_peer(leaf, NULL, &request, &result), 0, "%s", result.reason);
+    cr_expect(result.was_known);
+    verify_path_free(result.path);
+    request.now_ns = until_ns;
+    cr_expect_eq(verify_peer(leaf, NULL, &request, &result), -ERR_TLS_CHAIN);
+    cr_expect_not(result.was_known);
     X509_free(leaf);
     world_free(&world);
 }

@@ -122,6 +122,29 @@ static int secure_as(struct tls_identity *identity, const struct trust *const *t
     return err;
 }
 
+static bool are_recalled(void *ctx)
+{
+    return meter_total(METRIC_PEERS_RECALLED) == *(const int64_t *)ctx;
+}
+
+Test(tunnel_server, a_client_that_comes_again_is_remembered)
+{
+    house_open(&house);
+    const struct tls_options options = world_options(&house.world, TLS_CLIENT);
+    for (int64_t n_before = 0; n_before < 3; n_before++) {
+        struct side side = {0};
+        struct tap below = {0};
+        house_dial(&house, ARRIVAL_TUNNEL, &below);
+        side_start(&side, &house.world, below.stream, &options);
+        cr_assert(side_wait(&house.world, &side), "%s", side.why);
+        cr_expect(run_until(loop(), are_recalled, &n_before, PATIENCE_MS));
+        tap_free(&side.tap);
+        cr_assert(sessions_become(0));
+        cr_expect_eq(meter_total(METRIC_PEERS_RECALLED), n_before);
+    }
+    house_close(&house);
+}
+
 Test(tunnel_server, clients_that_cannot_prove_who_they_are_are_refused_told_and_counted)
 {
     house_open(&house);

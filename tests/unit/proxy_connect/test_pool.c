@@ -8,6 +8,12 @@ TestSuite(pool, .timeout = 60);
 static struct near near;
 static struct attempt attempts[FAR_STREAMS_MAX];
 
+static bool has_no_tunnel(void *ctx)
+{
+    (void)ctx;
+    return pool_tunnels(connector_pool(near.connector)) == 0;
+}
+
 Test(pool, three_requests_one_after_another_share_one_tunnel)
 {
     near_open(&near, NULL);
@@ -23,6 +29,24 @@ Test(pool, three_requests_one_after_another_share_one_tunnel)
     cr_expect_eq(near.far.n_accepted, 1);
     cr_expect_eq(pool_tunnels(connector_pool(near.connector)), 1);
     cr_expect_eq(meter_total(METRIC_TUNNELS_OPENED), 1);
+    near_close(&near);
+}
+
+Test(pool, a_server_that_is_dialled_again_is_remembered)
+{
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+
+    for (unsigned i = 0; i < 3; i++) {
+        attempt_start(&attempts[i], &near, &request);
+        cr_assert(attempt_wait(&attempts[i]), "%s", attempts[i].why);
+        cr_expect_eq(meter_total(METRIC_PEERS_RECALLED), i);
+        attempt_end(&attempts[i]);
+        far_kill(&near.far, i);
+        cr_assert(run_until(near.world.loop, has_no_tunnel, NULL, PATIENCE_MS));
+    }
+
+    cr_expect_eq(near.far.n_accepted, 3);
     near_close(&near);
 }
 
