@@ -50,6 +50,7 @@ struct audit {
     uint64_t looked_ns, synced_ns, checkpoint_ns, retry_ns;
     int64_t bytes_shown;
     bool is_blocked, was_blocked; /* now; at some time since losses were told */
+    bool is_ending;               /* no record comes any more */
 };
 
 struct audit_pen *audit_pen(struct audit *audit, unsigned worker)
@@ -150,15 +151,22 @@ static void flush(struct audit *audit, uint64_t now_ns)
 
 /* ---- gathering ---- */
 
+/* The oldest record of a worker; NULL when there is none. */
+static struct slot *look_into(struct audit *audit, unsigned worker)
+{
+    struct slot *slot = &audit->slots[worker];
+    if (slot->len == 0)
+        slot->len = record_ring_take(audit->pens[worker].ring, slot->bytes, sizeof slot->bytes);
+    return slot->len == 0 ? NULL : slot;
+}
+
 static struct slot *oldest(struct audit *audit)
 {
     struct slot *found = NULL;
     int64_t found_ns = 0;
     for (unsigned i = 0; i < audit->options.n_workers; i++) {
-        struct slot *slot = &audit->slots[i];
-        if (slot->len == 0)
-            slot->len = record_ring_take(audit->pens[i].ring, slot->bytes, sizeof slot->bytes);
-        if (slot->len == 0)
+        struct slot *slot = look_into(audit, i);
+        if (!slot)
             continue;
         const int64_t wall_ns = entry_wall_ns(str_of(slot->bytes, slot->len));
         if (!found || wall_ns < found_ns) {
@@ -182,6 +190,12 @@ static bool gather(struct audit *audit)
     return !audit->is_blocked;
 }
 
+/* For what was lost; at the end a few lines more than else are kept waiting. */
+static bool has_room(const struct audit *audit)
+{
+    return audit->is_ending || journal_has_room(&audit->journal);
+}
+
 static void append_lost(struct audit *audit, unsigned worker, uint64_t n, const char *cause)
 {
     audit->n_lost += n;
@@ -201,8 +215,7 @@ static void tell_flood(struct audit *audit, unsigned worker, uint64_t now_ns)
     meter_add(audit->meter, METRIC_AUDIT_LOST_FLOOD,
               (int64_t)(held_back - slot->held_back_counted));
     slot->held_back_counted = held_back;
-    if (held_back == slot->held_back_told || now_ns < slot->flood_ns ||
-        !journal_has_room(&audit->journal))
+    if (held_back == slot->held_back_told || now_ns < slot->flood_ns || !has_room(audit))
         return;
     append_lost(audit, worker, held_back - slot->held_back_told, "flood");
     slot->held_back_told = held_back;
@@ -225,7 +238,7 @@ static bool tell_lost(struct audit *audit, unsigned worker)
     slot->lost_counted = lost;
     if (lost == slot->lost_told)
         return true;
-    if (!journal_has_room(&audit->journal))
+    if (!has_room(audit))
         return false;
     append_lost(audit, worker, lost - slot->lost_told, audit->was_blocked ? "disk" : "overrun");
     slot->lost_told = lost;
@@ -314,6 +327,19 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     on_turn(&audit->turn);
 }
 
+/* What a disk that takes nothing leaves in the rings. */
+static void lose_rest(struct audit *audit)
+{
+    struct slot *slot;
+    audit->is_ending = true;
+    for (unsigned i = 0; i < audit->options.n_workers; i++)
+        while ((slot = look_into(audit, i))) {
+            record_ring_lose(audit->pens[i].ring, entry_count(str_of(slot->bytes, slot->len)));
+            slot->len = 0;
+        }
+    tell_losses(audit);
+}
+
 /* The workers are gone. What waited in their pens and rings is told in as many turns as it takes; a
  * disk that takes nothing now is not waited for. */
 static void tell_rest(struct audit *audit)
@@ -325,8 +351,10 @@ static void tell_rest(struct audit *audit)
                 audit_pen_lose(&audit->pens[i]);
         }
     }
-    while (oldest(audit) && !audit->is_blocked)
+    do
         write_out(audit);
+    while (!audit->is_blocked && oldest(audit));
+    lose_rest(audit);
 }
 
 static void teardown(void *receiver)
@@ -334,7 +362,6 @@ static void teardown(void *receiver)
     struct audit *audit = receiver;
     timer_stop(&audit->turn);
     tell_rest(audit);
-    write_out(audit);
     tell_floods(audit, UINT64_MAX - AUDIT_FLOOD_TOLD_NS); /* whatever was told just now */
     append(audit, counts(audit, AUDIT_STOP));
     flush(audit, clock_mono_ns());
@@ -344,7 +371,8 @@ static void teardown(void *receiver)
     const size_t n_unwritten = journal_close(&audit->journal);
     if (n_unwritten > 0)
         log_error("lines of the audit log could not be written before the end",
-                  log_str("file", audit->options.path), log_u64("lines", n_unwritten));
+                  log_str("file", audit->options.path), log_u64("lines", n_unwritten),
+                  log_u64("lost.total", audit->n_lost));
     meter_free(audit->meter);
 }
 

@@ -36,8 +36,8 @@ struct audit_options { /* copied but for the strings, which outlive the audit */
     bool wants_verdicts, wants_ends;
     bool wants_each; /* a line for every request */
     unsigned n_workers;
-    size_t ring_bytes;                                       /* 0 is AUDIT_RING_BYTES */
-    uint64_t checkpoint_ns;                                  /* 0 is AUDIT_CHECKPOINT_NS */
+    size_t ring_bytes;      /* AUDIT_RING_MIN at least; 0 is AUDIT_RING_BYTES */
+    uint64_t checkpoint_ns; /* 0 is AUDIT_CHECKPOINT_NS */
     ssize_t (*write)(int fd, const void *bytes, size_t len); /* NULL: write(2) */
 };
 
@@ -45,7 +45,8 @@ struct audit;
 
 MUST_USE int audit_open(const struct audit_options *options, struct audit **out_audit,
                         struct text *why);
-/* Writes what the rings hold and the line "stop". The workers are gone. */
+/* Writes what the rings hold and the line "stop"; what the disk does not take any more is lost and
+ * counted. The workers are gone. */
 void audit_close(struct audit *audit);
 /* Ends a file that was renamed and opens its path anew, at once and not within a second. */
 void audit_reopen(struct audit *audit);

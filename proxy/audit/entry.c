@@ -167,6 +167,32 @@ int64_t entry_wall_ns(struct str packed)
     return wall_ns;
 }
 
+/* The value at *at, of which the next one is then behind it. */
+static struct str next_value(struct str packed, size_t *at, enum audit_field *out_field)
+{
+    uint16_t len;
+    const unsigned char field = (unsigned char)packed.ptr[*at];
+    ensure(field < AUDIT_FIELDS);
+    memcpy(&len, packed.ptr + *at + 1, sizeof len);
+    ensure(*at + VALUE_HEAD + len <= packed.len);
+    const struct str value = str_of(packed.ptr + *at + VALUE_HEAD, len);
+    *at += VALUE_HEAD + len;
+    *out_field = (enum audit_field)field;
+    return value;
+}
+
+uint64_t entry_count(struct str packed)
+{
+    enum audit_field field;
+    uint64_t n = 1;
+    for (size_t at = HEAD_LEN; at < packed.len;) {
+        const struct str value = next_value(packed, &at, &field);
+        if (field == AUDIT_COUNT)
+            memcpy(&n, value.ptr, sizeof n);
+    }
+    return n;
+}
+
 static void add_member(struct text *out, enum audit_field field, struct str value)
 {
     const struct str before = fields[field].before;
@@ -208,13 +234,9 @@ void entry_render(struct str packed, struct text *out)
     text_add(out, str_from(audit_event_name((enum audit_event)packed.ptr[0])));
     text_addc(out, '"');
     for (size_t at = HEAD_LEN; at < packed.len;) {
-        uint16_t len;
-        const unsigned char field = (unsigned char)packed.ptr[at];
-        ensure(field < AUDIT_FIELDS);
-        memcpy(&len, packed.ptr + at + 1, sizeof len);
-        ensure(at + VALUE_HEAD + len <= packed.len);
-        add_member(out, (enum audit_field)field, str_of(packed.ptr + at + VALUE_HEAD, len));
-        at += VALUE_HEAD + len;
+        enum audit_field field;
+        const struct str value = next_value(packed, &at, &field);
+        add_member(out, field, value);
     }
     if (packed.ptr[AT_CUT])
         text_add(out, STR(",\"cut\":true"));

@@ -68,6 +68,8 @@ struct str entry_end(struct audit_entry *entry);
 
 /* When it happened; of the bytes that entry_end() gave. */
 int64_t entry_wall_ns(struct str packed);
+/* How many things it tells of: so many requests, or one. */
+uint64_t entry_count(struct str packed);
 /* The members of the line, without braces: "time":...,"event":... and the fields. */
 void entry_render(struct str packed, struct text *out);
 

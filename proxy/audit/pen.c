@@ -166,6 +166,7 @@ void audit_tell_all(struct audit_pen *pen)
 
 void audit_pen_init(struct audit_pen *pen, size_t ring_bytes, const char *process, unsigned worker)
 {
+    ensure(ring_bytes >= AUDIT_RING_MIN);
     pen->ring = record_ring_new(ring_bytes);
     pen->spare_bytes = ring_bytes / 4;
     pen->fold = pen->wants_each ? NULL : fold_new();

@@ -22,6 +22,10 @@
 /* Longer requests are not for folding: see witness.h. */
 #define AUDIT_LONG_NS NS_PER_SEC
 
+/* The longest record fits beside the quarter that is for others: nothing waits for a room that
+ * never comes. */
+#define AUDIT_RING_MIN (2 * ENTRY_MAX)
+
 /* So that strangers cannot push out of the log what others did: some 70 MB a day and worker. */
 #define AUDIT_STRANGERS_MAX 60
 #define AUDIT_STRANGER_NS   NS_PER_SEC
@@ -69,7 +73,8 @@ struct str audit_name(const struct audit_pen *pen, uint64_t connection, char buf
 
 /* ---- the audit log's ---- */
 
-/* A pen that is zero but for what it wants; its connections are called by process and worker. */
+/* A pen that is zero but for what it wants; its connections are called by process and worker.
+ * ring_bytes: AUDIT_RING_MIN at least. */
 void audit_pen_init(struct audit_pen *pen, size_t ring_bytes, const char *process, unsigned worker);
 void audit_pen_fini(struct audit_pen *pen);
 /* The worker is gone: the whole ring is for what waited. False when it is full, and some is left.

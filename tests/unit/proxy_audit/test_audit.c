@@ -177,13 +177,48 @@ Test(audit_audit, records_that_overran_the_ring_are_counted_in_the_log, .init = 
      .fini = teardown)
 {
     const unsigned n = 20000;
-    open_audit(16384, NULL);
+    open_audit(AUDIT_RING_MIN, NULL);
     put(0, n);
     audit_close(audit);
     const struct verify_totals totals = expect_whole();
     cr_assert(gt(u64, totals.n_lost, 0));
     cr_assert(eq(u64, totals.by_event[AUDIT_END] + totals.n_lost, n));
     cr_assert(gt(u64, count_in_log("\"lost.cause\":\"overrun\""), 0));
+}
+
+Test(audit_audit, a_ring_that_cannot_take_the_longest_record_is_none, .init = setup,
+     .fini = teardown, .signal = SIGABRT)
+{
+    open_audit(AUDIT_RING_MIN / 2, NULL);
+}
+
+static _Atomic bool is_near_the_end;
+
+/* A disk that is full until what could not be written any more was given up. */
+static ssize_t write_at_the_end(int fd, const void *bytes, size_t len)
+{
+    if (!atomic_load(&is_near_the_end))
+        return write(fd, bytes, len);
+    if (meter_total(METRIC_AUDIT_LOST_DISK) > 0)
+        return write(fd, bytes, len);
+    errno = ENOSPC;
+    return -1;
+}
+
+Test(audit_audit, what_a_full_disk_leaves_in_the_rings_at_the_stop_is_counted, .init = setup,
+     .fini = teardown)
+{
+    const unsigned n = 5000;
+    open_audit(0, write_at_the_end);
+    atomic_store(&is_near_the_end, true);
+    put(0, n);
+    put(1, n);
+    audit_close(audit);
+    const struct verify_totals totals = expect_whole();
+    cr_assert(gt(u64, totals.n_lost, 0));
+    cr_expect(eq(u64, totals.by_event[AUDIT_END] + totals.n_lost, 2 * n));
+    cr_expect(eq(i64, meter_total(METRIC_AUDIT_LOST_DISK), (int64_t)totals.n_lost));
+    cr_expect(totals.ends_with_stop);
 }
 
 Test(audit_audit, strangers_beyond_the_bound_are_counted_and_do_not_push_out_what_others_did,

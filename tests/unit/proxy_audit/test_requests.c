@@ -242,10 +242,19 @@ Test(audit_requests, the_oldest_make_room_for_more_than_may_wait, .init = setup,
 Test(audit_requests, a_full_disk_at_the_end_holds_nobody_up_and_is_counted, .init = setup,
      .fini = teardown)
 {
+    const unsigned n = (unsigned)FOLD_RECORDS_MAX;
     open_audit(false, 65536);
     await("\"checkpoint\"", 1);
+    const int64_t n_before = meter_total(METRIC_AUDIT_RECORDS);
     atomic_store(&is_full, true);
-    ask_paths((unsigned)FOLD_RECORDS_MAX);
+    ask_paths(n);
+    ask_paths(n); /* each record is of two */
     audit_close(audit);
-    cr_expect(gt(i64, meter_total(METRIC_AUDIT_LOST_DISK), 0));
+    const int64_t n_lost = meter_total(METRIC_AUDIT_LOST_DISK);
+    const int64_t n_lines = meter_total(METRIC_AUDIT_RECORDS) - n_before;
+    cr_expect(gt(i64, n_lost, 0));
+    cr_expect(eq(i64, n_lost % 2, 0), "each request is counted");
+    cr_expect(ge(i64, n_lost + 2 * n_lines, 2 * n), "what is in no line was lost and counted");
+    cr_expect(le(i64, n_lost + 2 * n_lines, 2 * (n + 2)),
+              "beside them a line of the loss, and the stop");
 }
