@@ -113,15 +113,27 @@ struct fold_record *fold_oldest(struct fold *fold)
                                         : list_entry(fold->by_age.next, struct fold_record, by_age);
 }
 
-struct fold_record *fold_of_connection(struct fold *fold, uint64_t connection)
+/* The first of a connection from here on; other connections share the bucket. */
+static struct fold_record *seek(const struct list *bucket, struct list *from, uint64_t connection)
 {
-    list_foreach(it, bucket_of(fold, connection))
-    {
+    for (struct list *it = from; it != bucket; it = it->next) {
         struct fold_record *record = list_entry(it, struct fold_record, by_connection);
         if (record->connection == connection)
             return record;
     }
     return NULL;
+}
+
+struct fold_record *fold_of_connection(struct fold *fold, uint64_t connection)
+{
+    const struct list *bucket = bucket_of(fold, connection);
+    return seek(bucket, bucket->next, connection);
+}
+
+struct fold_record *fold_next(struct fold *fold, const struct fold_record *record)
+{
+    return seek(bucket_of(fold, record->connection), record->by_connection.next,
+                record->connection);
 }
 
 void fold_drop(struct fold *fold, struct fold_record *record)

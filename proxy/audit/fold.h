@@ -45,8 +45,11 @@ bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
               const struct audit_request *request, uint64_t now_ns);
 /* The record that was begun first; NULL when there is none. */
 struct fold_record *fold_oldest(struct fold *fold);
-/* One of a connection; NULL when there is none. */
+/* The first of a connection, and the one after another; NULL when there is none. Whoever drops them
+ * one by one asks for the next before: to look for the first each time is quadratic where another
+ * connection has as many. */
 struct fold_record *fold_of_connection(struct fold *fold, uint64_t connection);
+struct fold_record *fold_next(struct fold *fold, const struct fold_record *record);
 /* Forgets a record. */
 void fold_drop(struct fold *fold, struct fold_record *record);
 

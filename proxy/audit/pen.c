@@ -150,8 +150,13 @@ void audit_tell_connection(struct audit_pen *pen, uint64_t connection)
 {
     if (!pen || !pen->fold)
         return;
-    while (tell_record(pen, fold_of_connection(pen->fold, connection)))
-        ;
+    struct fold_record *record = fold_of_connection(pen->fold, connection);
+    while (record) {
+        struct fold_record *next = fold_next(pen->fold, record);
+        if (!tell_record(pen, record))
+            return;
+        record = next;
+    }
 }
 
 void audit_tell_all(struct audit_pen *pen)

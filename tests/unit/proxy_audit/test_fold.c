@@ -98,6 +98,29 @@ Test(audit_fold, those_of_a_connection_are_found_among_others, .init = setup, .f
     cr_expect(fold_of_connection(fold, 2000) == NULL);
 }
 
+Test(audit_fold, those_of_a_connection_are_gone_through_once_though_another_has_as_many,
+     .init = setup, .fini = teardown)
+{
+    const uint64_t others = 7 + 1024; /* of the same bucket */
+    struct fold_record *next, *record;
+    int64_t n = 0;
+    for (int64_t i = 0; i < 200; i++) {
+        char text[sizeof i];
+        memcpy(text, &i, sizeof i);
+        cr_assert(add(str_of(text, sizeof text), i % 2 == 0 ? others : 7, i));
+    }
+    for (record = fold_of_connection(fold, 7); record; record = next) {
+        next = fold_next(fold, record);
+        cr_assert(eq(u64, record->connection, 7));
+        cr_expect(eq(i64, record->sum.first_wall_ns, 2 * n + 1), "in their order");
+        fold_drop(fold, record);
+        n++;
+    }
+    cr_expect(eq(i64, n, 100));
+    cr_expect(fold_of_connection(fold, 7) == NULL);
+    cr_expect(fold_of_connection(fold, others) != NULL);
+}
+
 static void fill_with_numbers(size_t *out_n)
 {
     for (*out_n = 0;; ++*out_n) {
