@@ -72,11 +72,11 @@ bool audit_folds(const struct audit_pen *pen)
     return pen->fold != NULL;
 }
 
-struct audit_entry *audit_begin_request(struct audit_pen *pen, bool is_judged)
+struct audit_entry *audit_begin_request(struct audit_pen *pen, bool has_verdict)
 {
     if (!pen)
         return NULL;
-    if (!pen->wants_ends && !pen->wants_each && !(pen->wants_verdicts && is_judged))
+    if (!pen->wants_ends && !pen->wants_each && !(pen->wants_verdicts && has_verdict))
         return NULL;
     entry_begin(&pen->entry, AUDIT_REQUESTS, 0); /* the time comes when it is told */
     return &pen->entry;

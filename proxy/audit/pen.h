@@ -55,8 +55,8 @@ struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event);
  * line "lost" of the cause "flood", one a worker each AUDIT_FLOOD_TOLD_NS at most. */
 struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event event);
 void audit_commit(struct audit_pen *pen);
-/* A record of requests, without what they differ in. is_judged: a policy was asked. */
-struct audit_entry *audit_begin_request(struct audit_pen *pen, bool is_judged);
+/* A record of requests, without what they differ in. has_verdict: it tells one that no line has. */
+struct audit_entry *audit_begin_request(struct audit_pen *pen, bool has_verdict);
 /* Of one request on a connection of this number; n, times and longest_ns are filled in here.
  * now_ns: of any clock that never goes back, the same in all calls. */
 void audit_commit_request(struct audit_pen *pen, uint64_t connection,

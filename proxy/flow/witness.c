@@ -288,7 +288,7 @@ static void end_request(struct call *call, const struct totals *totals,
                         const struct audit_request *request)
 {
     struct audit_pen *pen = call->walk->tools.audit;
-    struct audit_entry *entry = audit_begin_request(pen, call->record.ruling.decision != NULL);
+    struct audit_entry *entry = audit_begin_request(pen, call->told.is_due);
     call->told.is_due = false;
     if (!entry)
         return;

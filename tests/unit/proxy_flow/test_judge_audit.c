@@ -19,21 +19,26 @@ static char path[256];
 static json_t *lines[LINES_MAX];
 static size_t n_lines;
 
-static void begin_audited(bool audits_each, bool audits_only_them)
+/* audit.events */
+enum { VERDICTS = 1, ENDS = 2, REQUESTS = 4 };
+
+#define USUAL (VERDICTS | ENDS)
+
+static void begin_audited(unsigned events)
 {
     dir = temp_dir_new();
     (void)snprintf(path, sizeof path, "%s/audit.log", dir.path);
     n_lines = 0;
     town_open(&town);
-    town.audits_each = audits_each;
-    town.audits_only_them = audits_only_them;
+    town.audits_requests = events & REQUESTS;
+    town.lacks_verdicts = !(events & VERDICTS);
+    town.lacks_ends = !(events & ENDS);
     town_audit(&town, path);
 }
 
-static void open_audited(const struct way *way, void (*policies)(void), bool audits_each,
-                         bool audits_only_them)
+static void open_audited(const struct way *way, void (*policies)(void), unsigned events)
 {
-    begin_audited(audits_each, audits_only_them);
+    begin_audited(events);
     open_way_of(way, policies);
 }
 
@@ -117,7 +122,7 @@ static void serve(const char *target, unsigned nth)
 Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by_itself)
 {
     for (size_t i = 0; i < (size_t)WAYS; i++) {
-        open_audited(&ways[i], allow_public, false, false);
+        open_audited(&ways[i], allow_public, USUAL);
         get("/admin/\"x?secret=1");
         cr_assert(got(&call.tap, DENIED, 1), "%s", ways[i].name);
         serve("/public/a", 1);
@@ -158,7 +163,7 @@ Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by
 
 Test(judge_audit, who_asks_for_every_request_has_a_line_for_each)
 {
-    open_audited(&ways[0], allow_public, true, false);
+    open_audited(&ways[0], allow_public, USUAL | REQUESTS);
     serve("/public/a", 1);
     serve("/public/a", 2);
     close_audited();
@@ -172,7 +177,7 @@ Test(judge_audit, who_asks_for_every_request_has_a_line_for_each)
 
 Test(judge_audit, who_asks_for_nothing_but_requests_has_those_that_were_cut_too)
 {
-    open_audited(&ways[0], allow_public, true, true);
+    open_audited(&ways[0], allow_public, REQUESTS);
     get("/public/slow");
     cr_assert(app_saw(1, "GET /public/slow ", 1));
     snap_drop(&town.snap, "shop/public");
@@ -189,6 +194,36 @@ Test(judge_audit, who_asks_for_nothing_but_requests_has_those_that_were_cut_too)
     forget();
 }
 
+static bool are_in_the_log(void *ctx)
+{
+    (void)ctx;
+    read_lines();
+    return find("verdict", "/public/slow", 0) && find("verdict", "/admin", 0);
+}
+
+Test(judge_audit, who_asks_for_nothing_but_verdicts_has_each_once)
+{
+    open_audited(&ways[0], allow_public, VERDICTS);
+    get("/admin");
+    cr_assert(got(&call.tap, DENIED, 1));
+    get("/public/slow");
+    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    cr_assert(run_until(town.world.loop, are_in_the_log, NULL, PATIENCE_MS), "it lasts");
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    serve("/public/a", 2);
+    close_audited();
+    SAYS(find("verdict", "/admin", 0), "decision", "deny");
+    SAYS(find("verdict", "/public/slow", 0), "decision", "allow");
+    cr_expect_null(find("requests", "/admin", 0), "its verdict is told");
+    cr_expect_null(find("requests", "/public/slow", 0), "its verdict is told");
+    const json_t *line = find("requests", "/public/a", 0);
+    cr_assert_not_null(line, "it was over at once: one fact");
+    SAYS(line, "decision", "allow");
+    cr_expect_eq(number(line, "count"), 1);
+    forget();
+}
+
 static bool is_in_the_log(void *ctx)
 {
     (void)ctx;
@@ -198,7 +233,7 @@ static bool is_in_the_log(void *ctx)
 
 Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
 {
-    open_audited(&ways[0], allow_public, false, false);
+    open_audited(&ways[0], allow_public, USUAL);
     serve("/public/a", 1); /* is told in its time, though its connection lives on */
     get("/public/slow");
     cr_assert(app_saw(1, "GET /public/slow ", 1));
@@ -223,7 +258,7 @@ Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
 
 Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
 {
-    open_audited(&ways[0], allow_public, false, false);
+    open_audited(&ways[0], allow_public, USUAL);
     serve("/public/a", 1);
     get("/public/slow");
     cr_assert(app_saw(1, "GET /public/slow ", 1));
@@ -250,7 +285,7 @@ Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
 
 Test(judge_audit, a_lost_trust_stands_behind_what_was_allowed_before)
 {
-    open_audited(&ways[0], allow_public, false, false);
+    open_audited(&ways[0], allow_public, USUAL);
     serve("/public/a", 1);
     struct trust *without = NULL;
     struct text why = {0};
@@ -274,7 +309,7 @@ Test(judge_audit, paths_that_differ_only_beyond_what_a_line_takes_are_a_line_eac
 {
     static const char ends[] = "aab";
     char path_[sizeof "/public/" + ENTRY_VALUE_MAX], text[sizeof path_ + 64];
-    open_audited(&ways[0], allow_public, false, false);
+    open_audited(&ways[0], allow_public, USUAL);
     (void)snprintf(path_, sizeof path_, "/public/%0*d", (int)ENTRY_VALUE_MAX - 8, 0);
     for (unsigned i = 0; ends[i]; i++) {
         (void)snprintf(text, sizeof text, "GET %s%c HTTP/1.1\r\nHost: store\r\n\r\n", path_,
@@ -298,7 +333,7 @@ Test(judge_audit, paths_that_differ_only_beyond_what_a_line_takes_are_a_line_eac
 Test(judge_audit, a_request_that_is_tried_at_another_pod_tells_of_both)
 {
     unsigned n = 0;
-    begin_audited(false, false);
+    begin_audited(USUAL);
     town_pay(&town, "pay-2", "n1", PAY2); /* nobody listens */
     open_way_of(&ways[4], allow_public);
     while (count(METRIC_CONNECT_RETRIES) == 0 && n < 30) /* either of the two is asked first */
@@ -331,7 +366,7 @@ static void watch_public(void)
 
 Test(judge_audit, what_audit_and_dry_run_policies_say_is_a_line_for_each_request)
 {
-    open_audited(&ways[0], watch_public, false, false);
+    open_audited(&ways[0], watch_public, USUAL);
     serve("/public/a", 1);
     serve("/public/a", 2);
     close_audited();

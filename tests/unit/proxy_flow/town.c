@@ -115,9 +115,9 @@ void town_audit(struct town *town, const char *path)
                                           .node = STR("town"),
                                           .version = STR("0"),
                                           .max_bytes = UINT64_MAX,
-                                          .wants_verdicts = !town->audits_only_them,
-                                          .wants_ends = !town->audits_only_them,
-                                          .wants_each = town->audits_each,
+                                          .wants_verdicts = !town->lacks_verdicts,
+                                          .wants_ends = !town->lacks_ends,
+                                          .wants_each = town->audits_requests,
                                           .n_workers = 2};
     cr_assert_eq(audit_open(&options, &town->audit, &why), 0, "%s", why.ptr);
     town_walk(&town->n1, &(struct walk_options){0});

@@ -49,10 +49,10 @@ struct town {
     struct listener *second;         /* on PAY2, at the same port; NULL: none */
     bool is_of_second[APP_TAPS_MAX]; /* served there */
     int log_fds[2];
-    struct audit *audit;   /* NULL: none */
-    bool audits_each;      /* request; set it before town_audit() */
-    bool audits_only_them; /* no verdicts, no ends */
-    struct tracer *tracer; /* of n1; NULL: none */
+    struct audit *audit;             /* NULL: none */
+    bool audits_requests;            /* set these before town_audit(): each request; but */
+    bool lacks_verdicts, lacks_ends; /* not these */
+    struct tracer *tracer;           /* of n1; NULL: none */
     struct text log;
 };
 
