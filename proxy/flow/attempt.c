@@ -10,7 +10,6 @@
  */
 #include "proxy/base/mem.h"
 #include "proxy/flow/walk.h"
-#include "proxy/flow/witness.h"
 #include "proxy/http/hbone.h"
 #include "proxy/meter/meter.h"
 
@@ -350,11 +349,8 @@ static int make_plan(struct call *call, const struct target *target, const struc
 /* What an attempt before this one left: its verdict was about another endpoint. */
 static void forget_attempt(struct call *call)
 {
-    witness_tell(call);
-    call->judged = (struct judged){0};
-    call->record.ruling = (struct ruling){0};
+    call_forget_verdict(call);
     call->record.trace = (struct str){0};
-    call->record.dry_run_policy = (struct str){0};
     call->record.hbone_addr = (struct addr){0};
 }
 

@@ -168,6 +168,14 @@ static int speak(struct call *call, const struct verdict *verdict)
     return verdict->err;
 }
 
+void call_forget_verdict(struct call *call)
+{
+    witness_tell(call);
+    call->judged = (struct judged){0};
+    call->record.ruling = (struct ruling){0};
+    call->record.dry_run_policy = (struct str){0};
+}
+
 int call_judge(struct call *call, const struct workload *destination,
                const struct principal *source, const struct addr *addr)
 {

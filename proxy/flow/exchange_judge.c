@@ -132,6 +132,7 @@ int exchange_approach(struct exchange *exchange)
     const struct snapshot *snapshot = call_snapshot(call);
     const struct workload *workload = snapshot_workload_by_ip(snapshot, &addr->ip);
     struct principal source;
+    call_forget_verdict(call);
     if (!workload || !workload->is_local)
         return -ERR_WORKLOAD_GONE;
     int err = call_identify(connection, snapshot, &source);

@@ -207,6 +207,8 @@ void call_end_search(struct call *call);
 /* An endpoint is reached, no other is searched for, and it may last: what only the search needed
  * goes, and the strings move together, so that a long connection holds little. */
 void call_fold(struct call *call);
+/* A verdict that was about another try; it is told by itself in the audit log. */
+void call_forget_verdict(struct call *call);
 /* Asks the destination's policies and keeps the question for the day they change. 0 with
  * judged.is_by_request: nothing is decided yet, each request is to be judged. */
 MUST_USE int call_judge(struct call *call, const struct workload *destination,

@@ -75,6 +75,36 @@ Test(judge, who_a_token_says_is_asked_where_the_request_is_judged)
     jwt_key_free(&key);
 }
 
+/* A request is lost with a connection that had rested, and said again: by then its token is
+ * nobody's. Where another pod might be asked the verdict was forgotten with the first. */
+Test(judge, a_second_try_that_is_refused_for_its_token_does_not_say_what_let_the_first_in)
+{
+    key = jwt_key_new("EdDSA", "k");
+    struct jwt_key another = jwt_key_new("EdDSA", "k");
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
+        const char *name = ways[i].name;
+        open_way(&ways[i], take_tokens_of_alice);
+        get_as("alice");
+        cr_assert(app_saw(1, "GET / HTTP/1.1", 1), "%s", name);
+        answer(1);
+        cr_assert(got(&call.tap, "200 OK", 1), "%s", name);
+        get_as("alice");
+        cr_assert(app_saw(1, "GET / HTTP/1.1", 2), "%s", name);
+        snap_drop(&town.snap, "shop/tokens");
+        (void)snap_request_auth(&town.snap, "tokens", ISSUER,
+                                jwt_key_set(&another, 1, "", &town.snap.arena));
+        town_learn(&town);
+        tap_close(&town.served[0], -ERR_RESET);
+        cr_expect(got(&call.tap, "x-isthmus-reason: token_refused", 1), "%s", name);
+        finish();
+        cr_expect(LOGGED(&town, "\"response.code\":200", "\"policy\":\"shop/alice\""), "%s", name);
+        cr_expect_not(LOGGED(&town, "token_refused", "\"policy\":"), "%s: nobody was asked", name);
+        town_close(&town);
+    }
+    jwt_key_free(&another);
+    jwt_key_free(&key);
+}
+
 static void take_tokens_of_a_parameter(void)
 {
     static const struct token_place places[] = {{TOKEN_IN_PARAM, {"my_jwt", 6}, {0}}};
