@@ -120,7 +120,9 @@ size_t local_reply_send(struct http_stream *client, const struct http_request *r
     const struct http_response head = {
         .status = reply->status,
         .fields = route_edit(&plain, reply->edits ? reply->edits : &no_edits, arena),
-        .content_length = (int64_t)body.len, /* for HEAD what GET would have */
+        /* For HEAD what GET would have; what the 200 would be of which this is a 304 nobody knows
+         * (RFC 9110 8.6). */
+        .content_length = reply->status == 304 ? HTTP_LENGTH_UNKNOWN : (int64_t)body.len,
         .has_body = has_body,
     };
     http_respond(client, &head);

@@ -131,6 +131,37 @@ Test(exchange, our_own_answer_to_a_head_says_what_one_to_a_get_would_and_when)
     close_all();
 }
 
+static const struct str any_host = STR("*");
+static const struct route_rule not_modified = {
+    .name = STR("shop/cached/0"),
+    .action = ROUTE_RESPOND,
+    .status = 304,
+    .body = STR("never sent"),
+};
+static const struct route_host answers_for_all = {
+    .domains = &any_host, .n_domains = 1, .rules = &not_modified, .n_rules = 1};
+
+Test(exchange, a_route_s_own_304_has_neither_body_nor_length)
+{
+    static struct model_routes routes = {
+        .service = STR("shop/store.shop.svc.clusterset.local"),
+        .hosts = &answers_for_all,
+        .n_hosts = 1,
+    };
+    town_open(&town);
+    town_service(&town)->ports[0].app_protocol = APP_HTTP11;
+    snap_add(&town.snap,
+             &(struct model_resource){MODEL_ROUTES, routes.service, {.routes = &routes}});
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    call_say(&call, GET GET);
+    cr_assert(got(&call.tap, "HTTP/1.1 304 Not Modified\r\n", 2));
+    cr_expect(got(&call.tap, "\r\n\r\n", 2));
+    cr_expect_eq(length_line(1).len, 0, "%.*s", STR_ARG(length_line(1)));
+    cr_expect_null(strstr(call.tap.got.ptr, "never sent"));
+    close_all();
+}
+
 Test(exchange, a_client_of_http_1_0_that_names_no_host_means_whom_it_called)
 {
     open_with(&(struct walk_options){0});
