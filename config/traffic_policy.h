@@ -113,6 +113,8 @@ struct limits { /* soft: each worker of a node counts for itself, the bound is d
     uint32_t max_connections, max_pending; /* of the service, of one node; 0: no bound */
     uint32_t endpoint_max_connections;     /* of each endpoint; 0: no bound */
     uint32_t retry_budget_pct, retry_min_concurrent;
+    bool asks_max_requests; /* a bound of Envoy's that is not applied: */
+    uint32_t max_requests;
 };
 
 struct traffic_policy {

@@ -7,7 +7,6 @@
 #include "config/traffic_fields.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/err.h"
-#include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "xds/codec_traffic.h"
 
@@ -332,14 +331,11 @@ static void read_retries(struct reading *reading,
 }
 
 /* A lease is a connection or a request, by the port; the two are not bounded apart. Refusing would
- * keep out the Clusters of control planes that always send one. */
-static void warn_of_requests(const char *cluster, const Google__Protobuf__UInt32Value *max_requests)
+ * keep out the Clusters of control planes that always send one; who holds them says so (held.c). */
+static void read_requests(struct limits *to, const Google__Protobuf__UInt32Value *max_requests)
 {
-    if (max_requests && max_requests->value != UINT32_MAX)
-        log_warn("a bound of a Cluster is not applied; requests count as connections do",
-                 log_cstr("cluster", cluster),
-                 log_cstr("field", "circuit_breakers.thresholds.max_requests"),
-                 log_u64("value", max_requests->value));
+    to->asks_max_requests = max_requests && max_requests->value != UINT32_MAX;
+    to->max_requests = to->asks_max_requests ? max_requests->value : 0;
 }
 
 /* Of priority DEFAULT; there are no calls of another here. */
@@ -359,7 +355,7 @@ static void read_limits(struct reading *reading, const Envoy__Config__Cluster__V
         to->max_pending =
             bound_of(reading, thresholds->max_pending_requests, "thresholds.max_pending_requests");
         read_retries(reading, thresholds);
-        warn_of_requests(cluster->name, thresholds->max_requests);
+        read_requests(to, thresholds->max_requests);
     }
     for (size_t i = 0; from && i < from->n_per_host_thresholds; i++)
         if (from->per_host_thresholds[i]->priority == 0)

@@ -1,5 +1,6 @@
 #include "xds/held.h"
 
+#include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 
 #define FIRST_CAP ((size_t)64)
@@ -42,10 +43,33 @@ static void append(struct held *held, struct held_item *item)
     held->items[held->len++] = item;
 }
 
+/* What is held of a Cluster, and not done; NULL: it is another kind of resource, or there is none.
+ */
+static const struct limits *limits_of(const struct held_item *item)
+{
+    return item && item->type == XDS_CLUSTER ? &item->resource.model.of.traffic->policy.limits
+                                             : NULL;
+}
+
+/* Once for each change of it, and not as often as the resource comes. */
+static void warn_of_requests(const struct held_item *before, const struct held_item *item)
+{
+    const struct limits *old = limits_of(before), *now = limits_of(item);
+    if (!now || !now->asks_max_requests)
+        return;
+    if (old && old->asks_max_requests && old->max_requests == now->max_requests)
+        return;
+    log_warn("a bound of a Cluster is not applied; requests count as connections do",
+             log_str("cluster", item->resource.name),
+             log_cstr("field", "circuit_breakers.thresholds.max_requests"),
+             log_u64("value", now->max_requests));
+}
+
 void held_put(struct held *held, struct held_item *item)
 {
     struct held_item *before = map_put(&held->by_name[item->type], item->resource.name, item);
 
+    warn_of_requests(before, item);
     if (before) {
         item->idx = before->idx;
         held->items[item->idx] = item;

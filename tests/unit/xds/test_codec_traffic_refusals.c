@@ -387,7 +387,7 @@ Test(codec_traffic, a_number_of_retries_is_a_budget_of_no_share_where_there_is_n
 
         number.value = rows[i].number;
         thresholds.max_retries = rows[i].has_number ? &number : NULL;
-        thresholds.max_requests = &number; /* is warned of, and refuses nothing */
+        thresholds.max_requests = &number; /* is kept to be warned of, and refuses nothing */
         thresholds.retry_budget = rows[i].has_budget ? &budget : NULL;
         breakers.thresholds = all;
         breakers.n_thresholds = 1;
@@ -395,6 +395,9 @@ Test(codec_traffic, a_number_of_retries_is_a_budget_of_no_share_where_there_is_n
         cr_assert_eq(traffic_decode(&cluster, &policy), 0, "%s: %s", rows[i].name, why.ptr);
         cr_expect_eq(policy.limits.retry_budget_pct, rows[i].pct, "%s", rows[i].name);
         cr_expect_eq(policy.limits.retry_min_concurrent, rows[i].min, "%s", rows[i].name);
+        cr_expect_eq(policy.limits.asks_max_requests, rows[i].number != UINT32_MAX);
+        if (policy.limits.asks_max_requests)
+            cr_expect_eq(policy.limits.max_requests, rows[i].number, "%s", rows[i].name);
     }
 }
 
