@@ -9,6 +9,7 @@
  */
 #include "config/snapshot_build.h"
 #include "proxy/base/keyed_hash.h"
+#include "proxy/base/pace.h"
 
 static const struct ip *address_of_family(const struct workload *workload, uint8_t ip_len)
 {
@@ -130,6 +131,7 @@ static void build_sets(struct snapshot_builder *builder, const struct service_bu
 {
     for (size_t i = 0; i < n_builds; i++) {
         const struct service_build *build = &builds[i];
+        (void)pace();
         /* Made in copy_ports(); const only to those who read the snapshot. */
         struct service_port *ports = (struct service_port *)(uintptr_t)build->service->ports;
         for (size_t port = 0; port < build->service->n_ports; port++) {

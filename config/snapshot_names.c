@@ -9,6 +9,7 @@
 
 #include "config/snapshot_build.h"
 #include "proxy/base/ascii.h"
+#include "proxy/base/pace.h"
 
 #define ZONE          "clusterset.local"
 #define SERVICE_ZONE  "svc.clusterset.local"
@@ -280,6 +281,7 @@ void snapshot_add_names(struct snapshot_builder *builder)
     file_name(snapshot, STR(SERVICE_ZONE));
     for (size_t i = 0; i < builder->n_services; i++) {
         const struct service *service = builder->services[i].service;
+        (void)pace();
         if (service->scope != SERVICE_CLUSTERSET ||
             map_find(&snapshot->service_by_host, service->hostname) != service)
             continue;

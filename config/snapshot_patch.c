@@ -11,6 +11,7 @@
 
 #include "config/snapshot_build.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 
 struct dirty { /* a workload that changed */
     struct str uid;
@@ -98,6 +99,7 @@ static void patch_workloads(struct patch *patch)
     struct workload *workloads = arena_new_array(&snapshot->arena, struct workload, patch->n);
     for (size_t i = 0; i < patch->n; i++) {
         struct dirty *dirty = &patch->all[i];
+        (void)pace();
         if (dirty->model) {
             dirty->workload = &workloads[i];
             snapshot_fill_workload(builder, dirty->workload, dirty->model);

@@ -5,6 +5,7 @@
 
 #include "config/snapshot_build.h"
 #include "proxy/base/ascii.h"
+#include "proxy/base/pace.h"
 
 static int compare_ports(const void *a, const void *b)
 {
@@ -95,6 +96,7 @@ static void file_service(struct snapshot_builder *builder, struct service_build 
 static void count_servings(struct snapshot_builder *builder)
 {
     for (size_t i = 0; i < builder->n_workloads; i++) {
+        (void)pace();
         const struct model_workload *model = builder->workload_models[i];
         struct workload *workload = &builder->workloads[i];
         workload->services =
@@ -118,6 +120,7 @@ static void fill_servings(struct snapshot_builder *builder)
         build->n_servings = 0;
     }
     for (size_t i = 0; i < builder->n_workloads; i++) {
+        (void)pace();
         const struct model_workload *model = builder->workload_models[i];
         for (size_t j = 0; j < model->n_services; j++) {
             struct service_build *build =
@@ -218,6 +221,7 @@ void snapshot_add_services(struct snapshot_builder *builder,
     builder->n_services = n_resources;
     for (size_t i = 0; i < n_resources; i++) {
         struct service_build *build = &builder->services[i];
+        (void)pace();
         build->service = &services[i];
         copy_service(arena, build->service, resources[i]->of.service);
         build->service->traffic = snapshot_traffic_of(builder, build->service->key);

@@ -2,6 +2,7 @@
 
 #include "certs/svid.h"
 #include "config/snapshot_build.h"
+#include "proxy/base/pace.h"
 
 static void copy_names(struct arena *arena, struct workload *to, const struct model_workload *from)
 {
@@ -94,6 +95,7 @@ void snapshot_add_workloads(struct snapshot_builder *builder,
     builder->n_workloads = snapshot->n_workloads = n_resources;
     for (size_t i = 0; i < n_resources; i++) {
         struct workload *workload = &builder->workloads[i];
+        (void)pace();
         builder->workload_models[i] = resources[i]->of.workload;
         add_workload(builder, workload, resources[i]->of.workload);
         n_local += snapshot_is_in_our_care(workload, builder->workload_models[i]);

@@ -10,6 +10,7 @@
 
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 #include "xds/changes.h"
 #include "xds/held_file.h"
 #include "xds/wire.h"
@@ -232,6 +233,7 @@ static void apply_resource(struct receipt *receipt,
 {
     const Google__Protobuf__Any *any = resource->resource;
 
+    (void)pace();
     if (is_ambiguous(receipt, resource->name))
         return;
     if (!any) /* a heartbeat or an unresolved alias: nothing to hold, and no fault */

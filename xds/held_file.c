@@ -1,6 +1,7 @@
 #include "xds/held_file.h"
 
 #include "proxy/base/err.h"
+#include "proxy/base/pace.h"
 
 #define MAGIC       "ISTHXDS1"
 #define END         "END"
@@ -35,6 +36,7 @@ void held_file_write(const struct held *held, struct text *out)
     for (size_t i = 0; i < held->len; i++) {
         const struct delta_resource *resource = &held->items[i]->resource;
 
+        (void)pace();
         add_number(out, held->items[i]->type, 1);
         add_number(out, resource->name.len, 4);
         add_number(out, resource->version.len, 4);

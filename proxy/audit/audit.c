@@ -15,6 +15,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/io/record_ring.h"
+#include "proxy/io/scheduling.h"
 #include "proxy/io/thread.h"
 #include "proxy/meter/meter.h"
 
@@ -320,6 +321,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
 {
     struct audit *audit = receiver;
     (void)mailbox;
+    scheduling_stand_back();
     audit->loop = loop;
     audit->meter = meter_new();
     append_start(audit);

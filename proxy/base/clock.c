@@ -18,6 +18,14 @@ int64_t clock_wall_ns(void)
     return (int64_t)now.tv_sec * (int64_t)NS_PER_SEC + (int64_t)now.tv_nsec;
 }
 
+uint64_t clock_thread_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
 /* Civil date from days since 1970-01-01; Howard Hinnant's algorithm, in eras of 400 years. */
 static void civil_from_days(int64_t days, int64_t *out_year, int64_t *out_month, int64_t *out_day)
 {

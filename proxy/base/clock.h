@@ -1,5 +1,5 @@
 /*
- * clock.h - the two clocks of the operating system. Code that decides takes time as an argument;
+ * clock.h - the clocks of the operating system. Code that decides takes time as an argument;
  * only edges read these.
  */
 #ifndef ISTHMUS_BASE_CLOCK_H
@@ -12,6 +12,8 @@
 
 uint64_t clock_mono_ns(void); /* CLOCK_MONOTONIC */
 int64_t clock_wall_ns(void);  /* CLOCK_REALTIME, ns since 1970 */
+/* Processor time of the calling thread: CLOCK_THREAD_CPUTIME_ID, which costs a system call. */
+uint64_t clock_thread_ns(void);
 
 /* "2026-01-31T12:00:00.123456Z" (RFC 3339, UTC) into buf of CLOCK_TEXT_MAX bytes, which is
  * returned. */

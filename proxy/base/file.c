@@ -15,8 +15,10 @@
 
 #include "proxy/base/err.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 
 #define READ_FIRST_BYTES 4096
+#define WRITE_BYTES      (256 << 10) /* at once: the kernel copies them in one piece */
 
 static int fail(int err)
 {
@@ -130,7 +132,10 @@ static int write_all(int fd, struct str content)
     size_t done = 0;
 
     while (done < content.len) {
-        ssize_t n = write(fd, content.ptr + done, content.len - done);
+        const size_t rest = content.len - done;
+
+        (void)pace();
+        ssize_t n = write(fd, content.ptr + done, rest < WRITE_BYTES ? rest : WRITE_BYTES);
 
         if (n < 0 && errno != EINTR)
             return -ERR_SYSTEM;

@@ -120,10 +120,13 @@ static void tell_buffers(struct walk *walk, const struct slab_pool *now)
     told->n_made = now->n_made;
 }
 
-static void tell_long_turns(struct walk *walk, uint64_t now)
+static void tell_long_turns(struct walk *walk, struct long_turns now)
 {
-    meter_add(walk->tools.meter, METRIC_LONG_TURNS, (int64_t)(now - walk->long_turns));
-    walk->long_turns = now;
+    struct meter *meter = walk->tools.meter;
+    struct long_turns *told = &walk->long_turns;
+    meter_add(meter, METRIC_LONG_TURNS_WORKED, (int64_t)(now.n_worked - told->n_worked));
+    meter_add(meter, METRIC_LONG_TURNS_WAITED, (int64_t)(now.n_waited - told->n_waited));
+    *told = now;
 }
 
 static void on_sample(struct timer *timer)

@@ -44,7 +44,7 @@ struct walk {
         uint64_t live_bytes, n_reused, n_made;
     } buffers;
 
-    uint64_t long_turns; /* of the loop, the same */
+    struct long_turns long_turns; /* of the loop, the same */
 };
 
 struct judged { /* what a verdict was about, to ask again when policies change */

@@ -28,6 +28,15 @@ struct turn_clock {
     bool in_turn;
 };
 
+/* What a turn was of work is only known by two looks at the processor time of the thread, each a
+ * system call. So there is one when a turn was long, and now and then before, for it to have
+ * something to be compared with. */
+struct stopwatch {
+    uint64_t worked_ns; /* at the last look; 0: there was none */
+    uint64_t since_ns;  /* the length of the turns since then */
+    struct long_turns turns;
+};
+
 struct loop {
     uv_loop_t uv;
     uv_prepare_t before_poll;
@@ -46,7 +55,7 @@ struct loop {
     size_t scratch_bytes;
     unsigned n_open;
     unsigned n_splices;
-    uint64_t n_long; /* turns */
+    struct stopwatch stopwatch;
     uint32_t turn;
     bool stopped;
 };
@@ -88,9 +97,9 @@ uint32_t loop_turn_number(const struct loop *loop)
     return loop->turn;
 }
 
-uint64_t loop_long_turns(const struct loop *loop)
+struct long_turns loop_long_turns(const struct loop *loop)
 {
-    return loop->n_long;
+    return loop->stopwatch.turns;
 }
 
 unsigned loop_open_handles(const struct loop *loop)
@@ -199,6 +208,27 @@ static void empty_graves(struct loop *loop)
     loop->n_graves = 0;
 }
 
+static void look_at_work(struct stopwatch *watch)
+{
+    watch->worked_ns = clock_thread_ns();
+    watch->since_ns = 0;
+}
+
+static void note_length(struct stopwatch *watch, uint64_t took_ns)
+{
+    const uint64_t worked_before_ns = watch->worked_ns;
+    watch->since_ns += took_ns;
+    if (watch->since_ns < LOOP_LOOK_NS)
+        return;
+    look_at_work(watch);
+    if (took_ns < LOOP_LONG_NS)
+        return;
+    if (watch->worked_ns - worked_before_ns >= LOOP_LONG_NS)
+        watch->turns.n_worked++;
+    else
+        watch->turns.n_waited++;
+}
+
 static void on_after_poll(uv_check_t *check)
 {
     struct loop *loop = check->data;
@@ -206,8 +236,7 @@ static void on_after_poll(uv_check_t *check)
     run_tasks(loop);
     empty_graves(loop);
     read_slab_rest(loop);
-    if (clock_mono_ns() - loop->clock->now_ns >= LOOP_LONG_NS)
-        loop->n_long++;
+    note_length(&loop->stopwatch, clock_mono_ns() - loop->clock->now_ns);
     *loop->clock = (struct turn_clock){0};
 }
 
@@ -242,6 +271,8 @@ static void on_before_poll(uv_prepare_t *prepare)
     struct loop *loop = prepare->data;
     bool at_once = has_work(loop) || loop->stopped;
     set_waker(loop, at_once ? 0 : wheel_wake_ns(&loop->wheel));
+    if (loop->stopwatch.worked_ns == 0)
+        look_at_work(&loop->stopwatch);
     *loop->clock = (struct turn_clock){.in_turn = true};
     loop->turn++;
 }

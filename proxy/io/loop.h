@@ -25,6 +25,7 @@
 #include "proxy/base/slice.h"
 
 #define LOOP_LONG_NS 2000000
+#define LOOP_LOOK_NS 250000 /* between looks at the processor time, by the length of the turns */
 
 struct loop;
 
@@ -44,10 +45,16 @@ void loop_stop(struct loop *loop);
 uint64_t loop_now_ns(const struct loop *loop);
 struct rng *loop_rng(struct loop *loop);
 struct slab_pool *loop_slabs(struct loop *loop);
+
 /* Turns that took LOOP_LONG_NS and more from when somebody first asked for the time to the next
- * look at the sockets: whoever was ready then had to wait. Time in which others had the processor
- * is in it. */
-uint64_t loop_long_turns(const struct loop *loop);
+ * look at the sockets: whoever was ready then had to wait. */
+struct long_turns {
+    uint64_t n_worked; /* that much of it was processor time of this thread, in which there may be
+                          LOOP_LOOK_NS of turns before it */
+    uint64_t n_waited; /* others had the processor, or the kernel kept it waiting */
+};
+
+struct long_turns loop_long_turns(const struct loop *loop);
 /* Handles that are open: 0 is what a test wants to see at its end. */
 unsigned loop_open_handles(const struct loop *loop);
 

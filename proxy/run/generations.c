@@ -3,6 +3,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/keyed_hash.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 
 #define WAIT_MIN_NS (UINT64_C(50) * NS_PER_MS)
 #define WAIT_MAX_NS (UINT64_C(500) * NS_PER_MS)
@@ -32,6 +33,7 @@ static uint64_t hash_whole(const struct node *node, struct snapshot *snapshot)
     uint64_t sum = 0;
     while ((resource = delta_client_next(state, &idx)) != NULL) {
         const struct model_resource *model = &resource->model;
+        (void)pace();
         if (model->kind == MODEL_POLICY || model->kind == MODEL_REQUEST_AUTH)
             sum += hash_of(resource);
         if (!is_local(node, model))

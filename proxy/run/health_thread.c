@@ -1,6 +1,7 @@
 #include "proxy/run/health_thread.h"
 
 #include "proxy/base/mem.h"
+#include "proxy/io/scheduling.h"
 #include "proxy/meter/meter.h"
 #include "proxy/run/publication.h"
 
@@ -224,6 +225,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .handshake_ns = config->handshake_ns,
     };
     (void)mailbox;
+    scheduling_stand_back();
     health->meter = meter_new();
     health->connector = connector_new(loop, &options, &health->tls, &health->trust, health->meter);
     const struct checker_tools tools = {

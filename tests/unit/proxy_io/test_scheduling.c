@@ -7,6 +7,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "proxy/base/clock.h"
+#include "proxy/base/pace.h"
 #include "proxy/io/scheduling.h"
 
 TestSuite(scheduling, .timeout = 20);
@@ -55,4 +57,19 @@ Test(scheduling, who_gives_way_is_nicer_than_before)
     const int before = getpriority(PRIO_PROCESS, 0);
     scheduling_give_way();
     cr_expect_eq(getpriority(PRIO_PROCESS, 0), before + 5);
+    cr_expect_eq(present().sched_policy, SCHED_BATCH);
+    const uint64_t until_ns = clock_mono_ns() + NS_PER_SEC;
+    bool is_offered = false;
+    while (!is_offered && clock_mono_ns() < until_ns)
+        is_offered = pace();
+    cr_expect(is_offered, "it offers the processor in the midst of its work");
+}
+
+Test(scheduling, who_stands_back_has_its_share_and_breaks_into_nobodys_work)
+{
+    const int before = getpriority(PRIO_PROCESS, 0);
+    scheduling_stand_back();
+    cr_expect_eq(getpriority(PRIO_PROCESS, 0), before);
+    cr_expect_eq(present().sched_policy, SCHED_BATCH);
+    cr_expect_not(pace());
 }
