@@ -158,6 +158,9 @@ struct policy_answer {
     /* Never with a request, nor when the connection is denied whatever its requests may be. Else:
      * some request may change allowed, an audit, or what a dry run would have done. */
     bool depends_on_request;
+    /* Never with a request. Else: some policy that may decide looks at it, so that another one may
+     * be named, at least. False: every request has this very answer. */
+    bool looks_at_request;
     enum policy_action action; /* POLICY_ALLOW or POLICY_DENY, as allowed says */
     enum policy_mode mode;     /* of what decided: always POLICY_ENFORCED; see dry_run */
     struct str policy;         /* which decided, or is missing; "" when none did */

@@ -197,6 +197,7 @@ struct policy_answer policy_ask(const struct policy_set *set,
             ask_layer(&asking, set->layers[i]);
     decide_enforced(&asking, set, &answer);
     decide_dry_run(&asking, set, &answer);
+    answer.looks_at_request = asking.has_maybe;
     answer.depends_on_request = asking.has_maybe && depends_on_request(&asking, set);
     for (size_t i = 0; i < asking.n_audits; i++)
         answer.audits[answer.n_audits++] = hit_of(&asking.audits[i]);

@@ -78,11 +78,6 @@ const char *ip_text(const struct ip *ip, char *buf)
     return buf;
 }
 
-bool ip_eq(const struct ip *a, const struct ip *b)
-{
-    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
-}
-
 bool ip_is_loopback(const struct ip *ip)
 {
     static const uint8_t loopback6[IP6_LEN] = {[IP6_LEN - 1] = 1};

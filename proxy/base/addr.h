@@ -7,6 +7,7 @@
 #ifndef ISTHMUS_BASE_ADDR_H
 #define ISTHMUS_BASE_ADDR_H
 
+#include <string.h>
 #include <sys/socket.h>
 
 #include "proxy/base/str.h"
@@ -35,9 +36,16 @@ MUST_USE int ip_parse(struct str text, struct ip *out_ip);
 MUST_USE int ip_from_bytes(const void *bytes, size_t len, struct ip *out_ip);
 /* Into buf (IP_TEXT_MAX bytes), which is returned; "none" for {0}. */
 const char *ip_text(const struct ip *ip, char *buf);
-bool ip_eq(const struct ip *a, const struct ip *b);
 bool ip_is_loopback(const struct ip *ip);
 struct ip ip_loopback(uint8_t len); /* 127.0.0.1 for 4, ::1 for 16 */
+
+/* Inline, since each request compares some; four bytes are one comparison. */
+static inline bool ip_eq(const struct ip *a, const struct ip *b)
+{
+    if (a->len == 4 && b->len == 4)
+        return memcmp(a->bytes, b->bytes, 4) == 0;
+    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
 
 static inline bool ip_is_none(const struct ip *ip)
 {

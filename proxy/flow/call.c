@@ -176,9 +176,49 @@ void call_forget_verdict(struct call *call)
     call->record.dry_run_policy = (struct str){0};
 }
 
+/* What holds for every request of the caller; NULL: this one is to be judged by itself. */
+static const struct settled *find_settled(struct call *call, const struct workload *destination,
+                                          const struct principal *source, const struct addr *addr)
+{
+    struct settled_key key;
+    if (!call->events->reveal ||
+        !settled_key_of(call_snapshot(call)->generation, destination, source, addr, &key))
+        return NULL;
+    struct settled *place = settled_place(call->walk->settled, &key);
+    if (place->settlement == SETTLED_NOT)
+        settled_ask(place, destination, source, call->walk->tools.traffic);
+    return place->settlement == SETTLED_ALLOW ? place : NULL;
+}
+
+static void judge_as_settled(struct call *call, const struct settled *settled,
+                             const struct workload *destination, const struct principal *source)
+{
+    const struct walk_tools *tools = &call->walk->tools;
+    meter_add(tools->meter, METRIC_VERDICTS_ALLOWED, 1);
+    verdict_count(settled->counters, SAID_ALLOW, 1);
+    call->shown = tools->audit ? call->events->glimpse(call) : NULL;
+    call->record.dry_run_policy = (struct str){0};
+    witness_known(call, &settled->ruling);
+    call->judged = (struct judged){
+        .is_judged = true,
+        .is_unshown = true,
+        .principal_id = source->id,
+        .source = source->ip,
+        .destination = settled->key.addr,
+        .mark = destination->policies->mark,
+    };
+    if (!borrow_principal(call))
+        call->judged.principal_id = arena_str(&call->arena, source->id);
+}
+
 int call_judge(struct call *call, const struct workload *destination,
                const struct principal *source, const struct addr *addr)
 {
+    const struct settled *settled = find_settled(call, destination, source, addr);
+    if (settled) {
+        judge_as_settled(call, settled, destination, source);
+        return 0;
+    }
     call->shown = NULL;
     int err = call->events->show ? call->events->show(call, destination, addr, &call->shown) : 0;
     if (err < 0)
@@ -231,7 +271,7 @@ static int deny_unread(struct call *call, const struct verdict *verdict)
  * of requests that were not read. */
 static bool is_settled(const struct judged *judged, const struct workload *destination)
 {
-    const bool is_read = judged->request || judged->is_by_request;
+    const bool is_read = judged->request || judged->is_by_request || judged->is_unshown;
     return judged->mark != 0 &&
            (is_read || !token_set_asks(destination->tokens, judged->destination.port)) &&
            judged->mark == destination->policies->mark;
@@ -261,6 +301,9 @@ static int recheck_judged(struct call *call, struct judged *judged, const struct
         return 0;
     if (call_identify(judged, snapshot, &source) < 0)
         return -ERR_TLS_SVID; /* never: it was one when a handshake verified it */
+    if (judged->is_unshown)
+        judged->request = call->events->reveal(call);
+    judged->is_unshown = false;
     const struct verdict verdict =
         authorize(destination, &source, &judged->destination, judged->request);
     judged->mark = destination->policies->mark;

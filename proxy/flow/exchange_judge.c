@@ -56,6 +56,22 @@ struct shown { /* to the policies of one endpoint, and then to it */
     struct str path; /* with the query */
 };
 
+static void show_path(struct policy_request *request, struct arena *arena, struct str target)
+{
+    const struct str path = path_of(target), lax = http_path_lax(path, arena);
+    request->path = path;
+    request->lax_path = str_eq(lax, path) ? (struct str){0} : lax;
+}
+
+static void show(struct policy_request *request, struct arena *arena,
+                 const struct http_request *head)
+{
+    request->method = head->method;
+    request->host = head->authority;
+    show_path(request, arena, head->path);
+    show_headers(request, arena, head);
+}
+
 static int refuse_token(struct exchange *exchange, const struct token_answer *answer)
 {
     exchange->challenge = answer->challenge;
@@ -69,13 +85,6 @@ void exchange_hide(struct exchange *exchange, const struct addr *pod)
         snapshot_workload_by_ip(call_snapshot(&exchange->call), &pod->ip);
     if (workload && workload->tokens)
         exchange->path = places_hidden(exchange->path, workload->tokens, &exchange->call.arena);
-}
-
-static void show_path(struct policy_request *request, struct arena *arena, struct str target)
-{
-    const struct str path = path_of(target), lax = http_path_lax(path, arena);
-    request->path = path;
-    request->lax_path = str_eq(lax, path) ? (struct str){0} : lax;
 }
 
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
@@ -95,10 +104,29 @@ int exchange_show(struct call *call, const struct workload *destination, const s
         return refuse_token(exchange, &answer);
     head.fields = shown->fields = answer.fields;
     head.path = shown->path = answer.path;
-    show_path(&shown->request, &call->arena, head.path);
     shown->request.token = answer.token;
-    show_headers(&shown->request, &call->arena, &head);
+    show(&shown->request, &call->arena, &head);
     return 0;
+}
+
+/* Nobody asked for tokens then, so it has none that was verified. */
+const struct policy_request *exchange_reveal(struct call *call)
+{
+    const struct exchange *exchange = container_of(call, struct exchange, call);
+    struct shown *shown = arena_new(&call->arena, struct shown);
+    shown->fields = exchange->head.fields;
+    shown->path = exchange->head.path;
+    show(&shown->request, &call->arena, &exchange->head);
+    return &shown->request;
+}
+
+const struct policy_request *exchange_glimpse(struct call *call)
+{
+    const struct exchange *exchange = container_of(call, struct exchange, call);
+    struct policy_request *request = arena_new(&call->arena, struct policy_request);
+    request->method = exchange->head.method;
+    request->path = path_of(exchange->head.path);
+    return request;
 }
 
 struct http_request exchange_told(const struct exchange *exchange)

@@ -31,6 +31,8 @@ void exchange_hide(struct exchange *exchange, const struct addr *pod);
 /* Of call_events. */
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
                   const struct policy_request **out_request);
+const struct policy_request *exchange_reveal(struct call *call);
+const struct policy_request *exchange_glimpse(struct call *call);
 /* What goes to the endpoint that was judged about: without the token, if it is not to have it. */
 struct http_request exchange_told(const struct exchange *exchange);
 /* One attempt of an exchange whose connection's end is a pod of this node: judged, then on its way

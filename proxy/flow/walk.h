@@ -10,6 +10,7 @@
 #include "proxy/flow/flow.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
+#include "proxy/flow/settled.h"
 #include "proxy/token/token.h"
 
 enum flow_state {
@@ -32,6 +33,7 @@ struct walk {
     struct overload overload;
     struct clients clients; /* of HTTP */
     struct acquaintances acquaintances;
+    struct settled settled[SETTLED_MAX];
     struct timer sample;
     uint64_t sample_due_ns;
     uint64_t trim_due_ns; /* memory is not given back to the system before */
@@ -50,6 +52,7 @@ struct walk {
 struct judged { /* what a verdict was about, to ask again when policies change */
     bool is_judged;
     bool is_by_request; /* a connection of which each request is judged by itself */
+    bool is_unshown;    /* a request that no policy looked at: it is shown once one does */
     const struct policy_request *request; /* of the call's arena; NULL: a connection */
     struct str principal_id;
     struct ip source;
@@ -95,9 +98,13 @@ struct call_events {
      * there never is one. */
     bool (*reuse)(struct call *call, const struct addr *addr, bool through_tunnel);
     /* What its request shows to the policies of a workload of this node: 0, or why it is refused
-     * without them. NULL: the call is a connection. */
+     * without them. NULL: the call is a connection, as it is for the two that follow. */
     int (*show)(struct call *call, const struct workload *destination, const struct addr *addr,
                 const struct policy_request **out_request);
+    /* The same for policies that did not look at it when it was judged, and do so now. */
+    const struct policy_request *(*reveal)(struct call *call);
+    /* What the audit log says of it; no more is in it. */
+    const struct policy_request *(*glimpse)(struct call *call);
     /* An attempt begins. */
     void (*on_attempt)(struct call *call, struct attempt *attempt,
                        const struct connect_request *request);
@@ -137,7 +144,7 @@ struct call {
     struct arena arena;
     struct record record;
     struct judged judged;
-    const struct policy_request *shown; /* what was judged last; NULL: a connection */
+    const struct policy_request *shown; /* what was judged last, for the log; NULL: a connection */
     struct lease lease;                 /* of the attempt that won */
     unsigned n_attempts;
     struct told told;

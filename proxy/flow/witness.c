@@ -163,28 +163,49 @@ void witness_tell(struct call *call)
     write_ruling(call, &call->record.ruling);
 }
 
-void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late)
+struct ruling witness_ruling_of(const struct policy_answer *answer, uint64_t generation)
 {
-    struct ruling *ruling = &call->record.ruling;
-    witness_tell(call); /* it was allowed before */
-    *ruling = (struct ruling){
+    return (struct ruling){
         .decision = answer->allowed ? "allow" : "deny",
-        .is_late = is_late,
-        .policy = arena_str(&call->arena, answer->policy),
+        .policy = answer->policy,
         .has_rule = answer->has_rule,
         .action = answer->action,
         .rule_idx = answer->rule_idx,
         .mode = policy_mode_text(answer->mode),
         .revision = answer->revision,
         .sentence = answer->sentence,
-        .generation = call_snapshot(call)->generation,
+        .generation = generation,
     };
+}
+
+/* It is the call's from now on; said now, or by a request's end. */
+static void take_ruling(struct call *call, const struct ruling *taken, bool may_wait)
+{
+    struct ruling *ruling = &call->record.ruling;
+    witness_tell(call); /* it was allowed before */
+    *ruling = *taken;
+    if (!str_is_empty(ruling->policy))
+        ruling->policy = arena_str(&call->arena, ruling->policy);
+    if (!call->walk->tools.audit)
+        return;
+    call->told.is_due = may_wait && is_request(call) && !call->told.is_copy;
+    if (!call->told.is_due)
+        write_ruling(call, ruling);
+}
+
+void witness_known(struct call *call, const struct ruling *ruling)
+{
+    take_ruling(call, ruling, true);
+}
+
+void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late)
+{
+    struct ruling ruling = witness_ruling_of(answer, call_snapshot(call)->generation);
+    ruling.is_late = is_late;
+    take_ruling(call, &ruling, answer->allowed);
     if (!call->walk->tools.audit)
         return;
     call->told.is_apart |= is_late;
-    call->told.is_due = answer->allowed && is_request(call) && !call->told.is_copy;
-    if (!call->told.is_due)
-        write_ruling(call, ruling);
     if (answer->dry_run.is_asked)
         write_dry_run(call, &answer->dry_run);
     for (size_t i = 0; i < answer->n_audits; i++)

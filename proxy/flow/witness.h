@@ -28,6 +28,11 @@ struct call;
 
 /* A verdict on what the flow's record shows. is_late: it cuts a live connection. */
 void witness_verdict(struct call *call, const struct policy_answer *answer, bool is_late);
+/* The same of a request whose verdict is known, which is to allow and nothing besides; the policy
+ * is copied. */
+void witness_known(struct call *call, const struct ruling *ruling);
+/* Borrows from the answer. */
+struct ruling witness_ruling_of(const struct policy_answer *answer, uint64_t generation);
 /* Writes an allowed request's verdict that its end was to tell: it lasts. */
 void witness_tell(struct call *call);
 /* A live connection is cut because what proved the peer does not hold any more. */

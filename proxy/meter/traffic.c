@@ -124,9 +124,14 @@ struct traffic_series *traffic_open(struct traffic *traffic, const struct traffi
     return series;
 }
 
+struct verdict_counters *traffic_policy(struct traffic *traffic, struct str policy)
+{
+    return verdicts_of(&traffic->verdicts, policy);
+}
+
 void traffic_verdict(struct traffic *traffic, struct str policy, enum verdict_said said)
 {
-    verdicts_count(&traffic->verdicts, policy, said, 1);
+    verdict_count(traffic_policy(traffic, policy), said, 1);
 }
 
 static void observe(struct series_histogram *histogram, double value)

@@ -95,6 +95,8 @@ void traffic_let_go(struct traffic_series *series);
 
 /* A policy, "" when none decided, has said so of a connection or a request. */
 void traffic_verdict(struct traffic *traffic, struct str policy, enum verdict_said said);
+/* Where that is counted, for who says it often; as long as traffic is. */
+struct verdict_counters *traffic_policy(struct traffic *traffic, struct str policy);
 
 /* Forgets the series that nobody has open or holds, whose reporter is this workload (the source's
  * for "source", the destination's for "destination"): it left the node, and a node lives longer

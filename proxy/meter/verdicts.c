@@ -8,7 +8,7 @@
 #define NAME     "isthmus_policy_verdicts_total"
 #define OVERFLOW "overflow"
 
-struct counters {
+struct verdict_counters {
     uint64_t n[SAIDS];
     struct str policy;
     char name[];
@@ -20,14 +20,14 @@ static const char *const words[SAIDS] = {
     [SAID_WOULD_DENY] = "would-deny",
 };
 
-static struct counters *counters_of(struct verdicts *verdicts, struct str policy)
+struct verdict_counters *verdicts_of(struct verdicts *verdicts, struct str policy)
 {
     struct str name = str_is_empty(policy) ? STR("none") : policy;
-    struct counters *counters = map_find(&verdicts->by_policy, name);
+    struct verdict_counters *counters = map_find(&verdicts->by_policy, name);
 
     if (counters)
         return counters;
-    struct counters *overflow = map_find(&verdicts->by_policy, STR(OVERFLOW));
+    struct verdict_counters *overflow = map_find(&verdicts->by_policy, STR(OVERFLOW));
     if (verdicts->by_policy.len >= VERDICTS_POLICIES_MAX + (overflow ? 1u : 0u)) {
         if (overflow)
             return overflow;
@@ -40,10 +40,9 @@ static struct counters *counters_of(struct verdicts *verdicts, struct str policy
     return counters;
 }
 
-void verdicts_count(struct verdicts *verdicts, struct str policy, enum verdict_said said,
-                    uint64_t n)
+void verdict_count(struct verdict_counters *counters, enum verdict_said said, uint64_t n)
 {
-    counters_of(verdicts, policy)->n[said] += n;
+    counters->n[said] += n;
 }
 
 void verdicts_merge(struct verdicts *into, const struct verdicts *from)
@@ -52,8 +51,8 @@ void verdicts_merge(struct verdicts *into, const struct verdicts *from)
     void *value;
 
     for (size_t idx = 0; map_next(&from->by_policy, &idx, &policy, &value);) {
-        const struct counters *counters = value;
-        struct counters *sums = counters_of(into, policy);
+        const struct verdict_counters *counters = value;
+        struct verdict_counters *sums = verdicts_of(into, policy);
         for (unsigned i = 0; i < SAIDS; i++)
             sums->n[i] += counters->n[i];
     }
@@ -67,7 +66,7 @@ void verdicts_write(const struct verdicts *verdicts, struct text *out)
     exposition_head(out, NAME, "counter",
                     "Verdicts by the policy that decided and what it said (unstable)");
     for (size_t idx = 0; map_next(&verdicts->by_policy, &idx, &policy, &value);) {
-        const struct counters *counters = value;
+        const struct verdict_counters *counters = value;
         for (unsigned i = 0; i < SAIDS; i++) {
             const size_t before = out->len;
             if (counters->n[i] == 0)

@@ -17,13 +17,16 @@
 /* The words of the audit log. */
 enum verdict_said { SAID_ALLOW, SAID_DENY, SAID_AUDIT, SAID_WOULD_ALLOW, SAID_WOULD_DENY, SAIDS };
 
+struct verdict_counters; /* of one policy; as long as the verdicts are */
+
 struct verdicts {
     struct map by_policy; /* name -> counters */
 };
 
-/* A policy ("<namespace>/<name>", "" when none decided) said so n more times. */
-void verdicts_count(struct verdicts *verdicts, struct str policy, enum verdict_said said,
-                    uint64_t n);
+/* Of a policy, "<namespace>/<name>"; "" when none decided. */
+struct verdict_counters *verdicts_of(struct verdicts *verdicts, struct str policy);
+/* It said so n more times. */
+void verdict_count(struct verdict_counters *counters, enum verdict_said said, uint64_t n);
 void verdicts_merge(struct verdicts *into, const struct verdicts *from);
 /* isthmus_policy_verdicts_total. */
 void verdicts_write(const struct verdicts *verdicts, struct text *out);

@@ -74,12 +74,15 @@ static const char *compare(const struct dealt *dealt, const struct policy_questi
     return policy_answers_differ(&compiled_answer, &plain_answer);
 }
 
-/* A connection's answer holds for its requests: two that differ are never said not to, and what is
- * allowed without seeing them is allowed. */
+/* A connection's answer holds for its requests: two that differ are never said not to, what is
+ * allowed without seeing them is allowed, and where none is looked at each has the very answer. */
 static const char *compare_requests(const struct policy_answer *connection,
                                     const struct policy_answer *one,
                                     const struct policy_answer *other)
 {
+    if (!connection->looks_at_request &&
+        (policy_answers_differ(connection, one) || policy_answers_differ(connection, other)))
+        return "an answer that no request can change";
     if (connection->allowed && !(one->allowed && other->allowed))
         return "what is allowed without its requests";
     if (connection->depends_on_request)
@@ -96,7 +99,7 @@ static const char *compare_requests(const struct policy_answer *connection,
 }
 
 struct tally { /* the cases are worth something: verdicts of every kind */
-    uint64_t n_denied, n_by_rule, n_depending, n_differing;
+    uint64_t n_denied, n_by_rule, n_depending, n_differing, n_settled;
 };
 
 static const char *try_question(struct arena *arena, struct rng *rng, const struct dealt *dealt,
@@ -116,6 +119,7 @@ static const char *try_question(struct arena *arena, struct rng *rng, const stru
     tally->n_denied += !connection.allowed;
     tally->n_by_rule += connection.has_rule;
     tally->n_depending += connection.depends_on_request;
+    tally->n_settled += connection.allowed && !connection.looks_at_request;
     tally->n_differing += answers[0].allowed != answers[1].allowed;
     return compare_requests(&connection, &answers[0], &answers[1]);
 }
@@ -145,6 +149,7 @@ Test(policy_differential, the_compiled_form_answers_as_the_plain_one)
     cr_expect_gt(tally.n_by_rule, n_cases / 10);
     cr_expect_gt(tally.n_depending, n_cases / 20);
     cr_expect_gt(tally.n_differing, n_cases / 100);
+    cr_expect_gt(tally.n_settled, n_cases / 100);
     cr_log_info("%llu depend, %llu differ", (unsigned long long)tally.n_depending,
                 (unsigned long long)tally.n_differing);
 }

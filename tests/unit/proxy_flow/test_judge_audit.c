@@ -382,3 +382,26 @@ Test(judge_audit, what_audit_and_dry_run_policies_say_is_a_line_for_each_request
     cr_expect_eq(number(find("requests", "/public/a", 0), "count"), 2);
     forget();
 }
+
+Test(judge_audit, a_request_at_which_no_policy_looked_is_told_as_whole_as_others)
+{
+    open_audited(&ways[4], allow_cart, USUAL);
+    serve("/public/a?secret=1", 1);
+    serve("/public/a?secret=2", 2);
+    close_audited();
+
+    const json_t *a = find("requests", "/public/a", 0);
+    const json_t *local = NULL;
+    for (size_t i = 0; i < n_lines && !local; i++)
+        if (strcmp(member(lines[i], "event"), "requests") == 0)
+            local = lines[i];
+    cr_assert(a && local == a);
+    cr_expect_eq(number(a, "count"), 2);
+    SAYS(a, "decision", "allow");
+    SAYS(a, "policy", "shop/cart");
+    cr_expect_eq(number(a, "rule"), 0);
+    SAYS(a, "mode", "enforced");
+    SAYS(a, "request.method", "GET");
+    SAYS(a, "src.identity", "spiffe://" CART_ID);
+    forget();
+}

@@ -105,6 +105,25 @@ Test(judge, a_second_try_that_is_refused_for_its_token_does_not_say_what_let_the
     jwt_key_free(&key);
 }
 
+Test(judge, rules_for_tokens_hold_from_the_next_request_on_where_none_was_looked_at)
+{
+    key = jwt_key_new("EdDSA", "k");
+    open_way(&ways[4], allow_cart);
+    get_as("");
+    cr_assert(app_saw(1, "no.token.atall", 1), "nobody asked for one");
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    take_tokens();
+    town_learn(&town);
+    get_as("");
+    cr_expect(got(&call.tap, "HTTP/1.1 401 ", 1));
+    get_as("alice");
+    cr_assert(app_saw(1, "GET / HTTP/1.1", 2));
+    cr_expect_eq(count_of(&town.served[0], "uthorization"), 1, "the second stays here");
+    close_way();
+    jwt_key_free(&key);
+}
+
 static void take_tokens_of_a_parameter(void)
 {
     static const struct token_place places[] = {{TOKEN_IN_PARAM, {"my_jwt", 6}, {0}}};
