@@ -22,17 +22,30 @@ passes()
     FAILED=1
 }
 
-# finds SENTENCE COMMAND...: it fails and says this.
-finds()
+# fails COMMAND...: it does; what it says is for says().
+fails()
 {
-    sentence=$1
-    shift
-    if sh "$@" >"$TREE/output" 2>&1; then
-        echo "selftest: should have failed with: $sentence"
-        FAILED=1
-    elif ! grep -qF "$sentence" "$TREE/output"; then
+    sh "$@" >"$TREE/output" 2>&1 || return 0
+    echo "selftest: should have failed: $*"
+    FAILED=1
+}
+
+# says SENTENCE...: the last that ran has said each of them.
+says()
+{
+    for sentence; do
+        grep -qF "$sentence" "$TREE/output" && continue
         echo "selftest: should have said: $sentence; but:"
         cat "$TREE/output"
         FAILED=1
-    fi
+    done
+}
+
+# finds SENTENCE COMMAND...: it fails and says this.
+finds()
+{
+    wanted=$1
+    shift
+    fails "$@"
+    says "$wanted"
 }

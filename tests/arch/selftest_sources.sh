@@ -65,10 +65,13 @@ END
 END
 }
 
-# bad CHECK SENTENCE: the tree as it is now has this fault; then it is good again.
+# bad CHECK SENTENCE...: the tree as it is now has these faults, all of which one run finds; then it is good again.
 bad()
 {
-    finds "$2" "$HERE/$1.sh" "$TREE/r"
+    check=$1
+    shift
+    fails "$HERE/$check.sh" "$TREE/r"
+    says "$@"
     good_tree
 }
 
@@ -79,73 +82,76 @@ done
 
 # ---- floors ----
 printf '#include "proxy/base/low.h"\n#include "proxy/run/high.h"\n' | file r/proxy/base/low.c
-bad floors "proxy/base/low.c:2: proxy/base includes proxy/run/high.h, which is a floor above it"
 printf '#include "low.h"\n' | file r/proxy/base/more.c
-bad floors '"low.h" is not a path from the root into a room'
-printf '#include "proxy/base/../base/low.h"\n' | file r/proxy/run/more.c
-bad floors 'is not a path from the root'
-printf '  #  include "proxy/base/gone.h"\n' | file r/proxy/run/more.c
-bad floors "there is no proxy/base/gone.h"
-echo 'int x;' | file r/proxy/new/x.c
-sed -i 's|^|#include "proxy/base/low.h" //|' "$TREE/r/proxy/new/x.c"
-bad floors "this folder is on no floor"
+printf '#include "proxy/base/../base/low.h"\n' | file r/proxy/run/up.c
+printf '  #  include "proxy/base/gone.h"\n' | file r/proxy/base/lost.c
+printf '#include "proxy/base/low.h"\n' | file r/proxy/new/x.c
 printf 'room(proxy/run SOURCES high.c USES certs)\n' | file r/proxy/run/CMakeLists.txt
-bad floors "does not name proxy/base in USES"
 printf 'room(certs SOURCES key.c USES proxy/run)\n' | file r/certs/CMakeLists.txt
-bad floors "certs/CMakeLists.txt: uses proxy/run, which is no lower floor"
 printf '#include "proxy/base/low.h"\n#include "proxy/run/high.h"\n' | file r/proxy/run/high.c
-bad floors "its first include is proxy/base/low.h, not its own header"
+bad floors \
+    "proxy/base/low.c:2: proxy/base includes proxy/run/high.h, which is a floor above it" \
+    'proxy/base/more.c:1: "low.h" is not a path from the root into a room' \
+    'proxy/run/up.c:1: "proxy/base/../base/low.h" is not a path from the root' \
+    "proxy/base/lost.c:1: there is no proxy/base/gone.h" \
+    "proxy/new/x.c: this folder is on no floor" \
+    "proxy/run/high.c:1: proxy/run includes proxy/base/low.h, but its CMakeLists.txt does not name proxy/base in USES" \
+    "certs/CMakeLists.txt: uses proxy/run, which is no lower floor" \
+    "proxy/run/high.c: its first include is proxy/base/low.h, not its own header"
 
 # ---- fences ----
-printf '#include <uv.h>\n' | file r/proxy/run/more.c
-bad fences "proxy/run/more.c:1: #include <uv.h> belongs behind the fence of proxy/io"
+printf '#include <uv.h>\n' | file r/proxy/run/loop.c
 printf 'room(certs SOURCES key.c USES proxy/base)\n' | file r/certs/CMakeLists.txt
-bad fences "certs/CMakeLists.txt does not declare openssl under THIRD"
-printf 'static _Atomic int x;\n' | file r/proxy/run/more.c
-bad fences "proxy/run/more.c:1: atomics or threads"
-printf 'int f(void)\n{\n    extern int x;\n    return x;\n}\n' | file r/proxy/run/more.c
-bad fences "proxy/run/more.c:3: extern in a .c"
-printf '/* x */ int *p = alloca(3);\n' | file r/proxy/run/more.c
-bad fences "proxy/run/more.c:1: banned"
+printf 'static _Atomic int x;\n' | file r/proxy/run/atomic.c
+printf 'int f(void)\n{\n    extern int x;\n    return x;\n}\n' | file r/proxy/run/extern.c
+printf '/* x */ int *p = alloca(3);\n' | file r/proxy/run/stack.c
+bad fences \
+    "proxy/run/loop.c:1: #include <uv.h> belongs behind the fence of proxy/io" \
+    "certs/CMakeLists.txt does not declare openssl under THIRD" \
+    "proxy/run/atomic.c:1: atomics or threads" \
+    "proxy/run/extern.c:3: extern in a .c" \
+    "proxy/run/stack.c:1: banned"
 printf '/* extern _Atomic\n * assert(x) */\nconst char *s = "pthread_create /* ";\n' | file r/proxy/run/more.c
 passes "words in comments and strings" "$HERE/fences.sh" "$TREE/r"
 good_tree
 
 # ---- words ----
 rm "$TREE/r/certs/README.md"
-bad readmes "certs: has no README.md"
-echo 'int x;' | file r/certs/more.c
-bad readmes "certs/README.md: does not name more.c"
-echo '`gone.c`' >>"$TREE/r/certs/README.md"
-bad readmes "names gone.c, which is not there"
+echo 'int x;' | file r/proxy/run/more.c
+echo '`gone.c`' >>"$TREE/r/proxy/run/README.md"
+bad readmes \
+    "certs: has no README.md" \
+    "proxy/run/README.md: does not name more.c" \
+    "proxy/run/README.md: names gone.c, which is not there"
 rm "$TREE/r/proxy/base/count.c"
-bad used "proxy/meter/metrics.def: M is never counted"
 printf '#include "proxy/base/low.h"\n/* ERR_A */\n' | file r/proxy/base/low.c
-bad used "proxy/base/errors.def: A is never given"
+bad used "proxy/meter/metrics.def: M is never counted" "proxy/base/errors.def: A is never given"
 
 # ---- conformance ----
 printf 'Test(low, holds_one_thing)\n' | file r/tests/test_low.c
-printf '`low/holds_one_thing` `low/holds_another_thing`\n' | file r/docs/conformance-x.md
-bad conformance 'no test is called low/holds_another_thing'
-printf '`tests/gone.py`\n' | file r/docs/conformance-x.md
-bad conformance 'there is no tests/gone.py'
+printf '`low/holds_one_thing` `low/holds_another_thing` `tests/gone.py`\n' | file r/docs/conformance-x.md
 printf 'Test(low, adds_as_envoys_low_test)\n' | file r/tests/unit/proxy_pick/test_low.c
-bad conformance 'low/adds_as_envoys_low_test is on no page docs/conformance-*.md'
+bad conformance \
+    'no test is called low/holds_another_thing' \
+    'there is no tests/gone.py' \
+    'low/adds_as_envoys_low_test is on no page docs/conformance-*.md'
 
 # ---- pages ----
 sed -i 's/How many/How few/' "$TREE/r/docs/metrics.md"
-bad pages 'this is missing: | `isthmus_m_total` | counter | How many |'
 printf '"istio_build"\n' | file r/proxy/meter/meter.c
-bad pages 'docs/metrics.md: this is missing: istio_build'
 echo '`isthmus_gone`' >>"$TREE/r/docs/metrics.md"
-bad pages 'docs/metrics.md: this is not in the sources: isthmus_gone'
 echo '| `b` | gone | this node | - |' >>"$TREE/r/docs/errors.md"
-bad pages 'docs/errors.md: this is not in the sources'
-: >"$TREE/r/docs/errors.md"
-bad pages 'docs/errors.md: this is missing: | `a` | a thing failed | this node | - |'
 sed -i 's/how much/how many/' "$TREE/r/docs/audit.md"
-bad pages 'docs/audit.md: this is missing: | `size` | number | how much |'
+bad pages \
+    'docs/metrics.md: this is missing: | `isthmus_m_total` | counter | How many |' \
+    'docs/metrics.md: this is missing: istio_build' \
+    'docs/metrics.md: this is not in the sources: isthmus_gone' \
+    'docs/errors.md: this is not in the sources: | `b` | gone' \
+    'docs/audit.md: this is missing: | `size` | number | how much |'
+: >"$TREE/r/docs/errors.md"
 printf '## The members of a line\n| `size` | number | how much |\n| `src.addr` | text | who |\n## What\n' >"$TREE/r/docs/audit.md"
-bad pages 'docs/audit.md: its table of members is not the one of proxy/audit/fields.def, or is in another order'
+bad pages \
+    'docs/errors.md: this is missing: | `a` | a thing failed | this node | - |' \
+    'docs/audit.md: its table of members is not the one of proxy/audit/fields.def, or is in another order'
 
 exit $FAILED

@@ -40,10 +40,14 @@ static void dig(struct hole *hole, const char *address)
     }
 }
 
-/* It drops them no longer. */
+/* It drops them no longer; those that filled it would ask again too, and take the room. */
 static void make_room(struct hole *hole)
 {
     int fd;
+    for (int i = 1; i < HOLE_FDS; i++) {
+        close(hole->fds[i]);
+        hole->fds[i] = -1;
+    }
     while ((fd = accept4(hole->fds[0], NULL, NULL, SOCK_CLOEXEC)) >= 0)
         close(fd);
 }
@@ -51,7 +55,8 @@ static void make_room(struct hole *hole)
 static void fill(struct hole *hole)
 {
     for (int i = 0; i < HOLE_FDS; i++)
-        close(hole->fds[i]);
+        if (hole->fds[i] >= 0)
+            close(hole->fds[i]);
 }
 
 /* ---- the town ---- */
@@ -84,11 +89,12 @@ static bool await_races(int64_t n)
     return run_until(town.world.loop, has_raced, &n, PATIENCE_MS);
 }
 
-/* Calls until one was raced; every call is served. */
-static unsigned call_until_raced(void)
+/* Calls until one was overtaken; every call is served. One to pay-1 may be raced too, where the
+ * machine is slow, and wins. */
+static unsigned call_until_overtaken(void)
 {
     unsigned n = 0;
-    while (n < 40 && meter_total(METRIC_CONNECT_RACES) == 0) {
+    while (n < 40 && meter_total(METRIC_CONNECT_RACES_WON) == 0) {
         struct town_call call;
         call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
         cr_assert(call_echoes(&call, ++n), "call %u", n);
@@ -107,22 +113,22 @@ Test(race, a_slow_endpoint_is_overtaken_by_another_and_avoided_after)
     race_after(20 * NS_PER_MS);
     dig(&hole, PAY2);
 
-    unsigned n = call_until_raced();
-    const uint64_t raced_ns = clock_mono_ns();
+    unsigned n = call_until_overtaken();
+    const uint64_t rested_ns = clock_mono_ns() + SUSPECT_MIN_NS;
+    const int64_t n_races = meter_total(METRIC_CONNECT_RACES);
 
-    cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 1);
     cr_expect_eq(meter_total(METRIC_CONNECT_RACES_WON), 1);
     cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 0, "nothing failed");
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2",
                      "\"dst.workload\":\"pay-1\"", "\"why\":\"client_reset\"", "\"mtls\":true"));
-    for (unsigned i = 0; i < 10; i++) {
+    race_after(PATIENCE_MS / 4 * NS_PER_MS); /* whoever is raced now does not answer */
+    for (unsigned i = 0; i < 10 && clock_mono_ns() < rested_ns; i++) {
         struct town_call call;
         call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
         cr_expect(call_echoes(&call, ++n));
         finish(&call);
+        cr_expect_eq(meter_total(METRIC_CONNECT_RACES), n_races, "it is suspect now");
     }
-    if (clock_mono_ns() - raced_ns < SUSPECT_MIN_NS)
-        cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 1, "it is suspect now");
     fill(&hole);
     town_close(&town);
 }
@@ -137,7 +143,18 @@ static bool is_pumping(void *ctx)
     return any;
 }
 
-/* The kernel asks a full listener again a second later; the older attempt is the first to. */
+/* Whether the only flow is being connected to that pod; a racer's beginning takes another turn. */
+static bool is_asking(const char *pod)
+{
+    struct text flows = {0};
+    walk_json(town.n1.walk, STR("connecting"), 1, &flows);
+    cr_assert_gt(flows.len, 0);
+    const bool is = str_contains(text_str(&flows), str_from(pod));
+    text_fini(&flows);
+    return is;
+}
+
+/* The kernel asks a full listener again a second later, or another two. */
 Test(race, the_first_may_still_win_and_the_second_is_not_blamed)
 {
     struct hole two, three;
@@ -153,9 +170,9 @@ Test(race, the_first_may_still_win_and_the_second_is_not_blamed)
     dig(&three, PAY3);
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    struct hole *first = is_asking("pay-2") ? &two : &three;
     cr_expect(await_races(1));
-    make_room(&two);
-    make_room(&three);
+    make_room(first);
     cr_expect(run_until(town.world.loop, is_pumping, NULL, PATIENCE_MS));
     finish(&call);
 
@@ -181,7 +198,7 @@ Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
     dig(&two, PAY2);
     dig(&three, PAY3);
     town_walk(&town.n1,
-              &(struct walk_options){.attempt_ns = 60 * NS_PER_MS, .connect_ns = 500 * NS_PER_MS});
+              &(struct walk_options){.attempt_ns = 60 * NS_PER_MS, .connect_ns = 1500 * NS_PER_MS});
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     cr_expect(await_races(1));
