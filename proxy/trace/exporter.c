@@ -35,6 +35,7 @@ struct waiting { /* a span */
 struct exporter {
     struct loop *loop;
     const struct collector *collector;
+    struct exporter_times times;
     struct otlp_origin origin;
     struct meter *meter;
     struct list queue; /* the oldest first */
@@ -128,13 +129,14 @@ static void on_pause_over(struct timer *timer)
 static uint64_t pause_ns(struct exporter *exporter, uint64_t asked_ns)
 {
     const unsigned shift = exporter->n_failures < 6 ? exporter->n_failures : 6;
-    uint64_t span_ns = EXPORTER_PAUSE_NS << shift;
-    if (span_ns > EXPORTER_PAUSE_MAX)
-        span_ns = EXPORTER_PAUSE_MAX;
+    const uint64_t max_ns = exporter->times.pause_max_ns;
+    uint64_t span_ns = exporter->times.pause_ns << shift;
+    if (span_ns > max_ns)
+        span_ns = max_ns;
     const uint32_t half_ms = (uint32_t)(span_ns / 2 / NS_PER_MS);
     span_ns = span_ns / 2 + rng_below(loop_rng(exporter->loop), half_ms + 1) * NS_PER_MS;
-    if (asked_ns > EXPORTER_PAUSE_MAX)
-        asked_ns = EXPORTER_PAUSE_MAX;
+    if (asked_ns > max_ns)
+        asked_ns = max_ns;
     return asked_ns > span_ns ? asked_ns : span_ns;
 }
 
@@ -147,7 +149,7 @@ static void on_not_taken(struct exporter *exporter, uint64_t asked_ns, struct st
     exporter->was_down = true;
     if (exporter->failed_since_ns == 0)
         exporter->failed_since_ns = now_ns;
-    if (now_ns - exporter->failed_since_ns > EXPORTER_PATIENCE_NS) {
+    if (now_ns - exporter->failed_since_ns > exporter->times.patience_ns) {
         count(exporter, METRIC_SPANS_LOST_UNAVAILABLE, exporter->n_batch);
         forget_batch(exporter);
         return;
@@ -197,7 +199,7 @@ static void post(struct exporter *exporter)
         .fields = collector->fields,
         .mark = collector->mark,
         .max_body = ANSWER_MAX,
-        .timeout_ns = EXPORTER_TIMEOUT_NS,
+        .timeout_ns = exporter->times.timeout_ns,
     };
     sm_move(rules, &exporter->state, EXPORTER_SENDING);
     exporter->fetch = https_fetch(exporter->loop, &request, on_answer, exporter);
@@ -232,15 +234,33 @@ static void look(struct exporter *exporter)
         return;
     const uint64_t waited_ns = loop_now_ns(exporter->loop) - oldest(exporter)->since_ns;
     if (exporter->is_hurried || exporter->n_queued >= EXPORTER_BATCH_SPANS ||
-        waited_ns >= EXPORTER_WAIT_NS) {
+        waited_ns >= exporter->times.wait_ns) {
         timer_stop(&exporter->timer);
         send_batch(exporter);
     } else if (!timer_is_running(&exporter->timer)) {
-        timer_start(exporter->loop, &exporter->timer, EXPORTER_WAIT_NS - waited_ns, on_waited);
+        timer_start(exporter->loop, &exporter->timer, exporter->times.wait_ns - waited_ns,
+                    on_waited);
     }
 }
 
 /* ---- life ---- */
+
+static uint64_t or_else(uint64_t ns, uint64_t fallback_ns)
+{
+    return ns > 0 ? ns : fallback_ns;
+}
+
+static struct exporter_times times_of(const struct collector *collector)
+{
+    const struct exporter_times *times = &collector->times;
+    return (struct exporter_times){
+        .wait_ns = or_else(times->wait_ns, EXPORTER_WAIT_NS),
+        .timeout_ns = or_else(times->timeout_ns, EXPORTER_TIMEOUT_NS),
+        .pause_ns = or_else(times->pause_ns, EXPORTER_PAUSE_NS),
+        .pause_max_ns = or_else(times->pause_max_ns, EXPORTER_PAUSE_MAX),
+        .patience_ns = or_else(times->patience_ns, EXPORTER_PATIENCE_NS),
+    };
+}
 
 struct exporter *exporter_new(struct loop *loop, const struct collector *collector,
                               const struct otlp_origin *origin, struct meter *meter)
@@ -248,6 +268,7 @@ struct exporter *exporter_new(struct loop *loop, const struct collector *collect
     struct exporter *exporter = mem_new(struct exporter);
     exporter->loop = loop;
     exporter->collector = collector;
+    exporter->times = times_of(collector);
     exporter->origin = *origin;
     exporter->meter = meter;
     list_init(&exporter->queue);

@@ -31,6 +31,10 @@
 #define EXPORTER_PAUSE_MAX   (UINT64_C(30) * NS_PER_SEC) /* also of what a collector asks for */
 #define EXPORTER_PATIENCE_NS (UINT64_C(300) * NS_PER_SEC)
 
+struct exporter_times { /* 0: as above */
+    uint64_t wait_ns, timeout_ns, pause_ns, pause_max_ns, patience_ns;
+};
+
 struct collector { /* borrowed for the life of the exporter */
     struct str host;
     uint16_t port;
@@ -38,6 +42,7 @@ struct collector { /* borrowed for the life of the exporter */
     bool is_plain;             /* http; else https, under the system's authorities */
     struct http_fields fields; /* that every request carries */
     uint32_t mark;             /* of the packets to it; 0: none */
+    struct exporter_times times;
 };
 
 struct exporter;

@@ -18,7 +18,8 @@ TestSuite(trace_tracer, .timeout = 60);
 static struct loop *loop;
 static struct listener *listener;
 static struct tracer *tracer;
-static const char *answers[ASKED_MAX]; /* to one request after the other; NULL: 200 */
+static const char *answers[ASKED_MAX]; /* to one request after the other; NULL: 200; "": none */
+static struct exporter_times times;    /* 0: the usual ones */
 static struct text asked[ASKED_MAX];
 static unsigned n_asked, n_open;
 static struct stream *streams[ASKED_MAX];
@@ -42,6 +43,8 @@ static void on_data(void *owner, struct slice bytes)
         return;
     const char *answer = answers[i] ? answers[i] : OK;
     n_asked++;
+    if (!*answer)
+        return;
     (void)stream_write_copy(streams[i], answer, strlen(answer));
     stream_shutdown(streams[i]);
     stream_close(streams[i], 0);
@@ -88,7 +91,8 @@ static void open_with(size_t ring_bytes, bool is_there)
                       .port = listener_addr(listener).port,
                       .path = STR("/v1/traces"),
                       .is_plain = true,
-                      .fields = {fields, 1}},
+                      .fields = {fields, 1},
+                      .times = times},
         .origin = {STR("n1"), STR("west"), STR("1")},
         .sampling_ppm = TRACE_ALL_PPM,
         .n_workers = 1,
@@ -171,6 +175,66 @@ Test(trace_tracer, a_batch_that_was_not_taken_is_sent_again_as_it_was, .fini = f
     cr_expect_eq(meter_total(METRIC_SPAN_EXPORTS_FAILED), 2);
     tracer_close(tracer);
     cr_expect_eq(meter_total(METRIC_SPANS_LOST_UNAVAILABLE), 0);
+}
+
+#define UNWELL SAYS("503 Service Unavailable")
+
+/* The first failure begins it, and the second is beyond. */
+Test(trace_tracer, a_batch_is_given_up_when_patience_is_over_and_the_next_has_its_own,
+     .fini = finish)
+{
+    answers[0] = answers[1] = answers[2] = UNWELL;
+    times = (struct exporter_times){.wait_ns = 1, .pause_ns = NS_PER_MS, .patience_ns = 1};
+    open_with(0, true);
+    make_spans(4);
+    cr_assert(counted(METRIC_SPANS_LOST_UNAVAILABLE, 4));
+    cr_expect_eq(n_asked, 2);
+    make_spans(3);
+    cr_assert(counted(METRIC_SPANS_EXPORTED, 3), "after one failure, for which there is patience");
+    cr_expect_eq(n_asked, 4);
+    cr_expect_eq(meter_total(METRIC_SPANS_LOST_UNAVAILABLE), 4);
+    tracer_close(tracer);
+}
+
+Test(trace_tracer, pauses_double, .fini = finish)
+{
+    const uint64_t first_ns = 40 * NS_PER_MS;
+    answers[0] = answers[1] = answers[2] = UNWELL;
+    times = (struct exporter_times){.wait_ns = 1, .pause_ns = first_ns};
+    open_with(0, true);
+    make_spans(1);
+    const uint64_t began_ns = loop_now_ns(loop);
+    cr_assert(counted(METRIC_SPANS_EXPORTED, 1));
+    cr_expect_eq(n_asked, 4);
+    cr_expect_geq(loop_now_ns(loop) - began_ns, (1 + 2 + 4) * first_ns / 2,
+                  "jitter takes half of each at most");
+    tracer_close(tracer);
+}
+
+Test(trace_tracer, a_collector_may_ask_for_no_more_than_the_longest_pause, .fini = finish)
+{
+    answers[0] = SAYS("503 Service Unavailable\r\nRetry-After: 4000000000");
+    times = (struct exporter_times){.wait_ns = 1, .pause_ns = 1, .pause_max_ns = 50 * NS_PER_MS};
+    open_with(0, true);
+    make_spans(1);
+    const uint64_t began_ns = loop_now_ns(loop);
+    cr_assert(counted(METRIC_SPANS_EXPORTED, 1));
+    cr_expect_geq(loop_now_ns(loop) - began_ns, 50 * NS_PER_MS);
+    tracer_close(tracer);
+}
+
+Test(trace_tracer, a_collector_that_does_not_answer_in_time_is_asked_again, .fini = finish)
+{
+    answers[0] = "";
+    times =
+        (struct exporter_times){.wait_ns = 1, .timeout_ns = 300 * NS_PER_MS, .pause_ns = NS_PER_MS};
+    open_with(0, true);
+    make_spans(2);
+    cr_assert(counted(METRIC_SPANS_EXPORTED, 2));
+    cr_expect_geq(n_asked, 2);
+    cr_expect_geq(meter_total(METRIC_SPAN_EXPORTS_FAILED), 1);
+    cr_expect_eq(meter_total(METRIC_SPANS_LOST_UNAVAILABLE), 0);
+    tracer_close(tracer);
 }
 
 Test(trace_tracer, what_the_collector_refuses_is_not_sent_again, .fini = finish)
