@@ -175,6 +175,18 @@ static uint32_t read_weight(const struct k8s_reader *reader, const struct yaml *
     return (uint32_t)yaml_u64(yaml_get(item, "weight"), what, 0, UINT32_MAX, 0, reader->diag);
 }
 
+/* list: NULL when there is none. */
+static void check_weights(const struct k8s_reader *reader, const struct yaml *spec,
+                          const struct yaml *list, const char *what, uint64_t sum, bool is_weighted)
+{
+    if (sum > SUM_MAX)
+        diag_error(reader->diag, list->place, "%s: the weights sum up to %llu, %u at most", what,
+                   (unsigned long long)sum, SUM_MAX);
+    if (is_weighted && sum == 0)
+        diag_error(reader->diag, list ? list->place : spec->place,
+                   "%s: mode Weighted needs at least one weight over 0", what);
+}
+
 static void read_localities(const struct k8s_reader *reader, const struct yaml *spec,
                             struct traffic_policy *policy)
 {
@@ -202,13 +214,8 @@ static void read_localities(const struct k8s_reader *reader, const struct yaml *
             read_weight(reader, item, what_at(what, "spec.locality.weights[%zu].weight", i));
         sum += weights[i].weight;
     }
-    if (sum > SUM_MAX)
-        diag_error(reader->diag, list->place,
-                   "spec.locality.weights: the weights sum up to %llu, %u at most",
-                   (unsigned long long)sum, SUM_MAX);
-    if (policy->locality == LOCALITY_WEIGHTED && sum == 0)
-        diag_error(reader->diag, list ? list->place : spec->place,
-                   "spec.locality.weights: mode Weighted needs at least one weight over 0");
+    check_weights(reader, spec, list, "spec.locality.weights", sum,
+                  policy->locality == LOCALITY_WEIGHTED);
     policy->localities = weights;
     policy->n_localities = n;
 }
@@ -281,13 +288,8 @@ static void read_members(const struct k8s_reader *reader, const struct yaml *spe
         read_member(reader, list->items[i], i, shares, &n_priorities);
         sum += shares[i].weight;
     }
-    if (sum > SUM_MAX)
-        diag_error(reader->diag, list->place,
-                   "spec.clusters.members: the weights sum up to %llu, %u at most",
-                   (unsigned long long)sum, SUM_MAX);
-    if (policy->cluster_mode == CLUSTERS_WEIGHTED && sum == 0)
-        diag_error(reader->diag, list ? list->place : spec->place,
-                   "spec.clusters.members: mode Weighted needs at least one weight over 0");
+    check_weights(reader, spec, list, "spec.clusters.members", sum,
+                  policy->cluster_mode == CLUSTERS_WEIGHTED);
     if (n_priorities > 0)
         check_priorities(reader, list, shares, n, n_priorities);
     policy->has_priorities = n_priorities > 0;

@@ -5,31 +5,7 @@
 #include "xds/codec_route.h"
 
 #include "proxy/base/clock.h"
-
-/* The generated names are long. */
-#define NEW(arena, Type, init)                                                                     \
-    __extension__({                                                                                \
-        Type *made_ = arena_new(arena, Type);                                                      \
-        init(made_);                                                                               \
-        made_;                                                                                     \
-    })
-
-static Google__Protobuf__Duration *duration(struct arena *arena, uint64_t ns)
-{
-    Google__Protobuf__Duration *made =
-        NEW(arena, Google__Protobuf__Duration, google__protobuf__duration__init);
-    made->seconds = (int64_t)(ns / NS_PER_SEC);
-    made->nanos = (int32_t)(ns % NS_PER_SEC);
-    return made;
-}
-
-static Google__Protobuf__UInt32Value *u32(struct arena *arena, uint32_t value)
-{
-    Google__Protobuf__UInt32Value *made =
-        NEW(arena, Google__Protobuf__UInt32Value, google__protobuf__uint32_value__init);
-    made->value = value;
-    return made;
-}
+#include "xds/codec_new.h"
 
 static uint32_t idx_of(const uint16_t *codes, size_t n, uint16_t code)
 {
@@ -210,7 +186,7 @@ backend_encode(const struct route_backend *from, struct arena *arena)
     if (from->service.len > 0)
         name = route_backend_name(from->service, from->port, from->cluster, arena);
     made->name = wire_text(arena, name);
-    made->weight = u32(arena, from->weight);
+    made->weight = codec_new_u32(arena, from->weight);
     made->request_headers_to_add =
         options_encode(&from->request, arena, &made->n_request_headers_to_add);
     made->request_headers_to_remove =
@@ -282,9 +258,9 @@ static Envoy__Config__Route__V3__RetryPolicy *retry_encode(const struct route_ru
         return NULL;
     Envoy__Config__Route__V3__RetryPolicy *made = NEW(arena, Envoy__Config__Route__V3__RetryPolicy,
                                                       envoy__config__route__v3__retry_policy__init);
-    made->num_retries = u32(arena, from->attempts);
+    made->num_retries = codec_new_u32(arena, from->attempts);
     if (rule->attempt_ns != 0)
-        made->per_try_timeout = duration(arena, rule->attempt_ns);
+        made->per_try_timeout = codec_new_duration(arena, rule->attempt_ns);
     if (from->attempts == 0)
         return made;
     made->retry_on = retry_on_encode(from, arena);
@@ -293,8 +269,8 @@ static Envoy__Config__Route__V3__RetryPolicy *retry_encode(const struct route_ru
         made->retriable_status_codes[made->n_retriable_status_codes++] = from->codes[i];
     made->retry_back_off = NEW(arena, Envoy__Config__Route__V3__RetryPolicy__RetryBackOff,
                                envoy__config__route__v3__retry_policy__retry_back_off__init);
-    made->retry_back_off->base_interval = duration(arena, from->backoff_ns);
-    made->retry_back_off->max_interval = duration(arena, from->backoff_max_ns);
+    made->retry_back_off->base_interval = codec_new_duration(arena, from->backoff_ns);
+    made->retry_back_off->max_interval = codec_new_duration(arena, from->backoff_max_ns);
     return made;
 }
 
@@ -304,7 +280,7 @@ static Envoy__Config__Route__V3__RouteAction *forward_encode(const struct route_
     Envoy__Config__Route__V3__RouteAction *action = NEW(
         arena, Envoy__Config__Route__V3__RouteAction, envoy__config__route__v3__route_action__init);
     backends_encode(from, arena, action);
-    action->timeout = duration(arena, from->timeout_ns);
+    action->timeout = codec_new_duration(arena, from->timeout_ns);
     action->retry_policy = retry_encode(from, arena);
     codec_route_hash_encode(from, arena, action);
     action->host_rewrite_literal = wire_text(arena, from->host);

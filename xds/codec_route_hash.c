@@ -3,14 +3,8 @@
  * ours does not hash; the path is the header field ":path", which is without its query here.
  */
 #include "proxy/base/clock.h"
+#include "xds/codec_new.h"
 #include "xds/codec_route.h"
-
-#define NEW(arena, Type, init)                                                                     \
-    __extension__({                                                                                \
-        Type *made_ = arena_new(arena, Type);                                                      \
-        init(made_);                                                                               \
-        made_;                                                                                     \
-    })
 
 /* ---- reading ---- */
 

@@ -6,37 +6,7 @@
 #include "xds/codec_traffic.h"
 
 #include "proxy/base/clock.h"
-
-/* The generated names are long. */
-#define NEW(arena, Type, init)                                                                     \
-    __extension__({                                                                                \
-        Type *made_ = arena_new(arena, Type);                                                      \
-        init(made_);                                                                               \
-        made_;                                                                                     \
-    })
-
-/* A message around one number. */
-#define NEW_AROUND(arena, Type, init, field, number)                                               \
-    __extension__({                                                                                \
-        Type *around_ = NEW(arena, Type, init);                                                    \
-        around_->field = (number);                                                                 \
-        around_;                                                                                   \
-    })
-
-static Google__Protobuf__Duration *duration(struct arena *arena, uint64_t ns)
-{
-    Google__Protobuf__Duration *made =
-        NEW(arena, Google__Protobuf__Duration, google__protobuf__duration__init);
-    made->seconds = (int64_t)(ns / NS_PER_SEC);
-    made->nanos = (int32_t)(ns % NS_PER_SEC);
-    return made;
-}
-
-static Google__Protobuf__UInt32Value *u32(struct arena *arena, uint32_t value)
-{
-    return NEW_AROUND(arena, Google__Protobuf__UInt32Value, google__protobuf__uint32_value__init,
-                      value, value);
-}
+#include "xds/codec_new.h"
 
 static Google__Protobuf__UInt64Value *u64(struct arena *arena, uint64_t value)
 {
@@ -67,7 +37,7 @@ slow_start_encode(const struct traffic_policy *policy, struct arena *arena)
         return NULL;
     made = NEW(arena, Envoy__Config__Cluster__V3__Cluster__SlowStartConfig,
                envoy__config__cluster__v3__cluster__slow_start_config__init);
-    made->slow_start_window = duration(arena, policy->slow_start_ns);
+    made->slow_start_window = codec_new_duration(arena, policy->slow_start_ns);
     made->aggression = permille(arena, policy->slow_start_aggression_permille);
     made->min_weight_percent = percent(arena, policy->slow_start_min_pct);
     return made;
@@ -79,7 +49,7 @@ static void least_request_encode(const struct traffic_policy *policy, struct are
     Envoy__Config__Cluster__V3__Cluster__LeastRequestLbConfig *made =
         NEW(arena, Envoy__Config__Cluster__V3__Cluster__LeastRequestLbConfig,
             envoy__config__cluster__v3__cluster__least_request_lb_config__init);
-    made->choice_count = u32(arena, policy->choice_count);
+    made->choice_count = codec_new_u32(arena, policy->choice_count);
     made->active_request_bias = permille(arena, policy->active_bias_permille);
     made->slow_start_config = slow_start_encode(policy, arena);
     cluster->lb_policy = CODEC_LEAST_REQUEST;
@@ -177,7 +147,7 @@ common_encode(const struct traffic_policy *policy, struct arena *arena)
             arena, Envoy__Config__Cluster__V3__Cluster__CommonLbConfig__ConsistentHashingLbConfig,
             envoy__config__cluster__v3__cluster__common_lb_config__consistent_hashing_lb_config__init);
         common->consistent_hashing_lb_config->hash_balance_factor =
-            u32(arena, policy->hash_balance_factor_pct);
+            codec_new_u32(arena, policy->hash_balance_factor_pct);
     }
     return common;
 }
@@ -192,7 +162,7 @@ weight_encode(const struct locality_weight *from, struct arena *arena)
         NEW(arena, Envoy__Config__Core__V3__Locality, envoy__config__core__v3__locality__init);
     made->locality->region = wire_text(arena, from->region);
     made->locality->zone = wire_text(arena, from->zone);
-    made->load_balancing_weight = u32(arena, from->weight);
+    made->load_balancing_weight = codec_new_u32(arena, from->weight);
     return made;
 }
 
@@ -205,7 +175,7 @@ assignment_encode(const struct traffic_policy *policy, char *name, struct arena 
     made->cluster_name = name;
     made->policy = NEW(arena, Envoy__Config__Endpoint__V3__ClusterLoadAssignment__Policy,
                        envoy__config__endpoint__v3__cluster_load_assignment__policy__init);
-    made->policy->overprovisioning_factor = u32(arena, policy->overprovisioning_pct);
+    made->policy->overprovisioning_factor = codec_new_u32(arena, policy->overprovisioning_pct);
     made->endpoints = arena_new_array(arena, Envoy__Config__Endpoint__V3__LocalityLbEndpoints *,
                                       policy->n_localities);
     for (size_t i = 0; i < policy->n_localities; i++)
@@ -262,15 +232,15 @@ static Envoy__Config__Core__V3__HealthCheck *check_encode(const struct health_ch
 {
     Envoy__Config__Core__V3__HealthCheck *check = NEW(arena, Envoy__Config__Core__V3__HealthCheck,
                                                       envoy__config__core__v3__health_check__init);
-    check->timeout = duration(arena, from->timeout_ns);
-    check->interval = duration(arena, from->interval_ns);
-    check->interval_jitter = duration(arena, from->jitter_ns);
+    check->timeout = codec_new_duration(arena, from->timeout_ns);
+    check->interval = codec_new_duration(arena, from->interval_ns);
+    check->interval_jitter = codec_new_duration(arena, from->jitter_ns);
     if (from->unhealthy_interval_ns > 0)
-        check->unhealthy_interval = duration(arena, from->unhealthy_interval_ns);
-    check->unhealthy_threshold = u32(arena, from->unhealthy_threshold);
-    check->healthy_threshold = u32(arena, from->healthy_threshold);
+        check->unhealthy_interval = codec_new_duration(arena, from->unhealthy_interval_ns);
+    check->unhealthy_threshold = codec_new_u32(arena, from->unhealthy_threshold);
+    check->healthy_threshold = codec_new_u32(arena, from->healthy_threshold);
     if (from->port != 0)
-        check->alt_port = u32(arena, from->port);
+        check->alt_port = codec_new_u32(arena, from->port);
     switch (from->kind) {
     case CHECK_TCP:
     case CHECK_TLS: tcp_encode(from, arena, check); break;
@@ -299,20 +269,22 @@ static Envoy__Config__Cluster__V3__OutlierDetection *ejection_encode(const struc
         return NULL;
     made = NEW(arena, Envoy__Config__Cluster__V3__OutlierDetection,
                envoy__config__cluster__v3__outlier_detection__init);
-    made->interval = duration(arena, from->interval_ns);
-    made->base_ejection_time = duration(arena, from->base_ns);
-    made->max_ejection_time = duration(arena, from->max_ns);
-    made->max_ejection_percent = u32(arena, from->max_pct);
-    made->consecutive_5xx = u32(arena, from->consecutive_failures);
-    made->enforcing_consecutive_5xx = u32(arena, from->consecutive_failures > 0 ? 100 : 0);
-    made->success_rate_stdev_factor = u32(arena, from->success_rate_stdev_permille);
-    made->enforcing_success_rate = u32(arena, from->success_rate_stdev_permille > 0 ? 100 : 0);
-    made->success_rate_minimum_hosts = u32(arena, from->success_rate_min_hosts);
-    made->success_rate_request_volume = u32(arena, from->success_rate_min_volume);
-    made->failure_percentage_threshold = u32(arena, from->failure_pct);
-    made->enforcing_failure_percentage = u32(arena, from->failure_pct > 0 ? 100 : 0);
-    made->failure_percentage_minimum_hosts = u32(arena, from->failure_pct_min_hosts);
-    made->failure_percentage_request_volume = u32(arena, from->failure_pct_min_volume);
+    made->interval = codec_new_duration(arena, from->interval_ns);
+    made->base_ejection_time = codec_new_duration(arena, from->base_ns);
+    made->max_ejection_time = codec_new_duration(arena, from->max_ns);
+    made->max_ejection_percent = codec_new_u32(arena, from->max_pct);
+    made->consecutive_5xx = codec_new_u32(arena, from->consecutive_failures);
+    made->enforcing_consecutive_5xx =
+        codec_new_u32(arena, from->consecutive_failures > 0 ? 100 : 0);
+    made->success_rate_stdev_factor = codec_new_u32(arena, from->success_rate_stdev_permille);
+    made->enforcing_success_rate =
+        codec_new_u32(arena, from->success_rate_stdev_permille > 0 ? 100 : 0);
+    made->success_rate_minimum_hosts = codec_new_u32(arena, from->success_rate_min_hosts);
+    made->success_rate_request_volume = codec_new_u32(arena, from->success_rate_min_volume);
+    made->failure_percentage_threshold = codec_new_u32(arena, from->failure_pct);
+    made->enforcing_failure_percentage = codec_new_u32(arena, from->failure_pct > 0 ? 100 : 0);
+    made->failure_percentage_minimum_hosts = codec_new_u32(arena, from->failure_pct_min_hosts);
+    made->failure_percentage_request_volume = codec_new_u32(arena, from->failure_pct_min_volume);
     return made;
 }
 
@@ -321,7 +293,7 @@ static Envoy__Config__Cluster__V3__OutlierDetection *ejection_encode(const struc
 /* Envoy has bounds of its own where none is said. */
 static Google__Protobuf__UInt32Value *bound(struct arena *arena, uint32_t value)
 {
-    return u32(arena, value > 0 ? value : UINT32_MAX);
+    return codec_new_u32(arena, value > 0 ? value : UINT32_MAX);
 }
 
 static Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds **new_thresholds(struct arena *arena)
@@ -343,7 +315,7 @@ static Envoy__Config__Cluster__V3__CircuitBreakers *limits_encode(const struct l
         NEW(arena, Envoy__Config__Cluster__V3__CircuitBreakers__Thresholds__RetryBudget,
             envoy__config__cluster__v3__circuit_breakers__thresholds__retry_budget__init);
     budget->budget_percent = percent(arena, from->retry_budget_pct);
-    budget->min_retry_concurrency = u32(arena, from->retry_min_concurrent);
+    budget->min_retry_concurrency = codec_new_u32(arena, from->retry_min_concurrent);
     made->thresholds = new_thresholds(arena);
     made->n_thresholds = 1;
     made->thresholds[0]->max_connections = bound(arena, from->max_connections);
@@ -352,7 +324,8 @@ static Envoy__Config__Cluster__V3__CircuitBreakers *limits_encode(const struct l
     if (from->endpoint_max_connections > 0) {
         made->per_host_thresholds = new_thresholds(arena);
         made->n_per_host_thresholds = 1;
-        made->per_host_thresholds[0]->max_connections = u32(arena, from->endpoint_max_connections);
+        made->per_host_thresholds[0]->max_connections =
+            codec_new_u32(arena, from->endpoint_max_connections);
     }
     return made;
 }
@@ -449,7 +422,7 @@ void codec_traffic_encode(const struct model_traffic *traffic, struct arena *are
 
     cluster.name = wire_text(arena, traffic->service);
     if (policy->connect_ns > 0)
-        cluster.connect_timeout = duration(arena, policy->connect_ns);
+        cluster.connect_timeout = codec_new_duration(arena, policy->connect_ns);
     algorithm_encode(policy, arena, &cluster);
     checks_encode(policy, arena, &cluster);
     cluster.circuit_breakers = limits_encode(&policy->limits, arena);

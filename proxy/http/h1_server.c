@@ -19,6 +19,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
+#include "proxy/http/http1_head.h"
 
 #define HEAD_MAX        ((size_t)16384)
 #define BODY_MAX        ((size_t)65536)
@@ -256,38 +257,6 @@ static void wait_at_most(struct h1_conn *conn, uint64_t after_ns)
 
 /* ------------------------------------------------------------------ answering */
 
-static const char *reason_of(unsigned status)
-{
-    static const struct {
-        unsigned status;
-        const char *reason;
-    } rows[] = {
-        {200, "OK"},
-        {202, "Accepted"},
-        {204, "No Content"},
-        {304, "Not Modified"},
-        {400, "Bad Request"},
-        {403, "Forbidden"},
-        {404, "Not Found"},
-        {405, "Method Not Allowed"},
-        {408, "Request Timeout"},
-        {409, "Conflict"},
-        {413, "Content Too Large"},
-        {414, "URI Too Long"},
-        {431, "Request Header Fields Too Large"},
-        {500, "Internal Server Error"},
-        {501, "Not Implemented"},
-        {503, "Service Unavailable"},
-        {505, "HTTP Version Not Supported"},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if (rows[i].status == status)
-            return rows[i].reason;
-    }
-    return "Status"; /* a reason phrase means nothing, RFC 9112 section 4 */
-}
-
 static void to_reading(struct h1_conn *conn)
 {
     struct text *texts[] = {&conn->url,  &conn->name,   &conn->value,           &conn->body,
@@ -332,7 +301,7 @@ static void to_answering(struct h1_conn *conn, unsigned status, const char *cont
 
     sm_move(conn_rules, &conn->state, CONN_ANSWERING);
     conn->answer.limit = SIZE_MAX; /* whoever made the body has bounded it */
-    text_addf(&conn->answer, "HTTP/1.1 %u %s\r\n", status, reason_of(status));
+    text_addf(&conn->answer, "HTTP/1.1 %u %s\r\n", status, http1_reason(status));
     if (has_length)
         text_addf(&conn->answer, "Content-Type: %s\r\nContent-Length: %zu\r\n", content_type,
                   body.len);
@@ -345,7 +314,7 @@ static void to_answering(struct h1_conn *conn, unsigned status, const char *cont
 static void answer_refusal(struct h1_conn *conn, unsigned status)
 {
     char body[64];
-    int len = snprintf(body, sizeof(body), "%s\n", reason_of(status));
+    int len = snprintf(body, sizeof(body), "%s\n", http1_reason(status));
 
     stream_pause(conn->stream);
     conn->keeps_alive = false;

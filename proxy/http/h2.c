@@ -416,16 +416,23 @@ uint64_t h2_last_read_ns(const struct h2 *h2)
     return h2->last_read_ns;
 }
 
+static struct h2_stream *open_stream(struct h2 *h2, const struct stream_events *events, void *owner)
+{
+    struct h2_stream *s = h2_can_open(h2) ? h2_stream_new(h2, 0) : NULL;
+
+    if (s)
+        stream_set_owner(&s->base.stream, events, owner);
+    return s;
+}
+
 struct stream *h2_request(struct h2 *h2, const struct h2_field *fields, size_t n_fields,
                           bool end_stream, const struct h2_stream_events *head_events,
                           const struct stream_events *events, void *owner)
 {
-    struct h2_stream *s;
+    struct h2_stream *s = open_stream(h2, events, owner);
 
-    if (!h2_can_open(h2))
+    if (!s)
         return NULL;
-    s = h2_stream_new(h2, 0);
-    stream_set_owner(&s->base.stream, events, owner);
     s->head_events = head_events;
     if (end_stream)
         s->out_half = H2_HALF_ENDING;
@@ -436,12 +443,10 @@ struct stream *h2_request(struct h2 *h2, const struct h2_field *fields, size_t n
 struct stream *h2_request_protocol(struct h2 *h2, const struct h2_field *fields, size_t n_fields,
                                    const struct stream_events *events, void *owner)
 {
-    struct h2_stream *s;
+    struct h2_stream *s = open_stream(h2, events, owner);
 
-    if (!h2_can_open(h2))
+    if (!s)
         return NULL;
-    s = h2_stream_new(h2, 0);
-    stream_set_owner(&s->base.stream, events, owner);
     s->is_protocol = true;
     h2_stream_hold(s, fields, n_fields);
     return &s->base.stream;

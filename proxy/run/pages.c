@@ -218,32 +218,32 @@ static bool has_snapshot(const struct node *node, struct h1_exchange *exchange)
     return node->snapshot != NULL;
 }
 
-static void answer_services(void *owner, struct h1_exchange *exchange,
-                            const struct h1_request *request)
+/* A view of the snapshot, of all hosts or of the one that is asked for. */
+static void answer_by_host(const struct node *node, struct h1_exchange *exchange,
+                           const struct h1_request *request,
+                           void (*view)(const struct snapshot *snapshot, struct str host,
+                                        struct text *out))
 {
-    const struct node *node = owner;
     struct arena arena = {0};
     struct text page = {0};
     if (!has_snapshot(node, exchange))
         return;
-    view_services(node->snapshot, h1_query(&arena, request->query, "host"), &page);
+    view(node->snapshot, h1_query(&arena, request->query, "host"), &page);
     admin_answer_json(exchange, text_str(&page));
     text_fini(&page);
     arena_fini(&arena);
 }
 
+static void answer_services(void *owner, struct h1_exchange *exchange,
+                            const struct h1_request *request)
+{
+    answer_by_host(owner, exchange, request, view_services);
+}
+
 static void answer_routes(void *owner, struct h1_exchange *exchange,
                           const struct h1_request *request)
 {
-    const struct node *node = owner;
-    struct arena arena = {0};
-    struct text page = {0};
-    if (!has_snapshot(node, exchange))
-        return;
-    view_routes(node->snapshot, h1_query(&arena, request->query, "host"), &page);
-    admin_answer_json(exchange, text_str(&page));
-    text_fini(&page);
-    arena_fini(&arena);
+    answer_by_host(owner, exchange, request, view_routes);
 }
 
 static void answer_certificates(void *owner, struct h1_exchange *exchange,
