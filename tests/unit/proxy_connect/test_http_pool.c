@@ -143,45 +143,62 @@ static void give_up(struct http_link *link, struct http_stream *stream)
     http_link_ended(link);
 }
 
+struct shop { /* a pool with one link, and the far end of it */
+    struct loop *loop;
+    struct http_pool *pool;
+    struct http_link_key key;
+    struct fake_stream *ours, *theirs;
+    struct http_link *link;
+};
+
+static void open_shop(struct shop *shop)
+{
+    *shop = (struct shop){.loop = loop_new(), .key = h2_key()};
+    shop->pool = http_pool_new(shop->loop);
+    fake_stream_pair(shop->loop, &shop->ours, &shop->theirs);
+    shop->link =
+        http_pool_add(shop->pool, &shop->key, &(struct upstream){.stream = &shop->ours->stream});
+}
+
+static void close_shop(struct shop *shop)
+{
+    http_pool_free(shop->pool);
+    stream_close(&shop->theirs->stream, 0);
+    run_turns(shop->loop, 5);
+    fake_stream_free(shop->ours);
+    fake_stream_free(shop->theirs);
+    loop_finish(shop->loop);
+}
+
 Test(http_pool, a_link_is_for_one_exchange_until_its_server_has_said_for_how_many)
 {
+    struct shop shop;
     static const char settings[] = "\x00\x00\x06\x04\x00\x00\x00\x00\x00" /* SETTINGS: */
                                    "\x00\x03\x00\x00\x00\x03";            /* 3 streams */
-    struct loop *loop = loop_new();
-    struct http_pool *pool = http_pool_new(loop);
-    struct fake_stream *ours, *theirs;
-    const struct http_link_key key = h2_key();
     struct waiter waiters[5] = {0};
     struct http_stream *streams[3];
 
-    fake_stream_pair(loop, &ours, &theirs);
-    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &ours->stream});
-    cr_assert_eq(http_pool_find(pool, &key), link);
-    cr_assert_not_null(streams[0] = ask(link));
-    cr_expect_null(http_pool_find(pool, &key), "its server may want no more");
+    open_shop(&shop);
+    cr_assert_eq(http_pool_find(shop.pool, &shop.key), shop.link);
+    cr_assert_not_null(streams[0] = ask(shop.link));
+    cr_expect_null(http_pool_find(shop.pool, &shop.key), "its server may want no more");
     for (size_t i = 0; i < 5; i++)
-        cr_expect(http_pool_wait(pool, &key, &waiters[i].wait, on_link));
-    run_turns(loop, 3);
+        cr_expect(http_pool_wait(shop.pool, &shop.key, &waiters[i].wait, on_link));
+    run_turns(shop.loop, 3);
     cr_expect_eq(waiters[0].n_told, 0);
     for (size_t i = 2; i < 5; i++)
         http_wait_cancel(&waiters[i].wait);
-    (void)stream_write_copy(&theirs->stream, settings, sizeof settings - 1);
-    run_turns(loop, 5);
-    cr_expect(waiters[0].link == link && waiters[1].link == link);
-    cr_assert_not_null(streams[1] = ask(link));
-    cr_assert_not_null(streams[2] = ask(link));
-    cr_expect_null(http_pool_find(pool, &key), "three are three");
-    give_up(link, streams[1]);
-    cr_expect_eq(http_pool_find(pool, &key), link);
-    give_up(link, streams[0]);
-    give_up(link, streams[2]);
-
-    http_pool_free(pool);
-    stream_close(&theirs->stream, 0);
-    run_turns(loop, 5);
-    fake_stream_free(ours);
-    fake_stream_free(theirs);
-    loop_finish(loop);
+    (void)stream_write_copy(&shop.theirs->stream, settings, sizeof settings - 1);
+    run_turns(shop.loop, 5);
+    cr_expect(waiters[0].link == shop.link && waiters[1].link == shop.link);
+    cr_assert_not_null(streams[1] = ask(shop.link));
+    cr_assert_not_null(streams[2] = ask(shop.link));
+    cr_expect_null(http_pool_find(shop.pool, &shop.key), "three are three");
+    give_up(shop.link, streams[1]);
+    cr_expect_eq(http_pool_find(shop.pool, &shop.key), shop.link);
+    give_up(shop.link, streams[0]);
+    give_up(shop.link, streams[2]);
+    close_shop(&shop);
 }
 
 /* How many may wait beside one link that is being made. */
@@ -202,6 +219,8 @@ static size_t count_room(struct http_pool *pool, const struct http_link_key *key
 
 Test(http_pool, as_many_wait_for_a_link_as_its_server_takes_by_its_latest_word)
 {
+    struct shop shop;
+
     static const struct {
         const char settings[16]; /* MAX_CONCURRENT_STREAMS */
         size_t n_room;
@@ -212,28 +231,17 @@ Test(http_pool, as_many_wait_for_a_link_as_its_server_takes_by_its_latest_word)
         {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00", 0},
         {"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x7f\xff\xff\xff", HTTP_POOL_STREAMS - 1},
     };
-    struct loop *loop = loop_new();
-    struct http_pool *pool = http_pool_new(loop);
-    struct fake_stream *ours, *theirs;
-    const struct http_link_key key = h2_key();
 
-    fake_stream_pair(loop, &ours, &theirs);
-    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &ours->stream});
-    struct http_stream *stream = ask(link);
+    open_shop(&shop);
+    struct http_stream *stream = ask(shop.link);
     cr_assert_not_null(stream);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        (void)stream_write_copy(&theirs->stream, rows[i].settings, 15);
-        run_turns(loop, 5);
-        cr_expect_eq(count_room(pool, &key), rows[i].n_room, "row %zu", i);
+        (void)stream_write_copy(&shop.theirs->stream, rows[i].settings, 15);
+        run_turns(shop.loop, 5);
+        cr_expect_eq(count_room(shop.pool, &shop.key), rows[i].n_room, "row %zu", i);
     }
-    give_up(link, stream);
-
-    http_pool_free(pool);
-    stream_close(&theirs->stream, 0);
-    run_turns(loop, 5);
-    fake_stream_free(ours);
-    fake_stream_free(theirs);
-    loop_finish(loop);
+    give_up(shop.link, stream);
+    close_shop(&shop);
 }
 
 static bool is_told(void *waiter)
@@ -243,27 +251,18 @@ static bool is_told(void *waiter)
 
 Test(http_pool, a_server_that_never_says_for_how_many_is_not_waited_for_long)
 {
-    struct loop *loop = loop_new();
-    struct http_pool *pool = http_pool_new(loop);
-    struct fake_stream *ours, *theirs;
-    const struct http_link_key key = h2_key();
+    struct shop shop;
     struct waiter waiter = {0};
 
-    fake_stream_pair(loop, &ours, &theirs);
-    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &ours->stream});
-    struct http_stream *stream = ask(link);
+    open_shop(&shop);
+    struct http_stream *stream = ask(shop.link);
     cr_assert_not_null(stream);
-    cr_assert(http_pool_wait(pool, &key, &waiter.wait, on_link));
-    cr_assert(run_until(loop, is_told, &waiter, 15000));
-    cr_expect_eq(waiter.link, link, "and not NULL, as when it is given up for want of SETTINGS");
-    give_up(link, stream);
-
-    http_pool_free(pool);
-    stream_close(&theirs->stream, 0);
-    run_turns(loop, 5);
-    fake_stream_free(ours);
-    fake_stream_free(theirs);
-    loop_finish(loop);
+    cr_assert(http_pool_wait(shop.pool, &shop.key, &waiter.wait, on_link));
+    cr_assert(run_until(shop.loop, is_told, &waiter, 15000));
+    cr_expect_eq(waiter.link, shop.link,
+                 "and not NULL, as when it is given up for want of SETTINGS");
+    give_up(shop.link, stream);
+    close_shop(&shop);
 }
 
 Test(http_pool, who_waits_for_a_link_that_does_not_come_is_told)

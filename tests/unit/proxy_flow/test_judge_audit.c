@@ -119,6 +119,22 @@ static void serve(const char *target, unsigned nth)
     cr_assert(got(&call.tap, "200 OK", nth));
 }
 
+static void ask_slowly(void)
+{
+    get("/public/slow");
+    cr_assert(app_saw(1, "GET /public/slow ", 1));
+}
+
+/* A request that was allowed, and is no more before it is answered. */
+static void cut_a_slow_one(void)
+{
+    ask_slowly();
+    snap_drop(&town.snap, "shop/public");
+    (void)allow("other", "/other");
+    town_learn(&town);
+    cr_assert(got(&call.tap, DENIED, 1));
+}
+
 Test(judge_audit, each_request_is_told_allowed_ones_together_and_a_denied_one_by_itself)
 {
     for (size_t i = 0; i < (size_t)WAYS; i++) {
@@ -178,12 +194,7 @@ Test(judge_audit, who_asks_for_every_request_has_a_line_for_each)
 Test(judge_audit, who_asks_for_nothing_but_requests_has_those_that_were_cut_too)
 {
     open_audited(&ways[0], allow_public, REQUESTS);
-    get("/public/slow");
-    cr_assert(app_saw(1, "GET /public/slow ", 1));
-    snap_drop(&town.snap, "shop/public");
-    (void)allow("other", "/other");
-    town_learn(&town);
-    cr_assert(got(&call.tap, DENIED, 1));
+    cut_a_slow_one();
     close_audited();
     const json_t *line = find("requests", "/public/slow", 0);
     cr_assert_not_null(line);
@@ -206,8 +217,7 @@ Test(judge_audit, who_asks_for_nothing_but_verdicts_has_each_once)
     open_audited(&ways[0], allow_public, VERDICTS);
     get("/admin");
     cr_assert(got(&call.tap, DENIED, 1));
-    get("/public/slow");
-    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    ask_slowly();
     cr_assert(run_until(town.world.loop, are_in_the_log, NULL, PATIENCE_MS), "it lasts");
     answer(1);
     cr_assert(got(&call.tap, "200 OK", 1));
@@ -235,8 +245,7 @@ Test(judge_audit, a_request_that_lasts_is_told_while_it_does_and_at_its_end)
 {
     open_audited(&ways[0], allow_public, USUAL);
     serve("/public/a", 1); /* is told in its time, though its connection lives on */
-    get("/public/slow");
-    cr_assert(app_saw(1, "GET /public/slow ", 1));
+    ask_slowly();
     cr_assert(run_until(town.world.loop, is_in_the_log, NULL, PATIENCE_MS));
     answer(1);
     cr_assert(got(&call.tap, "200 OK", 2));
@@ -260,12 +269,7 @@ Test(judge_audit, a_late_denial_stands_behind_what_was_allowed_before)
 {
     open_audited(&ways[0], allow_public, USUAL);
     serve("/public/a", 1);
-    get("/public/slow");
-    cr_assert(app_saw(1, "GET /public/slow ", 1));
-    snap_drop(&town.snap, "shop/public");
-    (void)allow("other", "/other");
-    town_learn(&town);
-    cr_assert(got(&call.tap, DENIED, 1));
+    cut_a_slow_one();
     close_audited();
     const json_t *before = find("requests", "/public/a", 0);
     const json_t *allowed = find("verdict", "/public/slow", 0);

@@ -73,6 +73,22 @@ static void ask(struct http_client *client, struct asked *asked)
     stream_resume(&asked->stream->stream);
 }
 
+static void leave(struct asked *asked)
+{
+    stream_close(&asked->stream->stream, -ERR_RESET);
+    text_fini(&asked->grpc_status);
+}
+
+/* The call's bytes are HTTP/2 from here on. */
+static struct http_client *speak_h2(void)
+{
+    static const struct http_limits limits = {0};
+    struct stream *stream = call.tap.stream;
+    stream_pause(stream);
+    call.tap.stream = NULL;
+    return http2_client_new(town.world.loop, stream, &limits, &h2_events, NULL);
+}
+
 static bool are_denied(void *ctx)
 {
     const struct asked *asked = ctx;
@@ -81,7 +97,6 @@ static bool are_denied(void *ctx)
 
 Test(judge_h2, streams_of_http_2_are_judged_each)
 {
-    static const struct http_limits limits = {0};
     struct asked asked[] = {
         {.method = STR("GET"), .path = STR("/public"), .type = STR("text/plain")},
         {.method = STR("GET"), .path = STR("/admin"), .type = STR("text/plain")},
@@ -89,10 +104,7 @@ Test(judge_h2, streams_of_http_2_are_judged_each)
         {.method = STR("GET"), .path = STR("/public/2"), .type = STR("text/plain")},
     };
     open_way(&ways[0], allow_public);
-    stream_pause(call.tap.stream);
-    struct http_client *client =
-        http2_client_new(town.world.loop, call.tap.stream, &limits, &h2_events, NULL);
-    call.tap.stream = NULL;
+    struct http_client *client = speak_h2();
     for (size_t i = 0; i < ARRAY_LEN(asked); i++)
         ask(client, &asked[i]);
     cr_assert(run_until(town.world.loop, are_denied, asked, PATIENCE_MS));
@@ -101,10 +113,8 @@ Test(judge_h2, streams_of_http_2_are_judged_each)
     cr_expect(str_eq(text_str(&asked[2].grpc_status), STR("7")), "PERMISSION_DENIED");
     cr_expect(app_saw(1, "PRI * HTTP/2.0", 1), "the backend is spoken to as the client speaks");
     cr_expect_eq(asked[0].status, 0, "it waits for the app");
-    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
-        stream_close(&asked[i].stream->stream, -ERR_RESET);
-        text_fini(&asked[i].grpc_status);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++)
+        leave(&asked[i]);
     http_client_close(client, 0);
     finish();
     cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "\"request.path\":\"/pay.Till/Open\"",
@@ -118,23 +128,23 @@ static bool has_asked_ended(void *ctx)
     return ((const struct asked *)ctx)->has_ended;
 }
 
+static void await_end(struct asked *asked)
+{
+    cr_assert(run_until(town.world.loop, has_asked_ended, asked, PATIENCE_MS));
+    leave(asked);
+}
+
 Test(judge_h2, a_stream_that_was_refused_makes_no_bytes_of_the_connection)
 {
-    static const struct http_limits limits = {0};
     struct asked asked[] = {
         {.method = STR("GET"), .path = STR("public"), .type = STR("text/plain")},
         {.method = STR("GET"), .path = STR("/admin"), .type = STR("text/plain")},
     };
     open_way(&ways[0], allow_public);
-    stream_pause(call.tap.stream);
-    struct http_client *client =
-        http2_client_new(town.world.loop, call.tap.stream, &limits, &h2_events, NULL);
-    call.tap.stream = NULL;
+    struct http_client *client = speak_h2();
     for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
         ask(client, &asked[i]);
-        cr_assert(run_until(town.world.loop, has_asked_ended, &asked[i], PATIENCE_MS));
-        stream_close(&asked[i].stream->stream, -ERR_RESET);
-        text_fini(&asked[i].grpc_status);
+        await_end(&asked[i]);
     }
     cr_expect_neq(asked[0].status, 403, "no policy was asked");
     cr_expect_eq(asked[1].status, 403);
@@ -148,7 +158,6 @@ Test(judge_h2, a_stream_that_was_refused_makes_no_bytes_of_the_connection)
 
 Test(judge_h2, a_connection_that_served_does_not_end_with_the_reason_of_a_stream_it_refused)
 {
-    static const struct http_limits limits = {0};
     char path[256];
     struct temp_dir dir = temp_dir_new();
     struct text text = {0};
@@ -162,15 +171,10 @@ Test(judge_h2, a_connection_that_served_does_not_end_with_the_reason_of_a_stream
     allow_public();
     town_learn(&town);
     start(&ways[0]);
-    stream_pause(call.tap.stream);
-    struct http_client *client =
-        http2_client_new(town.world.loop, call.tap.stream, &limits, &h2_events, NULL);
-    call.tap.stream = NULL;
+    struct http_client *client = speak_h2();
     for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
         ask(client, &asked[i]);
-        cr_assert(run_until(town.world.loop, has_asked_ended, &asked[i], PATIENCE_MS));
-        stream_close(&asked[i].stream->stream, -ERR_RESET);
-        text_fini(&asked[i].grpc_status);
+        await_end(&asked[i]);
     }
     cr_expect_eq(asked[0].status, 403);
     cr_expect_eq(asked[1].status, 0, "reset: it is no request");

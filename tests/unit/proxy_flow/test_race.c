@@ -79,6 +79,20 @@ static void race_after(uint64_t race_ns)
         ((struct service *)value)->traffic = &policy;
 }
 
+/* pay-2 and pay-3, neither of which answers. */
+static void open_silent(struct hole *two, struct hole *three, uint64_t race_ns)
+{
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    add_silent("pay-2", PAY2);
+    add_silent("pay-3", PAY3);
+    town_service(&town);
+    town_learn(&town);
+    race_after(race_ns);
+    dig(two, PAY2);
+    dig(three, PAY3);
+}
+
 static bool has_raced(void *ctx)
 {
     return meter_total(METRIC_CONNECT_RACES) >= *(const int64_t *)ctx;
@@ -159,15 +173,7 @@ Test(race, the_first_may_still_win_and_the_second_is_not_blamed)
 {
     struct hole two, three;
     struct town_call call;
-    town_open(&town);
-    add_silent("pay-2", PAY2);
-    add_silent("pay-3", PAY3);
-    snap_drop(&town.snap, "pay-1");
-    town_service(&town);
-    town_learn(&town);
-    race_after(100 * NS_PER_MS);
-    dig(&two, PAY2);
-    dig(&three, PAY3);
+    open_silent(&two, &three, 100 * NS_PER_MS);
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     struct hole *first = is_asking("pay-2") ? &two : &three;
@@ -188,15 +194,7 @@ Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
 {
     struct hole two, three;
     struct town_call call;
-    town_open(&town);
-    add_silent("pay-2", PAY2);
-    add_silent("pay-3", PAY3);
-    town_service(&town);
-    snap_drop(&town.snap, "pay-1");
-    town_learn(&town);
-    race_after(20 * NS_PER_MS);
-    dig(&two, PAY2);
-    dig(&three, PAY3);
+    open_silent(&two, &three, 20 * NS_PER_MS);
     town_walk(&town.n1,
               &(struct walk_options){.attempt_ns = 60 * NS_PER_MS, .connect_ns = 1500 * NS_PER_MS});
 
@@ -216,15 +214,7 @@ Test(race, what_ends_the_flow_ends_both_attempts)
 {
     struct hole two, three;
     struct town_call call;
-    town_open(&town);
-    add_silent("pay-2", PAY2);
-    add_silent("pay-3", PAY3);
-    town_service(&town);
-    snap_drop(&town.snap, "pay-1");
-    town_learn(&town);
-    race_after(5 * NS_PER_MS);
-    dig(&two, PAY2);
-    dig(&three, PAY3);
+    open_silent(&two, &three, 5 * NS_PER_MS);
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     cr_expect(await_races(1));

@@ -258,7 +258,8 @@ Test(http2_answers, a_body_of_head_is_no_body, .init = start, .fini = finish)
     cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE);
 }
 
-Test(http2_answers, an_upgrade_waits_for_leave, .fini = finish)
+/* It waits for the server's SETTINGS. */
+static struct talk *ask_for_an_upgrade(void)
 {
     struct talk *asked;
 
@@ -270,6 +271,13 @@ Test(http2_answers, an_upgrade_waits_for_leave, .fini = finish)
                                                  .content_length = -1,
                                                  .has_body = true});
     run_turns(duo.loop, 3);
+    return asked;
+}
+
+Test(http2_answers, an_upgrade_waits_for_leave, .fini = finish)
+{
+    struct talk *asked = ask_for_an_upgrade();
+
     put_frame(NGHTTP2_SETTINGS, 0, 0, (struct str){0}); /* which give none */
     deliver();
     cr_expect_eq(asked->tap.err, -ERR_REFUSED);
@@ -279,16 +287,8 @@ Test(http2_answers, an_upgrade_waits_for_leave, .fini = finish)
 
 Test(http2_answers, an_upgrade_that_never_left_may_be_sent_again, .fini = finish)
 {
-    struct talk *asked;
+    struct talk *asked = ask_for_an_upgrade();
 
-    duo_open(&duo, NULL, NULL);
-    asked = duo_ask(&duo, &(struct http_request){.method = STR("GET"),
-                                                 .authority = STR("a"),
-                                                 .path = STR("/"),
-                                                 .protocol = STR("websocket"),
-                                                 .content_length = -1,
-                                                 .has_body = true});
-    run_turns(duo.loop, 3);
     fake_fail(duo.below_client, -ERR_RESET);
     run_turns(duo.loop, 3);
     cr_expect_eq(asked->tap.err, -ERR_H2_REFUSED);

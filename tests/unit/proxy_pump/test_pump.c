@@ -273,15 +273,20 @@ Test(pump, a_reader_that_is_slow_but_reads_is_not_idle)
     middle_close(&m);
 }
 
+/* Both have said all, and the client reads nothing of it yet. */
+static void end_both_unread(struct middle *m)
+{
+    fake_hold(m->client);
+    fake_end(m->client);
+    fake_feed_text(m->server, "the whole answer");
+    fake_end(m->server);
+}
+
 Test(pump, both_ended_it_waits_until_the_last_byte_has_left)
 {
     struct middle m;
     middle_open(&m, SEC * 60, SEC * 60);
-    fake_hold(m.client);
-
-    fake_end(m.client);
-    fake_feed_text(m.server, "the whole answer");
-    fake_end(m.server);
+    end_both_unread(&m);
     run_turns(m.loop, 20);
     cr_expect_not(m.is_done, "a slow reader still waits for what is queued");
     cr_expect_not(m.client->is_closed);
@@ -301,10 +306,7 @@ Test(pump, both_ended_the_last_bytes_are_seen_to_leave_within_a_turn_or_two)
     for (unsigned i = 0; i < 10 && !was_soon; i++) { /* the machine may be busy, but not always */
         struct middle m;
         middle_open(&m, SEC * 60, SEC * 60);
-        fake_hold(m.client);
-        fake_end(m.client);
-        fake_feed_text(m.server, "the whole answer");
-        fake_end(m.server);
+        end_both_unread(&m);
         while (!m.pump.down.ended || !m.pump.up.ended)
             run_turns(m.loop, 1);
         const uint64_t since_ns = clock_mono_ns();
@@ -320,11 +322,7 @@ Test(pump, both_ended_a_reader_that_never_reads_is_cut_in_time)
 {
     struct middle m;
     middle_open(&m, SEC * 60, 50 * NS_PER_MS);
-    fake_hold(m.client);
-
-    fake_end(m.client);
-    fake_feed_text(m.server, "the whole answer");
-    fake_end(m.server);
+    end_both_unread(&m);
     cr_assert(run_until_set(m.loop, &m.is_done, PATIENCE_MS));
 
     cr_expect_eq(m.totals.err, -ERR_HALF_CLOSE_TIMEOUT);
@@ -354,10 +352,7 @@ Test(pump, a_reset_while_the_last_bytes_leave_is_told)
 {
     struct middle m;
     middle_open(&m, SEC * 60, SEC * 60);
-    fake_hold(m.client);
-    fake_end(m.client);
-    fake_feed_text(m.server, "the whole answer");
-    fake_end(m.server);
+    end_both_unread(&m);
     run_turns(m.loop, 20);
 
     fake_fail(m.client, -ERR_RESET);
