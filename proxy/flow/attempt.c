@@ -291,13 +291,15 @@ void attempt_plain(struct call *call, const struct addr *addr, const struct ip *
     go(call, &request);
 }
 
-/* Whom not to ask: those that failed, and the one that is being asked. */
-static struct tried not_again(const struct call *call)
+/* Whom not to ask: those that failed, and the one that is being asked, for which there is room. */
+static const struct tried *not_again(const struct call *call, struct tried *room)
 {
-    struct tried tried = call->search->tried;
-    if (call->search->racers[0] && tried.len < PICK_TRIES_MAX)
-        tried.keys[tried.len++] = call->search->racers[0]->lease.key;
-    return tried;
+    if (!call->search->racers[0])
+        return &call->search->tried;
+    *room = call->search->tried;
+    if (room->len < PICK_TRIES_MAX)
+        room->keys[room->len++] = call->search->racers[0]->lease.key;
+    return room;
 }
 
 /* What the service's policy says in place of the node's own settings. */
@@ -318,7 +320,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
                      struct plan *out_plan)
 {
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
-    const struct tried tried = not_again(call);
+    struct tried room;
     call->search->race_ns = 0;
     if (target->kind == TARGET_SERVICE) {
         const struct walk_tools *tools = &call->walk->tools;
@@ -327,7 +329,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
             .set = target->endpoints,
             .source = call->record.source.addr.ip,
             .principal = source->id,
-            .tried = &tried,
+            .tried = not_again(call, &room),
             .request = call->search->is_request ? &call->search->request_hash : NULL,
         };
         take_patience(&call->search->patience, target->service->traffic);
@@ -395,10 +397,7 @@ int attempt_outbound(struct call *call)
     struct principal source;
     struct target target;
     struct plan plan;
-    int err = identify_pod(snapshot, &call->record.source.addr.ip, &source);
-    if (err < 0)
-        return err;
-    err = call->events->resolve(call, snapshot, &target);
+    int err = call->events->resolve(call, snapshot, &source, &target);
     if (err < 0)
         return err;
     err = make_plan(call, &target, &source, &plan);

@@ -44,6 +44,14 @@ static enum lease_outcome outcome_of(const struct exchange *exchange, int err)
     return err == 0 || status != 0 ? LEASE_SERVED : LEASE_UNUSED;
 }
 
+void exchange_name(struct exchange *exchange)
+{
+    struct call *call = &exchange->call;
+    if (!exchange->is_named)
+        record_copy_source(&call->record, &call->arena, &exchange->side->flow->call.record);
+    exchange->is_named = true;
+}
+
 /* Both streams are closed. */
 void exchange_conclude(struct exchange *exchange, const struct totals *totals, struct str detail)
 {
@@ -62,6 +70,7 @@ void exchange_conclude(struct exchange *exchange, const struct totals *totals, s
     if (exchange->is_mirror) {
         meter_add(call->walk->tools.meter, METRIC_MIRRORS, 1);
     } else {
+        exchange_name(exchange);
         exchange_record(exchange, totals);
         side->totals.received += totals->received;
         side->totals.sent += totals->sent;

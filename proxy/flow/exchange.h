@@ -18,6 +18,7 @@
 #define ISTHMUS_FLOW_EXCHANGE_H
 
 #include "proxy/connect/http_pool.h"
+#include "proxy/flow/called.h"
 #include "proxy/flow/replay.h"
 #include "proxy/flow/walk.h"
 #include "proxy/route/route.h"
@@ -37,22 +38,22 @@ struct http_side {
     struct http_server *server; /* from then on */
     struct client *client;      /* outbound */
     struct list exchanges;
-    struct timer patience; /* for the first byte */
+    struct timer patience; /* for the first byte; then for the exchange that is silent longest */
     uint64_t idle_ns;
-    size_t n_preface;          /* bytes of HTTP/2's preface that have been seen */
-    struct totals totals;      /* of the exchanges that have ended */
-    struct acquaintance known; /* of what is written about them; where their destination is here */
+    size_t n_preface;     /* bytes of HTTP/2's preface that have been seen */
+    struct totals totals; /* of the exchanges that have ended */
     uint64_t n_exchanges;
     bool is_h2; /* what it refuses is a stream, and the connection goes on */
-    /* outbound: what was called, and as the snapshot of a generation has it */
-    struct str service_key;
-    uint16_t port;
-    uint64_t generation;
-    const struct service *service; /* NULL: it has none */
-    /* or a pod of this node, where the requests are judged: as flow->call.judged says */
+    /* A pod of this node is called, where the requests are judged: as flow->call.judged says. */
     bool is_here;
-    enum app_protocol protocol; /* the word of its port */
-    struct upstream reached;    /* stream NULL: an exchange has taken it */
+    enum app_protocol protocol; /* there: the word of its port */
+
+    union {
+        struct called called;      /* not is_here */
+        struct acquaintance known; /* is_here: of what is written about them */
+    };
+
+    struct upstream reached; /* is_here; stream NULL: an exchange has taken it */
 };
 
 struct trace_context;
@@ -85,6 +86,7 @@ struct exchange {
     struct replay replay;        /* what was sent of its body */
     struct list copies;          /* its mirrors that still listen */
     bool is_mirror;              /* its answer is nobody's */
+    bool is_named;               /* the record says who asks; at the latest when it is written */
     bool is_spent;               /* it was to be tried again, and its attempts are used up */
     bool is_repeating;           /* what the server is told now it would have been told before */
     bool is_said;                /* the client's end has been heard */

@@ -127,8 +127,10 @@ static void on_response(void *owner, const struct http_response *head)
     struct exchange *exchange = of_pump(owner);
     struct call *call = &exchange->call;
     const uint64_t now_ns = call_now_ns(call);
+    const struct route_retry *retry = &exchange->route.retry;
+    const struct str grpc_status = http_find(&head->fields, "grpc-status");
     exchange->status = head->status;
-    if (may_retry(exchange, retry_reasons(&exchange->route.retry, head))) {
+    if (may_retry(exchange, retry->on ? retry_reasons(retry, head) : 0)) {
         const uint64_t asked_ns = retry_after_ns(head, clock_wall_ns() / (int64_t)NS_PER_SEC);
         const uint64_t span_ns = pause_ns(exchange);
         try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);
@@ -144,7 +146,8 @@ static void on_response(void *owner, const struct http_response *head)
     if (head->status == STATUS_SWITCHING) /* what follows has no end to be timed */
         timer_stop(&exchange->deadline);
     exchange->pump.options.ends_with_server = head->status != STATUS_SWITCHING;
-    exchange->grpc_status = arena_str(&call->arena, http_find(&head->fields, "grpc-status"));
+    if (!str_is_empty(grpc_status))
+        exchange->grpc_status = arena_str(&call->arena, grpc_status);
     struct http_response answer = *head;
     answer.fields = answer_fields(exchange, &head->fields);
     http_respond(exchange->client, &answer);
@@ -180,7 +183,7 @@ static void shut(void *owner, struct stream *to)
 {
     struct exchange *exchange = owner;
     const bool is_up = exchange->server && to == &exchange->server->stream;
-    if (is_up)
+    if (is_up && !list_is_empty(&exchange->copies))
         mirrors_end(&exchange->copies);
     const struct http_fields *trailers = is_up ? &exchange->up_trailers : &exchange->down_trailers;
     if (trailers->len > 0)
@@ -262,6 +265,32 @@ static void on_attempt_timeout(struct timer *timer)
                      STR("no answer came within the route's time for one attempt"));
 }
 
+/* One that ends may end others: its mirrors. */
+static void on_watch(struct timer *timer)
+{
+    struct http_side *side = container_of(timer, struct http_side, patience);
+    struct loop *loop = side->flow->call.walk->tools.loop;
+    const uint64_t now_ns = loop_now_ns(loop);
+    uint64_t next_ns = UINT64_MAX;
+    list_foreach(it, &side->exchanges)
+    {
+        const uint64_t due_ns = pump_look(&list_entry(it, struct exchange, by_side)->pump, now_ns);
+        if (due_ns != 0 && due_ns < next_ns)
+            next_ns = due_ns;
+    }
+    if (next_ns != UINT64_MAX)
+        timer_start(loop, timer, next_ns - now_ns, on_watch);
+}
+
+/* Exchanges follow each other faster than their time runs out: one timer for all of a connection,
+ * which is left alone unless it would fire too late. */
+static void watch(struct http_side *side, struct loop *loop, uint64_t idle_ns)
+{
+    if (!timer_is_running(&side->patience) ||
+        side->patience.deadline_ns > loop_now_ns(loop) + idle_ns)
+        timer_start(loop, &side->patience, idle_ns, on_watch);
+}
+
 static void ask(struct exchange *exchange, struct http_link *link)
 {
     struct call *call = &exchange->call;
@@ -269,9 +298,9 @@ static void ask(struct exchange *exchange, struct http_link *link)
     exchange_move(exchange, EXCHANGE_ASKED);
     call_note_upstream(call, http_link_upstream(link));
     exchange->asked_ns = call_now_ns(call);
-    const struct http_request told = exchange_told(exchange);
-    exchange->server = http_link_request(link, &told, &server_http_events, &exchange_waiting_events,
-                                         &exchange->pump);
+    struct http_request room;
+    exchange->server = http_link_request(link, exchange_told(exchange, &room), &server_http_events,
+                                         &exchange_waiting_events, &exchange->pump);
     if (!exchange->server) {
         exchange_end(exchange, -ERR_UPSTREAM_RESET, STR("the connection was gone at once"));
         return;
@@ -289,9 +318,12 @@ static void ask(struct exchange *exchange, struct http_link *link)
         .on_client_data =
             keeps_body(exchange) || !list_is_empty(&exchange->copies) ? on_client_data : NULL,
         .client_has_ended = exchange->is_said && !says_again,
+        .server_knows = !exchange->head.has_body,
+        .is_watched = true,
     };
     pump_start(&exchange->pump, walk->tools.loop, &exchange->client->stream,
                &exchange->server->stream, &pump, on_pumped, exchange);
+    watch(exchange->side, walk->tools.loop, pump.idle_ns);
     if (says_again)
         say_again(exchange);
     if (exchange->route.attempt_ns > 0)
@@ -357,8 +389,11 @@ static bool recall(struct call *call, const struct acquaintance_key *key)
     exchange->key = *key;
     const struct acquaintance *known =
         acquaintances_place(&call->walk->acquaintances, exchange->generation, key);
-    if (exchange->n_named++ > 0 || !known->series[0] || !acquaintance_key_eq(&known->key, key))
+    if (exchange->n_named++ > 0 || !known->series[0] || !acquaintance_key_eq(&known->key, key)) {
+        exchange_name(exchange);
         return false;
+    }
+    exchange->is_named = true;
     exchange->lender = known->series[0];
     traffic_hold(exchange->lender);
     record_lend_names(&call->record, traffic_names(walk->tools.traffic, exchange->lender));
@@ -409,16 +444,34 @@ static void on_attempt(struct call *call, struct attempt *attempt,
     http_pool_make(connector_http_pool(call->walk->tools.connector), &key, &attempt->making);
 }
 
-static int resolve(struct call *call, const struct snapshot *snapshot, struct target *out_target)
+static int resolve(struct call *call, const struct snapshot *snapshot, struct principal *out_source,
+                   struct target *out_target)
 {
     struct exchange *exchange = of_call(call);
+    struct http_side *side = exchange->side;
     const struct addr destination = {call->record.source.addr.ip, exchange->port};
+    if (side->is_here)
+        return -ERR_NO_SUCH_PORT; /* its pod was called, and no other will do */
+    const struct called *called = called_now(&side->called, snapshot, &side->flow->call.record);
+    if (!called->pod)
+        return -ERR_UNKNOWN_SOURCE;
+    *out_source = identify_as(called->pod, &destination.ip);
     if (exchange->generation != snapshot->generation)
         exchange->route.service = snapshot_service_by_key(snapshot, exchange->route.service_key);
     exchange->generation = snapshot->generation;
     const struct service *service = exchange->route.service;
-    return service ? resolve_service(snapshot, service, &destination, out_target)
-                   : -ERR_NO_SUCH_PORT;
+    if (!service)
+        return -ERR_NO_SUCH_PORT;
+    if (service != called->service || exchange->port != called->port || !called->service_port)
+        return resolve_service(snapshot, service, &destination, out_target);
+    *out_target = (struct target){
+        .kind = TARGET_SERVICE,
+        .service = service,
+        .port = called->service_port,
+        .endpoints = called->endpoints,
+        .addr = destination,
+    };
+    return 0;
 }
 
 const struct call_events exchange_call_events = {

@@ -129,18 +129,18 @@ const struct policy_request *exchange_glimpse(struct call *call)
     return request;
 }
 
-struct http_request exchange_told(const struct exchange *exchange)
+const struct http_request *exchange_told(const struct exchange *exchange, struct http_request *room)
 {
-    struct http_request head = exchange->head;
     const struct policy_request *request = exchange->call.judged.request;
     if (!request)
-        return head; /* its node looks */
+        return &exchange->head; /* its node looks, or nobody does */
     const struct shown *shown =
         (const struct shown *)(const void *)((const char *)request -
                                              offsetof(struct shown, request));
-    head.fields = shown->fields;
-    head.path = shown->path;
-    return head;
+    *room = exchange->head;
+    room->fields = shown->fields;
+    room->path = shown->path;
+    return room;
 }
 
 /* ---- to the pod that was called ---- */

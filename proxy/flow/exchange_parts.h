@@ -19,6 +19,8 @@ struct totals exchange_close_server(struct exchange *exchange, int err);
 /* Answers in nobody's stead and ends. */
 void exchange_answer(struct exchange *exchange, const struct local_reply *reply, int err,
                      struct str detail);
+/* The record says from now on what who asks is called, if it does not yet. */
+void exchange_name(struct exchange *exchange);
 /* Both streams are closed: the end. */
 void exchange_conclude(struct exchange *exchange, const struct totals *totals, struct str detail);
 /* Of a stream that has nobody to talk to yet. */
@@ -33,8 +35,10 @@ int exchange_show(struct call *call, const struct workload *destination, const s
                   const struct policy_request **out_request);
 const struct policy_request *exchange_reveal(struct call *call);
 const struct policy_request *exchange_glimpse(struct call *call);
-/* What goes to the endpoint that was judged about: without the token, if it is not to have it. */
-struct http_request exchange_told(const struct exchange *exchange);
+/* What goes to the endpoint that was judged about: without the token, if it is not to have it. It
+ * may be put into the room. */
+const struct http_request *exchange_told(const struct exchange *exchange,
+                                         struct http_request *room);
 /* One attempt of an exchange whose connection's end is a pod of this node: judged, then on its way
  * there. As attempt_outbound(). */
 MUST_USE int exchange_approach(struct exchange *exchange);

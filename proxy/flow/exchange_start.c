@@ -29,11 +29,11 @@ static void take_parties(struct exchange *exchange)
     struct record *record = &exchange->call.record;
     const struct record *from = &exchange->side->flow->call.record;
     exchange->source = from->source.addr.ip;
-    if (exchange->side->is_here) {
+    exchange->is_named = exchange->side->is_here;
+    if (exchange->side->is_here)
         record_copy_connection(record, from);
-        return;
-    }
-    record_copy_source(record, &exchange->call.arena, from);
+    else
+        record_copy_ends(record, from);
 }
 
 static void refuse(struct exchange *exchange, unsigned status, struct str reason, int err,
@@ -72,7 +72,7 @@ static void name_host(struct exchange *exchange)
             arena_str(arena, str_from(addr_text(&connection->judged.destination, text)));
     else
         exchange->head.authority =
-            arena_printf(arena, "%.*s:%u", STR_ARG(service), (unsigned)side->port);
+            arena_printf(arena, "%.*s:%u", STR_ARG(service), (unsigned)side->called.port);
 }
 
 _Static_assert(sizeof(struct exchange) <= SLAB_SMALL_BYTES / 8 * 5, "and room for an arena");
@@ -127,6 +127,7 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     struct loop *loop = copied->call.walk->tools.loop;
     struct mirror *mirror = mirror_new(loop, &copied->copies);
     struct exchange *exchange = new_exchange(copied->side, &mirror->stream, &copied->head);
+    exchange_name(exchange);
     exchange->is_mirror = exchange->call.told.is_copy = true;
     list_remove(&exchange->by_side); /* in front of it: who visits all may end it with this one */
     list_push_front(&copied->side->exchanges, &exchange->by_side);
@@ -140,35 +141,20 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     exchange_seek_later(exchange, 0);
 }
 
-/* What the connection called, as the snapshot of now has it. */
-static const struct service *called(struct http_side *side, const struct snapshot *snapshot)
-{
-    if (side->generation != snapshot->generation)
-        side->service = snapshot_service_by_key(snapshot, side->service_key);
-    side->generation = snapshot->generation;
-    return side->service;
-}
-
 /* Takes what the decision says into the head; false when it was answered here. */
-static bool route_request(struct exchange *exchange, const struct http_path *path)
+static bool follow_routes(struct exchange *exchange, const struct called *called,
+                          const struct http_path *path)
 {
     struct call *call = &exchange->call;
-    struct http_side *side = exchange->side;
-    const struct snapshot *snapshot = call_snapshot(call);
-    const struct service *service = called(side, snapshot);
-    const struct service_port *port = service ? service_find_port(service, side->port) : NULL;
-    if (!port) {
-        exchange_end(exchange, -ERR_NO_SUCH_PORT, (struct str){0});
-        return false;
-    }
+    const struct record *connection = &exchange->side->flow->call.record;
     const struct route_question question = {
         .head = &exchange->head,
         .path = path,
-        .service = service,
-        .port = port,
-        .source_namespace = record_name(&call->record, LABEL_SOURCE_WORKLOAD_NAMESPACE),
-        .source = call->record.source.addr.ip,
-        .principal = record_name(&call->record, LABEL_SOURCE_PRINCIPAL),
+        .service = called->service,
+        .port = called->service_port,
+        .source_namespace = record_name(connection, LABEL_SOURCE_WORKLOAD_NAMESPACE),
+        .source = connection->source.addr.ip,
+        .principal = record_name(connection, LABEL_SOURCE_PRINCIPAL),
         .random = rng_next(loop_rng(call->walk->tools.loop)),
     };
     struct route_decision *route = &exchange->route;
@@ -186,8 +172,35 @@ static bool route_request(struct exchange *exchange, const struct http_path *pat
     exchange->head.fields = route_edit(&exchange->head.fields, &route->request_edits, &call->arena);
     for (size_t i = 0; i < route->n_mirrors; i++)
         start_mirror(exchange, &route->mirrors[i]);
-    exchange->generation = snapshot->generation;
     route->port = NULL; /* the snapshot's: not valid after this call */
+    return true;
+}
+
+/* Where nothing that it says matters. */
+static void pass(struct exchange *exchange, const struct called *called,
+                 const struct http_path *path)
+{
+    exchange->route.service = called->service;
+    exchange->route.service_key = called->key;
+    exchange->port = called->port;
+    exchange->speaks_h2 = speaks_h2(called->service_port, &exchange->head);
+    exchange->head.path = path->target;
+}
+
+/* False when it was answered here. */
+static bool route_request(struct exchange *exchange, const struct http_path *path)
+{
+    struct http_side *side = exchange->side;
+    const struct called *called =
+        called_now(&side->called, call_snapshot(&exchange->call), &side->flow->call.record);
+    exchange->generation = called->generation;
+    if (!called->service_port) {
+        exchange_end(exchange, -ERR_NO_SUCH_PORT, (struct str){0});
+        return false;
+    }
+    if (!called->passes)
+        return follow_routes(exchange, called, path);
+    pass(exchange, called, path);
     return true;
 }
 

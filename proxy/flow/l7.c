@@ -208,7 +208,8 @@ static struct totals l7_end(struct flow *flow, int err)
         stream_close(side->reached.stream, 0);
     if (side->client)
         client_leave(side->client);
-    acquaintance_forget(&side->known);
+    if (side->is_here)
+        acquaintance_forget(&side->known);
     side->stream = NULL;
     side->server = NULL;
     flow->http = NULL;
@@ -287,8 +288,8 @@ void l7_begin(struct flow *flow, const struct service *service, const struct ser
     const uint64_t idle_ns = service->traffic->idle_ns;
     record_service(&call->record, &call->arena, service);
     struct http_side *side = begin(flow, idle_ns > 0 ? idle_ns : call->walk->options.idle_ns);
-    side->service_key = arena_str(&call->arena, service->key);
-    side->port = port->port;
+    side->called.key = arena_str(&call->arena, service->key);
+    side->called.port = port->port;
     side->client = clients_enter(&call->walk->clients, &call->record.source.addr.ip);
     hear_in_time(side);
 }

@@ -156,12 +156,16 @@ void record_copy_connection(struct record *record, const struct record *connecti
     record_lend_names(record, connection->names);
 }
 
-/* What a source is called stands in one piece of the labels. */
-void record_copy_source(struct record *record, struct arena *arena, const struct record *connection)
+void record_copy_ends(struct record *record, const struct record *connection)
 {
     record->kind = connection->kind;
     record->source = connection->source;
     record->destination.addr = connection->destination.addr;
+}
+
+/* It stands in one piece of the labels. */
+void record_copy_source(struct record *record, struct arena *arena, const struct record *connection)
+{
     struct str *names = own_names(record, arena);
     for (unsigned i = LABEL_SOURCE_WORKLOAD; i <= LABEL_SOURCE_CLUSTER && connection->names; i++)
         names[i] = connection->names[i];

@@ -84,7 +84,9 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
 
 /* What is known of a connection holds for what happens on it. Borrows from it. */
 void record_copy_connection(struct record *record, const struct record *connection);
-/* The same of who made it alone, and of what was called. */
+/* The same of who made it alone, and of what was called; what they are called comes later. */
+void record_copy_ends(struct record *record, const struct record *connection);
+/* What who made it is called. */
 void record_copy_source(struct record *record, struct arena *arena,
                         const struct record *connection);
 

@@ -89,8 +89,9 @@ struct patience { /* the node's own, but for what the service's policy says */
 };
 
 struct call_events {
-    /* What is called, by the snapshot of now: 0, or why nothing can be. */
-    int (*resolve)(struct call *call, const struct snapshot *snapshot, struct target *out_target);
+    /* Who calls, and what, by the snapshot of now: 0, or why nothing can be. */
+    int (*resolve)(struct call *call, const struct snapshot *snapshot, struct principal *out_source,
+                   struct target *out_target);
     /* True: what is written about calls to that endpoint is known, and the record names it. NULL:
      * it never is. */
     bool (*recall)(struct call *call, const struct acquaintance_key *key);

@@ -15,23 +15,36 @@ static int fill_identity(struct str id, struct principal *principal)
     return 0;
 }
 
+const struct workload *identify_caller(const struct snapshot *snapshot, const struct ip *source)
+{
+    const struct workload *workload = snapshot_workload_by_ip(snapshot, source);
+    return workload && workload->is_local && workload->speaks_hbone &&
+                   !str_is_empty(workload->identity)
+               ? workload
+               : NULL;
+}
+
 /* The snapshot made the identity out of its parts, so nothing has to be parsed for a connection. */
+struct principal identify_as(const struct workload *pod, const struct ip *source)
+{
+    static const size_t scheme_len = sizeof "spiffe://" - 1;
+    return (struct principal){
+        .id = pod->identity,
+        .name = str_sub(pod->identity, scheme_len, pod->identity.len),
+        .namespace_ = pod->namespace_,
+        .service_account = pod->service_account,
+        .workload = pod,
+        .ip = *source,
+    };
+}
+
 int identify_pod(const struct snapshot *snapshot, const struct ip *source,
                  struct principal *out_principal)
 {
-    static const size_t scheme_len = sizeof "spiffe://" - 1;
-    const struct workload *workload = snapshot_workload_by_ip(snapshot, source);
-    if (!workload || !workload->is_local || !workload->speaks_hbone ||
-        str_is_empty(workload->identity))
+    const struct workload *pod = identify_caller(snapshot, source);
+    if (!pod)
         return -ERR_UNKNOWN_SOURCE;
-    *out_principal = (struct principal){
-        .id = workload->identity,
-        .name = str_sub(workload->identity, scheme_len, workload->identity.len),
-        .namespace_ = workload->namespace_,
-        .service_account = workload->service_account,
-        .workload = workload,
-        .ip = *source,
-    };
+    *out_principal = identify_as(pod, source);
     return 0;
 }
 

@@ -24,7 +24,11 @@ struct principal {
     struct ip ip; /* the source's own address as far as it can be believed */
 };
 
-/* A captured connection from a pod of this node: 0 or -ERR_UNKNOWN_SOURCE. */
+/* The pod of this node that has this address and may call; NULL: there is none. */
+const struct workload *identify_caller(const struct snapshot *snapshot, const struct ip *source);
+/* As whom such a pod calls. */
+struct principal identify_as(const struct workload *pod, const struct ip *source);
+/* Both: a captured connection from a pod of this node. 0 or -ERR_UNKNOWN_SOURCE. */
 MUST_USE int identify_pod(const struct snapshot *snapshot, const struct ip *source,
                           struct principal *out_principal);
 

@@ -45,6 +45,7 @@ struct series_numbers {
 
 /* Envoy's default buckets, for milliseconds and bytes alike; the last one has no bound. */
 #define SERIES_BUCKETS 20
+#define SERIES_MIDDLE  9 /* 1000 */
 
 struct series_histogram {
     uint64_t count[SERIES_BUCKETS]; /* of each bucket alone */

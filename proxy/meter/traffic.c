@@ -136,7 +136,8 @@ void traffic_verdict(struct traffic *traffic, struct str policy, enum verdict_sa
 
 static void observe(struct series_histogram *histogram, double value)
 {
-    unsigned bucket = 0;
+    /* Most are of the first few, or of the first behind a thousand. */
+    unsigned bucket = value > series_bounds[SERIES_MIDDLE] ? SERIES_MIDDLE + 1 : 0;
 
     while (bucket < SERIES_BUCKETS - 1 && value > series_bounds[bucket])
         bucket++;

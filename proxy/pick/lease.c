@@ -56,7 +56,7 @@ static int nobody(const struct fleet *fleet)
 static void mask(struct fleet *fleet, const struct tried *tried, bool is_masked)
 {
     const bool was_stale = fleet->shares_are_stale; /* what is masked is no less healthy for that */
-    for (size_t i = 0; tried && i < tried->len; i++) {
+    for (size_t i = 0; i < tried->len; i++) {
         struct member *member = fleet_find_member(fleet, tried->keys[i]);
         if (!member)
             continue;
@@ -163,9 +163,11 @@ int lease_cut(struct balancer *balancer, const struct question *question, uint64
         .rng = rng,
     };
     shares_refresh(fleet, now_ns);
-    mask(fleet, question->tried, true);
+    if (choice.is_retry)
+        mask(fleet, question->tried, true);
     struct member *member = choose_member(&choice);
-    mask(fleet, question->tried, false);
+    if (choice.is_retry)
+        mask(fleet, question->tried, false);
     if (!member)
         return nobody(fleet);
     const struct endpoint *endpoint = &question->set->endpoints[member->idx];

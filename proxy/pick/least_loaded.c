@@ -38,11 +38,13 @@ static double cost(const struct choice *choice, const struct fleet_level *level,
 struct member *choose_least_loaded(const struct choice *choice, struct fleet_level *level)
 {
     struct member *best = draw_fit(choice, level);
-    double best_cost = best ? cost(choice, level, best) : 0;
+    double best_cost = -1; /* is not asked for unless there is another */
     for (uint32_t i = 1; best && i < choice->fleet->policy.choice_count; i++) {
         struct member *other = draw_other(choice, level, best);
         if (!other)
             break;
+        if (best_cost < 0)
+            best_cost = cost(choice, level, best);
         const double other_cost = cost(choice, level, other);
         if (other_cost < best_cost) {
             best = other;

@@ -64,9 +64,15 @@ static void lose(struct pump *pump, int err)
 
 static void on_timer(struct timer *timer);
 
-static void sleep_until(struct pump *pump, uint64_t now_ns, uint64_t due_ns)
+/* When time runs out, if nothing moves. */
+static uint64_t due_ns(const struct pump *pump)
 {
-    uint64_t span_ns = due_ns - now_ns;
+    return pump->last_moved_ns + limit_ns(pump);
+}
+
+static void sleep_on(struct pump *pump, uint64_t now_ns)
+{
+    uint64_t span_ns = due_ns(pump) - now_ns;
     if (has_ended(pump) && pump->pause_ns == 0) {
         pump->pause_ns = FIRST_PAUSE_NS;
         loop_defer(pump->loop, &pump->last_look);
@@ -76,26 +82,40 @@ static void sleep_until(struct pump *pump, uint64_t now_ns, uint64_t due_ns)
         const uint64_t pause_ns = pump->pause_ns;
         span_ns = span_ns < pause_ns ? span_ns : pause_ns;
         pump->pause_ns = pause_ns < LAST_PAUSE_NS ? pause_ns * 2 : LAST_PAUSE_NS;
+    } else if (pump->options.is_watched) {
+        return;
     }
     timer_start(pump->loop, &pump->timer, span_ns, on_timer);
+}
+
+/* True: it is over. */
+static bool look(struct pump *pump, uint64_t now_ns)
+{
+    if (has_ended(pump) && last_bytes(pump) == 0) {
+        finish(pump, 0);
+        return true;
+    }
+    look_at_queues(pump, now_ns);
+    if (now_ns < due_ns(pump))
+        return false;
+    const bool half_closed = pump->up.ended || pump->down.ended;
+    lose(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
+    return true;
 }
 
 static void on_timer(struct timer *timer)
 {
     struct pump *pump = container_of(timer, struct pump, timer);
     const uint64_t now_ns = loop_now_ns(pump->loop);
-    look_at_queues(pump, now_ns);
-    if (has_ended(pump) && last_bytes(pump) == 0) {
-        finish(pump, 0);
-        return;
-    }
-    const uint64_t due_ns = pump->last_moved_ns + limit_ns(pump);
-    if (now_ns < due_ns) {
-        sleep_until(pump, now_ns, due_ns);
-        return;
-    }
-    const bool half_closed = pump->up.ended || pump->down.ended;
-    lose(pump, half_closed ? -ERR_HALF_CLOSE_TIMEOUT : -ERR_IDLE_TIMEOUT);
+    if (!look(pump, now_ns))
+        sleep_on(pump, now_ns);
+}
+
+uint64_t pump_look(struct pump *pump, uint64_t now_ns)
+{
+    if (!pump->is_running || look(pump, now_ns))
+        return 0;
+    return due_ns(pump);
 }
 
 /* A timer would come a tick later, and with it the client's next request. */
@@ -133,6 +153,15 @@ static void pipe_data(struct pipe *pipe, struct slice bytes)
     splice_if_bulky(pipe);
 }
 
+static void pass_end(const struct pipe *pipe)
+{
+    const struct pump_options *options = &pipe->pump->options;
+    if (options->shut)
+        options->shut(pipe->pump->owner, pipe->to);
+    else
+        stream_shutdown(pipe->to);
+}
+
 static void pipe_end(struct pipe *pipe)
 {
     struct pump *pump = pipe->pump;
@@ -140,15 +169,12 @@ static void pipe_end(struct pipe *pipe)
         return;
     pipe->ended = true;
     pump->last_moved_ns = loop_now_ns(pump->loop);
-    if (pump->options.shut)
-        pump->options.shut(pump->owner, pipe->to);
-    else
-        stream_shutdown(pipe->to);
+    pass_end(pipe);
     if (has_ended(pump) && last_bytes(pump) == 0) {
         finish(pump, 0);
         return;
     }
-    sleep_until(pump, pump->last_moved_ns, pump->last_moved_ns + limit_ns(pump));
+    sleep_on(pump, pump->last_moved_ns);
 }
 
 /* The stream whose queue drained is the destination of the pipe that was paused. */
@@ -249,10 +275,11 @@ void pump_start(struct pump *pump, struct loop *loop, struct stream *client, str
     stream_set_owner(client, &client_events, pump);
     stream_set_owner(server, &server_events, pump);
     pump->last_look.run = run_last_look;
-    if (options->client_has_ended)
-        pipe_end(&pump->up);
-    else
-        timer_start(loop, &pump->timer, options->idle_ns, on_timer);
+    pump->up.ended = options->client_has_ended;
+    if (options->client_has_ended && !options->server_knows)
+        pass_end(&pump->up);
+    if (!options->is_watched)
+        timer_start(loop, &pump->timer, limit_ns(pump), on_timer);
     stream_resume(client);
     stream_resume(server);
 }

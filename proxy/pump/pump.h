@@ -45,6 +45,8 @@ struct pump_options {
      * to say. */
     bool ends_with_server;
     bool client_has_ended; /* before the start: its end will not be heard again */
+    bool server_knows;     /* of that end: it is not told again */
+    bool is_watched;       /* the owner sees to it that time runs out: pump_look() */
 };
 
 struct totals {
@@ -93,6 +95,10 @@ bool pump_settle(struct pump *pump);
 
 /* Gives both streams back to the owner, paused, as they are. */
 void pump_release(struct pump *pump);
+
+/* Ends a pump whose time has run out, as its timer would. Else when it is to be looked at again, at
+ * the earliest; 0: it is over. */
+uint64_t pump_look(struct pump *pump, uint64_t now_ns);
 
 /* What has moved so far. */
 struct totals pump_totals(const struct pump *pump);

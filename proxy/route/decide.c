@@ -147,6 +147,12 @@ static void forward(const struct route_question *question, const struct route *r
     route_hash_make(question, rule, decision->service, arena, &decision->hash);
 }
 
+bool route_passes(const struct service *service, const struct service_port *port,
+                  struct str source_namespace)
+{
+    return !route_table_of(port, source_namespace) && !route_hashes(service);
+}
+
 void route_decide(const struct route_question *question, struct arena *arena,
                   struct route_decision *out_decision)
 {

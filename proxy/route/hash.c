@@ -60,6 +60,13 @@ static bool find_value(const struct route_question *question, const struct hash_
     return false;
 }
 
+bool route_hashes(const struct service *service)
+{
+    const enum algorithm algorithm = service->traffic->algorithm;
+    return (algorithm == ALGORITHM_RING_HASH || algorithm == ALGORITHM_MAGLEV) &&
+           service->traffic->n_hash_keys > 0;
+}
+
 void route_hash_make(const struct route_question *question, const struct route_rule *rule,
                      const struct service *service, struct arena *arena,
                      struct route_hash *out_hash)

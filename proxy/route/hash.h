@@ -12,6 +12,8 @@
 
 #include "proxy/route/route.h"
 
+/* Where no rule says otherwise. */
+bool route_hashes(const struct service *service);
 /* rule NULL: none. */
 void route_hash_make(const struct route_question *question, const struct route_rule *rule,
                      const struct service *service, struct arena *arena,

@@ -82,6 +82,11 @@ struct route_decision {
     struct route_hash hash;
 };
 
+/* Whatever callers of that namespace ask of the port goes to what was called, as it is: there are
+ * no routes, and nothing of a request is hashed. route_decide() has no more to say then. */
+bool route_passes(const struct service *service, const struct service_port *port,
+                  struct str source_namespace);
+
 void route_decide(const struct route_question *question, struct arena *arena,
                   struct route_decision *out_decision);
 

@@ -195,6 +195,55 @@ Test(pump, nothing_moves_for_the_idle_time_cuts_both)
     middle_close(&m);
 }
 
+static void start_with(struct middle *m, const struct pump_options *options)
+{
+    *m = (struct middle){.loop = loop_new()};
+    m->client = fake_stream_new(m->loop);
+    m->server = fake_stream_new(m->loop);
+    pump_start(&m->pump, m->loop, &m->client->stream, &m->server->stream, options, on_done, m);
+}
+
+Test(pump, one_that_is_watched_has_no_timer_and_ends_when_it_is_looked_at)
+{
+    struct middle m;
+    start_with(
+        &m, &(struct pump_options){.idle_ns = SEC, .half_close_ns = 5 * SEC, .is_watched = true});
+    const uint64_t begun_ns = m.pump.last_moved_ns;
+    cr_expect_not(timer_is_running(&m.pump.timer));
+    cr_expect_eq(pump_look(&m.pump, begun_ns), begun_ns + SEC);
+    fake_end(m.client);
+    run_turns(m.loop, 5);
+    const uint64_t due_ns = m.pump.last_moved_ns + 5 * SEC;
+    cr_expect_not(timer_is_running(&m.pump.timer), "nor by the end of a direction");
+    cr_expect_eq(pump_look(&m.pump, due_ns - 1), due_ns);
+    cr_expect_not(m.is_done);
+
+    cr_expect_eq(pump_look(&m.pump, due_ns), 0);
+    cr_expect_eq(m.n_done, 1);
+    cr_expect_eq(m.totals.err, -ERR_HALF_CLOSE_TIMEOUT);
+    cr_expect_eq(pump_look(&m.pump, due_ns), 0, "it is over");
+    cr_expect_eq(m.n_done, 1);
+    middle_close(&m);
+}
+
+Test(pump, an_end_before_the_start_is_passed_on_unless_the_server_knows)
+{
+    for (int knows = 0; knows < 2; knows++) {
+        struct middle m;
+        start_with(&m, &(struct pump_options){.idle_ns = SEC,
+                                              .half_close_ns = 60 * SEC,
+                                              .client_has_ended = true,
+                                              .server_knows = knows});
+        cr_expect_eq(m.server->is_shut, !knows);
+        fake_feed_text(m.server, "answer");
+        fake_end(m.server);
+        cr_assert(run_until_set(m.loop, &m.is_done, PATIENCE_MS));
+        expect_written(m.client, "answer");
+        cr_expect_eq(m.totals.err, 0);
+        middle_close(&m);
+    }
+}
+
 static void feed_again(struct timer *timer);
 
 struct feeder {
