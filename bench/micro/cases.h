@@ -22,6 +22,8 @@ void loop_turn_once(size_t i);
 /* http_walk.c */
 void prepare_http1_walk(size_t size);
 void http1_walk_once(size_t i);
+void prepare_http1_connect(size_t size);
+void http1_connect_once(size_t i);
 void prepare_http2_walk(size_t size);
 void http2_walk_once(size_t i);
 void prepare_route(size_t n_rules);

@@ -75,6 +75,24 @@ void http1_walk_once(size_t i)
     (void)read_exactly(wire.client, back_len);
 }
 
+/* The app's connection is kept, each client is another one. */
+void prepare_http1_connect(size_t size)
+{
+    prepare_http1_walk(size);
+    struct wire first = {.client = wire.client, .app = -1};
+    nodes_disconnect(&first);
+}
+
+void http1_connect_once(size_t i)
+{
+    (void)i;
+    struct wire caller = nodes_call(ROUTE_HTTP, request, sizeof(request) - 1);
+    (void)read_exactly(wire.app, there_len);
+    nodes_send(wire.app, answer, answer_len);
+    (void)read_exactly(caller.client, back_len);
+    nodes_disconnect(&caller);
+}
+
 /* ------------------------------------------------------------------ HTTP/2 */
 
 #define FRAME_HEAD  9

@@ -217,12 +217,18 @@ struct wire nodes_connect(enum route route)
     return nodes_connect_asking(route, NULL, 0);
 }
 
-struct wire nodes_connect_asking(enum route route, const void *first, size_t len)
+struct wire nodes_call(enum route route, const void *first, size_t len)
 {
     world.route = route;
-    struct wire wire = {.client = dial(), .app = -1};
+    const struct wire wire = {.client = dial(), .app = -1};
     if (len > 0)
         nodes_send(wire.client, first, len);
+    return wire;
+}
+
+struct wire nodes_connect_asking(enum route route, const void *first, size_t len)
+{
+    struct wire wire = nodes_call(route, first, len);
     for (;;) {
         wire.app = accept4(world.app_fds[route], NULL, NULL, SOCK_CLOEXEC);
         if (wire.app >= 0)
@@ -240,7 +246,8 @@ void nodes_disconnect(struct wire *wire)
     close(wire->client);
     while (walk_flows(world.near.walk) + walk_flows(world.far.walk) > 0)
         loop_turn(world.loop, true);
-    close(wire->app);
+    if (wire->app >= 0)
+        close(wire->app);
 }
 
 void nodes_move(int from, int to, size_t bytes)

@@ -16,13 +16,15 @@ enum route { ROUTE_PLAIN, ROUTE_TUNNEL, ROUTE_HTTP, ROUTE_HTTP2, ROUTES };
 /* splice_after_bytes as in pump.h. */
 void nodes_open(size_t splice_after_bytes);
 
-struct wire { /* a client and the app that it reached, as descriptors */
+struct wire { /* a client and the app that it reached, as descriptors; -1: none of its own */
     int client, app;
 };
 
 struct wire nodes_connect(enum route route);
 /* The same for an app that is reached only when the client has spoken. */
 struct wire nodes_connect_asking(enum route route, const void *first, size_t len);
+/* A client alone, whose request finds a connection that is there. */
+struct wire nodes_call(enum route route, const void *first, size_t len);
 /* Resets it from the client's side, and waits until both nodes have forgotten it. */
 void nodes_disconnect(struct wire *wire);
 /* Moves bytes from one end to the other, reading all of them there. */

@@ -8,9 +8,8 @@
 
 #include "proxy/base/log.h"
 
-#define KEEPALIVE_IDLE_SEC     180
-#define KEEPALIVE_INTERVAL_SEC 180
-#define USER_TIMEOUT_MS        60000
+#define KEEPALIVE_IDLE_SEC 180
+#define USER_TIMEOUT_MS    60000
 
 struct option {
     int level;
@@ -91,8 +90,8 @@ int socket_tune_tcp(int fd)
         {SOL_TCP, TCP_NODELAY, 1, "TCP_NODELAY"},
         {SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE"},
         {SOL_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SEC, "TCP_KEEPIDLE"},
-        {SOL_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SEC, "TCP_KEEPINTVL"},
-        /* It counts for probes too, in place of TCP_KEEPCNT. */
+        /* It counts for probes too, in place of TCP_KEEPCNT; what is over by it is noticed a
+         * TCP_KEEPINTVL (75 s) after the first probe. */
         {SOL_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS, "TCP_USER_TIMEOUT"},
     };
     return set_options(fd, list, ARRAY_LEN(list));

@@ -5,7 +5,8 @@
  * TCP_USER_TIMEOUT, so that a vanished peer is noticed. Our own packets carry a mark, by which the
  * capture rules let them pass.
  *
- * Happy path: tcp_connect() -> on_connect(stream) -> events.  Failure modes: refused, unreachable,
+ * Happy path: tcp_connect() -> on_done(stream), in the same turn where the peer is on this machine
+ * and answered already -> events.  Failure modes: refused, unreachable,
  * timed out, each as its error; cancelled with tcp_connect_cancel(), after which nothing is called.
  *
  * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A small write is

@@ -1,9 +1,15 @@
 /*
  * Happy path: socket, options, source address -> connect -> on_done(0, stream).
  *
+ * Who listens on this machine, as a pod of the node does, has answered before connect() returns: it
+ * says EINPROGRESS all the same, and asked again that the connection is there. on_done then comes
+ * from a task at the end of the turn, and libuv never waited for the socket. Otherwise it waits
+ * until the socket takes nothing, which it does once it is connected and no sooner:
+ * uv_tcp_connect() would have to be the one who connects.
+ *
  * Failure modes: the kernel refuses an option, an address or the route at once: on_done from a
- * task at the end of the turn. Refused or unreachable: on_done from libuv's callback. No answer:
- * on_done from the timer. All of them end in finish().
+ * task at the end of the turn. Refused or unreachable: from the same, or from libuv's callback. No
+ * answer: on_done from the timer. All of them end in finish().
  *
  * Cancelled: finish() without on_done.
  *
@@ -27,9 +33,9 @@ struct tcp_connect {
     struct loop *loop;
     struct tcp *tcp; /* NULL once it was given away */
     struct addr remote;
-    bool has_other_source; /* it comes from an address that is not the one it calls */
+    bool may_echo; /* it comes from the address that it calls, as far as we know */
     struct timer timeout;
-    struct task failing; /* or, of a Unix socket, succeeding */
+    struct task told; /* what was known at once */
     int err;
     void (*on_done)(void *owner, int err, struct stream *stream);
     void *owner;
@@ -40,7 +46,7 @@ struct tcp_connect {
 static void finish(struct tcp_connect *connect)
 {
     timer_stop(&connect->timeout);
-    task_cancel(&connect->failing);
+    task_cancel(&connect->told);
     if (connect->tcp)
         tcp_dispose(connect->tcp);
     loop_bury(connect->loop, connect, mem_free);
@@ -67,40 +73,44 @@ static void on_timeout(struct timer *timer)
 
 static void run_failing(struct task *task)
 {
-    struct tcp_connect *connect = container_of(task, struct tcp_connect, failing);
+    struct tcp_connect *connect = container_of(task, struct tcp_connect, told);
     fail(connect, connect->err);
-}
-
-static void run_connected(struct task *task)
-{
-    succeed(container_of(task, struct tcp_connect, failing));
 }
 
 /* Nobody listens, and the kernel gave us the very port we called: the socket is connected to
  * itself. From another address it cannot be, and the kernel need not be asked. */
 static bool is_own_echo(const struct tcp_connect *connect)
 {
-    if (connect->has_other_source)
+    if (!connect->may_echo)
         return false;
     const struct addr local = socket_local(connect->tcp->fd);
     return addr_eq(&local, &connect->remote);
 }
 
-static void on_connected(uv_connect_t *req, int status)
+static void be_connected(struct tcp_connect *connect)
 {
-    struct tcp_connect *connect = container_of(req, struct tcp_connecting, uv)->connect;
-    if (status == UV_ECANCELED) /* finish() closed the socket; connect is freed already */
-        return;
-    tcp_request_done(connect->tcp);
-    if (status < 0) {
-        fail(connect, err_from_errno(-status));
-        return;
-    }
     connect->tcp->of.ends.remote = connect->remote;
     if (is_own_echo(connect))
         fail(connect, -ERR_REFUSED);
     else
         succeed(connect);
+}
+
+static void run_connected(struct task *task)
+{
+    be_connected(container_of(task, struct tcp_connect, told));
+}
+
+static void on_writable(uv_write_t *req, int status)
+{
+    struct tcp_connect *connect = container_of(req, struct tcp_connecting, uv)->connect;
+    if (status == UV_ECANCELED) /* finish() closed the socket; connect is freed already */
+        return;
+    tcp_request_done(connect->tcp);
+    if (status < 0)
+        fail(connect, err_from_errno(-status));
+    else
+        be_connected(connect);
 }
 
 /* A socket that is ready to connect: the descriptor or a negative errno. */
@@ -123,24 +133,50 @@ static int open_socket(const struct addr *remote, const struct tcp_options *opti
     return err;
 }
 
-/* 0 or a negative errno. */
-static int start(struct tcp_connect *connect, const struct tcp_options *options)
+/* 0; -EALREADY: it is on its way; or another negative errno. */
+static int call(int fd, const struct addr *remote)
+{
+    struct sockaddr_storage sa;
+    const socklen_t len = addr_to_sockaddr(remote, &sa);
+    int status = connect(fd, (const struct sockaddr *)&sa, len);
+    if (status < 0 && errno == EINPROGRESS)
+        status = connect(fd, (const struct sockaddr *)&sa, len);
+    return status == 0 ? 0 : -errno;
+}
+
+static void tell(struct tcp_connect *connect, int status)
+{
+    connect->err = status < 0 ? err_from_errno(-status) : 0;
+    connect->told.run = status < 0 ? run_failing : run_connected;
+    loop_defer(connect->loop, &connect->told);
+}
+
+static void await(struct tcp_connect *connect, uint64_t timeout_ns)
 {
     struct tcp *tcp = connect->tcp;
+    const uv_buf_t nothing = uv_buf_init(NULL, 0);
+    union tcp_request *request = tcp_request_new(tcp);
+    request->connect.connect = connect;
+    int status = uv_write(&request->connect.uv, (uv_stream_t *)&tcp->uv, &nothing, 1, on_writable);
+    if (status < 0)
+        tell(connect, status);
+    else
+        timer_start(connect->loop, &connect->timeout, timeout_ns ? timeout_ns : DEFAULT_TIMEOUT_NS,
+                    on_timeout);
+}
+
+/* Its status is 0, -EALREADY or another negative errno. */
+static int start(struct tcp_connect *connect, const struct tcp_options *options)
+{
     int fd = open_socket(&connect->remote, options);
     if (fd < 0)
         return fd;
-    int err = tcp_attach(tcp, fd);
-    if (err < 0) {
-        close(fd);
-        return err;
-    }
-    struct sockaddr_storage sa;
-    addr_to_sockaddr(&connect->remote, &sa);
-    union tcp_request *request = tcp_request_new(tcp);
-    request->connect.connect = connect;
-    return uv_tcp_connect(&request->connect.uv, &tcp->uv, (const struct sockaddr *)&sa,
-                          on_connected);
+    int status = call(fd, &connect->remote);
+    int err = status == 0 || status == -EALREADY ? tcp_attach(connect->tcp, fd) : status;
+    if (err == 0)
+        return status;
+    close(fd);
+    return err;
 }
 
 static struct tcp_connect *connect_new(struct loop *loop,
@@ -150,7 +186,6 @@ static struct tcp_connect *connect_new(struct loop *loop,
     struct tcp_connect *connect = mem_new(struct tcp_connect);
     connect->loop = loop;
     connect->tcp = tcp_new(loop);
-    connect->failing.run = run_failing;
     connect->on_done = on_done;
     connect->owner = owner;
     return connect;
@@ -166,17 +201,13 @@ struct tcp_connect *tcp_connect(struct loop *loop, const struct addr *remote,
         options = &none;
     struct tcp_connect *connect = connect_new(loop, on_done, owner);
     connect->remote = *remote;
-    connect->has_other_source =
-        !ip_is_none(&options->source.ip) && !ip_eq(&options->source.ip, &remote->ip);
+    connect->may_echo = ip_is_none(&options->source.ip) || ip_eq(&options->source.ip, &remote->ip);
 
-    int err = start(connect, options);
-    if (err < 0) {
-        connect->err = err_from_errno(-err);
-        loop_defer(loop, &connect->failing);
-    } else {
-        uint64_t timeout_ns = options->timeout_ns ? options->timeout_ns : DEFAULT_TIMEOUT_NS;
-        timer_start(loop, &connect->timeout, timeout_ns, on_timeout);
-    }
+    int status = start(connect, options);
+    if (status == -EALREADY)
+        await(connect, options->timeout_ns);
+    else
+        tell(connect, status);
     return connect;
 }
 
@@ -204,13 +235,10 @@ struct tcp_connect *unix_connect(struct loop *loop, struct str path,
 {
     struct tcp_connect *connect = connect_new(loop, on_done, owner);
     int fd = open_unix(path);
-    int err = fd < 0 ? fd : tcp_attach(connect->tcp, fd);
-    if (err == 0)
-        connect->failing.run = run_connected;
-    else if (fd >= 0)
+    int status = fd < 0 ? fd : tcp_attach(connect->tcp, fd);
+    if (status < 0 && fd >= 0)
         close(fd);
-    connect->err = err < 0 ? err_from_errno(-err) : 0;
-    loop_defer(loop, &connect->failing);
+    tell(connect, status);
     return connect;
 }
 

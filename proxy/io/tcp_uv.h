@@ -25,7 +25,7 @@ union tcp_request {
     } write;
 
     struct tcp_connecting {
-        uv_connect_t uv;
+        uv_write_t uv; /* of nothing */
         struct tcp_connect *connect;
     } connect;
 };

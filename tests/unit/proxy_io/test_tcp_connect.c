@@ -110,6 +110,53 @@ Test(tcp_connect, no_answer_ends_at_the_timeout)
     loop_finish(loop);
 }
 
+/* A pod of this node has answered before connect() returns, unless the kernel has more to do. */
+Test(tcp_connect, who_answers_at_once_is_connected_in_the_same_turn)
+{
+    struct addr remote;
+    int fd = take_port(&remote, 16);
+    unsigned n_at_once = 0;
+    loop = loop_new();
+    for (unsigned tries = 0; tries < 16; tries++) {
+        dial(&remote, NULL);
+        loop_turn(loop, false);
+        n_at_once += n_done;
+        cr_assert(run_until_count(loop, &n_done, 1, PATIENCE_MS));
+        cr_assert_eq(done_err, 0);
+        stream_set_owner(stream, NULL, NULL);
+        stream_close(stream, -ERR_SHUTDOWN);
+    }
+    cr_expect_gt(n_at_once, 0);
+    close(fd);
+    loop_finish(loop);
+}
+
+/* The SYN that a full backlog dropped is said again after a second. */
+Test(tcp_connect, who_answers_late_is_connected_or_refused_then)
+{
+    struct addr remote;
+    for (int is_refused = 0; is_refused < 2; is_refused++) {
+        int fillers[N_FILLERS], fd = open_black_hole(&remote, fillers);
+        loop = loop_new();
+        dial(&remote, NULL);
+        run_turns(loop, 3);
+        cr_assert_eq(n_done, 0);
+        if (is_refused)
+            close(fd);
+        else
+            cr_assert_eq(listen(fd, 16), 0); /* has room now */
+        cr_assert(run_until_count(loop, &n_done, 1, PATIENCE_MS));
+        cr_expect_eq(done_err, is_refused ? -ERR_REFUSED : 0, "refused: %d", is_refused);
+        if (stream)
+            stream_close(stream, -ERR_SHUTDOWN);
+        if (!is_refused)
+            close(fd);
+        for (unsigned n = 0; n < N_FILLERS; n++)
+            close(fillers[n]);
+        loop_finish(loop);
+    }
+}
+
 Test(tcp_connect, after_a_cancel_nothing_is_called)
 {
     loop = loop_new();
