@@ -11,6 +11,11 @@
  * paused streams is under connection_window, so one stalled reader does not stall the others, and a
  * tunnel never holds more than twice connection_window.
  *
+ * Write queues: a stream's takes 256 KiB (and a read more), as long as those of the connection hold
+ * 1 MiB together; beyond it less, at 2 MiB and from there on a frame (32 KiB, and a read more),
+ * which each always has. So the sum grows with the number of streams, but for that slowly, and a
+ * stream that is read goes on whatever the others hold.
+ *
  * Strictness beyond nghttp2: malformed fields, more than H2_RESETS_PER_SEC rapid resets (of a
  * stream that is younger than a second and was not answered; or resets that the peer's faults make
  * us send; H2_RESETS_WHEN_MANY while the connections that share options.resets have had more than

@@ -24,6 +24,9 @@
 
 #define H2_QUEUE_HIGH ((size_t)262144) /* write queue of a stream */
 #define H2_QUEUE_LOW  ((size_t)65536)
+#define H2_QUEUES     ((size_t)2097152) /* of all streams together, from where each gets least */
+#define H2_QUEUE_PART 4 /* of what is left of that a stream may fill, and drains at as much of it  \
+                         */
 #define H2_FRAME_PAYLOAD                                                                           \
     ((size_t)32768)      /* a DATA frame of ours at most: between overhead and fairness */
 #define H2_NV_ROOM    32 /* fields that are sent without an allocation */
@@ -82,6 +85,7 @@ struct h2 {
     uint64_t ping_sent_ns; /* 0: none is under way */
     size_t held_bytes;     /* in paused streams */
     size_t owed_bytes;     /* of the connection's window, not given back yet */
+    size_t queued_bytes;   /* in the write queues of its streams */
     unsigned n_open;       /* streams that nghttp2 knows */
     uint32_t timed_head;   /* the one that head_timer runs for */
     int doom_err;          /* set inside nghttp2's callbacks: the connection must end */
@@ -128,6 +132,7 @@ struct h2_stream {
     bool is_protocol;   /* bytes of another protocol */
     bool is_asked;      /* client of messages: what comes is an answer */
     bool is_head;       /* client: of a request by HEAD */
+    bool is_stopped;    /* write said stop, and the queue has not drained since */
     bool is_drained;    /* on_drain is due */
     bool is_failed;     /* on_fail was told */
     bool codec_closed;  /* nghttp2 has forgotten the stream */

@@ -68,6 +68,31 @@ nghttp2_data_provider h2_stream_body(void)
     return (nghttp2_data_provider){.read_callback = body_length};
 }
 
+/* What a stream's queue may hold now: the more all hold together the less, so that many streams of
+ * which nothing is read hold little more than a few do. A frame is always let in, so that whoever
+ * is read goes on beside them. */
+static size_t share_of_queues(const struct h2 *h2)
+{
+    const size_t left = h2->queued_bytes < H2_QUEUES ? H2_QUEUES - h2->queued_bytes : 0;
+    const size_t share = left / H2_QUEUE_PART;
+
+    if (share < H2_FRAME_PAYLOAD)
+        return H2_FRAME_PAYLOAD;
+    return share < H2_QUEUE_HIGH ? share : H2_QUEUE_HIGH;
+}
+
+static bool has_drained(const struct h2_stream *s)
+{
+    return s->is_stopped && s->out.bytes <= share_of_queues(s->h2) / H2_QUEUE_PART;
+}
+
+static void drop_queue(struct h2_stream *s)
+{
+    if (s->h2)
+        s->h2->queued_bytes -= s->out.bytes;
+    buf_fini(&s->out);
+}
+
 size_t h2_stream_send(struct h2_stream *s, struct stage *stage, size_t len)
 {
     size_t left = len;
@@ -81,11 +106,14 @@ size_t h2_stream_send(struct h2_stream *s, struct stage *stage, size_t len)
         part = front.iov_len < left ? front.iov_len : left;
         stage_add(stage, front.iov_base, part);
         left -= part;
-        if (buf_pop(&s->out, part))
-            s->is_drained = true;
+        (void)buf_pop(&s->out, part);
+        s->h2->queued_bytes -= part;
     }
-    if (s->is_drained)
+    if (has_drained(s)) {
+        s->is_stopped = false;
+        s->is_drained = true;
         loop_defer(s->loop, &s->deliver);
+    }
     return len - left;
 }
 
@@ -101,16 +129,17 @@ static bool write_op(struct stream *stream, struct slice bytes)
 {
     struct h2_stream *s = h2_stream_of(stream);
     bool was_empty = s->out.bytes == 0;
-    bool go_on;
 
     if (s->out_half != H2_HALF_OPEN || !h2_stream_is_live(s)) {
         slice_release(bytes);
         return true;
     }
-    go_on = buf_push(&s->out, bytes);
+    s->h2->queued_bytes += bytes.len;
+    if (!buf_push(&s->out, bytes) || s->out.bytes >= share_of_queues(s->h2))
+        s->is_stopped = true;
     if (was_empty)
         wake_body(s);
-    return go_on;
+    return !s->is_stopped;
 }
 
 static void shutdown_op(struct stream *stream)
@@ -165,7 +194,7 @@ static void detach(struct h2_stream *s)
 {
     s->is_closed = true;
     h2_stream_drop_held(s);
-    buf_fini(&s->out);
+    drop_queue(s);
     if (h2_stream_is_live(s))
         h2_note_ended(s->h2);
     h2_stream_drop_rest(s);
@@ -300,7 +329,7 @@ void h2_stream_codec_closed(struct h2_stream *s, uint32_t code)
         return;
     }
     s->fail_err = closing_err(s, code);
-    buf_fini(&s->out);
+    drop_queue(s);
     s->is_drained = false;
     if (s->fail_err)
         loop_defer(s->loop, &s->deliver);

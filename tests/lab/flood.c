@@ -7,6 +7,8 @@
  *   reset          HTTP/2 requests that are reset at once
  *   continuation   an HTTP/2 head that never ends
  *   head1, head2   a field of 1 MB, in HTTP/1.1 and in HTTP/2
+ *   unread         HTTP/2 requests for a gigabyte each, a hundred a connection, of which it takes
+ * nothing
  *
  * So many connections are open at once; one that is cut is opened anew, at most REOPENS_PER_SEC.
  * loris opens its connections gradually, over OPEN_SECONDS. All but loris send as fast as the peer
@@ -43,6 +45,7 @@
 #define FRAME_BYTES     16384
 #define PAIRS           2000 /* requests of one connection */
 #define ENDLESS_FRAMES  20000
+#define UNREAD          100 /* streams of a connection */
 
 struct script {
     char *bytes;
@@ -161,6 +164,17 @@ static void write_head2(void)
     }
 }
 
+static void write_unread(void)
+{
+    static const uint8_t no_window[] = {0, 4, 0, 0, 0, 0}; /* SETTINGS_INITIAL_WINDOW_SIZE */
+    static const uint8_t ask[] = {0x82, 0x86, 0x04, 11,  '/', '1',  '0', '0', '0', '0',
+                                  '0',  '0',  '0',  '0', '0', 0x41, 3,   'w', 'e', 'b'};
+    add("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    add_frame(SETTINGS, 0, 0, no_window, sizeof no_window);
+    for (uint32_t i = 0; i < UNREAD; i++)
+        add_frame(HEADERS, END_STREAM | END_HEADERS, 2 * i + 1, ask, sizeof ask);
+}
+
 static bool write_script(const char *kind)
 {
     if (strcmp(kind, "loris") == 0) {
@@ -174,6 +188,8 @@ static bool write_script(const char *kind)
         write_head1();
     } else if (strcmp(kind, "head2") == 0) {
         write_head2();
+    } else if (strcmp(kind, "unread") == 0) {
+        write_unread();
     } else {
         return false;
     }
@@ -319,8 +335,8 @@ int main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (argc != 6 || n_connections == 0 || n_connections > CONNECTIONS_MAX || seconds == 0 ||
         seconds > SECONDS_MAX || !write_script(argv[1])) {
-        fputs("usage: lab_flood loris|reset|continuation|head1|head2 ADDRESS PORT CONNECTIONS "
-              "SECONDS\n",
+        fputs("usage: lab_flood loris|reset|continuation|head1|head2|unread ADDRESS PORT "
+              "CONNECTIONS SECONDS\n",
               stderr);
         return 2;
     }

@@ -296,6 +296,81 @@ Test(h2_streams, closing_a_stalled_stream_gives_its_window_back, .init = small_w
     cr_assert(tap_got(loop(), &server->tap, 200000));
 }
 
+#define UNREAD ((size_t)100)
+#define MIB    ((size_t)1 << 20)
+#define WHOLE  ((size_t)262143) /* a queue, but for the byte that the window took */
+
+/* Streams whose client gives no window, and whose server writes until it is told to stop. */
+static size_t stand_still(size_t n)
+{
+    size_t queued = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        link_tunnel(&link_, &client, &server);
+        stream_pause(client->tap.stream);
+        while (tap_write_pattern(&server->tap, 64 * MIB, 65536))
+            ;
+        run_turns(loop(), 10); /* what the window still takes leaves, and is written anew */
+        while (stream_queued(server->tap.stream) < 32768 &&
+               tap_write_pattern(&server->tap, 64 * MIB, 65536))
+            ;
+        cr_assert_gt(stream_queued(server->tap.stream), 0);
+        queued += stream_queued(server->tap.stream);
+    }
+    return queued;
+}
+
+static void no_windows(void)
+{
+    struct h2_options narrow = {.stream_window = 1, .stream_window_max = 65535};
+
+    link_open(&link_, &narrow, NULL);
+}
+
+Test(h2_streams, what_waits_on_a_connection_is_bounded_however_many_streams_are_unread,
+     .init = no_windows, .fini = finish)
+{
+    const size_t alone = stand_still(1), few = alone + stand_still(3),
+                 many = few + stand_still(UNREAD - 4);
+
+    cr_expect(alone >= WHOLE && alone <= WHOLE + 65536, "%zu", alone);
+    cr_expect_geq(few, 4 * WHOLE, "a few wait as if each were alone: %zu", few);
+    cr_expect_leq(many, 2 * MIB + UNREAD * 65536, "%zu", many);
+}
+
+static bool is_through_beside(void *ctx)
+{
+    struct call **ends = ctx;
+
+    while (ends[1]->tap.n_wrote < 4 * MIB && stream_queued(ends[1]->tap.stream) < 8192)
+        (void)tap_write_pattern(&ends[1]->tap, 4 * MIB, 65536);
+    return ends[0]->tap.n_got == 4 * MIB;
+}
+
+Test(h2_streams, a_stream_that_is_read_goes_on_beside_those_that_are_not, .init = no_windows,
+     .fini = finish)
+{
+    struct call *ends[2];
+
+    (void)stand_still(UNREAD);
+    link_tunnel(&link_, &ends[0], &ends[1]);
+    cr_expect(!tap_write_pattern(&ends[1]->tap, 4 * MIB, 65536), "told to stop at a frame");
+    cr_assert(run_until(loop(), is_through_beside, ends, 20000), "%zu", ends[0]->tap.n_got);
+    cr_expect_eq(ends[0]->tap.n_wrong, 0);
+    cr_expect_geq(ends[1]->tap.n_drains, 1);
+}
+
+Test(h2_streams, what_unread_streams_held_is_everybodys_again_when_they_end, .init = no_windows,
+     .fini = finish)
+{
+    (void)stand_still(UNREAD);
+    for (size_t i = 0; i < UNREAD; i++)
+        tap_close(&link_.client.calls[i]->tap, -ERR_RESET);
+    for (size_t i = 0; i < UNREAD; i++)
+        cr_assert(tap_failed(loop(), &link_.server.calls[i]->tap));
+    cr_expect_geq(stand_still(1), WHOLE);
+}
+
 /* The server's stream, or its whole connection, is closed inside one of its events. */
 static void close_inside(char event, int with, bool connection)
 {
