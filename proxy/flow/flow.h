@@ -28,6 +28,7 @@
 #include "proxy/resolve/resolve.h"
 
 struct audit_pen;
+struct ledger;
 struct refusal;
 struct tracer_pen;
 struct traffic;
@@ -44,7 +45,7 @@ struct walk_options {
     bool log_access;
 };
 
-/* What the walk of a worker works with; all borrowed, all of the same loop. */
+/* What the walk of a worker works with; all borrowed, all but the ledger of the same loop. */
 struct walk_tools {
     struct loop *loop;
     const struct snapshot *const *snapshot;
@@ -54,6 +55,8 @@ struct walk_tools {
     struct meter *meter;
     struct audit_pen *audit;   /* NULL: no audit log */
     struct tracer_pen *tracer; /* NULL: no spans */
+    struct ledger *ledger;     /* of all workers; NULL: there is only this one */
+    unsigned worker;           /* its number there */
 };
 
 struct walk;

@@ -4,8 +4,8 @@
  * Three signs are read ten times a second: the memory of the process against its bound, how late
  * the loop is, how few descriptors are left. While one is beyond its bound new flows are refused
  * with -ERR_OVERLOAD; those that exist are untouched. Memory that relief.h got back counts as free
- * before it is looked at. It ends later than it began (hysteresis), so
- * that a node at its bound does not flap.
+ * before it is looked at, and none counts as used while it is another worker's turn to get some
+ * back. It ends later than it began (hysteresis), so that a node at its bound does not flap.
  *
  *                begins                            ends
  *   memory       at the bound                      below 90 % of it

@@ -52,35 +52,61 @@ static void on_audit(struct timer *timer)
 #define TRIM_NS        NS_PER_SEC
 #define TRIM_VAIN_PCT  90 /* of the bound */
 #define RELIEF_END_PCT 80
+#define NEAR_PCT       80
 
-/* Cut for more than this worker's strain to end: so does that of the others, whose clients hold
- * little. */
+/* Cut for more than the strain to end, so that the hog does not have it back at once. */
 static uint64_t relieve(struct walk *walk, uint64_t bytes)
 {
     const uint64_t enough = walk->options.max_memory_bytes / 100 * RELIEF_END_PCT;
-    return relief_cut(walk, bytes - enough);
+    const struct relief relief = relief_cut(walk, bytes - enough);
+    walk->owes_memory = walk->owes_memory || relief.bytes > 0;
+    if (relief.is_awaited)
+        return 0;
+    return relief.bytes < bytes ? bytes - relief.bytes : 0;
 }
 
-/* At the bound, what was freed is given back first: the heap keeps it otherwise, and a burst that
- * is over would be held against everybody for good. If that is not enough, who holds most is cut;
- * that counts as free at once, and the next look gives it back, at the bound or not: other workers
- * wait for it. What was in vain is tried again a second later. */
+/* Since the heap keeps what was freed, and a burst that is over would be held against everybody for
+ * good. */
+static void give_back(struct walk *walk)
+{
+    mem_trim();
+    walk->owes_memory = false;
+    ledger_note_paid(walk->ledger, walk->tools.worker);
+}
+
+static uint64_t resident_but_cut(struct walk *walk)
+{
+    const uint64_t bytes = process_resident_bytes(), owed = ledger_owed(walk->ledger);
+    return owed < bytes ? bytes - owed : 0;
+}
+
+/* At the bound, what was freed is given back first. If that is not enough, who holds most is cut;
+ * that counts as free at once, and the next look gives it back, at the bound or not. While it is
+ * the turn of another worker to cut, nothing counts as used. What was given back in vain is tried
+ * again a second later. */
 static uint64_t memory_in_use(struct walk *walk)
 {
     const uint64_t bound = walk->options.max_memory_bytes;
     const uint64_t now_ns = loop_now_ns(walk->tools.loop);
-    uint64_t bytes = bound > 0 ? process_resident_bytes() : 0, cut = 0;
-    const bool is_short = overload_lacks_memory(&walk->overload, bound, bytes);
-    if (!walk->owes_memory && (!is_short || now_ns < walk->trim_due_ns))
-        return bytes;
-    mem_trim();
-    bytes = process_resident_bytes();
+    if (walk->owes_memory)
+        give_back(walk);
+    if (bound == 0)
+        return 0;
+    uint64_t bytes = resident_but_cut(walk);
+    if (overload_lacks_memory(&walk->overload, bound, bytes) && now_ns >= walk->trim_due_ns) {
+        give_back(walk);
+        bytes = resident_but_cut(walk);
+        if (bytes >= bound / 100 * TRIM_VAIN_PCT)
+            walk->trim_due_ns = now_ns + TRIM_NS;
+    }
     if (overload_lacks_memory(&walk->overload, bound, bytes))
-        cut = relieve(walk, bytes);
-    walk->owes_memory = cut > 0;
-    if (cut == 0 && bytes >= bound / 100 * TRIM_VAIN_PCT)
-        walk->trim_due_ns = now_ns + TRIM_NS;
-    return cut < bytes ? bytes - cut : 0;
+        return relieve(walk, bytes);
+    ledger_note_enough(walk->ledger);
+    if (bytes >= bound / 100 * NEAR_PCT)
+        relief_tell(walk);
+    else
+        ledger_forget(walk->ledger, walk->tools.worker);
+    return bytes;
 }
 
 void walk_sample(struct walk *walk, uint64_t lag_ns)
@@ -146,6 +172,8 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
     walk->tools = *tools;
     walk->options = *options;
     walk->next_id = 1;
+    walk->own_ledger = tools->ledger ? NULL : ledger_new(1);
+    walk->ledger = tools->ledger ? tools->ledger : walk->own_ledger;
     walk->tokens = token_room_new(tools->meter);
     for (int i = 0; i < FLOW_STATES; i++)
         list_init(&walk->flows[i]);
@@ -170,6 +198,7 @@ void walk_free(struct walk *walk)
     meter_add(walk->tools.meter, METRIC_BUFFER_BYTES, -(int64_t)walk->buffers.live_bytes);
     clients_fini(&walk->clients);
     acquaintances_forget(&walk->acquaintances);
+    ledger_free(walk->own_ledger);
     mem_free(walk);
 }
 

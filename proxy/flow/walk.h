@@ -8,6 +8,7 @@
 #include "proxy/flow/acquaintance.h"
 #include "proxy/flow/clients.h"
 #include "proxy/flow/flow.h"
+#include "proxy/flow/ledger.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
 #include "proxy/flow/settled.h"
@@ -36,11 +37,12 @@ struct walk {
     struct settled settled[SETTLED_MAX];
     struct timer sample;
     uint64_t sample_due_ns;
-    uint64_t trim_due_ns; /* memory is not given back to the system before */
-    bool owes_memory;     /* but for what was cut, at the next look */
-    struct timer audit;   /* requests that wait to be told */
-    uint64_t long_due_ns; /* when those that last are looked for again */
-    size_t replay_bytes;  /* of the bodies that its exchanges keep */
+    uint64_t trim_due_ns;               /* memory is not given back to the system before */
+    bool owes_memory;                   /* but for what was cut, at the next look */
+    struct ledger *ledger, *own_ledger; /* the same, or NULL: that of all workers */
+    struct timer audit;                 /* requests that wait to be told */
+    uint64_t long_due_ns;               /* when those that last are looked for again */
+    size_t replay_bytes;                /* of the bodies that its exchanges keep */
 
     struct buffers_told { /* of the loop's pool, as the metrics have it */
         uint64_t live_bytes, n_reused, n_made;

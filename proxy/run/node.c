@@ -16,6 +16,7 @@
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/flow/ledger.h"
 #include "proxy/io/scheduling.h"
 #include "proxy/run/generations.h"
 #include "proxy/run/node_state.h"
@@ -346,10 +347,12 @@ static void start_workers(struct node *node)
 {
     node->workers = mem_new_array(struct worker *, node->n_workers);
     node->inboxes = mem_new_array(struct mailbox *, node->n_workers);
+    node->ledger = ledger_new(node->n_workers);
     for (unsigned i = 0; i < node->n_workers; i++) {
-        node->workers[i] = worker_start(
-            i, node->n_workers, node->config, node->audit ? audit_pen(node->audit, i) : NULL,
-            node->tracer ? tracer_pen(node->tracer, i) : NULL, node->mailbox, &worker_events);
+        node->workers[i] = worker_start(i, node->n_workers, node->config,
+                                        node->audit ? audit_pen(node->audit, i) : NULL,
+                                        node->tracer ? tracer_pen(node->tracer, i) : NULL,
+                                        node->ledger, node->mailbox, &worker_events);
         node->inboxes[i] = worker_mailbox(node->workers[i]);
     }
     node->health = health_thread_start(node->config, node->mailbox);
@@ -507,6 +510,7 @@ static void close_node(struct node *node)
         tracer_close(node->tracer);
     publication_release(node->snapshot_publication);
     publication_release(node->tls_publication);
+    ledger_free(node->ledger);
     mem_free(node->workers);
     mem_free(node->inboxes);
     text_fini(&node->last_error);

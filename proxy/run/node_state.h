@@ -40,6 +40,7 @@ struct node {
     struct capture *capture;
     struct worker **workers;
     struct mailbox **inboxes;
+    struct ledger *ledger; /* of the workers' walks */
     struct health_thread *health;
     unsigned n_workers, n_serving, n_drained;
     struct admin *admin;

@@ -29,6 +29,7 @@ struct worker {
     const struct proxy_config *config;
     struct audit_pen *pen;
     struct tracer_pen *tracer;
+    struct ledger *ledger;
     struct mailbox *control;
     const struct worker_events *events;
     /* the worker's */
@@ -440,6 +441,8 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .meter = worker->meter,
         .audit = worker->pen,
         .tracer = worker->tracer,
+        .ledger = worker->ledger,
+        .worker = worker->idx,
     };
     const struct walk_options options = {
         .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
@@ -479,7 +482,7 @@ static void teardown(void *receiver)
 }
 
 struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy_config *config,
-                            struct audit_pen *pen, struct tracer_pen *tracer,
+                            struct audit_pen *pen, struct tracer_pen *tracer, struct ledger *ledger,
                             struct mailbox *control, const struct worker_events *events)
 {
     struct worker *worker = mem_new(struct worker);
@@ -488,6 +491,7 @@ struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy
     worker->config = config;
     worker->pen = pen;
     worker->tracer = tracer;
+    worker->ledger = ledger;
     worker->control = control;
     worker->events = events;
     (void)snprintf(worker->name, sizeof worker->name, "worker-%u", idx % 1000);

@@ -28,13 +28,14 @@ struct worker_events { /* on the control thread */
 };
 
 struct audit_pen;
+struct ledger;
 struct tracer_pen;
 
-/* One of n_workers. config outlives the worker, and so do pen (NULL: no audit log) and tracer
- * (NULL: no spans). control is the control thread's mailbox, whose receiver is the owner of the
- * events. */
+/* One of n_workers. config outlives the worker, and so do pen (NULL: no audit log), tracer (NULL:
+ * no spans) and ledger (NULL: there is no other worker). control is the control thread's mailbox,
+ * whose receiver is the owner of the events. */
 struct worker *worker_start(unsigned idx, unsigned n_workers, const struct proxy_config *config,
-                            struct audit_pen *pen, struct tracer_pen *tracer,
+                            struct audit_pen *pen, struct tracer_pen *tracer, struct ledger *ledger,
                             struct mailbox *control, const struct worker_events *events);
 struct mailbox *worker_mailbox(struct worker *worker);
 /* For publish(): the letter's delivery holds a struct snapshot / a struct tls_set. */

@@ -104,7 +104,7 @@ Test(relief, of_the_client_that_holds_most_so_many_are_cut_as_are_needed)
     cr_assert(call_echoes(&honest, 1));
     start_hogs(N_HOGS, false);
 
-    const uint64_t bytes = relief_cut(town.n1.walk, MIB);
+    const uint64_t bytes = relief_cut(town.n1.walk, MIB).bytes;
     cr_expect(bytes >= MIB && bytes < MIB + EACH_MOST, "%llu", (unsigned long long)bytes);
     cr_expect(n_cut() > 0 && n_cut() <= MIB / FAKE_QUEUE_HIGH, "%u", n_cut());
     cr_expect(call_echoes(&honest, 1));
@@ -118,7 +118,7 @@ Test(relief, nobody_is_cut_who_holds_little)
     cr_assert(call_echoes(&honest, 1));
     start_hogs(3, false);
 
-    cr_expect_eq(relief_cut(town.n1.walk, 100 * MIB), 0);
+    cr_expect_eq(relief_cut(town.n1.walk, 100 * MIB).bytes, 0);
     cr_expect_eq(n_cut(), 0);
     close_all();
 }
@@ -156,6 +156,36 @@ Test(relief, at_the_bound_of_memory_a_pod_that_reads_nothing_costs_others_no_con
         call_end(&late);
         close_all();
     }
+}
+
+/* n2 stands for another worker of n1's process, at which the hog has nothing. */
+Test(relief, a_worker_refuses_nobody_while_another_has_the_hog)
+{
+    struct ledger *ledger = ledger_new(2);
+    struct town_call late;
+    open_all(APP_UNKNOWN);
+    town.n1.ledger = town.n2.ledger = ledger;
+    town_walk(&town.n1, &(struct walk_options){0});
+    town_walk(&town.n2, &(struct walk_options){0});
+    call_start(&honest, &town.n2, ARRIVAL_PLAINTEXT, CART, PAY1, town.port);
+    cr_assert(call_echoes(&honest, 1));
+    start_hogs(N_HOGS, false);
+    mem_trim();
+    town.n1.walk->options.max_memory_bytes = town.n2.walk->options.max_memory_bytes =
+        process_resident_bytes() - MIB / 4;
+
+    walk_sample(town.n2.walk, 0);
+    cr_expect_eq(town.n2.walk->overload.strain, STRAIN_NONE, "n1 has not told, and may have one");
+    walk_sample(town.n1.walk, 0);
+    cr_expect_gt(n_cut(), 0, "n2 has none");
+    walk_sample(town.n2.walk, 0);
+    cr_expect_eq(town.n2.walk->overload.strain, STRAIN_NONE, "what was cut counts as free");
+    call_start(&late, &town.n2, ARRIVAL_PLAINTEXT, CART, PAY1, town.port);
+    cr_expect(call_echoes(&late, town.n_served + 1));
+    cr_expect(call_echoes(&honest, 1));
+    call_end(&late);
+    close_all();
+    ledger_free(ledger);
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__) /* which keeps what is freed */

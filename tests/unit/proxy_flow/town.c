@@ -46,6 +46,8 @@ void town_walk(struct town_node *node, const struct walk_options *options)
         .meter = town->meter,
         .audit = town->audit ? audit_pen(town->audit, node == &town->n2) : NULL,
         .tracer = town->tracer && node == &town->n1 ? tracer_pen(town->tracer, 0) : NULL,
+        .ledger = node->ledger,
+        .worker = node == &town->n2 && node->ledger,
     };
     all.own = (struct own_ports){15001, 15006, 15008};
     all.attempt_ns = all.attempt_ns ? all.attempt_ns : LONG_NS;

@@ -78,7 +78,7 @@ static void start(void)
                                    .max_connect_attempts = 2};
     loop = loop_new();
     control = mailbox_open(loop, NULL);
-    worker = worker_start(0, 1, &config, NULL, NULL, control, &events);
+    worker = worker_start(0, 1, &config, NULL, NULL, NULL, control, &events);
     inbox = worker_mailbox(worker);
     snap_init(&snap, "n1");
     snap_pod(&snap, "web", "n1", "10.0.0.1");
