@@ -285,7 +285,7 @@ void prepare_route(size_t n_rules)
         .scheme = STR("http"),
         .authority = STR("till.shop:80"),
         .path = arena_printf(&snap.arena, "/items/%zu/pictures?size=large", n_rules - 1),
-        .fields = {fields, ARRAY_LEN(fields)},
+        .fields = {.at = fields, .len = ARRAY_LEN(fields)},
     };
     ensure(http_path_normalize(head_asked.path, HTTP_PATH_MERGE_SLASHES, &snap.arena, &path_asked,
                                &why) == 0);

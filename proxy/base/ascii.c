@@ -1,5 +1,7 @@
 #include "proxy/base/ascii.h"
 
+#include "proxy/base/block.h"
+
 /* Of a character of a token its lower-case form; 0 of every other. */
 static const char token_lower[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
@@ -15,12 +17,18 @@ static const char token_lower[256] = {
     ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x', ['y'] = 'y',   ['z'] = 'z',
 };
 
+size_t ascii_token_len(const char *text, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len && token_lower[(uint8_t)text[at]])
+        at++;
+    return at;
+}
+
 bool ascii_is_token(struct str text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (!token_lower[(uint8_t)text.ptr[i]])
-            return false;
-    return text.len > 0;
+    return text.len > 0 && ascii_token_len(text.ptr, text.len) == text.len;
 }
 
 bool ascii_is_lower_token(struct str text)
@@ -31,11 +39,35 @@ bool ascii_is_lower_token(struct str text)
     return text.len > 0;
 }
 
+/* Of sixteen bytes those before the first that is no letter, digit or hyphen, of which nearly all
+ * names are made; they become lower case. */
+static size_t lower_common(char *at)
+{
+    static const uint8_t before[2 * BLOCK_BYTES] = {255, 255, 255, 255, 255, 255, 255, 255,
+                                                    255, 255, 255, 255, 255, 255, 255, 255};
+    const block bytes = block_at(at), upper = block_from_to(bytes, 'A', 'Z');
+    const block lower = bytes | (upper & 0x20);
+    const block common =
+        block_from_to(lower, 'a', 'z') | block_from_to(bytes, '0', '9') | (block)(bytes == '-');
+    const size_t n = block_first(~common);
+    const block ours = block_at((const char *)before + BLOCK_BYTES - n);
+    const block mixed = bytes | (upper & ours & 0x20);
+
+    memcpy(at, &mixed, sizeof(mixed));
+    return n;
+}
+
 size_t ascii_lower_token(char *text, size_t len)
 {
-    size_t at;
+    size_t at = 0;
 
-    for (at = 0; at < len; at++) {
+    while (len - at >= BLOCK_BYTES) {
+        const size_t n = lower_common(text + at);
+        at += n;
+        if (n < BLOCK_BYTES)
+            break;
+    }
+    for (; at < len; at++) {
         const char lower = token_lower[(uint8_t)text[at]];
         if (!lower)
             break;

@@ -30,7 +30,9 @@ static inline int ascii_hex(char c)
 /* A token of RFC 9110 section 5.6.2: a method, a protocol, the name of a field or a cookie. Not
  * empty. */
 bool ascii_is_token(struct str text);
-/* The same without upper case letters, as HTTP/2 has names. */
+/* The length of the token that text begins with; 0 if there is none. */
+size_t ascii_token_len(const char *text, size_t len);
+/* The first without upper case letters, as HTTP/2 has names. */
 bool ascii_is_lower_token(struct str text);
 
 /* Turns the token that text begins with into lower case where it stands; answers its length, 0 if

@@ -119,7 +119,7 @@ static struct http_fields answer_fields(struct exchange *exchange, const struct 
     for (size_t i = 0; i < edited.len; i++)
         fields[i] = edited.at[i];
     fields[edited.len] = (struct http_field){STR("set-cookie"), route->hash.set_cookie};
-    return (struct http_fields){fields, edited.len + 1};
+    return (struct http_fields){.at = fields, .len = edited.len + 1};
 }
 
 static void on_response(void *owner, const struct http_response *head)

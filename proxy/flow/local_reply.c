@@ -84,7 +84,7 @@ static size_t send_grpc(struct http_stream *client, const struct local_reply *re
     };
     const struct http_response head = {
         .status = LOCAL_REPLY_GRPC,
-        .fields = {fields, ARRAY_LEN(fields)},
+        .fields = {.at = fields, .len = ARRAY_LEN(fields)},
         .content_length = HTTP_LENGTH_UNKNOWN,
     };
     http_respond(client, &head);
@@ -114,7 +114,7 @@ size_t local_reply_send(struct http_stream *client, const struct http_request *r
         fields[n++] = (struct http_field){STR("www-authenticate"), reply->challenge};
     if (has_content)
         fields[n++] = (struct http_field){STR("content-type"), STR("text/plain")};
-    const struct http_fields plain = {fields, n};
+    const struct http_fields plain = {.at = fields, .len = n};
     const struct str body =
         has_content ? arena_printf(arena, "%.*s\n", STR_ARG(reply->body)) : (struct str){0};
     const struct http_response head = {

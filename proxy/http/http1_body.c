@@ -164,6 +164,7 @@ bool http1_body_trailers(const struct http1_body *body, struct http_fields *out_
 {
     if (!body->trailers || body->trailers->n_fields == 0)
         return false;
-    *out_trailers = (struct http_fields){body->trailers->fields, body->trailers->n_fields};
+    *out_trailers =
+        (struct http_fields){.at = body->trailers->fields, .len = body->trailers->n_fields};
     return true;
 }

@@ -36,9 +36,10 @@ void http1_settle(struct http1 *conn)
 {
     const bool wants = wants_more(conn);
 
-    if (conn->phase == HTTP1_DEAD)
+    if (conn->phase == HTTP1_DEAD || conn->is_taking)
         return;
-    http1_settle_time(conn);
+    if (conn->phase == HTTP1_HEAD || conn->phase == HTTP1_BODY)
+        http1_settle_time(conn);
     if (wants == conn->is_reading)
         return;
     conn->is_reading = wants;
@@ -48,20 +49,24 @@ void http1_settle(struct http1 *conn)
         stream_pause(conn->lower);
 }
 
-static void tell_end(struct http1 *conn)
+static void tell_it_ended(struct http1 *conn)
 {
     const struct http_stream_events *http_events = conn->exchange.http_events;
     struct http_fields trailers;
 
-    if (conn->in != HTTP1_IN_ENDING || conn->is_paused || http1_is_deaf(conn) ||
-        http1_is_over(conn))
-        return;
     conn->in = HTTP1_IN_ENDED;
     if (http_events && http_events->on_trailers && http1_body_trailers(&conn->body, &trailers))
         http_events->on_trailers(conn->exchange.stream.owner, &trailers);
     http1_body_fini(&conn->body);
     if (!http1_is_deaf(conn) && !http1_is_over(conn))
         conn->exchange.stream.events->on_end(conn->exchange.stream.owner);
+}
+
+static void tell_end(struct http1 *conn)
+{
+    if (conn->in == HTTP1_IN_ENDING && !conn->is_paused && !http1_is_deaf(conn) &&
+        !http1_is_over(conn))
+        tell_it_ended(conn);
 }
 
 void http1_end_in(struct http1 *conn)
@@ -111,7 +116,7 @@ static size_t take_head(struct http1 *conn, struct slice rest)
 
     if (!conn->head)
         conn->head = http1_head_new(conn->exchange.stream.slabs, conn->role->kind, &conn->limits);
-    used = http1_gather(conn->head, rest.ptr, rest.len);
+    used = http1_take(conn->head, rest.ptr, rest.len);
     if (conn->head->fault)
         conn->role->on_fault(conn, conn->head->fault, conn->head->why);
     else if (conn->head->is_whole)
@@ -149,6 +154,7 @@ static void keep(struct http1 *conn, struct slice rest)
 /* Borrows. Each step looks again, since the owner may end everything in any of them. */
 static void take(struct http1 *conn, struct slice rest)
 {
+    conn->is_taking = true;
     while (rest.len > 0 && may_take(conn)) {
         const size_t used = take_some(conn, rest);
         rest.ptr += used;
@@ -159,6 +165,7 @@ static void take(struct http1 *conn, struct slice rest)
     if (rest.len > 0 && !http1_is_over(conn))
         keep(conn, rest);
     tell_end(conn);
+    conn->is_taking = false;
     http1_settle(conn);
 }
 
@@ -233,7 +240,7 @@ static void resume_op(struct stream *stream)
     if (conn->phase == HTTP1_DEAD)
         return;
     http1_settle(conn);
-    if (conn->kept.len > 0 || conn->in == HTTP1_IN_ENDING)
+    if (conn->kept.len > 0 || (conn->in == HTTP1_IN_ENDING && !conn->is_taking))
         loop_defer(conn->loop, &conn->go_on);
 }
 
@@ -292,7 +299,9 @@ void http1_next(struct http1 *conn)
     http1_body_fini(&conn->body);
     conn->is_discarding = false;
     conn->head_is_timed = false;
-    loop_defer(conn->loop, &conn->go_on);
+    if (conn->kept.len > 0 || conn->role->kind == HTTP1_RESPONSE ||
+        wants_more(conn) != conn->is_reading)
+        loop_defer(conn->loop, &conn->go_on);
 }
 
 void http1_discard(struct http1 *conn, uint64_t bytes_max)

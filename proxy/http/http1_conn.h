@@ -103,6 +103,7 @@ struct http1 {
     bool is_failed; /* on_fail was told */
     bool is_paused;
     bool is_discarding;
+    bool is_taking;       /* what came is being read: what that changes is settled behind it */
     bool is_reading;      /* lower is resumed */
     bool lower_is_full;   /* it said stop */
     bool owner_waits;     /* for on_drain */

@@ -16,31 +16,50 @@
 
 _Static_assert(sizeof(struct http1_head) <= SLAB_SMALL_BYTES, "a head is a block");
 
+/* The memory stays, and nothing else. */
+static void begin(struct http1_head *head, enum http1_kind kind, size_t limit,
+                  uint32_t fields_limit)
+{
+    memset(head, 0, offsetof(struct http1_head, room));
+    head->bytes = head->first_bytes;
+    head->cap = sizeof(head->first_bytes);
+    head->kind = kind;
+    head->limit = limit;
+    head->fields_limit = fields_limit;
+    head->content_length = HTTP_LENGTH_UNKNOWN;
+    head->fields = head->room;
+    head->fields_cap = HTTP1_FIELDS_AT_ONCE;
+}
+
 struct http1_head *http1_head_new(struct slab_pool *slabs, enum http1_kind kind,
                                   const struct http_limits *limits)
 {
     struct http1_head *head = slab_block_new(slabs);
 
-    memset(head, 0, offsetof(struct http1_head, room));
-    head->bytes = head->first_bytes;
-    head->cap = sizeof(head->first_bytes);
-    head->kind = kind;
-    head->limit = limits->head_bytes ? limits->head_bytes : HEAD_BYTES;
-    head->fields_limit = limits->fields ? limits->fields : FIELDS;
-    head->content_length = HTTP_LENGTH_UNKNOWN;
-    head->fields = head->room;
-    head->fields_cap = HTTP1_FIELDS_AT_ONCE;
+    begin(head, kind, limits->head_bytes ? limits->head_bytes : HEAD_BYTES,
+          limits->fields ? limits->fields : FIELDS);
     return head;
+}
+
+static void drop(struct http1_head *head)
+{
+    if (head->fields != head->room)
+        mem_free(head->fields);
+    if (head->bytes != head->first_bytes)
+        mem_free(head->bytes);
+}
+
+void http1_head_restart(struct http1_head *head)
+{
+    drop(head);
+    begin(head, head->kind, head->limit, head->fields_limit);
 }
 
 void http1_head_free(struct http1_head *head)
 {
     if (!head)
         return;
-    if (head->fields != head->room)
-        mem_free(head->fields);
-    if (head->bytes != head->first_bytes)
-        mem_free(head->bytes);
+    drop(head);
     slab_block_free(head);
 }
 
@@ -120,7 +139,7 @@ static void make_room(struct http1_head *head, size_t len)
     size_t cap = head->cap;
     char *bytes;
 
-    while (cap < head->len + len)
+    while (cap < head->len + len + HTTP1_SLACK)
         cap *= 2;
     if (cap == head->cap)
         return;
@@ -142,6 +161,7 @@ static bool add(struct http1_head *head, const char *bytes, size_t len)
     make_room(head, len);
     memcpy(head->bytes + head->len, bytes, len);
     head->len += len;
+    memset(head->bytes + head->len, 0, HTTP1_SLACK);
     return true;
 }
 

@@ -80,62 +80,57 @@ static bool note_upgrade(struct http1_head *head, struct str value)
     return true;
 }
 
-static bool keep_field(struct http1_head *head, struct str name, struct str value)
+static void grow_fields(struct http1_head *head)
 {
-    if (head->n_fields == head->fields_cap) {
-        struct http_field *fields = mem_new_array(struct http_field, head->fields_cap * 2);
+    struct http_field *fields = mem_new_array(struct http_field, head->fields_cap * 2);
 
-        memcpy(fields, head->fields, head->n_fields * sizeof(*fields));
-        if (head->fields != head->room)
-            mem_free(head->fields);
-        head->fields = fields;
-        head->fields_cap *= 2;
-    }
-    head->fields[head->n_fields++] = (struct http_field){name, value};
-    return true;
+    memcpy(fields, head->fields, head->n_fields * sizeof(*fields));
+    if (head->fields != head->room)
+        mem_free(head->fields);
+    head->fields = fields;
+    head->fields_cap *= 2;
 }
 
-/* What a field says to the codec, by its name's length first: most names are none of these. */
-static bool note_field(struct http1_head *head, struct str name, struct str value)
+static inline void keep_field(struct http1_head *head, struct http_field field)
 {
-    switch (name.len) {
-    case 2:
-        if (str_eq(name, STR("te")))
-            return note_te(head, value);
-        break;
-    case 4:
-        if (str_eq(name, STR("host")) && head->kind == HTTP1_REQUEST)
-            return note_host(head, value);
-        break;
-    case 6:
-        if (str_eq(name, STR("expect")))
-            head->expects_continue |= str_eq_ci(value, STR("100-continue"));
-        break;
-    case 7:
-        if (str_eq(name, STR("upgrade")))
-            return note_upgrade(head, value);
-        break;
-    case 10:
-        if (str_eq(name, STR("connection")))
-            return note_connection(head, value);
-        if (str_eq(name, STR("keep-alive")))
-            return true;
-        break;
-    case 14:
-        if (str_eq(name, STR("content-length")))
-            return note_length(head, value);
-        break;
-    case 16:
-        if (str_eq(name, STR("proxy-connection")))
-            return true;
-        break;
-    case 17:
-        if (str_eq(name, STR("transfer-encoding")))
-            return note_coding(head, value);
-        break;
-    default: break;
-    }
-    return keep_field(head, name, value);
+    if (head->n_fields == head->fields_cap)
+        grow_fields(head);
+    head->fields[head->n_fields++] = field;
+}
+
+/* By the length and the first letter of a name: most are none that the codec has to look at. */
+static inline bool may_be_ours(struct str name)
+{
+    static const char firsts[18][2] = {[2] = {'t'},       [4] = {'h'},  [6] = {'e'},  [7] = {'u'},
+                                       [10] = {'c', 'k'}, [14] = {'c'}, [16] = {'p'}, [17] = {'t'}};
+
+    return name.len < ARRAY_LEN(firsts) &&
+           (name.ptr[0] == firsts[name.len][0] || name.ptr[0] == firsts[name.len][1]);
+}
+
+/* What a field says to the codec. */
+static bool note_field(struct http1_head *head, struct http_field field)
+{
+    const struct str name = field.name, value = field.value;
+
+    if (str_eq(name, STR("te")))
+        return note_te(head, value);
+    if (str_eq(name, STR("host")) && head->kind == HTTP1_REQUEST)
+        return note_host(head, value);
+    if (str_eq(name, STR("upgrade")))
+        return note_upgrade(head, value);
+    if (str_eq(name, STR("connection")))
+        return note_connection(head, value);
+    if (str_eq(name, STR("content-length")))
+        return note_length(head, value);
+    if (str_eq(name, STR("transfer-encoding")))
+        return note_coding(head, value);
+    if (str_eq(name, STR("keep-alive")) || str_eq(name, STR("proxy-connection")))
+        return true;
+    if (str_eq(name, STR("expect")))
+        head->expects_continue |= str_eq_ci(value, STR("100-continue"));
+    keep_field(head, field);
+    return true;
 }
 
 /* Fields that mean something before the body or to who routes the message: RFC 9110 6.5.1. */
@@ -159,52 +154,85 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static bool read_name(struct http1_head *head, char *line, size_t len, struct str *out_name)
+static char *refuse_name(struct http1_head *head, const char *line, const char *end)
 {
-    *out_name = str_of(line, ascii_lower_token(line, len));
-    if (out_name->len > 0 && line[out_name->len] == ':')
-        return true;
+    const char *feed = memchr(line, '\n', (size_t)(end - line));
+    const size_t line_len = (size_t)((feed ? feed : end) - line);
+
     if (is_blank(line[0]))
-        return http1_two_ways(head, "a line begins with a blank");
-    const char *feed = memchr(line, '\n', len);
-    return http1_bad(head, 400,
-                     memchr(line, ':', (size_t)(feed - line)) ? "a field's name is not a token"
-                                                              : "a line has no colon");
+        (void)http1_two_ways(head, "a line begins with a blank");
+    else
+        (void)http1_bad(head, 400,
+                        memchr(line, ':', line_len) ? "a field's name is not a token"
+                                                    : "a line has no colon");
+    return NULL;
 }
 
-/* Up to the end of its line, which out_next is behind. */
-static bool read_value(struct http1_head *head, char *at, struct str *out_value, char **out_next)
+static struct str trim(struct http1_head *head, struct str value)
 {
-    const char *const head_end = head->bytes + head->len;
+    while (value.len > 0 && is_blank(value.ptr[0]))
+        value = (struct str){value.ptr + 1, value.len - 1};
+    while (value.len > 0 && is_blank(value.ptr[value.len - 1]))
+        value.len--;
+    head->is_untidy = true;
+    return value;
+}
 
-    while (is_blank(*at))
+/* "name: value", with whatever blanks around the value, and the end of the line; there are zeros at
+ * least before end. Answers the next line; NULL: it is bad. */
+static char *split_line(struct http1_head *head, char *line, const char *end,
+                        struct http_field *out_field)
+{
+    const size_t name_len = ascii_lower_token(line, (size_t)(end - line));
+    char *at = line + name_len;
+
+    if (name_len == 0 || *at++ != ':')
+        return refuse_name(head, line, end);
+    if (*at == ' ')
         at++;
-    char *end = at + strict_value_len(at, (size_t)(head_end - at));
-    if (end[0] != '\r' || end[1] != '\n')
-        return http1_bad(head, 400, "a field's value has a control character");
-    *out_next = end + 2;
-    while (end > at && is_blank(end[-1]))
-        end--;
-    *out_value = str_of(at, (size_t)(end - at));
-    return true;
+    else
+        head->is_untidy = true;
+    struct str value = str_of(at, strict_value_len(at, (size_t)(end - at)));
+    at += value.len;
+    if (at[0] != '\r' || at[1] != '\n') {
+        (void)http1_bad(head, 400, "a field's value has a control character");
+        return NULL;
+    }
+    if (value.len > 0 && (is_blank(value.ptr[0]) || is_blank(at[-1])))
+        value = trim(head, value);
+    *out_field = (struct http_field){{line, name_len}, value};
+    return at + 2;
 }
 
-static bool read_field(struct http1_head *head, char *line, char **out_next)
+static bool count_field(struct http1_head *head, const struct http_field *field)
 {
-    struct str name, value;
-
-    if (!read_name(head, line, (size_t)(head->bytes + head->len - line), &name) ||
-        !read_value(head, line + name.len + 1, &value, out_next))
-        return false;
-    head->size += name.len + value.len + FIELD_OVERHEAD;
+    head->size += field->name.len + field->value.len + FIELD_OVERHEAD;
     if (head->size > head->limit)
         return http1_bad(head, 431, "the head is too large");
-    if (head->n_read++ >= head->fields_limit)
-        return http1_bad(head, 431, "the head has too many fields");
-    if (head->kind != HTTP1_TRAILERS)
-        return note_field(head, name, value);
-    return may_trail(name) ? keep_field(head, name, value)
-                           : http1_bad(head, 400, "a trailer may not be sent behind a body");
+    return head->n_read++ < head->fields_limit ||
+           http1_bad(head, 431, "the head has too many fields");
+}
+
+/* Every line from there to the one that begins with a carriage return. */
+static bool read_fields(struct http1_head *head, char *at, char **out_end)
+{
+    const char *const end = head->bytes + head->len + HTTP1_SLACK;
+    const bool are_trailers = head->kind == HTTP1_TRAILERS;
+    struct http_field field;
+
+    while (*at != '\r') {
+        at = split_line(head, at, end, &field);
+        if (!at || !count_field(head, &field))
+            return false;
+        if (are_trailers && !may_trail(field.name))
+            return http1_bad(head, 400, "a trailer may not be sent behind a body");
+        if (are_trailers || !may_be_ours(field.name))
+            keep_field(head, field);
+        else if (!note_field(head, field))
+            return false;
+    }
+    *out_end = at;
+    return true;
 }
 
 /* Every line, up to the empty one. Each of them ends in CRLF, as http1_gather() has seen; a CR
@@ -213,6 +241,8 @@ static bool read_lines(struct http1_head *head)
 {
     char *at = head->bytes;
 
+    if (head->has_read_all)
+        return true;
     if (head->kind != HTTP1_TRAILERS) {
         char *feed = memchr(at, '\n', head->len);
         if (!head->has_read_line && /* the head moved since its line was read */
@@ -220,10 +250,8 @@ static bool read_lines(struct http1_head *head)
             return false;
         at = feed + 1;
     }
-    while (*at != '\r') {
-        if (!read_field(head, at, &at))
-            return false;
-    }
+    if (!read_fields(head, at, &at))
+        return false;
     return at + 2 == head->bytes + head->len ||
            http1_two_ways(head, "a line begins with a carriage return");
 }
@@ -253,7 +281,13 @@ static void settle_hop_fields(struct http1_head *head)
         head->n_fields = n_kept;
     }
     if (head->takes_trailers)
-        (void)keep_field(head, STR("te"), STR("trailers"));
+        keep_field(head, (struct http_field){STR("te"), STR("trailers")});
+    head->is_untidy |= head->takes_trailers;
+}
+
+static struct http_fields fields_of(const struct http1_head *head)
+{
+    return (struct http_fields){head->fields, head->n_fields, !head->is_untidy};
 }
 
 static bool is_http_scheme(struct str scheme)
@@ -352,12 +386,13 @@ bool http1_read_request(struct http1_head *head, struct http_request *out_reques
     out_verdict->expects_continue = head->expects_continue && head->version == HTTP_1_1;
     out_request->method = head->method;
     out_request->protocol = out_verdict->upgrade;
-    out_request->fields = (struct http_fields){head->fields, head->n_fields};
+    out_request->fields = fields_of(head);
     out_request->has_body = out_verdict->framing != HTTP1_NO_BODY || out_verdict->upgrade.len > 0;
     out_request->content_length = head->content_length;
     if (out_request->content_length == HTTP_LENGTH_UNKNOWN && !out_request->has_body)
         out_request->content_length = 0;
     out_request->version = head->version;
+    out_request->piece = str_of(head->bytes, head->len);
     return true;
 }
 
@@ -395,7 +430,7 @@ bool http1_read_response(struct http1_head *head, bool to_head, struct http_resp
     out_verdict->closes =
         head->says_close || head->version == HTTP_1_0 || out_verdict->framing == HTTP1_UNTIL_CLOSE;
     out_response->status = head->status;
-    out_response->fields = (struct http_fields){head->fields, head->n_fields};
+    out_response->fields = fields_of(head);
     out_response->has_body = out_verdict->framing != HTTP1_NO_BODY;
     out_response->content_length = head->content_length;
     return true;
@@ -405,6 +440,83 @@ bool http1_read_trailers(struct http1_head *head, struct http_fields *out_traile
 {
     if (!read_lines(head))
         return false;
-    *out_trailers = (struct http_fields){head->fields, head->n_fields};
+    *out_trailers = fields_of(head);
     return true;
+}
+
+/* ------------------------------------------------------------------ all of it at once */
+
+/* Up to where zeros end what there is to read. */
+static size_t len_from(const struct http1_head *head, const char *at)
+{
+    return (size_t)(head->bytes + head->len + HTTP1_SLACK - at);
+}
+
+/* "GET /path HTTP/1.1", up to its end. False: it is not so, whether it may be or not. */
+static bool skim_request_line(struct http1_head *head, char **at)
+{
+    const char *method = *at, *target;
+
+    target = method + ascii_token_len(method, len_from(head, method));
+    head->method = str_of(method, (size_t)(target - method));
+    if (*target++ != ' ')
+        return false;
+    head->target = str_of(target, strict_path_len(target, len_from(head, target)));
+    *at += head->method.len + 1 + head->target.len;
+    if (head->method.len == 0 || head->target.len == 0 || memcmp(*at, " HTTP/1.1", 9) != 0)
+        return false;
+    *at += 9;
+    return true;
+}
+
+/* "HTTP/1.1 200 Reason" in the same way. */
+static bool skim_status_line(struct http1_head *head, char **at)
+{
+    const char *const digits = *at + 9;
+
+    if (memcmp(*at, "HTTP/1.1 ", 9) != 0)
+        return false;
+    for (unsigned i = 0; i < 3; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return false;
+        head->status = head->status * 10 + (unsigned)(digits[i] - '0');
+    }
+    if (head->status < 100 || head->status > 599 || digits[3] != ' ')
+        return false;
+    *at += 13;
+    *at += strict_value_len(*at, len_from(head, *at));
+    return digits[4] == '\r' || (!is_blank(digits[4]) && !is_blank((*at)[-1]));
+}
+
+static bool skim(struct http1_head *head)
+{
+    char *at = head->bytes;
+
+    if (!(head->kind == HTTP1_REQUEST ? skim_request_line(head, &at) : skim_status_line(head, &at)))
+        return false;
+    if (at[0] != '\r' || at[1] != '\n' || !read_fields(head, at + 2, &at) || at[1] != '\n')
+        return false;
+    head->len = (size_t)(at + 2 - head->bytes);
+    head->version = HTTP_1_1;
+    head->n_lines = 1;
+    head->is_whole = head->has_read_line = head->has_read_all = true;
+    return true;
+}
+
+/* Most heads come in one piece and are as they should be: those are read in one go. Of every other
+ * nothing is kept, and it is gathered and read from its first byte on. */
+size_t http1_take(struct http1_head *head, const void *bytes, size_t len)
+{
+    const size_t room = head->cap - HTTP1_SLACK;
+    const size_t n = len < room ? len : room;
+
+    if (head->len > 0 || head->had_empty_line || head->kind == HTTP1_TRAILERS || n > head->limit)
+        return http1_gather(head, bytes, len);
+    memcpy(head->bytes, bytes, n);
+    memset(head->bytes + n, 0, HTTP1_SLACK);
+    head->len = n;
+    if (skim(head))
+        return head->len;
+    http1_head_restart(head);
+    return http1_gather(head, bytes, len);
 }

@@ -1,8 +1,10 @@
 /*
  * http1_head.h - heads and trailers of HTTP/1.1: gathered, read strictly, judged, and written.
  *
- * Bytes are gathered line by line until the empty one, into one block, and read in place: names
- * become lower case where they stand, everything that is shown is a view into the block. A head is
+ * Most heads come whole in one read and are as they should be: those are copied and read in one go.
+ * Every other one is gathered line by line until the empty one, into one block, and read then. Both
+ * read in place: names become lower case where they stand, everything that is shown is a view into
+ * the block, and says when it lies there as it can be copied and sent. A head is
  * exactly start-line CRLF *(name ":" OWS value OWS CRLF) CRLF: the first byte that does not fit
  * makes it bad, with the status that its sender is answered with and a sentence. Nothing is
  * repaired. Framing is judged here as well, since that is where messages are smuggled: one
@@ -18,7 +20,8 @@
 
 #define HTTP1_FIELDS_AT_ONCE  32u /* before the array of fields grows */
 #define HTTP1_BYTES_AT_ONCE   2048u
-#define HTTP1_CONNECTIONS_MAX 4u /* connection fields of a head */
+#define HTTP1_SLACK           16u /* zeros behind what was gathered, for who reads it in blocks */
+#define HTTP1_CONNECTIONS_MAX 4u  /* connection fields of a head */
 
 enum http1_framing {
     HTTP1_NO_BODY,
@@ -39,6 +42,8 @@ struct http1_head {
     uint32_t n_lines, fields_limit;
     bool had_empty_line, is_whole;
     bool has_read_line; /* the start line, and it is where it was */
+    bool has_read_all;  /* the fields as well */
+    bool is_untidy;     /* a line of a field is not exactly "name: value" */
 
     /* The start line. */
     struct str method, target;
@@ -77,10 +82,13 @@ struct http1_verdict {
 
 struct http1_head *http1_head_new(struct slab_pool *slabs, enum http1_kind kind,
                                   const struct http_limits *limits);
-void http1_head_free(struct http1_head *head); /* accepts NULL */
+void http1_head_free(struct http1_head *head);    /* accepts NULL */
+void http1_head_restart(struct http1_head *head); /* as new, with no byte of it */
 
 /* Takes bytes up to the end of the head; answers how many. Then is_whole or fault may be set. */
 size_t http1_gather(struct http1_head *head, const void *bytes, size_t len);
+/* The same, which also reads it when all of a head that is as it should be came in one piece. */
+size_t http1_take(struct http1_head *head, const void *bytes, size_t len);
 
 /* The first line, without its end. False: as below. */
 MUST_USE bool http1_read_start_line(struct http1_head *head, struct str line);

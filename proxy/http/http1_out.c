@@ -10,19 +10,11 @@
 #define GATHER_BYTES ((size_t)8192)  /* a piece below this is filled up from the next one */
 #define CHUNK_LINE   20u
 
-/* The front of the queue as one piece: small ones are filled up, so that a head and its body, or a
- * chunk's line and its data, are one write of the stream below. */
-static struct slice next_piece(struct http1 *conn)
+static struct slice gather(struct http1 *conn, const struct iovec *iov, unsigned n)
 {
-    struct iovec iov[8];
-    const unsigned n = buf_peek(&conn->queue, iov, 8);
-    bool drained;
-
-    if (n == 1 || iov[0].iov_len >= GATHER_BYTES)
-        return buf_shift(&conn->queue, &drained);
-
     struct slab *slab = slab_new(conn->queue.pool, GATHER_BYTES);
     size_t used = 0;
+
     for (unsigned i = 0; i < n && used < GATHER_BYTES; i++) {
         const size_t room = GATHER_BYTES - used;
         const size_t len = iov[i].iov_len < room ? iov[i].iov_len : room;
@@ -33,6 +25,21 @@ static struct slice next_piece(struct http1 *conn)
     slab_unref(slab);
     (void)buf_pop(&conn->queue, used);
     return piece;
+}
+
+/* The front of the queue as one piece: small ones are filled up, so that a head and its body, or a
+ * chunk's line and its data, are one write of the stream below. */
+static struct slice next_piece(struct http1 *conn)
+{
+    bool drained;
+
+    if (conn->queue.len > 1) {
+        struct iovec iov[8];
+        const unsigned n = buf_peek(&conn->queue, iov, 8);
+        if (iov[0].iov_len < GATHER_BYTES)
+            return gather(conn, iov, n);
+    }
+    return buf_shift(&conn->queue, &drained);
 }
 
 static void push_down(struct http1 *conn)
@@ -163,7 +170,8 @@ void http1_begin_out(struct http1 *conn, enum http1_framing framing, int64_t len
     conn->out_left = framing == HTTP1_LENGTH ? (uint64_t)length : 0;
     while (conn->out == HTTP1_OUT_BODY && conn->held.bytes > 0)
         http1_send(conn, buf_shift(&conn->held, &drained));
-    buf_fini(&conn->held);
+    if (conn->held.cap > 0)
+        buf_fini(&conn->held);
 }
 
 size_t http1_queued_op(const struct stream *stream) /* the exchange is first, its stream too */

@@ -54,7 +54,8 @@ static void answer(struct http1_server *server, unsigned status, const char *why
         {STR("content-type"), STR("text/plain")},
     };
     const int len = snprintf(body, sizeof(body), "%s\n", why);
-    const struct http_response head = {.status = status, .fields = {fields, ARRAY_LEN(fields)}};
+    const struct http_response head = {.status = status,
+                                       .fields = {.at = fields, .len = ARRAY_LEN(fields)}};
     const struct http1_hop hop = {.length = len, .closes = true};
     struct slab_pool *slabs = server->conn.exchange.stream.slabs;
 

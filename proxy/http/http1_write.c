@@ -73,6 +73,33 @@ struct pen {
     char *at;
 };
 
+static const char *line_end(const struct http_field *field)
+{
+    return field->value.ptr + field->value.len + 2;
+}
+
+/* What is learnt of the fields in one look at them. */
+struct measure {
+    size_t size; /* as lines, at most */
+    bool has_te; /* which never stands as it came */
+};
+
+static struct measure measure(const struct http_fields *fields)
+{
+    struct measure all = {0};
+
+    if (fields->are_lines && fields->len > 0) {
+        all.size = (size_t)(line_end(&fields->at[fields->len - 1]) - fields->at[0].name.ptr);
+        return all;
+    }
+    for (size_t i = 0; i < fields->len; i++) {
+        const struct str name = fields->at[i].name;
+        all.size += name.len + fields->at[i].value.len + 4;
+        all.has_te |= name.len == 2 && memcmp(name.ptr, "te", 2) == 0;
+    }
+    return all;
+}
+
 static struct pen pen_new(struct slab_pool *slabs, size_t len)
 {
     struct slab *slab = slab_new(slabs, len > SLAB_SMALL ? len : SLAB_SMALL);
@@ -80,146 +107,173 @@ static struct pen pen_new(struct slab_pool *slabs, size_t len)
     return (struct pen){slab, (char *)slab->bytes};
 }
 
-static void put(struct pen *pen, struct str text)
+static struct slice pen_lift(struct pen pen, const char *end)
+{
+    const size_t len = (size_t)(end - pen.at);
+
+    ensure(len <= pen.slab->cap);
+    pen.slab->used = (uint32_t)len;
+    return (struct slice){pen.slab, pen.slab->bytes, len}; /* with the pen's reference */
+}
+
+/* Each writes at a place and answers the one behind. */
+static inline char *put(char *at, struct str text)
 {
     if (text.len > 0)
-        memcpy(pen->at, text.ptr, text.len);
-    pen->at += text.len;
+        memcpy(at, text.ptr, text.len);
+    return at + text.len;
 }
 
-static struct slice pen_lift(struct pen *pen)
+static char *put_field(char *at, struct str name, struct str value)
 {
-    struct slice slice = slice_of(pen->slab, 0, (size_t)(pen->at - (char *)pen->slab->bytes));
-
-    ensure(slice.len <= pen->slab->cap);
-    slab_unref(pen->slab);
-    return slice;
+    at = put(put(at, name), STR(": "));
+    return put(put(at, value), STR("\r\n"));
 }
 
-static size_t size_of_fields(const struct http_fields *fields)
+/* What stands there as lines is copied as it stands, as far as nothing is left out: first what is
+ * to come before them. */
+static char *put_lines(char *at, struct str before, const struct http_fields *fields)
 {
-    size_t size = 0;
+    const char *from = before.ptr, *to = from + before.len;
 
-    for (size_t i = 0; i < fields->len; i++)
-        size += fields->at[i].name.len + fields->at[i].value.len + 4;
-    return size;
+    for (size_t i = 0; i < fields->len; i++) {
+        if (fields->at[i].name.ptr != to) {
+            at = put(at, str_of(from, (size_t)(to - from)));
+            from = fields->at[i].name.ptr;
+        }
+        to = line_end(&fields->at[i]);
+    }
+    return put(at, str_of(from, (size_t)(to - from)));
 }
 
-static void put_field(struct pen *pen, struct str name, struct str value)
+static char *put_fields(char *at, struct str before, const struct http_fields *fields)
 {
-    put(pen, name);
-    memcpy(pen->at, ": ", 2);
-    pen->at += 2;
-    put(pen, value);
-    memcpy(pen->at, "\r\n", 2);
-    pen->at += 2;
-}
-
-static void put_fields(struct pen *pen, const struct http_fields *fields)
-{
+    if (fields->are_lines)
+        return put_lines(at, before, fields);
+    at = put(at, before);
     for (size_t i = 0; i < fields->len; i++) {
         assume(ascii_is_token(fields->at[i].name) && strict_is_value(fields->at[i].value));
-        put_field(pen, fields->at[i].name, fields->at[i].value);
+        at = put_field(at, fields->at[i].name, fields->at[i].value);
     }
+    return at;
 }
 
-static void put_number(struct pen *pen, uint64_t number)
+static char *put_number(char *at, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
+    char *end = at + 1;
 
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
-    put(pen, str_of(digits + at, sizeof(digits) - at));
+    for (uint64_t rest = number; rest >= 10; rest /= 10)
+        end++;
+    for (at = end; number >= 10; number /= 10)
+        *--at = (char)('0' + number % 10);
+    *--at = (char)('0' + number);
+    return end;
 }
 
-static bool has_te(const struct http_fields *fields)
+static char *put_option(char *at, struct str option, bool *is_first)
 {
-    for (size_t i = 0; i < fields->len; i++)
-        if (fields->at[i].name.len == 2 && memcmp(fields->at[i].name.ptr, "te", 2) == 0)
-            return true;
-    return false;
+    at = put(at, *is_first ? STR("connection: ") : STR(", "));
+    *is_first = false;
+    return put(at, option);
 }
 
-static void put_connection(struct pen *pen, const struct http_fields *fields,
-                           const struct http1_hop *hop)
+static char *put_connection(char *at, const struct http1_hop *hop, bool has_te)
 {
-    const struct str options[] = {hop->closes ? STR("close") : (struct str){0},
-                                  hop->upgrade.len > 0 ? STR("upgrade") : (struct str){0},
-                                  has_te(fields) ? STR("te") : (struct str){0}};
     bool is_first = true;
 
-    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if (options[i].len == 0)
-            continue;
-        put(pen, is_first ? STR("connection: ") : STR(", "));
-        put(pen, options[i]);
-        is_first = false;
-    }
-    if (!is_first)
-        put(pen, STR("\r\n"));
+    if (hop->closes)
+        at = put_option(at, STR("close"), &is_first);
+    if (hop->upgrade.len > 0)
+        at = put_option(at, STR("upgrade"), &is_first);
+    if (has_te)
+        at = put_option(at, STR("te"), &is_first);
+    return is_first ? at : put(at, STR("\r\n"));
 }
 
-static void put_hop(struct pen *pen, const struct http_fields *fields, const struct http1_hop *hop)
+static char *put_upgrade(char *at, const struct http1_hop *hop)
+{
+    if (hop->upgrade.len > 0)
+        at = put_field(at, STR("upgrade"), hop->upgrade);
+    if (hop->websocket_key.len > 0)
+        at = put_field(at, STR("sec-websocket-key"), hop->websocket_key);
+    if (hop->websocket_accept.len > 0)
+        at = put_field(at, STR("sec-websocket-accept"), hop->websocket_accept);
+    return at;
+}
+
+static char *put_hop(char *at, const struct http1_hop *hop, bool has_te)
 {
     if (hop->length != HTTP_LENGTH_UNKNOWN) {
-        put(pen, STR("content-length: "));
-        put_number(pen, (uint64_t)hop->length);
-        put(pen, STR("\r\n"));
+        at = put_number(put(at, STR("content-length: ")), (uint64_t)hop->length);
+        at = put(at, STR("\r\n"));
     }
     if (hop->is_chunked)
-        put(pen, STR("transfer-encoding: chunked\r\n"));
-    put_connection(pen, fields, hop);
-    if (hop->upgrade.len > 0)
-        put_field(pen, STR("upgrade"), hop->upgrade);
-    if (hop->websocket_key.len > 0)
-        put_field(pen, STR("sec-websocket-key"), hop->websocket_key);
-    if (hop->websocket_accept.len > 0)
-        put_field(pen, STR("sec-websocket-accept"), hop->websocket_accept);
-    put(pen, STR("\r\n"));
+        at = put(at, STR("transfer-encoding: chunked\r\n"));
+    return put(put_upgrade(put_connection(at, hop, has_te), hop), STR("\r\n"));
+}
+
+#define BEHIND_PATH " HTTP/1.1\r\nhost: "
+
+/* The first lines of a request as they are to be sent, if that is how they came and still stand in
+ * one piece: the method, the path and the authority where they were read, and nothing else between
+ * them than what we would write. Empty otherwise. */
+static struct str start_as_it_came(const struct http_request *head)
+{
+    const struct str piece = head->piece;
+    const size_t host_at = head->method.len + 1 + head->path.len + sizeof(BEHIND_PATH) - 1;
+    const size_t end = host_at + head->authority.len;
+
+    if (piece.len < end + 2 || head->method.ptr != piece.ptr ||
+        head->path.ptr != piece.ptr + head->method.len + 1 ||
+        head->authority.ptr != piece.ptr + host_at || piece.ptr[head->method.len] != ' ' ||
+        memcmp(head->path.ptr + head->path.len, BEHIND_PATH, sizeof(BEHIND_PATH) - 1) != 0 ||
+        memcmp(piece.ptr + end, "\r\n", 2) != 0)
+        return (struct str){0};
+    return str_of(piece.ptr, end + 2);
 }
 
 struct slice http1_write_request(struct slab_pool *slabs, const struct http_request *head,
                                  const struct http1_hop *hop)
 {
+    const struct measure fields = measure(&head->fields);
     const size_t size = head->method.len + head->path.len + head->authority.len + hop->upgrade.len +
-                        size_of_fields(&head->fields) + LINES_MAX;
-    struct pen pen = pen_new(slabs, size);
+                        fields.size + LINES_MAX;
+    const struct str start = start_as_it_came(head);
+    const struct pen pen = pen_new(slabs, size);
+    char *at = pen.at;
 
-    put(&pen, head->method);
-    put(&pen, STR(" "));
-    put(&pen, head->path);
-    put(&pen, STR(" HTTP/1.1\r\nhost: "));
-    put(&pen, head->authority);
-    put(&pen, STR("\r\n"));
-    put_fields(&pen, &head->fields);
-    put_hop(&pen, &head->fields, hop);
-    return pen_lift(&pen);
+    if (start.len == 0) {
+        at = put(put(at, head->method), STR(" "));
+        at = put(put(at, head->path), STR(BEHIND_PATH));
+        at = put(put(at, head->authority), STR("\r\n"));
+    }
+    return pen_lift(pen, put_hop(put_fields(at, start, &head->fields), hop, fields.has_te));
+}
+
+static char *put_status_line(char *at, unsigned status)
+{
+    if (status == 200)
+        return put(at, STR("HTTP/1.1 200 OK\r\n"));
+    at = put_number(put(at, STR("HTTP/1.1 ")), status);
+    at = put(put(at, STR(" ")), str_from(http1_reason(status)));
+    return put(at, STR("\r\n"));
 }
 
 struct slice http1_write_response(struct slab_pool *slabs, const struct http_response *head,
                                   const struct http1_hop *hop)
 {
-    struct pen pen = pen_new(slabs, hop->upgrade.len + size_of_fields(&head->fields) + LINES_MAX);
+    const struct measure fields = measure(&head->fields);
+    const struct pen pen = pen_new(slabs, hop->upgrade.len + fields.size + LINES_MAX);
+    const struct str none = {0};
 
     ensure(head->status >= 100 && head->status <= 599);
-    put(&pen, STR("HTTP/1.1 "));
-    put_number(&pen, head->status);
-    put(&pen, STR(" "));
-    put(&pen, str_from(http1_reason(head->status)));
-    put(&pen, STR("\r\n"));
-    put_fields(&pen, &head->fields);
-    put_hop(&pen, &head->fields, hop);
-    return pen_lift(&pen);
+    char *const at = put_fields(put_status_line(pen.at, head->status), none, &head->fields);
+    return pen_lift(pen, put_hop(at, hop, fields.has_te));
 }
 
 struct slice http1_write_trailers(struct slab_pool *slabs, const struct http_fields *trailers)
 {
-    struct pen pen = pen_new(slabs, size_of_fields(trailers) + LINES_MAX);
+    const struct pen pen = pen_new(slabs, measure(trailers).size + LINES_MAX);
 
-    put(&pen, STR("0\r\n"));
-    put_fields(&pen, trailers);
-    put(&pen, STR("\r\n"));
-    return pen_lift(&pen);
+    return pen_lift(pen, put(put_fields(pen.at, STR("0\r\n"), trailers), STR("\r\n")));
 }

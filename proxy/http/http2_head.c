@@ -205,7 +205,7 @@ const char *http2_read_request(const struct h2_head *head, struct http2_words *w
         .authority = r.authority,
         .path = r.path,
         .protocol = r.protocol,
-        .fields = {words->fields, r.len},
+        .fields = {.at = words->fields, .len = r.len},
         .content_length = r.protocol.ptr ? HTTP_LENGTH_UNKNOWN : r.content_length,
         .has_body = !head->end_stream,
         .version = HTTP_2,
@@ -241,7 +241,7 @@ const char *http2_read_response(const struct h2_head *head, struct http2_words *
         return ":status is none";
     *out = (struct http_response){
         .status = status,
-        .fields = {words->fields, r.len},
+        .fields = {.at = words->fields, .len = r.len},
         .content_length = r.content_length,
         .has_body = !head->end_stream && status >= 200 && status != 204 && status != 304,
     };
@@ -376,7 +376,7 @@ bool http2_may_be_trailers(const struct h2_head *trailers)
 void http2_on_trailers(struct http_stream *stream, const struct h2_head *trailers)
 {
     struct http_field fields[HTTP2_FIELDS_MAX];
-    struct http_fields shown = {fields, trailers->len};
+    struct http_fields shown = {.at = fields, .len = trailers->len};
 
     for (size_t i = 0; i < trailers->len; i++)
         fields[i] = (struct http_field){trailers->fields[i].name, trailers->fields[i].value};

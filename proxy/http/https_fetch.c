@@ -232,7 +232,7 @@ static void keep(struct https_fetch *fetch, const struct https_request *request)
     fetch->request.spiffe_id = arena_str(arena, request->spiffe_id);
     fetch->request.content_type = arena_str(arena, request->content_type);
     fetch->request.body = arena_str(arena, request->body);
-    fetch->request.fields = (struct http_fields){fields, n};
+    fetch->request.fields = (struct http_fields){.at = fields, .len = n};
     if (!request->is_plain)
         fetch->identity =
             request->spiffe_id.len > 0 ? tls_identity_anonymous() : tls_identity_web();

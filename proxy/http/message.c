@@ -12,38 +12,85 @@ struct str http_find_str(const struct http_fields *fields, struct str name)
 
 /* ---- copies: one piece of the arena for all of it ---- */
 
-static size_t fields_bytes(const struct http_fields *fields)
+struct copying {
+    char *at;         /* where the next bytes go */
+    struct str piece; /* copied as a whole, to there: */
+    const char *to;
+};
+
+static bool is_in(struct str piece, struct str text)
 {
-    size_t bytes = fields->len * sizeof(struct http_field);
-    for (size_t i = 0; i < fields->len; i++)
-        bytes += fields->at[i].name.len + fields->at[i].value.len;
-    return bytes;
+    const uintptr_t at = (uintptr_t)text.ptr - (uintptr_t)piece.ptr;
+
+    return at < piece.len && text.len <= piece.len - at;
 }
 
-static struct str put(char **at, struct str text)
+static struct str moved(const struct copying *copying, struct str text)
 {
-    char *copy = *at;
+    return str_of(copying->to + (text.ptr - copying->piece.ptr), text.len);
+}
+
+static struct str put(struct copying *copying, struct str text)
+{
+    char *const copy = copying->at;
+
+    if (is_in(copying->piece, text))
+        return moved(copying, text);
     if (text.len > 0)
         memcpy(copy, text.ptr, text.len);
-    *at += text.len;
+    copying->at += text.len;
     return str_of(copy, text.len);
 }
 
-static struct http_fields put_fields(char **at, const struct http_fields *fields)
+static size_t size_of(struct str piece, struct str text)
 {
-    struct http_field *copy = (void *)*at;
-    *at += fields->len * sizeof(*copy);
+    return is_in(piece, text) ? 0 : text.len;
+}
+
+/* Fields that are lines lie in the piece all of them. */
+static bool are_in(struct str piece, const struct http_fields *fields)
+{
+    return fields->len > 0 && fields->are_lines && is_in(piece, fields->at[0].name);
+}
+
+static size_t size_of_fields(struct str piece, const struct http_fields *fields)
+{
+    size_t bytes = piece.len + fields->len * sizeof(struct http_field);
+    for (size_t i = 0; !are_in(piece, fields) && i < fields->len; i++)
+        bytes += size_of(piece, fields->at[i].name) + size_of(piece, fields->at[i].value);
+    return bytes;
+}
+
+/* The fields' array, aligned, and the piece behind it. */
+static struct copying begin_copy(void *room, struct str piece, size_t n_fields)
+{
+    char *const at = (char *)room + n_fields * sizeof(struct http_field);
+
+    if (piece.len > 0)
+        memcpy(at, piece.ptr, piece.len);
+    return (struct copying){at + piece.len, piece, at};
+}
+
+static struct http_fields put_fields(struct copying *copying, struct http_field *copy,
+                                     const struct http_fields *fields)
+{
+    const bool are_lines = are_in(copying->piece, fields);
+
     for (size_t i = 0; i < fields->len; i++) {
-        copy[i].name = put(at, fields->at[i].name);
-        copy[i].value = put(at, fields->at[i].value);
+        const struct http_field *field = &fields->at[i];
+        copy[i].name = are_lines ? moved(copying, field->name) : put(copying, field->name);
+        copy[i].value = are_lines ? moved(copying, field->value) : put(copying, field->value);
     }
-    return (struct http_fields){copy, fields->len};
+    return (struct http_fields){copy, fields->len, are_lines};
 }
 
 struct http_fields http_fields_copy(const struct http_fields *fields, struct arena *arena)
 {
-    char *at = arena_alloc(arena, fields_bytes(fields));
-    return put_fields(&at, fields);
+    const struct str piece = {0};
+    void *room = arena_alloc(arena, size_of_fields(piece, fields));
+    struct copying copying = begin_copy(room, piece, fields->len);
+
+    return put_fields(&copying, room, fields);
 }
 
 struct http_request http_request_copy(const struct http_request *head, struct arena *arena)
@@ -51,12 +98,14 @@ struct http_request http_request_copy(const struct http_request *head, struct ar
     struct http_request copy = *head;
     struct str *const strings[] = {&copy.method, &copy.scheme, &copy.authority, &copy.path,
                                    &copy.protocol};
-    size_t bytes = fields_bytes(&head->fields);
+    size_t bytes = size_of_fields(head->piece, &head->fields);
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
-        bytes += strings[i]->len;
-    char *at = arena_alloc(arena, bytes);
-    copy.fields = put_fields(&at, &head->fields);
+        bytes += size_of(head->piece, *strings[i]);
+    void *room = arena_alloc(arena, bytes);
+    struct copying copying = begin_copy(room, head->piece, head->fields.len);
+    copy.fields = put_fields(&copying, room, &head->fields);
     for (size_t i = 0; i < ARRAY_LEN(strings); i++)
-        *strings[i] = put(&at, *strings[i]);
+        *strings[i] = put(&copying, *strings[i]);
+    copy.piece = str_of(copying.to, head->piece.len);
     return copy;
 }

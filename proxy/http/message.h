@@ -45,6 +45,9 @@ struct http_field {
 struct http_fields {
     const struct http_field *at;
     size_t len;
+    /* Each stands as the line "name: value" CRLF in one piece of memory, in this order; between two
+     * of them may be lines that were taken out. Of fields that anybody put together it is false. */
+    bool are_lines;
 };
 
 /* The value of the first field of a lower-case name, or {0}. */
@@ -71,8 +74,10 @@ struct http_request {
     int64_t content_length; /* HTTP_LENGTH_UNKNOWN: to the end of the stream */
     bool has_body; /* false: the stream is at its end already, as on_end says when it is resumed */
     enum http_version version;
+    struct str piece; /* one piece of memory in which nearly all of it lies, or empty */
 };
 
+/* A copy that shares nothing with it. */
 struct http_request http_request_copy(const struct http_request *head, struct arena *arena);
 
 struct http_response {

@@ -1,10 +1,9 @@
 #include "proxy/http/strict.h"
 
-#include <endian.h>
 #include <string.h>
 
 #include "proxy/base/addr.h"
-#include "proxy/base/percent.h"
+#include "proxy/base/block.h"
 
 #define AUTHORITY_MAX 512u /* a name of 253 characters and a port, with room to spare */
 #define LENGTH_DIGITS 18u  /* less than INT64_MAX whatever they are */
@@ -14,37 +13,10 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static bool is_value_char(char c)
+/* The control characters but a tab. */
+static block find_controls(block bytes)
 {
-    return ((uint8_t)c >= 0x20 && c != 0x7f) || c == '\t';
-}
-
-typedef uint8_t block __attribute__((vector_size(16)));
-
-/* Not zero where one of 16 bytes is a control character but a tab. */
-static block bad_bytes(const char *at)
-{
-    block bytes;
-
-    memcpy(&bytes, at, sizeof(bytes));
-    return (block)(((bytes & 0xe0) == 0) & (bytes != '\t')) | (block)(bytes == 0x7f);
-}
-
-static bool is_zero(block bytes)
-{
-    uint64_t halves[2];
-
-    memcpy(halves, &bytes, sizeof(halves));
-    return (halves[0] | halves[1]) == 0;
-}
-
-static bool has_good_blocks(struct str value) /* of 16 bytes at least */
-{
-    block bad = bad_bytes(value.ptr + value.len - sizeof(block)); /* the rest, and some again */
-
-    for (size_t at = 0; at + sizeof(block) <= value.len; at += sizeof(block))
-        bad |= bad_bytes(value.ptr + at);
-    return is_zero(bad);
+    return ((block)((bytes & 0xe0) == 0) & (block)(bytes != '\t')) | (block)(bytes == 0x7f);
 }
 
 bool strict_is_value(struct str value)
@@ -53,49 +25,26 @@ bool strict_is_value(struct str value)
         return true;
     if (is_blank(value.ptr[0]) || is_blank(value.ptr[value.len - 1]))
         return false;
-    if (value.len >= sizeof(block))
-        return has_good_blocks(value);
-    for (size_t at = 0; at < value.len; at++)
-        if (!is_value_char(value.ptr[at]))
-            return false;
-    return true;
-}
-
-/* How many of 16 bytes stand before the first bad one. */
-static size_t good_bytes(const char *at)
-{
-    const block bad = bad_bytes(at);
-    uint64_t halves[2];
-
-    memcpy(halves, &bad, sizeof(halves));
-    if (halves[0])
-        return (size_t)__builtin_ctzll(le64toh(halves[0])) / 8;
-    return halves[1] ? 8 + (size_t)__builtin_ctzll(le64toh(halves[1])) / 8 : sizeof(block);
+    return block_lacks(value, find_controls);
 }
 
 size_t strict_value_len(const char *bytes, size_t len)
 {
-    size_t at = 0;
-
-    while (len - at >= sizeof(block)) {
-        const size_t n = good_bytes(bytes + at);
-        at += n;
-        if (n < sizeof(block))
-            return at;
-    }
-    while (at < len && is_value_char(bytes[at]))
-        at++;
-    return at;
+    return block_before(bytes, len, find_controls);
 }
 
 /* ---- targets ---- */
 
+/* All but the unreserved characters: letters, digits, - . _ ~ */
+static block find_reserved(block bytes)
+{
+    return ~(block_from_to(bytes | 0x20, 'a', 'z') | block_from_to(bytes, '0', '9') |
+             block_from_to(bytes, '-', '.') | (block)(bytes == '_') | (block)(bytes == '~'));
+}
+
 static bool is_host_name(struct str host)
 {
-    for (size_t i = 0; i < host.len; i++)
-        if (!percent_is_unreserved((unsigned char)host.ptr[i]))
-            return false;
-    return host.len > 0;
+    return host.len > 0 && block_lacks(host, find_reserved);
 }
 
 static bool is_port(struct str port)
@@ -133,27 +82,39 @@ bool strict_is_authority(struct str authority)
     return is_host_name(host);
 }
 
+static block find_not_of_path(block bytes)
+{
+    return ~block_from_to(bytes, 0x21, 0x7e) | (block)(bytes == '#');
+}
+
 bool strict_is_path(struct str method, struct str path)
 {
     if (str_eq(path, STR("*")))
         return str_eq(method, STR("OPTIONS"));
     if (path.len == 0 || path.ptr[0] != '/')
         return false;
-    for (size_t i = 0; i < path.len; i++)
-        if ((uint8_t)path.ptr[i] <= 0x20 || (uint8_t)path.ptr[i] >= 0x7f || path.ptr[i] == '#')
-            return false;
-    return true;
+    return block_lacks(path, find_not_of_path);
+}
+
+size_t strict_path_len(const char *bytes, size_t len)
+{
+    return block_before(bytes, len, find_not_of_path);
 }
 
 /* ---- values with a form ---- */
 
 bool strict_length(struct str value, int64_t *out_length)
 {
-    uint64_t number;
+    int64_t number = 0; /* which so few digits cannot overflow */
 
-    if (value.len > LENGTH_DIGITS || !str_to_u64(value, INT64_MAX, &number))
+    if (value.len == 0 || value.len > LENGTH_DIGITS)
         return false;
-    *out_length = (int64_t)number;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9')
+            return false;
+        number = number * 10 + (value.ptr[i] - '0');
+    }
+    *out_length = number;
     return true;
 }
 

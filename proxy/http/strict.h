@@ -31,6 +31,8 @@ bool strict_is_authority(struct str authority);
 /* What stands for the path of a method: "/..." with the query, of visible ASCII without a '#';
  * "*" for OPTIONS alone. */
 bool strict_is_path(struct str method, struct str path);
+/* How many bytes stand before the first that is not for a path. */
+size_t strict_path_len(const char *bytes, size_t len);
 
 /* content-length: 1 to 18 digits. False, and the out untouched, for anything else. */
 bool strict_length(struct str value, int64_t *out_length);

@@ -38,5 +38,5 @@ struct http_fields route_edit(const struct http_fields *fields, const struct rou
         edited[i] = fields->at[i];
     for (unsigned i = 0; i < edits->len; i++)
         len = apply(&edits->at[i], edited, len);
-    return (struct http_fields){edited, len};
+    return (struct http_fields){.at = edited, .len = len};
 }

@@ -327,7 +327,7 @@ static void open_tracer(struct node *node)
                       .port = tracing->collector.port,
                       .path = tracing->path,
                       .is_plain = tracing->is_plain,
-                      .fields = {fields, tracing->n_headers},
+                      .fields = {.at = fields, .len = tracing->n_headers},
                       .mark = config->capture == CAPTURE_TPROXY ? config->mark : 0},
         .origin = {config->node, config->cluster, STR(ISTHMUS_VERSION)},
         .sampling_ppm = tracing->sampling_ppm,

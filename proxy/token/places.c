@@ -245,7 +245,7 @@ struct http_fields places_fields(const struct token_search *search, const struct
     }
     for (size_t i = 0; i < n_added; i++)
         to[n++] = added[i];
-    return (struct http_fields){to, n};
+    return (struct http_fields){.at = to, .len = n};
 }
 
 struct str places_path(const struct token_search *search, const struct str *token)

@@ -168,5 +168,5 @@ struct http_fields trace_forward(const struct http_fields *fields,
     copy[n++] = (struct http_field){parent_name, write_parent(context, arena)};
     if (!str_is_empty(context->state))
         copy[n++] = (struct http_field){state_name, context->state};
-    return (struct http_fields){copy, n};
+    return (struct http_fields){.at = copy, .len = n};
 }

@@ -129,7 +129,7 @@ static void send_trailers(struct slot *slot)
     const struct http_field field = {STR("x-sum"), STR("1")};
 
     if (slot->stream)
-        http_trailers(slot->stream, &(struct http_fields){&field, 1});
+        http_trailers(slot->stream, &(struct http_fields){.at = &field, .len = 1});
 }
 
 static void react(struct slot *slot)

@@ -28,7 +28,7 @@ static void answer(struct visit *visit)
 {
     static const struct http_field field = {STR("x-backend"), STR("1")};
     const struct http_response head = {
-        .status = 200, .fields = {&field, 1}, .content_length = 2, .has_body = true};
+        .status = 200, .fields = {.at = &field, .len = 1}, .content_length = 2, .has_body = true};
 
     http_respond(visit->stream, &head);
     stream_write_copy(&visit->stream->stream, "ok", 2);

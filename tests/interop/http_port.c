@@ -165,7 +165,7 @@ static void answer(struct exchange *x, const struct http_request *head)
     static const struct http_field hint = {STR("link"), STR("</a.css>; rel=preload")};
     const struct http_field type = {STR("content-type"), STR("text/plain")};
     struct http_response response = {.status = 200,
-                                     .fields = {&type, 1},
+                                     .fields = {.at = &type, .len = 1},
                                      .content_length = HTTP_LENGTH_UNKNOWN,
                                      .has_body = true};
     const char *status = strstr(x->path, "/status-");
@@ -175,7 +175,8 @@ static void answer(struct exchange *x, const struct http_request *head)
     if (str_eq_ci(http_find(&head->fields, "expect"), STR("100-continue")))
         http_interim(x->in, &(struct http_response){.status = 100});
     if (strstr(x->path, "/interim"))
-        http_interim(x->in, &(struct http_response){.status = 103, .fields = {&hint, 1}});
+        http_interim(x->in,
+                     &(struct http_response){.status = 103, .fields = {.at = &hint, .len = 1}});
     if (!str_is_empty(head->protocol))
         response = (struct http_response){.status = 101, .has_body = true};
     else if (status)

@@ -34,6 +34,26 @@ Test(ascii, a_lower_name_has_no_capital)
     cr_expect_eq(ascii_lower_token(mixed, 3), 3);
 }
 
+Test(ascii, a_name_of_any_length_ends_at_the_first_byte_that_is_not_for_one)
+{
+    char text[40], was[sizeof(text)];
+
+    for (size_t at = 0; at < sizeof(text); at++) {
+        for (int byte = 0; byte < 256; byte++) {
+            memset(text, 'N', sizeof(text));
+            text[at] = (char)byte;
+            memcpy(was, text, sizeof(text));
+            const bool is_token = ascii_is_token(str_of(&text[at], 1));
+            const size_t len = ascii_lower_token(text, sizeof(text));
+
+            cr_assert_eq(len, is_token ? sizeof(text) : at, "byte %d at %zu", byte, at);
+            for (size_t i = 0; i < sizeof(text); i++)
+                cr_assert_eq(text[i], i < len ? ascii_lower(was[i]) : was[i], "byte %d at %zu: %zu",
+                             byte, at, i);
+        }
+    }
+}
+
 Test(ascii, digits_and_letters_are_of_ascii_alone)
 {
     for (int byte = 0; byte < 256; byte++) {

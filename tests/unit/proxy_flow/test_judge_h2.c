@@ -65,7 +65,7 @@ static void ask(struct http_client *client, struct asked *asked)
         .scheme = STR("http"),
         .authority = STR("store"),
         .path = asked->path,
-        .fields = {&type, 1},
+        .fields = {.at = &type, .len = 1},
         .content_length = 0,
     };
     asked->stream = http_request(client, &head, &asked_http, &asked_events, asked);

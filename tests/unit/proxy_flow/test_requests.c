@@ -285,7 +285,7 @@ Test(requests, of_http_2_go_on_in_the_version_that_the_port_says)
                                           .scheme = STR("http"),
                                           .authority = STR("store"),
                                           .path = STR("/a"),
-                                          .fields = {&type, 1},
+                                          .fields = {.at = &type, .len = 1},
                                           .content_length = HTTP_LENGTH_UNKNOWN,
                                           .version = HTTP_2};
         unsigned status = 0;

@@ -7,7 +7,7 @@ TestSuite(retry, .timeout = 30);
 
 static struct http_response answer_of(unsigned status, struct http_field *field)
 {
-    return (struct http_response){.status = status, .fields = {field, field ? 1 : 0}};
+    return (struct http_response){.status = status, .fields = {.at = field, .len = field ? 1 : 0}};
 }
 
 Test(retry, the_reasons_of_an_answer_are_its_status_its_code_and_grpc_s_word_in_the_head)

@@ -84,7 +84,7 @@ struct talk *duo_get(struct duo *duo, const char *path, const char *const *from)
                                                .scheme = STR("http"),
                                                .authority = STR("a.example"),
                                                .path = str_from(path),
-                                               .fields = {fields, n},
+                                               .fields = {.at = fields, .len = n},
                                                .content_length = HTTP_LENGTH_UNKNOWN});
 }
 
@@ -115,7 +115,7 @@ void talk_trailers(struct talk *talk, const char *name, const char *value)
 {
     const struct http_field field = {str_from(name), str_from(value)};
 
-    http_trailers(talk->stream, &(struct http_fields){&field, 1});
+    http_trailers(talk->stream, &(struct http_fields){.at = &field, .len = 1});
 }
 
 /* ------------------------------------------------------------------ ends */

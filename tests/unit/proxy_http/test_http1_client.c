@@ -375,7 +375,7 @@ static void ask_for_upgrade(void)
                                       .authority = STR("a"),
                                       .path = STR("/"),
                                       .protocol = STR("websocket"),
-                                      .fields = {&key, 1},
+                                      .fields = {.at = &key, .len = 1},
                                       .has_body = true,
                                       .content_length = HTTP_LENGTH_UNKNOWN};
 
@@ -431,7 +431,7 @@ Test(http1_client, trailers_follow_a_chunked_request, .init = start, .fini = fin
                                       .content_length = HTTP_LENGTH_UNKNOWN};
 
     ask_with(&head);
-    http_trailers(seen.stream, &(struct http_fields){&field, 1});
+    http_trailers(seen.stream, &(struct http_fields){.at = &field, .len = 1});
     expect_sent("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
                 "0\r\nx-sum: 7\r\n\r\n");
 }

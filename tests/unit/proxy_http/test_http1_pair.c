@@ -68,7 +68,7 @@ static struct flow random_flow(struct sim *sim)
 static void write_some(struct sim *sim, struct http_stream *stream, struct flow *flow)
 {
     static const struct http_field field = {{"x-sum", 5}, {"1", 1}};
-    static const struct http_fields trailers = {&field, 1};
+    static const struct http_fields trailers = {.at = &field, .len = 1};
     static uint8_t room[PIECE_MAX];
     const size_t left = flow->n_bytes - flow->sent;
     size_t len = 1 + rng_below(&sim->rng, rng_below(&sim->rng, 2) ? 100 : PIECE_MAX);
@@ -263,8 +263,10 @@ static void on_client_dead(void *owner, int err, struct str why)
 static void ask(struct sim *sim)
 {
     static const struct http_field field = {{"x-n", 3}, {"7", 1}};
-    struct http_request head = {
-        .method = STR("POST"), .authority = STR("a"), .path = STR("/x"), .fields = {&field, 1}};
+    struct http_request head = {.method = STR("POST"),
+                                .authority = STR("a"),
+                                .path = STR("/x"),
+                                .fields = {.at = &field, .len = 1}};
 
     sim->up = random_flow(sim);
     sim->down = random_flow(sim);

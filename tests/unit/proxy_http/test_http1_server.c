@@ -90,7 +90,7 @@ Test(http1_server, an_answer_of_unknown_length_is_chunked_and_has_trailers, .ini
      .fini = finish)
 {
     static const struct http_field field = {{"x-sum", 5}, {"7", 1}};
-    const struct http_fields trailers = {&field, 1};
+    const struct http_fields trailers = {.at = &field, .len = 1};
 
     feed("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
     cr_expect(http1_saw(&seen, " te: trailers\n"));

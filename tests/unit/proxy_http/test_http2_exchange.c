@@ -88,7 +88,7 @@ Test(http2_exchange, interim_answers_come_before_the_answer, .init = start, .fin
     run();
     http_interim(duo.heard[0]->stream, &(struct http_response){.status = 100});
     http_interim(duo.heard[0]->stream,
-                 &(struct http_response){.status = 103, .fields = {&link, 1}});
+                 &(struct http_response){.status = 103, .fields = {.at = &link, .len = 1}});
     run();
     expect_text(asked->interims, "100 103 link=</a>;");
     cr_expect_eq(asked->n_heads, 0);
@@ -147,7 +147,7 @@ Test(http2_exchange, host_is_the_authority, .init = start, .fini = finish)
 
     duo_get(&duo, "/", same);
     refused = duo_get(&duo, "/", other);
-    only_host.fields = (struct http_fields){&host, 1};
+    only_host.fields = (struct http_fields){.at = &host, .len = 1};
     duo_ask(&duo, &only_host);
     run();
     cr_assert_eq(duo.n_heard, 2);

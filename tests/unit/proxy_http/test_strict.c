@@ -99,6 +99,39 @@ Test(strict, a_path_begins_with_a_slash_and_is_visible)
     cr_expect(strict_is_path(STR("OPTIONS"), STR("*")));
 }
 
+/* As the RFCs' tables have it, a byte at a time. */
+static bool is_of_path(int byte)
+{
+    return byte > 0x20 && byte < 0x7f && byte != '#';
+}
+
+static bool is_of_host(int byte)
+{
+    return (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'z') ||
+           (byte >= 'A' && byte <= 'Z') || (byte && strchr("-._~", byte));
+}
+
+Test(strict, every_byte_of_a_path_and_of_a_host_is_looked_at)
+{
+    char text[40];
+
+    for (size_t len = 2; len < sizeof(text); len++) {
+        for (size_t at = 1; at < len; at++) {
+            for (int byte = 0; byte < 256; byte++) {
+                memset(text, 'a', sizeof(text));
+                text[at] = (char)byte;
+                const bool is_port = byte == ':' && at + 1 < len;
+                cr_assert(is_port || strict_is_authority(str_of(text, len)) == is_of_host(byte),
+                          "host: byte %d at %zu of %zu", byte, at, len);
+                text[0] = '/';
+                cr_assert_eq(strict_is_path(STR("GET"), str_of(text, len)), is_of_path(byte),
+                             "path: byte %d at %zu of %zu", byte, at, len);
+                cr_assert_eq(strict_path_len(text, len), is_of_path(byte) ? len : at);
+            }
+        }
+    }
+}
+
 Test(strict, a_length_is_digits_alone)
 {
     static const struct judged_row rows[] = {GOOD("0"),

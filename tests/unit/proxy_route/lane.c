@@ -83,7 +83,7 @@ struct http_fields fields_of(struct lane *lane, const struct call *call)
     for (size_t i = 0; i < 10 && call->headers[i]; i += 2)
         fields[n++] =
             (struct http_field){str_from(call->headers[i]), str_from(call->headers[i + 1])};
-    return (struct http_fields){fields, n};
+    return (struct http_fields){.at = fields, .len = n};
 }
 
 struct route_decision lane_ask(struct lane *lane, const struct call *call)

@@ -94,7 +94,7 @@ Test(route_hash, of_a_rule_goes_before_the_service_s_and_is_mixed_where_no_key_i
                                     {.kind = HASH_KEY_HEADER, .name = STR("b")}};
     struct hash_key terminal[] = {keys[0], keys[1]};
     struct http_field fields[] = {{STR("a"), STR("1")}, {STR("b"), STR("2")}};
-    const struct http_request head = {.fields = {fields, 2}};
+    const struct http_request head = {.fields = {.at = fields, .len = 2}};
     const struct http_path path = {.path = STR("/")};
     const struct route_question question = {.head = &head, .path = &path};
     struct route_rule rule = {.hash_keys = keys, .n_hash_keys = 2};

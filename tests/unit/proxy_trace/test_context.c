@@ -63,7 +63,7 @@ Test(trace_context, a_traceparent_is_told_from_what_is_none)
 
 static struct http_fields fields_of(const struct http_field *at, size_t len)
 {
-    return (struct http_fields){at, len};
+    return (struct http_fields){.at = at, .len = len};
 }
 
 #define FIELDS(...)                                                                                \

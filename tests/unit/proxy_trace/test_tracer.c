@@ -91,7 +91,7 @@ static void open_with(size_t ring_bytes, bool is_there)
                       .port = listener_addr(listener).port,
                       .path = STR("/v1/traces"),
                       .is_plain = true,
-                      .fields = {fields, 1},
+                      .fields = {.at = fields, .len = 1},
                       .times = times},
         .origin = {STR("n1"), STR("west"), STR("1")},
         .sampling_ppm = TRACE_ALL_PPM,
