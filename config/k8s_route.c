@@ -9,6 +9,7 @@
 #include "config/names.h"
 #include "proxy/base/clock.h"
 
+#define GATEWAY_GROUP "gateway.networking.k8s.io"
 #define DAY_NS        (UINT64_C(24) * 3600 * NS_PER_SEC)
 #define BACKOFF_NS    (25 * NS_PER_MS)
 #define BACKOFF_TIMES 10 /* the longest backoff, in the first one's */
@@ -28,7 +29,7 @@ static struct str text_at(const struct yaml *parent, const char *key, const char
 
 static bool is_ours(const struct yaml *ref, bool *out_is_import)
 {
-    const struct str group = text_at(ref, "group", "gateway.networking.k8s.io");
+    const struct str group = text_at(ref, "group", GATEWAY_GROUP);
     const struct str kind = text_at(ref, "kind", "Gateway");
     *out_is_import = str_eq(kind, STR("ServiceImport")) && is_mcs(group);
     return *out_is_import || (str_eq(kind, STR("Service")) && str_is_empty(group));
@@ -249,11 +250,32 @@ static void read_rules(const struct k8s_reader *reader, const struct yaml *spec,
                    n_matches, K8S_ROUTE_MATCHES_ALL);
 }
 
+/* Gateway API's own group is meant where none is said, and it has no Service: a slip by which a
+ * route would be nobody's without a word. */
+static void warn_of_groups(const struct k8s_reader *reader, const struct yaml *refs)
+{
+    for (size_t i = 0; refs && refs->kind == YAML_SEQUENCE && i < refs->len; i++) {
+        const struct yaml *ref = refs->items[i];
+        if (ref->kind != YAML_MAPPING)
+            continue;
+        const struct str kind = text_at(ref, "kind", "Gateway");
+        const bool is_service = str_eq(kind, STR("Service"));
+        if (str_eq(text_at(ref, "group", GATEWAY_GROUP), STR(GATEWAY_GROUP)) &&
+            (is_service || str_eq(kind, STR("ServiceImport"))))
+            diag_warn(
+                reader->diag, ref->place,
+                "spec.parentRefs[%zu]: is passed over; without a group it is of " GATEWAY_GROUP
+                ", and a %.*s is of \"%s\"",
+                i, STR_ARG(kind), is_service ? "" : "multicluster.x-k8s.io");
+    }
+}
+
 static void read_route(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta,
                        bool is_grpc)
 {
     static const char *const keys[] = {"parentRefs", "hostnames", "rules", NULL};
     const struct yaml *spec = yaml_get(doc, "spec"), *hostnames = yaml_get(spec, "hostnames");
+    warn_of_groups(reader, yaml_get(spec, "parentRefs"));
     if (!has_ours(yaml_get(spec, "parentRefs")))
         return;
     struct k8s_route *route = vec_add(&reader->objects[K8S_ROUTE]);

@@ -68,6 +68,20 @@ Test(k8s_route, of_gateways_alone_is_somebody_else_s_whatever_it_says)
     manifests_free(set);
 }
 
+Test(k8s_route, that_forgets_the_group_of_its_service_is_told_that_it_is_nobody_s)
+{
+    struct manifests *set =
+        read_text(HTTP "  parentRefs: [{name: ingress}, {kind: Service, name: web}]\n", &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    cr_expect_eq(set->n_routes, 0);
+    cr_assert_eq(diag.len, 1);
+    cr_expect(strstr(said(&diag),
+                     "m.yaml:5:33: warning: spec.parentRefs[1]: is passed over; without a "
+                     "group it is of gateway.networking.k8s.io, and a Service is of \"\""),
+              "%s", said(&diag));
+    manifests_free(set);
+}
+
 Test(k8s_route, of_both_kinds_of_parents_keeps_its_services)
 {
     struct manifests *set = read_text(
