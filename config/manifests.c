@@ -24,6 +24,9 @@ struct kind_row {
 
 #define GATEWAY "gateway.networking.k8s.io"
 
+/* In fewer letters another kind differs; "Secret" is none that is meant for "Service". */
+#define KIND_MISTAKES 3
+
 static const struct kind_row kind_rows[] = {
     {"", "Namespace", {"v1"}, false, name_is_label, k8s_read_namespace},
     {"", "Node", {"v1"}, false, name_is_subdomain, k8s_read_node},
@@ -206,6 +209,17 @@ static bool is_route_beside_http(struct str kind)
            str_eq(kind, STR("UDPRoute"));
 }
 
+/* A kind of that group that is nearly spelt so; NULL: none. */
+static const char *nearest_kind(struct str group, struct str kind)
+{
+    const char *known[ARRAY_LEN(kind_rows) + 1] = {0};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(kind_rows); i++)
+        if (str_eq(group, str_from(kind_rows[i].group)))
+            known[n++] = kind_rows[i].kind;
+    return yaml_nearest(kind, known, KIND_MISTAKES);
+}
+
 /* A kind that nothing here reads. Others of the groups that decide who may talk to whom are not
  * passed over in silence; a kind that is read, but from another group, most likely has a typing
  * mistake in it. */
@@ -222,8 +236,10 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
     }
     if (str_eq(group, STR("isthmus.io")) && !str_eq(kind, STR("ProxyConfig")) &&
         !str_eq(kind, STR("ControlConfig")) && !str_eq(kind, STR("PolicyTest"))) {
-        diag_error(reader->diag, place, "kind: there is no %.*s in %.*s", STR_ARG(kind),
-                   STR_ARG(group));
+        const char *near = nearest_kind(group, kind);
+        diag_error(reader->diag, place, "kind: there is no %.*s in %.*s%s%s%s", STR_ARG(kind),
+                   STR_ARG(group), near ? "; did you mean " : "", near ? near : "",
+                   near ? "?" : "");
         return;
     }
     if (str_eq(group, STR("security.istio.io"))) {
@@ -249,6 +265,10 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
             return;
         }
     }
+    const char *near = nearest_kind(group, kind);
+    if (near)
+        diag_warn(reader->diag, place, "kind: %.*s is passed over; did you mean %s?", STR_ARG(kind),
+                  near);
 }
 
 static void read_list(struct k8s_reader *reader, const struct yaml *doc)

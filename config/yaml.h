@@ -75,6 +75,9 @@ static inline bool yaml_is_sequence(const struct yaml *node, const char *what, s
     return node && yaml_must_be(YAML_SEQUENCE, node, what, diag);
 }
 
+/* The word of the NULL-terminated list that may be meant by one with a typing mistake: fewer than
+ * so many letters differ, in any case. NULL: none. */
+const char *yaml_nearest(struct str word, const char *const *known, size_t max_distance);
 /* Adds an error for every key of the mapping that is not in the NULL-terminated list, naming the
  * nearest known one. */
 void yaml_only_keys(const struct yaml *node, const char *what, const char *const *known,

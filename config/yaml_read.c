@@ -234,10 +234,10 @@ static size_t distance(struct str a, struct str b)
     return row[b.len];
 }
 
-static const char *nearest(struct str word, const char *const *known)
+const char *yaml_nearest(struct str word, const char *const *known, size_t max_distance)
 {
     const char *best = NULL;
-    size_t best_distance = word.len / 2 + 1; /* further away is another word, not a mistake */
+    size_t best_distance = max_distance;
     for (size_t i = 0; known[i]; i++) {
         size_t d = distance(word, str_from(known[i]));
         if (d < best_distance) {
@@ -265,7 +265,8 @@ void yaml_only_keys(const struct yaml *node, const char *what, const char *const
         struct str key = node->keys[i]->text, shown = str_sub(key, 0, SHOWN_MAX);
         if (is_known(key, known))
             continue;
-        const char *near = nearest(key, known);
+        /* further away is another word, not a mistake */
+        const char *near = yaml_nearest(key, known, key.len / 2 + 1);
         const char *dot = *what ? "." : "";
         if (near)
             diag_error(diag, node->keys[i]->place,

@@ -310,6 +310,38 @@ Test(manifests, knows_a_kind_that_is_written_wrong)
                 "m.yaml:5:7: error: kind: there is no ServiceExports; did you mean ServiceExport?");
 }
 
+Test(manifests,
+     a_kind_that_is_nearly_spelt_like_one_of_ours_is_told_and_others_of_its_group_are_not)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"apiVersion: v1\nkind: Servce\n",
+         "m.yaml:2:7: warning: kind: Servce is passed over; did you mean Service?"},
+        {"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlices1\n", "did you mean EndpointSlice?"},
+        {"apiVersion: gateway.networking.k8s.io/v1\nkind: HTPRoute\n", "did you mean HTTPRoute?"},
+        {"apiVersion: isthmus.io/v1alpha1\nkind: TrafficPolcy\n",
+         "m.yaml:2:7: error: kind: there is no TrafficPolcy in isthmus.io; did you mean "
+         "TrafficPolicy?"},
+        {"apiVersion: v1\nkind: Secret\n", ""},
+        {"apiVersion: v1\nkind: ServiceAccount\n", ""},
+        {"apiVersion: v1\nkind: Endpoints\n", ""},
+        {"apiVersion: v1\nkind: Event\n", ""},
+        {"apiVersion: apps/v1\nkind: Servce\n", ""},
+        {"apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\n", ""},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        manifests_free(read_text(rows[i].text, &diag));
+        if (*rows[i].says)
+            cr_expect(strstr(said(&diag), rows[i].says), "%s: %s", rows[i].text, said(&diag));
+        else
+            cr_expect_eq(diag.len, 0, "%s: %s", rows[i].text, said(&diag));
+        diag_fini(&diag);
+        diag = (struct diag){0};
+    }
+}
+
 Test(manifests, warns_of_a_mesh_label_that_says_neither)
 {
     struct manifests *set = read_text("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n"
