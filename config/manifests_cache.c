@@ -259,6 +259,24 @@ void manifests_cache_free(struct manifests_cache *cache)
     mem_free(cache);
 }
 
+/* A folder that has lost all of its files at once is rather one that is not mounted than a cluster
+ * without a namespace; nobody loses the mesh by that. */
+static bool is_emptied(const struct manifests_cache *cache, const char *dir, size_t n_files,
+                       struct diag *diag)
+{
+    const struct place place = {.file = str_from(dir)};
+    if (n_files > 0)
+        return false;
+    if (cache->parts.len == 0) {
+        diag_warn(diag, place, "the folder holds no manifests (*.yaml, *.yml, *.json)");
+        return false;
+    }
+    diag_error(diag, place,
+               "the folder holds no manifests any more (*.yaml, *.yml, *.json), as one that is not "
+               "mounted; a single Namespace would do");
+    return true;
+}
+
 /* Files that are no more leave the cache: what was read becomes all that is in it. */
 bool manifests_parts(struct manifests_cache *cache, const char *dir, int64_t now_ns,
                      struct arena *arena, struct manifests_part ***out_parts, size_t *out_n,
@@ -266,7 +284,7 @@ bool manifests_parts(struct manifests_cache *cache, const char *dir, int64_t now
 {
     struct map parts = {0};
     struct str *paths;
-    if (!files_find(dir, arena, &paths, out_n, diag))
+    if (!files_find(dir, arena, &paths, out_n, diag) || is_emptied(cache, dir, *out_n, diag))
         return false;
     *out_parts = arena_new_array(arena, struct manifests_part *, *out_n + 1);
     for (size_t i = 0; i < *out_n; i++) {

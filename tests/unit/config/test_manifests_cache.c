@@ -64,6 +64,39 @@ Test(manifests_cache, a_file_that_did_not_change_is_not_read_again)
     manifests_free(second);
 }
 
+Test(manifests_cache, a_folder_that_has_lost_all_of_its_files_is_rather_not_mounted)
+{
+    char path[128];
+    struct manifests *first = read_after(10);
+    expect_nodes(first, "a b ");
+    for (const char *name = "ab"; *name; name++) {
+        snprintf(path, sizeof(path), "%s/%c.yaml", folder.dir.path, *name);
+        cr_assert_eq(unlink(path), 0);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        cr_expect_null(read_after(20 + i));
+        cr_expect(strstr(said(&diag), ": error: the folder holds no manifests any more"), "%s",
+                  said(&diag));
+    }
+    folder_write(&folder, "c.yaml", NODE("c"));
+    struct manifests *next = read_after(30);
+    expect_nodes(next, "c ");
+    manifests_free(first);
+    manifests_free(next);
+}
+
+Test(manifests_cache, a_folder_that_never_held_any_is_odd_and_no_more)
+{
+    manifests_cache_free(cache);
+    cache = manifests_cache_new();
+    cr_assert_eq(unlink(folder_write(&folder, "a.yaml", "")), 0);
+    cr_assert_eq(unlink(folder_write(&folder, "b.yaml", "")), 0);
+    struct manifests *set = read_after(10);
+    expect_nodes(set, "");
+    cr_expect(strstr(said(&diag), ": warning: the folder holds no manifests"), "%s", said(&diag));
+    manifests_free(set);
+}
+
 /* In place, within a tick of the clock, with as many bytes: neither size, times nor inode tell. */
 Test(manifests_cache, a_file_that_is_young_is_looked_into_since_a_change_may_not_show)
 {
