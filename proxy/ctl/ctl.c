@@ -81,7 +81,8 @@ struct command {
     bool takes_words;      /* words of the query, not a filter */
 };
 
-#define WORDS_MAX 4
+#define PAGE_ROWS_MAX 1000 /* of endpoints */
+#define WORDS_MAX     4
 
 static const char *const why_words[WORDS_MAX] = {"from", "to", "method", "path"};
 
@@ -181,6 +182,25 @@ static bool is_about_endpoints(const struct wish *wish)
     return wish->command && strcmp(wish->command->name, "endpoints") == 0;
 }
 
+/* "" is not said. */
+static bool is_number(struct str text, uint64_t min, uint64_t max)
+{
+    uint64_t number;
+    return str_is_empty(text) || (str_to_u64(text, max, &number) && number >= min);
+}
+
+static bool are_pages_fine(const struct wish *wish)
+{
+    if (!is_about_endpoints(wish) && !(str_is_empty(wish->limit) && str_is_empty(wish->offset)))
+        return refuse("only endpoints come in pages, not",
+                      wish->command ? wish->command->name : "nothing");
+    if (!is_number(wish->limit, 1, PAGE_ROWS_MAX))
+        return refuse("--limit wants a number from 1 to 1000, not", wish->limit.ptr);
+    if (!is_number(wish->offset, 0, UINT32_MAX))
+        return refuse("--offset wants a whole number, not", wish->offset.ptr);
+    return true;
+}
+
 static bool read_wish(int argc, char **argv, struct wish *wish)
 {
     bool are_options_over = false;
@@ -197,9 +217,7 @@ static bool read_wish(int argc, char **argv, struct wish *wish)
         if (!is_fine)
             return false;
     }
-    return is_about_endpoints(wish) || (str_is_empty(wish->limit) && str_is_empty(wish->offset)) ||
-           refuse("only endpoints come in pages, not",
-                  wish->command ? wish->command->name : "nothing");
+    return are_pages_fine(wish);
 }
 
 /* ---- the question ---- */

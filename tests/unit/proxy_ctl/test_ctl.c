@@ -299,6 +299,11 @@ Test(ctl, wrong_usage_is_2_and_asks_nobody)
         {"@ services a b", "what is \"b\""},
         {"services --address", "HOST:PORT is missing"},
         {"@ -x", "there is no option \"-x\""},
+        {"@ endpoints --limit 0", "--limit wants a number from 1 to 1000, not \"0\""},
+        {"@ endpoints --limit=1001", "--limit wants a number from 1 to 1000, not \"1001\""},
+        {"@ endpoints --limit many", "--limit wants a number from 1 to 1000, not \"many\""},
+        {"@ endpoints --offset -1", "--offset wants a whole number, not \"-1\""},
+        {"@ services --limit 5", "only endpoints come in pages, not \"services\""},
         {"@ -- --json", "there is no command \"--json\""},
         {"@ \x1b[2J", "\\x1b[2J"},
     };
