@@ -64,8 +64,8 @@ static int put(struct str dir, struct str id, struct str content)
         err = file_write_atomic(text_str(&path), content, 0600);
     }
     if (err < 0)
-        log_warn("a certificate could not be stored", log_str("identity", id),
-                 log_str("path", text_str(&path)), log_err("error", err));
+        log_error("a certificate could not be kept on disk", log_str("identity", id),
+                  log_str("path", text_str(&path)), log_cstr("error", file_why(err)));
     text_fini(&path);
     return err;
 }
@@ -158,6 +158,6 @@ void store_load_svids(struct str dir, void (*each)(void *owner, struct svid *svi
     int err = file_each_name(text_str(&walk.dir), FILES_MAX, visit, &walk);
     if (err < 0 && err != -ERR_NOT_FOUND)
         log_warn("a folder of certificates could not be read whole",
-                 log_str("path", text_str(&walk.dir)), log_err("error", err));
+                 log_str("path", text_str(&walk.dir)), log_cstr("error", file_why(err)));
     text_fini(&walk.dir);
 }

@@ -13,7 +13,8 @@
 
 #include "certs/svid.h"
 
-MUST_USE int store_put_svid(struct str dir, const struct svid *svid);
+/* 0, or a negative error, which is in the log too. */
+int store_put_svid(struct str dir, const struct svid *svid);
 void store_remove_svid(struct str dir, struct str id);
 /* Calls each(owner, svid) for every valid, unexpired SVID; the callee takes the reference. */
 void store_load_svids(struct str dir, void (*each)(void *owner, struct svid *svid), void *owner);

@@ -75,7 +75,7 @@ static void on_save(struct timer *timer)
     }
     if (!client->save_failed)
         log_error("the state of the control stream could not be written; it stays in memory",
-                  log_str("file", client->state_file), log_err("error", err));
+                  log_str("file", client->state_file), log_cstr("error", file_why(err)));
     client->save_failed = true;
     timer_start(client->loop, &client->save, RETRY_MAX_NS, on_save);
 }
@@ -263,7 +263,7 @@ static void load_state(struct xds_client *client)
                  log_str("file", client->state_file));
     } else if (err) {
         log_warn("the saved state of the control stream could not be read",
-                 log_str("file", client->state_file), log_err("error", err));
+                 log_str("file", client->state_file), log_cstr("error", file_why(err)));
     } else if (delta_client_load(client->delta, text_str(&file), &why)) {
         log_warn("the saved state of the control stream was refused",
                  log_str("file", client->state_file), log_str("why", text_str(&why)));
@@ -311,9 +311,10 @@ void xds_client_close(struct xds_client *client)
         grpc_cancel(client->call);
     if (client->is_connected)
         count(client, METRIC_XDS_CONNECTED, -1);
-    if (client->is_unsaved && write_state(client))
+    int err = client->is_unsaved ? write_state(client) : 0;
+    if (err)
         log_error("the state of the control stream could not be written",
-                  log_str("file", client->state_file));
+                  log_str("file", client->state_file), log_cstr("error", file_why(err)));
     loop_bury(client->loop, client, client_free);
 }
 

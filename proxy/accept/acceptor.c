@@ -65,7 +65,11 @@ static int open_door(struct acceptor *acceptor, struct loop *loop, enum arrival_
     const int err = listener_open(loop, addr, &listener, on_accept[kind], acceptor,
                                   &acceptor->doors[kind], &errnum);
     if (err < 0) {
-        text_addf(why, "cannot listen on %s: %s", addr_text(addr, buf), strerrordesc_np(errnum));
+        if (addr->ip.len == 0) /* any */
+            text_addf(why, "cannot listen on port %u: %s", addr->port, strerrordesc_np(errnum));
+        else
+            text_addf(why, "cannot listen on %s: %s", addr_text(addr, buf),
+                      strerrordesc_np(errnum));
         return err;
     }
     acceptor->addrs[kind] = listener_addr(acceptor->doors[kind]);

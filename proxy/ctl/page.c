@@ -1,5 +1,7 @@
 #include "proxy/ctl/page.h"
 
+#include <string.h>
+
 #include "proxy/ctl/columns.h"
 #include "proxy/ctl/table.h"
 #include "proxy/ctl/values.h"
@@ -103,7 +105,7 @@ static void print_nothing(const char *name, const struct page_options *options, 
                           struct text *out)
 {
     text_addf(out, "%*sno ", (int)indent, "");
-    plain_add(out, str_from(name));
+    plain_add(out, strcmp(name, "health") == 0 ? STR("active checks") : str_from(name));
     if (!str_is_empty(options->filter)) {
         text_add(out, STR(" match \""));
         plain_add(out, options->filter);

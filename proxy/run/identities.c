@@ -143,8 +143,8 @@ static void on_svid(void *owner, struct str id, struct svid *svid)
     } else {
         put_context(identities, id, tls);
         meter_add(identities->meter, METRIC_CERTIFICATES_RENEWED, 1);
-        if (is_kept_on_disk(identities, id) && store_put_svid(identities->state_dir, svid) < 0)
-            log_error("a certificate could not be kept on disk", log_str("identity", id));
+        if (is_kept_on_disk(identities, id))
+            (void)store_put_svid(identities->state_dir, svid);
     }
     set_changed(identities);
     if (svid && str_eq(id, identities->node_id)) {

@@ -5,6 +5,7 @@
 #include "proxy/run/worker.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "proxy/accept/acceptor.h"
 #include "proxy/accept/capture.h"
@@ -130,7 +131,8 @@ static int open_dns(struct worker *worker, struct text *why)
     const int err = dns_server_open(worker->loop, &options, &worker->snapshot, worker->meter,
                                     &worker->dns, &errnum);
     if (err < 0)
-        text_addf(why, "cannot listen on port %u for DNS: errno %d", config->ports.dns, errnum);
+        text_addf(why, "cannot listen on port %u for DNS: %s", config->ports.dns,
+                  strerrordesc_np(errnum));
     return err;
 }
 

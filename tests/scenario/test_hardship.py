@@ -48,6 +48,7 @@ class FullDisks(Story):
         filler = fill(control.config["stateDir"])
         west.add_service("later", "shop", [manifests.port(TILL_PORT, "till", 7070)], {"app": "till"}, export="v1beta1")
         wait_until("control to say so", lambda: says(control, "could not be written"))
+        self.assertEqual(self.reasons(control), {"No space left on device"})
         time.sleep(1)
         self.assertIsNone(address(self.client, LATER))
         self.assertEqual(served_by(self.client, self.vip), "west")
@@ -61,6 +62,7 @@ class FullDisks(Story):
         self.town.add_till(self.town.west.nodes[0], "till-2")
         self.town.await_endpoints(node, 2)
         wait_until("the proxy to say so", lambda: says(node.proxy, "could not be written"))
+        self.assertEqual(self.reasons(node.proxy), {"No space left on device"})
         self.assertEqual(served_by(self.client, self.vip), "west")
         os.unlink(filler)
         wait_until("the state to be kept", lambda: b"till-2" in self.state(node), timeout_s=30)
@@ -80,6 +82,11 @@ class FullDisks(Story):
         wait_until("every connection to be in it or counted", lambda: sum(self.audited(path)) - ends_before >= 20)
         done = node.run([self.raised.isthmus, "ctl", "audit", "verify", path])
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    @staticmethod
+    def reasons(process):
+        """Why what could not be written was not."""
+        return {line["error"] for line in process.log() if "could not be written" in line["message"]}
 
     @staticmethod
     def audited(path):

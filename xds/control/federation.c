@@ -130,8 +130,10 @@ static void take_answer(struct endpoint *endpoint, struct str json)
     } else {
         text_clear(&endpoint->last_error);
         endpoint->fetched_ns = clock_wall_ns();
-        if (file_write_atomic(endpoint->kept_path, json, 0600) < 0)
-            log_error("a bundle could not be kept on disk", log_str("path", endpoint->kept_path));
+        int err = file_write_atomic(endpoint->kept_path, json, 0600);
+        if (err < 0)
+            log_error("a bundle could not be kept on disk", log_str("path", endpoint->kept_path),
+                      log_cstr("error", file_why(err)));
         wait(endpoint);
     }
     text_fini(&why);

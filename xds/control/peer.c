@@ -58,7 +58,7 @@ static void save_roots(struct peer *peer)
     const int err = file_write_atomic(peer->roots_path, text_str(&file), 0600);
     if (err < 0)
         log_error("the roots of a peer could not be written; they stay in memory",
-                  log_str("path", peer->roots_path), log_err("error", err));
+                  log_str("path", peer->roots_path), log_cstr("error", file_why(err)));
     text_fini(&file);
 }
 

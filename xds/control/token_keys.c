@@ -136,8 +136,10 @@ static void take(struct source *source, struct str json)
         text_clear(&source->last_error);
         source->n_failures = 0;
         source->fetched_ns = clock_wall_ns();
-        if (is_other && file_write_atomic(source->kept_path, text_str(&normal), 0600) < 0)
-            log_error("keys could not be kept on disk", log_str("path", source->kept_path));
+        int err = is_other ? file_write_atomic(source->kept_path, text_str(&normal), 0600) : 0;
+        if (err < 0)
+            log_error("keys could not be kept on disk", log_str("path", source->kept_path),
+                      log_cstr("error", file_why(err)));
         wait(source);
         if (is_other)
             keys->options.on_change(keys->options.owner);

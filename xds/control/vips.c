@@ -364,7 +364,7 @@ int vips_assign(struct vips *vips, struct vip_request *requests, size_t n_reques
     int err = save(vips);
     if (err < 0)
         log_error("the ClusterSetIPs could not be written", log_str("path", text_str(&vips->path)),
-                  log_err("error", err));
+                  log_cstr("error", file_why(err)));
     for (size_t i = 0; i < n_requests; i++)
         hand_out(vips, &requests[i], err == 0);
     tell_new_problems(vips, requests, n_requests);

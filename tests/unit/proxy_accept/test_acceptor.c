@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "house.h"
@@ -72,6 +73,16 @@ Test(acceptor, a_taken_port_is_named_and_leaves_nothing_open)
     cr_expect_null(second);
     cr_expect_not_null(strstr(why.ptr, addr_text(&taken, addr)), "%s", why.ptr);
     cr_expect_not_null(strstr(why.ptr, "in use"), "%s", why.ptr);
+
+    struct acceptor_options any = options;
+    char sentence[96];
+    any.tunnel = (struct addr){.port = taken.port};
+    text_clear(&why);
+    cr_expect_eq(acceptor_open(house.world.loop, &any, house.meter, NULL, NULL, &second, &why),
+                 -ERR_SYSTEM);
+    (void)snprintf(sentence, sizeof sentence, "cannot listen on port %u: Address already in use",
+                   taken.port);
+    cr_expect_str_eq(why.ptr, sentence);
     text_fini(&why);
     listener_close(listener);
     house_close(&house);

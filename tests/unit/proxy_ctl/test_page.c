@@ -95,6 +95,7 @@ Test(page, lists_without_rows_say_so)
     cr_expect_str_eq(print("{\"certificates\":[],\"bundles\":[]}", "", false),
                      "certificates:\n  no certificates\n\nbundles:\n  no bundles\n");
     cr_expect_str_eq(print("{\"peers\":[]}", "", false), "peers:  -\n");
+    cr_expect_str_eq(print("{\"health\":[]}", "", false), "no active checks\n");
 }
 
 Test(page, a_page_of_a_longer_list_says_which_and_how_to_see_the_next)
