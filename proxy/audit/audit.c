@@ -22,7 +22,8 @@
 #define PROCESS_TEXT_MAX 17
 /* Batches of JOURNAL_PENDING_MAX a turn: workers may be as fast as we are. */
 #define BATCHES_PER_TURN 16
-#define LOOK_NS          NS_PER_SEC /* for a moved file; also before a failed rotation is tried again */
+/* For a moved file, and for memory to give back; also before a failed rotation is tried again. */
+#define LOOK_NS NS_PER_SEC
 
 struct slot { /* the oldest record of a ring, out of it; the writer's */
     size_t len;
@@ -47,7 +48,7 @@ struct audit {
     struct loop *loop;
     struct timer turn;
     struct meter *meter;
-    uint64_t n_lost, n_lines;
+    uint64_t n_lost, n_lines, n_lines_looked;
     uint64_t looked_ns, synced_ns, checkpoint_ns, retry_ns;
     int64_t bytes_shown;
     bool is_blocked, was_blocked; /* now; at some time since losses were told */
@@ -276,11 +277,14 @@ static void sync_file(struct audit *audit, uint64_t now_ns)
                   log_str("file", audit->options.path), log_cstr("error", file_why(-ERR_SYSTEM)));
 }
 
-static void look_for_move(struct audit *audit, uint64_t now_ns)
+static void look(struct audit *audit, uint64_t now_ns)
 {
     if (now_ns - audit->looked_ns < LOOK_NS)
         return;
     audit->looked_ns = now_ns;
+    if (audit->n_lines == audit->n_lines_looked)
+        journal_rest(&audit->journal);
+    audit->n_lines_looked = audit->n_lines;
     if (journal_was_moved(&audit->journal))
         next_file(audit, now_ns, true);
 }
@@ -295,7 +299,7 @@ static void show_bytes(struct audit *audit)
 static void write_out(struct audit *audit)
 {
     const uint64_t now_ns = clock_mono_ns();
-    look_for_move(audit, now_ns);
+    look(audit, now_ns);
     tell_floods(audit, now_ns);
     bool has_more = true;
     for (int i = 0; has_more && i < BATCHES_PER_TURN; i++) {

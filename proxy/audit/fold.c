@@ -4,14 +4,27 @@
  */
 #include "proxy/audit/fold.h"
 
+#include <stdalign.h>
 #include <string.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/base/pages.h"
 #include "proxy/base/rng.h"
 
 #define BUCKETS ((size_t)1024) /* a power of two */
 
+struct fold_chunk {
+    size_t used, n_records;
+    max_align_t bytes[];
+};
+
+#define CHUNK_ROOM (FOLD_CHUNK_BYTES - offsetof(struct fold_chunk, bytes))
+_Static_assert(FOLD_PACKED_MAX + sizeof(struct fold_record) + alignof(max_align_t) <= CHUNK_ROOM,
+               "a record fits into a chunk");
+
 struct fold {
+    struct fold_chunk *filling, *spare; /* NULL: there is none */
+    size_t n_chunks;
     struct list by_age;
     struct list by_key[BUCKETS], by_connection[BUCKETS];
     size_t n_records, bytes;
@@ -40,8 +53,76 @@ void fold_free(struct fold *fold)
         return;
     while (!list_is_empty(&fold->by_age))
         fold_drop(fold, fold_oldest(fold));
+    fold_rest(fold);
+    ensure(fold->n_chunks == 0);
     mem_free(fold);
 }
+
+/* ---- chunks ---- */
+
+static void free_chunk(struct fold *fold, struct fold_chunk *chunk)
+{
+    if (!chunk)
+        return;
+    pages_free(chunk, FOLD_CHUNK_BYTES);
+    fold->n_chunks--;
+}
+
+static struct fold_chunk *another_chunk(struct fold *fold)
+{
+    struct fold_chunk *chunk = fold->spare;
+    fold->spare = NULL;
+    if (chunk || fold->n_chunks == FOLD_CHUNKS_MAX)
+        return chunk;
+    fold->n_chunks++;
+    return pages_new(FOLD_CHUNK_BYTES);
+}
+
+/* NULL: no chunk has room, and none may be added. */
+static struct fold_record *take_room(struct fold *fold, size_t size)
+{
+    struct fold_chunk *chunk = fold->filling;
+    size = (size + alignof(max_align_t) - 1) / alignof(max_align_t) * alignof(max_align_t);
+    if (!chunk || size > CHUNK_ROOM - chunk->used)
+        chunk = another_chunk(fold);
+    if (!chunk)
+        return NULL;
+    struct fold_record *record = (void *)((char *)chunk->bytes + chunk->used);
+    chunk->used += size;
+    chunk->n_records++;
+    fold->filling = chunk;
+    record->chunk = chunk;
+    return record;
+}
+
+/* One that is empty is kept, so that they are not asked of the kernel in turns. */
+static void give_back_room(struct fold *fold, struct fold_chunk *chunk)
+{
+    if (--chunk->n_records > 0)
+        return;
+    chunk->used = 0;
+    if (chunk == fold->filling)
+        return;
+    free_chunk(fold, fold->spare);
+    fold->spare = chunk;
+}
+
+void fold_rest(struct fold *fold)
+{
+    free_chunk(fold, fold->spare);
+    fold->spare = NULL;
+    if (fold->filling && fold->filling->n_records == 0) {
+        free_chunk(fold, fold->filling);
+        fold->filling = NULL;
+    }
+}
+
+size_t fold_chunks(const struct fold *fold)
+{
+    return fold->n_chunks;
+}
+
+/* ---- records ---- */
 
 /* The numbers of connections follow each other. */
 static struct list *bucket_of(struct fold *fold, uint64_t connection)
@@ -73,16 +154,21 @@ static struct fold_record *find(struct list *bucket, struct str packed, uint64_t
     return NULL;
 }
 
-static void begin(struct fold *fold, const struct fold_record *head, struct str packed)
+static bool begin(struct fold *fold, const struct fold_record *head, struct str packed)
 {
-    struct fold_record *record = mem_alloc(sizeof *record + packed.len);
+    struct fold_record *record = take_room(fold, sizeof *record + packed.len);
+    if (!record)
+        return false;
+    struct fold_chunk *chunk = record->chunk;
     *record = *head;
+    record->chunk = chunk;
     memcpy(record->packed, packed.ptr, packed.len);
     list_push_back(&fold->by_age, &record->by_age);
     list_push_front(&fold->by_key[record->hash & (BUCKETS - 1)], &record->by_key);
     list_push_back(bucket_of(fold, record->connection), &record->by_connection);
     fold->n_records++;
     fold->bytes += packed.len;
+    return true;
 }
 
 bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
@@ -94,7 +180,8 @@ bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
         add_up(&known->sum, request);
         return true;
     }
-    if (fold->n_records == FOLD_RECORDS_MAX || packed.len > FOLD_BYTES_MAX - fold->bytes)
+    if (fold->n_records == FOLD_RECORDS_MAX || packed.len > FOLD_BYTES_MAX - fold->bytes ||
+        packed.len > FOLD_PACKED_MAX)
         return false;
     const struct fold_record head = {
         .connection = connection,
@@ -103,8 +190,7 @@ bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
         .sum = *request,
         .len = packed.len,
     };
-    begin(fold, &head, packed);
-    return true;
+    return begin(fold, &head, packed);
 }
 
 struct fold_record *fold_oldest(struct fold *fold)
@@ -143,5 +229,5 @@ void fold_drop(struct fold *fold, struct fold_record *record)
     list_remove(&record->by_connection);
     fold->n_records--;
     fold->bytes -= record->len;
-    mem_free(record);
+    give_back_room(fold, record->chunk);
 }

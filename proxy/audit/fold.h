@@ -6,8 +6,12 @@
  * nothing that differs is ever told as if it were the same, and a line that stands for many leaves
  * out nothing but each one's time, bytes and duration.
  *
- * Bounded: FOLD_RECORDS_MAX records, FOLD_BYTES_MAX bytes. One that finds no room is refused, and
- * whoever has the table makes room or does without.
+ * Bounded: FOLD_RECORDS_MAX records, FOLD_BYTES_MAX bytes, FOLD_CHUNKS_MAX chunks. One that finds
+ * no room is refused, and whoever has the table makes room or does without.
+ *
+ * Records live for a second. In the heap thousands of them would stand between what lives for hours
+ * and leave holes; they lie in chunks of pages, filled one after the other, each of which goes back
+ * when the last of its records is told.
  *
  * Owner: the pen. Thread: its worker's. Errors: none.
  */
@@ -20,6 +24,9 @@
 /* Of busy connections, times the paths that each calls in a window. */
 #define FOLD_RECORDS_MAX ((size_t)4096)
 #define FOLD_BYTES_MAX   ((size_t)4 * 1024 * 1024)
+#define FOLD_CHUNK_BYTES ((size_t)65536)
+#define FOLD_PACKED_MAX  (FOLD_CHUNK_BYTES - 512) /* of one record; its own head is in the rest */
+#define FOLD_CHUNKS_MAX  ((size_t)96) /* all of the above, and a third for what ends out of turn */
 
 struct audit_request { /* what requests that are otherwise the same differ in; of one, or of all */
     uint64_t n;
@@ -27,8 +34,11 @@ struct audit_request { /* what requests that are otherwise the same differ in; o
     uint64_t bytes_sent, bytes_received, duration_ns, longest_ns, attempts;
 };
 
+struct fold_chunk;
+
 struct fold_record {
     struct list by_age, by_key, by_connection;
+    struct fold_chunk *chunk;
     uint64_t connection, hash, begun_ns;
     struct audit_request sum;
     size_t len;
@@ -52,5 +62,9 @@ struct fold_record *fold_of_connection(struct fold *fold, uint64_t connection);
 struct fold_record *fold_next(struct fold *fold, const struct fold_record *record);
 /* Forgets a record. */
 void fold_drop(struct fold *fold, struct fold_record *record);
+/* Nothing was added for a while: gives back what is kept for the next record. */
+void fold_rest(struct fold *fold);
+/* Chunks that are there: for tests. */
+size_t fold_chunks(const struct fold *fold);
 
 #endif

@@ -182,6 +182,12 @@ int journal_sync(struct journal *journal)
     return 0;
 }
 
+void journal_rest(struct journal *journal)
+{
+    if (journal->pending.len == 0)
+        text_fini(&journal->pending);
+}
+
 /* ---- the next file ---- */
 
 bool journal_wants_rotation(const struct journal *journal)

@@ -66,6 +66,8 @@ void journal_append(struct journal *journal, struct str packed);
 /* Writes what waits. On -ERR_SYSTEM the rest waits on. */
 MUST_USE int journal_flush(struct journal *journal);
 MUST_USE int journal_sync(struct journal *journal);
+/* Nothing was appended for a while: gives back the room in which lines waited, if none does. */
+void journal_rest(struct journal *journal);
 
 bool journal_wants_rotation(const struct journal *journal);
 /* Ends the file with packed (an entry "rotate") and begins the next. */

@@ -11,6 +11,7 @@
 #include "proxy/io/record_ring.h"
 
 #define NUMBER_TEXT_MAX 20
+_Static_assert(ENTRY_MAX <= FOLD_PACKED_MAX, "what can be said can wait");
 _Static_assert(AUDIT_PREFIX_MAX + NUMBER_TEXT_MAX <= AUDIT_NAME_MAX, "a name has room");
 
 /* Without printf, since it is said of each request. */
@@ -139,11 +140,13 @@ void audit_commit_request(struct audit_pen *pen, uint64_t connection,
 void audit_tell_due(struct audit_pen *pen, uint64_t now_ns)
 {
     struct fold_record *record;
-    if (!pen || !pen->fold)
+    if (!pen)
         return;
-    while ((record = fold_oldest(pen->fold)) && now_ns - record->begun_ns >= AUDIT_FOLD_NS &&
-           tell_record(pen, record))
+    while (pen->fold && (record = fold_oldest(pen->fold)) &&
+           now_ns - record->begun_ns >= AUDIT_FOLD_NS && tell_record(pen, record))
         ;
+    if (record_ring_rest(pen->ring, now_ns) && pen->fold)
+        fold_rest(pen->fold);
 }
 
 void audit_tell_connection(struct audit_pen *pen, uint64_t connection)

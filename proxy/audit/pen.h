@@ -63,7 +63,8 @@ void audit_commit_request(struct audit_pen *pen, uint64_t connection,
                           const struct audit_request *request, uint64_t now_ns);
 /* Whether a line may tell of several requests. */
 bool audit_folds(const struct audit_pen *pen);
-/* Tells of the requests that have waited for AUDIT_FOLD_NS; of those of a connection; of all. */
+/* Tells of the requests that have waited for AUDIT_FOLD_NS, and gives back memory when nothing was
+ * said lately; tells of those of a connection; of all. */
 void audit_tell_due(struct audit_pen *pen, uint64_t now_ns);
 void audit_tell_connection(struct audit_pen *pen, uint64_t connection);
 void audit_tell_all(struct audit_pen *pen);

@@ -17,8 +17,8 @@
 #include "proxy/base/ensure.h"
 #include "proxy/base/list.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pages.h"
 
-#define PAGE_BYTES    ((size_t)4096)
 #define CHUNK_NESTS   64
 #define CHUNK_BYTES   (PAGE_BYTES + CHUNK_NESTS * H2_NEST_BYTES)
 #define WARM_MAX      16u /* free nests of a thread that keep their pages */
@@ -166,12 +166,9 @@ static void unpack(const uint8_t *image, size_t len, uint64_t *words)
 
 /* ------------------------------------------------------------------ pages */
 
-/* From now on they are zero. False where the kernel does not give them up, as where memory is
- * locked.
- */
 static bool drop_pages(const struct h2_nest *nest)
 {
-    return madvise(nest->bytes, H2_NEST_BYTES, MADV_DONTNEED) == 0;
+    return pages_drop(nest->bytes, H2_NEST_BYTES);
 }
 
 static void close_pages(const struct h2_nest *nest)
@@ -282,12 +279,9 @@ void h2_nest_give_back(struct h2_nest *nest, void *ptr)
 
 static struct h2_nest_chunk *chunk_new(void)
 {
-    const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    uint8_t *bytes = mmap(NULL, CHUNK_BYTES, protection, flags | MAP_NORESERVE, -1, 0);
+    uint8_t *bytes = pages_new(CHUNK_BYTES);
     struct h2_nest_chunk *chunk = (struct h2_nest_chunk *)(void *)bytes;
 
-    ensure(bytes != MAP_FAILED);                        /* out of memory */
-    (void)madvise(bytes, CHUNK_BYTES, MADV_NOHUGEPAGE); /* else a page would be 2 MiB */
     list_init(&chunk->link);
     for (size_t i = CHUNK_NESTS; i-- > 0;) {
         chunk->nests[i] = (struct h2_nest){
@@ -336,7 +330,7 @@ static void chunk_free(struct h2_nest_chunk *chunk)
     for (size_t i = 0; i < CHUNK_NESTS; i++)
         own.n_warm -= chunk->nests[i].used > 0;
     list_remove(&chunk->link);
-    ensure(munmap(chunk, CHUNK_BYTES) == 0);
+    pages_free(chunk, CHUNK_BYTES);
 }
 
 void h2_nest_free(struct h2_nest *nest)

@@ -11,26 +11,33 @@
 #include <string.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/base/pages.h"
 
 struct record_ring {
     size_t cap;
+    char *bytes;
     _Atomic size_t head; /* bytes ever put in; the producer's */
+    size_t still_head;   /* where it was since still_ns; the producer's */
+    uint64_t still_ns;
+    bool is_at_rest;
     _Atomic uint64_t lost, held_back;
     char apart[64];      /* keeps the two ends off one cache line */
     _Atomic size_t tail; /* bytes ever taken out; the consumer's */
-    char bytes[];
 };
 
 struct record_ring *record_ring_new(size_t cap_bytes)
 {
     ensure(cap_bytes > 0 && (cap_bytes & (cap_bytes - 1)) == 0);
-    struct record_ring *ring = mem_zalloc(sizeof(*ring) + cap_bytes);
+    struct record_ring *ring = mem_new(struct record_ring);
     ring->cap = cap_bytes;
+    ring->bytes = pages_new(cap_bytes);
     return ring;
 }
 
 void record_ring_free(struct record_ring *ring)
 {
+    if (ring)
+        pages_free(ring->bytes, ring->cap);
     mem_free(ring);
 }
 
@@ -85,6 +92,29 @@ size_t record_ring_take(struct record_ring *ring, char *out_record, size_t cap)
     copy_out(ring, tail + sizeof(len), out_record, len);
     atomic_store_explicit(&ring->tail, tail + sizeof(len) + len, memory_order_release);
     return len;
+}
+
+/* The consumer looks at nothing but what is between tail and head: with nothing there, the room is
+ * the producer's alone. */
+bool record_ring_rest(struct record_ring *ring, uint64_t now_ns)
+{
+    const size_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    const size_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+
+    if (head != tail || head != ring->still_head) {
+        ring->still_head = head;
+        ring->still_ns = now_ns;
+        ring->is_at_rest = false;
+    } else if (!ring->is_at_rest && now_ns - ring->still_ns >= RECORD_RING_STILL_NS) {
+        ring->is_at_rest = true;
+        (void)pages_drop(ring->bytes, ring->cap);
+    }
+    return ring->is_at_rest;
+}
+
+size_t record_ring_pages(const struct record_ring *ring)
+{
+    return pages_touched(ring->bytes, ring->cap);
 }
 
 void record_ring_lose(struct record_ring *ring, uint64_t n)

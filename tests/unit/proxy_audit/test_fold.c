@@ -145,3 +145,57 @@ Test(audit_fold, a_full_table_begins_no_record_and_still_counts_on, .init = setu
     cr_expect_not(add(str_of(big, sizeof big), 1, 1), "nor beyond the bytes");
     cr_expect(add(STR("x"), 1, 1));
 }
+
+/* Records of a realistic length, a connection each; how many there is room for. */
+static size_t fill_with_lines(size_t from, size_t n_most)
+{
+    static char line[600];
+    for (size_t i = from; i < from + n_most; i++) {
+        memcpy(line, &i, sizeof i);
+        if (!add(str_of(line, sizeof line), i, 1))
+            return i - from;
+    }
+    return n_most;
+}
+
+Test(audit_fold, memory_of_a_burst_goes_back_when_its_records_are_told, .init = setup,
+     .fini = teardown)
+{
+    for (unsigned round = 0; round < 3; round++) {
+        cr_assert(eq(sz, fill_with_lines(0, FOLD_RECORDS_MAX), FOLD_RECORDS_MAX));
+        cr_expect_gt(fold_chunks(fold), 30);
+        while (fold_oldest(fold))
+            fold_drop(fold, fold_oldest(fold));
+        cr_expect_leq(fold_chunks(fold), 2, "one that is filled next, and one to spare");
+        fold_rest(fold);
+        cr_expect(eq(sz, fold_chunks(fold), 0));
+    }
+}
+
+Test(audit_fold, connections_that_come_and_go_share_one_chunk, .init = setup, .fini = teardown)
+{
+    for (size_t i = 0; i < 10000; i++) {
+        cr_assert(eq(sz, fill_with_lines(i, 1), 1));
+        fold_drop(fold, fold_of_connection(fold, i));
+    }
+    cr_expect(eq(sz, fold_chunks(fold), 1));
+}
+
+/* One record of each chunk stays: the rest of their room is not used again before they are told. */
+Test(audit_fold, what_ends_out_of_turn_cannot_make_it_grow_without_bound, .init = setup,
+     .fini = teardown)
+{
+    size_t n = 0, n_old;
+    for (size_t n_chunks = 0; fill_with_lines(n, 1) == 1; n++) {
+        const bool is_first_of_chunk = fold_chunks(fold) > n_chunks;
+        n_chunks = fold_chunks(fold);
+        if (!is_first_of_chunk)
+            fold_drop(fold, fold_of_connection(fold, n));
+        cr_assert_leq(n_chunks, FOLD_CHUNKS_MAX);
+        cr_assert_lt(n, 100000);
+    }
+    cr_expect(eq(sz, fold_chunks(fold), FOLD_CHUNKS_MAX));
+    for (n_old = 0; fill_with_lines(n, 1) == 0; n_old++)
+        fold_drop(fold, fold_oldest(fold));
+    cr_expect_leq(n_old, 2, "telling the oldest makes room");
+}

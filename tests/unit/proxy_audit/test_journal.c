@@ -338,3 +338,22 @@ Test(audit_journal, a_full_disk_holds_lines_back_and_loses_none, .init = setup, 
     cr_assert(eq(sz, journal_close(&journal), 0));
     expect_whole(n);
 }
+
+Test(audit_journal, room_of_what_waited_goes_back_only_when_nothing_waits, .init = setup,
+     .fini = teardown)
+{
+    open_journal();
+    journal_append(&journal, kit_entry(1));
+    journal_rest(&journal);
+    cr_expect_gt(journal.pending.len, 0, "it is not written yet");
+    cr_assert(eq(int, journal_flush(&journal), 0));
+    cr_expect_gt(journal.pending.cap, 0, "kept for the next");
+    journal_rest(&journal);
+    cr_expect(eq(sz, journal.pending.cap, 0));
+    journal_append(&journal, kit_entry(2));
+    cr_assert(eq(int, journal_flush(&journal), 0));
+    journal_close(&journal);
+    struct verify_totals totals;
+    cr_expect(eq(int, (int)verify_all(&totals), VERIFY_WHOLE), "%s", sentence.ptr);
+    cr_expect(eq(u64, totals.n_lines, 2));
+}

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proxy/audit/audit.h"
+#include "proxy/io/record_ring.h"
 #include "proxy/meter/meter.h"
 #include "tests/unit/proxy_audit/log_kit.h"
 
@@ -257,4 +258,26 @@ Test(audit_requests, a_full_disk_at_the_end_holds_nobody_up_and_is_counted, .ini
     cr_expect(ge(i64, n_lost + 2 * n_lines, 2 * n), "what is in no line was lost and counted");
     cr_expect(le(i64, n_lost + 2 * n_lines, 2 * (n + 2)),
               "beside them a line of the loss, and the stop");
+}
+
+Test(audit_requests, memory_of_a_burst_goes_back_a_while_after_its_lines, .init = setup,
+     .fini = teardown)
+{
+    open_audit(false, 0);
+    for (unsigned i = 0; i < 2000; i++)
+        request(i, "/a/path/that/is/as/long/as/others");
+    cr_expect_gt(fold_chunks(pen()->fold), 2);
+    now_ns += AUDIT_FOLD_NS;
+    audit_tell_due(pen(), now_ns);
+    for (unsigned i = 0; i < 1000 && record_ring_pages(pen()->ring) > 0; i++) {
+        usleep(10000); /* until the writer has taken them */
+        now_ns += RECORD_RING_STILL_NS;
+        audit_tell_due(pen(), now_ns);
+    }
+    cr_expect(eq(sz, record_ring_pages(pen()->ring), 0));
+    cr_expect(eq(sz, fold_chunks(pen()->fold), 0));
+    request(1, "/b");
+    const struct verify_totals totals = close_audit();
+    cr_expect(eq(u64, totals.n_requests, 2001));
+    cr_expect(eq(u64, totals.n_lost, 0));
 }
