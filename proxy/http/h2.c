@@ -353,6 +353,7 @@ static struct h2 *new_connection(struct loop *loop, struct stream *lower,
     h2->owner = owner;
     h2->is_server = is_server;
     h2->task.run = run_task;
+    h2->scratch.slabs = loop_slabs(loop);
     h2->last_read_ns = loop_now_ns(loop);
     list_init(&h2->streams);
     stage_init(&h2->stage, loop_slabs(loop), lower);

@@ -120,9 +120,10 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-/* Ends one stream for a fault of the peer. */
-static int refuse_block(nghttp2_session *session, int32_t stream_id, uint32_t code)
+/* Ends one stream for a fault of the peer; nothing more of the block is heard. */
+static int refuse_block(struct h2 *h2, nghttp2_session *session, int32_t stream_id, uint32_t code)
 {
+    h2_scratch_reset(&h2->scratch);
     (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, code);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
@@ -152,7 +153,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghtt
     s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (s)
         s->fail_err = -ERR_LIMIT;
-    return refuse_block(session, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
+    return refuse_block(h2, session, frame->hd.stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 /* The head of a request is refused: its owner never hears of it but here. */
@@ -175,7 +176,7 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
     if (must_stop(user_data))
         return STOP;
     note_refused(user_data, frame, "a field with a name or a value that is not allowed");
-    return refuse_block(session, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
+    return refuse_block(user_data, session, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
 }
 
 /* nghttp2 refuses a frame, by a reset of its stream or with the connection. */
@@ -189,6 +190,8 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
         return STOP;
     if (h2->watch)
         h2_watch_refused(h2->watch, frame->hd.stream_id);
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        h2_scratch_reset(&h2->scratch);
     note_refused(h2, frame,
                  err == NGHTTP2_ERR_HTTP_HEADER
                      ? "a field that is not allowed, or a pseudo-field that is missing"

@@ -16,29 +16,41 @@ struct str h2_find(const struct h2_head *head, const char *name)
     return (struct str){0};
 }
 
+/* ---- scratch ---- */
+
+#define FIELD_ROOM     (sizeof(struct h2_field) + 2 * sizeof(nghttp2_rcbuf *))
+#define FIELDS_AT_ONCE (SLAB_SMALL_BYTES / FIELD_ROOM)
+
+static void drop_room(const struct h2_scratch *scratch)
+{
+    if (scratch->cap == FIELDS_AT_ONCE)
+        slab_block_free(scratch->fields);
+    else
+        mem_free(scratch->fields);
+}
+
 void h2_scratch_reset(struct h2_scratch *scratch)
 {
     for (size_t i = 0; i < scratch->len * 2; i++)
         nghttp2_rcbuf_decref(scratch->bufs[i]);
-    scratch->len = 0;
-    scratch->size = 0;
-    scratch->is_cut = false;
-}
-
-void h2_scratch_fini(struct h2_scratch *scratch)
-{
-    h2_scratch_reset(scratch);
-    mem_free(scratch->fields);
-    mem_free(scratch->bufs);
-    *scratch = (struct h2_scratch){0};
+    drop_room(scratch);
+    *scratch = (struct h2_scratch){.slabs = scratch->slabs};
 }
 
 static void scratch_grow(struct h2_scratch *scratch)
 {
-    size_t cap = scratch->cap ? scratch->cap * 2 : 16;
+    const size_t len = scratch->len, cap = scratch->cap ? scratch->cap * 2 : FIELDS_AT_ONCE;
+    struct h2_field *fields =
+        scratch->cap ? mem_alloc(cap * FIELD_ROOM) : slab_block_new(scratch->slabs);
+    nghttp2_rcbuf **bufs = (nghttp2_rcbuf **)(void *)(fields + cap);
 
-    scratch->fields = mem_realloc(scratch->fields, cap * sizeof(*scratch->fields));
-    scratch->bufs = mem_realloc(scratch->bufs, cap * 2 * sizeof(*scratch->bufs));
+    if (len > 0) {
+        memcpy(fields, scratch->fields, len * sizeof(*fields));
+        memcpy(bufs, scratch->bufs, len * 2 * sizeof(*bufs));
+    }
+    drop_room(scratch);
+    scratch->fields = fields;
+    scratch->bufs = bufs;
     scratch->cap = cap;
 }
 

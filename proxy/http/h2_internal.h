@@ -34,10 +34,11 @@
 #define H2_DRAIN_PING "drain..." /* its answer says that the peer knows of the first GOAWAY */
 
 /* A header block while it is read. Blocks are never interleaved on a connection, so there is one a
- * connection. */
+ * connection; it holds memory from its first field until it is reset. */
 struct h2_scratch {
-    struct h2_field *fields;
-    nghttp2_rcbuf **bufs; /* two a field: name and value, a reference each */
+    struct slab_pool *slabs;
+    struct h2_field *fields; /* in a block of the loop's slabs, off the heap when there are more */
+    nghttp2_rcbuf **bufs;    /* behind them; two a field: name and value, a reference each */
     size_t len, cap;
     size_t size; /* as SETTINGS_MAX_HEADER_LIST_SIZE counts it */
     bool is_cut; /* fields are missing: there were too many */
@@ -197,7 +198,6 @@ static inline void h2_note_ended(struct h2 *h2)
 
 /* h2_head.c */
 void h2_scratch_reset(struct h2_scratch *scratch);
-void h2_scratch_fini(struct h2_scratch *scratch);
 /* Adds a field; takes references. False when the block grows beyond limit bytes or max_fields (0:
  * any); the field is then only counted. */
 bool h2_scratch_add(struct h2_scratch *scratch, nghttp2_rcbuf *name, nghttp2_rcbuf *value,

@@ -75,7 +75,7 @@ void h2_session_free(struct h2 *h2)
 {
     nghttp2_session *session = h2_session(h2);
 
-    h2_scratch_fini(&h2->scratch); /* whose fields may be in the nest as well */
+    h2_scratch_reset(&h2->scratch); /* whose fields may be in the nest as well */
     nghttp2_session_del(session);
     h2_nest_free(h2->nest);
 }
@@ -97,8 +97,6 @@ void h2_session_fold(struct h2 *h2)
     if (h2_nest_is_folded(h2->nest))
         return;
     h2->door = h2_session_door(h2);
-    if (h2->scratch.size == 0) /* else a head is on its way */
-        h2_scratch_fini(&h2->scratch);
     h2_nest_fold(h2->nest);
 }
 
