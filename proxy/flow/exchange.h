@@ -18,7 +18,6 @@
 #define ISTHMUS_FLOW_EXCHANGE_H
 
 #include "proxy/connect/http_pool.h"
-#include "proxy/flow/called.h"
 #include "proxy/flow/replay.h"
 #include "proxy/flow/walk.h"
 #include "proxy/route/route.h"
@@ -29,31 +28,6 @@ enum exchange_state {
     EXCHANGE_ANSWERED,
     EXCHANGE_CLOSED,
     EXCHANGE_STATES
-};
-
-/* What the exchanges of a connection share; of the flow, which outlives them. */
-struct http_side {
-    struct flow *flow;
-    struct stream *stream;      /* until the version is known */
-    struct http_server *server; /* from then on */
-    struct client *client;      /* outbound */
-    struct list exchanges;
-    struct timer patience; /* for the first byte; then for the exchange that is silent longest */
-    uint64_t idle_ns;
-    size_t n_preface;     /* bytes of HTTP/2's preface that have been seen */
-    struct totals totals; /* of the exchanges that have ended */
-    uint64_t n_exchanges;
-    bool is_h2; /* what it refuses is a stream, and the connection goes on */
-    /* A pod of this node is called, where the requests are judged: as flow->call.judged says. */
-    bool is_here;
-    enum app_protocol protocol; /* there: the word of its port */
-
-    union {
-        struct called called;      /* not is_here */
-        struct acquaintance known; /* is_here: of what is written about them */
-    };
-
-    struct upstream reached; /* is_here; stream NULL: an exchange has taken it */
 };
 
 struct trace_context;

@@ -349,10 +349,10 @@ static struct http_link_key key_of(const struct exchange *exchange, const struct
 static struct http_link *take_reached(struct http_side *side, struct http_pool *pool,
                                       const struct http_link_key *key)
 {
-    if (!side->reached.stream)
+    if (!side->reached)
         return NULL;
-    struct http_link *link = http_pool_add(pool, key, &side->reached);
-    side->reached.stream = NULL;
+    struct http_link *link = http_pool_add(pool, key, &(struct upstream){.stream = side->reached});
+    side->reached = NULL;
     return link;
 }
 

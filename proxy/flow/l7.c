@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "proxy/base/clock.h"
-#include "proxy/base/mem.h"
 #include "proxy/flow/http_refusals.h"
 #include "proxy/flow/sniff.h"
 #include "proxy/flow/witness.h"
@@ -175,8 +174,8 @@ static void hear_in_time(struct http_side *side)
 
 static struct totals l7_totals(const struct flow *flow)
 {
-    struct totals totals = flow->http->totals;
-    list_foreach(it, &flow->http->exchanges)
+    struct totals totals = flow->side.totals;
+    list_foreach(it, &flow->side.exchanges)
     {
         const struct exchange *exchange = list_entry(it, struct exchange, by_side);
         const struct totals part = pump_totals(&exchange->pump);
@@ -186,14 +185,9 @@ static struct totals l7_totals(const struct flow *flow)
     return totals;
 }
 
-static void free_side(void *ptr)
-{
-    mem_free(ptr);
-}
-
 static struct totals l7_end(struct flow *flow, int err)
 {
-    struct http_side *side = flow->http;
+    struct http_side *side = &flow->side;
     timer_stop(&side->patience);
     while (!list_is_empty(&side->exchanges)) { /* one may end others: its mirrors */
         struct exchange *exchange = list_entry(side->exchanges.next, struct exchange, by_side);
@@ -204,24 +198,21 @@ static struct totals l7_end(struct flow *flow, int err)
         stream_close(side->stream, err);
     if (side->server)
         http_server_close(side->server, err);
-    if (side->reached.stream)
-        stream_close(side->reached.stream, 0);
+    if (side->reached)
+        stream_close(side->reached, 0);
     if (side->client)
         client_leave(side->client);
     if (side->is_here)
         acquaintance_forget(&side->known);
     side->stream = NULL;
     side->server = NULL;
-    flow->http = NULL;
     flow->work = NULL;
-    const struct totals totals = {side->totals.received, side->totals.sent, 0, err};
-    loop_bury(flow->call.walk->tools.loop, side, free_side);
-    return totals;
+    return (struct totals){side->totals.received, side->totals.sent, 0, err};
 }
 
 static void l7_recheck(struct flow *flow)
 {
-    list_foreach(it, &flow->http->exchanges)
+    list_foreach(it, &flow->side.exchanges)
     {
         struct exchange *exchange = list_entry(it, struct exchange, by_side);
         const int err = call_recheck(&exchange->call);
@@ -232,7 +223,7 @@ static void l7_recheck(struct flow *flow)
 
 static void l7_tell(struct flow *flow, uint64_t before_ns)
 {
-    list_foreach(it, &flow->http->exchanges)
+    list_foreach(it, &flow->side.exchanges)
     {
         struct call *call = &list_entry(it, struct exchange, by_side)->call;
         if (call->started_ns < before_ns)
@@ -242,7 +233,7 @@ static void l7_tell(struct flow *flow, uint64_t before_ns)
 
 static uint64_t l7_held(const struct flow *flow)
 {
-    const struct list *exchanges = &flow->http->exchanges;
+    const struct list *exchanges = &flow->side.exchanges;
     uint64_t bytes = 0;
     for (struct list *it = exchanges->next; it != exchanges; it = it->next)
         bytes += pump_held(&list_entry(it, struct exchange, by_side)->pump);
@@ -251,8 +242,8 @@ static uint64_t l7_held(const struct flow *flow)
 
 static void l7_drain(struct flow *flow)
 {
-    if (flow->http->server)
-        http_server_drain(flow->http->server);
+    if (flow->side.server)
+        http_server_drain(flow->side.server);
     else
         flow_end(flow, 0, (struct str){0});
 }
@@ -268,9 +259,9 @@ static const struct flow_work l7_work = {
 
 static struct http_side *begin(struct flow *flow, uint64_t idle_ns)
 {
-    struct http_side *side = mem_new(struct http_side);
-    flow->http = side;
+    struct http_side *side = &flow->side;
     flow->work = &l7_work;
+    memset(side, 0, sizeof *side);
     side->flow = flow;
     side->idle_ns = idle_ns;
     list_init(&side->exchanges);
@@ -309,7 +300,7 @@ void l7_begin_here(struct flow *flow, const struct upstream *upstream)
     side->is_here = true;
     side->protocol = protocol_of(call);
     if (upstream)
-        side->reached = *upstream; /* plain: it has no strings */
+        side->reached = upstream->stream; /* plain: there is no more to it */
     if (call->record.kind != ARRIVAL_OUTBOUND) {
         hear(side);
         return;

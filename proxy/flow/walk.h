@@ -4,10 +4,8 @@
 #ifndef ISTHMUS_FLOW_WALK_H
 #define ISTHMUS_FLOW_WALK_H
 
-#include "proxy/connect/http_pool.h"
-#include "proxy/flow/acquaintance.h"
-#include "proxy/flow/clients.h"
 #include "proxy/flow/flow.h"
+#include "proxy/flow/http_side.h"
 #include "proxy/flow/ledger.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
@@ -155,10 +153,7 @@ struct call {
     char *kept;            /* the strings after call_fold(); NULL: they are in the arena */
 };
 
-struct flow;
-
 /* What a flow does that is more than a pump: HTTP, finding out what is spoken. */
-struct http_side;
 struct sniff;
 
 struct flow_work {
@@ -178,10 +173,13 @@ struct flow {
     struct list by_state;
     struct arrival *arrival;
     const struct flow_work *work; /* NULL: it pumps */
-    struct http_side *http;       /* the work's own */
     bool spoke_no_http;           /* nothing else came: it is written about as a connection */
     struct sniff *sniff;          /* NULL: its first bytes were not looked at, or are said */
-    struct pump pump;
+
+    union { /* it pumps, or it serves */
+        struct pump pump;
+        struct http_side side;
+    };
 };
 
 static inline const struct snapshot *call_snapshot(const struct call *call)
