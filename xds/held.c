@@ -5,6 +5,11 @@
 
 #define FIRST_CAP ((size_t)64)
 
+/* What a resource takes that is so long: its bytes as they came, the same as strings of the model,
+ * and the model's structs. A workload takes this but for some tens of bytes, whatever its names
+ * are; a second chunk of the arena for each of 100,000 would be 200 MB. */
+#define ROOM_BYTES(len) (2 * (len) + 576)
+
 struct held_item *held_find(const struct held *held, enum xds_type type, struct str name)
 {
     return map_find(&held->by_name[type], name);
@@ -22,6 +27,7 @@ struct held_item *held_item_new(const struct held_source *source, struct text *w
     struct delta_resource *resource = &item->resource;
 
     item->type = source->type;
+    arena_expect(&resource->arena, ROOM_BYTES(source->bytes.len));
     if (xds_decode(source->type, source->name, source->bytes, &resource->arena, &resource->model,
                    why)) {
         held_item_free(item);

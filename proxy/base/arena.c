@@ -13,8 +13,7 @@
 
 #include "proxy/base/mem.h"
 
-/* With its head the most that malloc has at hand for a thread. A workload as a node keeps it fits:
- * a second chunk for each of 100,000 is 190 MB. */
+/* With its head the most that malloc has at hand for a thread. */
 #define CHUNK_FIRST_BYTES ((size_t)992)
 #define CHUNK_MAX_BYTES   ((size_t)65536)
 
@@ -77,6 +76,12 @@ void arena_start(struct arena *arena, size_t size)
 {
     ensure(!arena->chunks && size <= CHUNK_MAX_BYTES);
     arena->chunks = chunk_new(size);
+}
+
+void arena_expect(struct arena *arena, size_t size)
+{
+    if (size > CHUNK_FIRST_BYTES)
+        arena_start(arena, size < CHUNK_MAX_BYTES ? size : CHUNK_MAX_BYTES);
 }
 
 void *arena_alloc(struct arena *arena, size_t size)

@@ -27,6 +27,8 @@ struct arena {
  * sum of arena_room() of what it will be asked for. */
 void arena_start(struct arena *arena, size_t size);
 size_t arena_room(size_t size);
+/* The same where so much is likely to be asked for: within what chunks may be. */
+void arena_expect(struct arena *arena, size_t size);
 
 /* Zeroed memory aligned for any type; never NULL. */
 void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnull));

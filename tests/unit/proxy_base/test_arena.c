@@ -105,3 +105,20 @@ Test(arena, fills_room_that_was_lent_before_it_asks_the_heap_and_zeroes_what_it_
     arena_reset(&arena); /* frees nothing that it was lent */
     cr_assert_null(arena.chunks);
 }
+
+Test(arena, a_first_chunk_is_as_large_as_what_is_expected_within_bounds)
+{
+    static const size_t sizes[] = {1, 1500, 60000, 1 << 20};
+
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct arena arena = {0};
+        arena_expect(&arena, sizes[i]);
+        const struct arena_chunk *first = arena.chunks;
+        const size_t room = sizes[i] < 60000 ? sizes[i] : 60000;
+        for (size_t taken = 0; taken + 16 <= room; taken += 16)
+            (void)arena_alloc(&arena, 16);
+        cr_expect(!first || arena.chunks == first, "%zu bytes", sizes[i]);
+        cr_expect_eq(first != NULL, sizes[i] > 1000, "as ever");
+        arena_fini(&arena);
+    }
+}
