@@ -39,29 +39,29 @@ async def read_head(reader):
     return method, target, fields
 
 
-async def read_body(reader, fields):
-    """The pieces of a request's body."""
-    head = dict(fields)
-    if head.get("transfer-encoding") == "chunked":
-        while size := int((await reader.readline()).split(b";")[0], 16):
-            left = size
-            while left:
-                piece = await reader.read(min(left, PIECE))
-                if not piece:
-                    raise ConnectionError("the body broke off")
-                left -= len(piece)
-                yield piece
-            await reader.readexactly(2)
-        while (await reader.readline()).strip():
-            pass
-        return
-    left = int(head.get("content-length", 0))
+async def read_pieces(reader, left):
+    """So many bytes, as they come."""
     while left:
         piece = await reader.read(min(left, PIECE))
         if not piece:
             raise ConnectionError("the body broke off")
         left -= len(piece)
         yield piece
+
+
+async def read_body(reader, fields):
+    """The pieces of a request's body."""
+    head = dict(fields)
+    if head.get("transfer-encoding") != "chunked":
+        async for piece in read_pieces(reader, int(head.get("content-length", 0))):
+            yield piece
+        return
+    while size := int((await reader.readline()).split(b";")[0], 16):
+        async for piece in read_pieces(reader, size):
+            yield piece
+        await reader.readexactly(2)
+    while (await reader.readline()).strip():
+        pass
 
 
 class Server:

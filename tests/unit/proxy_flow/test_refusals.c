@@ -15,17 +15,22 @@ static void finish(struct town_call *call)
     cr_expect(town_is_quiet(&town));
 }
 
-Test(refusals, a_policy_of_the_destination_denies_and_both_sides_say_so)
+/* A service whose pod lets nobody in is called, and refuses. */
+static void call_where_nobody_may(void)
 {
     struct town_call call;
     town_open(&town);
     town_service(&town);
     snap_policy(&town.snap, "nobody", POLICY_DENY, NULL);
     town_learn(&town);
-
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     cr_expect(call_refused(&call));
     finish(&call);
+}
+
+Test(refusals, a_policy_of_the_destination_denies_and_both_sides_say_so)
+{
+    call_where_nobody_may();
 
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"tunnel_denied\"",
                      "http status: 401 Unauthorized"));
@@ -39,15 +44,7 @@ Test(refusals, a_policy_of_the_destination_denies_and_both_sides_say_so)
 
 Test(refusals, a_denial_says_nothing_bad_of_the_endpoint)
 {
-    struct town_call call;
-    town_open(&town);
-    town_service(&town);
-    snap_policy(&town.snap, "nobody", POLICY_DENY, NULL);
-    town_learn(&town);
-
-    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
-    cr_expect(call_refused(&call));
-    finish(&call);
+    call_where_nobody_may();
 
     cr_expect_eq(town_blamed(&town.n1), 0, "others may be allowed to use it");
     town_close(&town);

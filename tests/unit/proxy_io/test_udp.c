@@ -65,6 +65,16 @@ static void open_client(struct inbox *inbox)
     open_inbox(inbox, &local, NULL);
 }
 
+/* A server at every address, and a client of it: where the client finds it. */
+static struct addr open_both(struct inbox *server, struct inbox *client)
+{
+    const struct addr any = {0};
+    loop = loop_new();
+    open_inbox(server, &any, NULL);
+    open_client(client);
+    return address("127.0.0.1:0", udp_addr(server->udp).port);
+}
+
 static void expect_packet(struct inbox *inbox, const char *text)
 {
     cr_assert(run_until_count(loop, &inbox->n_packets, 1, PATIENCE_MS), "no packet: %s", text);
@@ -103,11 +113,7 @@ Test(udp, tells_where_a_packet_came_from_and_which_address_it_was_sent_to)
 Test(udp, answering_from_its_own_address_does_not_divert_later_packets)
 {
     struct inbox server = {0}, client = {0};
-    struct addr any = {0};
-    loop = loop_new();
-    open_inbox(&server, &any, NULL);
-    open_client(&client);
-    struct addr to = address("127.0.0.1:0", udp_addr(server.udp).port);
+    const struct addr to = open_both(&server, &client);
     server.answer_from = to;
     for (unsigned round = 0; round < 3; round++) {
         cr_assert_eq(udp_send(client.udp, STR("again"), &to), 0);
@@ -123,10 +129,7 @@ Test(udp, answering_from_its_own_address_does_not_divert_later_packets)
 Test(udp, answers_from_another_port_through_a_bounded_set_of_sockets)
 {
     struct inbox server = {0}, client = {0};
-    struct addr any = {0};
-    loop = loop_new();
-    open_inbox(&server, &any, NULL);
-    open_client(&client);
+    (void)open_both(&server, &client);
     struct addr client_addr = udp_addr(client.udp), spare = address("127.0.0.1:0", 0);
     struct inbox probe = {0};
     open_inbox(&probe, &spare, NULL); /* finds a port that is free */
@@ -170,11 +173,7 @@ Test(udp, takes_a_burst_larger_than_a_batch_and_packets_of_any_size)
     static const size_t sizes[] = {0, 1, 512, 1232, 4096, 65507};
     static char bytes[65507];
     struct inbox server = {0}, client = {0};
-    struct addr any = {0};
-    loop = loop_new();
-    open_inbox(&server, &any, NULL);
-    open_client(&client);
-    struct addr to = address("127.0.0.1:0", udp_addr(server.udp).port);
+    const struct addr to = open_both(&server, &client);
     for (unsigned idx = 0; idx < 100; idx++)
         cr_assert_eq(udp_send(client.udp, STR("burst"), &to), 0);
     cr_assert(run_until_count(loop, &server.n_packets, 100, PATIENCE_MS));
@@ -192,11 +191,7 @@ Test(udp, takes_a_burst_larger_than_a_batch_and_packets_of_any_size)
 Test(udp, may_be_closed_inside_a_packet_of_a_batch)
 {
     struct inbox server = {.closes = true}, client = {0};
-    struct addr any = {0};
-    loop = loop_new();
-    open_inbox(&server, &any, NULL);
-    open_client(&client);
-    struct addr to = address("127.0.0.1:0", udp_addr(server.udp).port);
+    const struct addr to = open_both(&server, &client);
     for (unsigned idx = 0; idx < 10; idx++)
         cr_assert_eq(udp_send(client.udp, STR("burst"), &to), 0);
     cr_assert(run_until_count(loop, &server.n_packets, 1, PATIENCE_MS));
