@@ -127,7 +127,8 @@ void entry_str(struct audit_entry *entry, enum audit_field field, struct str val
 
 void entry_cstr(struct audit_entry *entry, enum audit_field field, const char *value)
 {
-    entry_str(entry, field, str_from(value));
+    if (value)
+        entry_str(entry, field, str_from(value));
 }
 
 void entry_u64(struct audit_entry *entry, enum audit_field field, uint64_t value)
