@@ -50,6 +50,18 @@ static inline void list_remove(struct list *item)
     list_init(item);
 }
 
+/* All elements of one list, in their order, behind those of another. */
+static inline void list_take_all(struct list *to, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    list_init(from);
+}
+
 #define list_entry(link, type, member) container_of(link, type, member)
 
 /* The body may remove the current element, not others. */

@@ -30,6 +30,8 @@ const char *flow_state_name(enum flow_state state)
 void flow_move(struct flow *flow, enum flow_state next)
 {
     sm_move(flow_rules, &flow->state, (int)next);
+    for (int i = 0; i < WALK_SWEEPS; i++)
+        sweep_loses(&flow->call.walk->sweeps[i], &flow->by_state);
     list_remove(&flow->by_state);
     list_push_back(&flow->call.walk->flows[next], &flow->by_state);
 }

@@ -14,16 +14,23 @@
 #define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
 #define AUDIT_NS  (AUDIT_FOLD_NS / 4)
 
+static void report(struct flow *flow)
+{
+    const struct totals totals = pump_totals(&flow->pump);
+    record_bytes(&flow->call.record, &totals);
+}
+
 static void on_report(struct timer *timer)
 {
     struct walk *walk = container_of(timer, struct walk, report);
-    list_foreach(it, &walk->flows[FLOW_PUMPING])
-    {
-        struct flow *flow = list_entry(it, struct flow, by_state);
-        const struct totals totals = pump_totals(&flow->pump);
-        record_bytes(&flow->call.record, &totals);
-    }
+    sweep_start(&walk->sweeps[SWEEP_REPORT]);
     timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
+}
+
+static void tell(struct flow *flow)
+{
+    if (flow->work && flow->work->tell)
+        flow->work->tell(flow, call_now_ns(&flow->call) - AUDIT_LONG_NS);
 }
 
 /* Not at every turn, since it looks at idle connections too. */
@@ -32,12 +39,7 @@ static void tell_long(struct walk *walk, uint64_t now_ns)
     if (now_ns < walk->long_due_ns || now_ns < AUDIT_LONG_NS)
         return;
     walk->long_due_ns = now_ns + AUDIT_LONG_NS;
-    list_foreach(it, &walk->flows[FLOW_SERVING])
-    {
-        struct flow *flow = list_entry(it, struct flow, by_state);
-        if (flow->work && flow->work->tell)
-            flow->work->tell(flow, now_ns - AUDIT_LONG_NS);
-    }
+    sweep_start(&walk->sweeps[SWEEP_TELL]);
 }
 
 static void on_audit(struct timer *timer)
@@ -166,6 +168,22 @@ static void on_sample(struct timer *timer)
     timer_start(walk->tools.loop, timer, OVERLOAD_SAMPLE_NS, on_sample);
 }
 
+static void recheck(struct flow *flow)
+{
+    const int err = call_recheck(&flow->call);
+    if (err < 0)
+        flow_end(flow, err, (struct str){0});
+    else if (flow->work)
+        flow->work->recheck(flow);
+}
+
+static void init_sweeps(struct walk *walk)
+{
+    sweep_init(&walk->sweeps[SWEEP_RECHECK], walk, FLOW_CONNECTING, FLOW_CLOSED, recheck);
+    sweep_init(&walk->sweeps[SWEEP_REPORT], walk, FLOW_PUMPING, FLOW_PUMPING + 1, report);
+    sweep_init(&walk->sweeps[SWEEP_TELL], walk, FLOW_SERVING, FLOW_SERVING + 1, tell);
+}
+
 struct walk *walk_new(const struct walk_tools *tools, const struct walk_options *options)
 {
     struct walk *walk = mem_new(struct walk);
@@ -177,6 +195,7 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
     walk->tokens = token_room_new(tools->meter);
     for (int i = 0; i < FLOW_STATES; i++)
         list_init(&walk->flows[i]);
+    init_sweeps(walk);
     timer_start(tools->loop, &walk->report, REPORT_NS, on_report);
     walk->sample_due_ns = loop_now_ns(tools->loop) + OVERLOAD_SAMPLE_NS;
     timer_start(tools->loop, &walk->sample, OVERLOAD_SAMPLE_NS, on_sample);
@@ -188,6 +207,8 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
 void walk_free(struct walk *walk)
 {
     walk_cut_all(walk, -ERR_SHUTDOWN);
+    for (int i = 0; i < WALK_SWEEPS; i++)
+        sweep_stop(&walk->sweeps[i]);
     timer_stop(&walk->report);
     timer_stop(&walk->sample);
     timer_stop(&walk->audit);
@@ -239,17 +260,7 @@ void walk_recheck(struct walk *walk)
 {
     audit_tell_all(walk->tools.audit);          /* what was before the change stands before it */
     acquaintances_forget(&walk->acquaintances); /* pods may have left, and with them their series */
-    for (int i = FLOW_CONNECTING; i < FLOW_CLOSED; i++) {
-        list_foreach(it, &walk->flows[i])
-        {
-            struct flow *flow = list_entry(it, struct flow, by_state);
-            const int err = call_recheck(&flow->call);
-            if (err < 0)
-                flow_end(flow, err, (struct str){0});
-            else if (flow->work)
-                flow->work->recheck(flow);
-        }
-    }
+    sweep_start(&walk->sweeps[SWEEP_RECHECK]);
 }
 
 static void add_flow(const struct flow *flow, struct text *out)

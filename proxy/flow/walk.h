@@ -10,6 +10,7 @@
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
 #include "proxy/flow/settled.h"
+#include "proxy/flow/sweep.h"
 #include "proxy/token/token.h"
 
 enum flow_state {
@@ -21,6 +22,13 @@ enum flow_state {
     FLOW_STATES
 };
 
+enum walk_sweep {
+    SWEEP_RECHECK, /* after a change of what verdicts depend on */
+    SWEEP_REPORT,  /* bytes of long flows reach the metrics while they run */
+    SWEEP_TELL,    /* requests that last reach the audit log */
+    WALK_SWEEPS
+};
+
 struct walk {
     struct walk_tools tools;
     struct walk_options options;
@@ -28,7 +36,8 @@ struct walk {
     struct list flows[FLOW_STATES]; /* the roster: state is list */
     size_t n_flows;
     uint64_t next_id;
-    struct timer report; /* bytes of long flows reach the metrics while they run */
+    struct sweep sweeps[WALK_SWEEPS];
+    struct timer report;
     struct overload overload;
     struct clients clients; /* of HTTP */
     struct acquaintances acquaintances;

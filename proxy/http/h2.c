@@ -16,6 +16,7 @@
 #include "proxy/http/h2_internal.h"
 
 #define STILL_MS             2000
+#define STILL_LATE_NS        (4 * NS_PER_MS)
 #define SETTINGS_TIMEOUT_NS  (10 * NS_PER_SEC)
 #define OPEN_BEFORE_SETTINGS 100u /* RFC 9113 section 6.5.2 asks for no smaller limit */
 
@@ -53,13 +54,16 @@ static void tell_capacity(struct h2 *h2)
 
 /* ------------------------------------------------------------------ stillness */
 
-/* One lazy timer: it looks whether anything moved since it was started. */
+/* One lazy timer: it looks whether anything moved since it was started. Of many sessions that fell
+ * still together only some are folded in one turn. */
 static void on_still(struct timer *timer)
 {
     struct h2 *h2 = container_of(timer, struct h2, still_timer);
 
     if (h2->has_moved)
         timer_start(h2->loop, timer, h2->options.still_ms * NS_PER_MS, on_still);
+    else if (loop_is_late(h2->loop))
+        timer_start(h2->loop, timer, STILL_LATE_NS, on_still);
     else
         h2_session_fold(h2);
     h2->has_moved = false;

@@ -70,9 +70,9 @@ static int accept_one(struct listener *listener)
     return 0;
 }
 
-/* Accepts until the backlog is empty (0), the limit is reached (0) or nothing is left to accept
- * with (an errno). Other errors are those of a connection that died while it waited (accept(2),
- * "Error handling"). */
+/* Accepts until the backlog is empty (0), the limit is reached or the turn is late (0: the next one
+ * goes on, unless it closes) or nothing is left to accept with (an errno). Other errors are those
+ * of a connection that died while it waited (accept(2), "Error handling"). */
 static int accept_some(struct listener *listener, int max)
 {
     for (int n_accepts = 0; n_accepts < max; n_accepts++) {
@@ -84,6 +84,8 @@ static int accept_some(struct listener *listener, int max)
             return errnum;
         if (listener->is_closing != was_closing)
             return 0; /* the owner closed it meanwhile: its task goes on */
+        if (!listener->is_closing && loop_is_late(listener->loop))
+            return 0;
     }
     return 0;
 }

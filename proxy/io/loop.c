@@ -46,6 +46,7 @@ struct loop {
     struct turn_clock *clock;
     struct wheel wheel;
     struct list tasks;
+    struct list put_off;
     struct grave *graves;
     size_t n_graves, cap_graves;
     struct rng rng;
@@ -169,9 +170,41 @@ void loop_defer(struct loop *loop, struct task *task)
         list_push_back(&loop->tasks, &task->link);
 }
 
+bool loop_is_late(const struct loop *loop)
+{
+    const uint64_t since_ns = loop_now_ns(loop); /* before the clock: it may be read here first */
+    return clock_mono_ns() - since_ns >= LOOP_LATE_NS;
+}
+
+bool loop_put_off(struct loop *loop, struct task *task)
+{
+    if (list_is_empty(&loop->put_off) && !loop_is_late(loop))
+        return false;
+    if (list_is_empty(&task->link))
+        list_push_back(&loop->put_off, &task->link);
+    return true;
+}
+
 void task_cancel(struct task *task)
 {
     list_remove(&task->link);
+}
+
+/* Who is put off again comes behind those that were not run. */
+static void run_put_off(struct loop *loop)
+{
+    struct list due;
+    list_init(&due);
+    list_take_all(&due, &loop->put_off);
+    while (!list_is_empty(&due)) {
+        struct task *task = list_entry(due.next, struct task, link);
+        list_remove(&task->link);
+        task->run(task);
+        if (loop_is_late(loop))
+            break;
+    }
+    list_take_all(&due, &loop->put_off);
+    list_take_all(&loop->put_off, &due);
 }
 
 /* The tasks of one pass stand before a marker; what they defer comes behind it. */
@@ -233,6 +266,7 @@ static void on_after_poll(uv_check_t *check)
 {
     struct loop *loop = check->data;
     wheel_expire(&loop->wheel, loop_now_ns(loop));
+    run_put_off(loop);
     run_tasks(loop);
     empty_graves(loop);
     read_slab_rest(loop);
@@ -244,7 +278,7 @@ static void on_after_poll(uv_check_t *check)
 
 static bool has_work(const struct loop *loop)
 {
-    return !list_is_empty(&loop->tasks) || loop->n_graves > 0;
+    return !list_is_empty(&loop->tasks) || !list_is_empty(&loop->put_off) || loop->n_graves > 0;
 }
 
 static void on_waker(uv_timer_t *waker)
@@ -344,6 +378,7 @@ struct loop *loop_new(void)
     loop->waker_ns = UINT64_MAX;
     loop->clock = mem_new(struct turn_clock);
     list_init(&loop->tasks);
+    list_init(&loop->put_off);
     wheel_init(&loop->wheel, clock_mono_ns());
     slab_pool_init(&loop->slabs, FREE_SLABS);
     uint64_t seed;

@@ -13,7 +13,8 @@
  *   4. Whoever starts a timer stops it on the way out of the state it belongs to.
  *   5. Every open handle is counted; loop_free() ensures that none is left.
  *
- * A turn: poll -> I/O callbacks -> timers -> deferred tasks (loop_defer) -> graveyard.
+ * A turn: poll -> I/O callbacks -> timers -> what was put off (loop_put_off) -> deferred tasks
+ * (loop_defer) -> graveyard.
  *
  * Thread: the loop's own; loop_new() before it runs. Units: ns.
  */
@@ -24,6 +25,7 @@
 #include "proxy/base/rng.h"
 #include "proxy/base/slice.h"
 
+#define LOOP_LATE_NS 1000000 /* after which a turn begins nothing that can wait */
 #define LOOP_LONG_NS 2000000
 #define LOOP_LOOK_NS 250000 /* between looks at the processor time, by the length of the turns */
 
@@ -68,6 +70,14 @@ struct task {
 void loop_defer(struct loop *loop, struct task *task);
 /* Takes the task back; harmless if it was not deferred. Owners call it before they go. */
 void task_cancel(struct task *task);
+
+/* Whether this turn has lasted so long that what can wait should. */
+bool loop_is_late(const struct loop *loop);
+/* Work that takes long by itself, or that there is much of: a handshake, a look at every flow.
+ * False: there is time for it now. True: there is not, or others wait already, and the task runs in
+ * one of the next turns, which do not wait for events. They run in the order in which they were put
+ * off, as many a turn as there is time for, and one in any case. */
+MUST_USE bool loop_put_off(struct loop *loop, struct task *task);
 
 /* Calls free_fn(ptr) at the end of the turn, after the deferred tasks. */
 void loop_bury(struct loop *loop, void *ptr, void (*free_fn)(void *ptr));

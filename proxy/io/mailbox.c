@@ -41,7 +41,9 @@ static void deliver_all(struct mailbox *mailbox)
 
 static void on_async(uv_async_t *async)
 {
-    deliver_all(async->data);
+    struct mailbox *mailbox = async->data;
+    (void)loop_now_ns(mailbox->loop); /* a turn is long from here on */
+    deliver_all(mailbox);
 }
 
 struct mailbox *mailbox_open(struct loop *loop, void *receiver)

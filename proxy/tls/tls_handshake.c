@@ -1,10 +1,11 @@
 /*
  * tls_handshake.c - from a lower stream to a TLS stream.
  *
- * Happy path: each read steps OpenSSL's handshake; when it is done and the peer speaks h2, the
- * lower stream's events go over to the stream and on_done(0) gives it away. Failure modes: what
- * tls_check.c finds, what OpenSSL says, the lower stream's end or death, the deadline; each ends in
- * fail(), once.
+ * Happy path: each read steps OpenSSL's handshake, in one of the next turns if many want to (a step
+ * signs and verifies, so that it takes as long as a hundred small messages); when it is done and
+ * the peer speaks h2, the lower stream's events go over to the stream and on_done(0) gives it away.
+ * Failure modes: what tls_check.c finds, what OpenSSL says, the lower stream's end or death, the
+ * deadline; each ends in fail(), once.
  */
 #include <openssl/err.h>
 
@@ -17,7 +18,7 @@
 struct tls_handshake {
     struct tls_stream *stream;
     struct tls_check check;
-    struct task task; /* the first step */
+    struct task task; /* the first step, or one that was put off */
     bool is_http1, is_web, has_bad_name;
     struct timer timer;
     void (*on_done)(void *owner, int err, struct stream *stream, struct str why);
@@ -140,6 +141,18 @@ static void on_timeout(struct timer *timer)
     fail(h, -ERR_HANDSHAKE_TIMEOUT, err_text(-ERR_HANDSHAKE_TIMEOUT), -ERR_HANDSHAKE_TIMEOUT);
 }
 
+/* What came has been waiting. */
+static void step_late(struct task *task)
+{
+    struct tls_handshake *h = container_of(task, struct tls_handshake, task);
+    struct tls_stream *s = h->stream;
+
+    step(h);
+    tls_stream_trim_input(s);
+    if (timer_is_running(&h->timer)) /* it is neither done nor failed */
+        stream_resume(s->lower);
+}
+
 static void start(struct task *task)
 {
     struct tls_handshake *h = container_of(task, struct tls_handshake, task);
@@ -149,6 +162,7 @@ static void start(struct task *task)
         return;
     }
 
+    h->task.run = step_late;
     stream_resume(h->stream->lower);
     step(h);
 }
@@ -161,8 +175,11 @@ static void on_lower_data(void *owner, struct slice bytes)
     struct tls_stream *s = h->stream;
 
     s->input = bytes;
-    step(h);
-    tls_stream_keep_input(s); /* what came behind the handshake */
+    if (loop_put_off(s->loop, &h->task))
+        stream_pause(s->lower);
+    else
+        step(h);
+    tls_stream_keep_input(s); /* for the late step, or what came behind the handshake */
 }
 
 static void on_lower_end(void *owner)

@@ -91,6 +91,8 @@ struct tls_stream *tls_stream_new(struct loop *loop, struct stream *lower, SSL *
 void tls_stream_start(struct tls_stream *s);
 /* Keeps what OpenSSL has not taken of the bytes that were borrowed for a call. */
 void tls_stream_keep_input(struct tls_stream *s);
+/* Lets go of what was kept, if OpenSSL has taken all of it. */
+void tls_stream_trim_input(struct tls_stream *s);
 /* Gives up the lower stream and everything else; the memory goes at the end of the turn. */
 void tls_stream_drop(struct tls_stream *s, int lower_err);
 

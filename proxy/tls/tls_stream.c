@@ -238,6 +238,12 @@ void tls_stream_keep_input(struct tls_stream *s)
     s->input_is_kept = true;
 }
 
+void tls_stream_trim_input(struct tls_stream *s)
+{
+    if (s->input.len == 0)
+        drop_input(s);
+}
+
 static void on_lower_data(void *owner, struct slice bytes)
 {
     struct tls_stream *s = owner;

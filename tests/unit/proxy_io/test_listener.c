@@ -121,6 +121,38 @@ Test(listener, more_connections_than_one_turn_takes_all_arrive)
     loop_finish(loop);
 }
 
+static void accept_slowly(void *owner, struct stream *stream)
+{
+    const uint64_t begun_ns = loop_now_ns(loop);
+    door_on_accept(owner, stream);
+    while (clock_mono_ns() - begun_ns < LOOP_LATE_NS)
+        continue;
+}
+
+Test(listener, a_turn_that_is_late_accepts_no_more_and_the_next_one_goes_on)
+{
+    const struct addr any = loopback("127.0.0.1:0");
+    int fds[5], errnum = 0;
+    loop = loop_new();
+    door.ends = ends;
+    door.n_ends = N_ENDS;
+    cr_assert_eq(listener_open(loop, &any, NULL, accept_slowly, &door, &door.listener, &errnum), 0);
+    const struct addr addr = listener_addr(door.listener);
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        fds[idx] = plain_connect(&addr);
+    for (unsigned turn = 0; turn < 1000 && door.n_accepted < ARRAY_LEN(fds); turn++) {
+        const unsigned before = door.n_accepted;
+        loop_turn(loop, true);
+        cr_expect_leq(door.n_accepted - before, 1);
+    }
+    cr_expect_eq(door.n_accepted, ARRAY_LEN(fds));
+    for (size_t idx = 0; idx < ARRAY_LEN(fds); idx++)
+        close(fds[idx]);
+    close_ends();
+    listener_close(door.listener);
+    loop_finish(loop);
+}
+
 Test(listener, what_is_in_the_backlog_at_the_close_is_still_delivered)
 {
     int fds[5];

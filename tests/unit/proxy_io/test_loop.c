@@ -332,6 +332,98 @@ Test(loop, a_long_turn_is_told_apart_by_whether_it_worked_or_waited)
     }
 }
 
+/* ---- what is put off ---- */
+
+enum { PATIENT = 3 };
+
+static struct patient {
+    struct task task;
+    unsigned in_turn;
+} patients[PATIENT];
+
+static unsigned n_run, turn_now;
+
+static void take_long(void)
+{
+    const uint64_t begun_ns = loop_now_ns(loop);
+    while (clock_mono_ns() - begun_ns < LOOP_LATE_NS)
+        continue;
+}
+
+static void be_served(struct task *task)
+{
+    struct patient *patient = container_of(task, struct patient, task);
+    cr_expect_eq(patient, &patients[n_run], "they come in their order");
+    n_run++;
+    patient->in_turn = turn_now;
+    take_long();
+}
+
+static void put_all_off(struct timer *timer)
+{
+    (void)timer;
+    take_long();
+    for (int i = 0; i < PATIENT; i++) {
+        patients[i] = (struct patient){.task.run = be_served};
+        cr_expect(loop_put_off(loop, &patients[i].task));
+        cr_expect(loop_put_off(loop, &patients[i].task), "twice is once");
+    }
+}
+
+Test(loop, what_is_put_off_runs_in_its_order_one_a_turn_where_there_is_no_time)
+{
+    loop = loop_new();
+    n_run = 0;
+    timer_start(loop, &a.timer, 1, put_all_off);
+    for (turn_now = 0; n_run < PATIENT && turn_now < 2000; turn_now++)
+        loop_turn(loop, true);
+    cr_assert_eq(n_run, PATIENT);
+    for (int i = 1; i < PATIENT; i++)
+        cr_expect_eq(patients[i].in_turn, patients[i - 1].in_turn + 1, "%d", i);
+    loop_finish(loop);
+}
+
+static unsigned n_left;
+
+static void leave(struct timer *timer)
+{
+    put_all_off(timer);
+    for (int i = 0; i < PATIENT; i++)
+        task_cancel(&patients[i].task);
+    n_left++;
+}
+
+Test(loop, what_is_put_off_can_be_taken_back)
+{
+    loop = loop_new();
+    n_run = 0;
+    timer_start(loop, &a.timer, 1, leave);
+    cr_assert(run_until_count(loop, &n_left, 1, 2000));
+    run_turns(loop, 3);
+    cr_expect_eq(n_run, 0);
+    loop_finish(loop);
+}
+
+static void ask_at_once(struct timer *timer)
+{
+    const bool is_put_off = loop_put_off(loop, &patients[0].task);
+    if (is_put_off) /* somebody had the processor: once more */
+        task_cancel(&patients[0].task);
+    else
+        n_run++;
+    timer_start(loop, timer, 1, ask_at_once);
+}
+
+Test(loop, nothing_is_put_off_while_there_is_time)
+{
+    loop = loop_new();
+    n_run = 0;
+    timer_start(loop, &a.timer, 1, ask_at_once);
+    cr_expect(run_until_count(loop, &n_run, 1, 2000));
+    timer_stop(&a.timer);
+    loop_finish(loop);
+}
+
 Test(loop, freeing_a_loop_with_a_running_timer_is_a_broken_contract, .signal = SIGABRT)
 {
     loop = loop_new();

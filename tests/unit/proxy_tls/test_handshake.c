@@ -55,6 +55,42 @@ static void carry_all(struct fake_stream *a, struct fake_stream *b, size_t chunk
     }
 }
 
+/* A node that comes back meets all its neighbours at once. */
+Test(tls_handshake, of_many_at_once_only_some_are_done_in_one_turn, .init = start, .fini = finish)
+{
+    enum { PAIRS = 60, TURNS_MOST = 100000 };
+    static struct side clients[PAIRS], servers[PAIRS];
+    const struct tls_options client = world_options(&world, TLS_CLIENT);
+    const struct tls_options server = world_options(&world, TLS_SERVER);
+    struct stream *near[PAIRS], *far[PAIRS];
+    unsigned n_done = 0, most = 0;
+
+    for (int i = 0; i < PAIRS; i++)
+        tcp_pair(world.loop, &near[i], &far[i]);
+    for (int i = 0; i < PAIRS; i++) {
+        side_start(&clients[i], &world, near[i], &client);
+        side_start(&servers[i], &world, far[i], &server);
+    }
+    for (unsigned turn = 0; turn < TURNS_MOST && n_done < 2 * PAIRS; turn++) {
+        const unsigned before = n_done;
+        loop_turn(world.loop, true);
+        n_done = 0;
+        for (int i = 0; i < PAIRS; i++)
+            n_done += clients[i].is_done + servers[i].is_done;
+        if (most < n_done - before)
+            most = n_done - before;
+    }
+
+    cr_expect_eq(n_done, 2 * PAIRS, "%u of %d", n_done, 2 * PAIRS);
+    cr_expect_lt(most, PAIRS, "%u in one turn", most);
+    for (int i = 0; i < PAIRS; i++) {
+        cr_expect_eq(clients[i].err, 0, "%s", clients[i].why);
+        cr_expect_eq(servers[i].err, 0, "%s", servers[i].why);
+        tap_free(&clients[i].tap);
+        tap_free(&servers[i].tap);
+    }
+}
+
 Test(tls_handshake, shows_each_side_the_other, .init = start, .fini = finish)
 {
     struct side client = {0}, server = {0};

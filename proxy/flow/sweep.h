@@ -1,0 +1,39 @@
+/*
+ * sweep.h - going through the flows of a worker in pieces, so that sockets are looked at in
+ * between.
+ *
+ * Happy path: sweep_start() -> what there is time for is visited at once -> the rest in the next
+ * turns -> all that were there at the start have been visited. Flows that end or move to another
+ * state meanwhile are no reason to miss one: states only go up, and so does the sweep. One that
+ * began since, or moved, may be visited although it need not be, or twice.
+ *
+ * Owner: the walk. Thread: the worker's.
+ */
+#ifndef ISTHMUS_FLOW_SWEEP_H
+#define ISTHMUS_FLOW_SWEEP_H
+
+#include "proxy/io/loop.h"
+
+#define SWEEP_PIECE 64 /* flows that are visited before the time is looked at */
+
+struct walk;
+struct flow;
+
+struct sweep {
+    struct task task;
+    struct walk *walk;
+    void (*visit)(struct flow *flow); /* may end it, and others */
+    int first, end;                   /* states, without the last */
+    int state;                        /* whose flows it is among */
+    struct list *at;                  /* behind it are those to come; NULL: it does not run */
+};
+
+void sweep_init(struct sweep *sweep, struct walk *walk, int first, int end,
+                void (*visit)(struct flow *flow));
+/* If it still runs, its rest is visited first, at once: who comes last is not put off for ever. */
+void sweep_start(struct sweep *sweep);
+void sweep_stop(struct sweep *sweep);
+/* This flow is taken out of the list of its state. */
+void sweep_loses(struct sweep *sweep, const struct list *by_state);
+
+#endif
