@@ -28,7 +28,7 @@ struct connector {
 struct connect {
     struct connector *connector;
     struct arena arena;
-    struct connect_request request; /* strings in the arena */
+    struct connect_request request; /* strings in the arena; none of a plain one */
     void (*on_done)(void *owner, int err, const struct upstream *upstream, struct str why);
     void *owner;
     struct timer timer;
@@ -261,6 +261,13 @@ static void on_timeout(struct timer *timer)
     fail(connect, err, (struct str){0});
 }
 
+/* A plain dial has no use for strings. */
+static void keep_plainly(struct connect *connect, const struct connect_request *request)
+{
+    connect->request = (struct connect_request){
+        .addr = request->addr, .source = request->source, .timeout_ns = request->timeout_ns};
+}
+
 static void keep_request(struct connect *connect, const struct connect_request *request)
 {
     struct arena *arena = &connect->arena;
@@ -286,12 +293,14 @@ struct connect *connect_start(struct connector *connector, const struct connect_
     connect->owner = owner;
     connect->waiter.on_tunnel = on_tunnel;
     list_init(&connect->waiter.link);
-    keep_request(connect, request);
     timer_start(connector->loop, &connect->timer, request->timeout_ns, on_timeout);
-    if (request->through_tunnel)
+    if (request->through_tunnel) {
+        keep_request(connect, request);
         ask_pool(connect);
-    else
+    } else {
+        keep_plainly(connect, request);
         dial_plainly(connect);
+    }
     return connect;
 }
 
