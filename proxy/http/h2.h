@@ -7,9 +7,11 @@
  * (END_STREAM), abort (RST_STREAM).
  *
  * Windows: a stream starts with stream_window and grows, doubling, up to stream_window_max while
- * its owner keeps up; the connection's window is given back on receipt as long as what waits in
- * paused streams is under connection_window, so one stalled reader does not stall the others, and a
- * tunnel never holds more than twice connection_window.
+ * its owner keeps up, all of a connection by 3/4 of connection_window together. When 3/8 of that
+ * wait in paused streams, streams start with 16 KiB, also those that are open and have not used
+ * more, until it is 1/8: so readers that stand still, however many, do not use up the connection's
+ * window, which is given back on receipt as long as what waits is under connection_window. A tunnel
+ * never holds more than twice that.
  *
  * Write queues: a stream's takes 256 KiB (and a read more), as long as those of the connection hold
  * 1 MiB together; beyond it less, at 2 MiB and from there on a frame (32 KiB, and a read more),

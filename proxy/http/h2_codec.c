@@ -277,8 +277,10 @@ static void release_held(struct h2 *h2)
 
 static int on_settings(struct h2 *h2, const nghttp2_frame *frame)
 {
-    if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+    if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
+        h2_window_told(h2);
         return 0;
+    }
     h2->capacity_changed = true;
     if (h2->is_ready)
         return 0;

@@ -25,8 +25,11 @@
 #define H2_QUEUE_HIGH ((size_t)262144) /* write queue of a stream */
 #define H2_QUEUE_LOW  ((size_t)65536)
 #define H2_QUEUES     ((size_t)2097152) /* of all streams together, from where each gets least */
-#define H2_QUEUE_PART 4 /* of what is left of that a stream may fill, and drains at as much of it  \
-                         */
+#define H2_QUEUE_PART                                                                              \
+    4 /* of what is left of that a stream may fill, and drains at as much of it                    \
+       */
+#define H2_NARROW_WINDOW                                                                           \
+    16384u /* a stream's, while much waits to be read: doubles for one that keeps up */
 #define H2_FRAME_PAYLOAD                                                                           \
     ((size_t)32768)      /* a DATA frame of ours at most: between overhead and fairness */
 #define H2_NV_ROOM    32 /* fields that are sent without an allocation */
@@ -85,14 +88,18 @@ struct h2 {
     uint64_t last_read_ns;
     uint64_t ping_sent_ns; /* 0: none is under way */
     size_t held_bytes;     /* in paused streams */
+    size_t grown_bytes;    /* by which windows of streams are wider than they were born */
     size_t owed_bytes;     /* of the connection's window, not given back yet */
     size_t queued_bytes;   /* in the write queues of its streams */
     unsigned n_open;       /* streams that nghttp2 knows */
+    uint32_t window;       /* that streams are born with, by SETTINGS that the peer knows of */
+    uint32_t asked_window; /* the same, by our latest */
     uint32_t timed_head;   /* the one that head_timer runs for */
     int doom_err;          /* set inside nghttp2's callbacks: the connection must end */
     uint32_t doom_code;    /* with this error code in the GOAWAY */
     bool is_server;
     bool is_ready;        /* the peer's first SETTINGS came */
+    bool is_asking;       /* our latest SETTINGS are not acknowledged */
     bool in_codec;        /* inside nghttp2_session_mem_recv() */
     bool is_draining;     /* we said GOAWAY */
     bool peer_is_leaving; /* the peer said GOAWAY */
@@ -123,7 +130,7 @@ struct h2_stream {
     struct timer timer; /* lingering, or the body's */
     uint64_t moved_ns;  /* when a byte last came or went */
     uint64_t opened_ns;
-    size_t window;       /* what we let the peer send ahead */
+    size_t grown_bytes;  /* what we let the peer send ahead more than at first */
     size_t taken_bytes;  /* since the window last grew or the owner paused */
     int fail_err;        /* to be told */
     bool fail_after_end; /* the peer's bytes are whole: tell them first */
@@ -190,10 +197,11 @@ static inline bool h2_stream_is_live(const struct h2_stream *s) /* frames of it 
     return s->h2 && !s->codec_closed;
 }
 
-static inline void h2_note_ended(struct h2 *h2)
+static inline void h2_note_ended(struct h2_stream *s)
 {
-    h2->n_open--;
-    h2->capacity_changed = true;
+    s->h2->n_open--;
+    s->h2->grown_bytes -= s->grown_bytes;
+    s->h2->capacity_changed = true;
 }
 
 /* h2_head.c */
@@ -265,6 +273,8 @@ void h2_stream_codec_closed(struct h2_stream *s, uint32_t code);
 void h2_stream_orphan(struct h2_stream *s, int err);
 /* Gives back window to the connection for bytes that do not wait any more. */
 void h2_window_pay(struct h2 *h2, size_t n_bytes);
+/* The peer has acknowledged our latest SETTINGS. */
+void h2_window_told(struct h2 *h2);
 
 /* h2_send.c */
 /* Submits a request's head. */

@@ -37,7 +37,7 @@ void h2_stream_release(struct h2_stream *s)
         h2_stream_submit(s, held->fields, held->len, false);
     } else {
         s->codec_closed = true;
-        h2_note_ended(s->h2);
+        h2_note_ended(s);
         s->fail_err = -ERR_REFUSED;
         loop_defer(s->loop, &s->deliver);
     }

@@ -34,6 +34,8 @@ static void submit_settings(struct h2 *h2)
     size_t n = !o->http ? 4 : h2->is_server && o->allow_protocols ? 6 : 5;
 
     ensure(nghttp2_submit_settings(h2_session(h2), NGHTTP2_FLAG_NONE, entries, n) == 0);
+    h2->window = h2->asked_window = o->stream_window;
+    h2->is_asking = true;
     ensure(nghttp2_session_set_local_window_size(h2_session(h2), NGHTTP2_FLAG_NONE, 0,
                                                  (int32_t)o->connection_window) == 0);
 }

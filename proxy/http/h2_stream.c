@@ -167,6 +167,11 @@ static size_t queued_op(const struct stream *stream)
     return peek_stream(stream)->out.bytes;
 }
 
+static size_t kept_op(const struct stream *stream)
+{
+    return peek_stream(stream)->in.bytes;
+}
+
 static void pause_op(struct stream *stream)
 {
     h2_stream_of(stream)->is_paused = true;
@@ -196,7 +201,7 @@ static void detach(struct h2_stream *s)
     h2_stream_drop_held(s);
     drop_queue(s);
     if (h2_stream_is_live(s))
-        h2_note_ended(s->h2);
+        h2_note_ended(s);
     h2_stream_drop_rest(s);
     task_cancel(&s->deliver);
     timer_stop(&s->timer);
@@ -281,6 +286,7 @@ const struct stream_ops h2_stream_ops = {
     .resume = resume_op,
     .close = close_op,
     .queued = queued_op,
+    .kept = kept_op,
 };
 
 void h2_stream_end_sent(struct h2_stream *s)
@@ -323,7 +329,7 @@ static int closing_err(struct h2_stream *s, uint32_t code)
 void h2_stream_codec_closed(struct h2_stream *s, uint32_t code)
 {
     s->codec_closed = true;
-    h2_note_ended(s->h2);
+    h2_note_ended(s);
     if (s->is_lingering) {
         detach(s);
         return;
@@ -419,7 +425,6 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
     s->id = id;
     s->is_paused = true;
     s->is_asked = !h2->is_server && h2->options.http;
-    s->window = h2->options.stream_window;
     s->opened_ns = loop_now_ns(h2->loop);
     s->deliver.run = h2_stream_run_deliver;
     buf_init(&s->in, s->base.stream.slabs, 0, max);

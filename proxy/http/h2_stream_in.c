@@ -31,17 +31,65 @@ void h2_window_pay(struct h2 *h2, size_t n_bytes)
     h2_schedule(h2);
 }
 
+/* How far a window that was born wide may grow; all of them together, by much of what the
+ * connection's allows. */
+static size_t room_to_grow(const struct h2_stream *s)
+{
+    const struct h2 *h2 = s->h2;
+    const size_t own = h2->options.stream_window_max - h2->options.stream_window - s->grown_bytes;
+    const size_t all = h2->options.connection_window / 4 * 3;
+    const size_t left = h2->grown_bytes < all ? all - h2->grown_bytes : 0;
+
+    return own < left ? own : left;
+}
+
 /* The owner keeps up: bytes went straight through for a whole window. */
 static void maybe_grow_window(struct h2_stream *s)
 {
-    size_t max = s->h2->options.stream_window_max;
+    const size_t window = s->h2->window + s->grown_bytes, room = room_to_grow(s);
+    const size_t more = window < room ? window : room;
 
-    if (s->taken_bytes < s->window || s->window >= max)
+    if (s->taken_bytes < window || more == 0 || s->h2->is_asking)
         return;
-    s->window = s->window > max / 2 ? max : s->window * 2;
+    s->grown_bytes += more;
+    s->h2->grown_bytes += more;
     s->taken_bytes = 0;
     (void)nghttp2_session_set_local_window_size(h2_session(s->h2), NGHTTP2_FLAG_NONE, s->id,
-                                                (int32_t)s->window);
+                                                (int32_t)(window + more));
+}
+
+/* What a paused stream holds it may hold whole, as long as few do. When they hold much together,
+ * the peer may send little ahead, on streams that are open too: else the connection's window is
+ * used up by those that are not read, and those that are stand still with them. */
+static uint32_t wanted_window(const struct h2 *h2)
+{
+    const struct h2_options *o = &h2->options;
+    const bool was_narrow = h2->window < o->stream_window;
+    const size_t much = o->connection_window / 8 * (was_narrow ? 1 : 3);
+
+    if (h2->held_bytes < much || o->stream_window < H2_NARROW_WINDOW)
+        return o->stream_window;
+    return H2_NARROW_WINDOW;
+}
+
+static void maybe_ask_window(struct h2 *h2)
+{
+    const uint32_t wanted = wanted_window(h2);
+    const nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, wanted};
+
+    if (wanted == h2->window || h2->is_asking || h2->is_dead)
+        return;
+    ensure(nghttp2_submit_settings(h2_session(h2), NGHTTP2_FLAG_NONE, &entry, 1) == 0);
+    h2->asked_window = wanted;
+    h2->is_asking = true;
+    h2_schedule(h2);
+}
+
+void h2_window_told(struct h2 *h2)
+{
+    h2->window = h2->asked_window;
+    h2->is_asking = false;
+    maybe_ask_window(h2);
 }
 
 static void pay_stream(struct h2_stream *s, size_t n_bytes)
@@ -61,6 +109,7 @@ static void note_held(struct h2 *h2, size_t n_bytes)
         pay_connection(h2, n_bytes);
     else
         h2->owed_bytes += n_bytes;
+    maybe_ask_window(h2);
 }
 
 static void note_not_held(struct h2_stream *s, size_t n_bytes)
@@ -75,6 +124,7 @@ static void note_not_held(struct h2_stream *s, size_t n_bytes)
     h2->owed_bytes -= owed;
     if (owed > 0)
         h2_window_pay(h2, owed);
+    maybe_ask_window(h2);
 }
 
 void h2_stream_drop_held(struct h2_stream *s)

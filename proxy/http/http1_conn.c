@@ -258,6 +258,13 @@ static void close_op(struct stream *stream, int err)
         conn->role->on_closed(conn, err);
 }
 
+static size_t kept_op(const struct stream *stream)
+{
+    const struct http1 *conn = (const struct http1 *)(const void *)stream; /* its first member */
+
+    return conn->kept.len + (conn->lower ? stream_kept(conn->lower) : 0);
+}
+
 static const struct stream_ops exchange_ops = {
     .write = http1_write_op,
     .shutdown = http1_shutdown_op,
@@ -265,6 +272,7 @@ static const struct stream_ops exchange_ops = {
     .resume = resume_op,
     .close = close_op,
     .queued = http1_queued_op,
+    .kept = kept_op,
 };
 
 /* ------------------------------------------------------------------ messages */

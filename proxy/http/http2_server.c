@@ -90,7 +90,8 @@ static void refuse(struct http2_server *server, struct stream *stream, unsigned 
         {STR("date"), http_date_text(clock_wall_ns() / (int64_t)NS_PER_SEC, date)},
         {STR("server"), STR("isthmus")},
     };
-    const struct http_response head = {.status = status, .fields = {.at = fields, .len = ARRAY_LEN(fields)}};
+    const struct http_response head = {.status = status,
+                                       .fields = {.at = fields, .len = ARRAY_LEN(fields)}};
 
     if (status) {
         respond(container_of(stream, struct http_stream, stream), &head);

@@ -52,6 +52,7 @@ struct stream_ops {
     void (*resume)(struct stream *stream);
     void (*close)(struct stream *stream, int err);
     size_t (*queued)(const struct stream *stream);
+    size_t (*kept)(const struct stream *stream); /* NULL: none */
 };
 
 /* The part that every kind embeds, first in its own struct. Kinds keep the rest to themselves. */
@@ -116,6 +117,12 @@ static inline void stream_close(struct stream *stream, int err)
 static inline size_t stream_queued(const struct stream *stream)
 {
     return stream->ops->queued(stream);
+}
+
+/* Bytes that came, and wait in the stream's memory because it is paused. */
+static inline size_t stream_kept(const struct stream *stream)
+{
+    return stream->ops->kept ? stream->ops->kept(stream) : 0;
 }
 
 #endif

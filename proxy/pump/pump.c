@@ -293,7 +293,9 @@ struct totals pump_totals(const struct pump *pump)
 
 size_t pump_held(const struct pump *pump)
 {
-    return pump->is_running ? queued_bytes(pump) : 0;
+    if (!pump->is_running)
+        return 0;
+    return queued_bytes(pump) + stream_kept(pump->up.from) + stream_kept(pump->down.from);
 }
 
 /* The server's last word came before it broke off: a server that refuses what it is sent says why,

@@ -130,6 +130,83 @@ Test(h2_tunnel, a_paused_reader_stops_its_writer_and_nobody_else, .init = start,
     cr_expect_geq(client->tap.n_drains, 1);
 }
 
+#define STILL 300
+
+/* Each would take its whole window, which together is more than the connection's. */
+static unsigned first_still;
+
+static void stand_still(void)
+{
+    first_still = link_.client.n_calls;
+    for (unsigned i = 0; i < STILL; i++) {
+        link_tunnel(&link_, &client, &server);
+        stream_pause(server->tap.stream);
+    }
+    for (unsigned round = 0; round < 8; round++) {
+        for (unsigned i = 0; i < STILL; i++) {
+            struct tap *tap = &link_.client.calls[first_still + i]->tap;
+            if (stream_queued(tap->stream) < 8192)
+                (void)tap_write_pattern(tap, 64 * MIB, 65536);
+        }
+        run_turns(loop(), 10);
+    }
+}
+
+static size_t left_for_readers(void)
+{
+    size_t total = 0;
+    for (unsigned i = 0; i < STILL; i++) {
+        const struct tap *tap = &link_.client.calls[first_still + i]->tap;
+        total += tap->n_wrote - stream_queued(tap->stream);
+    }
+    return total;
+}
+
+Test(h2_tunnel, however_many_readers_stand_still_they_hold_little_and_stall_nobody, .init = start,
+     .fini = finish)
+{
+    struct call *other_client, *other_server;
+
+    link_tunnel(&link_, &other_client, &other_server);
+    stand_still();
+    const size_t held = left_for_readers();
+    cr_expect_lt(held, 16 * MIB, "%zu", held);
+    cr_expect_eq(stream_kept(link_.server.calls[STILL]->tap.stream),
+                 link_.client.calls[STILL]->tap.n_wrote -
+                     stream_queued(link_.client.calls[STILL]->tap.stream));
+
+    struct transfer other = {&other_client->tap, &other_server->tap, 20 * MIB};
+    cr_assert(run_until(loop(), is_through, &other, 20000), "one from before");
+    link_tunnel(&link_, &other_client, &other_server);
+    other = (struct transfer){&other_client->tap, &other_server->tap, 20 * MIB};
+    cr_assert(run_until(loop(), is_through, &other, 20000), "one from now");
+
+    for (unsigned i = 1; i <= STILL; i++) /* and every byte comes when they go on */
+        stream_resume(link_.server.calls[i]->tap.stream);
+    for (unsigned i = 1; i <= STILL; i++) {
+        const struct tap *reader = &link_.server.calls[i]->tap;
+        cr_assert(tap_got(loop(), reader, link_.client.calls[i]->tap.n_wrote), "stream %u", i);
+        cr_expect_eq(reader->n_wrong, 0);
+    }
+}
+
+Test(h2_tunnel, windows_are_wide_again_when_nobody_stands_still, .init = start, .fini = finish)
+{
+    stand_still();
+    for (unsigned i = 0; i < STILL; i++)
+        tap_close(&link_.server.calls[i]->tap, -ERR_RESET);
+    for (unsigned i = 0; i < STILL; i++)
+        cr_assert(tap_failed(loop(), &link_.client.calls[i]->tap));
+    run_turns(loop(), 20);
+    link_tunnel(&link_, &client, &server);
+    stream_pause(server->tap.stream);
+    while (client->tap.n_wrote < MIB && tap_write_pattern(&client->tap, MIB, 65536))
+        ;
+    run_turns(loop(), 20);
+    const size_t ahead = client->tap.n_wrote - stream_queued(client->tap.stream);
+    cr_expect_eq(ahead, 262144, "%zu", ahead);
+}
+
 Test(h2_tunnel, the_window_grows_for_a_reader_that_keeps_up, .init = start, .fini = finish)
 {
     link_tunnel(&link_, &client, &server);
