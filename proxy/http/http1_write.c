@@ -134,7 +134,7 @@ static char *put_field(char *at, struct str name, struct str value)
  * to come before them. */
 static char *put_lines(char *at, struct str before, const struct http_fields *fields)
 {
-    const char *from = before.ptr, *to = from + before.len;
+    const char *from = before.ptr ? before.ptr : "", *to = from + before.len;
 
     for (size_t i = 0; i < fields->len; i++) {
         if (fields->at[i].name.ptr != to) {
