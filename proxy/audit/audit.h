@@ -21,7 +21,8 @@
 
 #define AUDIT_TURN_NS       (UINT64_C(20) * NS_PER_MS)
 #define AUDIT_CHECKPOINT_NS (UINT64_C(60) * NS_PER_SEC)
-/* Some thousand records: seconds of a disk that does not answer. Untouched pages take no memory. */
+/* Some thousand records: seconds of a disk that does not answer. Untouched pages take no memory,
+ * nor do those of a worker that has said nothing for a while. */
 #define AUDIT_RING_BYTES ((size_t)2 * 1024 * 1024)
 
 #define AUDIT_FLOOD_TOLD_NS (UINT64_C(10) * NS_PER_SEC)

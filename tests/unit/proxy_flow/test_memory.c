@@ -18,9 +18,11 @@ TestSuite(memory, .timeout = 60);
 #define N_WARM 20  /* series, pools, maps and the tunnel are there before it is counted */
 #define N_IDLE 120 /* four descriptors each, under the usual limit of 1,024 */
 
+/* All of them are less than 10 % above what was measured: 5,364, 2,712 and 3,334 bytes. */
+
 /* Of both nodes together, with their share of the tunnels between them. */
-#define IDLE_BYTES_MOST 6144
-/* Of the caller's node, to which the client speaks HTTP: less than 10 % above what was measured. */
+#define IDLE_BYTES_MOST 5800
+/* Of the caller's node, to which the client speaks HTTP. */
 #define HTTP1_BYTES_MOST 2900
 #define HTTP2_BYTES_MOST 3580
 
