@@ -21,6 +21,7 @@ void loop_turn_once(size_t i);
 
 /* http_walk.c */
 void prepare_http1_walk(size_t size);
+void prepare_http1_audited(size_t size);
 void http1_walk_once(size_t i);
 void prepare_http1_connect(size_t size);
 void http1_connect_once(size_t i);

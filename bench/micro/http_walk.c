@@ -66,6 +66,12 @@ void prepare_http1_walk(size_t size)
     back_len = read_message(wire.client, BODY_BYTES);
 }
 
+void prepare_http1_audited(size_t size)
+{
+    nodes_audit();
+    prepare_http1_walk(size);
+}
+
 void http1_walk_once(size_t i)
 {
     (void)i;

@@ -93,6 +93,7 @@ const struct bench_case bench_moving_cases[] = {
     {"unit-splice", "the same, moved by the kernel", prepare_splice, 1, unit_once},
     {"http1-walk", "a request of HTTP/1.1 and its answer of 1 KB, through the whole walk of a node",
      prepare_http1_walk, 0, http1_walk_once},
+    {"http1-audited", "the same, told in the audit log", prepare_http1_audited, 0, http1_walk_once},
     {"http2-walk", "the same over HTTP/2", prepare_http2_walk, 0, http2_walk_once},
     {"swap-100", "a worker with 100 flows takes a snapshot", prepare_flows, 100, swap_once},
 };

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proxy/accept/acceptor.h"
+#include "proxy/audit/audit.h"
 #include "proxy/base/clock.h"
 #include "proxy/flow/flow.h"
 #include "proxy/io/tcp.h"
@@ -37,6 +38,7 @@ static struct {
     const struct tls_set *set_now;
     struct snap snap;
     struct node near, far;
+    struct audit_pen *pen;  /* NULL: nothing is told */
     struct acceptor *doors; /* of n2 */
     struct listener *captured;
     unsigned n_captured;
@@ -126,6 +128,7 @@ static void open_node(struct node *node, const char *name, uint16_t tunnel_port,
         .balancer = balancer_new(world.meter, 1),
         .traffic = traffic_new(),
         .meter = world.meter,
+        .audit = world.pen,
     };
     world.snap.vantage.node = str_from(name);
     node->snapshot_now = node->snapshot = snap_build(&world.snap);
@@ -160,6 +163,13 @@ static void open_http_app(void)
     world.called[ROUTE_HTTP] = (struct addr){{4, {10, 201, 0, 1}}, 80};
     world.called[ROUTE_HTTP2] = (struct addr){{4, {10, 201, 0, 2}}, 80};
     world.app_fds[ROUTE_HTTP2] = world.app_fds[ROUTE_HTTP];
+}
+
+void nodes_audit(void)
+{
+    static struct audit_pen pen = {.wants_verdicts = true, .wants_ends = true};
+    audit_pen_init(&pen, AUDIT_RING_BYTES, "bench", 0);
+    world.pen = &pen;
 }
 
 void nodes_open(size_t splice_after_bytes)

@@ -13,6 +13,8 @@
 
 enum route { ROUTE_PLAIN, ROUTE_TUNNEL, ROUTE_HTTP, ROUTE_HTTP2, ROUTES };
 
+/* What they do is told in an audit log, as far as that is the workers'. Before they are opened. */
+void nodes_audit(void);
 /* splice_after_bytes as in pump.h. */
 void nodes_open(size_t splice_after_bytes);
 

@@ -154,11 +154,12 @@ static struct fold_record *find(struct list *bucket, struct str packed, uint64_t
     return NULL;
 }
 
-static bool begin(struct fold *fold, const struct fold_record *head, struct str packed)
+static struct fold_record *begin(struct fold *fold, const struct fold_record *head,
+                                 struct str packed)
 {
     struct fold_record *record = take_room(fold, sizeof *record + packed.len);
     if (!record)
-        return false;
+        return NULL;
     struct fold_chunk *chunk = record->chunk;
     *record = *head;
     record->chunk = chunk;
@@ -168,21 +169,26 @@ static bool begin(struct fold *fold, const struct fold_record *head, struct str 
     list_push_back(bucket_of(fold, record->connection), &record->by_connection);
     fold->n_records++;
     fold->bytes += packed.len;
-    return true;
+    return record;
 }
 
-bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
-              const struct audit_request *request, uint64_t now_ns)
+void fold_add_to(struct fold_record *record, const struct audit_request *request)
+{
+    add_up(&record->sum, request);
+}
+
+struct fold_record *fold_add(struct fold *fold, struct str packed, uint64_t connection,
+                             const struct audit_request *request, uint64_t now_ns)
 {
     const uint64_t hash = str_hash(packed, fold->seed);
     struct fold_record *known = find(&fold->by_key[hash & (BUCKETS - 1)], packed, hash);
     if (known) {
         add_up(&known->sum, request);
-        return true;
+        return known;
     }
     if (fold->n_records == FOLD_RECORDS_MAX || packed.len > FOLD_BYTES_MAX - fold->bytes ||
         packed.len > FOLD_PACKED_MAX)
-        return false;
+        return NULL;
     const struct fold_record head = {
         .connection = connection,
         .hash = hash,
@@ -191,6 +197,16 @@ bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
         .len = packed.len,
     };
     return begin(fold, &head, packed);
+}
+
+void fold_hold(struct fold_record *record, struct fold_record **holder)
+{
+    if (*holder)
+        (*holder)->holder = NULL;
+    if (record->holder)
+        *record->holder = NULL;
+    record->holder = holder;
+    *holder = record;
 }
 
 struct fold_record *fold_oldest(struct fold *fold)
@@ -224,6 +240,8 @@ struct fold_record *fold_next(struct fold *fold, const struct fold_record *recor
 
 void fold_drop(struct fold *fold, struct fold_record *record)
 {
+    if (record->holder)
+        *record->holder = NULL;
     list_remove(&record->by_age);
     list_remove(&record->by_key);
     list_remove(&record->by_connection);

@@ -40,6 +40,7 @@ struct fold_record {
     struct list by_age, by_key, by_connection;
     struct fold_chunk *chunk;
     uint64_t connection, hash, begun_ns;
+    struct fold_record **holder; /* who has to know when it is dropped; NULL: nobody */
     struct audit_request sum;
     size_t len;
     char packed[];
@@ -50,9 +51,14 @@ struct fold;
 struct fold *fold_new(void);
 void fold_free(struct fold *fold);
 
-/* Adds a request to the record that says the same, or begins one. False when there is no room. */
-bool fold_add(struct fold *fold, struct str packed, uint64_t connection,
-              const struct audit_request *request, uint64_t now_ns);
+/* Adds a request to the record that says the same, or begins one: which. NULL: there is no room. */
+struct fold_record *fold_add(struct fold *fold, struct str packed, uint64_t connection,
+                             const struct audit_request *request, uint64_t now_ns);
+/* Adds one that is known to say the same. */
+void fold_add_to(struct fold_record *record, const struct audit_request *request);
+/* *holder is the record, until another takes that place, another holds it, or it is dropped: then
+ * it is NULL. */
+void fold_hold(struct fold_record *record, struct fold_record **holder);
 /* The record that was begun first; NULL when there is none. */
 struct fold_record *fold_oldest(struct fold *fold);
 /* The first of a connection, and the one after another; NULL when there is none. Whoever drops them

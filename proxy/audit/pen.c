@@ -73,11 +73,14 @@ bool audit_folds(const struct audit_pen *pen)
     return pen->fold != NULL;
 }
 
+bool audit_wants_request(const struct audit_pen *pen, bool has_verdict)
+{
+    return pen && (pen->wants_ends || pen->wants_each || (pen->wants_verdicts && has_verdict));
+}
+
 struct audit_entry *audit_begin_request(struct audit_pen *pen, bool has_verdict)
 {
-    if (!pen)
-        return NULL;
-    if (!pen->wants_ends && !pen->wants_each && !(pen->wants_verdicts && has_verdict))
+    if (!audit_wants_request(pen, has_verdict))
         return NULL;
     entry_begin(&pen->entry, AUDIT_REQUESTS, 0); /* the time comes when it is told */
     return &pen->entry;
@@ -108,33 +111,61 @@ static bool tell_record(struct audit_pen *pen, struct fold_record *record)
 }
 
 /* What was packed is in the pen's own entry, which telling others needs. */
-static void add_to_fold(struct audit_pen *pen, uint64_t connection,
-                        const struct audit_request *request, uint64_t now_ns)
+static struct fold_record *add_to_fold(struct audit_pen *pen, uint64_t connection,
+                                       const struct audit_request *request, uint64_t now_ns)
 {
     const size_t len = entry_end(&pen->entry).len;
-    if (fold_add(pen->fold, entry_end(&pen->entry), connection, request, now_ns))
-        return;
+    struct fold_record *record =
+        fold_add(pen->fold, entry_end(&pen->entry), connection, request, now_ns);
+    if (record)
+        return record;
     char *packed = mem_alloc(len);
     memcpy(packed, pen->entry.bytes, len);
-    bool is_in = false;
-    while (!is_in && tell_record(pen, fold_oldest(pen->fold)))
-        is_in = fold_add(pen->fold, str_of(packed, len), connection, request, now_ns);
-    if (!is_in)
+    while (!record && tell_record(pen, fold_oldest(pen->fold)))
+        record = fold_add(pen->fold, str_of(packed, len), connection, request, now_ns);
+    if (!record)
         record_ring_lose(pen->ring, 1);
     mem_free(packed);
+    return record;
 }
 
-void audit_commit_request(struct audit_pen *pen, uint64_t connection,
-                          const struct audit_request *request, uint64_t now_ns)
+/* One that ends now. */
+static struct audit_request single(const struct audit_request *request)
 {
     struct audit_request one = *request;
     one.n = 1;
     one.first_wall_ns = one.last_wall_ns = clock_wall_ns();
     one.longest_ns = request->duration_ns;
+    return one;
+}
+
+void audit_commit_request(struct audit_pen *pen, uint64_t connection,
+                          const struct audit_request *request, uint64_t now_ns)
+{
+    const struct audit_request one = single(request);
+    pen->added_to = NULL;
     if (pen->fold)
-        add_to_fold(pen, connection, &one, now_ns);
+        pen->added_to = add_to_fold(pen, connection, &one, now_ns);
     else if (!tell(pen, entry_end(&pen->entry), &one))
         record_ring_lose(pen->ring, 1);
+}
+
+bool audit_commit_again(struct audit_pen *pen, const struct audit_facts *facts,
+                        const struct audit_request *request)
+{
+    struct fold_record *record = pen->fold ? again_find(&pen->again, facts) : NULL;
+    if (!record)
+        return false;
+    const struct audit_request one = single(request);
+    fold_add_to(record, &one);
+    return true;
+}
+
+void audit_remember(struct audit_pen *pen, const struct audit_facts *facts)
+{
+    if (pen->added_to)
+        again_keep(&pen->again, facts, pen->added_to);
+    pen->added_to = NULL;
 }
 
 void audit_tell_due(struct audit_pen *pen, uint64_t now_ns)

@@ -13,6 +13,7 @@
 #ifndef ISTHMUS_AUDIT_PEN_H
 #define ISTHMUS_AUDIT_PEN_H
 
+#include "proxy/audit/again.h"
 #include "proxy/audit/entry.h"
 #include "proxy/audit/fold.h"
 #include "proxy/base/clock.h"
@@ -38,6 +39,8 @@ struct record_ring;
 struct audit_pen {
     struct record_ring *ring;
     struct fold *fold; /* NULL: each request is told by itself */
+    struct again again;
+    struct fold_record *added_to; /* by the request before, until something else is said */
     bool wants_verdicts, wants_ends, wants_each;
     size_t spare_bytes; /* of the ring, for others than requests */
     size_t prefix_len;
@@ -55,12 +58,20 @@ struct audit_entry *audit_begin(struct audit_pen *pen, enum audit_event event);
  * line "lost" of the cause "flood", one a worker each AUDIT_FLOOD_TOLD_NS at most. */
 struct audit_entry *audit_begin_stranger(struct audit_pen *pen, enum audit_event event);
 void audit_commit(struct audit_pen *pen);
+/* Whether requests are told at all. has_verdict: as for the next. */
+bool audit_wants_request(const struct audit_pen *pen, bool has_verdict);
 /* A record of requests, without what they differ in. has_verdict: it tells one that no line has. */
 struct audit_entry *audit_begin_request(struct audit_pen *pen, bool has_verdict);
 /* Of one request on a connection of this number; n, times and longest_ns are filled in here.
  * now_ns: of any clock that never goes back, the same in all calls. */
 void audit_commit_request(struct audit_pen *pen, uint64_t connection,
                           const struct audit_request *request, uint64_t now_ns);
+/* True: one made of the same facts waits to be told, and this request is in it; nothing is to be
+ * packed. */
+bool audit_commit_again(struct audit_pen *pen, const struct audit_facts *facts,
+                        const struct audit_request *request);
+/* What the request that was committed just now was made of. */
+void audit_remember(struct audit_pen *pen, const struct audit_facts *facts);
 /* Whether a line may tell of several requests. */
 bool audit_folds(const struct audit_pen *pen);
 /* Tells of the requests that have waited for AUDIT_FOLD_NS, and gives back memory when nothing was

@@ -1,5 +1,7 @@
 #include "proxy/flow/witness.h"
 
+#include <string.h>
+
 #include "proxy/flow/walk.h"
 
 #define REVISION_TEXT_LEN 16
@@ -305,19 +307,84 @@ static void add_end(struct audit_entry *entry, const struct call *call, const st
         entry_str(entry, AUDIT_ERROR, record->detail);
 }
 
+/* What the line of a request is made of, but for its strings. A hole that differs costs a look. */
+struct made_of {
+    uint64_t connection, generation; /* of now: names and policies are of one generation */
+    const struct str *names;
+    const char *proofs[2], *tls_version, *cipher, *decision, *mode, *sentence; /* constants */
+    int64_t peer_not_after_ns;
+    uint64_t ruling_generation, revision, rule_idx;
+    struct addr source, destination, hbone_addr;
+    uint32_t kind, action;
+    bool is_same_node, is_mutual_tls, has_rule, is_shown;
+};
+
+/* False: something in it may be of this request alone. Names are so when it has copies of its own,
+ * and sentences when they tell of a failure or of a late verdict. */
+static bool gather(const struct call *call, const struct totals *totals, struct made_of *made_of,
+                   struct str strings[AGAIN_STRINGS])
+{
+    const struct record *record = &call->record;
+    const struct ruling *ruling = &record->ruling;
+    if (totals->err < 0 || record->own_names || ruling->is_late)
+        return false;
+    memset(made_of, 0, sizeof *made_of);
+    made_of->connection = call->connection;
+    made_of->generation = call_snapshot(call)->generation;
+    made_of->names = record->names;
+    made_of->proofs[0] = record->source.proof;
+    made_of->proofs[1] = record->destination.proof;
+    made_of->tls_version = record->tls_version;
+    made_of->cipher = record->cipher;
+    made_of->decision = ruling->decision;
+    made_of->mode = ruling->mode;
+    made_of->sentence = ruling->sentence;
+    made_of->peer_not_after_ns = record->peer_not_after_ns;
+    made_of->ruling_generation = ruling->generation;
+    made_of->revision = ruling->revision;
+    made_of->rule_idx = ruling->rule_idx;
+    made_of->source = record->source.addr;
+    made_of->destination = record->destination.addr;
+    made_of->hbone_addr = record->hbone_addr;
+    made_of->kind = (uint32_t)record->kind;
+    made_of->action = (uint32_t)ruling->action;
+    made_of->is_same_node = record->is_same_node;
+    made_of->is_mutual_tls = record->is_mutual_tls;
+    made_of->has_rule = ruling->has_rule;
+    made_of->is_shown = call->shown != NULL;
+    strings[0] = record->trace;
+    strings[1] = record->peer_serial;
+    strings[2] = ruling->policy;
+    strings[3] = call->shown ? call->shown->method : (struct str){0};
+    strings[4] = call->shown ? call->shown->path : (struct str){0};
+    return true;
+}
+
+#define MADE_OF_STRINGS 5
+
 static void end_request(struct call *call, const struct totals *totals,
                         const struct audit_request *request)
 {
     struct audit_pen *pen = call->walk->tools.audit;
-    struct audit_entry *entry = audit_begin_request(pen, call->told.is_due);
+    struct made_of made_of;
+    struct str strings[AGAIN_STRINGS];
+    const struct audit_facts facts = {&made_of, sizeof made_of, strings, MADE_OF_STRINGS};
+    const bool is_due = call->told.is_due;
     call->told.is_due = false;
-    if (!entry)
+    if (!audit_wants_request(pen, is_due))
         return;
+    const bool is_plain = audit_folds(pen) && gather(call, totals, &made_of, strings);
+    if (is_plain && audit_commit_again(pen, &facts, request))
+        return;
+    struct audit_entry *entry = audit_begin_request(pen, is_due);
     add_call(entry, call);
     if (!audit_folds(pen) || entry->is_cut) /* what is not told may differ */
         entry_u64(entry, AUDIT_REQUEST_NUMBER, call->id);
     add_end(entry, call, totals);
+    const bool is_whole = !entry->is_cut;
     audit_commit_request(pen, call->connection, request, call_now_ns(call));
+    if (is_plain && is_whole)
+        audit_remember(pen, &facts);
 }
 
 void witness_end(struct call *call, const struct totals *totals, uint64_t duration_ns)

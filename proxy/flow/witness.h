@@ -14,7 +14,8 @@
  * handshake has shown is left out.
  *
  * Cost: some thousand instructions for a line or a request (bench/micro, audit-record and
- * audit-request), nothing for a byte.
+ * audit-request), some hundred for a request that is told as one before it (proxy/audit/again.h),
+ * nothing for a byte.
  * Without an audit log nothing is done. Thread: the worker's.
  */
 #ifndef ISTHMUS_FLOW_WITNESS_H

@@ -199,3 +199,25 @@ Test(audit_fold, what_ends_out_of_turn_cannot_make_it_grow_without_bound, .init 
         fold_drop(fold, fold_oldest(fold));
     cr_expect_leq(n_old, 2, "telling the oldest makes room");
 }
+
+Test(audit_fold, who_holds_a_record_knows_when_it_is_gone, .init = setup, .fini = teardown)
+{
+    const struct audit_request request = ended_at(1);
+    struct fold_record *a = NULL, *b = NULL;
+    struct fold_record *first = fold_add(fold, STR("GET /a"), 1, &request, 1);
+    struct fold_record *second = fold_add(fold, STR("GET /b"), 1, &request, 1);
+    fold_hold(first, &a);
+    fold_add_to(a, &request);
+    cr_expect(eq(u64, first->sum.n, 2));
+    fold_hold(second, &a);
+    cr_expect(a == second, "another has taken the place");
+    fold_hold(second, &b);
+    cr_expect(a == NULL && b == second, "another holds it");
+    fold_drop(fold, second);
+    cr_expect(b == NULL);
+    fold_hold(first, &b);
+    fold_hold(first, &b);
+    cr_expect(b == first, "twice the same");
+    fold_drop(fold, first);
+    cr_expect(b == NULL);
+}

@@ -409,3 +409,54 @@ Test(judge_audit, a_request_at_which_no_policy_looked_is_told_as_whole_as_others
     SAYS(a, "src.identity", "spiffe://" CART_ID);
     forget();
 }
+
+static void ask_by(const char *method, const char *target, unsigned nth)
+{
+    char text[128];
+    (void)snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: store\r\n\r\n", method, target);
+    say(text);
+    cr_assert(app_saw(1, " HTTP/1.1\r\n", nth));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", nth));
+}
+
+/* What is told of a request that others were like is found without packing it: it must not take one
+ * for another. */
+Test(judge_audit, requests_that_differ_in_one_thing_take_turns_and_are_counted_apart)
+{
+    open_audited(&ways[4], allow_cart, USUAL);
+    for (unsigned i = 0; i < 3; i++) {
+        ask_by("GET", "/a?secret", 4 * i + 1);
+        ask_by("GET", "/b", 4 * i + 2);
+        ask_by("PUT", "/a", 4 * i + 3);
+        ask_by("GET", "/a", 4 * i + 4);
+    }
+    snap_drop(&town.snap, "shop/cart");
+    snap_policy(&town.snap, "carts", POLICY_ALLOW, CART_ID);
+    town_learn(&town);
+    ask_by("GET", "/a", 13);
+    ask_by("GET", "/a", 14);
+    close_audited();
+
+    static const struct {
+        const char *path, *method, *policy;
+        json_int_t count;
+    } rows[] = {
+        {"/a", "GET", "shop/cart", 6},
+        {"/b", "GET", "shop/cart", 3},
+        {"/a", "PUT", "shop/cart", 3},
+        {"/a", "GET", "shop/carts", 2},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        json_int_t n = 0;
+        for (size_t j = 0; j < n_lines; j++)
+            if (strcmp(member(lines[j], "event"), "requests") == 0 &&
+                strcmp(member(lines[j], "request.path"), rows[i].path) == 0 &&
+                strcmp(member(lines[j], "request.method"), rows[i].method) == 0 &&
+                strcmp(member(lines[j], "policy"), rows[i].policy) == 0)
+                n += number(lines[j], "count");
+        cr_expect_eq(n, rows[i].count, "row %zu: %lld", i, (long long)n);
+    }
+    forget();
+}
