@@ -59,6 +59,8 @@ struct loop {
     struct stopwatch stopwatch;
     uint32_t turn;
     bool stopped;
+    bool is_single; /* libuv ends its run after this turn. In its own mode for one it would look at
+                       the clock and its timers once more, and at the beginning of the next again */
 };
 
 uv_loop_t *loop_uv(struct loop *loop)
@@ -272,6 +274,8 @@ static void on_after_poll(uv_check_t *check)
     read_slab_rest(loop);
     note_length(&loop->stopwatch, clock_mono_ns() - loop->clock->now_ns);
     *loop->clock = (struct turn_clock){0};
+    if (loop->is_single || loop->stopped)
+        uv_stop(&loop->uv);
 }
 
 /* ------------------------------------------------------------------ the poll */
@@ -320,14 +324,16 @@ bool loop_turn(struct loop *loop, bool may_wait)
 {
     /* The prepare handle keeps libuv's loop alive, so a poll with nothing to wait for would never
      * end. */
-    uv_run(&loop->uv, may_wait && is_alive(loop) ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    loop->is_single = may_wait && is_alive(loop);
+    uv_run(&loop->uv, loop->is_single ? UV_RUN_DEFAULT : UV_RUN_NOWAIT);
+    loop->is_single = false;
     return is_alive(loop);
 }
 
 void loop_run(struct loop *loop)
 {
     while (!loop->stopped)
-        uv_run(&loop->uv, UV_RUN_ONCE);
+        uv_run(&loop->uv, UV_RUN_DEFAULT);
     loop->stopped = false;
 }
 
