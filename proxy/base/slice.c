@@ -48,25 +48,26 @@ void slab_ring_free(struct slab_pool *pool, struct slice *ring)
         mem_free(ring);
 }
 
-static struct slab *take_from(struct slab **free, uint32_t *n_free)
+static struct slab *make(struct slab_pool *pool, size_t size)
 {
-    struct slab *slab = *free;
+    struct slab *slab = mem_alloc(sizeof(*slab) + size);
 
-    if (slab) {
-        *free = slab->next_free;
-        --*n_free;
-        ASAN_UNPOISON_MEMORY_REGION(slab->bytes, slab->cap);
-    }
+    slab->cap = (uint32_t)size;
+    slab->pool = pool;
+    pool->n_made++;
     return slab;
 }
 
-static struct slab *take_free(struct slab_pool *pool, size_t size)
+/* What it is and whose it stays while it waits. */
+static struct slab *take_free(struct slab_pool *pool, struct slab **free, uint32_t *n_free)
 {
-    if (size == SLAB_BYTES)
-        return take_from(&pool->free, &pool->n_free);
-    if (size == SLAB_SMALL_BYTES)
-        return take_from(&pool->free_small, &pool->n_free_small);
-    return NULL;
+    struct slab *slab = *free;
+
+    *free = slab->next_free;
+    --*n_free;
+    ASAN_UNPOISON_MEMORY_REGION(slab->bytes, slab->cap);
+    pool->n_reused++;
+    return slab;
 }
 
 struct slab *slab_new(struct slab_pool *pool, size_t size)
@@ -76,27 +77,17 @@ struct slab *slab_new(struct slab_pool *pool, size_t size)
     ensure(size <= UINT32_MAX);
     if (size == 0)
         size = SLAB_BYTES;
-    slab = take_free(pool, size);
-    if (slab)
-        pool->n_reused++;
+    if (size == SLAB_SMALL_BYTES && pool->free_small)
+        slab = take_free(pool, &pool->free_small, &pool->n_free_small);
+    else if (size == SLAB_BYTES && pool->free)
+        slab = take_free(pool, &pool->free, &pool->n_free);
     else
-        pool->n_made++;
-    if (!slab)
-        slab = mem_alloc(sizeof(*slab) + size);
+        slab = make(pool, size);
     slab->refs = 1;
-    slab->cap = (uint32_t)size;
     slab->used = 0;
-    slab->pool = pool;
-    slab->next_free = NULL;
     pool->live_bytes += size;
     pool->n_live++;
     return slab;
-}
-
-void slab_ref(struct slab *slab)
-{
-    assume(slab->refs > 0 && slab->refs < UINT32_MAX);
-    slab->refs++;
 }
 
 static void keep(struct slab *slab, struct slab **free, uint32_t *n_free, uint32_t max_free)
@@ -111,7 +102,7 @@ static void keep(struct slab *slab, struct slab **free, uint32_t *n_free, uint32
     ASAN_POISON_MEMORY_REGION(slab->bytes, slab->cap); /* a sanitizer tells who still uses it */
 }
 
-static void slab_return(struct slab *slab)
+void slab_return(struct slab *slab)
 {
     struct slab_pool *pool = slab->pool;
 
@@ -123,13 +114,6 @@ static void slab_return(struct slab *slab)
         keep(slab, &pool->free_small, &pool->n_free_small, pool->max_free);
     else
         mem_free(slab);
-}
-
-void slab_unref(struct slab *slab)
-{
-    ensure(slab->refs > 0);
-    if (--slab->refs == 0)
-        slab_return(slab);
 }
 
 _Static_assert(offsetof(struct slab, bytes) % alignof(max_align_t) == 0, "blocks are aligned");

@@ -61,8 +61,20 @@ void slab_pool_fini(struct slab_pool *pool); /* ensures that no slab is live */
 /* A slab with one reference, of SLAB_BYTES or, when size says so, of a smaller or larger block off
  * the heap. */
 struct slab *slab_new(struct slab_pool *pool, size_t size);
-void slab_ref(struct slab *slab);
-void slab_unref(struct slab *slab);
+void slab_return(struct slab *slab); /* of which nobody has a reference: for slab_unref() */
+
+static inline void slab_ref(struct slab *slab)
+{
+    assume(slab->refs > 0 && slab->refs < UINT32_MAX);
+    slab->refs++;
+}
+
+static inline void slab_unref(struct slab *slab)
+{
+    ensure(slab->refs > 0);
+    if (--slab->refs == 0)
+        slab_return(slab);
+}
 
 /* SLAB_SMALL_BYTES of uninitialised memory, aligned for any type, for what comes and goes with each
  * message: a small slab, reused and counted as they are. */
