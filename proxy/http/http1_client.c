@@ -240,28 +240,18 @@ static unsigned n_allowed_op(const struct http_client *base)
     return 1;
 }
 
-static bool is_one_of(struct str method, const struct str *methods, size_t n_methods)
-{
-    for (size_t i = 0; i < n_methods; i++)
-        if (str_eq(method, methods[i]))
-            return true;
-    return false;
-}
-
 static bool is_repeatable(struct str method)
 {
-    static const struct str methods[] = {{"GET", 3},   {"HEAD", 4}, {"OPTIONS", 7},
-                                         {"TRACE", 5}, {"PUT", 3},  {"DELETE", 6}};
-
-    return is_one_of(method, methods, ARRAY_LEN(methods));
+    return str_eq(method, STR("GET")) || str_eq(method, STR("HEAD")) ||
+           str_eq(method, STR("OPTIONS")) || str_eq(method, STR("TRACE")) ||
+           str_eq(method, STR("PUT")) || str_eq(method, STR("DELETE"));
 }
 
 /* A method whose request may well have a body says when it has none: RFC 9110 8.6. */
 static bool expects_body(struct str method)
 {
-    static const struct str methods[] = {{"POST", 4}, {"PUT", 3}, {"PATCH", 5}};
-
-    return is_one_of(method, methods, ARRAY_LEN(methods));
+    return str_eq(method, STR("POST")) || str_eq(method, STR("PUT")) ||
+           str_eq(method, STR("PATCH"));
 }
 
 static enum http1_framing framing_of(const struct http_request *head)

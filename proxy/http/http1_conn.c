@@ -34,12 +34,12 @@ static bool wants_more(const struct http1 *conn)
 
 void http1_settle(struct http1 *conn)
 {
-    const bool wants = wants_more(conn);
-
     if (conn->phase == HTTP1_DEAD || conn->is_taking)
         return;
     if (conn->phase == HTTP1_HEAD || conn->phase == HTTP1_BODY)
         http1_settle_time(conn);
+
+    const bool wants = wants_more(conn);
     if (wants == conn->is_reading)
         return;
     conn->is_reading = wants;
@@ -49,7 +49,7 @@ void http1_settle(struct http1 *conn)
         stream_pause(conn->lower);
 }
 
-static void tell_it_ended(struct http1 *conn)
+__attribute__((noinline)) static void tell_it_ended(struct http1 *conn)
 {
     const struct http_stream_events *http_events = conn->exchange.http_events;
     struct http_fields trailers;

@@ -10,6 +10,7 @@
 #define GATHER_BYTES ((size_t)8192)  /* a piece below this is filled up from the next one */
 #define CHUNK_LINE   20u
 
+/* The front of the queue as one piece of its own. */
 static struct slice gather(struct http1 *conn, const struct iovec *iov, unsigned n)
 {
     struct slab *slab = slab_new(conn->queue.pool, GATHER_BYTES);
@@ -27,19 +28,22 @@ static struct slice gather(struct http1 *conn, const struct iovec *iov, unsigned
     return piece;
 }
 
-/* The front of the queue as one piece: small ones are filled up, so that a head and its body, or a
- * chunk's line and its data, are one write of the stream below. */
+/* Small pieces are filled up, so that a head and its body, or a chunk's line and its data, are one
+ * write of the stream below. */
+__attribute__((noinline)) static struct slice next_of_several(struct http1 *conn)
+{
+    struct iovec iov[8];
+    const unsigned n = buf_peek(&conn->queue, iov, 8);
+    bool drained;
+
+    return iov[0].iov_len < GATHER_BYTES ? gather(conn, iov, n) : buf_shift(&conn->queue, &drained);
+}
+
 static struct slice next_piece(struct http1 *conn)
 {
     bool drained;
 
-    if (conn->queue.len > 1) {
-        struct iovec iov[8];
-        const unsigned n = buf_peek(&conn->queue, iov, 8);
-        if (iov[0].iov_len < GATHER_BYTES)
-            return gather(conn, iov, n);
-    }
-    return buf_shift(&conn->queue, &drained);
+    return conn->queue.len > 1 ? next_of_several(conn) : buf_shift(&conn->queue, &drained);
 }
 
 static void push_down(struct http1 *conn)
@@ -61,20 +65,24 @@ void http1_run_flush(struct task *task)
         http1_end_finishing(conn);
 }
 
-void http1_send(struct http1 *conn, struct slice bytes)
+/* A head of many fields. */
+__attribute__((noinline)) static struct slice push_all_but_its_end(struct http1 *conn,
+                                                                   struct slice bytes)
 {
     size_t at = 0;
 
-    while (bytes.len - at > SLAB_BYTES) { /* a head of many fields */
+    for (; bytes.len - at > SLAB_BYTES; at += SLAB_BYTES)
         (void)buf_push(&conn->queue, slice_sub(bytes, at, SLAB_BYTES));
-        at += SLAB_BYTES;
-    }
-    if (at > 0) {
-        (void)buf_push(&conn->queue, slice_sub(bytes, at, bytes.len - at));
-        slice_release(bytes);
-    } else {
-        (void)buf_push(&conn->queue, bytes);
-    }
+    bytes.ptr += at;
+    bytes.len -= at;
+    return bytes;
+}
+
+void http1_send(struct http1 *conn, struct slice bytes)
+{
+    if (bytes.len > SLAB_BYTES)
+        bytes = push_all_but_its_end(conn, bytes);
+    (void)buf_push(&conn->queue, bytes);
     if (conn->queue.bytes >= FLUSH_BYTES)
         push_down(conn);
     loop_defer(conn->loop, &conn->flush);

@@ -160,14 +160,13 @@ static char *put_fields(char *at, struct str before, const struct http_fields *f
 
 static char *put_number(char *at, uint64_t number)
 {
-    char *end = at + 1;
+    char digits[20];
+    size_t first = sizeof(digits);
 
-    for (uint64_t rest = number; rest >= 10; rest /= 10)
-        end++;
-    for (at = end; number >= 10; number /= 10)
-        *--at = (char)('0' + number % 10);
-    *--at = (char)('0' + number);
-    return end;
+    for (; number >= 10; number /= 10)
+        digits[--first] = (char)('0' + number % 10);
+    digits[--first] = (char)('0' + number);
+    return put(at, str_of(digits + first, sizeof(digits) - first));
 }
 
 static char *put_option(char *at, struct str option, bool *is_first)

@@ -16,7 +16,7 @@ static bool is_blank(char c)
 /* The control characters but a tab. */
 static block find_controls(block bytes)
 {
-    return ((block)((bytes & 0xe0) == 0) & (block)(bytes != '\t')) | (block)(bytes == 0x7f);
+    return (block_from_to(bytes, 0, 0x1f) & ~(block)(bytes == '\t')) | (block)(bytes == 0x7f);
 }
 
 bool strict_is_value(struct str value)
@@ -75,6 +75,8 @@ bool strict_is_authority(struct str authority)
 
     if (authority.len == 0 || authority.len > AUTHORITY_MAX)
         return false;
+    if (is_host_name(authority))
+        return true;
     if (authority.ptr[0] == '[')
         return is_bracketed(authority);
     if (str_split(authority, ':', &host, &port) && !is_port(port))

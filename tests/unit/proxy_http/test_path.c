@@ -26,6 +26,42 @@ static void expect(const char *target, enum http_path_rules rules, const char *e
     arena_fini(&arena);
 }
 
+/* An escape in front of a path makes it one that is looked at byte by byte. */
+static void expect_same_the_long_way(struct str target, enum http_path_rules rules)
+{
+    struct arena arena = {0};
+    struct http_path path = {0}, longer = {0};
+    const char *why = "";
+    const struct str with_escape = arena_printf(&arena, "/%%41%.*s", STR_ARG(target));
+    const int err = http_path_normalize(target, rules, &arena, &path, &why);
+    const int longer_err = http_path_normalize(with_escape, rules, &arena, &longer, &why);
+
+    cr_assert_eq(err, longer_err, "%.*s by rules %d", STR_ARG(target), rules);
+    if (!err)
+        cr_assert(str_eq(longer.target, arena_printf(&arena, "/A%.*s", STR_ARG(path.target))),
+                  "%.*s by rules %d is %.*s, or else %.*s", STR_ARG(target), rules,
+                  STR_ARG(path.target), STR_ARG(longer.target));
+    arena_fini(&arena);
+}
+
+Test(path, of_any_length_is_the_same_whether_it_is_looked_at_in_blocks_or_not)
+{
+    char path[40];
+
+    for (size_t len = 2; len < sizeof(path); len += 1 + len / 20 * 4) {
+        for (size_t at = 1; at < len; at++) {
+            for (int byte = 1; byte<256; byte += byte> '0' && byte < 'z' ? 5 : 1) {
+                for (size_t i = 0; i < len; i++)
+                    path[i] = i % 8 == 0 ? '/' : 'a';
+                path[at] = (char)byte;
+                for (int rules = HTTP_PATH_MERGE_SLASHES;
+                     rules <= HTTP_PATH_DECODE_AND_MERGE_SLASHES; rules++)
+                    expect_same_the_long_way(str_of(path, len), (enum http_path_rules)rules);
+            }
+        }
+    }
+}
+
 Test(path, has_one_normal_form_under_each_rule)
 {
     static const struct row rows[] = {
