@@ -15,8 +15,8 @@ struct page { /* of a worker */
 struct ledger {
     pthread_mutex_t lock;
     unsigned n_workers;
-    uint64_t short_ns;    /* since when memory is short; 0: it is not */
-    uint64_t progress_ns; /* when somebody cut last, or it began to be short */
+    uint64_t short_ns; /* since when memory is short; 0: it is not */
+    uint64_t cut_ns;   /* when somebody cut last; 0: never */
     struct page pages[];
 };
 
@@ -138,18 +138,25 @@ static bool have_all_told(const struct ledger *ledger, uint64_t now_ns)
     return true;
 }
 
+static bool is_cut_of_late(const struct ledger *ledger, uint64_t now_ns)
+{
+    return ledger->cut_ns > 0 && now_ns < ledger->cut_ns + LEDGER_PATIENCE_NS;
+}
+
 static enum ledger_say say(const struct ledger *ledger, const struct page *own, uint64_t now_ns,
                            struct client_key *out_client)
 {
     if (!have_all_told(ledger, now_ns) && now_ns < ledger->short_ns + LEDGER_TOLD_NS)
         return LEDGER_WAIT;
     const struct client_key *most = find_most(ledger);
-    if (!most)
-        return LEDGER_NOBODY;
+    if (!most) /* who was cut just now and comes again holds little yet */
+        return is_cut_of_late(ledger, now_ns) ? LEDGER_WAIT : LEDGER_NOBODY;
     *out_client = *most;
     if (held_of(own, most) > 0)
         return LEDGER_CUT;
-    return now_ns < ledger->progress_ns + LEDGER_PATIENCE_NS ? LEDGER_WAIT : LEDGER_NOBODY;
+    if (is_cut_of_late(ledger, now_ns) || now_ns < ledger->short_ns + LEDGER_PATIENCE_NS)
+        return LEDGER_WAIT;
+    return LEDGER_NOBODY;
 }
 
 struct ledger_verdict ledger_judge(struct ledger *ledger, unsigned worker, uint64_t now_ns,
@@ -158,7 +165,7 @@ struct ledger_verdict ledger_judge(struct ledger *ledger, unsigned worker, uint6
     struct ledger_verdict verdict = {LEDGER_WAIT, {{0}, 0}, 0};
     struct page *own = lock_page(ledger, worker);
     if (ledger->short_ns == 0)
-        ledger->short_ns = ledger->progress_ns = now_ns;
+        ledger->short_ns = now_ns;
     verdict.say = say(ledger, own, now_ns, &verdict.client);
     if (verdict.say == LEDGER_CUT) {
         const uint64_t held = held_of(own, &verdict.client);
@@ -176,7 +183,7 @@ void ledger_note_cut(struct ledger *ledger, unsigned worker, uint64_t now_ns,
     own->owed_bytes += bytes;
     own->owed_bytes -= own->owed_bytes < verdict->bytes ? own->owed_bytes : verdict->bytes;
     if (bytes > 0)
-        ledger->progress_ns = now_ns;
+        ledger->cut_ns = now_ns;
     unlock(ledger);
 }
 

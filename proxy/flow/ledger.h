@@ -8,7 +8,8 @@
  * whoever has connections of it:
  *
  *   CUT      the asking worker has some: it ends them and says so (ledger_note_cut)
- *   WAIT     only others have, or somebody has not told yet: nobody is to be refused meanwhile
+ *   WAIT     only others have, or somebody has not told yet, or was cut just now, and what comes
+ *            again of it holds little yet: nobody is to be refused meanwhile
  *   NOBODY   nobody holds LEDGER_BYTES_MIN, or those whose turn it is do nothing: new work is to be
  *            refused
  *

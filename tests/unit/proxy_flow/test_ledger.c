@@ -123,6 +123,25 @@ Test(ledger, whose_turn_it_is_and_who_does_nothing_is_not_waited_for_forever, .i
     cr_expect_eq(judge(0), LEDGER_WAIT, "it is short anew");
 }
 
+Test(ledger, right_after_a_cut_nobody_is_refused_although_nobody_holds_much, .init = start,
+     .fini = finish)
+{
+    for (unsigned i = 0; i < 3; i++)
+        tell(i, pod(1), i == 2 ? 60 : 0);
+    const struct ledger_verdict verdict = ledger_judge(ledger, 2, now_ns, 60 * MIB);
+    cr_assert_eq(verdict.say, LEDGER_CUT);
+    ledger_note_cut(ledger, 2, now_ns, &verdict, 60 * MIB);
+    ledger_note_enough(ledger);
+    now_ns += LEDGER_PATIENCE_NS - 1;
+    for (unsigned i = 0; i < 3; i++)
+        tell(i, pod(1), 1);
+    for (unsigned i = 0; i < 3; i++)
+        cr_expect_eq(judge(i), LEDGER_WAIT);
+    now_ns++;
+    for (unsigned i = 0; i < 3; i++)
+        cr_expect_eq(judge(i), LEDGER_NOBODY);
+}
+
 Test(ledger, what_one_cuts_the_others_need_not, .init = start, .fini = finish)
 {
     for (unsigned i = 0; i < 3; i++)
