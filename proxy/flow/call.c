@@ -320,11 +320,8 @@ int call_recheck(struct call *call)
 {
     const struct snapshot *snapshot = call_snapshot(call);
     const struct record *record = &call->record;
-    if (record->kind == ARRIVAL_OUTBOUND) {
-        const struct workload *pod = identify_caller(snapshot, &record->source.addr.ip);
-        if (!pod || !str_eq(pod->identity, record_name(record, LABEL_SOURCE_PRINCIPAL)))
-            return -ERR_WORKLOAD_GONE; /* or its address is another's by now */
-    }
+    if (record->kind == ARRIVAL_OUTBOUND && !record_caller(record, snapshot))
+        return -ERR_WORKLOAD_GONE;
     int err = recheck_judged(call, &call->judged, snapshot, true);
     const struct search *search = call->search;
     for (size_t i = 0; search && i < CALL_RACERS && err == 0 && search->racers[i]; i++) {

@@ -18,8 +18,9 @@ struct called {
     struct str key; /* of the service, in the flow's arena */
     uint16_t port;
 
-    uint64_t generation;        /* 0: nobody has looked yet */
-    const struct workload *pod; /* that calls; NULL: it may not, or no more */
+    uint64_t generation; /* 0: nobody has looked yet */
+    const struct workload
+        *pod; /* that calls; NULL: it may not, or no more, or another has its address */
     const struct service *service;
     const struct service_port *service_port; /* NULL: there is none, or no service */
     const struct endpoint_set *endpoints;

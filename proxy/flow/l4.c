@@ -189,9 +189,11 @@ static void on_answer(void *owner, uint64_t latency_ns)
 static int resolve_called(struct call *call, const struct snapshot *snapshot,
                           struct principal *out_source, struct target *out_target)
 {
-    const int err = identify_pod(snapshot, &call->record.source.addr.ip, out_source);
-    if (err < 0)
-        return err;
+    const struct ip *source = &call->record.source.addr.ip;
+    const struct workload *pod = record_caller(&call->record, snapshot);
+    if (!pod)
+        return -ERR_UNKNOWN_SOURCE;
+    *out_source = identify_as(pod, source);
     return resolve_outbound(snapshot, &call->walk->options.own,
                             &flow_of(call)->arrival->destination, out_target);
 }

@@ -138,6 +138,14 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
     set_names(record, side, arena, names);
 }
 
+const struct workload *record_caller(const struct record *connection,
+                                     const struct snapshot *snapshot)
+{
+    const struct workload *pod = identify_caller(snapshot, &connection->source.addr.ip);
+    return pod && str_eq(pod->identity, record_name(connection, LABEL_SOURCE_PRINCIPAL)) ? pod
+                                                                                         : NULL;
+}
+
 void record_copy_connection(struct record *record, const struct record *connection)
 {
     *record = (struct record){

@@ -82,6 +82,11 @@ void record_room(struct arena *arena, const struct workload *source, const struc
 void record_peer(struct record *record, enum party_side side, struct arena *arena, struct str id,
                  struct str baggage);
 
+/* The pod of this node that made an outbound connection, as that snapshot has it; NULL: it left, or
+ * its address is another identity's by now. */
+const struct workload *record_caller(const struct record *connection,
+                                     const struct snapshot *snapshot);
+
 /* What is known of a connection holds for what happens on it. Borrows from it. */
 void record_copy_connection(struct record *record, const struct record *connection);
 /* The same of who made it alone, and of what was called; what they are called comes later. */

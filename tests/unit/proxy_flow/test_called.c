@@ -94,7 +94,10 @@ Test(called, a_request_behind_others_has_its_whole_time)
 
 static struct snap snap;
 static struct snapshot *snapshot;
-static const struct record of_web = {.source.addr = {{4, {10, 0, 0, 1}}, 40000}};
+static const struct str names_of_web[TRAFFIC_LABELS] = {
+    [LABEL_SOURCE_PRINCIPAL] = STR("spiffe://west.example/ns/shop/sa/web")};
+static const struct record of_web = {.source.addr = {{4, {10, 0, 0, 1}}, 40000},
+                                     .names = names_of_web};
 
 static const struct called *look(struct called *called)
 {
@@ -130,6 +133,24 @@ Test(called, is_looked_up_anew_in_each_generation)
     for (int i = 0; i < 3; i++) /* its routes, its policy, it */
         snap_drop(&snap, "/till.shop.svc.clusterset.local");
     cr_expect(!look(&called)->service && !called.endpoints);
+    snapshot_free(snapshot);
+    snap_fini(&snap);
+}
+
+/* The connection is whose it was, however long it takes until it is cut. */
+Test(called, an_address_that_another_identity_has_now_does_not_call_as_that_one)
+{
+    snap_init(&snap, "n1");
+    (void)snap_service(&snap, "till", "10.201.0.7", 80, 8080);
+    snap_pod(&snap, "web", "n1", "10.0.0.1");
+    struct called called = {.key = STR("shop/till.shop.svc.clusterset.local"), .port = 80};
+    cr_expect(look(&called)->pod);
+    snap_drop(&snap, "web");
+    snap_pod(&snap, "other", "n1", "10.0.0.1");
+    cr_expect_null(look(&called)->pod);
+    snap_drop(&snap, "other");
+    snap_pod(&snap, "web-2", "n1", "10.0.0.1");
+    cr_expect(look(&called)->pod, "its identity is the same");
     snapshot_free(snapshot);
     snap_fini(&snap);
 }
