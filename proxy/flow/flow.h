@@ -57,6 +57,7 @@ struct walk_tools {
     struct tracer_pen *tracer; /* NULL: no spans */
     struct ledger *ledger;     /* of all workers; NULL: there is only this one */
     unsigned worker;           /* its number there */
+    struct task *rechecked;    /* is run when walk_recheck() has looked at all; NULL: none */
 };
 
 struct walk;
@@ -73,7 +74,8 @@ void walk_start(struct walk *walk, struct arrival *arrival);
 void walk_note_refusal(struct walk *walk, const struct refusal *refusal);
 
 /* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut.
- * Of very many flows the last are looked at some turns later. */
+ * Of very many flows the last are looked at some turns later: whoever has to come after them is
+ * tools.rechecked. */
 void walk_recheck(struct walk *walk);
 /* Connections that could go on forever are asked to end: HTTP takes no new exchanges. */
 void walk_drain(struct walk *walk);

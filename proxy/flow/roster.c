@@ -177,11 +177,22 @@ static void recheck(struct flow *flow)
         flow->work->recheck(flow);
 }
 
+/* Pods may have left, and with them their series, which flows that were cut late have held, and
+ * whose names what waits for the audit log may be known by. */
+static void on_rechecked(struct walk *walk)
+{
+    audit_tell_all(walk->tools.audit);
+    acquaintances_forget(&walk->acquaintances);
+    if (walk->tools.rechecked)
+        walk->tools.rechecked->run(walk->tools.rechecked);
+}
+
 static void init_sweeps(struct walk *walk)
 {
-    sweep_init(&walk->sweeps[SWEEP_RECHECK], walk, FLOW_CONNECTING, FLOW_CLOSED, recheck);
-    sweep_init(&walk->sweeps[SWEEP_REPORT], walk, FLOW_PUMPING, FLOW_PUMPING + 1, report);
-    sweep_init(&walk->sweeps[SWEEP_TELL], walk, FLOW_SERVING, FLOW_SERVING + 1, tell);
+    sweep_init(&walk->sweeps[SWEEP_RECHECK], walk, FLOW_CONNECTING, FLOW_CLOSED, recheck,
+               on_rechecked);
+    sweep_init(&walk->sweeps[SWEEP_REPORT], walk, FLOW_PUMPING, FLOW_PUMPING + 1, report, NULL);
+    sweep_init(&walk->sweeps[SWEEP_TELL], walk, FLOW_SERVING, FLOW_SERVING + 1, tell, NULL);
 }
 
 struct walk *walk_new(const struct walk_tools *tools, const struct walk_options *options)
@@ -258,8 +269,7 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal)
 
 void walk_recheck(struct walk *walk)
 {
-    audit_tell_all(walk->tools.audit);          /* what was before the change stands before it */
-    acquaintances_forget(&walk->acquaintances); /* pods may have left, and with them their series */
+    audit_tell_all(walk->tools.audit); /* what was before the change stands before it */
     sweep_start(&walk->sweeps[SWEEP_RECHECK]);
 }
 

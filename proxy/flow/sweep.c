@@ -36,13 +36,19 @@ static void go_on(struct task *task)
     while (visit_piece(sweep))
         if (loop_put_off(sweep->walk->tools.loop, &sweep->task))
             return;
+    if (sweep->on_end)
+        sweep->on_end(sweep->walk);
 }
 
 void sweep_init(struct sweep *sweep, struct walk *walk, int first, int end,
-                void (*visit)(struct flow *flow))
+                void (*visit)(struct flow *flow), void (*on_end)(struct walk *walk))
 {
-    *sweep =
-        (struct sweep){.task.run = go_on, .walk = walk, .visit = visit, .first = first, .end = end};
+    *sweep = (struct sweep){.task.run = go_on,
+                            .walk = walk,
+                            .visit = visit,
+                            .on_end = on_end,
+                            .first = first,
+                            .end = end};
 }
 
 void sweep_start(struct sweep *sweep)

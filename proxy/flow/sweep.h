@@ -22,15 +22,17 @@ struct flow;
 struct sweep {
     struct task task;
     struct walk *walk;
-    void (*visit)(struct flow *flow); /* may end it, and others */
-    int first, end;                   /* states, without the last */
-    int state;                        /* whose flows it is among */
-    struct list *at;                  /* behind it are those to come; NULL: it does not run */
+    void (*visit)(struct flow *flow);  /* may end it, and others */
+    void (*on_end)(struct walk *walk); /* all have been visited; NULL: nobody waits for that */
+    int first, end;                    /* states, without the last */
+    int state;                         /* whose flows it is among */
+    struct list *at;                   /* behind it are those to come; NULL: it does not run */
 };
 
 void sweep_init(struct sweep *sweep, struct walk *walk, int first, int end,
-                void (*visit)(struct flow *flow));
-/* If it still runs, its rest is visited first, at once: who comes last is not put off for ever. */
+                void (*visit)(struct flow *flow), void (*on_end)(struct walk *walk));
+/* If it still runs, its rest is visited first, at once: who comes last is not put off for ever. Its
+ * end is then that of both. */
 void sweep_start(struct sweep *sweep);
 void sweep_stop(struct sweep *sweep);
 /* This flow is taken out of the list of its state. */

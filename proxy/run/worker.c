@@ -49,6 +49,10 @@ struct worker {
     struct timer health_report;
     struct connector *connector;
     struct walk *walk;
+    struct list
+        left; /* workloads that are not on the node any more, while flows of theirs may be */
+    struct arena left_arena;
+    struct task forget_left;
     struct acceptor *acceptor;
     struct dns_server *dns;
     struct timer drain_check;
@@ -176,18 +180,48 @@ static void open_when_ready(struct worker *worker)
 
 /* ---- deliveries ---- */
 
-/* Counters of workloads that left the node are not shown for ever, and connections that were made
- * on their behalf serve nobody else who gets the address. */
-static void forget_left_workloads(struct worker *worker, const struct snapshot *before)
+struct left_workload {
+    struct list link;
+    struct str namespace_, name;
+    struct ip *addresses;
+    size_t n_addresses;
+};
+
+static void note_left(struct worker *worker, const struct workload *workload)
+{
+    struct arena *arena = &worker->left_arena;
+    struct left_workload *left = arena_new(arena, struct left_workload);
+    left->namespace_ = arena_str(arena, workload->namespace_);
+    left->name = arena_str(arena, workload->name);
+    left->addresses = arena_new_array(arena, struct ip, workload->n_addresses);
+    left->n_addresses = workload->n_addresses;
+    for (size_t i = 0; i < left->n_addresses; i++)
+        left->addresses[i] = workload->addresses[i];
+    list_push_back(&worker->left, &left->link);
+}
+
+static void note_left_workloads(struct worker *worker, const struct snapshot *before)
 {
     for (size_t i = 0; i < before->n_local; i++) {
-        const struct workload *workload = before->local[i];
-        if (snapshot_workload(worker->snapshot, workload->uid))
-            continue;
-        (void)traffic_forget_idle(worker->traffic, workload->namespace_, workload->name);
-        for (size_t k = 0; k < workload->n_addresses; k++)
-            http_pool_forget(connector_http_pool(worker->connector), &workload->addresses[k]);
+        if (!snapshot_workload(worker->snapshot, before->local[i]->uid))
+            note_left(worker, before->local[i]);
     }
+}
+
+/* Their flows are cut. Counters of workloads that left the node are not shown for ever, and
+ * connections that were made on their behalf serve nobody else who gets the address. */
+static void forget_left(struct task *task)
+{
+    struct worker *worker = container_of(task, struct worker, forget_left);
+    list_foreach(it, &worker->left)
+    {
+        const struct left_workload *left = list_entry(it, struct left_workload, link);
+        (void)traffic_forget_idle(worker->traffic, left->namespace_, left->name);
+        for (size_t i = 0; i < left->n_addresses; i++)
+            http_pool_forget(connector_http_pool(worker->connector), &left->addresses[i]);
+    }
+    list_init(&worker->left);
+    arena_fini(&worker->left_arena);
 }
 
 void worker_deliver_snapshot(struct letter *letter, void *receiver)
@@ -200,8 +234,8 @@ void worker_deliver_snapshot(struct letter *letter, void *receiver)
     if (before && before->local_hash != worker->snapshot->local_hash) {
         if (worker->acceptor)
             acceptor_recheck(worker->acceptor);
+        note_left_workloads(worker, before);
         walk_recheck(worker->walk);
-        forget_left_workloads(worker, before);
     }
     delivery_return(old);
     open_when_ready(worker);
@@ -434,6 +468,8 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     };
     worker->connector =
         connector_new(loop, &connector, &worker->tls, &worker->trust, worker->meter);
+    list_init(&worker->left);
+    worker->forget_left.run = forget_left;
     const struct walk_tools tools = {
         .loop = loop,
         .snapshot = &worker->snapshot,
@@ -445,6 +481,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .tracer = worker->tracer,
         .ledger = worker->ledger,
         .worker = worker->idx,
+        .rechecked = &worker->forget_left,
     };
     const struct walk_options options = {
         .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
@@ -471,6 +508,7 @@ static void teardown(void *receiver)
     if (worker->dns)
         dns_server_close(worker->dns);
     walk_free(worker->walk);
+    arena_fini(&worker->left_arena);
     if (worker->acceptor)
         acceptor_close(worker->acceptor);
     connector_free(worker->connector);

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/flow/walk.h"
 #include "town.h"
 
 TestSuite(recheck, .timeout = 60);
@@ -110,6 +111,45 @@ Test(recheck, a_flow_that_is_still_connecting_is_cut_as_well)
     cr_expect(tap_failed(town.world.loop, &call.tap));
     finish(&call);
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+    town_close(&town);
+}
+
+static unsigned n_rechecked;
+static size_t n_left;
+
+static void on_rechecked(struct task *task)
+{
+    (void)task;
+    n_left = walk_flows(town.n1.walk);
+    n_rechecked++;
+}
+
+/* Its counters are forgotten then. */
+Test(recheck, is_over_when_all_flows_of_a_pod_that_left_have_ended)
+{
+    enum { CALLS = 4 * SWEEP_PIECE };
+
+    static struct town_call calls[CALLS];
+    static struct task task = {.run = on_rechecked};
+    town_open(&town);
+    town.set_now = NULL; /* its certificate is awaited */
+    town.n1.rechecked = &task;
+    town_walk(&town.n1, &(struct walk_options){0});
+    for (int i = 0; i < CALLS; i++)
+        call_start(&calls[i], &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert_eq(walk_flows(town.n1.walk), CALLS);
+
+    snap_drop(&town.snap, "cart");
+    town_learn(&town);
+
+    cr_expect(run_until_count(town.world.loop, &n_rechecked, 1, 5000));
+    cr_expect_eq(n_left, 0);
+    for (int i = 0; i < CALLS; i++) {
+        cr_expect(tap_failed(town.world.loop, &calls[i].tap));
+        call_end(&calls[i]);
+    }
+    cr_expect(run_until_count(town.world.loop, &n_rechecked, 1, 5000));
+    cr_expect_eq(n_rechecked, 1);
     town_close(&town);
 }
 

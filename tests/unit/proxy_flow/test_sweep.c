@@ -12,6 +12,7 @@ enum { CONNECTING = 3 * SWEEP_PIECE, PUMPING = 2 * SWEEP_PIECE, FLOWS = CONNECTI
 static struct walk walk;
 static struct flow flows[FLOWS];
 static unsigned n_visits[FLOWS], n_visited, n_first;
+static unsigned n_ends, n_visited_at_end;
 static struct task begin_task;
 static unsigned n_begun;
 
@@ -22,6 +23,13 @@ static void visit(struct flow *flow)
     while (clock_mono_ns() < until_ns)
         continue;
     n_visited += n_visits[flow - flows]++ == 0;
+}
+
+static void on_end(struct walk *of)
+{
+    cr_expect_eq(of, &walk);
+    n_visited_at_end = n_visited;
+    n_ends++;
 }
 
 static void begin(struct task *task)
@@ -39,14 +47,14 @@ static void start(void)
     for (int i = 0; i < FLOW_STATES; i++)
         list_init(&walk.flows[i]);
     for (int i = 0; i < WALK_SWEEPS; i++)
-        sweep_init(&walk.sweeps[i], &walk, FLOW_CONNECTING, FLOW_CLOSED, visit);
+        sweep_init(&walk.sweeps[i], &walk, FLOW_CONNECTING, FLOW_CLOSED, visit, on_end);
     for (int i = 0; i < FLOWS; i++) {
         flows[i] = (struct flow){.call.walk = &walk};
         flows[i].state = i < CONNECTING ? FLOW_CONNECTING : FLOW_PUMPING;
         list_push_back(&walk.flows[flows[i].state], &flows[i].by_state);
         n_visits[i] = 0;
     }
-    n_visited = n_begun = 0;
+    n_visited = n_begun = n_ends = 0;
     begin_task.run = begin;
     loop_defer(walk.tools.loop, &begin_task);
     cr_assert(run_until_count(walk.tools.loop, &n_begun, 1, 5000));
@@ -65,6 +73,8 @@ Test(sweep, goes_on_in_the_next_turns_until_it_has_seen_all, .init = start, .fin
     cr_expect(run_until_count(walk.tools.loop, &n_visited, FLOWS, 5000));
     for (int i = 0; i < FLOWS; i++)
         cr_expect_eq(n_visits[i], 1, "%d", i);
+    cr_expect(run_until_count(walk.tools.loop, &n_ends, 1, 5000));
+    cr_expect_eq(n_visited_at_end, FLOWS);
 }
 
 Test(sweep, misses_none_that_moves_and_sees_none_that_went, .init = start, .fini = finish)
@@ -96,4 +106,7 @@ Test(sweep, another_one_lets_the_first_end, .init = start, .fini = finish)
     cr_expect_eq(n_visited, FLOWS);
     cr_expect_eq(n_visits[0], 2);
     cr_expect_eq(n_visits[FLOWS - 1], 1);
+    cr_expect_eq(n_ends, 0, "it is that of both");
+    cr_expect(run_until_count(walk.tools.loop, &n_ends, 1, 5000));
+    cr_expect_eq(n_visits[FLOWS - 1], 2);
 }

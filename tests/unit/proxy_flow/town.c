@@ -48,6 +48,7 @@ void town_walk(struct town_node *node, const struct walk_options *options)
         .tracer = town->tracer && node == &town->n1 ? tracer_pen(town->tracer, 0) : NULL,
         .ledger = node->ledger,
         .worker = node == &town->n2 && node->ledger,
+        .rechecked = node->rechecked,
     };
     all.own = (struct own_ports){15001, 15006, 15008};
     all.attempt_ns = all.attempt_ns ? all.attempt_ns : LONG_NS;

@@ -32,7 +32,8 @@ struct town_node {
     struct connector *connector;
     struct walk *walk;
     struct acceptor *acceptor;
-    struct ledger *ledger; /* shared by both, for the next town_walk(); NULL: each has its own */
+    struct task *rechecked; /* of the next town_walk(); NULL: none */
+    struct ledger *ledger;  /* shared by both, for the next town_walk(); NULL: each has its own */
 };
 
 struct town {
