@@ -74,8 +74,8 @@ void walk_start(struct walk *walk, struct arrival *arrival);
 void walk_note_refusal(struct walk *walk, const struct refusal *refusal);
 
 /* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut.
- * Of very many flows the last are looked at some turns later: whoever has to come after them is
- * tools.rechecked. */
+ * Of very many flows the last are looked at some turns later, SWEEP_NS at most: whoever has to come
+ * after them is tools.rechecked. */
 void walk_recheck(struct walk *walk);
 /* Connections that could go on forever are asked to end: HTTP takes no new exchanges. */
 void walk_drain(struct walk *walk);

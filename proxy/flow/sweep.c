@@ -30,14 +30,34 @@ static bool visit_piece(struct sweep *sweep)
     return true;
 }
 
+static void end(struct sweep *sweep)
+{
+    timer_stop(&sweep->patience);
+    if (sweep->on_end)
+        sweep->on_end(sweep->walk);
+}
+
 static void go_on(struct task *task)
 {
     struct sweep *sweep = container_of(task, struct sweep, task);
     while (visit_piece(sweep))
         if (loop_put_off(sweep->walk->tools.loop, &sweep->task))
             return;
-    if (sweep->on_end)
-        sweep->on_end(sweep->walk);
+    end(sweep);
+}
+
+static void visit_rest(struct sweep *sweep)
+{
+    task_cancel(&sweep->task);
+    while (visit_piece(sweep))
+        continue;
+}
+
+static void on_patience(struct timer *timer)
+{
+    struct sweep *sweep = container_of(timer, struct sweep, patience);
+    visit_rest(sweep);
+    end(sweep);
 }
 
 void sweep_init(struct sweep *sweep, struct walk *walk, int first, int end,
@@ -53,9 +73,8 @@ void sweep_init(struct sweep *sweep, struct walk *walk, int first, int end,
 
 void sweep_start(struct sweep *sweep)
 {
-    task_cancel(&sweep->task);
-    while (visit_piece(sweep))
-        continue;
+    visit_rest(sweep);
+    timer_start(sweep->walk->tools.loop, &sweep->patience, SWEEP_NS, on_patience);
     sweep->state = sweep->first;
     sweep->at = flows_of(sweep, sweep->first);
     go_on(&sweep->task);
@@ -64,6 +83,7 @@ void sweep_start(struct sweep *sweep)
 void sweep_stop(struct sweep *sweep)
 {
     task_cancel(&sweep->task);
+    timer_stop(&sweep->patience);
     sweep->at = NULL;
 }
 

@@ -7,6 +7,9 @@
  * state meanwhile are no reason to miss one: states only go up, and so does the sweep. One that
  * began since, or moved, may be visited although it need not be, or twice.
  *
+ * Others wait for the rest of a turn too, handshakes of strangers among them. So that they cannot
+ * keep a flow from being looked at, what is left after SWEEP_NS is visited at once.
+ *
  * Owner: the walk. Thread: the worker's.
  */
 #ifndef ISTHMUS_FLOW_SWEEP_H
@@ -15,12 +18,14 @@
 #include "proxy/io/loop.h"
 
 #define SWEEP_PIECE 64 /* flows that are visited before the time is looked at */
+#define SWEEP_NS    (UINT64_C(250) * 1000000)
 
 struct walk;
 struct flow;
 
 struct sweep {
     struct task task;
+    struct timer patience;
     struct walk *walk;
     void (*visit)(struct flow *flow);  /* may end it, and others */
     void (*on_end)(struct walk *walk); /* all have been visited; NULL: nobody waits for that */

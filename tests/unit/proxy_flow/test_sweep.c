@@ -110,3 +110,40 @@ Test(sweep, another_one_lets_the_first_end, .init = start, .fini = finish)
     cr_expect(run_until_count(walk.tools.loop, &n_ends, 1, 5000));
     cr_expect_eq(n_visits[FLOWS - 1], 2);
 }
+
+/* ---- others that want the rest of each turn ---- */
+
+enum { HOGS = 200 };
+
+static struct task hogs[HOGS];
+static unsigned n_hogged;
+
+static void hog(struct task *task)
+{
+    const uint64_t until_ns = clock_mono_ns() + 2 * LOOP_LATE_NS;
+    while (clock_mono_ns() < until_ns)
+        continue;
+    n_hogged++;
+    cr_expect(loop_put_off(walk.tools.loop, task));
+}
+
+static void bring_hogs(struct task *task)
+{
+    (void)task;
+    for (int i = 0; i < HOGS; i++) {
+        hogs[i].run = hog;
+        cr_expect(loop_put_off(walk.tools.loop, &hogs[i]));
+    }
+}
+
+/* Each of them has its turn before a piece has. */
+Test(sweep, is_not_kept_from_its_end_by_others_that_were_put_off, .init = start, .fini = finish)
+{
+    static struct task bring = {.run = bring_hogs};
+    loop_defer(walk.tools.loop, &bring);
+    cr_expect(run_until_count(walk.tools.loop, &n_ends, 1, 20000));
+    cr_expect_eq(n_visited, FLOWS);
+    cr_expect_lt(n_hogged, HOGS, "%u", n_hogged);
+    for (int i = 0; i < HOGS; i++)
+        task_cancel(&hogs[i]);
+}
