@@ -268,7 +268,8 @@ static void on_after_poll(uv_check_t *check)
 {
     struct loop *loop = check->data;
     wheel_expire(&loop->wheel, loop_now_ns(loop));
-    run_put_off(loop);
+    if (!list_is_empty(&loop->put_off))
+        run_put_off(loop);
     run_tasks(loop);
     empty_graves(loop);
     read_slab_rest(loop);
