@@ -32,7 +32,7 @@ struct turn_clock {
  * system call. So there is one when a turn was long, and now and then before, for it to have
  * something to be compared with. */
 struct stopwatch {
-    uint64_t worked_ns; /* at the last look; 0: there was none */
+    uint64_t worked_ns; /* at the last look; before the first one: since the thread began */
     uint64_t since_ns;  /* the length of the turns since then */
     struct long_turns turns;
 };
@@ -243,19 +243,14 @@ static void empty_graves(struct loop *loop)
     loop->n_graves = 0;
 }
 
-static void look_at_work(struct stopwatch *watch)
-{
-    watch->worked_ns = clock_thread_ns();
-    watch->since_ns = 0;
-}
-
 static void note_length(struct stopwatch *watch, uint64_t took_ns)
 {
     const uint64_t worked_before_ns = watch->worked_ns;
     watch->since_ns += took_ns;
     if (watch->since_ns < LOOP_LOOK_NS)
         return;
-    look_at_work(watch);
+    watch->worked_ns = clock_thread_ns();
+    watch->since_ns = 0;
     if (took_ns < LOOP_LONG_NS)
         return;
     if (watch->worked_ns - worked_before_ns >= LOOP_LONG_NS)
@@ -310,8 +305,6 @@ static void on_before_poll(uv_prepare_t *prepare)
     struct loop *loop = prepare->data;
     bool at_once = has_work(loop) || loop->stopped;
     set_waker(loop, at_once ? 0 : wheel_wake_ns(&loop->wheel));
-    if (loop->stopwatch.worked_ns == 0)
-        look_at_work(&loop->stopwatch);
     *loop->clock = (struct turn_clock){.in_turn = true};
     loop->turn++;
 }
