@@ -12,7 +12,7 @@
 
 TestSuite(http1_head, .timeout = 120);
 
-static const struct http_limits limits = {.fields = 12};
+static struct http_limits limits = {.fields = 12};
 static const struct http1_hop hop = {.length = HTTP_LENGTH_UNKNOWN};
 static struct slab_pool slabs;
 
@@ -143,9 +143,9 @@ static bool judge(enum http1_kind kind, struct str bytes, size_t piece, struct t
         free(own);
     }
     const bool was_at_once = head->has_read_all;
-    if (head->is_whole && kind == HTTP1_REQUEST)
+    if (head->is_whole && !head->fault && kind == HTTP1_REQUEST)
         read_request(head, to);
-    else if (head->is_whole)
+    else if (head->is_whole && !head->fault)
         read_response(head, to);
     if (head->fault)
         text_addf(to, "%u%s: %s\n", head->fault, head->is_ambiguous ? " twice" : "", head->why);
@@ -188,6 +188,9 @@ static const struct sample samples[] = {
                         "Connection: upgrade\r\nA: \r\nB:\r\nExpect: 100-continue\r\n"
                         "TE: trailers\r\nC:\t d \r\n\r\n")},
     {HTTP1_REQUEST, STR("PUT / HTTP/1.1\r\nhost:a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
+    {HTTP1_REQUEST,
+     STR("GET /a/target/that/is/longer/than/what/a/field/counts/for/beside/its/bytes "
+         "HTTP/1.1\r\nHost: a\r\n\r\n")},
     {HTTP1_RESPONSE,
      STR("HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 10\r\nX: y\r\n\r\n")},
     {HTTP1_RESPONSE, STR("HTTP/1.1 404 Not \t Found\r\nTransfer-Encoding: chunked\r\n\r\n")},
@@ -260,4 +263,30 @@ Test(http1_head, of_any_size_too, .init = start, .fini = finish)
         cr_expect_eq(check(HTTP1_REQUEST, text_str(&head)), n < 12);
     }
     text_fini(&head);
+}
+
+/* The next head stands behind it in the same read, and the bound is at each of its bytes. */
+Test(http1_head, cut_anywhere_and_bounded_anywhere_it_is_the_same_head, .init = start,
+     .fini = finish)
+{
+    struct text bytes = {0};
+
+    for (size_t n = 0; n < ARRAY_LEN(samples); n++) {
+        const size_t len = samples[n].bytes.len;
+        text_clear(&bytes);
+        text_add(&bytes, samples[n].bytes);
+        text_add(&bytes, STR("GET /next HTTP/1.1\r\nHost: next\r\n\r\n"));
+        for (size_t at = 1; at <= len + 40; at++) {
+            struct text once = {0}, cut = {0};
+            limits.head_bytes = (uint32_t)at;
+            (void)check(samples[n].kind, text_str(&bytes));
+            limits.head_bytes = 0;
+            (void)judge(samples[n].kind, text_str(&bytes), bytes.len, &once);
+            (void)judge(samples[n].kind, text_str(&bytes), at, &cut);
+            cr_assert(str_eq(text_str(&once), text_str(&cut)), "sample %zu, cut at %zu", n, at);
+            text_fini(&once);
+            text_fini(&cut);
+        }
+    }
+    text_fini(&bytes);
 }

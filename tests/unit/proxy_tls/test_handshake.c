@@ -91,6 +91,126 @@ Test(tls_handshake, of_many_at_once_only_some_are_done_in_one_turn, .init = star
     }
 }
 
+/* ---- what came while there was no time ---- */
+
+/* Events of a lower stream that take a turn's time before the handshake hears of them; and how it
+ * ends in the turn in which its step was put off. */
+static struct slow {
+    struct fake_stream *lower;
+    const struct stream_events *events;
+    uint64_t for_ns;
+    struct tls_handshake *cancels;
+    int fails;
+    unsigned n_reads, n_paused;
+} slow;
+
+static void slow_on_data(void *owner, struct slice bytes)
+{
+    const uint64_t begun_ns = loop_now_ns(world.loop);
+
+    while (clock_mono_ns() - begun_ns < slow.for_ns)
+        continue;
+    slow.n_reads++;
+    slow.events->on_data(owner, bytes);
+    slow.n_paused += slow.lower->is_paused;
+    if (slow.cancels)
+        tls_handshake_cancel(slow.cancels);
+    else if (slow.fails)
+        slow.events->on_fail(owner, slow.fails);
+}
+
+static void slow_on_end(void *owner)
+{
+    slow.events->on_end(owner);
+}
+
+static void slow_on_drain(void *owner)
+{
+    slow.events->on_drain(owner);
+}
+
+static void slow_on_fail(void *owner, int err)
+{
+    slow.events->on_fail(owner, err);
+}
+
+static void be_slow(struct fake_stream *lower, uint64_t for_ns)
+{
+    static const struct stream_events events = {slow_on_data, slow_on_end, slow_on_drain,
+                                                slow_on_fail};
+
+    slow = (struct slow){lower, lower->stream.events, .for_ns = for_ns};
+    stream_set_owner(&lower->stream, &events, lower->stream.owner);
+}
+
+/* The last flight of a client, with all that it has to say and its end in the same read. */
+Test(tls_handshake, what_comes_behind_a_flight_that_is_put_off_is_heard, .init = start,
+     .fini = finish)
+{
+    for (int is_late = 0; is_late < 2; is_late++) {
+        struct fake_stream *near = fake_stream_new(world.loop), *far = fake_stream_new(world.loop);
+        const struct tls_options client_options = world_options(&world, TLS_CLIENT);
+        const struct tls_options server_options = world_options(&world, TLS_SERVER);
+        struct side client = {0}, server = {0};
+
+        side_start(&client, &world, &near->stream, &client_options);
+        side_start(&server, &world, &far->stream, &server_options);
+        be_slow(far, is_late ? LOOP_LATE_NS : 0);
+        while (!client.is_done) {
+            run_turns(world.loop, 3);
+            (void)carry(far, near, SIZE_MAX);
+            if (!client.is_done)
+                (void)carry(near, far, SIZE_MAX);
+        }
+        cr_assert_eq(client.err, 0, "%s", client.why);
+        cr_assert(!server.is_done);
+        stream_write_copy(client.tap.stream, "hello", 5);
+        stream_shutdown(client.tap.stream);
+        run_turns(world.loop, 3);
+        cr_assert(carry(near, far, SIZE_MAX));
+        cr_assert(side_wait(&world, &server));
+        cr_assert_eq(server.err, 0, "%s", server.why);
+        stream_resume(server.tap.stream);
+        cr_assert(tap_ended(world.loop, &server.tap));
+        cr_expect(str_eq(text_str(&server.tap.got), STR("hello")));
+        cr_expect_eq(slow.n_reads, 2);
+        cr_expect(!is_late || slow.n_paused == 2, "nothing is read while a step is put off");
+        tap_free(&client.tap);
+        tap_free(&server.tap);
+        run_turns(world.loop, 3);
+        fake_stream_free(near);
+        fake_stream_free(far);
+    }
+}
+
+Test(tls_handshake, one_that_ends_while_it_is_put_off_takes_no_more_steps, .init = start,
+     .fini = finish)
+{
+    for (int fails = -ERR_RESET, row = 0; row < 2; row++, fails = 0) {
+        struct fake_stream *near = fake_stream_new(world.loop), *far = fake_stream_new(world.loop);
+        const struct tls_options client_options = world_options(&world, TLS_CLIENT);
+        const struct tls_options server_options = world_options(&world, TLS_SERVER);
+        struct side client = {0}, server = {0};
+
+        side_start(&client, &world, &near->stream, &client_options);
+        side_start(&server, &world, &far->stream, &server_options);
+        be_slow(far, LOOP_LATE_NS);
+        slow.fails = fails;
+        slow.cancels = fails ? NULL : server.handshake;
+        run_turns(world.loop, 2);
+        cr_assert(carry(near, far, SIZE_MAX));
+        cr_assert(run_until_count(world.loop, &slow.n_reads, 1, 5000));
+        run_turns(world.loop, 3);
+        cr_expect(far->is_closed && far->n_written == 0, "no step was taken");
+        cr_expect_eq(server.is_done, fails != 0, "cancelled says nothing");
+        cr_expect_eq(server.err, fails);
+        tls_handshake_cancel(client.handshake);
+        run_turns(world.loop, 3);
+        fake_stream_free(near);
+        fake_stream_free(far);
+    }
+}
+
 Test(tls_handshake, shows_each_side_the_other, .init = start, .fini = finish)
 {
     struct side client = {0}, server = {0};
