@@ -138,9 +138,12 @@ static bool have_all_told(const struct ledger *ledger, uint64_t now_ns)
     return true;
 }
 
+/* And there is hope that it was enough: who comes again each second, to be cut for as little as one
+ * is cut for, is no reason to let all others go beyond the bound. */
 static bool is_cut_of_late(const struct ledger *ledger, uint64_t now_ns)
 {
-    return ledger->cut_ns > 0 && now_ns < ledger->cut_ns + LEDGER_PATIENCE_NS;
+    return ledger->cut_ns > 0 && now_ns < ledger->cut_ns + LEDGER_PATIENCE_NS &&
+           now_ns < ledger->short_ns + LEDGER_SHORT_NS;
 }
 
 static enum ledger_say say(const struct ledger *ledger, const struct page *own, uint64_t now_ns,

@@ -10,8 +10,8 @@
  *   CUT      the asking worker has some: it ends them and says so (ledger_note_cut)
  *   WAIT     only others have, or somebody has not told yet, or was cut just now, and what comes
  *            again of it holds little yet: nobody is to be refused meanwhile
- *   NOBODY   nobody holds LEDGER_BYTES_MIN, or those whose turn it is do nothing: new work is to be
- *            refused
+ *   NOBODY   nobody holds LEDGER_BYTES_MIN, or those whose turn it is do nothing, or what is cut
+ *            has not been enough for LEDGER_SHORT_NS: new work is to be refused
  *
  *                    others have told, or LEDGER_TOLD_NS are over
  *   short ─► WAIT ─┬──────────────────────────────────────────────► CUT ─► enough, or again
@@ -35,6 +35,7 @@
 #define LEDGER_HOLDINGS    8 /* of each worker, the greatest */
 #define LEDGER_TOLD_NS     (UINT64_C(250) * 1000000)
 #define LEDGER_PATIENCE_NS (UINT64_C(1000) * 1000000)
+#define LEDGER_SHORT_NS    (UINT64_C(5000) * 1000000)
 
 /* Who is cut as one: an address that calls, and of those that a peer node's tunnels carry the
  * identity too, which was proven. */

@@ -142,6 +142,29 @@ Test(ledger, right_after_a_cut_nobody_is_refused_although_nobody_holds_much, .in
         cr_expect_eq(judge(i), LEDGER_NOBODY);
 }
 
+/* One that is cut each second, for little, while what others hold grows. */
+Test(ledger, cuts_that_are_never_enough_are_no_reason_to_refuse_nobody, .init = start,
+     .fini = finish)
+{
+    unsigned n_waits = 0;
+    for (; now_ns < START + 2 * LEDGER_SHORT_NS; now_ns += LEDGER_PATIENCE_NS / 2) {
+        for (unsigned i = 0; i < 3; i++)
+            tell(i, pod(1), i == 2 ? 5 : 0);
+        const struct ledger_verdict verdict = ledger_judge(ledger, 2, now_ns, 60 * MIB);
+        cr_assert_eq(verdict.say, LEDGER_CUT);
+        ledger_note_cut(ledger, 2, now_ns, &verdict, 5 * MIB);
+        const enum ledger_say other = judge(0); /* whose turn it is not */
+        tell(2, pod(1), 0);
+        const enum ledger_say rest = judge(2);
+        cr_expect_eq(other, rest);
+        cr_expect_eq(rest, now_ns < START + LEDGER_SHORT_NS ? LEDGER_WAIT : LEDGER_NOBODY);
+        n_waits += rest == LEDGER_WAIT;
+    }
+    cr_expect_gt(n_waits, 0);
+    ledger_note_enough(ledger);
+    cr_expect_eq(judge(0), LEDGER_WAIT, "it is short anew");
+}
+
 Test(ledger, what_one_cuts_the_others_need_not, .init = start, .fini = finish)
 {
     for (unsigned i = 0; i < 3; i++)
