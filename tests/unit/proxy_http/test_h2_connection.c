@@ -499,6 +499,46 @@ Test(h2_connection, a_peer_that_reads_nothing_cannot_make_us_queue, .init = serv
     cr_expect_eq(stream_queued(tap->stream), 0);
 }
 
+Test(h2_connection, a_stream_that_holds_more_than_what_its_window_became_goes_on, .fini = finish)
+{
+    const struct h2_options options = {.stream_window = 131072, .connection_window = 262144};
+    static const char zeros[32768];
+
+    raw_open(&raw, true, &options);
+    raw.peer.answers = true;
+    raw_greet(&raw);
+    raw_headers(&raw, 0, 1, connect_fields);
+    raw_headers(&raw, 0, 3, connect_fields);
+    raw_run(&raw);
+    struct tap *full = &raw.peer.calls[0]->tap, *other = &raw.peer.calls[1]->tap;
+    stream_pause(full->stream);
+    stream_pause(other->stream);
+    fake_forget_written(raw.below);
+    for (unsigned i = 0; i < 4; i++)
+        raw_frame(&raw, NGHTTP2_DATA, 0, 1, zeros, sizeof(zeros));
+    raw_run(&raw);
+    cr_assert(raw_saw(&raw, NGHTTP2_SETTINGS, 0, &payload));
+    cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE), 16384);
+
+    raw_frame(&raw, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, "", 0);
+    raw_frame(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "", 0);
+    raw_frame(&raw, NGHTTP2_DATA, 0, 3, zeros, 16384);
+    raw_run(&raw);
+    cr_expect(!raw_saw(&raw, NGHTTP2_RST_STREAM, 3, &payload));
+    raw_frame(&raw, NGHTTP2_DATA, 0, 3, zeros, 1);
+    raw_run(&raw);
+    cr_assert(raw_saw(&raw, NGHTTP2_RST_STREAM, 3, &payload), "it was open when that was said");
+    cr_expect_eq(raw_code(payload, 0), NGHTTP2_FLOW_CONTROL_ERROR);
+
+    fake_forget_written(raw.below);
+    stream_resume(full->stream);
+    raw_run(&raw);
+    cr_expect(full->n_got == 131072 && full->ended && full->err == 0, "%zu", full->n_got);
+    cr_assert(raw_saw(&raw, NGHTTP2_SETTINGS, 0, &payload));
+    cr_expect_eq(setting(payload, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE), 131072);
+    cr_expect_eq(raw.peer.n_dead, 0, "%s", raw.peer.dead_why);
+}
+
 /* ------------------------------------------------------------------ time */
 
 static void impatient(void)
