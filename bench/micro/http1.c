@@ -61,7 +61,8 @@ static size_t nothing(const struct stream *stream)
     return 0;
 }
 
-static const struct stream_ops memory_ops = {take, ignore, ignore, ignore, ignore_close, nothing};
+static const struct stream_ops memory_ops = {take,         ignore,  ignore, ignore,
+                                             ignore_close, nothing, NULL};
 
 static void pass_in(void *owner, struct slice bytes)
 {
