@@ -57,6 +57,17 @@ bool client_is_nuisance(const struct client *client, uint64_t now_ns)
     return is_of_now(&client->faults, now_ns) && client->faults.n > CLIENT_FAULTS_FREE;
 }
 
+uint64_t client_penance_ns(struct client *client, uint64_t now_ns)
+{
+    uint64_t at_ns = now_ns + CLIENT_PENANCE_NS;
+    if (at_ns < client->heard_ns + CLIENT_GAP_NS)
+        at_ns = client->heard_ns + CLIENT_GAP_NS;
+    if (at_ns > now_ns + CLIENT_WAIT_MAX_NS)
+        at_ns = now_ns + CLIENT_WAIT_MAX_NS;
+    client->heard_ns = at_ns;
+    return at_ns - now_ns;
+}
+
 void clients_fini(struct clients *clients)
 {
     forget(clients);

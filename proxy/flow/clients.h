@@ -5,7 +5,8 @@
  *
  * Whose connections are refused again and again (CLIENT_FAULTS_FREE a second) has its new ones
  * heard CLIENT_PENANCE_NS late: they cost next to nothing meanwhile, so that others of the node
- * are served.
+ * are served. They are heard CLIENT_GAP_NS after each other, so that they do not make one long turn
+ * together, but none later than CLIENT_WAIT_MAX_NS: who opens many does not pile them up.
  *
  * A client that has left is remembered until there are CLIENTS_MAX of them, so that connections in
  * a row are counted like connections at once.
@@ -23,11 +24,14 @@
 #define CLIENTS_MAX        4096 /* remembered; pods of a node, and peers */
 #define CLIENT_FAULTS_FREE 20   /* in a second: messages that are no HTTP, floods */
 #define CLIENT_PENANCE_NS  (UINT64_C(250) * 1000000)
+#define CLIENT_GAP_NS      (UINT64_C(2) * 1000000)
+#define CLIENT_WAIT_MAX_NS (UINT64_C(1000) * 1000000)
 
 struct client {
     struct ip ip;
     size_t n_flows;
     struct http_rate resets, faults;
+    uint64_t heard_ns; /* when the last one that had to wait is heard */
 };
 
 struct clients { /* {0} is empty */
@@ -40,6 +44,8 @@ void client_leave(struct client *client);
 /* It sent what had to be refused. */
 void client_note_fault(struct client *client, uint64_t now_ns);
 bool client_is_nuisance(const struct client *client, uint64_t now_ns);
+/* How long a new connection of a nuisance waits; each call is for another one. */
+uint64_t client_penance_ns(struct client *client, uint64_t now_ns);
 /* Nobody is in. */
 void clients_fini(struct clients *clients);
 

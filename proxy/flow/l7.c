@@ -162,12 +162,14 @@ static void on_penance(struct timer *timer)
 static void hear_in_time(struct http_side *side)
 {
     const struct walk *walk = side->flow->call.walk;
-    if (!client_is_nuisance(side->client, loop_now_ns(walk->tools.loop))) {
+    const uint64_t now_ns = loop_now_ns(walk->tools.loop);
+    if (!client_is_nuisance(side->client, now_ns)) {
         hear(side);
         return;
     }
     meter_add(walk->tools.meter, METRIC_HTTP_DELAYED, 1);
-    timer_start(walk->tools.loop, &side->patience, CLIENT_PENANCE_NS, on_penance);
+    timer_start(walk->tools.loop, &side->patience, client_penance_ns(side->client, now_ns),
+                on_penance);
 }
 
 /* ---- as a whole ---- */

@@ -60,3 +60,18 @@ Test(flow_clients, who_is_refused_often_is_a_nuisance_for_a_second)
     cr_expect(client_is_nuisance(&client, start_ns + NS_PER_SEC - 1));
     cr_expect_not(client_is_nuisance(&client, start_ns + NS_PER_SEC));
 }
+
+Test(flow_clients, connections_of_a_nuisance_are_heard_one_after_the_other_and_none_much_later)
+{
+    const uint64_t start_ns = 5 * NS_PER_SEC;
+    struct client client = {0};
+
+    cr_expect_eq(client_penance_ns(&client, start_ns), CLIENT_PENANCE_NS);
+    cr_expect_eq(client_penance_ns(&client, start_ns), CLIENT_PENANCE_NS + CLIENT_GAP_NS);
+    cr_expect_eq(client_penance_ns(&client, start_ns + CLIENT_GAP_NS),
+                 CLIENT_PENANCE_NS + CLIENT_GAP_NS);
+    for (unsigned i = 0; i < 5000; i++)
+        cr_assert_leq(client_penance_ns(&client, start_ns + CLIENT_GAP_NS), CLIENT_WAIT_MAX_NS);
+    cr_expect_eq(client_penance_ns(&client, start_ns + 10 * NS_PER_SEC), CLIENT_PENANCE_NS,
+                 "what waited before is over");
+}
