@@ -160,7 +160,8 @@ Test(sniff, a_request_in_pieces_is_served_as_one)
     close_all();
 }
 
-Test(sniff, a_request_of_a_nuisance_is_served_late)
+/* Whose request comes late, behind others of its connections that wait. */
+static void is_served_late(unsigned n_before)
 {
     struct ip cart;
     const int64_t delayed = meter_total(METRIC_HTTP_DELAYED);
@@ -170,12 +171,25 @@ Test(sniff, a_request_of_a_nuisance_is_served_late)
     const uint64_t start_ns = loop_now_ns(town.world.loop);
     for (unsigned i = 0; i <= CLIENT_FAULTS_FREE; i++)
         client_note_fault(client, start_ns);
+    for (unsigned i = 0; i < n_before; i++)
+        (void)client_penance_ns(client, start_ns);
     client_leave(client);
     say(STR("GET /a HTTP/1.1\r\nHost: store\r\n\r\n"));
     cr_expect(arrives(STR("GET /a HTTP/1.1\r\n")));
     if (meter_total(METRIC_HTTP_DELAYED) > delayed) /* else a second went by before it was heard */
-        cr_expect_geq(loop_now_ns(town.world.loop) - start_ns, CLIENT_PENANCE_NS);
+        cr_expect_geq(loop_now_ns(town.world.loop) - start_ns,
+                      CLIENT_PENANCE_NS + n_before * CLIENT_GAP_NS);
     close_all();
+}
+
+Test(sniff, a_request_of_a_nuisance_is_served_late)
+{
+    is_served_late(0);
+}
+
+Test(sniff, a_request_of_a_nuisance_is_served_behind_those_that_wait_before_it)
+{
+    is_served_late(100);
 }
 
 Test(sniff, the_preface_in_pieces_is_served_as_http_2_and_spoken_so_to_the_backend)
