@@ -7,13 +7,26 @@
  * entries. */
 #define CRLS_ON_STREAM_MAX_BYTES ((size_t)768 * 1024)
 
-static void add_roots(struct str roots, struct text *out)
+/* Each source's roots are tried with those before it: what would be too much together leaves the
+ * later one out, and not the whole domain. */
+static void add_roots(struct str trust_domain, struct str roots, struct text *out)
 {
+    struct text both = {0}, why = {0};
     if (str_is_empty(roots) || str_contains(text_str(out), roots))
         return;
+    text_add(&both, text_str(out));
     if (out->len > 0 && !str_ends_with(text_str(out), STR("\n")))
-        text_addc(out, '\n');
-    text_add(out, roots);
+        text_addc(&both, '\n');
+    text_add(&both, roots);
+    if (bundle_check(text_str(&both), &why) == 0) {
+        text_clear(out);
+        text_add(out, text_str(&both));
+    } else {
+        log_error("roots were refused", log_str("trust_domain", trust_domain),
+                  log_str("why", text_str(&why)));
+    }
+    text_fini(&both);
+    text_fini(&why);
 }
 
 /* What this control process says of a domain by itself. */
@@ -24,7 +37,7 @@ static void gather_own(const struct control *control, struct str trust_domain, s
     if (str_eq(trust_domain, control->config->trust_domain))
         text_add(out, ca_root_pem(control->ca));
     if (federated)
-        add_roots(federated->pem, out);
+        add_roots(trust_domain, federated->pem, out);
 }
 
 /* The roots of one trust domain, from everyone who speaks for it, each text once. */
@@ -33,7 +46,7 @@ static void gather(const struct control *control, struct str trust_domain, struc
     gather_own(control, trust_domain, out);
     for (size_t i = 0; i < control->n_peers; i++)
         if (control->peers[i] && str_eq(control->config->peers[i].trust_domain, trust_domain))
-            add_roots(peer_roots(control->peers[i]), out);
+            add_roots(trust_domain, peer_roots(control->peers[i]), out);
 }
 
 struct str control_own_roots(const struct control *control, struct arena *arena)
@@ -66,24 +79,27 @@ static struct str domain_at(const struct control_config *config, size_t idx)
 
 /* ---- revocation lists ---- */
 
-/* Each source's lists are tried against the roots by themselves: those of one that contradict them
- * must not stop another's. */
+/* Each source's lists are tried against the roots with those before it: those of one that
+ * contradict them, or are too many with the others, must not stop another's. */
 static void add_crls(const struct trust *roots, struct str trust_domain, struct str crls,
                      struct text *out)
 {
     struct trust *tried = NULL;
-    struct text why = {0};
+    struct text both = {0}, why = {0};
     if (str_is_empty(crls) || str_contains(text_str(out), crls))
         return;
+    text_add(&both, text_str(out));
+    text_add(&both, crls);
     if (out->len + crls.len > CRLS_ON_STREAM_MAX_BYTES)
         text_addf(&why, "they are %zu bytes, and what is sent to nodes holds %zu",
                   out->len + crls.len, CRLS_ON_STREAM_MAX_BYTES);
-    else if (trust_with_crls(roots, trust_domain, crls, &tried, &why) == 0)
+    else if (trust_with_crls(roots, trust_domain, text_str(&both), &tried, &why) == 0)
         text_add(out, crls);
     if (why.len > 0)
         log_error("revocation lists were refused", log_str("trust_domain", trust_domain),
                   log_str("why", text_str(&why)));
     trust_unref(tried);
+    text_fini(&both);
     text_fini(&why);
 }
 

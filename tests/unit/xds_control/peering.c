@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -215,6 +216,46 @@ void side_revokes(struct side *side, struct side *of, X509 *cert)
     }
     test_ca_free(ca);
     text_fini(&pem);
+}
+
+void side_has_many_lists(struct side *side, size_t n_lists)
+{
+    struct test_ca *ca = read_ca(side);
+    const struct test_crl spec = {0};
+    struct text pem = {0};
+    side_revokes(side, side, NULL);
+    for (size_t i = 0; i < n_lists; i++)
+        test_crl_pem(ca, &spec, &pem);
+    write_file(
+        side->cluster.dir.path,
+        arena_printf(&side->cluster.arena, "%.*s.crl", STR_ARG(side->cluster.config.trust_domain))
+            .ptr,
+        text_str(&pem));
+    test_ca_free(ca);
+    text_fini(&pem);
+}
+
+void side_was_told_many_roots(struct side *side, struct side *other, size_t n_roots)
+{
+    struct test_ca *own = read_ca(other);
+    struct text file = {0}, configured = {0};
+    test_ca_pem(own, &configured);
+    text_addf(&file, "# configured file: %016" PRIx64 "\n", str_hash(text_str(&configured), 0));
+    text_add(&file, text_str(&configured));
+    for (size_t i = 1; i < n_roots; i++) {
+        struct test_ca *another = test_ca_new(other->cluster.config.trust_domain.ptr);
+        test_ca_pem(another, &file);
+        test_ca_free(another);
+    }
+    (void)mkdir(in_dir(side, "state/bundles").ptr, 0700);
+    write_file(side->cluster.dir.path,
+               arena_printf(&side->cluster.arena, "state/bundles/%.*s.pem",
+                            STR_ARG(other->cluster.config.cluster))
+                   .ptr,
+               text_str(&file));
+    test_ca_free(own);
+    text_fini(&file);
+    text_fini(&configured);
 }
 
 static bool json_has(const struct side *side,

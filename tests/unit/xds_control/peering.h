@@ -48,6 +48,10 @@ struct test_ca *side_give_intermediate(struct side *side);
 /* What side's configuration (before its start) or its file (later) says that of's root takes back:
  * the certificate, or NULL: nothing. */
 void side_revokes(struct side *side, struct side *of, X509 *cert);
+/* The same of its own root before its start: lists of nothing, so many. */
+void side_has_many_lists(struct side *side, size_t n_lists);
+/* What other said last time of its roots, as side keeps it: so many, its own as the first. */
+void side_was_told_many_roots(struct side *side, struct side *other, size_t n_roots);
 
 /* Is the word in the JSON of status, services or endpoints? */
 bool side_status_has(const struct side *side, const char *word);

@@ -512,6 +512,41 @@ Test(control, R4_a_peer_whose_signer_is_revoked_loses_its_stream_and_ours_to_it_
     test_ca_free(middle);
 }
 
+/* Each source's lists are in bounds, and both together are not. */
+Test(control, more_lists_of_two_sources_than_a_domain_may_have_leave_those_of_the_later_one_out)
+{
+    introduce();
+    side_revokes(&west, &east, NULL);
+    side_has_many_lists(&east, CRLS_MAX);
+    side_start(&east);
+    side_start(&west);
+    cr_assert(until(both_streams_are_up));
+    cr_assert(until(west_has_east_pod));
+
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(is_joined));
+    const struct model_resource *found = guest_find(&guest, "spiffe://east.example");
+    STACK_OF(X509_CRL) *crls = NULL;
+    struct text why = {0};
+    cr_assert_eq(crl_read(found->of.bundle->crls, &crls, &why), 0, "%s", why.ptr);
+    cr_assert_eq(sk_X509_CRL_num(crls), 1, "the operator's own");
+    crl_list_free(crls);
+    guest_close(&guest);
+}
+
+/* A peer of our own domain that said as many roots as a domain may have: ours stay. */
+Test(control, more_roots_of_two_sources_than_a_domain_may_have_leave_those_of_the_later_one_out)
+{
+    east.cluster.config.trust_domain = STR("west.example");
+    introduce();
+    side_was_told_many_roots(&west, &east, BUNDLE_ROOTS_MAX);
+    side_start(&west);
+    cr_assert(side_status_has(&west, "from its stream"));
+    guest_open(&guest, &west, "n1", SIDE_TOKEN);
+    cr_assert(until(guest_is_connected));
+    guest_close(&guest);
+}
+
 static int64_t own_end_ns;
 static struct own_identity *own;
 
