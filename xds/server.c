@@ -8,9 +8,12 @@
  *
  * Whoever can reach the port can open connections, so those that have proven nothing (in their
  * handshake, or anonymous) have a bound of their own, and one more ends the oldest of them: a flood
- * from outside displaces itself, and no node.
+ * from outside displaces itself, and no node. So does one from within: an identity, which with
+ * SPIFFE any workload has, is admitted a few times.
  */
 #include "xds/server.h"
+
+#include <string.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
@@ -31,7 +34,13 @@ struct connection {
     struct stream *secured;          /* below h2, while that lives */
     struct h2 *h2;
     struct timer life;
-    bool is_proven; /* it showed a verified certificate */
+    bool is_proven;         /* it showed a verified certificate */
+    struct same_peer *same; /* then: those of its identity */
+};
+
+struct same_peer { /* the connections of one identity; the ID is behind it */
+    struct str id;
+    unsigned n_connections;
 };
 
 struct xds_server {
@@ -41,6 +50,7 @@ struct xds_server {
     void *owner;
     struct listener *listener;
     struct list proven, unproven; /* connections, the oldest first */
+    struct map peers;             /* ID of the proven ones -> struct same_peer */
     unsigned n_connections, n_unproven;
     bool is_closing;
 };
@@ -53,6 +63,14 @@ static void connection_free(void *ptr)
     mem_free(connection);
 }
 
+static void leave_same_peer(struct xds_server *server, struct same_peer *same)
+{
+    if (!same || --same->n_connections > 0)
+        return;
+    (void)map_remove(&server->peers, same->id);
+    mem_free(same);
+}
+
 /* The end of every path. Its calls end with the HTTP/2 connection. */
 static void connection_close(struct connection *connection)
 {
@@ -63,6 +81,7 @@ static void connection_close(struct connection *connection)
     list_remove(&connection->link);
     server->n_connections--;
     server->n_unproven -= !connection->is_proven;
+    leave_same_peer(server, connection->same);
     if (connection->handshake)
         tls_handshake_cancel(connection->handshake);
     connection->handshake = NULL;
@@ -106,6 +125,38 @@ static uint64_t life_ns(const struct tls_peer *peer)
     return left_ns < LIFE_MAX_NS ? left_ns : LIFE_MAX_NS;
 }
 
+static struct same_peer *join_same_peer(struct xds_server *server, struct str id)
+{
+    struct same_peer *same = map_find(&server->peers, id);
+
+    if (!same) {
+        char *behind;
+        same = mem_zalloc(sizeof(*same) + id.len);
+        behind = (char *)(same + 1);
+        memcpy(behind, id.ptr, id.len);
+        same->id = str_of(behind, id.len);
+        map_put(&server->peers, same->id, same);
+    }
+    same->n_connections++;
+    return same;
+}
+
+static void close_oldest_of(struct xds_server *server, const struct same_peer *same)
+{
+    list_foreach(link, &server->proven)
+    {
+        struct connection *connection = list_entry(link, struct connection, link);
+
+        if (connection->same != same)
+            continue;
+        log_warn("a peer has too many connections; the oldest was ended", log_str("peer", same->id),
+                 log_addr("remote", &connection->context.peer.remote),
+                 log_u64("most", SERVER_SAME_PEER));
+        connection_close(connection);
+        return;
+    }
+}
+
 static void connection_proven(struct connection *connection)
 {
     struct xds_server *server = connection->server;
@@ -114,6 +165,9 @@ static void connection_proven(struct connection *connection)
     server->n_unproven--;
     list_remove(&connection->link);
     list_push_back(&server->proven, &connection->link);
+    connection->same = join_same_peer(server, connection->context.peer.id);
+    if (connection->same->n_connections > SERVER_SAME_PEER)
+        close_oldest_of(server, connection->same);
 }
 
 static void on_handshake(void *owner, int err, struct stream *stream, struct str why)
@@ -266,5 +320,6 @@ void xds_server_close(struct xds_server *server)
     listener_close(server->listener);
     close_all(&server->proven);
     close_all(&server->unproven);
+    map_fini(&server->peers);
     loop_bury(server->loop, server, mem_free);
 }

@@ -5,8 +5,9 @@
  * with a token. Who gets which resources, and who gets which certificate, is the owner's to decide.
  *
  * Bounds: SERVER_CONNECTIONS connections, of them SERVER_UNPROVEN in their handshake or anonymous
- * (one more ends the oldest of those), SERVER_STREAMS calls each, 10 s for a handshake. A
- * connection ends when its peer's certificate does. Owner: xds/control. Thread: the loop's.
+ * and SERVER_SAME_PEER of one identity (one more ends the oldest of those), SERVER_STREAMS calls
+ * each, 10 s for a handshake. A connection ends when its peer's certificate does. Owner:
+ * xds/control. Thread: the loop's.
  */
 #ifndef ISTHMUS_XDS_SERVER_H
 #define ISTHMUS_XDS_SERVER_H
@@ -17,6 +18,7 @@
 
 #define SERVER_CONNECTIONS 5000
 #define SERVER_UNPROVEN    1000
+#define SERVER_SAME_PEER   8 /* a node has one, and the one before it until that is noticed */
 #define SERVER_STREAMS     64
 
 struct server_peer { /* borrowed for the call */

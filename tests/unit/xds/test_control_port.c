@@ -350,6 +350,39 @@ Test(control_port, a_flood_of_silent_connections_displaces_itself)
         close(sockets[i]);
 }
 
+static struct node flood[SERVER_SAME_PEER + 1];
+
+static bool all_are_up(void *ctx)
+{
+    const size_t *n = ctx;
+    for (size_t i = 0; i < *n; i++)
+        if (!flood[i].is_connected)
+            return false;
+    return true;
+}
+
+static bool the_oldest_was_ended(void *ctx)
+{
+    (void)ctx;
+    return flood[0].n_downs > 0;
+}
+
+/* Whoever has a certificate could else take all the places that there are. */
+Test(control_port, a_flood_of_connections_of_one_identity_displaces_itself)
+{
+    publish("a");
+    for (size_t i = 0, n = 1; i < SERVER_SAME_PEER; i++, n++) {
+        node_open(&flood[i], &port, NODE_ID, "", "");
+        cr_assert(run_until(port.loop, all_are_up, &n, PATIENCE_MS));
+    }
+    for (size_t i = 0; i < SERVER_SAME_PEER; i++)
+        cr_assert_eq(flood[i].n_downs, 0);
+    node_open(&flood[SERVER_SAME_PEER], &port, NODE_ID, "", "");
+    cr_assert(until(the_oldest_was_ended));
+    for (size_t i = 0; i < ARRAY_LEN(flood); i++)
+        node_close(&flood[i]);
+}
+
 /* Closing in every state must leave nothing behind: loop_finish() looks. */
 Test(control_port, a_channel_can_be_closed_at_any_moment)
 {
