@@ -9,7 +9,8 @@
 
 #include <stdint.h>
 
-/* A hash of the names, sizes, times and inodes of the manifests below a folder. */
-uint64_t folder_fingerprint(const char *path);
+/* A hash of the names, sizes, times and inodes of the manifests below a folder. While one of them
+ * is so young that a write would show in none of these, it is another at every look. */
+uint64_t folder_fingerprint(const char *path, int64_t now_ns);
 
 #endif

@@ -55,7 +55,7 @@ struct manifests *control_read_manifests(struct control *control, struct text *o
     struct diag diag = {0};
     struct text path = {0};
     text_add(&path, control->config->manifests_dir);
-    control->fingerprint = folder_fingerprint(path.ptr);
+    control->fingerprint = folder_fingerprint(path.ptr, clock_wall_ns());
     struct manifests *set =
         manifests_read_cached(control->manifests_cache, path.ptr, clock_wall_ns(), &diag);
     if (set)
@@ -96,7 +96,7 @@ bool control_has_news(struct control *control)
     struct text path = {0};
     const uint64_t before = control->fingerprint;
     text_add(&path, control->config->manifests_dir);
-    control->fingerprint = folder_fingerprint(path.ptr);
+    control->fingerprint = folder_fingerprint(path.ptr, clock_wall_ns());
     text_fini(&path);
     return control->fingerprint != before;
 }

@@ -11,6 +11,7 @@
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "tests/kit/loop_kit.h"
+#include "xds/control/fingerprint.h"
 #include "xds/control/own_identity.h"
 
 #define PATIENCE_MS 20000
@@ -331,6 +332,18 @@ Test(control, a_broken_change_keeps_the_last_good_manifests_and_says_where)
     cr_assert_eq(file_remove(path), 0);
     cr_assert(until(error_is_gone));
     arena_fini(&arena);
+}
+
+Test(control, a_folder_whose_files_are_young_has_news_at_every_look)
+{
+    const int64_t now_ns = clock_wall_ns(), later_ns = now_ns + 10 * (int64_t)NS_PER_SEC;
+    side_publish(&west);
+    cr_assert_neq(folder_fingerprint(west.manifests_dir, now_ns),
+                  folder_fingerprint(west.manifests_dir, now_ns + 1));
+    cr_assert_eq(folder_fingerprint(west.manifests_dir, later_ns),
+                 folder_fingerprint(west.manifests_dir, later_ns + 1));
+    cr_assert_neq(folder_fingerprint(west.manifests_dir, now_ns),
+                  folder_fingerprint(west.manifests_dir, later_ns), "one more look when it is old");
 }
 
 Test(control, the_first_manifests_must_be_good)
