@@ -444,6 +444,28 @@ static void on_timeout(struct timer *timer)
 
 /* ------------------------------------------------------------------ the server */
 
+static bool close_oldest(struct h1_server *server, enum conn_state state)
+{
+    list_foreach(link, &server->conns)
+    {
+        struct h1_conn *conn = list_entry(link, struct h1_conn, link);
+
+        if (conn->state != (int)state)
+            continue;
+        close_conn(conn, -ERR_OVERLOAD);
+        return true;
+    }
+    return false;
+}
+
+/* Whoever can reach the port can hold connections and say nothing, or read nothing: that is not to
+ * keep a probe of readiness out. */
+static bool make_room(struct h1_server *server)
+{
+    return server->n_conns < CONNECTIONS_MAX || close_oldest(server, CONN_READING) ||
+           close_oldest(server, CONN_ANSWERING);
+}
+
 static void on_accept(void *owner, struct stream *stream)
 {
     struct h1_server *server = owner;
@@ -453,6 +475,7 @@ static void on_accept(void *owner, struct stream *stream)
         stream_close(stream, 0);
         return;
     }
+    const bool has_room = make_room(server);
     conn = mem_new(struct h1_conn);
     conn->server = server;
     conn->stream = stream;
@@ -462,7 +485,7 @@ static void on_accept(void *owner, struct stream *stream)
     list_push_back(&server->conns, &conn->link);
     server->n_conns++;
     stream_set_owner(stream, &conn_events, conn);
-    if (server->n_conns > CONNECTIONS_MAX) {
+    if (!has_room) {
         answer_refusal(conn, 503);
         return;
     }

@@ -2,8 +2,9 @@
  * h1_server.h - the small HTTP/1.1 server behind the admin, metrics and readiness ports.
  *
  * llhttp is the codec. One request at a time a connection, keep-alive, no pipelining depth beyond
- * one, head up to 16 KiB, body up to 64 KiB, 10 s for a request and 60 s of idling, 64 connections.
- * Anything else is answered with its status and closed.
+ * one, head up to 16 KiB, body up to 64 KiB, 10 s for a request and 60 s of idling, 64 connections:
+ * one more ends the oldest that says nothing or reads nothing. Anything else is answered with its
+ * status and closed.
  *
  * Owner: the control thread. Thread: the loop's.
  */

@@ -14,6 +14,8 @@ TestSuite(h1_server, .timeout = 60);
 static struct loop *loop;
 static struct h1_server *server;
 static struct h1_exchange *kept; /* of a request for /later */
+static struct h1_exchange *waiting[64];
+static unsigned n_waiting;
 static unsigned n_handled;
 static struct text large;
 
@@ -24,7 +26,7 @@ static void handle(void *owner, struct h1_exchange *exchange, const struct h1_re
     cr_assert_eq(owner, &n_handled);
     n_handled++;
     if (str_eq(request->path, STR("/later"))) {
-        kept = exchange;
+        kept = waiting[n_waiting++] = exchange;
         return;
     }
     if (str_eq(request->path, STR("/large"))) {
@@ -314,18 +316,61 @@ Test(h1_server, heads_and_bodies_are_bounded, .init = start, .fini = finish)
     tap_free(&tap);
 }
 
-Test(h1_server, connections_are_bounded, .init = start, .fini = finish)
-{
-    static struct tap taps[65];
+static struct tap crowd[65];
 
-    for (unsigned i = 0; i < 64; i++)
-        dial(&taps[i]);
-    dial(&taps[64]);
-    cr_expect(answers(&taps[64], "HTTP/1.1 503 ") && tap_ended(loop, &taps[64]));
-    say(&taps[3], "GET /still HTTP/1.1\r\nHost: h\r\n\r\n");
-    cr_expect(answers(&taps[3], "GET /still"));
-    for (unsigned i = 0; i < 65; i++)
-        tap_free(&taps[i]);
+static void say_all(const char *text, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        dial(&crowd[i]);
+        say(&crowd[i], text);
+        run_turns(loop, 2);
+    }
+}
+
+static void leave_all(void)
+{
+    for (unsigned i = 0; i < n_waiting; i++)
+        h1_answer(waiting[i], 200, "text/plain", STR("at last"));
+    n_waiting = 0;
+    run_turns(loop, 20);
+    for (unsigned i = 0; i < ARRAY_LEN(crowd); i++)
+        tap_free(&crowd[i]);
+}
+
+Test(h1_server, one_connection_more_than_there_may_be_ends_the_oldest_that_is_silent, .init = start,
+     .fini = finish)
+{
+    say_all("GET / HTTP/1.1\r\nHo", 64);
+    dial(&crowd[64]);
+    say(&crowd[64], "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+    cr_expect(answers(&crowd[64], "GET /ready"));
+    cr_expect(tap_failed(loop, &crowd[0]));
+    say(&crowd[1], "st: h\r\n\r\n");
+    cr_expect(answers(&crowd[1], "HTTP/1.1 200 "));
+    leave_all();
+}
+
+Test(h1_server, or_one_that_does_not_read, .init = start, .fini = finish)
+{
+    for (size_t i = 0; i < 1 << 24; i++)
+        text_addc(&large, 'x');
+    say_all("GET /later HTTP/1.1\r\nHost: h\r\n\r\n", 63);
+    dial(&crowd[63]);
+    stream_pause(crowd[63].stream);
+    say(&crowd[63], "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    run_turns(loop, 20);
+    dial(&crowd[64]);
+    say(&crowd[64], "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+    cr_expect(answers(&crowd[64], "GET /ready"));
+    leave_all();
+}
+
+Test(h1_server, when_all_wait_for_their_answers_one_more_is_refused, .init = start, .fini = finish)
+{
+    say_all("GET /later HTTP/1.1\r\nHost: h\r\n\r\n", 64);
+    dial(&crowd[64]);
+    cr_expect(answers(&crowd[64], "HTTP/1.1 503 ") && tap_ended(loop, &crowd[64]));
+    leave_all();
 }
 
 Test(h1_server, slow_requests_time_out, .init = start, .fini = finish)
