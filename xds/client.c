@@ -287,6 +287,7 @@ struct xds_client *xds_client_open(struct loop *loop, const struct xds_client_op
     client->owner = owner;
     client->retry_ns = RETRY_MIN_NS;
     client->delta = delta_client_new(options->node_id, options->cluster, options->subscribed);
+    delta_client_limit(client->delta, options->max_bytes);
     if (!str_is_empty(client->state_file))
         load_state(client);
     return client;

@@ -23,6 +23,7 @@ struct xds_client_options {
     struct str node_id, cluster;
     bool subscribed[XDS_TYPES];
     struct str state_file; /* "" keeps nothing on disk */
+    size_t max_bytes;      /* delta_client_limit(); 0: none */
 };
 
 struct xds_client_events {

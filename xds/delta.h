@@ -35,6 +35,9 @@ struct delta_client;
 struct delta_client *delta_client_new(struct str node_id, struct str cluster,
                                       const bool subscribed[XDS_TYPES]);
 void delta_client_free(struct delta_client *client);
+/* What it holds may take so many bytes of memory; what would be more is NACKed. 0: no such bound.
+ */
+void delta_client_limit(struct delta_client *client, size_t max_bytes);
 
 /* A new stream: appends the first request of every subscribed type through send(owner, bytes), with
  * initial_resource_versions of what is held. */

@@ -29,6 +29,7 @@ struct delta_client {
     bool subscribed[XDS_TYPES];
     bool answered[XDS_TYPES]; /* a response was received after which no more followed */
     bool is_loaded;
+    size_t max_bytes; /* of what is held; 0: no bound */
     struct held held;
     struct changes changes;
 };
@@ -53,6 +54,11 @@ void delta_client_free(struct delta_client *client)
     changes_fini(&client->changes);
     arena_fini(&client->arena);
     mem_free(client);
+}
+
+void delta_client_limit(struct delta_client *client, size_t max_bytes)
+{
+    client->max_bytes = max_bytes;
 }
 
 /* ---- requests ---- */
@@ -198,6 +204,19 @@ static bool is_ambiguous(struct receipt *receipt, const char *name)
     return true;
 }
 
+/* The item in place of the one before it, or NULL when that is too much. */
+static struct held_item *fitting(const struct delta_client *client, const struct held_item *before,
+                                 struct held_item *item, struct text *why)
+{
+    const size_t others = client->held.bytes - (before ? held_item_bytes(before) : 0);
+
+    if (!item || !client->max_bytes || others + held_item_bytes(item) <= client->max_bytes)
+        return item;
+    text_addf(why, "all resources take more than %zu bytes", client->max_bytes);
+    held_item_free(item);
+    return NULL;
+}
+
 /* Holds the resource, unless its bytes are held already: then only the version is new. */
 static void hold(struct receipt *receipt, const struct held_source *source)
 {
@@ -214,7 +233,7 @@ static void hold(struct receipt *receipt, const struct held_source *source)
     if (!before && held->len >= DELTA_RESOURCES_MAX)
         text_addf(&why, "more than %d resources", DELTA_RESOURCES_MAX);
     else
-        item = held_item_new(source, &why);
+        item = fitting(receipt->client, before, held_item_new(source, &why), &why);
     if (item) {
         if (!is_same)
             changes_note(&receipt->client->changes, before ? &before->resource.model : NULL,

@@ -49,6 +49,7 @@ struct delta_server {
     struct str node;
     uint64_t last_nonce;
     unsigned n_unknown;
+    size_t unknown_bytes; /* of names that were handed back for types nobody has */
     uint64_t n_nacks;
     struct text last_nack;
 };

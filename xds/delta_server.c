@@ -20,7 +20,8 @@
 #include "xds/wire.h"
 
 #define NAMES_MAX           ((size_t)100000) /* a stream may ask for of one type, beside the wildcard */
-#define UNKNOWN_ANSWERS_MAX 256 /* requests for types that nobody here has, in one stream */
+#define UNKNOWN_ANSWERS_MAX 256 /* requests for types that nobody here has, in one stream, */
+#define UNKNOWN_BYTES_MAX   DELTA_RESPONSE_BYTES /* and of the names in all of them */
 #define NODE_ID_MAX_BYTES   ((size_t)1024)
 #define NACK_MAX_BYTES      ((size_t)2048)
 
@@ -251,7 +252,10 @@ static int answer_unknown(struct delta_server *server, const delta_request *requ
     envoy__service__discovery__v3__delta_discovery_response__init(&response);
     if (request->response_nonce[0])
         return 0;
-    if (server->n_unknown++ >= UNKNOWN_ANSWERS_MAX)
+    for (size_t i = 0; i < request->n_resource_names_subscribe; i++)
+        server->unknown_bytes += strlen(request->resource_names_subscribe[i]) + 8;
+    server->unknown_bytes += strlen(request->type_url);
+    if (server->n_unknown++ >= UNKNOWN_ANSWERS_MAX || server->unknown_bytes > UNKNOWN_BYTES_MAX)
         return refuse(why, "too many requests for types that are not served here");
     (void)snprintf(nonce, sizeof(nonce), "%" PRIu64, ++server->last_nonce);
     response.type_url = request->type_url;

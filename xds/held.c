@@ -15,7 +15,7 @@ struct held_item *held_find(const struct held *held, enum xds_type type, struct 
     return map_find(&held->by_name[type], name);
 }
 
-static void held_item_free(struct held_item *item)
+void held_item_free(struct held_item *item)
 {
     arena_fini(&item->resource.arena);
     mem_free(item);
@@ -37,6 +37,11 @@ struct held_item *held_item_new(const struct held_source *source, struct text *w
     resource->version = arena_str(&resource->arena, source->version);
     resource->bytes = arena_str(&resource->arena, source->bytes);
     return item;
+}
+
+size_t held_item_bytes(const struct held_item *item)
+{
+    return sizeof(*item) + item->resource.arena.allocated_bytes;
 }
 
 static void append(struct held *held, struct held_item *item)
@@ -76,9 +81,11 @@ void held_put(struct held *held, struct held_item *item)
     struct held_item *before = map_put(&held->by_name[item->type], item->resource.name, item);
 
     warn_of_requests(before, item);
+    held->bytes += held_item_bytes(item);
     if (before) {
         item->idx = before->idx;
         held->items[item->idx] = item;
+        held->bytes -= held_item_bytes(before);
         held_item_free(before);
     } else {
         append(held, item);
@@ -95,6 +102,7 @@ bool held_remove(struct held *held, enum xds_type type, struct str name)
     last = held->items[--held->len];
     last->idx = item->idx;
     held->items[item->idx] = last;
+    held->bytes -= held_item_bytes(item);
     held_item_free(item);
     return true;
 }

@@ -18,6 +18,7 @@ struct held {
     struct map by_name[XDS_TYPES];
     struct held_item **items; /* in no particular order, without holes */
     size_t len, cap;
+    size_t bytes; /* that they take in memory, about */
 };
 
 /* What a resource is known by and made of; borrowed. */
@@ -30,6 +31,8 @@ struct held_item *held_find(const struct held *held, enum xds_type type, struct 
 /* Decodes a resource: the item, or NULL with a sentence appended to *why. The caller gives it to
  * held_put(). */
 struct held_item *held_item_new(const struct held_source *source, struct text *why);
+void held_item_free(struct held_item *item);
+size_t held_item_bytes(const struct held_item *item);
 /* Files the item in place of the one with its name; takes it. */
 void held_put(struct held *held, struct held_item *item);
 /* True when there was one. */

@@ -15,6 +15,7 @@
 #define LEASE_SHARE     4
 #define KEEPALIVE_NS    (10 * NS_PER_SEC) /* at most: h2's own */
 #define ROOTS_MAX_BYTES ((size_t)1024 * 1024)
+#define HELD_MAX_BYTES  ((size_t)1 << 30) /* of memory for what it exports: some 500,000 pods */
 #define ROOTS_COMMENT                                                                              \
     "# configured file: " /* then the hash of what it held when the peer sent its roots */
 #define COMMENT_LEN (sizeof(ROOTS_COMMENT) - 1 + 16 + 1)
@@ -285,6 +286,7 @@ static void open_client(struct peer *peer)
         .subscribed = {[XDS_ADDRESS] = true, [XDS_SECRET] = true},
         .state_file = arena_printf(&peer->arena, "%.*s/peers/%.*s.state",
                                    STR_ARG(config->state_dir), STR_ARG(peer->options.peer->name)),
+        .max_bytes = HELD_MAX_BYTES,
     };
     peer->client = xds_client_open(peer->loop, &options, peer->options.meter, &client_events, peer);
 }

@@ -215,6 +215,35 @@ Test(delta, a_traffic_policy_that_does_not_hold_together_is_nacked_and_the_last_
     delta_client_free(client);
 }
 
+Test(delta, what_is_held_may_take_so_much_memory_and_what_is_more_is_nacked)
+{
+    struct delta_client *client = client_new();
+    struct delta_outcome outcome;
+    unsigned n_held = 0;
+
+    delta_client_limit(client, 65536);
+    for (unsigned i = 0; i < 1000; i++) {
+        struct maker *maker = maker_new(XDS_ADDRESS, "1");
+        add(maker, model_pod(&arena, arena_printf(&arena, "p%u", i).ptr, "10.0.0.1"), "v");
+        delta_request *answer = answer_to(client, maker, &outcome);
+        n_held += outcome.n_applied;
+        cr_assert_eq(outcome.nacked, answer->error_detail != NULL);
+        if (outcome.nacked)
+            cr_assert(str_contains(str_from(answer->error_detail->message), STR("65536 bytes")));
+    }
+    cr_assert(n_held > 10 && n_held < 200, "%u", n_held);
+    cr_assert_eq(delta_client_count(client), n_held);
+
+    struct maker *room = maker_new(XDS_ADDRESS, "2"), *again = maker_new(XDS_ADDRESS, "3");
+    add_removed(room, "c1//v1/Pod/ns/p0");
+    (void)answer_to(client, room, &outcome);
+    cr_assert_eq(outcome.n_removed, 1);
+    add(again, model_pod(&arena, "p0", "10.0.0.1"), "v");
+    (void)answer_to(client, again, &outcome);
+    cr_assert(!outcome.nacked, "what went made room");
+    delta_client_free(client);
+}
+
 Test(delta, names_that_stand_in_a_response_twice_are_refused)
 {
     struct delta_client *client = client_new();

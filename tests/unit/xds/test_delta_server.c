@@ -216,6 +216,31 @@ Test(delta, types_nobody_has_are_answered_with_nothing)
     asker_free(asker);
 }
 
+/* What is asked for is said back, so whoever asks and does not read would be kept in memory. */
+Test(delta, names_of_types_nobody_has_are_bounded_in_all_requests_together)
+{
+    struct asker *asker = asker_new(pods(1), 1);
+    delta_request request;
+    char *names[1000];
+    int err = 0;
+    unsigned n = 0;
+
+    envoy__service__discovery__v3__delta_discovery_request__init(&request);
+    request.type_url = (char[]){"type.googleapis.com/envoy.config.listener.v3.Listener"};
+    request.resource_names_subscribe = names;
+    request.n_resource_names_subscribe = ARRAY_LEN(names);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        names[i] = wire_text(&arena, arena_printf(&arena, "%0200zu", i));
+    for (; n < 100 && !err; n++) {
+        asker->responses.len = 0;
+        err = delta_server_receive(asker->server, packed(&request.base), push, &asker->responses,
+                                   &why);
+    }
+    cr_assert_eq(err, -ERR_INVALID);
+    cr_assert(n > 2 && n < 10, "%u", n);
+    asker_free(asker);
+}
+
 Test(delta, requests_that_are_none_end_the_stream)
 {
     struct asker *asker = asker_new(pods(1), 1);
