@@ -13,6 +13,7 @@ static size_t apply(const unsigned *kept, size_t n_kept)
     size_t missing = n_kept;
     for (size_t i = 0; i < n_kept; i++)
         had[kept[i]] = capng_have_capability(CAPNG_PERMITTED, kept[i]) == 1;
+    const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) == 1;
     capng_clear(CAPNG_SELECT_BOTH);
     for (size_t i = n_kept; i-- > 0;) {
         if (!had[kept[i]])
@@ -21,7 +22,11 @@ static size_t apply(const unsigned *kept, size_t n_kept)
             (void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, kept[i]);
     }
     if (missing != 0 && n_kept > 0) /* for the program that accept/nft.h starts */
-        (void)capng_update(CAPNG_ADD, CAPNG_INHERITABLE | CAPNG_AMBIENT, kept[0]);
+        (void)capng_update(CAPNG_ADD, CAPNG_INHERITABLE | CAPNG_AMBIENT | CAPNG_BOUNDING_SET,
+                           kept[0]);
+    /* Before the others, with which the right to it goes. */
+    if (may_bound && capng_apply(CAPNG_SELECT_BOUNDS) != 0)
+        log_warn("capabilities of programs that are started could not be bounded");
     if (capng_apply(CAPNG_SELECT_CAPS) != 0)
         log_warn("capabilities could not be dropped");
     if (capng_apply(CAPNG_SELECT_AMBIENT) != 0)
@@ -33,8 +38,8 @@ static size_t apply(const unsigned *kept, size_t n_kept)
 
 const char *privileges_keep_network(void)
 {
-    static const char *const names[] = {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE"};
-    static const unsigned kept[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE};
+    static const char *const names[] = {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"};
+    static const unsigned kept[] = {CAP_NET_ADMIN, CAP_NET_BIND_SERVICE};
     const size_t missing = apply(kept, sizeof kept / sizeof kept[0]);
     return missing < sizeof kept / sizeof kept[0] ? names[missing] : NULL;
 }

@@ -8,10 +8,11 @@
 #ifndef ISTHMUS_RUN_PRIVILEGES_H
 #define ISTHMUS_RUN_PRIVILEGES_H
 
-/* proxy: CAP_NET_ADMIN (nftables, marks, transparent sockets), CAP_NET_RAW (the same on some
- * kernels), CAP_NET_BIND_SERVICE (DNS answers come from port 53). The name of the first of them
- * that we do not have, for it cannot be gained; NULL when all are there. Programs that are started
- * have CAP_NET_ADMIN alone: nft (accept/nft.h). */
+/* proxy: CAP_NET_ADMIN (nftables, marks, transparent sockets) and CAP_NET_BIND_SERVICE (DNS answers
+ * come from port 53). The name of the first of them that we do not have, for it cannot be gained;
+ * NULL when both are there. Programs that are started have CAP_NET_ADMIN alone: nft
+ * (accept/nft.h). Of root's that is so only where CAP_SETPCAP was there to bound them; where it was
+ * not, as in a container that was given these two, they have both. */
 const char *privileges_keep_network(void);
 /* control: none. */
 void privileges_drop_all(void);
