@@ -43,6 +43,12 @@ def write_file(path, text, mode=0o644):
     os.rename(pending, path)
 
 
+def as_deployed(verb):
+    """What a container of config/deploy may do, and no more: root with two capabilities, or none; none can be gained."""
+    allowed = ",+net_admin,+net_bind_service" if verb == "proxy" else ""
+    return ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all{allowed}"]
+
+
 class Daemon:
     """isthmus as a process of a namespace: `control` or `proxy`. Starting it again appends to the same logs."""
 
@@ -59,7 +65,7 @@ class Daemon:
     def start(self):
         """Writes the configuration and starts the process; await_ready() waits for it."""
         write_file(self.config_path, manifests.to_yaml(self.config))
-        argv = [*self.lab.isthmus_command(), self.verb, "--config", self.config_path]
+        argv = [*as_deployed(self.verb), *self.lab.isthmus_command(), self.verb, "--config", self.config_path]
         self.process = self.namespace.start(argv, name=self.verb, log_name=self.verb, env=self.lab.daemon_env)
 
     def is_ready(self):

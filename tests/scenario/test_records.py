@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import lab
-from cluster import METRICS_PORT, READY_PORT, http_get
+from cluster import ADMIN_PORT, METRICS_PORT, READY_PORT, http_get
 from process import wait_until
 from town import Story, TILL, TILL_PORT, await_address, served_by
 
@@ -131,6 +131,18 @@ class Records(Story):
             done = node.run([self.raised.isthmus, "ctl", *words])
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertTrue(done.stdout.strip())
+
+    def test_a_proxy_has_the_capabilities_it_needs_and_its_admin_port_is_on_loopback_alone(self):
+        node = self.town.west.nodes[0]
+        with open(f"/proc/{node.proxy.process.pid}/status", encoding="ascii") as file:
+            status = dict(line.split(":", 1) for line in file.read().splitlines())
+        needed = 1 << 12 | 1 << 10    # CAP_NET_ADMIN, CAP_NET_BIND_SERVICE
+        self.assertEqual([int(status[name], 16) for name in ("CapPrm", "CapEff")], [needed, needed])
+        self.assertEqual(status["NoNewPrivs"].strip(), "1")
+        for daemon, address in ((node.proxy, node.v4), (self.town.west.control, self.town.west.control_v4)):
+            self.assertTrue(daemon.namespace.can_connect(address, METRICS_PORT))
+            self.assertFalse(daemon.namespace.can_connect(address, ADMIN_PORT))
+            self.assertTrue(daemon.namespace.can_connect("127.0.0.1", ADMIN_PORT))
 
     def test_control_shows_its_services_and_peers(self):
         control = self.town.west.control
