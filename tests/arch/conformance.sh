@@ -1,9 +1,9 @@
-# conformance.sh ROOT - every test that a page docs/conformance-*.md names is in the sources, and every file; and every test
+# conformance.sh ROOT - every test that docs/conformance-*.md or the threat model names is in the sources, and every file; and every test
 # of the balancing that is named after a source of vectors is on such a page.
 . "$(dirname "$0")/common.sh"
 ROOT=$1
 
-cat "$ROOT"/docs/conformance-*.md 2>/dev/null | grep -oE '`[^`]+`' | tr -d '`' | sort -u >"$SCRATCH/words" || true
+cat "$ROOT"/docs/conformance-*.md "$ROOT"/docs/threat-model.md 2>/dev/null | grep -oE '`[^`]+`' | tr -d '`' | sort -u >"$SCRATCH/words" || true
 # What the tests are called: Test(suite, name, MACRO(name, and def name( in Python.
 (cd "$ROOT" && find tests -name '*.[ch]' -o -name '*.py' 2>/dev/null) | (cd "$ROOT" && xargs -r cat) |
     grep -oE '(Test|[A-Z][A-Z_]+)\(([a-z0-9_]+, *)?[A-Za-z0-9_]+|def [a-z0-9_]+' |

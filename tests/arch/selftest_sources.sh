@@ -76,7 +76,7 @@ bad()
 }
 
 good_tree
-for check in floors fences readmes used pages conformance; do
+for check in floors fences readmes used pages links conformance; do
     passes "$check of a good tree" "$HERE/$check.sh" "$TREE/r"
 done
 
@@ -148,6 +148,15 @@ bad pages \
     'docs/metrics.md: this is not in the sources: isthmus_gone' \
     'docs/errors.md: this is not in the sources: | `b` | gone' \
     'docs/audit.md: this is missing: | `size` | number | how much |'
+
+# ---- links ----
+printf '[a](errors.md) [b](gone.md) [c](metrics.md#labels) [d](metrics.md#gone) [e](#what-else) `isthmus_gone_total`\n' >>"$TREE/r/docs/audit.md"
+printf 'See [a](../docs/gone.md) and isthmus_m_total.\n' >>"$TREE/r/proxy/base/README.md"
+bad links \
+    'docs/audit.md: gone.md leads nowhere' \
+    'docs/audit.md: metrics.md#gone leads to no heading' \
+    'docs/audit.md: there is no metric isthmus_gone_total' \
+    'proxy/base/README.md: ../docs/gone.md leads nowhere'
 : >"$TREE/r/docs/errors.md"
 printf '## The members of a line\n| `size` | number | how much |\n| `src.addr` | text | who |\n## What\n' >"$TREE/r/docs/audit.md"
 bad pages \
