@@ -1,5 +1,7 @@
 """A proxy is killed under load, or stopped cleanly; what a service's address is after control restarts."""
 
+import os
+import re
 import threading
 import time
 
@@ -84,6 +86,25 @@ class Restarts(Story):
         self.assertNotIn("isthmus", rules)
         self.assertNotIn("fwmark", rules)
         self.assertNotIn("local default", node.run(["ip", "route", "show", "table", "all"]).stdout)
+        node.proxy.start()
+        node.proxy.await_ready()
+        self.assertEqual(served_by(self.client, self.vip), "west")
+
+    def test_4_after_a_kill_the_commands_of_the_page_leave_no_rule_behind(self):
+        node = self.town.west.nodes[0]
+        page = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "running.md")
+        with open(page, encoding="utf-8") as file:
+            section = file.read().partition("## Removing it")[2].partition("\n## ")[0]
+        commands = re.findall(r"^    ((?:nft|ip) .*)$", section, re.MULTILINE)
+        self.assertEqual(len(commands), 5)
+        node.proxy.kill()
+        self.assertIn("isthmus", self.rules(node))
+        for command in commands:
+            done = node.run(command.split())
+            self.assertEqual(done.returncode, 0, f"{command}: {done.stderr}")
+        self.assertNotIn("isthmus", self.rules(node))
+        self.assertNotIn("fwmark", self.rules(node))
+        self.assertTrue(self.reaches_in_clear())
         node.proxy.start()
         node.proxy.await_ready()
         self.assertEqual(served_by(self.client, self.vip), "west")
