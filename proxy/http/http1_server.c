@@ -167,13 +167,15 @@ static void send_head(struct http1_server *server, const struct http_response *h
     http1_send(conn, http1_write_response(conn->exchange.stream.slabs, head, hop));
 }
 
+/* To who does not read it is worth nothing, and a server may have more of them than a queue holds.
+ */
 static void interim(struct http_stream *exchange, const struct http_response *head)
 {
     struct http1_server *server = server_of(http1_of(exchange));
     const struct http1_hop hop = {.length = HTTP_LENGTH_UNKNOWN};
 
     ensure(head->status >= 100 && head->status < 200 && head->status != 101);
-    if (http1_is_over(&server->conn) || server->version == HTTP_1_0)
+    if (http1_is_over(&server->conn) || server->version == HTTP_1_0 || server->conn.lower_is_full)
         return;
     server->is_asked_to_continue &= head->status != 100;
     send_head(server, head, &hop);

@@ -261,6 +261,27 @@ Test(http1_server, continue_is_told_and_the_body_comes, .init = start, .fini = f
     cr_expect(!wire->is_closed);
 }
 
+Test(http1_server, interims_are_not_kept_for_who_does_not_read, .init = start, .fini = finish)
+{
+    static char wide[60000];
+    const struct http_field field = {STR("x-wide"), str_of(wide, sizeof(wide))};
+    const struct http_response hint = {
+        .status = 103, .fields = {&field, 1}, .content_length = HTTP_LENGTH_UNKNOWN};
+
+    memset(wide, 'w', sizeof(wide));
+    feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    fake_hold(wire);
+    for (unsigned i = 0; i < 1000; i++)
+        http_interim(seen.stream, &hint);
+    run_turns(loop, 3);
+    cr_expect(stream_queued(&seen.stream->stream) < (size_t)1 << 20, "%zu bytes",
+              stream_queued(&seen.stream->stream));
+    respond(204, HTTP_LENGTH_UNKNOWN);
+    fake_release(wire);
+    run_turns(loop, 3);
+    cr_expect(str_ends_with(fake_written(wire), STR("HTTP/1.1 204 No Content\r\n\r\n")));
+}
+
 Test(http1_server, who_was_not_told_to_continue_gets_the_answer_and_a_close, .init = start,
      .fini = finish)
 {
