@@ -218,6 +218,7 @@ static void run_go_on(struct task *task)
         slice_release(kept);
     }
     tell_end(conn);
+    http1_tell_drained(conn);
     if (http1_is_over(conn))
         return;
     http1_settle(conn);

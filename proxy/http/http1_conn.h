@@ -171,6 +171,8 @@ void http1_end_finishing(struct http1 *conn);
 void http1_bury_if_over(struct http1 *conn);
 void http1_run_flush(struct task *task);
 void http1_on_lower_drain(void *owner);
+/* The owner may write again, if it waits for that and may. */
+void http1_tell_drained(struct http1 *conn);
 bool http1_write_op(struct stream *stream, struct slice bytes);
 void http1_shutdown_op(struct stream *stream);
 size_t http1_queued_op(const struct stream *stream);

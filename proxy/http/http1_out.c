@@ -169,6 +169,15 @@ void http1_send_trailers(struct http_stream *exchange, const struct http_fields 
     end_out(http1_of(exchange), trailers);
 }
 
+void http1_tell_drained(struct http1 *conn)
+{
+    if (!conn->owner_waits || conn->lower_is_full || conn->out != HTTP1_OUT_BODY ||
+        http1_is_deaf(conn) || http1_is_over(conn))
+        return;
+    conn->owner_waits = false;
+    conn->exchange.stream.events->on_drain(conn->exchange.stream.owner);
+}
+
 void http1_begin_out(struct http1 *conn, enum http1_framing framing, int64_t length)
 {
     bool drained;
@@ -180,6 +189,8 @@ void http1_begin_out(struct http1 *conn, enum http1_framing framing, int64_t len
         http1_send(conn, buf_shift(&conn->held, &drained));
     if (conn->held.cap > 0)
         buf_fini(&conn->held);
+    if (conn->owner_waits)
+        loop_defer(conn->loop, &conn->go_on); /* what it waits for may have left already */
 }
 
 size_t http1_queued_op(const struct stream *stream) /* the exchange is first, its stream too */
@@ -199,11 +210,7 @@ void http1_on_lower_drain(void *owner)
         http1_end_finishing(conn);
         return;
     }
-    if (conn->owner_waits && !conn->lower_is_full && conn->out == HTTP1_OUT_BODY &&
-        !http1_is_deaf(conn) && !http1_is_over(conn)) {
-        conn->owner_waits = false;
-        conn->exchange.stream.events->on_drain(conn->exchange.stream.owner);
-    }
+    http1_tell_drained(conn);
     if (conn->phase == HTTP1_IDLE && !http1_is_over(conn))
         loop_defer(conn->loop, &conn->go_on); /* for the request that waits */
 }

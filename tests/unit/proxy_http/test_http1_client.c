@@ -401,6 +401,22 @@ Test(http1_client, what_is_written_before_a_101_waits_for_it, .init = start, .fi
     cr_expect(wire->is_shut && wire->is_closed && wire->close_err == 0);
 }
 
+Test(http1_client, who_was_stopped_before_a_101_may_go_on_behind_it, .init = start, .fini = finish)
+{
+    static const char piece[65536];
+    bool may_go_on = true;
+    size_t n_bytes = 0;
+
+    ask_for_upgrade();
+    for (; may_go_on && n_bytes < (size_t)1 << 20; n_bytes += sizeof(piece))
+        may_go_on = stream_write_copy(&seen.stream->stream, piece, sizeof(piece));
+    cr_assert_not(may_go_on);
+    feed("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    run_turns(loop, 10);
+    cr_expect(wire->n_written > n_bytes, "all of it has left");
+    cr_expect_eq(seen.n_drained, 1);
+}
+
 Test(http1_client, what_is_written_before_a_refusal_is_dropped, .init = start, .fini = finish)
 {
     ask_for_upgrade();
