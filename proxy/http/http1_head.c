@@ -133,22 +133,6 @@ static bool note_field(struct http1_head *head, struct http_field field)
     return true;
 }
 
-/* Fields that mean something before the body or to who routes the message: RFC 9110 6.5.1. */
-static bool may_trail(struct str name)
-{
-    static const struct str never[] = {
-        {"trailer", 7},        {"content-length", 14},   {"host", 4},
-        {"expect", 6},         {"authorization", 13},    {"proxy-authorization", 19},
-        {"cookie", 6},         {"set-cookie", 10},       {"content-type", 12},
-        {"content-range", 13}, {"content-encoding", 16}, {"max-forwards", 12},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(never); i++)
-        if (str_eq(name, never[i]))
-            return false;
-    return !strict_is_hop_field(name);
-}
-
 static bool is_blank(char c)
 {
     return c == ' ' || c == '\t';
@@ -224,7 +208,7 @@ static bool read_fields(struct http1_head *head, char *at, char **out_end)
         at = split_line(head, at, end, &field);
         if (!at || !count_field(head, &field))
             return false;
-        if (are_trailers && !may_trail(field.name))
+        if (are_trailers && !strict_may_trail(field.name))
             return http1_bad(head, 400, "a trailer may not be sent behind a body");
         if (are_trailers || !may_be_ours(field.name))
             keep_field(head, field);

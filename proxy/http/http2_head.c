@@ -358,8 +358,7 @@ struct h2_options http2_options(const struct http_limits *limits, const struct h
 static bool may_be_trailer(const struct h2_field *field)
 {
     return ascii_is_lower_token(field->name) && strict_is_value(field->value) &&
-           !strict_is_hop_field(field->name) && !str_eq(field->name, STR("content-length")) &&
-           !str_eq(field->name, STR("host"));
+           strict_may_trail(field->name);
 }
 
 bool http2_may_be_trailers(const struct h2_head *trailers)

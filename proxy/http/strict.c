@@ -150,6 +150,21 @@ bool strict_is_hop_field(struct str name)
     return false;
 }
 
+bool strict_may_trail(struct str name)
+{
+    static const struct str never[] = {
+        {"trailer", 7},        {"content-length", 14},   {"host", 4},
+        {"expect", 6},         {"authorization", 13},    {"proxy-authorization", 19},
+        {"cookie", 6},         {"set-cookie", 10},       {"content-type", 12},
+        {"content-range", 13}, {"content-encoding", 16}, {"max-forwards", 12},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(never); i++)
+        if (str_eq(name, never[i]))
+            return false;
+    return !strict_is_hop_field(name);
+}
+
 bool strict_is_http_itself(struct str protocol)
 {
     static const struct str names[] = {{"http", 4}, {"h2c", 3}, {"h2", 2}, {"h3", 2}, {"tls", 3}};

@@ -45,4 +45,8 @@ bool strict_next_member(struct str *list, struct str *out_member);
  * proxy-connection, transfer-encoding, upgrade, te. RFC 9110 7.6.1 */
 bool strict_is_hop_field(struct str name);
 
+/* A field, by its lower-case name, that may stand behind a body: none that means something before
+ * it, or to who routes the message. RFC 9110 6.5.1 */
+bool strict_may_trail(struct str name);
+
 #endif

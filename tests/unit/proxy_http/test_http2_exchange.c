@@ -62,6 +62,24 @@ Test(http2_exchange, bodies_and_trailers_go_both_ways, .init = start, .fini = fi
     cr_expect(asked->tap.ended);
 }
 
+Test(http2_exchange, what_means_something_before_a_body_is_no_trailer, .init = start,
+     .fini = finish)
+{
+    static const char *const names[] = {"authorization", "cookie",        "content-type",
+                                        "expect",        "trailer",       "host",
+                                        "connection",    "content-length"};
+
+    duo.manner = 0;
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        struct talk *asked = duo_post(&duo, "/", HTTP_LENGTH_UNKNOWN);
+        talk_write(asked, "hello");
+        talk_trailers(asked, names[i], "1");
+        run();
+        cr_expect_eq(duo.heard[i]->n_trailers, 0, "%s", names[i]);
+        cr_expect(asked->tap.err < 0, "%s", names[i]);
+    }
+}
+
 Test(http2_exchange, trailers_alone_are_the_whole_body, .init = start, .fini = finish)
 {
     struct talk *asked;
