@@ -40,6 +40,8 @@ static void flush(struct h2 *h2)
         stage_add(&h2->stage, bytes, (size_t)len);
     }
     h2_memory_give();
+    if (nghttp2_session_get_outbound_queue_size(h2_session(h2)) == 0)
+        h2->queued_heads = 0;
     stage_flush(&h2->stage);
 }
 
@@ -266,9 +268,10 @@ static void after_receive(struct h2 *h2, ssize_t result)
         die(h2, err, h2_why(h2)[0] ? h2_why(h2) : nghttp2_strerror((int)result));
         return;
     }
-    if (nghttp2_session_get_outbound_queue_size(h2_session(h2)) > H2_OUTBOUND_MAX) {
+    if (nghttp2_session_get_outbound_queue_size(h2_session(h2)) > H2_OUTBOUND_MAX ||
+        h2->queued_heads > H2_HEADS_MAX) {
         h2->doom_code = NGHTTP2_ENHANCE_YOUR_CALM;
-        die(h2, -ERR_H2_CONTROL_FLOOD, "the peer does not read the answers to its control frames");
+        die(h2, -ERR_H2_CONTROL_FLOOD, "the peer does not read what it is answered");
         return;
     }
     if (h2->watch && h2->options.head_ns)

@@ -53,6 +53,8 @@
 #define H2_RESETS_WHEN_MANY 10  /* so many on each */
 #define H2_CONTROL_PER_SEC  1000
 #define H2_OUTBOUND_MAX     10000
+#define H2_HEADS_MAX        ((size_t)8388608) /* of answers that wait to be sent, in bytes */
+#define H2_HEADS_HIGH       ((size_t)262144)  /* from there on interims are left out */
 #define H2_NO_KEEPALIVE     UINT64_MAX
 #define H2_NEVER_STILL      UINT32_MAX
 #define H2_ALWAYS_STILL     (UINT32_MAX - 1) /* after each turn, to prove that nobody can tell */

@@ -94,8 +94,9 @@ static int flood_of(uint8_t type)
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
 {
     struct h2 *h2 = user_data;
-    bool is_empty_data =
-        hd->type == NGHTTP2_DATA && hd->length == 0 && (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
+    const size_t padding = hd->flags & NGHTTP2_FLAG_PADDED ? 1 : 0; /* at the least */
+    const bool is_empty_data = hd->type == NGHTTP2_DATA && hd->length <= padding &&
+                               (hd->flags & NGHTTP2_FLAG_END_STREAM) == 0;
 
     (void)session;
     if (must_stop(h2))
@@ -487,6 +488,18 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+/* A head that became too large on the way: nobody else would hear of it. */
+static int on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int err,
+                             void *user_data)
+{
+    (void)user_data;
+    if (err == NGHTTP2_ERR_FRAME_SIZE_ERROR && frame->hd.type == NGHTTP2_HEADERS &&
+        frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                        NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 static int on_message(nghttp2_session *session, int lib_error_code, const char *msg, size_t len,
                       void *user_data)
 {
@@ -555,6 +568,7 @@ nghttp2_session_callbacks *h2_codec_callbacks(void)
     nghttp2_session_callbacks_set_data_source_read_length_callback(cbs, frame_payload);
     nghttp2_session_callbacks_set_send_data_callback(cbs, send_body);
     nghttp2_session_callbacks_set_on_frame_send_callback(cbs, on_frame_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(cbs, on_frame_not_sent);
     nghttp2_session_callbacks_set_error_callback2(cbs, on_message);
     return cbs;
 }

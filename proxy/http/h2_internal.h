@@ -91,6 +91,7 @@ struct h2 {
     size_t grown_bytes;    /* by which windows of streams are wider than they were born */
     size_t owed_bytes;     /* of the connection's window, not given back yet */
     size_t queued_bytes;   /* in the write queues of its streams */
+    size_t queued_heads;   /* bytes of heads, at most, since nghttp2 had nothing to send last */
     unsigned n_open;       /* streams that nghttp2 knows */
     uint32_t window;       /* that streams are born with, by SETTINGS that the peer knows of */
     uint32_t asked_window; /* the same, by our latest */

@@ -44,15 +44,23 @@ void h2_stream_release(struct h2_stream *s)
     h2_saved_fini(held);
 }
 
+/* An answer that waits to be sent is kept even when its stream was reset. */
+static void note_head(struct h2 *h2, const nghttp2_nv *nv, size_t n_fields)
+{
+    for (size_t i = 0; i < n_fields; i++)
+        h2->queued_heads += nv[i].namelen + nv[i].valuelen + sizeof(*nv);
+}
+
 void h2_interim(struct stream *stream, const struct h2_field *fields, size_t n_fields)
 {
     struct h2_stream *s = h2_stream_of(stream);
     nghttp2_nv room[H2_NV_ROOM];
     nghttp2_nv *nv;
 
-    if (!h2_stream_is_live(s) || s->head_is_sent)
+    if (!h2_stream_is_live(s) || s->head_is_sent || s->h2->queued_heads > H2_HEADS_HIGH)
         return;
     nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
+    note_head(s->h2, nv, n_fields);
     ensure(nghttp2_submit_headers(h2_session(s->h2), NGHTTP2_FLAG_NONE, s->id, NULL, nv, n_fields,
                                   NULL) == 0);
     h2_nv_free(nv, room);
@@ -73,6 +81,7 @@ void h2_respond(struct stream *stream, const struct h2_field *fields, size_t n_f
     if (end_stream)
         s->out_half = H2_HALF_ENDING;
     nv = h2_nv_make(fields, n_fields, room, ARRAY_LEN(room));
+    note_head(s->h2, nv, n_fields);
     ensure(nghttp2_submit_response(h2_session(s->h2), s->id, nv, n_fields,
                                    end_stream ? NULL : &body) == 0);
     h2_nv_free(nv, room);

@@ -2,6 +2,8 @@
  */
 #include "proxy/http/h2_internal.h"
 
+#define HEAD_SENT_MAX ((size_t)98304) /* in a few CONTINUATIONs, of which peers bear eight */
+
 static nghttp2_option *make_options(void)
 {
     nghttp2_option *option;
@@ -12,6 +14,8 @@ static nghttp2_option *make_options(void)
     /* Its own limit counts every reset, also those of a busy tunnel's honest clients; ours counts
      * the rapid ones. */
     nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
+    /* Heads are bounded where they are read, and routes and tokens add to them. */
+    nghttp2_option_set_max_send_header_block_length(option, HEAD_SENT_MAX);
     return option;
 }
 

@@ -67,6 +67,123 @@ Test(http2_limits, a_client_with_few_resets_is_not_held_to_it, .fini = finish)
     cr_expect_eq(resets_until_cut(60), 0);
 }
 
+/* ---- a client that asks and does not read ---- */
+
+static char wide_value[60000];
+
+/* As a server says it, of 60 KB. */
+static struct http_response wide(unsigned status)
+{
+    static struct http_field field;
+
+    memset(wide_value, 'w', sizeof(wide_value));
+    field = (struct http_field){STR("x-wide"), str_of(wide_value, sizeof(wide_value))};
+    return (struct http_response){
+        .status = status, .fields = {&field, 1}, .content_length = HTTP_LENGTH_UNKNOWN};
+}
+
+static struct talk *ask_unread(const char *path)
+{
+    struct talk *asked = duo_get(&duo, path, NULL);
+
+    for (unsigned i = 0; i < 3; i++) {
+        (void)duo_carry(&duo, false, SIZE_MAX);
+        run_turns(duo.loop, 2);
+    }
+    return asked;
+}
+
+Test(http2_limits, who_asks_and_resets_and_reads_nothing_is_cut_before_its_answers_fill_the_memory,
+     .fini = finish)
+{
+    const struct http_response head = wide(200);
+    unsigned n = 0;
+
+    duo_open(&duo, NULL, NULL);
+    duo.manner = 0;
+    run();
+    fake_hold(duo.below_server);
+    for (; n < 400 && duo.n_server_dead == 0; n++) {
+        struct talk *asked = ask_unread("/");
+        http_respond(duo.heard[duo.n_heard - 1]->stream, &head);
+        run_turns(duo.loop, 2);
+        tap_close(&asked->tap, -ERR_CLIENT_RESET);
+    }
+    cr_expect(n > 100 && n < 200, "of as much as its streams may have it holds no more: %u", n);
+    cr_expect_eq(duo.server_err, -ERR_H2_CONTROL_FLOOD);
+}
+
+/* What comes of an answer with 60 KB in one field and so many bytes in another. */
+static struct talk *answer_wide(size_t n_bytes)
+{
+    static const struct http_limits client = {.head_bytes = 1 << 18};
+    struct http_response head = wide(200);
+    const struct http_field fields[] = {head.fields.at[0],
+                                        {STR("x-added"), str_of(wide_value, n_bytes)}};
+    struct talk *asked;
+
+    duo_open(&duo, &client, NULL);
+    duo.manner = 0;
+    asked = duo_get(&duo, "/", NULL);
+    run();
+    head.fields = (struct http_fields){.at = fields, .len = 2};
+    http_respond(duo.heard[0]->stream, &head);
+    run();
+    return asked;
+}
+
+Test(http2_limits, an_answer_that_became_larger_on_the_way_is_sent_all_the_same, .fini = finish)
+{
+    cr_expect_str_eq(answer_wide(9000)->head, "200");
+}
+
+Test(http2_limits, one_that_became_far_too_large_is_a_reset, .fini = finish)
+{
+    const struct talk *asked = answer_wide(60000);
+
+    cr_expect_eq(asked->n_heads, 0);
+    cr_expect_eq(asked->tap.err, -ERR_RESET);
+    cr_expect_eq(duo.heard[0]->tap.err, -ERR_RESET);
+    cr_expect_eq(duo.n_client_dead + duo.n_server_dead, 0);
+}
+
+Test(http2_limits, interims_are_not_kept_for_who_does_not_read, .fini = finish)
+{
+    const struct http_response hint = wide(103);
+
+    duo_open(&duo, NULL, NULL);
+    duo.manner = 0;
+    run();
+    fake_hold(duo.below_server);
+    (void)ask_unread("/");
+    for (unsigned i = 0; i < 1000; i++)
+        http_interim(duo.heard[0]->stream, &hint);
+    run_turns(duo.loop, 2);
+    cr_expect_eq(duo.n_server_dead, 0, "it is no fault of the client");
+    fake_release(duo.below_server);
+    run();
+    cr_expect(duo.carried[1] < 1000000, "%zu bytes", duo.carried[1]);
+    talk_respond(duo.heard[0], 200, 0, false);
+    run();
+    cr_expect_str_eq(duo.asked[0]->head, "200");
+}
+
+Test(http2_limits, data_frames_of_padding_alone_are_empty_ones, .init = start, .fini = finish)
+{
+    static const uint8_t padding[] = {0, 0, 1, 0, 8, 0, 0, 0, 1, 0};
+    struct text flood = {0};
+
+    duo.manner = 0;
+    (void)duo_post(&duo, "/", HTTP_LENGTH_UNKNOWN);
+    run();
+    for (unsigned i = 0; i < 3 * H2_CONTROL_PER_SEC; i++)
+        text_add(&flood, str_of(padding, sizeof(padding)));
+    fake_feed(duo.below_server, flood.ptr, flood.len);
+    text_fini(&flood);
+    run();
+    cr_expect_eq(duo.server_err, -ERR_H2_EMPTY_FLOOD);
+}
+
 static char long_value[4096];
 
 Test(http2_limits, a_head_that_is_too_large_is_431, .fini = finish)
