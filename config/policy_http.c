@@ -137,14 +137,26 @@ bool policy_http_is_named(struct str header, struct str name)
     return true;
 }
 
-/* All headers of the name with commas between them into buf; false when they do not fit. */
-static bool join_headers(const struct policy_request *request, struct str name, char *buf,
-                         size_t size, struct str *out_value)
+struct named { /* the headers of a request that have that name, or one that some take for it */
+    const struct policy_request *request;
+    struct str name;
+    bool is_alike;
+};
+
+static bool is_of(const struct named *named, size_t idx)
+{
+    const struct str header = named->request->headers[idx].name;
+    return named->is_alike ? policy_http_is_named(header, named->name)
+                           : str_eq(header, named->name);
+}
+
+/* All of them with commas between them into buf; false when they do not fit. */
+static bool join_headers(const struct named *named, char *buf, size_t size, struct str *out_value)
 {
     size_t len = 0, n = 0;
-    for (size_t i = 0; i < request->n_headers; i++) {
-        const struct str value = request->headers[i].value;
-        if (!policy_http_is_named(request->headers[i].name, name))
+    for (size_t i = 0; i < named->request->n_headers; i++) {
+        const struct str value = named->request->headers[i].value;
+        if (!is_of(named, i))
             continue;
         if (len + (n > 0) + value.len > size)
             return false;
@@ -158,12 +170,11 @@ static bool join_headers(const struct policy_request *request, struct str name, 
     return true;
 }
 
-static bool any_joined(struct values values, const struct policy_request *request, struct str name,
-                       bool is_doubtful)
+static bool any_joined(struct values values, const struct named *named, bool is_doubtful)
 {
     char buf[POLICY_HEADER_MAX];
     struct str joined;
-    if (!join_headers(request, name, buf, sizeof(buf), &joined))
+    if (!join_headers(named, buf, sizeof(buf), &joined))
         return is_doubtful;
     return any(values, joined);
 }
@@ -187,14 +198,13 @@ static bool any_part(struct values values, struct str list)
 }
 
 /* A header that is there and empty is there: it has presence, and no other value. */
-static bool any_header(struct values values, const struct policy_request *request, struct str name,
-                       bool is_doubtful)
+static bool any_named(struct values values, const struct named *named, bool is_doubtful)
 {
     size_t n = 0;
     bool any_alone = false;
-    for (size_t i = 0; i < request->n_headers; i++) {
-        const struct str value = request->headers[i].value;
-        if (!policy_http_is_named(request->headers[i].name, name))
+    for (size_t i = 0; i < named->request->n_headers; i++) {
+        const struct str value = named->request->headers[i].value;
+        if (!is_of(named, i))
             continue;
         n++;
         any_alone = any_alone || any(values, value) || (is_doubtful && any_part(values, value));
@@ -203,7 +213,16 @@ static bool any_header(struct values values, const struct policy_request *reques
         return true;
     if (n < 2)
         return any_alone;
-    return (is_doubtful && any_alone) || any_joined(values, request, name, is_doubtful);
+    return (is_doubtful && any_alone) || any_joined(values, named, is_doubtful);
+}
+
+/* What is for the request holds of the name as it is written as well. */
+static bool any_header(struct values values, const struct policy_request *request, struct str name,
+                       bool is_doubtful)
+{
+    const struct named alike = {request, name, true}, written = {request, name, false};
+    return any_named(values, &alike, is_doubtful) &&
+           (is_doubtful || any_named(values, &written, is_doubtful));
 }
 
 static bool any_token(struct values values, const struct request_field *field,

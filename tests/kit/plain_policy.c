@@ -193,15 +193,16 @@ static bool path_matches(const struct string_match *list, size_t n,
     return in_doubt ? is || is_lax : is && (is_lax || is_named);
 }
 
-static bool header_matches(const struct request_field *field, const struct string_match *list,
-                           size_t n, const struct policy_request *request, bool in_doubt)
+static bool headers_match(const struct request_field *field, const struct string_match *list,
+                          size_t n, const struct policy_request *request, bool in_doubt,
+                          bool is_alike)
 {
     static char joined[2 * POLICY_HEADER_MAX];
     size_t n_found = 0, len = 0;
     bool any = false, is_present = false;
     for (size_t i = 0; i < request->n_headers; i++) {
         const struct policy_header *header = &request->headers[i];
-        if (!is_like(header->name, field->name))
+        if (is_alike ? !is_like(header->name, field->name) : !str_eq(header->name, field->name))
             continue;
         any = any || any_value(list, n, header->value) ||
               (in_doubt && part_matches(list, n, header->value));
@@ -219,6 +220,13 @@ static bool header_matches(const struct request_field *field, const struct strin
     if (len > POLICY_HEADER_MAX)
         return in_doubt;
     return (in_doubt && any) || any_value(list, n, str_of(joined, len));
+}
+
+static bool header_matches(const struct request_field *field, const struct string_match *list,
+                           size_t n, const struct policy_request *request, bool in_doubt)
+{
+    return headers_match(field, list, n, request, in_doubt, true) &&
+           (in_doubt || headers_match(field, list, n, request, in_doubt, false));
 }
 
 static bool field_matches(const struct request_field *field, const struct string_match *list,

@@ -194,7 +194,8 @@ Test(policy_http, a19_several_headers_of_one_name_are_one_value_and_in_doubt_eac
         {"user", {"x-role", "user, admin"}, false, true, false, true},
         {"user, admin", {"x-role", "user, admin"}, true, true, false, false},
         /* Another name, and the same one where names become variables. */
-        {"admin", {"x_role", "admin"}, true, true, false, false},
+        {"admin", {"x_role", "admin"}, false, true, false, true},
+        {"*", {"x_role", "admin"}, false, true, false, true},
         {"admin", {"xxrole", "admin"}, false, false, true, true},
     };
 
