@@ -26,6 +26,21 @@ static void note_fault(const struct http_side *side)
         client_note_fault(side->client, call_now_ns(&side->flow->call));
 }
 
+#define WHY_MAX ((size_t)128)
+
+/* One connection may be refused without end, for one reason and then another: the last one is kept
+ * in the place of the one before. */
+static void keep_why(struct http_side *side, struct str why)
+{
+    struct call *call = &side->flow->call;
+    const size_t len = why.len < WHY_MAX ? why.len : WHY_MAX;
+    if (!side->why)
+        side->why = arena_alloc(&call->arena, WHY_MAX);
+    if (len > 0)
+        memmove(side->why, why.ptr, len);
+    call->record.detail = str_of(side->why, len);
+}
+
 static void on_refused(void *owner, unsigned status, int err, struct str why)
 {
     struct http_side *side = owner;
@@ -33,9 +48,7 @@ static void on_refused(void *owner, unsigned status, int err, struct str why)
     meter_add(side->flow->call.walk->tools.meter, http_refusal_of(status, err), 1);
     side->totals.err = err;
     side->flow->spoke_no_http = side->is_here && side->n_exchanges == 0;
-    if (str_eq(side->flow->call.record.detail, why))
-        return; /* one connection may be refused without end */
-    side->flow->call.record.detail = arena_str(&side->flow->call.arena, why);
+    keep_why(side, why);
 }
 
 /* HTTP/1.1 has told what it refuses before it ends for it; HTTP/2 refuses streams, and goes on. */

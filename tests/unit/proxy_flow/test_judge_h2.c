@@ -5,6 +5,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/base/file.h"
+#include "proxy/flow/walk.h"
 #include "proxy/http/message.h"
 #include "tests/kit/temp_dir.h"
 #include "ways.h"
@@ -153,6 +154,49 @@ Test(judge_h2, a_stream_that_was_refused_makes_no_bytes_of_the_connection)
     cr_expect(LOGGED(&town, "\"direction\":\"inbound\"", "request complete"));
     cr_expect_not(LOGGED(&town, "\"direction\":\"inbound\"", "connection complete"),
                   "its exchanges tell of it");
+    town_close(&town);
+}
+
+/* What the flow of the judging node holds. */
+static size_t held_by_the_connection(void)
+{
+    const struct list *serving = &town.n2.walk->flows[FLOW_SERVING];
+    cr_assert(!list_is_empty(serving));
+    return list_entry(serving->next, struct flow, by_state)->call.arena.allocated_bytes;
+}
+
+Test(judge_h2, a_connection_that_is_refused_without_end_holds_no_more_for_it)
+{
+    static struct http_field many[120];
+    struct asked asked = {.method = STR("GET"), .path = STR("/public"), .type = STR("text/plain")};
+    size_t held = 0;
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = (struct http_field){STR("x"), STR("y")};
+    open_way(&ways[0], allow_public);
+    struct http_client *client = speak_h2();
+    for (int i = 0; i < 400; i++) {
+        const struct http_request head = {
+            .method = STR("GET"),
+            .scheme = STR("http"),
+            .authority = STR("store"),
+            .path = STR("/public"),
+            .protocol = i % 2 ? STR("h2c") : (struct str){0},
+            .fields = {.at = many, .len = i % 2 ? 0 : ARRAY_LEN(many)},
+            .content_length = HTTP_LENGTH_UNKNOWN,
+            .has_body = i % 2,
+        };
+        asked = (struct asked){0};
+        asked.stream = http_request(client, &head, &asked_http, &asked_events, &asked);
+        cr_assert_not_null(asked.stream);
+        stream_resume(&asked.stream->stream);
+        await_end(&asked);
+        cr_assert_eq(asked.status, i % 2 ? 501 : 431);
+        if (i == 3)
+            held = held_by_the_connection();
+    }
+    cr_expect_eq(held_by_the_connection(), held);
+    http_client_close(client, 0);
+    finish();
     town_close(&town);
 }
 
