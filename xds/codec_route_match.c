@@ -4,14 +4,24 @@
 #include "proxy/base/percent.h"
 #include "xds/codec_route.h"
 
+/* A blank or a control character would end the line of a request, or its path. */
+static bool is_in_one_piece(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.ptr[i] <= ' ' || text.ptr[i] == 0x7f)
+            return false;
+    return !str_contains(text, STR("?")) && !str_contains(text, STR("#")) &&
+           !str_contains(text, STR("%00"));
+}
+
 struct str codec_route_path(struct reading_routes *reading, const char *from, const char *what)
 {
     const struct str text = codec_route_keep(reading, from, ROUTE_NAME_MAX, what);
     char *normal = arena_alloc(reading->arena, text.len + 1);
     size_t len = 0;
 
-    if (text.len == 0 || text.ptr[0] != '/' || str_contains(text, STR("?")) ||
-        str_contains(text, STR("#")) || !percent_normalize(text, normal, &len))
+    if (text.len == 0 || text.ptr[0] != '/' || !is_in_one_piece(text) ||
+        !percent_normalize(text, normal, &len))
         codec_route_refuse(reading, "%s: \"%.*s\" is not a path that begins with /", what,
                            STR_ARG(str_sub(text, 0, 200)));
     return str_of(normal, len);

@@ -357,6 +357,9 @@ Test(codec_route, that_cannot_be_followed_is_refused_by_name)
                 ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER__NOT_SET);
     REFUSED("is not a path that begins with /", m.match.prefix = TEXT("a"));
     REFUSED("is not a path that begins with /", m.match.prefix = TEXT("/a%4"));
+    REFUSED("is not a path that begins with /", m.match.prefix = TEXT("/a%00"));
+    REFUSED("is not a path that begins with /", m.action.prefix_rewrite = TEXT("/a b"));
+    REFUSED("is not a path that begins with /", m.action.prefix_rewrite = TEXT("/a\r\nx: y"));
     REFUSED("ends with /",
             m.match.path_specifier_case =
                 ENVOY__CONFIG__ROUTE__V3__ROUTE_MATCH__PATH_SPECIFIER_PATH_SEPARATED_PREFIX;
