@@ -232,6 +232,15 @@ static void drop_query(struct exchange *exchange)
     (void)str_split(exchange->path, '?', &exchange->path, &query);
 }
 
+/* HTTP/2 has upgrades as those of a GET: what was judged as another request would be one to the
+ * pod.
+ */
+static bool has_no_form(const struct exchange *exchange)
+{
+    return exchange->speaks_h2 && !str_is_empty(exchange->head.protocol) &&
+           !str_eq(exchange->method, STR("GET"));
+}
+
 void exchange_start(struct http_side *side, struct http_stream *stream,
                     const struct http_request *head)
 {
@@ -259,6 +268,11 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
         go_there(exchange, &path);
     else if (!route_request(exchange, &path))
         return;
+    if (has_no_form(exchange)) {
+        refuse(exchange, 501, STR("bad_upgrade"), -ERR_INVALID,
+               "an upgrade that is no GET cannot go on in HTTP/2");
+        return;
+    }
     if (exchange->route.timeout_ns > 0)
         timer_start(walk->tools.loop, &exchange->deadline, exchange->route.timeout_ns, on_deadline);
     exchange_seek(exchange);

@@ -240,6 +240,57 @@ Test(judge, an_upgrade_is_judged_once_and_carries_bytes_from_then_on)
     close_way();
 }
 
+Test(judge, an_upgrade_by_another_method_is_not_told_to_http_2_as_a_get)
+{
+    town_open(&town);
+    town_service(&town)->ports[0].app_protocol = APP_HTTP2;
+    allow_public();
+    town_learn(&town);
+    start(&ways[0]);
+    say("POST /public/ws HTTP/1.1\r\nHost: s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n");
+    cr_expect(got(&call.tap, "HTTP/1.1 501 ", 1));
+    cr_expect(got(&call.tap, "x-isthmus-reason: bad_upgrade", 1));
+    get("/public");
+    cr_expect(app_saw(1, "PRI * HTTP/2.0", 1), "the connection goes on");
+    close_way();
+}
+
+static const struct str every_host = STR("*");
+static struct route_backend itself = {.port = 6379, .weight = 1};
+static const struct route_rule rewritten = {
+    .name = STR("shop/files/0"),
+    .match = {.path_kind = ROUTE_PATH_START, .path = STR("/pub")},
+    .path_edit = ROUTE_PATH_REPLACE_PREFIX,
+    .path = STR("/files/"),
+    .backends = &itself,
+    .n_backends = 1,
+};
+static const struct route_host rewrites = {
+    .domains = &every_host, .n_domains = 1, .rules = &rewritten, .n_rules = 1};
+
+static void allow_files_behind_a_rewrite(void)
+{
+    static struct model_routes routes = {
+        .service = STR("shop/store.shop.svc.clusterset.local"), .hosts = &rewrites, .n_hosts = 1};
+    itself.service = routes.service;
+    (void)allow("files", "/files/");
+    snap_add(&town.snap,
+             &(struct model_resource){MODEL_ROUTES, routes.service, {.routes = &routes}});
+}
+
+Test(judge, a_path_that_a_route_puts_together_is_in_normal_form_again)
+{
+    open_way(&ways[4], allow_files_behind_a_rewrite);
+    get("/public");
+    cr_assert(app_saw(1, "GET /files/lic HTTP/1.1", 1));
+    answer(1);
+    cr_assert(got(&call.tap, OK, 1));
+    get("/pub../admin?q");
+    cr_expect(got(&call.tap, DENIED, 1), "%s", call.tap.got.ptr);
+    close_way();
+}
+
 Test(judge, what_is_no_http_is_refused_and_reaches_nobody)
 {
     for (size_t i = 0; i < 4; i++) {
