@@ -34,6 +34,17 @@ static struct str seam(struct arena *arena, struct str head, struct str rest)
     return arena_printf(arena, "%.*s%.*s", STR_ARG(head), STR_ARG(rest));
 }
 
+/* In the one form again, since where two parts meet there may be dots for a segment: "/pub" taken
+ * off "/pub../x". What may not stand in a path is refused where routes are read. */
+static struct str normal(struct arena *arena, struct str target)
+{
+    struct http_path path;
+    const char *why;
+    return http_path_normalize(target, HTTP_PATH_MERGE_SLASHES, arena, &path, &why) < 0
+               ? STR("/")
+               : path.target;
+}
+
 static struct str edited_target(const struct route_question *question,
                                 const struct route_rule *rule, struct arena *arena)
 {
@@ -45,8 +56,8 @@ static struct str edited_target(const struct route_question *question,
     if (rule->path_edit == ROUTE_PATH_REPLACE_PREFIX)
         edited = seam(arena, rule->path, str_sub(path->path, matched, path->path.len));
     if (path->path.len == path->target.len)
-        return arena_str(arena, edited);
-    return arena_printf(arena, "%.*s?%.*s", STR_ARG(edited), STR_ARG(path->query));
+        return normal(arena, arena_str(arena, edited));
+    return normal(arena, arena_printf(arena, "%.*s?%.*s", STR_ARG(edited), STR_ARG(path->query)));
 }
 
 /* Gateway API's rule: the port that is named, else the one that the scheme is known for, else the
