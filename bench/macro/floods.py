@@ -1,11 +1,12 @@
 """./dev bench floods: what others notice while a pod of the same node means harm.
 
 One cluster of two nodes. A pod calls a service of the other node over both proxies: 1,000 requests a second, open loop, over
-connections that stay, and beside nothing else one request after the other with a connection for each; its 99th percentile is measured alone and while another pod of its node floods the same
-service (tests/lab/flood.c): connections that send a head a byte a second, HTTP/2 requests that are reset at once, heads
-without end, fields of 1 MB. Both proxies are on one core, load, backend and flood on the other, the flood at the lowest
-priority there. Verdict: the median of the rounds is at most RATIO_MOST times what it is alone, no request of the other pod
-failed, and the offenders were cut and counted. Exit status 1 when one of them does not hold.
+connections that stay, and beside nothing else one request after the other with a connection for each; its 99th percentile is
+measured alone and while another pod of its node floods the same service (tests/lab/flood.c): connections that send a head a byte
+a second, HTTP/2 requests that are reset at once, heads without end, fields of 1 MB. Both proxies are on one core, load, backend
+and flood on the other, where the flood runs when nobody else wants to (SCHED_IDLE): what it takes of the load's processor says
+nothing about a proxy. Verdict: the median of the rounds is at most RATIO_MOST times what it is alone, no request of the other
+pod failed, and the offenders were cut and counted. Exit status 1 when one of them does not hold.
 """
 
 import argparse
@@ -29,8 +30,8 @@ LOADS = {"requests": ("http", "--connections", "16", "--rate", "1000"),
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="./dev bench floods", description="What others notice of a flood.")
     parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"of {', '.join(FLOODS)} (all)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a window (4)")
-    parser.add_argument("--rounds", type=int, default=3, help="windows of each kind (3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a window (2)")
+    parser.add_argument("--rounds", type=int, default=7, help="windows of each kind (7)")
     parser.add_argument("--json", metavar="FILE", help="every window and the verdict; - prints it")
     options = parser.parse_args(arguments)
     for name in options.floods:
@@ -53,7 +54,8 @@ class Floods:
         self.windows = []
 
     def start(self):
-        self.server.start(["taskset", "-c", "1", self.programs["bench_backend"], str(POD_PORT)], "backend")
+        self.server.start(["taskset", "-c", "1", self.programs["bench_backend"], str(POD_PORT)], "backend",
+                          own_session=False)
         wait_until("the backend", lambda: self.server.can_connect("127.0.0.1", POD_PORT))
         for node in self.lab.west.nodes:
             node.proxy.config["workers"] = 1
@@ -81,8 +83,9 @@ class Floods:
         if flood:
             # It starts before what is measured and ends after it.
             seconds = len(LOADS) * (int(self.options.seconds) + 2) + (4 if flood == "loris" else 1)
-            process = self.attacker.start(["nice", "-n", "19", "taskset", "-c", "1", self.programs["lab_flood"], flood,
-                                           self.vip, str(PORT), str(FLOODS[flood]), str(seconds)], f"flood-{flood}")
+            process = self.attacker.start(["chrt", "--idle", "0", "taskset", "-c", "1", self.programs["lab_flood"], flood,
+                                           self.vip, str(PORT), str(FLOODS[flood]), str(seconds)], f"flood-{flood}",
+                                           own_session=False)
             wait_until("the flood to be there", lambda: self.is_there(flood), timeout_s=20)
         for kind in LOADS:
             found[kind] = self.load(kind)

@@ -1,6 +1,5 @@
 #include "proxy/flow/clients.h"
 
-#include "proxy/base/clock.h"
 #include "proxy/base/ensure.h"
 #include "proxy/base/mem.h"
 
@@ -40,26 +39,27 @@ void client_leave(struct client *client)
     client->n_flows--;
 }
 
-static bool is_of_now(const struct http_rate *rate, uint64_t now_ns)
+/* How long it takes to forgive what it has done so far. */
+static uint64_t debt_ns(const struct client *client, uint64_t now_ns)
 {
-    return now_ns - rate->window_start_ns < NS_PER_SEC;
+    return client->forgiven_ns > now_ns ? client->forgiven_ns - now_ns : 0;
 }
 
 void client_note_fault(struct client *client, uint64_t now_ns)
 {
-    if (!is_of_now(&client->faults, now_ns))
-        client->faults = (struct http_rate){.window_start_ns = now_ns};
-    client->faults.n++;
+    const uint64_t debt = debt_ns(client, now_ns) + CLIENT_FAULT_NS;
+    const uint64_t most = CLIENT_FAULTS_MAX * CLIENT_FAULT_NS;
+    client->forgiven_ns = now_ns + (debt < most ? debt : most);
 }
 
 bool client_is_nuisance(const struct client *client, uint64_t now_ns)
 {
-    return is_of_now(&client->faults, now_ns) && client->faults.n > CLIENT_FAULTS_FREE;
+    return debt_ns(client, now_ns) > CLIENT_FAULTS_FREE * CLIENT_FAULT_NS;
 }
 
 uint64_t client_penance_ns(struct client *client, uint64_t now_ns)
 {
-    uint64_t at_ns = now_ns + CLIENT_PENANCE_NS;
+    uint64_t at_ns = now_ns + debt_ns(client, now_ns) / CLIENT_PENANCE_SHARE;
     if (at_ns < client->heard_ns + CLIENT_GAP_NS)
         at_ns = client->heard_ns + CLIENT_GAP_NS;
     if (at_ns > now_ns + CLIENT_WAIT_MAX_NS)

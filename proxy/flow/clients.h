@@ -3,10 +3,13 @@
  *
  *   clients_enter() ─► struct client ─► client_leave()
  *
- * Whose connections are refused again and again (CLIENT_FAULTS_FREE a second) has its new ones
- * heard CLIENT_PENANCE_NS late: they cost next to nothing meanwhile, so that others of the node
- * are served. They are heard CLIENT_GAP_NS after each other, so that they do not make one long turn
- * together, but none later than CLIENT_WAIT_MAX_NS: who opens many does not pile them up.
+ * What it sends that has to be refused is forgiven at CLIENT_FAULT_NS each; who has more to be
+ * forgiven than CLIENT_FAULTS_FREE is a nuisance, and has its new connections heard late by
+ * 1/CLIENT_PENANCE_SHARE of the time that all of it takes, up to CLIENT_FAULTS_MAX: they cost next
+ * to nothing meanwhile, so that others of the node are served. Whoever goes on with few connections
+ * thus ends at as many refusals a second as are free. They are heard CLIENT_GAP_NS after each
+ * other, so that they do not make one long turn together, but none later than CLIENT_WAIT_MAX_NS:
+ * who opens many does not pile them up.
  *
  * A client that has left is remembered until there are CLIENTS_MAX of them, so that connections in
  * a row are counted like connections at once.
@@ -21,17 +24,20 @@
 #include "proxy/base/map.h"
 #include "proxy/http/message.h"
 
-#define CLIENTS_MAX        4096 /* remembered; pods of a node, and peers */
-#define CLIENT_FAULTS_FREE 20   /* in a second: messages that are no HTTP, floods */
-#define CLIENT_PENANCE_NS  (UINT64_C(250) * 1000000)
-#define CLIENT_GAP_NS      (UINT64_C(2) * 1000000)
-#define CLIENT_WAIT_MAX_NS (UINT64_C(1000) * 1000000)
+#define CLIENTS_MAX          4096 /* remembered; pods of a node, and peers */
+#define CLIENT_FAULT_NS      (UINT64_C(50) * 1000000)
+#define CLIENT_FAULTS_FREE   20 /* messages that are no HTTP, floods; and 20 a second */
+#define CLIENT_FAULTS_MAX    80 /* after the last one it is a nuisance for 3 s at most */
+#define CLIENT_PENANCE_SHARE 4  /* 250 ms at first, 1 s for who goes on */
+#define CLIENT_GAP_NS        (UINT64_C(2) * 1000000)
+#define CLIENT_WAIT_MAX_NS   (UINT64_C(2000) * 1000000)
 
 struct client {
     struct ip ip;
     size_t n_flows;
-    struct http_rate resets, faults;
-    uint64_t heard_ns; /* when the last one that had to wait is heard */
+    struct http_rate resets;
+    uint64_t forgiven_ns; /* when all of its faults are */
+    uint64_t heard_ns;    /* when the last one that had to wait is heard */
 };
 
 struct clients { /* {0} is empty */

@@ -181,6 +181,7 @@ static void hear_in_time(struct http_side *side)
         return;
     }
     meter_add(walk->tools.meter, METRIC_HTTP_DELAYED, 1);
+    tcp_be_curt(side->stream); /* that we go on reading is what a flood wants */
     timer_start(walk->tools.loop, &side->patience, client_penance_ns(side->client, now_ns),
                 on_penance);
 }

@@ -104,9 +104,11 @@ static inline void stream_resume(struct stream *stream)
  * before and err is 0, in which case the layer keeps flushing them in the background for at most
  * STREAM_LINGER_MS (TCP, TLS and HTTP/2 streams alike). If the peer has not ended its direction by
  * then, TCP meanwhile reads and drops what still comes: left unread, it would make the kernel
- * answer our last bytes with a reset.
+ * answer our last bytes with a reset. Of that it takes STREAM_LINGER_BYTES and then resets, so that
+ * nobody makes a worker read for nothing.
  */
-#define STREAM_LINGER_MS 5000
+#define STREAM_LINGER_MS    5000
+#define STREAM_LINGER_BYTES ((size_t)4 * 1048576)
 
 static inline void stream_close(struct stream *stream, int err)
 {

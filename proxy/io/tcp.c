@@ -5,7 +5,8 @@
  *
  * Failure modes: an error of a read or a write kills the stream: on_fail from a task at the end of
  * the turn, so that it never comes out of a call of the owner. A peer that does not read what is
- * left at a polite close is reset after STREAM_LINGER_MS.
+ * left at a polite close, or goes on sending, is reset after STREAM_LINGER_MS or
+ * STREAM_LINGER_BYTES.
  */
 #include "proxy/io/tcp.h"
 
@@ -23,6 +24,7 @@
 /* libuv reads up to 32 times from a socket before it looks at the next one. That is 2 MiB of bulk
  * in front of everybody else's small message; so much is as good for the bulk. */
 #define READ_TURN_BYTES 262144
+#define DROP_TURN_BYTES SLAB_BYTES /* of who lingers: nobody waits for what is dropped */
 /* Pieces of bulk (records, frames) come several in a turn. Gathered into one send they also leave
  * as one large packet, which passes every hook on its way once. Small messages never wait. */
 #define CORK_LEAST_BYTES ((size_t)8192)
@@ -43,6 +45,7 @@ static const struct tcp *tcp_peek(const struct stream *stream) /* stream is the 
 
 static void tcp_fail(struct tcp *tcp, int err);
 static void finish_linger(struct tcp *tcp);
+static void reset_on_close(const struct tcp *tcp);
 static void queue_is_empty(struct tcp *tcp);
 
 static int err_from_socket(int status)
@@ -64,7 +67,7 @@ static bool has_had_its_turn(struct tcp *tcp)
         tcp->read_turn = turn;
         tcp->read_bytes = 0;
     }
-    return tcp->read_bytes >= READ_TURN_BYTES;
+    return tcp->read_bytes >= (tcp->lingering ? DROP_TURN_BYTES : READ_TURN_BYTES);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_room)
@@ -114,6 +117,16 @@ void tcp_peer_ended(struct tcp *tcp)
         tcp->stream.events->on_end(tcp->stream.owner);
 }
 
+static void drop(struct tcp *tcp, size_t bytes)
+{
+    tcp->read_bytes += (uint32_t)bytes;
+    tcp->of.linger.dropped += bytes;
+    if (tcp->of.linger.dropped > STREAM_LINGER_BYTES) {
+        reset_on_close(tcp);
+        tcp_dispose(tcp);
+    }
+}
+
 static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
 {
     (void)room; /* but for the assume() below */
@@ -128,7 +141,9 @@ static void on_read(uv_stream_t *handle, ssize_t n_read, const uv_buf_t *room)
         tcp_peer_ended(tcp);
     } else if (n_read < 0) {
         tcp_fail(tcp, err_from_socket((int)n_read));
-    } else if (n_read > 0 && !tcp->lingering) {
+    } else if (n_read > 0 && tcp->lingering) {
+        drop(tcp, (size_t)n_read);
+    } else if (n_read > 0) {
         tcp->read_bytes += (uint32_t)n_read;
         struct slab *slab =
             loop_read_slab(tcp->loop); /* the one of on_alloc(): nothing ran since */
@@ -377,15 +392,20 @@ static void reset_on_close(const struct tcp *tcp)
 
 static void on_linger_over(struct timer *timer)
 {
-    struct tcp *tcp = container_of(timer, struct tcp, of.linger);
+    struct tcp *tcp = container_of(timer, struct tcp, of.linger.timer);
     if (tcp->queue.bytes > 0)
         reset_on_close(tcp); /* the peer must learn that bytes are missing */
     tcp_dispose(tcp);
 }
 
+static bool has_parted(const struct tcp *tcp)
+{
+    return (tcp->ended || tcp->is_curt) && tcp->queue.bytes == 0;
+}
+
 static void finish_linger(struct tcp *tcp)
 {
-    if (tcp->ended && tcp->queue.bytes == 0)
+    if (has_parted(tcp))
         tcp_dispose(tcp);
 }
 
@@ -397,9 +417,12 @@ static void finish_linger(struct tcp *tcp)
 static void start_linger(struct tcp *tcp)
 {
     tcp->lingering = true;
-    tcp->of.linger = (struct timer){0};
-    timer_start(tcp->loop, &tcp->of.linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_over);
-    start_reading(tcp);
+    tcp->of.linger = (struct tcp_linger){0};
+    timer_start(tcp->loop, &tcp->of.linger.timer, STREAM_LINGER_MS * NS_PER_MS, on_linger_over);
+    if (tcp->is_curt)
+        stop_reading(tcp);
+    else
+        start_reading(tcp);
 }
 
 static void tcp_close(struct stream *stream, int err)
@@ -410,7 +433,7 @@ static void tcp_close(struct stream *stream, int err)
     if (tcp->err)
         task_cancel(&tcp->task); /* its owner need not be told any more */
     stream_set_owner(stream, NULL, NULL);
-    if (err == 0 && tcp->shut && !tcp->err && !(tcp->ended && tcp->queue.bytes == 0)) {
+    if (err == 0 && tcp->shut && !tcp->err && !has_parted(tcp)) {
         start_linger(tcp);
         return;
     }
@@ -434,7 +457,7 @@ void tcp_dispose(struct tcp *tcp)
         return;
     tcp->closed = true;
     if (tcp->lingering)
-        timer_stop(&tcp->of.linger);
+        timer_stop(&tcp->of.linger.timer);
     task_cancel(&tcp->task);
     uv_close((uv_handle_t *)&tcp->uv, on_closed);
 }
@@ -494,6 +517,13 @@ void tcp_set_addrs(struct tcp *tcp, const struct addr *remote)
 struct tcp *tcp_of_stream(struct stream *stream)
 {
     return stream->ops == &tcp_ops ? tcp_of(stream) : NULL;
+}
+
+void tcp_be_curt(struct stream *stream)
+{
+    struct tcp *tcp = tcp_of_stream(stream);
+    if (tcp)
+        tcp->is_curt = true;
 }
 
 void tcp_hand_over(struct tcp *tcp)

@@ -44,8 +44,12 @@ struct tcp {
     union {
         struct tcp_ends {
             struct addr local, remote;
-        } ends;              /* while it has an owner */
-        struct timer linger; /* after that */
+        } ends; /* while it has an owner */
+
+        struct tcp_linger {
+            struct timer timer;
+            size_t dropped; /* bytes */
+        } linger;           /* after that */
     } of;
     struct splice_hold *splice_out,
         *splice_in;                 /* that reads this socket; that writes it; or NULL */
@@ -57,6 +61,7 @@ struct tcp {
     bool ended;  /* the peer's direction */
     bool shut;   /* ours: nothing more is queued, FIN follows what is */
     bool lingering; /* closed by its owner, still flushing */
+    bool is_curt;   /* lingers for its queue alone */
     bool closed;    /* given to uv_close() */
 };
 

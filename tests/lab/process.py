@@ -34,7 +34,7 @@ def text_of(data):
 class Process:
     """A process that runs beside the lab. Its output goes to files, so it never blocks on the lab."""
 
-    def __init__(self, name, argv, log_dir, log_name=None, stdin=None, env=None):
+    def __init__(self, name, argv, log_dir, log_name=None, stdin=None, env=None, own_session=True):
         os.makedirs(log_dir, exist_ok=True)
         self.name = name
         self.out_path = os.path.join(log_dir, (log_name or name) + ".out")
@@ -42,9 +42,11 @@ class Process:
         self.stopped = False
         try:
             with open(self.out_path, "ab") as out, open(self.err_path, "ab") as err:
-                # A session of its own: ctrl-C, and the end of the terminal of a lab that stays up, are for the lab.
+                # A session of its own: ctrl-C, and the end of the terminal of a lab that stays up, are for the lab. But
+                # the kernel shares a processor out by session first (sched_autogroup), and what a process is worth
+                # (nice, SCHED_IDLE) counts within its own alone.
                 self.popen = subprocess.Popen(argv, stdin=stdin or subprocess.DEVNULL, stdout=out,
-                                              stderr=err, env=env, start_new_session=True)
+                                              stderr=err, env=env, start_new_session=own_session)
         except OSError as error:
             raise LabError(f"cannot start {name}: {error}") from None
 

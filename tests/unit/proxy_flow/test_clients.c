@@ -46,19 +46,81 @@ Test(flow_clients, are_forgotten_when_there_are_too_many_but_for_those_that_are_
     clients_fini(&clients);
 }
 
-Test(flow_clients, who_is_refused_often_is_a_nuisance_for_a_second)
+static void note_faults(struct client *client, unsigned n, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < n; i++)
+        client_note_fault(client, now_ns);
+}
+
+Test(flow_clients, who_is_refused_often_is_a_nuisance_until_that_is_forgiven)
 {
     const uint64_t start_ns = 5 * NS_PER_SEC;
     struct client client = {0};
 
     cr_expect_not(client_is_nuisance(&client, start_ns));
-    for (unsigned i = 0; i < CLIENT_FAULTS_FREE; i++)
-        client_note_fault(&client, start_ns);
+    note_faults(&client, CLIENT_FAULTS_FREE, start_ns);
     cr_expect_not(client_is_nuisance(&client, start_ns));
-    client_note_fault(&client, start_ns);
+    note_faults(&client, 1, start_ns);
     cr_expect(client_is_nuisance(&client, start_ns));
-    cr_expect(client_is_nuisance(&client, start_ns + NS_PER_SEC - 1));
-    cr_expect_not(client_is_nuisance(&client, start_ns + NS_PER_SEC));
+    cr_expect(client_is_nuisance(&client, start_ns + CLIENT_FAULT_NS - 1));
+    cr_expect_not(client_is_nuisance(&client, start_ns + CLIENT_FAULT_NS));
+}
+
+Test(flow_clients, as_many_faults_a_second_as_are_free_make_nobody_a_nuisance)
+{
+    struct client client = {0};
+    uint64_t now_ns = 5 * NS_PER_SEC;
+    for (unsigned i = 0; i < 100 * CLIENT_FAULTS_FREE; i++, now_ns += CLIENT_FAULT_NS) {
+        client_note_fault(&client, now_ns);
+        cr_assert_not(client_is_nuisance(&client, now_ns));
+    }
+}
+
+Test(flow_clients, the_worst_nuisance_is_forgiven_as_soon_as_any_that_was_as_bad_as_counts)
+{
+    const uint64_t start_ns = 5 * NS_PER_SEC;
+    const uint64_t most_ns = (CLIENT_FAULTS_MAX - CLIENT_FAULTS_FREE) * CLIENT_FAULT_NS;
+    struct client client = {0};
+    note_faults(&client, 100000, start_ns);
+    cr_expect(client_is_nuisance(&client, start_ns + most_ns - 1));
+    cr_expect_not(client_is_nuisance(&client, start_ns + most_ns));
+}
+
+Test(flow_clients, who_goes_on_waits_longer_up_to_a_second)
+{
+    const uint64_t start_ns = 5 * NS_PER_SEC;
+    struct client client = {0};
+    note_faults(&client, CLIENT_FAULTS_FREE, start_ns);
+    cr_expect_eq(client_penance_ns(&client, start_ns), 250 * NS_PER_MS);
+    client.heard_ns = 0;
+    note_faults(&client, CLIENT_FAULTS_FREE, start_ns);
+    cr_expect_eq(client_penance_ns(&client, start_ns), 500 * NS_PER_MS);
+    client.heard_ns = 0;
+    note_faults(&client, 100000, start_ns);
+    cr_expect_eq(client_penance_ns(&client, start_ns), NS_PER_SEC);
+}
+
+/* What 20 connections that are refused as soon as they are heard, and opened anew, come to. */
+Test(flow_clients, a_flood_over_few_connections_ends_at_the_refusals_that_are_free)
+{
+    enum { CONNECTIONS = 20, SECONDS = 20 };
+
+    struct client client = {0};
+    uint64_t heard_ns[CONNECTIONS] = {0};
+    unsigned n_heard = 0;
+    for (uint64_t now_ns = 0; now_ns < SECONDS * NS_PER_SEC; now_ns += NS_PER_MS) {
+        for (unsigned i = 0; i < CONNECTIONS; i++) {
+            if (heard_ns[i] > now_ns)
+                continue;
+            client_note_fault(&client, now_ns);
+            n_heard += now_ns >= SECONDS * NS_PER_SEC / 2;
+            heard_ns[i] = now_ns;
+            if (client_is_nuisance(&client, now_ns))
+                heard_ns[i] += client_penance_ns(&client, now_ns);
+        }
+    }
+    cr_expect_leq(n_heard, 22 * SECONDS / 2, "%u", n_heard);
+    cr_expect_geq(n_heard, 18 * SECONDS / 2, "%u", n_heard);
 }
 
 Test(flow_clients, connections_of_a_nuisance_are_heard_one_after_the_other_and_none_much_later)
@@ -66,12 +128,12 @@ Test(flow_clients, connections_of_a_nuisance_are_heard_one_after_the_other_and_n
     const uint64_t start_ns = 5 * NS_PER_SEC;
     struct client client = {0};
 
-    cr_expect_eq(client_penance_ns(&client, start_ns), CLIENT_PENANCE_NS);
-    cr_expect_eq(client_penance_ns(&client, start_ns), CLIENT_PENANCE_NS + CLIENT_GAP_NS);
-    cr_expect_eq(client_penance_ns(&client, start_ns + CLIENT_GAP_NS),
-                 CLIENT_PENANCE_NS + CLIENT_GAP_NS);
+    note_faults(&client, CLIENT_FAULTS_FREE, start_ns);
+    const uint64_t first_ns = client_penance_ns(&client, start_ns);
+    cr_expect_eq(client_penance_ns(&client, start_ns), first_ns + CLIENT_GAP_NS);
+    cr_expect_eq(client_penance_ns(&client, start_ns + CLIENT_GAP_NS), first_ns + CLIENT_GAP_NS);
     for (unsigned i = 0; i < 5000; i++)
         cr_assert_leq(client_penance_ns(&client, start_ns + CLIENT_GAP_NS), CLIENT_WAIT_MAX_NS);
-    cr_expect_eq(client_penance_ns(&client, start_ns + 10 * NS_PER_SEC), CLIENT_PENANCE_NS,
-                 "what waited before is over");
+    cr_expect_eq(client_penance_ns(&client, start_ns + 10 * NS_PER_SEC), 0,
+                 "what waited before is over, and what was done is forgiven");
 }

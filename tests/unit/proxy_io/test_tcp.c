@@ -419,6 +419,56 @@ Test(tcp, a_peer_that_never_reads_is_reset_after_the_linger_time)
     finish();
 }
 
+Test(tcp, a_peer_that_goes_on_sending_is_reset_when_it_has_sent_too_much)
+{
+    size_t total = 0;
+    start();
+    stream_shutdown(a.stream);
+    end_close(&a, 0);
+    for (; !b.failed && total < 8 * STREAM_LINGER_BYTES; loop_turn(loop, false))
+        end_write_pattern(&b, total += 50000);
+    cr_expect_eq(b.err, -ERR_RESET);
+    cr_expect_geq(total, STREAM_LINGER_BYTES);
+    cr_expect(b.ended, "what we had to say has arrived");
+    finish();
+}
+
+Test(tcp, who_is_curt_sends_what_is_queued_and_does_not_wait_for_the_peers_end)
+{
+    size_t total = 0;
+    start();
+    stream_pause(b.stream);
+    fill_socket(&total);
+    tcp_be_curt(a.stream);
+    stream_shutdown(a.stream);
+    end_close(&a, 0);
+    cr_expect_eq(loop_open_handles(loop), 2, "its queue is not empty yet");
+    stream_resume(b.stream);
+    cr_assert(run_until_set(loop, &b.ended, PATIENCE_MS));
+    cr_expect_eq(b.n_got, total);
+    run_turns(loop, 3);
+    cr_expect_eq(loop_open_handles(loop), 1);
+    finish();
+}
+
+Test(tcp, who_is_curt_reads_nothing_more)
+{
+    size_t total = 5;
+    start();
+    say(&a, "bye");
+    tcp_be_curt(a.stream);
+    stream_shutdown(a.stream);
+    end_write_pattern(&b, total);
+    end_close(&a, 0);
+    run_turns(loop, 3);
+    cr_expect_eq(loop_open_handles(loop), 1);
+    cr_expect_eq(b.n_got, 3);
+    end_write_pattern(&b, 2 * total);
+    cr_assert(run_until_set(loop, &b.failed, PATIENCE_MS));
+    cr_expect_eq(b.err, -ERR_RESET);
+    finish();
+}
+
 Test(tcp, an_abortive_close_drops_the_queue_at_once)
 {
     start();
