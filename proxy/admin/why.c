@@ -283,16 +283,25 @@ static void add_explanation(struct text *out, const struct policy_explanation *e
     text_addf(out, "],\"rules_left_out\":%zu", explanation->n_left_out);
 }
 
-static void add_endpoints(struct text *out, const struct principal *source,
-                          const struct policy_request *request, const struct why_destination *list,
-                          size_t n)
+/* Policies do not cross clusters: what others decide is not known here. */
+static bool is_ours(const struct snapshot *snapshot, const struct why_destination *destination)
+{
+    return str_eq(destination->workload->cluster, snapshot->vantage.cluster);
+}
+
+static void add_endpoints(struct text *out, const struct snapshot *snapshot,
+                          const struct principal *source, const struct policy_request *request,
+                          const struct why_destination *list, size_t n)
 {
     text_addf(out, ",\"endpoints\":[");
     for (size_t i = 0; i < n && i < ENDPOINTS_SHOWN; i++) {
         text_addf(out, "%s{", i > 0 ? "," : "");
         add_pod(out, "workload", list[i].workload);
         add_addr(out, "address", &list[i].addr);
-        add_member(out, "verdict", verdict_word(source, &list[i], request));
+        add_member(out, "cluster", list[i].workload->cluster);
+        add_member(out, "verdict",
+                   is_ours(snapshot, &list[i]) ? verdict_word(source, &list[i], request)
+                                               : STR("not known here"));
         text_addc(out, '}');
     }
     text_addf(out, "],\"endpoints_left_out\":%zu", n > ENDPOINTS_SHOWN ? n - ENDPOINTS_SHOWN : 0);
@@ -312,10 +321,10 @@ static void add_destination(struct text *out, const struct snapshot *snapshot,
     struct policy_explanation explanation;
     add_pod(out, "destination", destination->workload);
     add_addr(out, "address", &destination->addr);
-    if (!str_eq(destination->workload->cluster, snapshot->vantage.cluster))
+    if (!is_ours(snapshot, destination))
         add_member(out, "note",
                    STR("the pod is in another cluster, whose policies decide and are not known "
-                       "here; these are this cluster's for the whole mesh"));
+                       "here; this is what those of this cluster would say"));
     if (why_is_judged(destination)) {
         const char *note = http_note(source, destination, request);
         if (note)
@@ -330,18 +339,32 @@ static void add_destination(struct text *out, const struct snapshot *snapshot,
     arena_fini(&arena);
 }
 
+/* Of ours, the first that does not allow, else the first; where none is ours, the first. */
+static const struct why_destination *pick_shown(const struct snapshot *snapshot,
+                                                const struct principal *source,
+                                                const struct policy_request *request,
+                                                const struct why_destination *list, size_t n)
+{
+    const struct why_destination *shown = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_ours(snapshot, &list[i]))
+            continue;
+        if (!str_eq(verdict_word(source, &list[i], request), STR("allow")))
+            return &list[i];
+        shown = shown ? shown : &list[i];
+    }
+    return shown ? shown : &list[0];
+}
+
 static void write_page(const struct snapshot *snapshot, const struct why_question *question,
                        const struct principal *source, const struct policy_request *request,
                        const struct why_destination *list, size_t n, struct text *out)
 {
-    size_t shown = 0;
-    while (shown < n && str_eq(verdict_word(source, &list[shown], request), STR("allow")))
-        shown++;
     text_addc(out, '{');
     add_source(out, source, question->from);
-    add_destination(out, snapshot, source, request, &list[shown < n ? shown : 0]);
+    add_destination(out, snapshot, source, request, pick_shown(snapshot, source, request, list, n));
     if (n > 1)
-        add_endpoints(out, source, request, list, n);
+        add_endpoints(out, snapshot, source, request, list, n);
     text_addf(out, "}\n");
 }
 

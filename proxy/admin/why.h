@@ -47,12 +47,13 @@ struct why_question {
 
 /*
  * {"source","identity","destination","address","verdict","reason","dry_run","note","http",
- *  "endpoints":[{"workload","address","verdict","reason"}], of a service
+ *  "endpoints":[{"workload","address","cluster","verdict"}], of a service
  *  "rules":[{"action","policy","rule","matches","depends_on_request","why_not","mode","revision"}],
  *  "rules_left_out"}
  * verdict is allow, deny, or "by request" when each request is judged and none is asked about;
- * of the first endpoint that does not allow, else of the first. 0, or -ERR_INVALID with a sentence
- * in out.
+ * of the first endpoint of this cluster that does not allow, else of its first. An endpoint of
+ * another cluster has "not known here" for one: policies do not cross clusters. 0, or -ERR_INVALID
+ * with a sentence in out.
  */
 MUST_USE int view_why(const struct snapshot *snapshot, const struct why_question *question,
                       struct text *out);

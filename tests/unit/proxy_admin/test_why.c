@@ -131,6 +131,25 @@ Test(why, a_service_is_all_its_endpoints_and_the_one_that_denies_is_explained)
     json_decref(page);
 }
 
+Test(why, an_endpoint_of_another_cluster_is_not_decided_here)
+{
+    allow_web();
+    mesh_workload(&mesh, "east", "redis-far", "n7", "10.0.0.0", REDIS);
+
+    json_t *page = ask("spiffe://td/ns/shop/sa/thief", "redis.shop.svc.clusterset.local:80", "");
+    const json_t *endpoints = json_object_get(page, "endpoints");
+    cr_assert_eq(json_array_size(endpoints), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *row = json_array_get(endpoints, i);
+        const bool is_far = strcmp(text_of(row, "cluster"), "east") == 0;
+        cr_expect_eq(is_far, strcmp(text_of(row, "workload"), "shop/redis-far") == 0);
+        cr_expect_str_eq(text_of(row, "verdict"), is_far ? "not known here" : "deny");
+    }
+    cr_expect_str_eq(text_of(page, "verdict"), "deny");
+    cr_expect_null(json_object_get(page, "note"), "a pod of ours is explained");
+    json_decref(page);
+}
+
 Test(why, what_was_written_as_a_PeerAuthentication_is_said)
 {
     static const struct {
