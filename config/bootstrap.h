@@ -74,45 +74,7 @@ struct tracing_config {             /* docs/tracing.md */
     size_t n_headers;
 };
 
-/*
- * apiVersion: isthmus.io/v1alpha1
- * kind: ProxyConfig
- * node: west-1                     # required: this node's name, as in Pod.spec.nodeName
- * cluster: west                    # required
- * network: ""                      # the flat network that the node's pods are in
- * trustDomain: west.example        # required
- * clusterDomain: cluster.local
- * workers: 0                       # 0: one a processor
- * stateDir: /var/lib/isthmus       # required
- * control:                         # required
- *   address: 10.1.0.10:15012
- *   trustBundle: /etc/isthmus/roots.pem   # roots of our own trust domain, for the first connection
- *   tokenFile: /etc/isthmus/token         # the node's bootstrap token, for the first certificate;
- *                                         # required with identity.node: control
- * identity:
- *   node: control                  # control, workloadAPI or files
- *   pods: control                  # control, brokerAPI or files
- *   workloadAPI: unix:///run/spire/agent/public/api.sock   # default: $SPIFFE_ENDPOINT_SOCKET
- *   brokerAPI: unix:///run/spire/agent/broker/api.sock     # default: $SPIFFE_BROKER_SOCKET
- *   brokerID: spiffe://west.example/spire/agent/west-1     # required with pods: brokerAPI
- *   nodeCertificate: /etc/isthmus/node/tls.crt             # with nodeKey: node: files
- *   nodeKey: /etc/isthmus/node/tls.key
- *   podsDir: /etc/isthmus/pods                             # pods: files
- * trustBundles: [{trustDomain: partner.example, file: /etc/isthmus/partner.json,
- *                 crls: /etc/isthmus/partner.crl}]
- * trust: {cutOnRemoval: true}    # live tunnels end with the root or certificate they rest on
- * capture: {mode: tproxy, onExit: remove, mark: 1337, routeTable: 133}
- * ports: {outbound: 15001, inbound: 15006, tunnel: 15008, dns: 15053, metrics: 15020,
- *         ready: 15021, admin: 15000}
- * timeouts: {handshake: 10s, connect: 10s, attempt: 400ms, idle: 1h, halfClose: 5m, drain: 20s}
- * limits: {connections: 20000, connectAttempts: 5, memoryBytes: 0, loopLag: 1s}
- * dataPath: {spliceAfterBytes: 1048576, sameNode: direct}   # or tunnel
- * log: {level: info, access: true}
- * audit: {file: audit.log, maxBytes: 67108864, keep: 7, fsync: second,   # never, second, always
- *         events: [verdicts, ends]}   # file: by default STATE_DIR/audit/audit.log; events []: off;
- *                                     # requests: a line for each, none are folded
- * tracing: {otlp: "http://collector.example:4318/v1/traces", sampling: 1, headers: {x-tenant: a}}
- */
+/* Its keys with their meaning, and the defaults: config/examples/proxy.yaml. */
 struct proxy_config {
     struct arena arena;
     struct str node, cluster, network, trust_domain, cluster_domain, state_dir;
@@ -162,32 +124,7 @@ struct peer_config {
     struct str trust_bundle; /* file with the peer's roots, for the first connection */
 };
 
-/*
- * apiVersion: isthmus.io/v1alpha1
- * kind: ControlConfig
- * cluster: west                    # required
- * network: ""
- * trustDomain: west.example        # required
- * trustDomainAliases: [old.example] # other names of it in policies
- * clusterDomain: cluster.local
- * rootNamespace: isthmus-system    # policies in it apply to every namespace
- * manifests: /etc/isthmus/manifests    # required: a folder of Kubernetes manifests
- * stateDir: /var/lib/isthmus-control   # required: the CA's key, the ClusterSetIPs
- * listen: "[::]:15012"
- * clusterSetIPs: [10.201.0.0/16, "fd00:201::/112"]   # required: one range a family, at most two
- * tokensDir: /etc/isthmus/tokens   # required: one file a node, named like it, its token
- * workloadCertificateTTL: 24h
- * peerLease: 30s
- * peers: [{name: east, address: 10.2.0.10:15012, trustDomain: east.example,
- *          trustBundle: /etc/isthmus/east.pem}]
- * trustBundles:
- * - {trustDomain: partner.example, url: "https://partner.example:8443/", profile: https_spiffe,
- *    endpointID: "spiffe://partner.example/spire/server", file: /etc/isthmus/partner.json,
- *    crls: /etc/isthmus/partner.crl}
- * labels: {region: eu}             # of this cluster; TrafficPolicies select clusters by them
- * ports: {metrics: 15020, ready: 15021, admin: 15000}
- * log: {level: info}
- */
+/* The same in config/examples/control.yaml. */
 struct control_config {
     struct arena arena;
     struct str cluster, network, trust_domain, cluster_domain, root_namespace;

@@ -1,5 +1,5 @@
 # examples.sh ROOT ISTHMUS - what a reader copies works: every piece of YAML in docs/, and every file of config/examples, passes
-# `isthmus check`. A piece without apiVersion is put to where it belongs first: into a route, a rule for tokens, or one of the
+# `isthmus check`, and the examples have every key. A piece without apiVersion is put to where it belongs first: into a route, a rule for tokens, or one of the
 # two configuration files.
 . "$(dirname "$0")/common.sh"
 ROOT=$1
@@ -65,6 +65,15 @@ for piece in "$SCRATCH"/*.md:*.yaml; do
     done
     cat "$SCRATCH/all_said" >>"$SCRATCH/faults"
 done
+# Every key that the configuration files may have stands in an example.
+awk '/\*const [a-z_]*keys\[\] = \{/ { on = 1 } on { print } /};/ { on = 0 }' "$ROOT"/config/bootstrap*.c |
+    sed 's/.*= {//' | grep -oE '"[a-zA-Z]+"' | tr -d '"' | sort -u >"$SCRATCH/keys"
+[ -s "$SCRATCH/keys" ] || echo "no keys were found in config/bootstrap*.c" >>"$SCRATCH/faults"
+while read -r key; do
+    grep -qE "(^|[ {-])$key:" "$ROOT/config/examples/proxy.yaml" "$ROOT/config/examples/control.yaml" ||
+        echo "config/examples: none has the key $key" >>"$SCRATCH/faults"
+done <"$SCRATCH/keys"
+
 [ $pieces -gt 0 ] || echo "no YAML was found in docs/" >>"$SCRATCH/faults"
 check "$ROOT/config/examples" || cat "$SCRATCH/said" >>"$SCRATCH/faults"
 finish

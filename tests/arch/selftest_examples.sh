@@ -37,9 +37,10 @@ for check in examples deploy; do
 done
 
 sed -i 's/otlp: .*/otlp: nowhere/; s/metadata: {name: shop}/metadata: {name: Shop}/' "$TREE/r/docs/page.md"
-sed -i 's/^workers: 0/workers: many/' "$TREE/r/config/examples/proxy.yaml"
+sed -i 's/^workers: 0/workers: many/; /spliceAfterBytes:/d' "$TREE/r/config/examples/proxy.yaml"
 fails "$HERE/examples.sh" "$TREE/r" "$ISTHMUS"
-says 'docs/page.md:4.yaml (put in place):' 'tracing.otlp' 'docs/page.md:10.yaml:4:18: error: ' 'workers: "many"'
+says 'docs/page.md:4.yaml (put in place):' 'tracing.otlp' 'docs/page.md:10.yaml:4:18: error: ' 'workers: "many"' \
+    'none has the key spliceAfterBytes'
 
 good_tree
 : >"$TREE/r/docs/page.md"
