@@ -28,7 +28,8 @@ static const char usage[] =
     "                                   asks the policies of the manifests, offline, and compares\n"
     "                                   with a table of expected verdicts\n"
     "  isthmus ctl COMMAND              asks a running process: status, services, endpoints,\n"
-    "                                   connections, certs, why (isthmus ctl --help)\n"
+    "                                   routes, connections, certs, why ...; drills a failover;\n"
+    "                                   verifies audit logs (isthmus ctl --help)\n"
     "  isthmus version\n"
     "\n"
     "FILE is YAML: kind ProxyConfig or ControlConfig of isthmus.io/v1alpha1; config/examples/ has\n"
@@ -38,6 +39,16 @@ static const char usage[] =
     "TrafficPolicy.\n"
     "\n"
     "Exit status: 0; 1 when something is wrong (said on standard error); 2 for wrong usage.\n";
+
+static int print(const char *text)
+{
+    return fputs(text, stdout) < 0 ? 1 : 0;
+}
+
+static bool is_help(const char *argument)
+{
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
 
 /* --config FILE, and nothing else. */
 static const char *config_path(int argc, char **argv)
@@ -145,24 +156,21 @@ static int run_check(int argc, char **argv)
     struct text out = {0};
     if (argc > 0 && strcmp(argv[0], "--policy-test") == 0)
         return run_policy_test(argc - 1, argv + 1);
-    if (argc == 0 || argv[0][0] == '-') {
-        (void)fputs(check_usage, argc > 0 && strcmp(argv[0], "--help") == 0 ? stdout : stderr);
-        return argc > 0 && strcmp(argv[0], "--help") == 0 ? 0 : EXIT_USAGE;
+    if (argc > 0 && is_help(argv[0]))
+        return print(check_usage);
+    if (argc > 0 && argv[0][0] == '-') {
+        (void)fprintf(stderr, "isthmus: check has no option \"%s\"; see isthmus check --help\n",
+                      argv[0]);
+        return EXIT_USAGE;
+    }
+    if (argc == 0) {
+        (void)fputs(check_usage, stderr);
+        return EXIT_USAGE;
     }
     const bool is_clean = check_files((const char *const *)argv, (size_t)argc, &out);
     (void)fwrite(out.ptr, 1, out.len, is_clean ? stdout : stderr);
     text_fini(&out);
     return is_clean ? 0 : 1;
-}
-
-static int print(const char *text)
-{
-    return fputs(text, stdout) < 0 ? 1 : 0;
-}
-
-static bool is_help(const char *argument)
-{
-    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
 }
 
 int main(int argc, char **argv)
@@ -185,7 +193,8 @@ int main(int argc, char **argv)
     if (strcmp(command, "help") == 0 || is_help(command))
         return print(usage);
     if (argc > 1)
-        (void)fprintf(stderr, "isthmus: there is no command \"%s\"\n\n", command);
-    (void)fputs(usage, stderr);
+        (void)fprintf(stderr, "isthmus: there is no command \"%s\"; see isthmus --help\n", command);
+    else
+        (void)fputs(usage, stderr);
     return EXIT_USAGE;
 }

@@ -165,6 +165,15 @@ class WrongInput(Story):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("isthmus proxy --config FILE", done.stdout)
 
+    def test_a_word_that_there_is_not_is_told_in_one_line(self):
+        for arguments, said in ((["chekc"], 'there is no command "chekc"; see isthmus --help'),
+                                (["check", "--all"], 'check has no option "--all"; see isthmus check --help'),
+                                (["proxy", "--all"], "expected --config FILE and nothing else")):
+            done = self.town.west.nodes[0].run([self.raised.isthmus, *arguments])
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn(said, done.stderr)
+            self.assertEqual(done.stderr.count("\n"), 1)
+
     def test_a_table_of_verdicts_says_by_its_exit_status_how_it_went(self):
         examples = os.path.join(os.path.dirname(__file__), "..", "..", "config", "examples")
         table, shop = (os.path.join(examples, name) for name in ("policy-test.yaml", "shop.yaml"))
