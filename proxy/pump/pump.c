@@ -1,7 +1,6 @@
 /*
  * Happy path: on_data of one stream writes the same slice to the other; on_end passes the end on;
- * when both ended and what is queued has left, both streams are closed politely.
- * Failure modes: a
+ * when both ended and what is queued has left, both streams are closed politely. Failure modes: a
  * stream dies (the other is cut, so that its peer does not take a broken transfer for a whole one);
  * time runs out (both are cut).
  *

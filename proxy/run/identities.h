@@ -2,8 +2,8 @@
  * identities.h - the certificates of one node: its own, and one for every identity of its pods.
  *
  * Binds the sources that the configuration names, the rotations, the disk and the TLS contexts
- * together. What comes out is a
- * tls_set, made anew when an identity or the trust changed, for the owner to publish.
+ * together. What comes out is a tls_set, made anew when an identity or the trust changed, for the
+ * owner to publish.
  *
  * The node's own identity comes first (from control: with the bootstrap token); then the pods',
  * under it. What control issued is kept under the state folder, so that a restart without a control
