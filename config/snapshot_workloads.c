@@ -1,3 +1,7 @@
+/*
+ * Workloads of a snapshot: every one by its uid, and by each of its addresses the one that is
+ * believed there. Those of this node in the mesh also know whose certificate they speak under.
+ */
 #include <string.h>
 
 #include "certs/svid.h"

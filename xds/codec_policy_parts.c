@@ -1,3 +1,8 @@
+/*
+ * The values of policies, both ways: strings with their kind of match, and what a request shows. A
+ * reader takes a field whole or not at all, and says when there was something that it does not
+ * know; what comes of that is codec_policy_read.c's.
+ */
 #include <string.h>
 
 #include "config/path_template.h"

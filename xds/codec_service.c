@@ -1,3 +1,7 @@
+/*
+ * istio.workload.Service, both ways. What WDS has no field for travels as ServiceDetails beside it,
+ * and only where a reader without them would guess wrong.
+ */
 #include <string.h>
 
 #include "proxy/base/err.h"

@@ -1,3 +1,7 @@
+/*
+ * istio.workload.Workload, both ways. What WDS has no field for (names of ports, the pod's uid)
+ * travels as WorkloadDetails, which are matched to its services by name.
+ */
 #include <string.h>
 
 #include "config/names.h"

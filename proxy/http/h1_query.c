@@ -1,3 +1,7 @@
+/*
+ * One parameter of a query, decoded. Every call reads from the start: an admin page asks for two
+ * or three of a line that is short.
+ */
 #include "proxy/base/arena.h"
 #include "proxy/base/percent.h"
 #include "proxy/http/h1_server.h"

@@ -1,3 +1,7 @@
+/*
+ * Header fields between nghttp2 and us: those that come are held where nghttp2 has them (counted
+ * buffers) until the head is whole; those that go are lent to it for the call.
+ */
 #include <string.h>
 
 #include "proxy/base/mem.h"

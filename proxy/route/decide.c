@@ -1,3 +1,7 @@
+/*
+ * What a rule answers: a status, a redirect, or a backend drawn by weight. All chance of a request
+ * is one number; what needs another takes one that is derived from it.
+ */
 #include "proxy/base/arena.h"
 #include "proxy/route/hash.h"
 #include "proxy/route/match.h"

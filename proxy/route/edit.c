@@ -1,3 +1,7 @@
+/*
+ * Header fields edited as Gateway API says: of one filter remove, then set, then add; filters in
+ * their order. All of it happens in one array that has room for the most it can become.
+ */
 #include "proxy/route/route.h"
 
 static bool is_removed(const struct route_edits *edits, struct str name)

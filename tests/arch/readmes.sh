@@ -1,4 +1,5 @@
-# readmes.sh ROOT - every room has a README.md that names each of its files, and no file that is not there.
+# readmes.sh ROOT - every room has a README.md that names each of its files, and no file that is not there; and a .c that has no
+# header of its own to say what it is for begins with a comment that does.
 . "$(dirname "$0")/common.sh"
 ROOT=$1
 
@@ -22,6 +23,10 @@ floors "$ROOT" | while read -r room; do
         [ -f "$file" ] || continue
         name=${file##*/}
         grep -qx "$name" "$SCRATCH/names" || echo "$room/README.md: does not name $name"
+    done
+    for file in "$ROOT/$room"/*.c; do
+        [ ! -f "$file" ] || [ -f "${file%.c}.h" ] || [ "$(head -c 2 "$file")" = '/*' ] ||
+            echo "$room/${file##*/}: has no header, and does not begin with what it is for"
     done
     grep -E '^[a-z0-9_]+\.(c|h|def)$' "$SCRATCH/names" | sort -u | while read -r name; do
         [ -f "$ROOT/$room/$name" ] || echo "$room/README.md: names $name, which is not there"

@@ -36,11 +36,11 @@ END
     echo 'int low(void);' | file r/proxy/base/low.h
     printf '#include "proxy/base/low.h"\n\nint low(void)\n{\n    return -ERR_A;\n}\n' | file r/proxy/base/low.c
     printf 'ERR(A, "a thing failed", BLAME_LOCAL, "a", "-")\n' | file r/proxy/base/errors.def
-    printf '#include <openssl/evp.h>\n#include "proxy/base/low.h"\n' | file r/certs/key.c
+    printf '/* Keys. */\n#include <openssl/evp.h>\n#include "proxy/base/low.h"\n' | file r/certs/key.c
     echo 'int high(void);' | file r/proxy/run/high.h
     printf '#include "proxy/run/high.h"\n\n#include "proxy/base/low.h"\n' | file r/proxy/run/high.c
     printf 'METRIC(M, COUNTER, "isthmus_m_total", "How many (unstable)")\n' | file r/proxy/meter/metrics.def
-    printf 'METRIC_M\n' | file r/proxy/base/count.c
+    printf '/* Counts. */\nMETRIC_M\n' | file r/proxy/base/count.c
     printf '`count.c`\n' >>"$TREE/r/proxy/base/README.md"
     printf 'enum traffic_label {\n    LABEL_REPORTER, /* x */\n};\n' | file r/proxy/meter/traffic.h
     printf '"istio_tcp_sent_bytes_total"\n' | file r/proxy/meter/report.c
@@ -122,6 +122,7 @@ echo '`gone.c`' >>"$TREE/r/proxy/run/README.md"
 bad readmes \
     "certs: has no README.md" \
     "proxy/run/README.md: does not name more.c" \
+    "proxy/run/more.c: has no header, and does not begin with what it is for" \
     "proxy/run/README.md: names gone.c, which is not there"
 rm "$TREE/r/proxy/base/count.c"
 printf '#include "proxy/base/low.h"\n/* ERR_A */\n' | file r/proxy/base/low.c

@@ -1,3 +1,8 @@
+/*
+ * The trust map: the roots of each domain from everyone who speaks for it, and its revocation
+ * lists. It is made anew as a whole, for control's own handshakes and for what nodes and peers are
+ * told.
+ */
 #include "certs/bundle.h"
 #include "certs/crl.h"
 #include "proxy/base/log.h"
