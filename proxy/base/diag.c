@@ -56,23 +56,12 @@ void diag_warn(struct diag *diag, struct place place, const char *format, ...)
     va_end(args);
 }
 
-/* Quoted input may hold line breaks or terminal escapes; one entry stays one line. */
-static void add_printable(struct text *out, struct str part)
-{
-    for (size_t i = 0; i < part.len; i++) {
-        unsigned char c = (unsigned char)part.ptr[i];
-        if (c < 0x20 || c == 0x7f)
-            text_addc(out, '?');
-        else
-            text_addc(out, part.ptr[i]);
-    }
-}
-
+/* Quoted input may hold line breaks or what terminals obey; one entry stays one line. */
 static void print_place(const struct place *place, struct text *out)
 {
     if (str_is_empty(place->file) && place->line == 0)
         return;
-    add_printable(out, str_is_empty(place->file) ? STR("line") : place->file);
+    text_add_printable(out, str_is_empty(place->file) ? STR("line") : place->file);
     text_addc(out, ':');
     if (place->line)
         text_addf(out, "%u:", place->line);
@@ -87,7 +76,7 @@ void diag_print(const struct diag *diag, struct text *out)
         const struct diag_entry *entry = &diag->entries[i];
         print_place(&entry->place, out);
         text_add(out, entry->severity == DIAG_ERROR ? STR("error: ") : STR("warning: "));
-        add_printable(out, entry->sentence);
+        text_add_printable(out, entry->sentence);
         text_addc(out, '\n');
     }
     if (diag->dropped)

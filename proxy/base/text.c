@@ -179,6 +179,21 @@ void text_add_json(struct text *text, struct str part)
     text_add(text, str_sub(part, plain, at - plain));
 }
 
+void text_add_printable(struct text *text, struct str part)
+{
+    for (size_t at = 0; at < part.len;) {
+        const size_t len = str_utf8_len(part, at);
+        const unsigned char c = (unsigned char)part.ptr[at];
+        unsigned code = 0;
+
+        if (len == 0 || c < 0x20 || c == 0x7f || (len > 1 && is_active(part.ptr + at, len, &code)))
+            text_addc(text, '?');
+        else
+            text_add(text, str_sub(part, at, len));
+        at += len > 1 ? len : 1;
+    }
+}
+
 void text_add_json_member(struct text *text, struct str before, struct str value)
 {
     if (!make_room(text, before.len + value.len + 1) || skip_plain(value, 0) < value.len) {

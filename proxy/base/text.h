@@ -36,6 +36,10 @@ void text_add_u64(struct text *text, uint64_t value); /* decimal digits, without
  * controls, line separators, what turns the direction of writing. */
 void text_add_json(struct text *text, struct str part);
 
+/* For one line on a terminal: what the JSON form escapes is a question mark, quotes and backslashes
+ * apart. */
+void text_add_printable(struct text *text, struct str part);
+
 /* before, then text_add_json() of the value, then a quote: most members of a line in one go, where
  * nothing of the value needs care. */
 void text_add_json_member(struct text *text, struct str before, struct str value);

@@ -63,6 +63,17 @@ Test(diag, one_entry_is_one_line_whatever_it_quotes)
     diag_fini(&diag);
 }
 
+Test(diag, what_terminals_obey_beyond_ascii_is_not_printed_either)
+{
+    struct diag diag = {0};
+
+    diag_error(&diag, (struct place){.file = STR("a\xff.yaml")}, "%s",
+               "'\xc2\x9b[2J \xe2\x80\xae\xd1\x95\xe2\x80\xa9 \xc3\xa9 \xc0\xaf'");
+
+    assert_prints(&diag, "a?.yaml: error: '?[2J ?\xd1\x95? \xc3\xa9 ?\?'\n");
+    diag_fini(&diag);
+}
+
 Test(diag, keeps_a_bounded_number_and_counts_the_rest)
 {
     struct diag diag = {0};
