@@ -3,7 +3,8 @@
  *
  * The stream counts as up once the server took it (its head or a message came), or after it has
  * lived for PROBATION_NS, since some servers send no head before they have something to say. So a
- * server that refuses every stream never makes a peer look alive.
+ * server that refuses every stream never makes a peer look alive; and one that ends each of them
+ * sooner is asked after rests that grow, since a first request lists all that is held.
  */
 #include "xds/client.h"
 
@@ -39,6 +40,7 @@ struct xds_client {
     bool save_failed;      /* the last time: told once */
     uint64_t save_took_ns; /* the last time */
     uint64_t retry_ns;
+    uint64_t begun_ns; /* the stream */
     struct timer retry, probation, settle, save;
 };
 
@@ -140,6 +142,8 @@ static void stream_ended(struct xds_client *client)
 {
     client->call = NULL;
     count(client, METRIC_XDS_TERMINATIONS, 1);
+    if (loop_now_ns(client->loop) - client->begun_ns >= PROBATION_NS)
+        client->retry_ns = RETRY_MIN_NS;
     /* What was to follow may never come: a part of a change is better than none. */
     if (client->has_news && delta_client_is_synced(client->delta)) {
         client->has_news = false;
@@ -198,7 +202,6 @@ static void on_message(void *owner, struct str bytes)
         stream_ended(client);
         return;
     }
-    client->retry_ns = RETRY_MIN_NS;
     take_outcome(client, &outcome, was_synced);
     set_connected(client, true);
 }
@@ -229,6 +232,7 @@ static void start_stream(struct xds_client *client)
         retry_later(client);
         return;
     }
+    client->begun_ns = loop_now_ns(client->loop);
     timer_start(client->loop, &client->probation, PROBATION_NS, on_probation);
     delta_client_connected(client->delta, send_message, client);
 }

@@ -30,7 +30,8 @@ struct svid_stream {
     struct h2 *h2;
     struct grpc_call *call; /* but when RESTING */
     int state;
-    unsigned n_rests; /* since the last message */
+    unsigned n_rests;  /* since the last message */
+    uint64_t again_ns; /* when it was asked again at once; 0: never */
     struct timer rest;
 };
 
@@ -92,6 +93,17 @@ static const char *status_name(int status)
     }
 }
 
+/* A server that ends every call as soon as it answered is asked at once only once a second. */
+static bool may_ask_at_once(struct svid_stream *stream)
+{
+    const uint64_t now_ns = loop_now_ns(stream->loop);
+
+    if (stream->again_ns && now_ns - stream->again_ns < REST_STEP_NS)
+        return false;
+    stream->again_ns = now_ns;
+    return true;
+}
+
 static void on_end(void *owner, int status, struct str message)
 {
     struct svid_stream *stream = owner;
@@ -99,7 +111,8 @@ static void on_end(void *owner, int status, struct str message)
     struct text why = {0};
 
     to_resting(stream);
-    if (stream->h2 && was_told && (status == GRPC_OK || status == GRPC_UNAVAILABLE))
+    if (stream->h2 && was_told && (status == GRPC_OK || status == GRPC_UNAVAILABLE) &&
+        may_ask_at_once(stream))
         timer_start(stream->loop, &stream->rest, 1, on_rested);
     else if (stream->h2 && !is_hopeless(status))
         rest(stream);
