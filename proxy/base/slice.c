@@ -48,14 +48,27 @@ void slab_ring_free(struct slab_pool *pool, struct slice *ring)
         mem_free(ring);
 }
 
-static struct slab *make(struct slab_pool *pool, size_t size)
+static struct slab *begin(struct slab *slab)
 {
-    struct slab *slab = mem_alloc(sizeof(*slab) + size);
+    struct slab_pool *pool = slab->pool;
 
+    slab->refs = 1;
+    slab->used = 0;
+    pool->live_bytes += slab->cap;
+    pool->n_live++;
+    return slab;
+}
+
+__attribute__((noinline)) static struct slab *make(struct slab_pool *pool, size_t size)
+{
+    struct slab *slab;
+
+    ensure(size <= UINT32_MAX);
+    slab = mem_alloc(sizeof(*slab) + size);
     slab->cap = (uint32_t)size;
     slab->pool = pool;
     pool->n_made++;
-    return slab;
+    return begin(slab);
 }
 
 /* What it is and whose it stays while it waits. */
@@ -67,27 +80,18 @@ static struct slab *take_free(struct slab_pool *pool, struct slab **free, uint32
     --*n_free;
     ASAN_UNPOISON_MEMORY_REGION(slab->bytes, slab->cap);
     pool->n_reused++;
-    return slab;
+    return begin(slab);
 }
 
 struct slab *slab_new(struct slab_pool *pool, size_t size)
 {
-    struct slab *slab;
-
-    ensure(size <= UINT32_MAX);
     if (size == 0)
         size = SLAB_BYTES;
     if (size == SLAB_SMALL_BYTES && pool->free_small)
-        slab = take_free(pool, &pool->free_small, &pool->n_free_small);
-    else if (size == SLAB_BYTES && pool->free)
-        slab = take_free(pool, &pool->free, &pool->n_free);
-    else
-        slab = make(pool, size);
-    slab->refs = 1;
-    slab->used = 0;
-    pool->live_bytes += size;
-    pool->n_live++;
-    return slab;
+        return take_free(pool, &pool->free_small, &pool->n_free_small);
+    if (size == SLAB_BYTES && pool->free)
+        return take_free(pool, &pool->free, &pool->n_free);
+    return make(pool, size);
 }
 
 static void keep(struct slab *slab, struct slab **free, uint32_t *n_free, uint32_t max_free)
