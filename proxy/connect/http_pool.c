@@ -168,8 +168,11 @@ static bool has_room(const struct http_link *link)
 static void file_link(struct http_link *link)
 {
     struct http_group *group = link->group;
+    struct list *list = has_room(link) ? &group->ready : &group->busy;
+    if (list->next == &link->by_group)
+        return;
     list_remove(&link->by_group);
-    list_push_front(has_room(link) ? &group->ready : &group->busy, &link->by_group);
+    list_push_front(list, &link->by_group);
 }
 
 static void know(struct http_link *link)
@@ -247,30 +250,31 @@ static void rest(struct http_link *link)
         timer_start(link->loop, &link->idle, HTTP_POOL_IDLE_NS, on_idle);
 }
 
-/* An exchange has ended, or the server changed its mind: the link rests, or goes. */
+static bool may_rest(const struct http_link *link)
+{
+    const struct http_group *group = link->group;
+    return has_room(link) && (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
+           group->pool->n_links <= HTTP_POOL_LINKS_MAX;
+}
+
+/* The server changed its mind, or an exchange has ended that leaves no room for another. */
 static void on_capacity(void *owner)
 {
     struct http_link *link = owner;
     if (!link->client)
         return;
-    struct http_group *group = link->group;
-    const struct http_pool *pool = group->pool;
     if (http_client_is_ready(link->client)) {
         know(link);
         learn_room(link);
     }
-    if (http_client_open(link->client) == 0) {
-        const bool may_stay = has_room(link) &&
-                              (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
-                              pool->n_links <= HTTP_POOL_LINKS_MAX;
-        if (!may_stay) {
-            end_link(link, 0);
-            return;
-        }
-        rest(link);
+    if (http_client_open(link->client) == 0 && !may_rest(link)) {
+        end_link(link, 0);
+        return;
     }
+    if (http_client_open(link->client) == 0)
+        rest(link);
     file_link(link);
-    serve_soon(group);
+    serve_soon(link->group);
 }
 
 static void on_dead(void *owner, int err, struct str why)
@@ -290,7 +294,7 @@ static struct http_link *find_ready(struct http_group *group)
         struct http_link *link = list_entry(group->ready.next, struct http_link, by_group);
         if (has_room(link))
             return link;
-        file_link(link); /* among the busy: its server is leaving */
+        file_link(link); /* among the busy: it got an exchange, or its server is leaving */
     }
     return NULL;
 }
@@ -417,10 +421,15 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
     set_idle(link, false);
     struct http_stream *stream = http_request(link->client, head, http_events, events, owner);
     link->n_users += stream != NULL;
-    if (!link->client)
-        return stream;
-    file_link(link);
     return stream;
+}
+
+/* Not from within the call, in which others still look at the link. */
+static void leave(struct http_link *link)
+{
+    link->is_leaving = true;
+    set_idle(link, true);
+    timer_start(link->loop, &link->idle, 0, on_idle);
 }
 
 void http_link_ended(struct http_link *link)
@@ -430,6 +439,10 @@ void http_link_ended(struct http_link *link)
         free_if_left(link);
         return;
     }
+    if (http_client_open(link->client) == 0 && may_rest(link))
+        rest(link);
+    else if (http_client_open(link->client) == 0)
+        leave(link);
     file_link(link);
     serve_soon(link->group);
 }
@@ -446,12 +459,9 @@ static void leave_all(struct list *links)
     list_foreach(it, links)
     {
         struct http_link *link = list_entry(it, struct http_link, by_group);
-        struct loop *loop = link->group->pool->loop;
         link->is_leaving = true;
-        if (!link->is_idle)
-            continue; /* its last exchange ends it */
-        timer_stop(&link->idle);
-        timer_start(loop, &link->idle, 0, on_idle);
+        if (link->is_idle) /* else its last exchange ends it */
+            leave(link);
     }
 }
 

@@ -19,7 +19,7 @@ static void on_deadline(struct timer *timer)
 
 static void keep_head(struct exchange *exchange, const struct http_request *head)
 {
-    exchange->head = http_request_copy(head, &exchange->call.arena);
+    http_request_copy(head, &exchange->call.arena, &exchange->head);
     exchange->method = exchange->head.method;
     exchange->path = places_hidden(exchange->head.path, NULL, &exchange->call.arena);
 }

@@ -80,9 +80,9 @@ static void tell_response(struct http1_client *client, const struct http_respons
 
     client->closes |= verdict->closes;
     if (response->status == 101)
-        http1_begin_out(conn, HTTP1_UNTIL_CLOSE, 0);
+        http1_begin_out(conn, (struct slice){0}, HTTP1_UNTIL_CLOSE, 0);
     else if (conn->out == HTTP1_OUT_HELD)
-        http1_begin_out(conn, HTTP1_NO_BODY, 0);
+        http1_begin_out(conn, (struct slice){0}, HTTP1_NO_BODY, 0);
     http1_begin_in(conn, verdict->framing, response->content_length);
     if (conn->is_open && !conn->is_failed && events && events->on_response)
         events->on_response(conn->exchange.stream.owner, response);
@@ -112,6 +112,26 @@ static void on_head(struct http1 *conn)
 
 /* ------------------------------------------------------------------ the exchange's end */
 
+static bool has_room(const struct http1 *conn)
+{
+    return conn->phase == HTTP1_IDLE && !http1_is_over(conn) && !conn->is_open &&
+           conn->kept.len == 0 && !conn->lower_is_full;
+}
+
+/* That there is room for the next at once its owner can see; that there is not, or not yet, is
+ * told. */
+static void rest(struct http1_client *client)
+{
+    struct http1 *conn = &client->conn;
+
+    http1_next(conn);
+    http1_wait_idle(conn);
+    if (has_room(conn))
+        return;
+    client->capacity_changed = true;
+    loop_defer(conn->loop, &conn->go_on);
+}
+
 static void on_closed(struct http1 *conn, int err)
 {
     struct http1_client *client = client_of(conn);
@@ -126,9 +146,7 @@ static void on_closed(struct http1 *conn, int err)
     } else if (conn->lower_has_ended) {
         http1_finish(conn, 0, "");
     } else {
-        http1_next(conn);
-        http1_wait_idle(conn);
-        client->capacity_changed = true;
+        rest(client);
     }
 }
 
@@ -223,10 +241,7 @@ static const struct http1_client *peek(const struct http_client *client) /* it i
 
 static bool can_open_op(const struct http_client *base)
 {
-    const struct http1 *conn = &peek(base)->conn;
-
-    return conn->phase == HTTP1_IDLE && !http1_is_over(conn) && !conn->is_open &&
-           conn->kept.len == 0 && !conn->lower_is_full;
+    return has_room(&peek(base)->conn);
 }
 
 static unsigned n_open_op(const struct http_client *base)
@@ -261,10 +276,9 @@ static enum http1_framing framing_of(const struct http_request *head)
     return head->content_length == HTTP_LENGTH_UNKNOWN ? HTTP1_CHUNKED : HTTP1_LENGTH;
 }
 
-static void send_head(struct http1_client *client, const struct http_request *head,
-                      enum http1_framing framing)
+static struct slice write_head(struct http1_client *client, const struct http_request *head,
+                               enum http1_framing framing)
 {
-    struct http1 *conn = &client->conn;
     struct http1_hop hop = {.is_chunked = framing == HTTP1_CHUNKED,
                             .length = HTTP_LENGTH_UNKNOWN,
                             .upgrade = head->protocol};
@@ -279,7 +293,7 @@ static void send_head(struct http1_client *client, const struct http_request *he
         hop.length = head->content_length;
     else if (framing == HTTP1_NO_BODY && expects_body(head->method))
         hop.length = 0;
-    http1_send(conn, http1_write_request(conn->exchange.stream.slabs, head, &hop));
+    return http1_write_request(client->conn.exchange.stream.slabs, head, &hop);
 }
 
 static struct http_stream *request_op(struct http_client *base, const struct http_request *head,
@@ -302,8 +316,7 @@ static struct http_stream *request_op(struct http_client *base, const struct htt
     http1_open(conn);
     http_stream_set_owner(&conn->exchange, http_events, events, owner);
     http1_await(conn);
-    send_head(client, head, framing);
-    http1_begin_out(conn, framing, head->content_length);
+    http1_begin_out(conn, write_head(client, head, framing), framing, head->content_length);
     if (head->protocol.len > 0) {
         conn->out = HTTP1_OUT_HELD;
         conn->out_framing = HTTP1_UNTIL_CLOSE; /* if a 101 comes */

@@ -238,7 +238,7 @@ static void resume_op(struct stream *stream)
     struct http1 *conn = container_of(stream, struct http1, exchange.stream);
 
     conn->is_paused = false;
-    if (conn->phase == HTTP1_DEAD)
+    if (conn->phase == HTTP1_DEAD || conn->phase == HTTP1_HEAD) /* a head is read all the same */
         return;
     http1_settle(conn);
     if (conn->kept.len > 0 || (conn->in == HTTP1_IN_ENDING && !conn->is_taking))
@@ -308,8 +308,7 @@ void http1_next(struct http1 *conn)
     http1_body_fini(&conn->body);
     conn->is_discarding = false;
     conn->head_is_timed = false;
-    if (conn->kept.len > 0 || conn->role->kind == HTTP1_RESPONSE ||
-        wants_more(conn) != conn->is_reading)
+    if (conn->kept.len > 0 || wants_more(conn) != conn->is_reading)
         loop_defer(conn->loop, &conn->go_on);
 }
 

@@ -11,8 +11,9 @@
  *
  * What came and cannot be taken now waits in `kept`, one read at most, and meanwhile nothing is
  * read. In DONE one read more is taken, so that a peer that goes away is noticed while the answer
- * is made. What goes out waits in `out` until the end of the turn, so that a head, a small body and
- * the frames of chunks leave as one piece; large pieces pass by reference.
+ * is made. What goes out waits in `queue` until its message is whole, at the latest until the end of
+ * the turn, so that a head, a small body and the frames of chunks leave as one piece; large pieces
+ * pass by reference.
  *
  * A request whose length is out is whole to its server, and acted on. So the last bytes of its body
  * wait in `last` for the body's end: what turns out longer than it said, or is given up, never is
@@ -124,8 +125,10 @@ void http1_await(struct http1 *conn);
 void http1_begin_in(struct http1 *conn, enum http1_framing framing, int64_t length);
 /* The body that comes in has ended. */
 void http1_end_in(struct http1 *conn);
-/* Our head was sent: the body follows in this framing, what was held first. */
-void http1_begin_out(struct http1 *conn, enum http1_framing framing, int64_t length);
+/* Sends our head, or the empty slice if that is out already: the body follows in this framing, what
+ * was held first. Takes the reference. */
+void http1_begin_out(struct http1 *conn, struct slice head, enum http1_framing framing,
+                     int64_t length);
 /* The stream is the owner's, paused, until it closes it. */
 void http1_open(struct http1 *conn);
 /* An exchange is over: the next message. */

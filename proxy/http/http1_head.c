@@ -162,6 +162,12 @@ static struct str trim(struct http1_head *head, struct str value)
     return value;
 }
 
+/* Of the characters up to it a value has no other. */
+static bool begins_blank(const char *at)
+{
+    return (uint8_t)*at <= ' ';
+}
+
 /* "name: value", with whatever blanks around the value, and the end of the line; there are zeros at
  * least before end. Answers the next line; NULL: it is bad. */
 static char *split_line(struct http1_head *head, char *line, const char *end,
@@ -182,7 +188,7 @@ static char *split_line(struct http1_head *head, char *line, const char *end,
         (void)http1_bad(head, 400, "a field's value has a control character");
         return NULL;
     }
-    if (value.len > 0 && (is_blank(value.ptr[0]) || is_blank(at[-1])))
+    if (value.len > 0 && (begins_blank(value.ptr) || begins_blank(at - 1)))
         value = trim(head, value);
     *out_field = (struct http_field){{line, name_len}, value};
     return at + 2;

@@ -88,6 +88,31 @@ void http1_send(struct http1 *conn, struct slice bytes)
     loop_defer(conn->loop, &conn->flush);
 }
 
+/* The message is whole: nothing follows that it could leave with. But while this connection is read
+ * the next one may be answered in the same turn. */
+static void let_go(struct http1 *conn)
+{
+    if (conn->is_taking) {
+        loop_defer(conn->loop, &conn->flush);
+        return;
+    }
+    task_cancel(&conn->flush);
+    push_down(conn);
+}
+
+/* A head that is the whole message. */
+static void send_alone(struct http1 *conn, struct slice head)
+{
+    const bool may_pass = conn->queue.bytes == 0 && !conn->lower_is_full && !conn->is_taking;
+
+    if (may_pass && head.len <= SLAB_BYTES) {
+        conn->lower_is_full = !stream_write(conn->lower, head);
+        return;
+    }
+    http1_send(conn, head);
+    let_go(conn);
+}
+
 static void send_text(struct http1 *conn, const char *text, size_t len)
 {
     http1_send(conn, slice_copy(conn->exchange.stream.slabs, text, len));
@@ -156,7 +181,7 @@ static void end_out(struct http1 *conn, const struct http_fields *trailers)
     if (conn->out_framing == HTTP1_CHUNKED)
         http1_send(conn, http1_write_trailers(conn->exchange.stream.slabs, trailers));
     conn->out_shuts = conn->out_framing == HTTP1_UNTIL_CLOSE;
-    loop_defer(conn->loop, &conn->flush);
+    let_go(conn);
 }
 
 void http1_shutdown_op(struct stream *stream)
@@ -178,13 +203,18 @@ void http1_tell_drained(struct http1 *conn)
     conn->exchange.stream.events->on_drain(conn->exchange.stream.owner);
 }
 
-void http1_begin_out(struct http1 *conn, enum http1_framing framing, int64_t length)
+void http1_begin_out(struct http1 *conn, struct slice head, enum http1_framing framing,
+                     int64_t length)
 {
     bool drained;
 
     conn->out = framing == HTTP1_NO_BODY ? HTTP1_OUT_ENDED : HTTP1_OUT_BODY;
     conn->out_framing = framing;
     conn->out_left = framing == HTTP1_LENGTH ? (uint64_t)length : 0;
+    if (head.len > 0 && framing == HTTP1_NO_BODY)
+        send_alone(conn, head);
+    else if (head.len > 0)
+        http1_send(conn, head);
     while (conn->out == HTTP1_OUT_BODY && conn->held.bytes > 0)
         http1_send(conn, buf_shift(&conn->held, &drained));
     if (conn->held.cap > 0)

@@ -159,12 +159,10 @@ static void on_head(struct http1 *conn)
 
 /* ------------------------------------------------------------------ answers */
 
-static void send_head(struct http1_server *server, const struct http_response *head,
-                      const struct http1_hop *hop)
+static struct slice write_head(const struct http1_server *server, const struct http_response *head,
+                               const struct http1_hop *hop)
 {
-    struct http1 *conn = &server->conn;
-
-    http1_send(conn, http1_write_response(conn->exchange.stream.slabs, head, hop));
+    return http1_write_response(server->conn.exchange.stream.slabs, head, hop);
 }
 
 /* To who does not read it is worth nothing, and a server may have more of them than a queue holds.
@@ -178,7 +176,7 @@ static void interim(struct http_stream *exchange, const struct http_response *he
     if (http1_is_over(&server->conn) || server->version == HTTP_1_0 || server->conn.lower_is_full)
         return;
     server->is_asked_to_continue &= head->status != 100;
-    send_head(server, head, &hop);
+    http1_send(&server->conn, write_head(server, head, &hop));
 }
 
 /* From here on both directions are the protocol's bytes. */
@@ -193,10 +191,9 @@ static void switch_protocol(struct http1_server *server, const struct http_respo
         websocket_accept(str_of(server->websocket_key, WEBSOCKET_KEY_LEN), accept);
         hop.websocket_accept = str_of(accept, sizeof(accept));
     }
-    send_head(server, head, &hop);
     server->awaits_switch = false;
     server->closes = true;
-    http1_begin_out(conn, HTTP1_UNTIL_CLOSE, 0);
+    http1_begin_out(conn, write_head(server, head, &hop), HTTP1_UNTIL_CLOSE, 0);
     http1_begin_in(conn, HTTP1_UNTIL_CLOSE, 0);
     loop_defer(conn->loop, &conn->go_on);
 }
@@ -250,8 +247,7 @@ static void respond(struct http_stream *exchange, const struct http_response *he
     server->closes |= server->is_draining || framing == HTTP1_UNTIL_CLOSE ||
                       (server->is_asked_to_continue && conn->phase == HTTP1_BODY);
     hop.closes = server->closes;
-    send_head(server, head, &hop);
-    http1_begin_out(conn, framing, head->content_length);
+    http1_begin_out(conn, write_head(server, head, &hop), framing, head->content_length);
 }
 
 static const struct http_stream_ops exchange_ops = {interim, respond, http1_send_trailers};

@@ -19,17 +19,17 @@ struct copying {
 };
 
 /* Whoever begins in a piece of memory ends in it as well. */
-static bool is_in(struct str piece, struct str text)
+static inline bool is_in(struct str piece, struct str text)
 {
     return (uintptr_t)text.ptr - (uintptr_t)piece.ptr < piece.len;
 }
 
-static struct str moved(const struct copying *copying, struct str text)
+static inline struct str moved(const struct copying *copying, struct str text)
 {
     return str_of(copying->to + (text.ptr - copying->piece.ptr), text.len);
 }
 
-static struct str put(struct copying *copying, struct str text)
+static inline struct str put(struct copying *copying, struct str text)
 {
     char *const copy = copying->at;
 
@@ -41,22 +41,18 @@ static struct str put(struct copying *copying, struct str text)
     return str_of(copy, text.len);
 }
 
-static size_t size_of(struct str piece, struct str text)
-{
-    return is_in(piece, text) ? 0 : text.len;
-}
-
 /* Fields that are lines lie in the piece all of them. */
-static bool are_in(struct str piece, const struct http_fields *fields)
+static inline bool are_in(struct str piece, const struct http_fields *fields)
 {
     return fields->len > 0 && fields->are_lines && is_in(piece, fields->at[0].name);
 }
 
+/* At most: what lies in the piece is counted with it. */
 static size_t size_of_fields(struct str piece, const struct http_fields *fields)
 {
     size_t bytes = piece.len + fields->len * sizeof(struct http_field);
     for (size_t i = 0; !are_in(piece, fields) && i < fields->len; i++)
-        bytes += size_of(piece, fields->at[i].name) + size_of(piece, fields->at[i].value);
+        bytes += fields->at[i].name.len + fields->at[i].value.len;
     return bytes;
 }
 
@@ -70,17 +66,23 @@ static struct copying begin_copy(void *room, struct str piece, size_t n_fields)
     return (struct copying){at + piece.len, piece, at};
 }
 
+static struct http_fields move_fields(const struct copying *copying, struct http_field *copy,
+                                      const struct http_fields *fields)
+{
+    for (size_t i = 0; i < fields->len; i++)
+        copy[i] = (struct http_field){moved(copying, fields->at[i].name),
+                                      moved(copying, fields->at[i].value)};
+    return (struct http_fields){copy, fields->len, true};
+}
+
 static struct http_fields put_fields(struct copying *copying, struct http_field *copy,
                                      const struct http_fields *fields)
 {
-    const bool are_lines = are_in(copying->piece, fields);
-
     for (size_t i = 0; i < fields->len; i++) {
-        const struct http_field *field = &fields->at[i];
-        copy[i].name = are_lines ? moved(copying, field->name) : put(copying, field->name);
-        copy[i].value = are_lines ? moved(copying, field->value) : put(copying, field->value);
+        copy[i].name = put(copying, fields->at[i].name);
+        copy[i].value = put(copying, fields->at[i].value);
     }
-    return (struct http_fields){copy, fields->len, are_lines};
+    return (struct http_fields){.at = copy, .len = fields->len};
 }
 
 struct http_fields http_fields_copy(const struct http_fields *fields, struct arena *arena)
@@ -92,22 +94,22 @@ struct http_fields http_fields_copy(const struct http_fields *fields, struct are
     return put_fields(&copying, room, fields);
 }
 
-struct http_request http_request_copy(const struct http_request *head, struct arena *arena)
+void http_request_copy(const struct http_request *head, struct arena *arena,
+                       struct http_request *out_copy)
 {
     const struct str piece = head->piece;
-    struct http_request copy = *head;
-    void *room =
-        arena_alloc(arena, size_of_fields(piece, &head->fields) + size_of(piece, head->method) +
-                               size_of(piece, head->scheme) + size_of(piece, head->authority) +
-                               size_of(piece, head->path) + size_of(piece, head->protocol));
+    void *room = arena_alloc(arena, size_of_fields(piece, &head->fields) + head->method.len +
+                                        head->scheme.len + head->authority.len + head->path.len +
+                                        head->protocol.len);
     struct copying copying = begin_copy(room, piece, head->fields.len);
 
-    copy.fields = put_fields(&copying, room, &head->fields);
-    copy.method = put(&copying, head->method);
-    copy.scheme = put(&copying, head->scheme);
-    copy.authority = put(&copying, head->authority);
-    copy.path = put(&copying, head->path);
-    copy.protocol = put(&copying, head->protocol);
-    copy.piece = str_of(copying.to, piece.len);
-    return copy;
+    *out_copy = *head;
+    out_copy->fields = are_in(piece, &head->fields) ? move_fields(&copying, room, &head->fields)
+                                                    : put_fields(&copying, room, &head->fields);
+    out_copy->method = put(&copying, head->method);
+    out_copy->scheme = put(&copying, head->scheme);
+    out_copy->authority = put(&copying, head->authority);
+    out_copy->path = put(&copying, head->path);
+    out_copy->protocol = put(&copying, head->protocol);
+    out_copy->piece = str_of(copying.to, piece.len);
 }

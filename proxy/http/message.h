@@ -78,7 +78,8 @@ struct http_request {
 };
 
 /* A copy that shares nothing with it. */
-struct http_request http_request_copy(const struct http_request *head, struct arena *arena);
+void http_request_copy(const struct http_request *head, struct arena *arena,
+                       struct http_request *out_copy);
 
 struct http_response {
     unsigned status;
@@ -208,7 +209,8 @@ static inline void http_server_close(struct http_server *server, int err)
 /* ---- client ---- */
 
 struct http_client_events {
-    /* http_client_can_open() may have changed. May be NULL. */
+    /* http_client_can_open() may have changed. Not told when an exchange of HTTP/1.1 was closed and
+     * left room for the next: http_client_can_open() says so at once. May be NULL. */
     void (*on_capacity)(void *owner);
     /* As a server's. err -ERR_EOF: the peer closed it. */
     void (*on_dead)(void *owner, int err, struct str why);

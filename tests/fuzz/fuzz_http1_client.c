@@ -148,6 +148,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fake_feed(wire, rest.ptr, len);
         rest = str_sub(rest, len, rest.len);
         run_turns(loop, rng_below(&owner.rng, 3));
+        if (!owner.is_dead)
+            ask(&owner); /* if there is room */
         if (owner.stream && rng_below(&owner.rng, 4) == 0)
             stream_resume(&owner.stream->stream);
     }

@@ -140,6 +140,7 @@ static bool fake_write(struct stream *stream, struct slice bytes)
         slice_release(bytes);
         return true;
     }
+    fake->n_writes++;
     if (fake->queue.bytes == 0 && !wire_is_full(fake)) {
         leave(fake, bytes);
         return true;

@@ -29,6 +29,7 @@ struct fake_stream {
     /* What the code under test did; to be read by tests. */
     struct text written; /* all bytes that left the queue (not of a pair) */
     size_t n_written;    /* their number, also of a pair */
+    size_t n_writes;     /* in how many pieces they were given */
     bool is_paused;
     bool is_shut;   /* stream_shutdown() was called */
     bool is_closed; /* stream_close() was called */

@@ -295,3 +295,122 @@ Test(http_pool, who_waits_for_a_link_that_does_not_come_is_told)
     run_turns(loop, 5);
     loop_finish(loop);
 }
+
+/* ---- HTTP/1.1: one exchange after the other ---- */
+
+struct till { /* a link, and what came to it */
+    struct fake_stream *wire;
+    struct http_link *link;
+    struct http_stream *stream;
+};
+
+static void open_till(struct loop *loop, struct http_pool *pool, struct till *till)
+{
+    const struct http_link_key key = key_of(SELLER, "web");
+    till->wire = fake_stream_new(loop);
+    till->link = http_pool_add(pool, &key, &(struct upstream){.stream = &till->wire->stream});
+    cr_assert_not_null(till->stream = ask(till->link));
+    stream_resume(&till->stream->stream);
+}
+
+static void serve(struct loop *loop, struct till *till)
+{
+    fake_feed_text(till->wire, "HTTP/1.1 204 No Content\r\n\r\n");
+    run_turns(loop, 5);
+}
+
+static void end_exchange(struct till *till)
+{
+    stream_close(&till->stream->stream, 0);
+    http_link_ended(till->link);
+}
+
+Test(http_pool, a_link_of_http_1_is_for_the_next_exchange_as_soon_as_the_one_before_has_ended)
+{
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    const struct http_link_key key = key_of(SELLER, "web");
+    struct till tills[2];
+
+    for (size_t i = 0; i < 2; i++) {
+        open_till(loop, pool, &tills[i]);
+        cr_expect_null(http_pool_find(pool, &key), "it has one");
+    }
+    for (size_t i = 0; i < 2; i++)
+        serve(loop, &tills[i]);
+    cr_expect_null(http_pool_find(pool, &key), "and has it until that is closed");
+    end_exchange(&tills[0]);
+    cr_expect_eq(http_pool_find(pool, &key), tills[0].link);
+    end_exchange(&tills[1]);
+    cr_expect_eq(http_pool_find(pool, &key), tills[1].link, "the last one that was used");
+    cr_assert_not_null(tills[1].stream = ask(tills[1].link));
+    cr_expect_eq(http_pool_find(pool, &key), tills[0].link);
+    run_turns(loop, 5);
+    cr_expect_eq(http_pool_links(pool), 2);
+
+    stream_close(&tills[1].stream->stream, -ERR_RESET);
+    http_link_ended(tills[1].link);
+    http_pool_free(pool);
+    run_turns(loop, 5);
+    for (size_t i = 0; i < 2; i++)
+        fake_stream_free(tills[i].wire);
+    loop_finish(loop);
+}
+
+struct pool_size {
+    const struct http_pool *pool;
+    size_t n_links;
+};
+
+static bool has_shrunk(void *ctx)
+{
+    const struct pool_size *size = ctx;
+    return http_pool_links(size->pool) == size->n_links;
+}
+
+Test(http_pool, so_many_links_of_http_1_rest_and_no_more)
+{
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    static struct till tills[HTTP_POOL_IDLE_PER_KEY + 2];
+    struct pool_size size = {pool, HTTP_POOL_IDLE_PER_KEY};
+
+    for (size_t i = 0; i < ARRAY_LEN(tills); i++) {
+        open_till(loop, pool, &tills[i]);
+        serve(loop, &tills[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(tills); i++)
+        end_exchange(&tills[i]);
+    cr_expect(run_until(loop, has_shrunk, &size, 15000));
+    cr_expect(tills[HTTP_POOL_IDLE_PER_KEY].wire->is_closed && !tills[0].wire->is_closed);
+
+    http_pool_forget(pool, &(struct ip){4, {10, 0, 0, 1}});
+    size.n_links = 0;
+    cr_expect(run_until(loop, has_shrunk, &size, 15000));
+    http_pool_free(pool);
+    run_turns(loop, 5);
+    for (size_t i = 0; i < ARRAY_LEN(tills); i++)
+        fake_stream_free(tills[i].wire);
+    loop_finish(loop);
+}
+
+Test(http_pool, a_link_of_a_pod_that_left_goes_with_its_exchange)
+{
+    struct loop *loop = loop_new();
+    struct http_pool *pool = http_pool_new(loop);
+    struct pool_size size = {pool, 0};
+    struct till till;
+
+    open_till(loop, pool, &till);
+    http_pool_forget(pool, &(struct ip){4, {10, 0, 0, 1}});
+    serve(loop, &till);
+    cr_expect_eq(http_pool_links(pool), 1);
+    end_exchange(&till);
+    const struct http_link_key key = key_of(SELLER, "web");
+    cr_expect_null(http_pool_find(pool, &key));
+    cr_expect(run_until(loop, has_shrunk, &size, 15000));
+    http_pool_free(pool);
+    run_turns(loop, 5);
+    fake_stream_free(till.wire);
+    loop_finish(loop);
+}

@@ -53,6 +53,11 @@ static bool got(const struct tap *tap, const char *part, unsigned times)
     return run_until(town.world.loop, has_come, &wanted, PATIENCE_MS);
 }
 
+static bool got_already(const char *part)
+{
+    return str_contains(text_str(&call.tap.got), str_from(part));
+}
+
 static bool is_served(void *ctx)
 {
     return town.n_served >= *(const unsigned *)ctx;
@@ -82,6 +87,54 @@ Test(exchange, requests_that_follow_each_other_share_one_connection_of_the_serve
     }
     cr_expect_eq(town.n_served, 1);
     close_all();
+}
+
+/* An exchange that came whole in one read is over with it: what is behind it is another's. */
+Test(exchange, the_next_request_goes_on_the_same_connection_only_where_nothing_is_left_on_it)
+{
+    static const struct {
+        const char *request, *answer, *rest;
+        bool same;
+    } rows[] = {
+        {GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "", true},
+        {GET, "HTTP/1.1 204 No Content\r\n\r\n", "", true},
+        {GET, "HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n", "", true},
+        {"HEAD / HTTP/1.1\r\nHost: store\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n",
+         "", true},
+        {GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "",
+         true},
+        {GET, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "",
+         true},
+        {"POST / HTTP/1.1\r\nHost: store\r\nContent-Length: 2\r\n\r\nhi",
+         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "", true},
+        {"POST / HTTP/1.1\r\nHost: store\r\nContent-Length: 4\r\n\r\nhi",
+         "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "ho", false},
+        {GET, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok", "", false},
+        {GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 NOT YOURS\r\n\r\n", "",
+         false},
+        {GET, "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 NOT YOURS\r\n\r\n", "", false},
+    };
+
+    static const char teapot[] = "HTTP/1.1 418 \r\ncontent-length: 0\r\n\r\n";
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const unsigned other = rows[i].same ? 1 : 2;
+        open_with(&(struct walk_options){0});
+        call_say(&call, rows[i].request);
+        cr_assert(is_asked(1), "row %zu", i);
+        answer(rows[i].answer);
+        cr_assert(got(&call.tap, "HTTP/1.1 ", 1), "row %zu", i);
+        call_say(&call, rows[i].rest);
+        call_say(&call, "GET /next HTTP/1.1\r\nHost: store\r\n\r\n");
+        cr_assert(is_asked(other) && got(&town.served[other - 1], "GET /next ", 1), "row %zu", i);
+        cr_expect_eq(town.n_served, other, "row %zu", i);
+        (void)stream_write_copy(town.served[other - 1].stream, teapot, sizeof teapot - 1);
+        cr_assert(got(&call.tap, "HTTP/1.1 418 ", 1), "row %zu", i);
+        cr_expect_not(got_already("NOT YOURS"), "row %zu", i);
+        cr_expect(LOGGED(&town, "\"response.code\":418", "\"request.path\":\"/next\""), "row %zu",
+                  i);
+        close_all();
+    }
 }
 
 Test(exchange, a_server_that_says_nothing_for_the_idle_time_is_answered_for)

@@ -116,6 +116,12 @@ static void on_request(void *owner, struct http_stream *stream, const struct htt
                (long long)head->content_length, head->has_body ? "body" : "nothing");
     note_fields(seen, &head->fields);
     http_stream_set_owner(stream, &http1_seen_exchange, &http1_seen_stream, seen);
+    if (seen->refuses) {
+        const struct http_response refusal = http1_plain(403, 0);
+        http_respond(stream, &refusal);
+        http1_close(seen, 0);
+        return;
+    }
     if (!seen->stays_paused)
         stream_resume(&stream->stream);
     if (seen->answers && head->protocol.len > 0) { /* declined: only then it is whole */

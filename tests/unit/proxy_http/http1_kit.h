@@ -27,6 +27,7 @@ struct http1_seen {
 
     /* What it does of itself. */
     bool answers;       /* a 200 with the body "ok" after the end of a request, and closes */
+    bool refuses;       /* a 403 without a body from within on_request, and closes */
     bool stays_paused;  /* does not resume the stream */
     bool closes_at_end; /* of an answer */
     bool closes_at_fail;

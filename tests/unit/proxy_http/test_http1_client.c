@@ -77,9 +77,47 @@ Test(http1_client, asks_and_shows_the_answer_and_may_ask_again, .init = start, .
         cr_expect(!http_client_can_open(seen.client));
         end_and_close();
         cr_expect(http_client_can_open(seen.client));
-        cr_expect_eq(seen.n_capacity, i);
+        cr_expect_eq(seen.n_capacity, 0, "its owner knows");
     }
     cr_expect(!seen.is_dead);
+}
+
+Test(http1_client, a_request_without_a_body_leaves_at_once, .init = start, .fini = finish)
+{
+    const struct http_request head = {
+        .method = STR("GET"), .authority = STR("a"), .path = STR("/")};
+
+    seen.stream = http_request(seen.client, &head, &http1_seen_exchange, &http1_seen_stream, &seen);
+    cr_expect_eq(wire->n_writes, 1);
+    expect_sent("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    cr_expect_eq(wire->n_writes, 1);
+}
+
+Test(http1_client, who_closes_at_the_end_of_an_answer_may_ask_again_unless_more_came_with_it)
+{
+    static const struct {
+        const char *bytes;
+        bool may_ask_again;
+    } rows[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", true},
+        {"HTTP/1.1 204 No Content\r\n\r\n", true},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", true},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx\r\n", false},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\n", false},
+        {"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", false},
+        {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start();
+        seen.closes_at_end = true;
+        ask("GET");
+        feed(rows[i].bytes);
+        cr_expect(seen.n_ends == 1 && seen.n_responses == 1, "row %zu", i);
+        cr_expect_eq(http_client_can_open(seen.client), rows[i].may_ask_again, "row %zu", i);
+        cr_expect_eq(seen.is_dead, !rows[i].may_ask_again, "row %zu", i);
+        finish();
+    }
 }
 
 Test(http1_client, a_body_of_unknown_length_is_chunked, .init = start, .fini = finish)

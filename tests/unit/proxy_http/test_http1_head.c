@@ -81,7 +81,8 @@ static void check_copy(struct http1_head *head, const struct http_request *reque
 {
     struct text before = {0}, after = {0};
     struct arena arena = {0};
-    const struct http_request copy = http_request_copy(request, &arena);
+    struct http_request copy;
+    http_request_copy(request, &arena, &copy);
 
     say_request(&before, request);
     memset(head->bytes, 'X', head->len);

@@ -86,6 +86,69 @@ Test(http1_server, takes_pipelined_requests_one_after_the_other, .init = start, 
     cr_expect(!seen.is_dead);
 }
 
+#define GET "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+Test(http1_server, an_answer_leaves_with_its_end_and_in_one_piece)
+{
+    static const struct {
+        unsigned status;
+        int64_t length;
+        const char *body, *sent;
+    } rows[] = {
+        {200, 4, "fine", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine"},
+        {200, 0, NULL, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"},
+        {304, 0, NULL, "HTTP/1.1 304 Not Modified\r\ncontent-length: 0\r\n\r\n"},
+        {204, 0, NULL, "HTTP/1.1 204 No Content\r\n\r\n"},
+        {200, HTTP_LENGTH_UNKNOWN, "ab",
+         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        start();
+        feed(GET);
+        respond(rows[i].status, rows[i].length);
+        if (rows[i].body) {
+            cr_expect_eq(wire->n_writes, 0, "row %zu: its body may come yet", i);
+            http1_say(&seen, rows[i].body);
+        }
+        cr_expect_eq(wire->n_writes, 1, "row %zu", i);
+        cr_expect(str_eq(fake_written(wire), str_from(rows[i].sent)), "row %zu: %.*s", i,
+                  STR_ARG(fake_written(wire)));
+        http1_close(&seen, 0);
+        run_turns(loop, 20);
+        cr_expect_eq(wire->n_writes, 1, "row %zu", i);
+        cr_expect(!wire->is_closed && !seen.is_dead, "row %zu", i);
+        finish();
+    }
+}
+
+Test(http1_server, refusals_of_requests_that_came_together_leave_together, .init = start,
+     .fini = finish)
+{
+#define REFUSAL "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"
+    seen.refuses = true;
+    feed(GET GET GET);
+    cr_expect_eq(seen.n_requests, 3);
+    cr_expect_eq(wire->n_writes, 1);
+    expect_sent(REFUSAL REFUSAL REFUSAL);
+}
+
+Test(http1_server, an_answer_waits_for_the_ones_before_it, .init = start, .fini = finish)
+{
+    const struct http_response head = http1_plain(204, 0);
+
+    seen.answers = true;
+    fake_hold(wire);
+    feed(GET);
+    seen.answers = false;
+    feed(GET);
+    cr_assert_eq(seen.n_requests, 2);
+    http_respond(seen.stream, &head);
+    http1_close(&seen, 0);
+    fake_release(wire);
+    expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 204 No Content\r\n\r\n");
+}
+
 Test(http1_server, an_answer_of_unknown_length_is_chunked_and_has_trailers, .init = start,
      .fini = finish)
 {
