@@ -1,5 +1,6 @@
 #include "proxy/flow/called.h"
 
+#include "proxy/flow/walk.h"
 #include "proxy/route/route.h"
 
 static void look_up(struct called *called, const struct snapshot *snapshot,
@@ -30,4 +31,21 @@ const struct called *called_now(struct called *called, const struct snapshot *sn
     if (called->generation != snapshot->generation)
         look_up(called, snapshot, record);
     return called;
+}
+
+static void find_both(struct visit *visit, const struct snapshot *snapshot,
+                      const struct judged *judged)
+{
+    const struct workload *pod = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
+    *visit = (struct visit){.generation = snapshot->generation};
+    visit->pod = pod && pod->is_local ? pod : NULL;
+    visit->err = call_identify(judged, snapshot, &visit->caller);
+}
+
+const struct visit *visit_now(struct visit *visit, const struct snapshot *snapshot,
+                              const struct judged *judged)
+{
+    if (visit->generation != snapshot->generation)
+        find_both(visit, snapshot, judged);
+    return visit;
 }

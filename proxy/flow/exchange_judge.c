@@ -79,12 +79,10 @@ static int refuse_token(struct exchange *exchange, const struct token_answer *an
     return answer->err;
 }
 
-void exchange_hide(struct exchange *exchange, const struct addr *pod)
+void exchange_hide(struct exchange *exchange, const struct workload *pod)
 {
-    const struct workload *workload =
-        snapshot_workload_by_ip(call_snapshot(&exchange->call), &pod->ip);
-    if (workload && workload->tokens)
-        exchange->path = places_hidden(exchange->path, workload->tokens, &exchange->call.arena);
+    if (pod->tokens)
+        exchange->path = places_hidden(exchange->path, pod->tokens, &exchange->call.arena);
 }
 
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
@@ -99,7 +97,7 @@ int exchange_show(struct call *call, const struct workload *destination, const s
     shown->request = (struct policy_request){
         .method = head.method, .host = head.authority, .path = path_of(head.path)};
     *out_request = &shown->request;
-    exchange_hide(exchange, addr);
+    exchange_hide(exchange, destination);
     if (answer.err < 0)
         return refuse_token(exchange, &answer);
     head.fields = shown->fields = answer.fields;
@@ -145,6 +143,12 @@ const struct http_request *exchange_told(const struct exchange *exchange, struct
 
 /* ---- to the pod that was called ---- */
 
+const struct visit *exchange_visit(const struct exchange *exchange)
+{
+    struct http_side *side = exchange->side;
+    return visit_now(side->visit, call_snapshot(&exchange->call), &side->flow->call.judged);
+}
+
 /* The application sees the caller's address, as far as it is believed. */
 static struct ip come_from(const struct call *call, const struct principal *source)
 {
@@ -155,21 +159,17 @@ static struct ip come_from(const struct call *call, const struct principal *sour
 int exchange_approach(struct exchange *exchange)
 {
     struct call *call = &exchange->call;
-    const struct judged *connection = &exchange->side->flow->call.judged;
-    const struct addr *addr = &connection->destination;
-    const struct snapshot *snapshot = call_snapshot(call);
-    const struct workload *workload = snapshot_workload_by_ip(snapshot, &addr->ip);
-    struct principal source;
+    const struct addr *addr = &exchange->side->flow->call.judged.destination;
+    const struct visit *visit = exchange_visit(exchange);
     call_forget_verdict(call);
-    if (!workload || !workload->is_local)
+    if (!visit->pod)
         return -ERR_WORKLOAD_GONE;
-    int err = call_identify(connection, snapshot, &source);
+    if (visit->err < 0)
+        return visit->err;
+    const int err = call_judge(call, visit->pod, &visit->caller, addr);
     if (err < 0)
         return err;
-    err = call_judge(call, workload, &source, addr);
-    if (err < 0)
-        return err;
-    exchange->source = come_from(call, &source);
+    exchange->source = come_from(call, &visit->caller);
     if (!call->events->reuse(call, addr, false))
         attempt_plain(call, addr, &exchange->source, true);
     return 0;

@@ -29,7 +29,9 @@ extern const struct stream_events exchange_waiting_events;
 /* ---- exchange_judge.c ---- */
 
 /* Keeps tokens that stand where the pod's rules look for them out of the record. */
-void exchange_hide(struct exchange *exchange, const struct addr *pod);
+void exchange_hide(struct exchange *exchange, const struct workload *pod);
+/* Which pod of this node its connection called, and who did, by the snapshot of now. */
+const struct visit *exchange_visit(const struct exchange *exchange);
 /* Of call_events. */
 int exchange_show(struct call *call, const struct workload *destination, const struct addr *addr,
                   const struct policy_request **out_request);

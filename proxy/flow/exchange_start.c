@@ -256,8 +256,8 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
         exchange_end(exchange, -ERR_OVERLOAD, str_from(strain_text(walk->overload.strain)));
         return;
     }
-    if (side->is_here)
-        exchange_hide(exchange, &side->flow->call.judged.destination);
+    if (side->is_here && exchange_visit(exchange)->pod)
+        exchange_hide(exchange, exchange_visit(exchange)->pod);
     if (http_path_normalize(exchange->head.path, HTTP_PATH_MERGE_SLASHES, &call->arena, &path,
                             &why) < 0) {
         drop_query(exchange);

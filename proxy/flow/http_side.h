@@ -32,8 +32,12 @@ struct http_side {
     enum app_protocol protocol; /* there: the word of its port */
 
     union {
-        struct called called;      /* not is_here */
-        struct acquaintance known; /* is_here: of what is written about them */
+        struct called called; /* not is_here */
+
+        struct {                       /* is_here */
+            struct acquaintance known; /* of what is written about them */
+            struct visit *visit;       /* in the flow's arena */
+        };
     };
 
     struct stream

@@ -314,6 +314,7 @@ void l7_begin_here(struct flow *flow, const struct upstream *upstream)
     meter_add(call->walk->tools.meter, METRIC_TUNNEL_STREAMS_OPEN, call->record.is_mutual_tls);
     struct http_side *side = begin(flow, call->search->patience.idle_ns);
     side->is_here = true;
+    side->visit = arena_new(&call->arena, struct visit);
     side->protocol = protocol_of(call);
     if (upstream)
         side->reached = upstream->stream; /* plain: there is no more to it */

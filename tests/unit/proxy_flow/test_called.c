@@ -3,6 +3,7 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/flow/called.h"
+#include "proxy/flow/walk.h"
 #include "ways.h"
 
 TestSuite(called, .timeout = 60);
@@ -151,6 +152,43 @@ Test(called, an_address_that_another_identity_has_now_does_not_call_as_that_one)
     snap_drop(&snap, "other");
     snap_pod(&snap, "web-2", "n1", "10.0.0.1");
     cr_expect(look(&called)->pod, "its identity is the same");
+    snapshot_free(snapshot);
+    snap_fini(&snap);
+}
+
+#define WEB_ID "spiffe://west.example/ns/shop/sa/web"
+
+static const struct visit *see(struct visit *visit, const char *id)
+{
+    const struct judged judged = {.principal_id = str_from(id),
+                                  .source = {4, {10, 0, 0, 1}},
+                                  .destination = {{4, {10, 0, 0, 2}}, 80}};
+    snapshot_free(snapshot);
+    snapshot = snap_build(&snap);
+    return visit_now(visit, snapshot, &judged);
+}
+
+Test(called, a_pod_and_who_calls_it_are_looked_up_anew_in_each_generation)
+{
+    struct visit proven = {0}, plain = {0}, bad = {0};
+    snap_init(&snap, "n1");
+    cr_expect_null(see(&proven, WEB_ID)->pod, "nobody has that address");
+    cr_expect(proven.err == 0 && !proven.caller.workload);
+    cr_expect(str_eq(proven.caller.id, STR(WEB_ID)), "which is proven all the same");
+
+    struct model_workload *pod = snap_pod(&snap, "pod", "n1", "10.0.0.2");
+    snap_pod(&snap, "web", "n1", "10.0.0.1");
+    cr_expect(see(&proven, WEB_ID)->pod && proven.caller.workload);
+    cr_expect(see(&plain, "")->pod && plain.caller.workload && plain.caller.id.len == 0);
+    cr_expect_lt(see(&bad, "no id")->err, 0);
+
+    snap_drop(&snap, "web");
+    snap_pod(&snap, "other", "n1", "10.0.0.1");
+    cr_expect_null(see(&proven, WEB_ID)->caller.workload, "the address is another identity's");
+    cr_expect_not_null(see(&plain, "")->caller.workload, "all that is known is the address");
+
+    pod->node = STR("n2");
+    cr_expect_null(see(&proven, WEB_ID)->pod, "it is another node's");
     snapshot_free(snapshot);
     snap_fini(&snap);
 }
