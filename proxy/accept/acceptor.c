@@ -10,7 +10,7 @@
 struct acceptor {
     struct loop *loop;
     bool is_closed;                /* a closed door still delivers its backlog within the turn */
-    struct listener *doors[DOORS]; /* by enum arrival_kind; NULL once drained */
+    struct listener *doors[DOORS]; /* by enum arrival_kind; NULL once closed */
     struct addr addrs[DOORS];
     struct tunnel_server *tunnels;
     void (*on_arrival)(void *owner, struct arrival *arrival);
@@ -121,18 +121,22 @@ void acceptor_recheck_trust(struct acceptor *acceptor)
     tunnel_server_recheck_trust(acceptor->tunnels);
 }
 
-static void close_doors(struct acceptor *acceptor)
+static void close_door(struct acceptor *acceptor, enum arrival_kind kind)
 {
-    for (int i = 0; i < DOORS; i++) {
-        if (acceptor->doors[i])
-            listener_close(acceptor->doors[i]);
-        acceptor->doors[i] = NULL;
-    }
+    if (acceptor->doors[kind])
+        listener_close(acceptor->doors[kind]);
+    acceptor->doors[kind] = NULL;
+}
+
+void acceptor_close_doors(struct acceptor *acceptor)
+{
+    for (enum arrival_kind kind = 0; kind < DOORS; kind++)
+        close_door(acceptor, kind);
 }
 
 void acceptor_drain(struct acceptor *acceptor)
 {
-    close_doors(acceptor);
+    close_door(acceptor, ARRIVAL_TUNNEL);
     tunnel_server_drain(acceptor->tunnels);
 }
 
@@ -144,7 +148,7 @@ static void free_acceptor(void *ptr)
 void acceptor_close(struct acceptor *acceptor)
 {
     acceptor->is_closed = true;
-    close_doors(acceptor);
+    acceptor_close_doors(acceptor);
     tunnel_server_free(acceptor->tunnels);
     loop_bury(acceptor->loop, acceptor, free_acceptor);
 }

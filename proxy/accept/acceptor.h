@@ -37,8 +37,11 @@ size_t acceptor_sessions(const struct acceptor *acceptor);
 void acceptor_recheck(struct acceptor *acceptor);
 /* Trust has changed. */
 void acceptor_recheck_trust(struct acceptor *acceptor);
-/* Closes the listeners (their backlog is still served) and says GOAWAY on every tunnel. */
+/* Other nodes go elsewhere from now on: the door of tunnels closes, and GOAWAY is said on each.
+ * Pods of this node cannot: their doors stay open. What is in a backlog is still served. */
 void acceptor_drain(struct acceptor *acceptor);
+/* Closes the doors that are left, their backlogs are still served. */
+void acceptor_close_doors(struct acceptor *acceptor);
 /* Closes everything; who waits in a backlog is reset, and no arrival comes any more. */
 void acceptor_close(struct acceptor *acceptor);
 

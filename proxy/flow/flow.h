@@ -79,6 +79,8 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal);
 void walk_recheck(struct walk *walk);
 /* Connections that could go on forever are asked to end: HTTP takes no new exchanges. */
 void walk_drain(struct walk *walk);
+/* Whether one goes on that had begun when walk_drain() was first called. */
+bool walk_has_old(const struct walk *walk);
 /* Cuts every flow. */
 void walk_cut_all(struct walk *walk, int err);
 size_t walk_flows(const struct walk *walk);

@@ -236,11 +236,25 @@ void walk_free(struct walk *walk)
 
 void walk_drain(struct walk *walk)
 {
+    if (walk->old_below_id == 0)
+        walk->old_below_id = walk->next_id;
     list_foreach(it, &walk->flows[FLOW_SERVING])
     {
         struct flow *flow = list_entry(it, struct flow, by_state);
         flow->work->drain(flow);
     }
+}
+
+bool walk_has_old(const struct walk *walk)
+{
+    for (int i = 0; i < FLOW_CLOSED; i++) {
+        list_foreach(it, &walk->flows[i])
+        {
+            if (list_entry(it, struct flow, by_state)->call.id < walk->old_below_id)
+                return true;
+        }
+    }
+    return false;
 }
 
 void walk_cut_all(struct walk *walk, int err)

@@ -36,6 +36,8 @@ struct walk {
     struct list flows[FLOW_STATES]; /* the roster: state is list */
     size_t n_flows;
     uint64_t next_id;
+    uint64_t
+        old_below_id; /* calls with a smaller one were there when the drain began; 0: none has */
     struct sweep sweeps[WALK_SWEEPS];
     struct timer report;
     struct overload overload;

@@ -56,6 +56,8 @@ struct worker {
     struct acceptor *acceptor;
     struct dns_server *dns;
     struct timer drain_check;
+    uint64_t last_call_ns; /* when the doors close, whoever still drains */
+    bool doors_are_closed;
     struct letter farewell;
 };
 
@@ -68,6 +70,7 @@ static const struct sm_rule worker_rules[WORKER_STATES] = {
 };
 
 #define DRAIN_CHECK_NS   UINT64_C(20000000)
+#define LAST_CALL_PCT    90 /* of the drain's time: what comes last has the rest to end */
 #define HEALTH_REPORT_NS UINT64_C(1000000000)
 #define HEALTH_USED_NS   UINT64_C(60000000000) /* checks go on for so long after the last call */
 #define HEALTH_SETS_MAX  1000                  /* in one report */
@@ -340,14 +343,35 @@ void worker_ask(struct worker *worker, const struct worker_question *question,
 
 /* ---- drain ---- */
 
+static void on_drain_check(struct timer *timer);
+
+/* The pods of this node have nowhere else to go: until the next proxy is there their new
+ * connections wait. So their doors stay open while there is something to wait for, connections from
+ * before the drain. */
+static bool is_last_call(const struct worker *worker)
+{
+    return !walk_has_old(worker->walk) || loop_now_ns(worker->loop) >= worker->last_call_ns;
+}
+
+/* What was in the backlogs has begun when it is looked next. */
+static void close_doors(struct worker *worker)
+{
+    worker->doors_are_closed = true;
+    if (worker->acceptor)
+        acceptor_close_doors(worker->acceptor);
+    walk_drain(worker->walk);
+    timer_start(worker->loop, &worker->drain_check, 1, on_drain_check);
+}
+
 static void on_drain_check(struct timer *timer)
 {
     struct worker *worker = container_of(timer, struct worker, drain_check);
-    if (walk_flows(worker->walk) > 0) {
+    if (!worker->doors_are_closed && is_last_call(worker))
+        close_doors(worker);
+    else if (!worker->doors_are_closed || walk_flows(worker->walk) > 0)
         timer_start(worker->loop, timer, DRAIN_CHECK_NS, on_drain_check);
-        return;
-    }
-    tell(worker, NOTICE_DRAINED, (struct text){0});
+    else
+        tell(worker, NOTICE_DRAINED, (struct text){0});
 }
 
 static void on_drain(struct letter *letter, void *receiver)
@@ -360,6 +384,8 @@ static void on_drain(struct letter *letter, void *receiver)
     if (worker->acceptor)
         acceptor_drain(worker->acceptor);
     walk_drain(worker->walk);
+    worker->last_call_ns =
+        loop_now_ns(worker->loop) + worker->config->drain_ns / 100 * LAST_CALL_PCT;
     timer_start(worker->loop, &worker->drain_check, 1, on_drain_check);
 }
 

@@ -2,7 +2,8 @@
  * worker.h - one worker thread: a loop with its own doors, tunnels, flows, memory and counters.
  *
  * Life: born without anything; the first snapshot and identities open its doors; each later one
- * replaces what it had; drain closes the doors and waits for the flows; stop ends them.
+ * replaces what it had; drain waits for the flows; stop ends them. While those from before the
+ * drain go on, pods of the node may make new ones, but for the last tenth of the drain's time.
  *
  *   WAITING ──snapshot and identities──► SERVING ──drain──► DRAINING ──no flow left──► told
  *      └── a door cannot be opened ──► FAILED (told to control)
@@ -43,7 +44,7 @@ void worker_deliver_snapshot(struct letter *letter, void *receiver);
 void worker_deliver_tls(struct letter *letter, void *receiver);
 /* Says from now on which services it uses, and hears how their endpoints are. */
 void worker_watch(struct worker *worker, struct mailbox *health);
-/* No new flows; tells when the last one ended. */
+/* No new flows from other nodes, and in the end from nobody; tells when the last one ended. */
 void worker_drain(struct worker *worker);
 /* Ends what is left and joins the thread; deliveries are returned before. What it said last is
  * heard once control's mailbox is looked at again; then its memory goes. */

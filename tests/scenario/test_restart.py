@@ -109,6 +109,25 @@ class Restarts(Story):
         node.proxy.await_ready()
         self.assertEqual(served_by(self.client, self.vip), "west")
 
+    def test_5_while_old_connections_drain_the_pods_of_the_node_make_new_ones(self):
+        node = self.town.west.nodes[0]
+        with self.client.connect(self.vip, TILL_PORT, 15) as sock:
+            sock.sendall(b"echo\nold")
+            self.assertEqual(sock.recv(16), b"old")
+            stopping = threading.Thread(target=node.proxy.stop)
+            stopping.start()
+            wait_until("the drain", lambda: '"draining"' in node.proxy.process.err())
+            for _ in range(3):
+                self.assertEqual(served_by(self.client, self.vip, 5), "west")
+            self.assertTrue(node.proxy.process.is_running())
+            sock.sendall(b" one")
+            self.assertEqual(sock.recv(16), b" one")
+        stopping.join()
+        self.assertEqual(node.proxy.process.popen.returncode, 0)
+        node.proxy.start()
+        node.proxy.await_ready()
+        self.assertEqual(served_by(self.client, self.vip), "west")
+
 
 if __name__ == "__main__":
     lab.main()

@@ -114,6 +114,38 @@ Test(acceptor, draining_serves_who_is_in_the_backlog)
     house_close(&house);
 }
 
+Test(acceptor, draining_turns_away_other_nodes_alone)
+{
+    struct tap taps[3] = {0};
+    house_open(&house);
+    acceptor_drain(house.acceptor);
+
+    house_dial(&house, ARRIVAL_OUTBOUND, &taps[0]);
+    house_dial(&house, ARRIVAL_PLAINTEXT, &taps[1]);
+    house_dial(&house, ARRIVAL_TUNNEL, &taps[2]);
+
+    cr_expect(house_has(&house, 2));
+    cr_expect_eq(taps[2].err, -ERR_REFUSED);
+    for (size_t i = 0; i < 2; i++)
+        tap_close(&taps[i], 0);
+    house_close(&house);
+}
+
+Test(acceptor, doors_that_close_serve_who_is_in_the_backlog)
+{
+    struct tap taps[2] = {0}, late = {0};
+    house_open(&house);
+    acceptor_drain(house.acceptor);
+    dial_many(taps, 2);
+
+    acceptor_close_doors(house.acceptor);
+
+    cr_expect(house_has(&house, 2));
+    house_dial(&house, ARRIVAL_OUTBOUND, &late);
+    cr_expect_eq(late.err, -ERR_REFUSED);
+    house_close(&house);
+}
+
 Test(acceptor, closing_turns_away_who_is_in_the_backlog)
 {
     struct tap taps[6] = {0};

@@ -336,6 +336,26 @@ Test(walk, a_flow_on_which_nothing_moves_ends_with_the_idle_timeout)
     town_close(&town);
 }
 
+Test(walk, who_was_there_before_the_drain_is_told_from_who_came_since)
+{
+    struct town_call old, young;
+    town_open(&town);
+    call_start(&old, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&old, 1));
+    cr_expect_not(walk_has_old(town.n1.walk), "nobody drains");
+
+    walk_drain(town.n1.walk);
+    call_start(&young, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&young, 2));
+    walk_drain(town.n1.walk); /* once more, which makes nobody older */
+    cr_expect(walk_has_old(town.n1.walk));
+    call_end(&old);
+    cr_expect_not(walk_has_old(town.n1.walk));
+
+    finish(&young);
+    town_close(&town);
+}
+
 Test(walk, its_end_cuts_flows_in_every_state)
 {
     for (unsigned n_turns = 0; n_turns < 60; n_turns += 4) {
