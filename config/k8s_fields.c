@@ -71,14 +71,21 @@ uint16_t k8s_port(const struct k8s_reader *reader, const struct yaml *node,
     return 0;
 }
 
+bool k8s_is_sctp(const struct k8s_reader *reader, const struct yaml *node, const char *what)
+{
+    if (!node || node->kind != YAML_TEXT || !str_eq(node->text, STR("SCTP")))
+        return false;
+    diag_warn(reader->diag, node->place,
+              "%s: SCTP is passed over with its port: only TCP and UDP are carried", what);
+    return true;
+}
+
 bool k8s_is_udp(const struct k8s_reader *reader, const struct yaml *node, const char *what)
 {
     struct str text = yaml_text(node, what, STR("TCP"), reader->diag);
     if (str_eq(text, STR("UDP")))
         return true;
-    if (str_eq(text, STR("SCTP")))
-        diag_error(reader->diag, node->place, "%s: SCTP is not supported, only TCP and UDP", what);
-    else if (!str_eq(text, STR("TCP")))
+    if (!str_eq(text, STR("TCP")))
         diag_error(reader->diag, node->place, "%s: \"%.*s\" is not TCP or UDP", what,
                    STR_ARG(str_sub(text, 0, SHOWN_MAX)));
     return false;

@@ -28,6 +28,7 @@ static void read_target(const struct k8s_reader *reader, const struct yaml *node
                                  "a port (1 to 65535) or a port's name (RFC 6335)");
 }
 
+/* Of one of SCTP the name alone, which no other may have: its number stays 0. */
 static void read_port(const struct k8s_reader *reader, const struct yaml *item, size_t idx,
                       struct k8s_service_port *port)
 {
@@ -36,6 +37,9 @@ static void read_port(const struct k8s_reader *reader, const struct yaml *item, 
         return;
     port->name = k8s_name(reader, yaml_get(item, "name"), what_at(buf, "spec.ports[%zu].name", idx),
                           name_is_label, "a port's name (RFC 1123 label)");
+    if (k8s_is_sctp(reader, yaml_get(item, "protocol"),
+                    what_at(buf, "spec.ports[%zu].protocol", idx)))
+        return;
     port->port =
         k8s_port(reader, yaml_get(item, "port"), item, what_at(buf, "spec.ports[%zu].port", idx));
     port->is_udp = k8s_is_udp(reader, yaml_get(item, "protocol"),
@@ -76,7 +80,10 @@ struct k8s_service_port *k8s_service_ports(const struct k8s_reader *reader, cons
     for (size_t i = 0; i < n; i++)
         read_port(reader, node->items[i], i, &ports[i]);
     check_ports(reader, node, ports, n);
-    *out_n = n;
+    *out_n = 0;
+    for (size_t i = 0; i < n; i++)
+        if (ports[i].port != 0)
+            ports[(*out_n)++] = ports[i];
     return ports;
 }
 
@@ -165,6 +172,16 @@ void k8s_read_service(struct k8s_reader *reader, const struct yaml *doc, const s
         k8s_labels(reader, yaml_get(spec, "selector"), "spec.selector", &service->n_selector);
     service->publish_not_ready = yaml_bool(yaml_get(spec, "publishNotReadyAddresses"),
                                            "spec.publishNotReadyAddresses", false, reader->diag);
+}
+
+/* Kubernetes has slices of host names, too: nobody who could be in the mesh stands behind them. */
+static bool is_of_names(const struct k8s_reader *reader, const struct yaml *node)
+{
+    if (!node || node->kind != YAML_TEXT || !str_eq(node->text, STR("FQDN")))
+        return false;
+    diag_warn(reader->diag, node->place,
+              "addressType: FQDN is passed over with its endpoints: only IPv4 and IPv6 are read");
+    return true;
 }
 
 /* 4 or 16; 0 with an error. */
@@ -259,18 +276,18 @@ static void read_slice_ports(const struct k8s_reader *reader, const struct yaml 
     const struct yaml *list = yaml_get(doc, "ports");
     size_t n = k8s_list(reader, list, "ports", SLICE_PORTS_MAX);
     slice->ports = arena_alloc_array(reader->arena, n, sizeof(*slice->ports));
-    slice->n_ports = n;
     for (size_t i = 0; i < n; i++) {
         const struct yaml *item = list->items[i];
-        if (!k8s_item(reader, item, what_at(buf, "ports[%zu]", i)))
+        if (!k8s_item(reader, item, what_at(buf, "ports[%zu]", i)) ||
+            k8s_is_sctp(reader, yaml_get(item, "protocol"), what_at(buf, "ports[%zu].protocol", i)))
             continue;
-        slice->ports[i].name =
+        const bool is_udp = k8s_is_udp(reader, yaml_get(item, "protocol"), buf);
+        slice->ports[slice->n_ports].is_udp = is_udp;
+        slice->ports[slice->n_ports].name =
             k8s_name(reader, yaml_get(item, "name"), what_at(buf, "ports[%zu].name", i),
                      name_is_label, "a port's name (RFC 1123 label)");
-        slice->ports[i].port =
+        slice->ports[slice->n_ports++].port =
             k8s_port(reader, yaml_get(item, "port"), item, what_at(buf, "ports[%zu].port", i));
-        slice->ports[i].is_udp =
-            k8s_is_udp(reader, yaml_get(item, "protocol"), what_at(buf, "ports[%zu].protocol", i));
     }
 }
 
@@ -301,6 +318,8 @@ void k8s_read_slice(struct k8s_reader *reader, const struct yaml *doc, const str
     const struct yaml *list = yaml_get(doc, "endpoints");
     slice->meta = *meta;
     slice->service = label_find(meta->labels, meta->n_labels, "kubernetes.io/service-name");
+    if (is_of_names(reader, yaml_get(doc, "addressType")))
+        return;
     uint8_t ip_len = read_address_type(reader, doc);
     size_t n = k8s_list(reader, list, "endpoints", ENDPOINTS_MAX);
     slice->endpoints = arena_new_array(reader->arena, struct k8s_endpoint, n);

@@ -73,7 +73,7 @@ struct k8s_service_port {
     uint16_t target_port; /* 0: see target_name */
     struct str target_name;
     struct str app_protocol;
-    bool is_udp; /* SCTP is an error */
+    bool is_udp; /* SCTP's are left out */
 };
 
 enum k8s_service_type { SERVICE_CLUSTER_IP, SERVICE_HEADLESS, SERVICE_EXTERNAL_NAME };

@@ -160,13 +160,16 @@ Test(manifests, refuses_wrong_objects_with_their_place)
          "m.yaml:6:3: error: endpoints[0].addresses: is required"},
         {"addressType",
          "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\n"
-         "addressType: FQDN\n",
-         "m.yaml:4:14: error: addressType: \"FQDN\" is not IPv4 or IPv6"},
+         "addressType: fqdn\n",
+         "m.yaml:4:14: error: addressType: \"fqdn\" is not IPv4 or IPv6"},
         {"a port out of range", SERVICE "spec:\n  ports:\n  - port: 70000\n",
          "m.yaml:6:11: error: spec.ports[0].port: 70000 is not a port (1 to 65535)"},
         {"no port", SERVICE "spec:\n  ports: [{name: a}]\n", "spec.ports[0].port: is required"},
-        {"SCTP", SERVICE "spec:\n  ports: [{port: 1, protocol: SCTP}]\n",
-         "spec.ports[0].protocol: SCTP is not supported"},
+        {"a protocol", SERVICE "spec:\n  ports: [{port: 1, protocol: ICMP}]\n",
+         "spec.ports[0].protocol: \"ICMP\" is not TCP or UDP"},
+        {"a name that an SCTP port has",
+         SERVICE "spec:\n  ports: [{name: a, port: 1, protocol: SCTP}, {name: a, port: 2}]\n",
+         "spec.ports[1].name: \"a\" is the name of spec.ports[0] already"},
         {"two ports of one number",
          SERVICE "spec:\n  ports: [{name: a, port: 1}, {name: b, port: 1}]\n",
          "m.yaml:5:31: error: spec.ports[1].port: 1 is the port of spec.ports[0] already"},
@@ -283,6 +286,34 @@ Test(manifests, says_that_a_kind_is_read_from_another_group)
     expect_said(&diag, "group",
                 "m.yaml:2:7: warning: kind: ServiceExport of \"multicluster.xk8s.io\" "
                 "is passed over; it is read from multicluster.x-k8s.io");
+    manifests_free(set);
+}
+
+/* Kubernetes takes them from whoever may make a Service: they must not hold up everybody's changes.
+ */
+Test(manifests, passes_over_ports_of_sctp_and_slices_of_host_names_and_says_so)
+{
+    struct manifests *set = read_text(
+        SERVICE "spec:\n  ports:\n  - {name: a, port: 80, protocol: SCTP}\n  - {name: b, port: "
+                "80}\n---\n" SLICE "endpoints: []\nports: [{port: 9, protocol: SCTP}, {port: 8}]\n"
+                "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+                "metadata: {name: names, labels: {kubernetes.io/service-name: web}}\n"
+                "addressType: FQDN\nendpoints: [{addresses: [a.example]}]\nports: []\n",
+        &diag);
+    cr_assert_not_null(set, "%s", said(&diag));
+    cr_expect_eq(diag.len, 3, "%s", said(&diag));
+    expect_said(&diag, "service",
+                "m.yaml:6:35: warning: spec.ports[0].protocol: SCTP is passed over with its port: "
+                "only TCP and UDP are carried");
+    expect_said(&diag, "slice", "warning: ports[0].protocol: SCTP is passed over with its port");
+    expect_said(&diag, "names", "warning: addressType: FQDN is passed over with its endpoints");
+    cr_assert_eq(set->services[0].n_ports, 1);
+    cr_expect(str_eq(set->services[0].ports[0].name, STR("b")));
+    cr_expect_eq(set->services[0].ports[0].port, 80);
+    cr_assert_eq(set->slices[0].n_ports, 1);
+    cr_expect_eq(set->slices[0].ports[0].port, 8);
+    cr_assert_eq(set->n_slices, 2);
+    cr_expect_eq(set->slices[1].n_endpoints, 0);
     manifests_free(set);
 }
 
