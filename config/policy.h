@@ -131,6 +131,7 @@ enum policy_mode { POLICY_ENFORCED, POLICY_DRY_RUN };
 #define POLICY_HOST_MAX   512
 #define POLICY_METHOD_MAX 32 /* a longer one is only compared in its case */
 #define POLICY_HEADER_MAX 8192
+#define POLICY_PARTS_MAX  256 /* of a header with commas, beyond which it is held against it too */
 
 #define POLICY_AUDITS_MAX 4 /* AUDIT policies named in an answer */
 

@@ -191,8 +191,8 @@ static struct str trimmed(struct str text)
 static bool any_part(struct values values, struct str list)
 {
     struct str part, rest = list;
-    while (str_split(rest, ',', &part, &rest))
-        if (any(values, trimmed(part)))
+    for (size_t n = 1; str_split(rest, ',', &part, &rest); n++)
+        if (n == POLICY_PARTS_MAX || any(values, trimmed(part)))
             return true;
     return rest.len < list.len && any(values, trimmed(rest));
 }

@@ -155,6 +155,11 @@ static bool is_like(struct str a, struct str b)
 /* The value between any two commas, without blanks around it. */
 static bool part_matches(const struct string_match *list, size_t n, struct str value)
 {
+    size_t n_parts = 1;
+    for (size_t i = 0; i < value.len; i++)
+        n_parts += value.ptr[i] == ',';
+    if (n_parts > POLICY_PARTS_MAX)
+        return true;
     for (size_t from = 0, to; from <= value.len; from = to + 1) {
         for (to = from; to < value.len && value.ptr[to] != ',';)
             to++;

@@ -287,6 +287,12 @@ Test(policy_http, what_is_doubtful_is_held_against_the_request)
     field = (struct request_field){
         .subject = REQUEST_HEADER, .name = STR("x"), .not_values = &b, .n_not_values = 1};
     cr_expect_not(matches(POLICY_ALLOW, field, &joined));
+    memset(value, ',', POLICY_PARTS_MAX);
+    headers[0].value = str_of(value, POLICY_PARTS_MAX - 1);
+    const struct policy_request parts = {.headers = headers, .n_headers = 1};
+    cr_expect(matches(POLICY_ALLOW, field, &parts));
+    headers[0].value.len++;
+    cr_expect_not(matches(POLICY_ALLOW, field, &parts));
 }
 
 /* ---- tokens ---- */
