@@ -2,10 +2,15 @@
 
 #include "proxy/base/percent.h"
 
+struct joined { /* the list of fields that was asked for last: rules mostly ask for the same one */
+    struct str name, value;
+};
+
 struct asking {
     const struct route_question *question;
     struct str host;
     struct arena *arena;
+    struct joined *joined;
 };
 
 struct str route_host_of(struct str authority)
@@ -58,9 +63,12 @@ static bool find_field(const struct asking *asking, struct str name, struct str 
         len += fields->at[i].value.len + 2;
         n++;
     }
-    if (n > 1)
-        *out_value = join(fields, name, len, asking->arena);
-    return n > 0;
+    if (n < 2)
+        return n > 0;
+    if (!str_eq(asking->joined->name, name))
+        *asking->joined = (struct joined){name, join(fields, name, len, asking->arena)};
+    *out_value = asking->joined->value;
+    return true;
 }
 
 static bool find_value(const struct asking *asking, struct str name, struct str *out_value)
@@ -82,7 +90,9 @@ static bool find_value(const struct asking *asking, struct str name, struct str 
 bool route_find_field(const struct route_question *question, struct str name, struct arena *arena,
                       struct str *out_value)
 {
-    const struct asking asking = {question, route_host_of(question->head->authority), arena};
+    struct joined joined = {0};
+    const struct asking asking = {question, route_host_of(question->head->authority), arena,
+                                  &joined};
     return find_value(&asking, name, out_value);
 }
 
@@ -158,7 +168,7 @@ bool route_find_param(const struct route_question *question, struct str wanted, 
         name = pair;
         value = (struct str){0};
         (void)str_split(pair, '=', &name, &value);
-        if (str_eq(decoded(name, arena), wanted)) {
+        if (percent_says(name, wanted)) {
             *out_value = decoded(value, arena);
             return true;
         }
@@ -225,7 +235,9 @@ static uint32_t first_of(const struct asking *asking, const struct route_list *l
 const struct route *route_match(const struct route_table *table,
                                 const struct route_question *question, struct arena *arena)
 {
-    const struct asking asking = {question, route_host_of(question->head->authority), arena};
+    struct joined joined = {0};
+    const struct asking asking = {question, route_host_of(question->head->authority), arena,
+                                  &joined};
     const struct route_list *list = route_table_find(table, asking.host);
     const struct str path = question->path->path;
     uint32_t best = UINT32_MAX;

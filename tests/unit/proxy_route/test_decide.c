@@ -45,6 +45,31 @@ Test(route, of_a_service_without_routes_is_the_service_itself)
     cr_expect(str_is_empty(decision.rule));
 }
 
+/* Of a request that a client makes as dear as it can. */
+Test(route, what_a_decision_holds_does_not_grow_with_the_rules_that_it_tries)
+{
+    struct text rules = {0}, path = {0};
+    char *wide = arena_new_array(&lane.arena, char, 16384);
+    memset(wide, 'w', 16383);
+    for (int i = 0; i < 16; i++)
+        text_addf(&rules,
+                  "%s{matches: [{queryParams: [{name: q%d, value: \"1\"}]}, {headers: [{name: h, "
+                  "value: \"%d\"}]}], " TO("x") "}",
+                  i > 0 ? ", " : "", i, i);
+    lane_route(&lane, "HTTPRoute", "mesh", "dear", OLD, ECHO, rules.ptr);
+    lane_build(&lane);
+    text_add(&path, STR("/?"));
+    for (int i = 0; i < 10000; i++)
+        text_add(&path, STR("%61&"));
+    const struct call call = {.path = path.ptr, .headers = {"h", wide, "h", wide}};
+    const size_t before = lane.arena.allocated_bytes;
+    expect_says(&call, "404");
+    const size_t held = lane.arena.allocated_bytes - before;
+    cr_expect(held < 200000, "%zu bytes", held);
+    text_fini(&rules);
+    text_fini(&path);
+}
+
 Test(route, precedence_is_exact_then_prefix_method_headers_parameters_age_and_name)
 {
     lane_route(
