@@ -75,9 +75,13 @@ void walk_note_refusal(struct walk *walk, const struct refusal *refusal);
 
 /* The snapshot has changed: flows that a policy now denies, or whose pod left this node, are cut.
  * Of very many flows the last are looked at some turns later, SWEEP_NS at most: whoever has to come
- * after them is tools.rechecked. */
+ * after them is tools.rechecked. While an earlier change is being looked at, this one is from the
+ * beginning once that has come to its end, with a tools.rechecked each. */
 void walk_recheck(struct walk *walk);
-/* Connections that could go on forever are asked to end: HTTP takes no new exchanges. */
+/* A change of now is looked at in the next look, not in the present one. */
+bool walk_is_rechecking(const struct walk *walk);
+/* Connections that could go on forever are asked to end: HTTP takes no new exchanges. Of very many
+ * the last are some turns later. */
 void walk_drain(struct walk *walk);
 /* Whether one goes on that had begun when walk_drain() was first called. */
 bool walk_has_old(const struct walk *walk);

@@ -14,8 +14,15 @@
 #define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
 #define AUDIT_NS  (AUDIT_FOLD_NS / 4)
 
-static void report(struct flow *flow)
+static struct flow *flow_of(struct list *by_state)
 {
+    return list_entry(by_state, struct flow, by_state);
+}
+
+static void report(struct sweep *sweep, struct list *item)
+{
+    (void)sweep;
+    struct flow *flow = flow_of(item);
     const struct totals totals = pump_totals(&flow->pump);
     record_bytes(&flow->call.record, &totals);
 }
@@ -27,8 +34,10 @@ static void on_report(struct timer *timer)
     timer_start(walk->tools.loop, timer, REPORT_NS, on_report);
 }
 
-static void tell(struct flow *flow)
+static void tell(struct sweep *sweep, struct list *item)
 {
+    (void)sweep;
+    struct flow *flow = flow_of(item);
     if (flow->work && flow->work->tell)
         flow->work->tell(flow, call_now_ns(&flow->call) - AUDIT_LONG_NS);
 }
@@ -168,8 +177,10 @@ static void on_sample(struct timer *timer)
     timer_start(walk->tools.loop, timer, OVERLOAD_SAMPLE_NS, on_sample);
 }
 
-static void recheck(struct flow *flow)
+static void recheck(struct sweep *sweep, struct list *item)
 {
+    (void)sweep;
+    struct flow *flow = flow_of(item);
     const int err = call_recheck(&flow->call);
     if (err < 0)
         flow_end(flow, err, (struct str){0});
@@ -177,10 +188,18 @@ static void recheck(struct flow *flow)
         flow->work->recheck(flow);
 }
 
+static void drain(struct sweep *sweep, struct list *item)
+{
+    (void)sweep;
+    struct flow *flow = flow_of(item);
+    flow->work->drain(flow);
+}
+
 /* Pods may have left, and with them their series, which flows that were cut late have held, and
  * whose names what waits for the audit log may be known by. */
-static void on_rechecked(struct walk *walk)
+static void on_rechecked(struct sweep *sweep)
 {
+    struct walk *walk = container_of(sweep, struct walk, sweeps[SWEEP_RECHECK]);
     audit_tell_all(walk->tools.audit);
     acquaintances_forget(&walk->acquaintances);
     if (walk->tools.rechecked)
@@ -189,10 +208,15 @@ static void on_rechecked(struct walk *walk)
 
 static void init_sweeps(struct walk *walk)
 {
-    sweep_init(&walk->sweeps[SWEEP_RECHECK], walk, FLOW_CONNECTING, FLOW_CLOSED, recheck,
-               on_rechecked);
-    sweep_init(&walk->sweeps[SWEEP_REPORT], walk, FLOW_PUMPING, FLOW_PUMPING + 1, report, NULL);
-    sweep_init(&walk->sweeps[SWEEP_TELL], walk, FLOW_SERVING, FLOW_SERVING + 1, tell, NULL);
+    struct loop *loop = walk->tools.loop;
+    sweep_init(&walk->sweeps[SWEEP_RECHECK], loop, &walk->flows[FLOW_CONNECTING],
+               FLOW_CLOSED - FLOW_CONNECTING, SWEEP_NS, recheck, on_rechecked);
+    sweep_init(&walk->sweeps[SWEEP_REPORT], loop, &walk->flows[FLOW_PUMPING], 1, SWEEP_NS, report,
+               NULL);
+    sweep_init(&walk->sweeps[SWEEP_TELL], loop, &walk->flows[FLOW_SERVING], 1, SWEEP_NS, tell,
+               NULL);
+    sweep_init(&walk->sweeps[SWEEP_DRAIN], loop, &walk->flows[FLOW_SERVING], 1, SWEEP_NS, drain,
+               NULL);
 }
 
 struct walk *walk_new(const struct walk_tools *tools, const struct walk_options *options)
@@ -238,11 +262,7 @@ void walk_drain(struct walk *walk)
 {
     if (walk->old_below_id == 0)
         walk->old_below_id = walk->next_id;
-    list_foreach(it, &walk->flows[FLOW_SERVING])
-    {
-        struct flow *flow = list_entry(it, struct flow, by_state);
-        flow->work->drain(flow);
-    }
+    sweep_start(&walk->sweeps[SWEEP_DRAIN]);
 }
 
 bool walk_has_old(const struct walk *walk)
@@ -285,6 +305,11 @@ void walk_recheck(struct walk *walk)
 {
     audit_tell_all(walk->tools.audit); /* what was before the change stands before it */
     sweep_start(&walk->sweeps[SWEEP_RECHECK]);
+}
+
+bool walk_is_rechecking(const struct walk *walk)
+{
+    return sweep_is_running(&walk->sweeps[SWEEP_RECHECK]);
 }
 
 static void add_flow(const struct flow *flow, struct text *out)

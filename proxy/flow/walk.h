@@ -10,7 +10,7 @@
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
 #include "proxy/flow/settled.h"
-#include "proxy/flow/sweep.h"
+#include "proxy/io/sweep.h"
 #include "proxy/token/token.h"
 
 enum flow_state {
@@ -26,6 +26,7 @@ enum walk_sweep {
     SWEEP_RECHECK, /* after a change of what verdicts depend on */
     SWEEP_REPORT,  /* bytes of long flows reach the metrics while they run */
     SWEEP_TELL,    /* requests that last reach the audit log */
+    SWEEP_DRAIN,   /* connections that could go on forever are asked to end */
     WALK_SWEEPS
 };
 

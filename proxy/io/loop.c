@@ -182,9 +182,14 @@ bool loop_put_off(struct loop *loop, struct task *task)
 {
     if (list_is_empty(&loop->put_off) && !loop_is_late(loop))
         return false;
+    loop_put_off_anyway(loop, task);
+    return true;
+}
+
+void loop_put_off_anyway(struct loop *loop, struct task *task)
+{
     if (list_is_empty(&task->link))
         list_push_back(&loop->put_off, &task->link);
-    return true;
 }
 
 void task_cancel(struct task *task)
@@ -232,6 +237,11 @@ void loop_bury(struct loop *loop, void *ptr, void (*free_fn)(void *ptr))
         loop->graves = mem_realloc(loop->graves, loop->cap_graves * sizeof(struct grave));
     }
     loop->graves[loop->n_graves++] = (struct grave){ptr, free_fn};
+}
+
+size_t loop_buried(const struct loop *loop)
+{
+    return loop->n_graves;
 }
 
 static void empty_graves(struct loop *loop)

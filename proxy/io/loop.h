@@ -78,9 +78,13 @@ bool loop_is_late(const struct loop *loop);
  * one of the next turns, which do not wait for events. They run in the order in which they were put
  * off, as many a turn as there is time for, and one in any case. */
 MUST_USE bool loop_put_off(struct loop *loop, struct task *task);
+/* The same whatever the time: for who knows what the end of this turn will take. */
+void loop_put_off_anyway(struct loop *loop, struct task *task);
 
 /* Calls free_fn(ptr) at the end of the turn, after the deferred tasks. */
 void loop_bury(struct loop *loop, void *ptr, void (*free_fn)(void *ptr));
+/* How much has been buried in this turn so far. */
+size_t loop_buried(const struct loop *loop);
 
 /*
  * Timers are embedded, cost no allocation and stop at once (no close callback). They fire at or
