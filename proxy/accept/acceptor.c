@@ -116,11 +116,6 @@ void acceptor_recheck(struct acceptor *acceptor)
     tunnel_server_recheck(acceptor->tunnels);
 }
 
-void acceptor_recheck_trust(struct acceptor *acceptor)
-{
-    tunnel_server_recheck_trust(acceptor->tunnels);
-}
-
 static void close_door(struct acceptor *acceptor, enum arrival_kind kind)
 {
     if (acceptor->doors[kind])

@@ -33,10 +33,8 @@ MUST_USE int acceptor_open(struct loop *loop, const struct acceptor_options *opt
 struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind door);
 /* Inbound tunnels that are open. */
 size_t acceptor_sessions(const struct acceptor *acceptor);
-/* The snapshot or the identities have changed. */
+/* The snapshot or trust has changed: see tunnel_server_recheck(). */
 void acceptor_recheck(struct acceptor *acceptor);
-/* Trust has changed. */
-void acceptor_recheck_trust(struct acceptor *acceptor);
 /* Other nodes go elsewhere from now on: the door of tunnels closes, and GOAWAY is said on each.
  * Pods of this node cannot: their doors stay open. What is in a backlog is still served. */
 void acceptor_drain(struct acceptor *acceptor);

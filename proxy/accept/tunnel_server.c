@@ -10,6 +10,7 @@
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/h2.h"
+#include "proxy/io/sweep.h"
 #include "proxy/io/tcp.h"
 #include "proxy/tls/tls_stream.h"
 
@@ -22,6 +23,7 @@ struct tunnel_server {
     struct list sessions; /* proven, HTTP/2 is spoken */
     struct list unproven; /* in their handshake, the oldest first */
     size_t n_sessions, n_unproven;
+    struct sweep sweep;        /* of the proven */
     struct verified *verified; /* clients */
     bool is_draining;
 };
@@ -54,6 +56,7 @@ static void end_session(struct session *session, int err)
     if (session->h2)
         h2_close(session->h2, err);
     session->h2 = NULL;
+    sweep_loses(&server->sweep, &session->link);
     list_remove(&session->link);
     server->n_sessions--;
     meter_add(server->meter, METRIC_TUNNEL_SESSIONS_OPEN, -1);
@@ -86,10 +89,46 @@ static void refuse_session(const struct session *session, int err, struct str wh
     refuse(session->server, &refusal);
 }
 
+/* The pod that was dialled; NULL: it is not here. */
+static const struct workload *find_pod(const struct tunnel_server *server, const struct ip *dialled)
+{
+    const struct snapshot *snapshot = *server->options.snapshot;
+    const struct workload *workload = snapshot ? snapshot_workload_by_ip(snapshot, dialled) : NULL;
+    return workload && workload->is_local && workload->speaks_hbone ? workload : NULL;
+}
+
+/* Its identity, or why there is none. */
+static int find_identity(const struct tunnel_server *server, const struct ip *dialled,
+                         struct tls_identity **out_identity)
+{
+    const struct tls_set *tls = *server->options.tls;
+    const struct workload *workload = find_pod(server, dialled);
+    if (!workload)
+        return -ERR_UNKNOWN_DESTINATION;
+    struct tls_identity *identity = tls ? tls_set_find(tls, workload->svid_key) : NULL;
+    if (!identity)
+        return -ERR_NO_IDENTITY;
+    *out_identity = identity;
+    return 0;
+}
+
+/* 0, or why nothing may begin on it any more, and what there is ends. Trust was asked when this was
+ * read. */
+static int standing(const struct session *session)
+{
+    return find_pod(session->server, &session->dialled.ip) ? 0 : -ERR_WORKLOAD_GONE;
+}
+
 static void on_request(void *owner, struct stream *stream, const struct h2_head *head)
 {
     struct session *session = owner;
     struct tunnel_server *server = session->server;
+    const int err = standing(session);
+    if (err < 0) {
+        stream_close(stream, err);
+        end_session(session, err);
+        return;
+    }
     timer_stop(&session->idle);
     struct arrival *arrival =
         arrival_new(ARRIVAL_TUNNEL, stream, &session->peer, &session->dialled);
@@ -127,10 +166,21 @@ static void on_capacity(void *owner)
     watch_idleness(owner);
 }
 
+static void tell_cut(const struct session *session, int err)
+{
+    meter_add(session->server->meter, METRIC_TUNNELS_CUT, 1);
+    log_warn("a tunnel was cut", log_addr("src.addr", &session->peer),
+             log_addr("dst.addr", &session->dialled), log_cstr("direction", "inbound"),
+             log_str("peer", session->tls->id), log_str("serial", session->tls->serial),
+             log_err("why", err));
+}
+
 static void on_dead(void *owner, int err, struct str why)
 {
     struct session *session = owner;
-    if (err != -ERR_EOF && err != -ERR_RESET)
+    if (err == -ERR_TRUST_REMOVED || err == -ERR_TLS_REVOKED)
+        tell_cut(session, err); /* it was used before it was looked at */
+    else if (err != -ERR_EOF && err != -ERR_RESET)
         log_refusal(&session->peer, &session->dialled, err, why);
     end_session(session, err);
 }
@@ -168,22 +218,6 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
         h2_drain(session->h2);
 }
 
-/* The identity of the pod that was dialled, or why there is none. */
-static int find_identity(const struct tunnel_server *server, const struct ip *dialled,
-                         struct tls_identity **out_identity)
-{
-    const struct snapshot *snapshot = *server->options.snapshot;
-    const struct tls_set *tls = *server->options.tls;
-    const struct workload *workload = snapshot ? snapshot_workload_by_ip(snapshot, dialled) : NULL;
-    if (!workload || !workload->is_local || !workload->speaks_hbone)
-        return -ERR_UNKNOWN_DESTINATION;
-    struct tls_identity *identity = tls ? tls_set_find(tls, workload->svid_key) : NULL;
-    if (!identity)
-        return -ERR_NO_IDENTITY;
-    *out_identity = identity;
-    return 0;
-}
-
 static void start_session(struct tunnel_server *server, struct stream *tcp,
                           struct tls_identity *identity)
 {
@@ -201,6 +235,7 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
         .trust = server->options.trust,
         .verified = server->verified,
         .timeout_ns = server->options.handshake_ns,
+        .follows_trust = server->options.follows_trust,
     };
     tcp_bound_unsent(tcp, SESSION_UNSENT_BYTES);
     session->handshake = tls_handshake(server->loop, tcp, &options, on_secured, session);
@@ -233,49 +268,40 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
     start_session(server, tcp, identity);
 }
 
-static void recheck(struct tunnel_server *server, struct list *sessions)
+static void recheck(struct session *session)
 {
-    struct tls_identity *identity;
-    list_foreach(it, sessions)
-    {
-        struct session *session = list_entry(it, struct session, link);
-        if (find_identity(server, &session->dialled.ip, &identity) == -ERR_UNKNOWN_DESTINATION)
-            end_session(session, -ERR_WORKLOAD_GONE);
-    }
+    const struct tunnel_server_options *options = &session->server->options;
+    const int gone = standing(session);
+    const int err = gone < 0 || !session->h2 || !options->follows_trust
+                        ? gone
+                        : tls_recheck(session->secured, *options->trust);
+    if (err == 0)
+        return;
+    if (gone == 0)
+        tell_cut(session, err);
+    end_session(session, err);
 }
 
+static void visit(struct sweep *sweep, struct list *item)
+{
+    struct session *session = list_entry(item, struct session, link);
+    (void)sweep;
+    recheck(session);
+    if (session->server->is_draining && session->h2)
+        h2_drain(session->h2);
+}
+
+/* Those in their handshake are few, and look at the current trust before they are done. */
 void tunnel_server_recheck(struct tunnel_server *server)
 {
-    recheck(server, &server->unproven);
-    recheck(server, &server->sessions);
-}
-
-/* Those in their handshake look at the current trust before they are done. */
-void tunnel_server_recheck_trust(struct tunnel_server *server)
-{
-    list_foreach(it, &server->sessions)
-    {
-        struct session *session = list_entry(it, struct session, link);
-        const int err = tls_recheck(session->secured, *server->options.trust);
-        if (err == 0)
-            continue;
-        meter_add(server->meter, METRIC_TUNNELS_CUT, 1);
-        log_warn("a tunnel was cut", log_addr("src.addr", &session->peer),
-                 log_addr("dst.addr", &session->dialled), log_cstr("direction", "inbound"),
-                 log_str("peer", session->tls->id), log_str("serial", session->tls->serial),
-                 log_err("why", err));
-        end_session(session, err);
-    }
+    list_foreach(it, &server->unproven) recheck(list_entry(it, struct session, link));
+    sweep_start(&server->sweep);
 }
 
 void tunnel_server_drain(struct tunnel_server *server)
 {
     server->is_draining = true;
-    list_foreach(it, &server->sessions)
-    {
-        struct session *session = list_entry(it, struct session, link);
-        h2_drain(session->h2);
-    }
+    sweep_start(&server->sweep);
 }
 
 size_t tunnel_server_sessions(const struct tunnel_server *server)
@@ -297,12 +323,14 @@ struct tunnel_server *tunnel_server_new(struct loop *loop,
     server->owner = owner;
     list_init(&server->sessions);
     list_init(&server->unproven);
+    sweep_init(&server->sweep, loop, &server->sessions, 1, TRUST_SWEEP_NS, visit, NULL);
     server->verified = verified_new();
     return server;
 }
 
 void tunnel_server_free(struct tunnel_server *server)
 {
+    sweep_stop(&server->sweep);
     list_foreach(it, &server->unproven)
         end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
     list_foreach(it, &server->sessions)

@@ -48,6 +48,7 @@ struct tunnel_server_options {
         *snapshot; /* where the worker keeps its current ones; read at each connection */
     const struct tls_set *const *tls;
     const struct trust *const *trust;
+    bool follows_trust; /* live sessions end with the trust that they rest on */
 };
 
 struct tunnel_server *tunnel_server_new(struct loop *loop,
@@ -57,11 +58,12 @@ struct tunnel_server *tunnel_server_new(struct loop *loop,
                                         void *owner);
 /* A connection to the tunnel port; takes the stream. */
 void tunnel_server_take(struct tunnel_server *server, struct stream *tcp);
-/* The snapshot has changed: sessions of pods that left this node end. */
+/* The snapshot or trust has changed: sessions of pods that left this node end, and, if they follow
+ * trust, those whose client would not be let in any more. Of very many the last are looked at some
+ * turns later, TRUST_SWEEP_NS at most; until then each is asked before there is an arrival on it,
+ * and one that follows trust carries nothing at all before. */
 void tunnel_server_recheck(struct tunnel_server *server);
-/* Trust has changed: sessions whose client would not be let in any more end. */
-void tunnel_server_recheck_trust(struct tunnel_server *server);
-/* Takes no new streams: GOAWAY to every session. */
+/* Takes no new streams: GOAWAY to every session; of very many the last hear it some turns later. */
 void tunnel_server_drain(struct tunnel_server *server);
 size_t tunnel_server_sessions(const struct tunnel_server *server);
 /* Ends every session; flows on them were cut before. */

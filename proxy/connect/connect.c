@@ -236,6 +236,7 @@ static void ask_pool(struct connect *connect)
         .connect_ns = connector->options.connect_ns,
         .handshake_ns = connector->options.handshake_ns,
         .idle_ns = connector->options.idle_ns,
+        .follows_trust = connector->options.follows_trust,
     };
     aim(connect, &options);
     pool_ask(connector->pool, &options, &connect->waiter);
@@ -330,7 +331,7 @@ struct connector *connector_new(struct loop *loop, const struct connector_option
     connector->tls = tls;
     connector->trust = trust;
     connector->verified = verified_new();
-    connector->pool = pool_new(loop, meter);
+    connector->pool = pool_new(loop, meter, trust);
     connector->http_pool = http_pool_new(loop);
     return connector;
 }

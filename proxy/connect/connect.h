@@ -29,14 +29,15 @@ struct connector_options {
     uint16_t own_tunnel_port;
     uint32_t own_tunnel_mark;
     uint64_t connect_ns, handshake_ns;
-    uint64_t idle_ns; /* after which a tunnel without streams is released; 0 is TUNNEL_IDLE_NS */
+    uint64_t idle_ns;   /* after which a tunnel without streams is released; 0 is TUNNEL_IDLE_NS */
+    bool follows_trust; /* live tunnels end with the trust that they rest on */
 };
 
 struct connector;
 struct http_pool;
 
 /* tls and trust: where the worker keeps its current set and trust, read at each new tunnel and
- * handshake; the places outlive the connector. */
+ * handshake, trust also by the tunnels that follow it; the places outlive the connector. */
 struct connector *connector_new(struct loop *loop, const struct connector_options *options,
                                 const struct tls_set *const *tls, const struct trust *const *trust,
                                 struct meter *meter);

@@ -32,6 +32,7 @@ struct http_link {
     struct list by_group;
     struct http_client *client; /* NULL: it is over */
     struct upstream upstream;   /* strings in the arena, no stream */
+    const struct stream *below; /* the client's, through a tunnel; else NULL */
     struct arena arena;
     struct timer idle, knowing;
     uint64_t rests_since_ns; /* while it is idle; the timer may fire earlier, or for nothing */
@@ -160,7 +161,8 @@ static void free_if_left(struct http_link *link)
 static bool has_room(const struct http_link *link)
 {
     return !link->is_leaving && http_client_can_open(link->client) &&
-           (link->is_known || http_client_open(link->client) == 0);
+           (link->is_known || http_client_open(link->client) == 0) &&
+           (!link->below || tunnel_stream_stands(link->below));
 }
 
 /* The last one that was used is the next: of links with room some fill up and others come to rest.
@@ -324,6 +326,7 @@ struct http_link *http_pool_add(struct http_pool *pool, const struct http_link_k
     link->group->n_links++;
     pool->n_links++;
     keep_upstream(link, upstream);
+    link->below = upstream->is_tunnel ? upstream->stream : NULL;
     link->client =
         key->is_h2 ? http2_client_new(pool->loop, upstream->stream, &limits, &link_events, link)
                    : http1_client_new(pool->loop, upstream->stream, &limits, &link_events, link);

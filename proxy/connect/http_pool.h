@@ -13,6 +13,7 @@
  * them is sent before the server has said how many it takes at once, or has not within
  * HTTP_POOL_UNKNOWN_NS.
  *
+ * A link through a tunnel that follows trust, whose peer does not stand any more, has no room.
  * A link that is not used for idle_ns, that its server closes, or on which nothing may follow any
  * more goes by itself.
  *

@@ -9,9 +9,10 @@
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/text.h"
+#include "proxy/io/sweep.h"
 
 struct member { /* a tunnel in its group */
-    struct list link;
+    struct list link, in_pool;
     struct group *group;
     struct tunnel *tunnel;
     bool was_up;
@@ -31,7 +32,10 @@ struct group {
 struct pool {
     struct loop *loop;
     struct meter *meter;
+    const struct trust *const *trust;
     struct map groups;
+    struct list members; /* of all groups */
+    struct sweep recheck;
     size_t n_tunnels;
     bool is_closing;
 };
@@ -157,6 +161,8 @@ static void remove_member(struct member *member)
 {
     struct group *group = member->group;
     list_remove(&member->link);
+    sweep_loses(&group->pool->recheck, &member->in_pool);
+    list_remove(&member->in_pool);
     group->n_members--;
     group->pool->n_tunnels--;
     if (!member->was_up)
@@ -165,14 +171,28 @@ static void remove_member(struct member *member)
     mem_free(member);
 }
 
+/* The trust that it rested on has gone. */
+static void tell_cut(const struct member *member, int err)
+{
+    const struct group *group = member->group;
+    const struct tls_peer *peer = tunnel_peer(member->tunnel);
+    meter_add(group->pool->meter, METRIC_TUNNELS_CUT, 1);
+    log_warn("a tunnel was cut", log_addr("dst.addr", &group->options.remote),
+             log_cstr("direction", "outbound"), log_str("src.identity", group->source_id),
+             log_str("peer", peer->id), log_str("serial", peer->serial), log_err("why", err));
+}
+
 static void on_dead(void *owner, struct tunnel *tunnel, int err, struct str why)
 {
     struct member *member = owner;
     struct group *group = member->group;
     const bool was_up = member->was_up;
+    const bool was_cut = was_up && (err == -ERR_TRUST_REMOVED || err == -ERR_TLS_REVOKED);
     (void)tunnel;
+    if (was_cut) /* it was used before it was looked at */
+        tell_cut(member, err);
     remove_member(member);
-    if (err < 0)
+    if (err < 0 && !was_cut)
         log_info("a tunnel ended", log_addr("dst.addr", &group->options.remote),
                  log_str("src.identity", group->source_id), log_err("why", err),
                  log_str("detail", why));
@@ -193,6 +213,7 @@ static void add_tunnel(struct group *group)
     struct member *member = mem_new(struct member);
     member->group = group;
     list_push_back(&group->members, &member->link);
+    list_push_back(&pool->members, &member->in_pool);
     group->n_members++;
     group->n_coming++;
     pool->n_tunnels++;
@@ -200,12 +221,31 @@ static void add_tunnel(struct group *group)
     member->tunnel = tunnel_open(pool->loop, &group->options, &tunnel_events, member);
 }
 
+static void cut(struct member *member, int err)
+{
+    struct group *group = member->group;
+    tell_cut(member, err);
+    tunnel_close(member->tunnel, err);
+    remove_member(member);
+    loop_defer(group->pool->loop, &group->serve);
+}
+
+/* Asks a tunnel whether its peer still stands: 0, or it was cut. */
+static int recheck(struct member *member)
+{
+    const int err = tunnel_recheck(member->tunnel, *member->group->pool->trust);
+    if (err < 0)
+        cut(member, err);
+    return err;
+}
+
 static struct tunnel *find_room(const struct group *group)
 {
     list_foreach(it, &group->members)
     {
         struct member *member = list_entry(it, struct member, link);
-        if (tunnel_has_room(member->tunnel))
+        if (tunnel_has_room(member->tunnel) &&
+            (!group->options.follows_trust || recheck(member) == 0))
             return member->tunnel;
     }
     return NULL;
@@ -263,11 +303,20 @@ static void serve(struct task *task)
     drop_group_if_empty(group);
 }
 
-struct pool *pool_new(struct loop *loop, struct meter *meter)
+static void visit(struct sweep *sweep, struct list *item)
+{
+    (void)sweep;
+    (void)recheck(list_entry(item, struct member, in_pool));
+}
+
+struct pool *pool_new(struct loop *loop, struct meter *meter, const struct trust *const *trust)
 {
     struct pool *pool = mem_new(struct pool);
     pool->loop = loop;
     pool->meter = meter;
+    pool->trust = trust;
+    list_init(&pool->members);
+    sweep_init(&pool->recheck, loop, &pool->members, 1, TRUST_SWEEP_NS, visit, NULL);
     return pool;
 }
 
@@ -287,6 +336,7 @@ void pool_free(struct pool *pool)
     size_t idx = 0;
     struct str key;
     void *value;
+    sweep_stop(&pool->recheck);
     while (map_next(&pool->groups, &idx, &key, &value)) {
         close_group(value);
         idx = 0; /* the map changed */
@@ -334,34 +384,9 @@ void pool_retire_identity(struct pool *pool, struct str key_of_identity)
     }
 }
 
-static void cut(struct member *member, int err)
+void pool_recheck_trust(struct pool *pool)
 {
-    struct group *group = member->group;
-    const struct tls_peer *peer = tunnel_peer(member->tunnel);
-    meter_add(group->pool->meter, METRIC_TUNNELS_CUT, 1);
-    log_warn("a tunnel was cut", log_addr("dst.addr", &group->options.remote),
-             log_cstr("direction", "outbound"), log_str("src.identity", group->source_id),
-             log_str("peer", peer->id), log_str("serial", peer->serial), log_err("why", err));
-    tunnel_close(member->tunnel, err);
-    remove_member(member);
-    loop_defer(group->pool->loop, &group->serve);
-}
-
-void pool_recheck_trust(struct pool *pool, const struct trust *trust)
-{
-    size_t idx = 0;
-    struct str key;
-    void *value;
-    while (map_next(&pool->groups, &idx, &key, &value)) {
-        struct group *group = value;
-        list_foreach(it, &group->members)
-        {
-            struct member *member = list_entry(it, struct member, link);
-            const int err = tunnel_recheck(member->tunnel, trust);
-            if (err < 0)
-                cut(member, err);
-        }
-    }
+    sweep_start(&pool->recheck);
 }
 
 size_t pool_tunnels(const struct pool *pool)

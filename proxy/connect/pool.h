@@ -3,7 +3,8 @@
  *
  * Who asks for a stream gets one at once when a tunnel has room, else waits for a tunnel that is
  * being made; as many are made as the waiters need. A tunnel that fails to come up fails everybody
- * who waits for its key, so that they may try another endpoint.
+ * who waits for its key, so that they may try another endpoint. Before a tunnel that follows trust
+ * is given away after a change of that, it is asked whether its peer still stands, and cut if not.
  *
  * Bounds: POOL_TUNNELS_MAX tunnels a worker, POOL_TUNNELS_PER_KEY a key that are not retired;
  * waiters are bounded by the worker's flows.
@@ -29,7 +30,8 @@ struct pool_waiter { /* embedded in whoever asks */
     void (*on_tunnel)(struct pool_waiter *waiter, int err, struct tunnel *tunnel, struct str why);
 };
 
-struct pool *pool_new(struct loop *loop, struct meter *meter);
+/* trust: where the worker keeps what it trusts now; outlives the pool. */
+struct pool *pool_new(struct loop *loop, struct meter *meter, const struct trust *const *trust);
 /* Closes every tunnel. Nobody may wait any more. */
 void pool_free(struct pool *pool);
 
@@ -44,8 +46,9 @@ bool pool_is_dialing(const struct pool_waiter *waiter);
 /* Retires the tunnels of an identity that is no longer ours, by tls_identity_key(). */
 void pool_retire_identity(struct pool *pool, struct str key_of_identity);
 /* Trust has changed: cuts the tunnels whose peer would not be let in any more; their streams fail
- * with the reason. */
-void pool_recheck_trust(struct pool *pool, const struct trust *trust);
+ * with the reason. Of very many the last are looked at some turns later, TRUST_SWEEP_NS at most;
+ * those that follow trust carry nothing until then, and nobody gets one. */
+void pool_recheck_trust(struct pool *pool);
 size_t pool_tunnels(const struct pool *pool);
 
 #endif

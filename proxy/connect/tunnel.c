@@ -182,6 +182,7 @@ static void on_dialed(void *owner, int err, struct stream *stream)
         .expected = tunnel->options.expected,
         .n_expected = tunnel->options.n_expected,
         .timeout_ns = tunnel->options.handshake_ns,
+        .follows_trust = tunnel->options.follows_trust,
     };
     sm_move(tunnel_rules, &tunnel->state, TUNNEL_SECURING);
     tcp_bound_unsent(stream, TUNNEL_UNSENT_BYTES);
@@ -239,6 +240,13 @@ struct stream *tunnel_request(struct tunnel *tunnel, const struct h2_field *fiel
 int tunnel_recheck(struct tunnel *tunnel, const struct trust *trust)
 {
     return tunnel->h2 ? tls_recheck(tunnel->tls, trust) : 0;
+}
+
+bool tunnel_stream_stands(const struct stream *stream)
+{
+    const struct h2 *h2 = h2_of(stream);
+    struct stream *tls = h2 ? h2_lower(h2) : NULL;
+    return tls && tls_stands(tls);
 }
 
 void tunnel_close(struct tunnel *tunnel, int err)

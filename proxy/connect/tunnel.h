@@ -37,6 +37,7 @@ struct tunnel_options {
     struct addr remote;               /* the pod's address and the tunnel port */
     struct tls_identity *identity;    /* borrowed for the call */
     const struct trust *const *trust; /* outlives the tunnel */
+    bool follows_trust;               /* see tls_options: it dies with the trust that it rests on */
     struct verified *verified;        /* the same; NULL: servers are not remembered */
     const struct str *expected;       /* SPIFFE IDs, copied */
     size_t n_expected;
@@ -68,6 +69,9 @@ struct stream *tunnel_request(struct tunnel *tunnel, const struct h2_field *fiel
 void tunnel_retire(struct tunnel *tunnel);
 /* Whether its peer still stands under this trust, see tls_recheck(). 0 while it is not up. */
 MUST_USE int tunnel_recheck(struct tunnel *tunnel, const struct trust *trust);
+/* Whether the peer of the tunnel that this stream goes through still stands, if the tunnel follows
+ * trust. False when the tunnel is gone. */
+bool tunnel_stream_stands(const struct stream *stream);
 /* The peer has said something after that time, about whatever stream: it is alive. */
 bool tunnel_was_heard_since(const struct tunnel *tunnel, uint64_t since_ns);
 /* Ends it at once; its streams fail with err (0: as on an end of its own). No event comes. */

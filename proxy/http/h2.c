@@ -492,7 +492,7 @@ bool h2_is_drained(const struct h2 *h2)
     return h2->goaway_is_final && h2->n_open == 0;
 }
 
-const struct stream *h2_lower(const struct h2 *h2)
+struct stream *h2_lower(const struct h2 *h2)
 {
     return h2->stage.lower;
 }

@@ -192,7 +192,7 @@ bool h2_is_drained(const struct h2 *h2);
  * Safe inside events. */
 void h2_close(struct h2 *h2, int err);
 /* The lower stream, borrowed: for tls_peer(). NULL once the connection is dead. */
-const struct stream *h2_lower(const struct h2 *h2);
+struct stream *h2_lower(const struct h2 *h2);
 /* The connection a stream belongs to; NULL once that is dead. */
 struct h2 *h2_of(const struct stream *stream);
 

@@ -19,7 +19,7 @@ struct tls_handshake {
     struct tls_stream *stream;
     struct tls_check check;
     struct task task; /* the first step, or one that was put off */
-    bool is_http1, is_web, has_bad_name;
+    bool is_http1, is_web, has_bad_name, follows_trust;
     struct timer timer;
     void (*on_done)(void *owner, int err, struct stream *stream, struct str why);
     void *owner;
@@ -110,6 +110,7 @@ static void done(struct tls_handshake *h)
     }
     stage_flush(&s->stage);
     keep_peer(s, &h->check);
+    s->trust = h->follows_trust ? h->check.trust : NULL;
     finish(h);
     tls_stream_start(s);
     h->on_done(h->owner, 0, &s->base, (struct str){0});
@@ -252,6 +253,7 @@ tls_handshake(struct loop *loop, struct stream *lower, const struct tls_options 
     h->is_http1 = h->is_web || options->server_name.len > 0;
     h->has_bad_name = h->is_http1 && !tls_check_name_server(ssl, options->server_name, h->is_web);
     fill_check(&h->check, options);
+    h->follows_trust = options->follows_trust;
     tls_check_attach(ssl, &h->check);
     timer_start(loop, &h->timer, options->timeout_ns ? options->timeout_ns : TIMEOUT_NS,
                 on_timeout);

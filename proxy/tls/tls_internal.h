@@ -59,6 +59,8 @@ struct tls_stream {
     struct arena arena;
     struct tls_peer peer;
     struct tls_proof proof;
+    const struct trust *const *trust; /* that it follows; NULL: none */
+    int barred_err; /* the peer does not stand any more: nothing passes until its owner closes it */
     enum tls_half in_half, out_half;
     uint64_t n_records; /* sealed under the current key */
     int fail_err;

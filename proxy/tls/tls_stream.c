@@ -8,7 +8,7 @@
  * in records of up to 16 KiB into the stage and handed down.
  *
  * Failure modes: the lower stream's death, a record that does not decrypt, an end without
- * close_notify; each is on_fail once.
+ * close_notify, a peer that is not trusted any more; each is on_fail once.
  *
  * A polite close after shutdown lingers: the stream goes on without an owner until its queue is
  * out.
@@ -90,6 +90,27 @@ static void fail(struct tls_stream *s, int err)
     }
 }
 
+/* ------------------------------------------------------------------ trust that changed */
+
+/* 0 under the present trust, if it follows that, or why the peer does not stand. */
+static int ask_again(struct tls_stream *s)
+{
+    const struct trust *trust = s->trust ? *s->trust : NULL; /* none: its owner is on the way out */
+
+    if (trust && s->proof.generation != trust->generation && !s->barred_err)
+        s->barred_err = tls_check_again(&s->proof, s->ssl, s->peer.id, trust);
+    return s->barred_err;
+}
+
+static bool may_pass(struct tls_stream *s)
+{
+    const int err = ask_again(s);
+
+    if (err < 0)
+        fail(s, err);
+    return err == 0;
+}
+
 /* ------------------------------------------------------------------ writing */
 
 static void maybe_end(struct tls_stream *s)
@@ -108,6 +129,8 @@ static void maybe_end(struct tls_stream *s)
 
 static void flush(struct tls_stream *s)
 {
+    if (!s->is_closed && !may_pass(s)) /* one that lingers was closed before */
+        return;
     while (s->plain.bytes > 0 && !stage_is_full(&s->stage)) {
         if (!tls_engine_seal(s)) {
             fail(s, -ERR_TLS);
@@ -164,6 +187,8 @@ static void read_all(struct tls_stream *s)
 {
     enum tls_read status = TLS_READ_FULL;
 
+    if (!may_pass(s))
+        return;
     while (status == TLS_READ_FULL && may_read(s)) {
         struct slab *slab = slab_new(s->base.slabs, SLAB_BYTES);
         size_t len;
@@ -296,7 +321,7 @@ static void on_linger_timeout(struct timer *timer)
 /* Bytes that were dropped must not look like an end: only what is whole gets a close_notify. */
 static bool may_linger(const struct tls_stream *s)
 {
-    return !s->fail_err && (s->out_half != TLS_HALF_OPEN || s->plain.bytes == 0);
+    return !s->fail_err && !s->barred_err && (s->out_half != TLS_HALF_OPEN || s->plain.bytes == 0);
 }
 
 static void close_op(struct stream *stream, int err)
@@ -317,7 +342,7 @@ static void close_op(struct stream *stream, int err)
         tls_stream_drop(s, 0);
         return;
     }
-    tls_stream_drop(s, err ? err : s->fail_err);
+    tls_stream_drop(s, err ? err : s->fail_err ? s->fail_err : s->barred_err);
 }
 
 static size_t queued_op(const struct stream *stream)
@@ -375,7 +400,17 @@ int tls_recheck(struct stream *stream, const struct trust *trust)
 {
     struct tls_stream *s = from_stream(stream);
 
-    return tls_check_again(&s->proof, s->ssl, s->peer.id, trust);
+    if (s->barred_err)
+        return s->barred_err;
+    const int err = tls_check_again(&s->proof, s->ssl, s->peer.id, trust);
+    if (s->trust)
+        s->barred_err = err;
+    return err;
+}
+
+bool tls_stands(struct stream *stream)
+{
+    return ask_again(from_stream(stream)) == 0;
 }
 
 const struct stream *tls_lower(const struct stream *stream)

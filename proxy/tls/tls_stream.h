@@ -34,11 +34,14 @@ struct tls_options {
     struct tls_identity *identity;    /* borrowed for the call */
     const struct trust *const *trust; /* the owner's current trust, read when the peer is verified;
                                          outlives the handshake */
-    struct verified *verified;        /* certs/verified.h, outlives it too; NULL: none */
-    const struct str *expected;       /* SPIFFE IDs of which the peer must have one; copied */
-    size_t n_expected;                /* 0: any verified ID */
-    bool peer_certificate_optional;   /* a server that also admits clients without one */
-    uint64_t timeout_ns;              /* 0 is 10 s */
+    /* Whenever trust has changed, the peer is asked about again before anything else comes or goes;
+     * one that does not stand fails with the reason. Trust outlives the stream, too. */
+    bool follows_trust;
+    struct verified *verified;      /* certs/verified.h, outlives it too; NULL: none */
+    const struct str *expected;     /* SPIFFE IDs of which the peer must have one; copied */
+    size_t n_expected;              /* 0: any verified ID */
+    bool peer_certificate_optional; /* a server that also admits clients without one */
+    uint64_t timeout_ns;            /* 0 is 10 s */
     /* A client of HTTP/1.1, in place of h2: the server's host name or address. Told to the server
      * when it is a name; with tls_identity_web() the certificate must be for it (RFC 6125). */
     struct str server_name;
@@ -59,6 +62,11 @@ struct tls_claim { /* what a certificate says that was refused: unverified; "" a
     int64_t not_after_ns;
 };
 
+/* In which all that rest on trust are looked at, at the latest, when it has changed (sweep.h).
+ * Those that follow it carry nothing meanwhile, so it is only when their end is told, and there is
+ * no reason to look at the last thousands of them at once. */
+#define TRUST_SWEEP_NS (UINT64_C(2) * 1000000000)
+
 struct tls_handshake;
 
 /* on_done is called once, from the loop: err 0 with the TLS stream (paused, no owner yet); or err <
@@ -77,9 +85,13 @@ bool tls_is_stream(const struct stream *stream);
 const struct tls_peer *tls_peer(const struct stream *stream);
 /* Whether the peer would be let in under this trust as well: its root is still there, or another
  * that vouches for it, and nothing in its chain was revoked. Dates are as at the handshake. 0, or
- * -ERR_TRUST_REMOVED or -ERR_TLS_REVOKED; the stream is left as it is. No signature is computed
- * unless the root is gone. */
+ * -ERR_TRUST_REMOVED or -ERR_TLS_REVOKED; the stream is left as it is, but through one that follows
+ * trust nothing passes any more, and whoever asked closes it. No signature is computed unless the
+ * root is gone. */
 MUST_USE int tls_recheck(struct stream *stream, const struct trust *trust);
+/* The same under the present trust, for one that follows it, at the price of a comparison if it was
+ * asked before. Any other stands. */
+bool tls_stands(struct stream *stream);
 /* The stream below, borrowed: for tcp_local() and tcp_remote(). */
 const struct stream *tls_lower(const struct stream *stream);
 /* Changes the key we write with after the next record. It happens on its own every 4 million

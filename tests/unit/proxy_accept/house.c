@@ -40,6 +40,7 @@ static void open_callers(struct house *house)
         .tunnel_port = house_door(house, ARRIVAL_TUNNEL).port,
         .connect_ns = LONG_NS,
         .handshake_ns = LONG_NS,
+        .follows_trust = true,
     };
     house->callers = connector_new(house->world.loop, &options, &house->set_now,
                                    &house->world.trust_now, house->meter);
@@ -65,7 +66,8 @@ void house_open(struct house *house)
                     .on_refusal = on_refusal,
                     .snapshot = &house->snapshot_now,
                     .tls = &house->set_now,
-                    .trust = &house->trust},
+                    .trust = &house->trust,
+                    .follows_trust = true},
     };
     struct text why = {0};
     cr_assert_eq(acceptor_open(house->world.loop, &options, house->meter, on_arrival, house,
@@ -142,12 +144,12 @@ static void on_called(void *owner, int err, const struct upstream *upstream, str
 
 void caller_start(struct caller *caller, struct house *house, const char *authority)
 {
-    static const struct str expected[] = {STR(ID_B)};
+    const struct str expected[] = {STR(ID_B), str_from(caller->other ? caller->other : "")};
     struct connect_request request = {
         .through_tunnel = true,
         .identity = STR(ID_A),
         .expected = expected,
-        .n_expected = 1,
+        .n_expected = caller->other ? 2 : 1,
         .baggage = STR("k8s.cluster.name=west"),
         .forwarded = STR("for=\"10.0.0.1:4711\""),
         .traceparent = STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),

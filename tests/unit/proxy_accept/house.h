@@ -46,6 +46,7 @@ void house_dial(struct house *house, enum arrival_kind kind, struct tap *tap);
 struct caller {
     struct house *house;
     struct connect *connect;
+    const char *other; /* another ID that it would take too; NULL: none */
     bool is_done;
     int err;
     struct tap tap;

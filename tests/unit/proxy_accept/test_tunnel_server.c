@@ -3,6 +3,8 @@
 
 #include "house.h"
 #include "proxy/http/h2.h"
+#include "proxy/io/sweep.h"
+#include "tests/kit/hogs.h"
 
 TestSuite(tunnel_server, .timeout = 60);
 
@@ -303,11 +305,11 @@ Test(tunnel_server, R4_a_removed_root_cuts_the_sessions_that_rest_on_it)
     caller_start(&caller, &house, "127.0.0.1:8080");
     cr_assert(house_has(&house, 1));
 
-    acceptor_recheck_trust(house.acceptor);
+    acceptor_recheck(house.acceptor);
     cr_expect_eq(acceptor_sessions(house.acceptor), 1, "nothing was removed");
     cr_assert_eq(trust_with(house.world.trust, STR("west.example"), STR(""), &without, &why), 0);
     house.trust = without;
-    acceptor_recheck_trust(house.acceptor);
+    acceptor_recheck(house.acceptor);
 
     cr_expect_eq(acceptor_sessions(house.acceptor), 0);
     cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), 1);
@@ -315,4 +317,107 @@ Test(tunnel_server, R4_a_removed_root_cuts_the_sessions_that_rest_on_it)
     caller_end(&caller);
     house_close(&house);
     trust_unref(without);
+}
+
+/* ---- more sessions than there is time for in a turn */
+
+enum { MANY = 4 * SWEEP_PIECE };
+
+static struct caller many[MANY], late;
+static struct hogs hogs;
+
+/* Each caller expects something else, so that each has a session of its own. */
+static void open_sessions(void)
+{
+    static char others[MANY][48];
+    for (int i = 0; i < MANY; i++) {
+        (void)snprintf(others[i], sizeof others[i], "spiffe://east.example/ns/shop/sa/pay%d", i);
+        many[i] = (struct caller){.other = others[i]};
+        caller_start(&many[i], &house, "127.0.0.1:8080");
+        cr_assert(house_has(&house, (unsigned)i + 1));
+    }
+    cr_assert_eq(acceptor_sessions(house.acceptor), MANY);
+}
+
+/* One more stream on the session that is looked at last. */
+static void call_late(void)
+{
+    late = (struct caller){.other = many[MANY - 1].other};
+    caller_start(&late, &house, "127.0.0.1:8080");
+}
+
+static void close_many(void)
+{
+    hogs_send_away(&hogs);
+    for (int i = 0; i < MANY; i++)
+        caller_end(&many[i]);
+    caller_end(&late);
+    house_close(&house);
+}
+
+static void change_trust(void *ctx)
+{
+    house.trust = ctx;
+    acceptor_recheck(house.acceptor);
+    call_late();
+}
+
+Test(tunnel_server, R4_of_many_sessions_none_carries_anything_before_it_was_looked_at)
+{
+    struct trust *without = NULL;
+    struct text why = {0};
+    house_open(&house);
+    open_sessions();
+    cr_assert_eq(trust_with(house.world.trust, STR("west.example"), STR(""), &without, &why), 0);
+
+    hogs_bring(&hogs, loop(), change_trust, without);
+    cr_expect_eq(acceptor_sessions(house.acceptor), MANY - SWEEP_PIECE, "%zu",
+                 acceptor_sessions(house.acceptor));
+    cr_expect_not(caller_wait(&late));
+
+    cr_expect_eq(house.n_arrivals, MANY, "a stream of somebody who is not trusted any more");
+    cr_expect_eq(acceptor_sessions(house.acceptor), MANY - SWEEP_PIECE - 1, "the others wait");
+    cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), SWEEP_PIECE + 1);
+    cr_expect(sessions_become(0));
+    cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), MANY);
+    close_many();
+    trust_unref(without);
+}
+
+static void lose_pod(void *ctx)
+{
+    (void)ctx;
+    acceptor_recheck(house.acceptor);
+    call_late();
+}
+
+Test(tunnel_server, of_many_sessions_none_begins_anything_for_a_pod_that_left)
+{
+    house_open(&house);
+    open_sessions();
+    snap_drop(&house.snap, "pay");
+    house_learn(&house);
+
+    hogs_bring(&hogs, loop(), lose_pod, NULL);
+    cr_expect_eq(acceptor_sessions(house.acceptor), MANY - SWEEP_PIECE);
+    cr_expect_not(caller_wait(&late));
+
+    cr_expect_eq(house.n_arrivals, MANY);
+    cr_expect(sessions_become(0));
+    cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), 0);
+    close_many();
+}
+
+static void look(void *ctx)
+{
+    (void)ctx;
+    acceptor_recheck(house.acceptor);
+}
+
+Test(tunnel_server, may_be_closed_while_sessions_are_looked_at)
+{
+    house_open(&house);
+    open_sessions();
+    hogs_bring(&hogs, loop(), look, NULL);
+    close_many();
 }

@@ -153,6 +153,7 @@ void near_open(struct near *near, const struct connector_options *options)
     all.tunnel_port = listener_addr(near->far.listener).port;
     all.connect_ns = all.connect_ns ? all.connect_ns : LONG_NS;
     all.handshake_ns = all.handshake_ns ? all.handshake_ns : LONG_NS;
+    all.follows_trust = true;
     near->connector =
         connector_new(near->world.loop, &all, &near->set_now, &near->world.trust_now, near->meter);
 }

@@ -35,8 +35,7 @@ Test(http_pool, a_link_is_for_who_made_it_alone_even_if_another_gets_its_address
     struct http_pool *pool = http_pool_new(loop);
     struct fake_stream *wire = fake_stream_new(loop);
     const struct http_link_key key = key_of(SELLER, "web");
-    struct http_link *link =
-        http_pool_add(pool, &key, &(struct upstream){.stream = &wire->stream, .is_tunnel = true});
+    struct http_link *link = http_pool_add(pool, &key, &(struct upstream){.stream = &wire->stream});
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct http_link_key asked = key_of(rows[i].identity, rows[i].service);

@@ -2,6 +2,9 @@
 
 #include "far.h"
 #include "proxy/base/clock.h"
+#include "proxy/connect/http_pool.h"
+#include "proxy/io/sweep.h"
+#include "tests/kit/hogs.h"
 
 TestSuite(pool, .timeout = 60);
 
@@ -305,16 +308,123 @@ Test(pool, R4_a_removed_root_cuts_the_tunnels_that_rest_on_it)
     attempt_start(&attempts[0], &near, &request);
     cr_assert(attempt_wait(&attempts[0]));
 
-    pool_recheck_trust(pool, near.world.trust);
+    pool_recheck_trust(pool);
     cr_expect_eq(pool_tunnels(pool), 1, "nothing was removed");
     cr_assert_eq(trust_with(near.world.trust, STR("east.example"), STR(""), &without, &why), 0);
-    pool_recheck_trust(pool, without);
+    near.world.trust_now = without;
+    pool_recheck_trust(pool);
 
     cr_expect_eq(pool_tunnels(pool), 0);
     cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), 1);
     cr_assert(tap_failed(near.world.loop, &attempts[0].tap));
     cr_expect_eq(attempts[0].tap.err, -ERR_TRUST_REMOVED);
     attempt_end(&attempts[0]);
+    near_close(&near);
+    trust_unref(without);
+}
+
+/* ---- more tunnels than there is time for in a turn */
+
+enum { MANY = 4 * SWEEP_PIECE };
+
+static struct hogs hogs;
+
+static struct connect_request many_request(int i, struct str expected[2], char other[48])
+{
+    struct connect_request request = near_request();
+    (void)snprintf(other, 48, "spiffe://east.example/ns/shop/sa/pay%d", i);
+    expected[0] = STR(ID_B);
+    expected[1] = str_from(other);
+    request.expected = expected;
+    request.n_expected = 2;
+    return request;
+}
+
+/* Each expects something else, so that each has a tunnel of its own. */
+static void start_one_of_many(int slot, int i)
+{
+    static struct str expected[MANY + 1][2];
+    static char others[MANY + 1][48];
+    const struct connect_request request = many_request(i, expected[slot], others[slot]);
+    attempt_start(&attempts[slot], &near, &request);
+}
+
+static void change_trust(void *ctx)
+{
+    near.world.trust_now = ctx;
+    pool_recheck_trust(connector_pool(near.connector));
+    start_one_of_many(MANY, MANY - 1);
+}
+
+Test(pool, R4_of_many_tunnels_none_is_given_away_before_it_was_looked_at)
+{
+    struct trust *without = NULL;
+    struct text why = {0};
+    near_open(&near, NULL);
+    struct pool *pool = connector_pool(near.connector);
+    for (int i = 0; i < MANY; i++) {
+        start_one_of_many(i, i);
+        cr_assert(attempt_wait(&attempts[i]));
+    }
+    cr_assert_eq(pool_tunnels(pool), MANY);
+    cr_assert_eq(trust_with(near.world.trust, STR("east.example"), STR(""), &without, &why), 0);
+
+    hogs_bring(&hogs, near.world.loop, change_trust, without);
+    cr_expect_eq(pool_tunnels(pool), MANY - SWEEP_PIECE - 1 + 1,
+                 "%zu: but for one that was asked for, with another in its place",
+                 pool_tunnels(pool));
+    cr_expect_not(attempt_wait(&attempts[MANY]));
+    cr_expect_eq(attempts[MANY].err, -ERR_TLS_TRUST_DOMAIN, "it was another tunnel's handshake: %s",
+                 err_label(attempts[MANY].err));
+
+    cr_expect(tap_write_pattern(&attempts[MANY - 2].tap, 1000, 1000));
+    cr_assert(tap_failed(near.world.loop, &attempts[MANY - 2].tap));
+    cr_expect_eq(attempts[MANY - 2].tap.err, -ERR_TRUST_REMOVED);
+    for (unsigned i = 0; i < near.far.n_requests; i++)
+        cr_expect_eq(near.far.streams[i].n_got, 0, "%u", i);
+    cr_expect(run_until(near.world.loop, has_no_tunnel, NULL, PATIENCE_MS));
+    cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), MANY);
+    hogs_send_away(&hogs);
+    for (int i = 0; i <= MANY; i++)
+        attempt_end(&attempts[i]);
+    near_close(&near);
+    trust_unref(without);
+}
+
+static struct http_link *kept;
+
+static void keep_link(void *owner, int err, const struct upstream *upstream, struct str why)
+{
+    (void)why;
+    cr_assert_eq(err, 0);
+    kept = http_pool_add(connector_http_pool(near.connector), owner, upstream);
+}
+
+static bool has_link(void *ctx)
+{
+    (void)ctx;
+    return kept != NULL;
+}
+
+Test(pool, R4_no_exchange_begins_on_a_link_through_a_tunnel_that_does_not_stand)
+{
+    struct http_link_key key = {.service = STR("web"), .through_tunnel = true};
+    struct trust *without = NULL;
+    struct text why = {0};
+    near_open(&near, NULL);
+    const struct connect_request request = near_request();
+    struct http_pool *pool = connector_http_pool(near.connector);
+    (void)connect_start(near.connector, &request, keep_link, &key);
+    cr_assert(run_until(near.world.loop, has_link, NULL, PATIENCE_MS));
+    cr_assert_eq(trust_with(near.world.trust, STR("east.example"), STR(""), &without, &why), 0);
+
+    cr_expect_eq(http_pool_find(pool, &key), kept);
+    near.world.trust_now = without;
+    cr_expect_null(http_pool_find(pool, &key));
+
+    pool_recheck_trust(connector_pool(near.connector));
+    cr_expect(run_until(near.world.loop, has_no_tunnel, NULL, PATIENCE_MS));
+    cr_expect_eq(http_pool_links(pool), 0);
     near_close(&near);
     trust_unref(without);
 }

@@ -295,7 +295,7 @@ Test(judge_audit, a_lost_trust_stands_behind_what_was_allowed_before)
     struct text why = {0};
     cr_assert_eq(trust_with(town.trust, STR("west.example"), STR(""), &without, &why), 0);
     town.trust = without;
-    acceptor_recheck_trust(town.n2.acceptor);
+    acceptor_recheck(town.n2.acceptor);
     cr_assert(tap_failed(town.world.loop, &call.tap));
     close_audited();
     const json_t *before = find("requests", "/public/a", 0);

@@ -110,7 +110,7 @@ Test(witness, a_root_that_is_removed_cuts_the_called_ones_end_and_says_so)
     cr_assert_eq(trust_with(town.trust, STR("west.example"), STR(""), &without, &why), 0);
 
     town.trust = without;
-    acceptor_recheck_trust(town.n2.acceptor);
+    acceptor_recheck(town.n2.acceptor);
 
     cr_expect(tap_failed(town.world.loop, &call.tap));
     call_end(&call);
@@ -134,7 +134,7 @@ Test(witness, a_root_that_is_removed_cuts_the_callers_end_and_says_so)
     cr_assert_eq(trust_with(town.trust, STR("east.example"), STR(""), &without, &why), 0);
 
     town.trust = without;
-    pool_recheck_trust(connector_pool(town.n1.connector), without);
+    pool_recheck_trust(connector_pool(town.n1.connector));
 
     cr_expect(tap_failed(town.world.loop, &call.tap));
     call_end(&call);
@@ -165,7 +165,7 @@ Test(witness, a_revoked_certificate_cuts_its_connections_and_says_so)
                  "%s", why.ptr);
 
     town.trust = with;
-    acceptor_recheck_trust(town.n2.acceptor);
+    acceptor_recheck(town.n2.acceptor);
 
     cr_expect(tap_failed(town.world.loop, &call.tap));
     call_end(&call);

@@ -69,7 +69,8 @@ static void open_node(struct town *town, struct town_node *node, const char *nam
     const struct connector_options options = {.tunnel_port = tunnel_port,
                                               .own_tunnel_port = own_tunnel_port,
                                               .connect_ns = LONG_NS,
-                                              .handshake_ns = LONG_NS};
+                                              .handshake_ns = LONG_NS,
+                                              .follows_trust = true};
     node->town = town;
     node->name = name;
     node->balancer = balancer_new(town->meter, 1);
@@ -90,7 +91,8 @@ static uint16_t open_acceptor(struct town *town, struct town_node *node)
                     .on_refusal = on_refusal,
                     .snapshot = &node->snapshot_now,
                     .tls = &town->set_now,
-                    .trust = &town->trust},
+                    .trust = &town->trust,
+                    .follows_trust = true},
     };
     cr_assert_eq(acceptor_open(town->world.loop, &options, town->meter, on_arrival, node,
                                &node->acceptor, &why),

@@ -198,3 +198,92 @@ Test(tls_trust, peers_that_are_remembered_are_let_in_and_cut_and_refused_as_othe
     verified_free(world.verified);
     trust_unref(without_west);
 }
+
+/* ---- a stream that follows trust */
+
+/* Two streams of which the server's is asked again by itself, or is not. */
+static void pair_that_follows(bool follows)
+{
+    struct tls_options client_options, server_options;
+    struct stream *lower_client, *lower_server;
+
+    world_open(&world);
+    client = server = (struct side){0};
+    client_options = world_options(&world, TLS_CLIENT);
+    server_options = world_options(&world, TLS_SERVER);
+    server_options.follows_trust = follows;
+    tcp_pair(world.loop, &lower_client, &lower_server);
+    side_start(&client, &world, lower_client, &client_options);
+    side_start(&server, &world, lower_server, &server_options);
+    cr_assert(side_wait(&world, &client) && side_wait(&world, &server));
+    cr_assert_eq(client.err, 0, "%s", client.why);
+    cr_assert_eq(server.err, 0, "%s", server.why);
+    stream_resume(client.tap.stream);
+    stream_resume(server.tap.stream);
+}
+
+/* From one end to the other, after the trust of both has become this. */
+static void send_under(const struct trust *trust, bool from_server)
+{
+    struct tap *from = from_server ? &server.tap : &client.tap;
+
+    world.trust_now = trust;
+    cr_assert(tap_write_pattern(from, 1000, 1000));
+}
+
+Test(tls_trust, R4_nothing_comes_or_goes_through_one_that_follows_once_its_peer_does_not_stand)
+{
+    for (int from_server = 0; from_server < 2; from_server++) {
+        pair_that_follows(true);
+        struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+
+        send_under(without_west, from_server);
+        cr_expect(tap_failed(world.loop, &server.tap));
+        cr_expect_eq(server.tap.err, -ERR_TRUST_REMOVED, "%s", err_label(server.tap.err));
+        tap_close(&server.tap, server.tap.err);
+        cr_expect(tap_failed(world.loop, &client.tap));
+        cr_expect_eq(server.tap.n_got + client.tap.n_got, 0, "%d", from_server);
+        world.trust_now = world.trust;
+        finish();
+        trust_unref(without_west);
+    }
+}
+
+Test(tls_trust, one_whose_peer_stands_goes_on_and_so_does_one_that_does_not_follow)
+{
+    for (int follows = 0; follows < 2; follows++) {
+        pair_that_follows(follows);
+        struct test_ca *other = test_ca_new("west.example");
+        struct trust *both = with_roots(world.trust, "west.example", other, world.west);
+        struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+        const struct trust *next = follows ? both : without_west;
+
+        for (int from_server = 0; from_server < 2; from_server++)
+            send_under(next, from_server);
+        cr_expect(tap_got(world.loop, &server.tap, 1000), "%d", follows);
+        cr_expect(tap_got(world.loop, &client.tap, 1000), "%d", follows);
+        cr_expect(tls_stands(server.tap.stream));
+        cr_expect_eq(server.tap.err, 0);
+        finish();
+        trust_unref(both);
+        trust_unref(without_west);
+        test_ca_free(other);
+    }
+}
+
+/* Nobody uses it for a moment, in which trust comes back: what was said of it stays said. */
+Test(tls_trust, one_that_was_found_not_to_stand_is_closed_by_whoever_asked, .fini = finish)
+{
+    pair_that_follows(true);
+    struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+
+    world.trust_now = without_west;
+    cr_expect_not(tls_stands(server.tap.stream));
+    world.trust_now = world.trust;
+    cr_expect_not(tls_stands(server.tap.stream));
+    cr_expect_eq(tls_recheck(server.tap.stream, world.trust), -ERR_TRUST_REMOVED);
+    tap_close(&server.tap, 0);
+    cr_expect(tap_failed(world.loop, &client.tap));
+    cr_expect_not(client.tap.ended, "a close_notify would say that all of it came");
+    trust_unref(without_west);
+}
