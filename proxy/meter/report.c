@@ -2,9 +2,10 @@
  * report.c - copies of a worker's series, added up and written by the thread that answers the
  * scraper.
  *
- * The worker only copies numbers and counts references; the index that finds equal labels is built
- * where reports are merged, off the worker's loop.
+ * The worker only copies numbers and counts references, some at a time; the index that finds equal
+ * labels is built where reports are merged, off the worker's loop.
  */
+#include <limits.h>
 #include <stdio.h>
 
 #include "proxy/base/mem.h"
@@ -47,20 +48,59 @@ static void copy_series(struct traffic_report *report, const struct traffic_seri
     add_row(report, &row);
 }
 
-struct traffic_report *traffic_report_of(const struct traffic *traffic)
+struct traffic_copy *traffic_copy_new(struct traffic *traffic)
 {
+    struct traffic_copy *copy = mem_new(struct traffic_copy);
     struct traffic_report *report = mem_new(struct traffic_report);
-    struct str key;
-    void *value;
 
     report->cap = traffic->series.len + 1;
     report->rows = mem_new_array(struct row, report->cap);
-    for (size_t idx = 0; map_next(&traffic->series, &idx, &key, &value);)
-        copy_series(report, value);
-    if (traffic->overflow)
-        copy_series(report, traffic->overflow);
-    verdicts_merge(&report->verdicts, &traffic->verdicts);
+    *copy = (struct traffic_copy){
+        .traffic = traffic, .at = &traffic->by_age, .n_made = traffic->n_made, .report = report};
+    list_push_back(&traffic->copies, &copy->by_traffic);
+    return copy;
+}
+
+static const struct traffic_series *take_next(struct traffic_copy *copy)
+{
+    struct list *next = copy->at->next;
+    const struct traffic_series *series;
+
+    if (next == &copy->traffic->by_age)
+        return NULL;
+    series = list_entry(next, struct traffic_series, by_age);
+    if (series->number > copy->n_made)
+        return NULL;
+    copy->at = next;
+    return series;
+}
+
+bool traffic_copy_go_on(struct traffic_copy *copy, unsigned n_series)
+{
+    for (unsigned i = 0; i < n_series; i++) {
+        const struct traffic_series *series = take_next(copy);
+        if (!series)
+            return false;
+        copy_series(copy->report, series);
+    }
+    return true;
+}
+
+struct traffic_report *traffic_copy_end(struct traffic_copy *copy)
+{
+    struct traffic_report *report = copy->report;
+
+    while (traffic_copy_go_on(copy, UINT_MAX))
+        continue;
+    verdicts_merge(&report->verdicts, &copy->traffic->verdicts);
+    list_remove(&copy->by_traffic);
+    mem_free(copy);
     return report;
+}
+
+struct traffic_report *traffic_report_of(struct traffic *traffic)
+{
+    return traffic_copy_end(traffic_copy_new(traffic));
 }
 
 static void bring_index_up_to_date(struct traffic_report *report)
@@ -208,7 +248,7 @@ static void write_plain(const struct traffic_report *report, struct text *out, c
                         const char *help, size_t offset)
 {
     exposition_head(out, name, "counter", help);
-    for (size_t i = 0; i < report->len; i++) {
+    for (size_t i = 0; i < report->len && !out->truncated; i++) {
         const struct row *row = &report->rows[i];
         const void *number = (const char *)&row->numbers + offset;
         if (row->numbers.opened == 0)
@@ -223,7 +263,7 @@ static void write_flagged(const struct traffic_report *report, struct text *out,
                           const char *help, size_t offset, bool always)
 {
     exposition_head(out, name, "counter", help);
-    for (size_t i = 0; i < report->len; i++) {
+    for (size_t i = 0; i < report->len && !out->truncated; i++) {
         const struct row *row = &report->rows[i];
         if (row->numbers.opened == 0)
             continue;
@@ -257,7 +297,7 @@ static void write_histogram(const struct traffic_report *report, struct text *ou
     char le[32];
 
     exposition_head(out, name, "histogram", help);
-    for (size_t i = 0; i < report->len; i++) {
+    for (size_t i = 0; i < report->len && !out->truncated; i++) {
         const struct row *row = &report->rows[i];
         if (!row->requests)
             continue;
@@ -279,7 +319,7 @@ static void write_histogram(const struct traffic_report *report, struct text *ou
 static void write_requests(const struct traffic_report *report, struct text *out)
 {
     exposition_head(out, "istio_requests_total", "counter", "The total number of HTTP requests");
-    for (size_t i = 0; i < report->len; i++) {
+    for (size_t i = 0; i < report->len && !out->truncated; i++) {
         const struct row *row = &report->rows[i];
         if (row->requests)
             add_request_sample(out, "istio_requests_total", "", row->labels, NULL,

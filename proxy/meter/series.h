@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+#include "proxy/base/list.h"
 #include "proxy/base/map.h"
 #include "proxy/meter/meter.h"
 #include "proxy/meter/traffic.h"
@@ -61,10 +62,20 @@ struct series_requests {
 extern const double series_bounds[SERIES_BUCKETS - 1];
 
 struct traffic_series {
+    struct list by_age;
+    uint64_t number; /* each has another, the youngest the largest */
     struct series_labels *labels;
     struct series_numbers numbers;
     struct series_requests *requests; /* NULL: of connections */
     uint64_t n_users;                 /* flows that have it open, and who holds it */
+};
+
+struct traffic_copy {
+    struct list by_traffic;
+    struct traffic *traffic;
+    struct list *at; /* behind it are the series to come */
+    uint64_t n_made; /* when it began: those that came since are not in it */
+    struct traffic_report *report;
 };
 
 #define TRAFFIC_RECENT 64
@@ -72,6 +83,9 @@ struct traffic_series {
 struct traffic {
     struct map series;                             /* by key; -> struct traffic_series */
     struct traffic_series *overflow;               /* made when the bound is reached; in no map */
+    struct list by_age;                            /* all of them, the youngest last */
+    uint64_t n_made;                               /* since the beginning */
+    struct list copies;                            /* that are being made */
     struct text key;                               /* scratch for lookups */
     struct traffic_series *recent[TRAFFIC_RECENT]; /* of the map; each at the place of its labels */
     struct verdicts verdicts;

@@ -12,21 +12,31 @@ struct traffic *traffic_new(void)
     struct traffic *traffic = mem_new(struct traffic);
 
     traffic->meter = meter_new();
+    list_init(&traffic->by_age);
+    list_init(&traffic->copies);
     return traffic;
 }
 
-static struct traffic_series *series_new(struct str key)
+static struct traffic_series *series_new(struct traffic *traffic, struct str key)
 {
     struct traffic_series *series = mem_new(struct traffic_series);
 
     series->labels = series_labels_new(key);
+    series->number = ++traffic->n_made;
+    list_push_back(&traffic->by_age, &series->by_age);
     return series;
 }
 
-static void series_free(struct traffic_series *series)
+/* It is in no map any more. Copies go on behind the one before it. */
+static void series_free(struct traffic *traffic, struct traffic_series *series)
 {
-    if (!series)
-        return;
+    list_foreach(it, &traffic->copies)
+    {
+        struct traffic_copy *copy = list_entry(it, struct traffic_copy, by_traffic);
+        if (copy->at == &series->by_age)
+            copy->at = series->by_age.prev;
+    }
+    list_remove(&series->by_age);
     series_labels_unref(series->labels);
     mem_free(series->requests);
     mem_free(series);
@@ -34,17 +44,12 @@ static void series_free(struct traffic_series *series)
 
 void traffic_free(struct traffic *traffic)
 {
-    struct str key;
-    void *value;
-
     if (!traffic)
         return;
-    for (size_t idx = 0; map_next(&traffic->series, &idx, &key, &value);) {
-        (void)map_remove_at(&traffic->series, idx);
-        series_free(value);
-    }
+    ensure(list_is_empty(&traffic->copies));
     map_fini(&traffic->series);
-    series_free(traffic->overflow);
+    list_foreach(it, &traffic->by_age)
+        series_free(traffic, list_entry(it, struct traffic_series, by_age));
     text_fini(&traffic->key);
     verdicts_fini(&traffic->verdicts);
     meter_free(traffic->meter);
@@ -62,7 +67,7 @@ static struct traffic_series *overflow_of(struct traffic *traffic)
         for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
             labels.value[i] = STR("overflow");
         series_key(&labels, &traffic->key);
-        traffic->overflow = series_new(text_str(&traffic->key));
+        traffic->overflow = series_new(traffic, text_str(&traffic->key));
     }
     return traffic->overflow;
 }
@@ -107,7 +112,7 @@ static struct traffic_series *find_or_make(struct traffic *traffic,
     if (!series && traffic->series.len >= TRAFFIC_SERIES_MAX) {
         series = overflow_of(traffic);
     } else if (!series) {
-        series = series_new(text_str(&traffic->key));
+        series = series_new(traffic, text_str(&traffic->key));
         (void)map_put(&traffic->series, series->labels->key, series);
     }
     if (series != traffic->overflow)
@@ -236,7 +241,7 @@ size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespac
         if (series->n_users > 0 || !is_reported_by(series->labels, workload_namespace, workload))
             continue;
         (void)map_remove_at(&traffic->series, idx);
-        series_free(series);
+        series_free(traffic, series);
         forgotten++;
     }
     return forgotten;

@@ -104,8 +104,17 @@ struct verdict_counters *traffic_policy(struct traffic *traffic, struct str poli
 size_t traffic_forget_idle(struct traffic *traffic, struct str workload_namespace,
                            struct str workload);
 
-/* A copy of everything, to be sent to the scraping thread. */
-struct traffic_report *traffic_report_of(const struct traffic *traffic);
+/* A copy of everything, to be sent to the scraping thread. It may be made in pieces, with other
+ * work of the worker in between: each series is then in it with all of its numbers from one moment,
+ * that in which it was copied. Those that came after the beginning are not in it, nor those that
+ * were forgotten before it came to them; so none is in it twice. Several may be under way. */
+struct traffic_copy *traffic_copy_new(struct traffic *traffic);
+/* So many series more, at most. True: there are more. */
+bool traffic_copy_go_on(struct traffic_copy *copy, unsigned n_series);
+/* Frees it. The report has all series, those that are left copied now. Before traffic goes. */
+struct traffic_report *traffic_copy_end(struct traffic_copy *copy);
+/* The same in one go. */
+struct traffic_report *traffic_report_of(struct traffic *traffic);
 /* Adds from into into and frees from. */
 void traffic_report_merge(struct traffic_report *into, struct traffic_report *from);
 /* The Prometheus text of istio_tcp_connections_opened_total, _closed_total, _failed_total, sent and

@@ -17,6 +17,7 @@
 #include "proxy/flow/flow.h"
 #include "proxy/io/scheduling.h"
 #include "proxy/run/health_thread.h"
+#include "proxy/run/leavers.h"
 #include "proxy/run/publication.h"
 
 enum worker_state { WORKER_WAITING, WORKER_SERVING, WORKER_DRAINING, WORKER_FAILED, WORKER_STATES };
@@ -49,10 +50,9 @@ struct worker {
     struct timer health_report;
     struct connector *connector;
     struct walk *walk;
-    struct list
-        left; /* workloads that are not on the node any more, while flows of theirs may be */
-    struct arena left_arena;
-    struct task forget_left;
+    struct leavers leavers;
+    struct task rechecked;
+    struct list inquiries; /* whose copy of the series is being made */
     struct acceptor *acceptor;
     struct dns_server *dns;
     struct timer drain_check;
@@ -157,7 +157,8 @@ static int open_doors(struct worker *worker, struct text *why)
                     .on_refusal = on_refusal,
                     .snapshot = &worker->snapshot,
                     .tls = &worker->tls,
-                    .trust = &worker->trust},
+                    .trust = &worker->trust,
+                    .follows_trust = config->cut_on_removal},
     };
     const int err = acceptor_open(worker->loop, &options, worker->meter, on_arrival, worker,
                                   &worker->acceptor, why);
@@ -183,48 +184,10 @@ static void open_when_ready(struct worker *worker)
 
 /* ---- deliveries ---- */
 
-struct left_workload {
-    struct list link;
-    struct str namespace_, name;
-    struct ip *addresses;
-    size_t n_addresses;
-};
-
-static void note_left(struct worker *worker, const struct workload *workload)
+/* All flows were looked at, and those of pods that left are cut. */
+static void on_rechecked(struct task *task)
 {
-    struct arena *arena = &worker->left_arena;
-    struct left_workload *left = arena_new(arena, struct left_workload);
-    left->namespace_ = arena_str(arena, workload->namespace_);
-    left->name = arena_str(arena, workload->name);
-    left->addresses = arena_new_array(arena, struct ip, workload->n_addresses);
-    left->n_addresses = workload->n_addresses;
-    for (size_t i = 0; i < left->n_addresses; i++)
-        left->addresses[i] = workload->addresses[i];
-    list_push_back(&worker->left, &left->link);
-}
-
-static void note_left_workloads(struct worker *worker, const struct snapshot *before)
-{
-    for (size_t i = 0; i < before->n_local; i++) {
-        if (!snapshot_workload(worker->snapshot, before->local[i]->uid))
-            note_left(worker, before->local[i]);
-    }
-}
-
-/* Their flows are cut. Counters of workloads that left the node are not shown for ever, and
- * connections that were made on their behalf serve nobody else who gets the address. */
-static void forget_left(struct task *task)
-{
-    struct worker *worker = container_of(task, struct worker, forget_left);
-    list_foreach(it, &worker->left)
-    {
-        const struct left_workload *left = list_entry(it, struct left_workload, link);
-        (void)traffic_forget_idle(worker->traffic, left->namespace_, left->name);
-        for (size_t i = 0; i < left->n_addresses; i++)
-            http_pool_forget(connector_http_pool(worker->connector), &left->addresses[i]);
-    }
-    list_init(&worker->left);
-    arena_fini(&worker->left_arena);
+    leavers_forget(&container_of(task, struct worker, rechecked)->leavers);
 }
 
 void worker_deliver_snapshot(struct letter *letter, void *receiver)
@@ -237,7 +200,7 @@ void worker_deliver_snapshot(struct letter *letter, void *receiver)
     if (before && before->local_hash != worker->snapshot->local_hash) {
         if (worker->acceptor)
             acceptor_recheck(worker->acceptor);
-        note_left_workloads(worker, before);
+        leavers_note(&worker->leavers, before, worker->snapshot, walk_is_rechecking(worker->walk));
         walk_recheck(worker->walk);
     }
     delivery_return(old);
@@ -263,8 +226,8 @@ static void recheck_trust(struct worker *worker, const struct tls_set *before)
         !worker->config->cut_on_removal)
         return;
     if (worker->acceptor)
-        acceptor_recheck_trust(worker->acceptor);
-    pool_recheck_trust(connector_pool(worker->connector), worker->trust);
+        acceptor_recheck(worker->acceptor);
+    pool_recheck_trust(connector_pool(worker->connector));
 }
 
 void worker_deliver_tls(struct letter *letter, void *receiver)
@@ -283,8 +246,14 @@ void worker_deliver_tls(struct letter *letter, void *receiver)
 
 /* ---- questions ---- */
 
+#define COPY_PIECE 64 /* series that are copied before the time is looked at */
+#define COPY_NS    (UINT64_C(1) * 1000000000)
+
 struct inquiry {
     struct letter letter;
+    struct list by_worker;
+    struct chore copying;
+    struct traffic_copy *copy;
     struct worker *worker;
     struct worker_question question;
     struct worker_report report;
@@ -311,6 +280,41 @@ static struct endpoint_answer *answer_asks(const struct worker *worker,
     return answers;
 }
 
+static void answer(struct inquiry *inquiry)
+{
+    inquiry->letter.deliver = on_inquiry_answered;
+    mailbox_post(inquiry->worker->control, &inquiry->letter);
+}
+
+static bool copy_piece(struct chore *copying)
+{
+    return traffic_copy_go_on(container_of(copying, struct inquiry, copying)->copy, COPY_PIECE);
+}
+
+static void on_copied(struct chore *copying)
+{
+    struct inquiry *inquiry = container_of(copying, struct inquiry, copying);
+    list_remove(&inquiry->by_worker);
+    inquiry->report.traffic = traffic_copy_end(inquiry->copy);
+    answer(inquiry);
+}
+
+static void copy_traffic(struct inquiry *inquiry)
+{
+    struct worker *worker = inquiry->worker;
+    inquiry->copy = traffic_copy_new(worker->traffic);
+    list_push_back(&worker->inquiries, &inquiry->by_worker);
+    chore_init(&inquiry->copying, worker->loop, copy_piece, on_copied);
+    chore_start(&inquiry->copying, COPY_NS);
+}
+
+/* Who asked a worker that ends has an answer all the same, and a whole one. */
+static void answer_all(struct worker *worker)
+{
+    list_foreach(it, &worker->inquiries)
+        chore_finish(&list_entry(it, struct inquiry, by_worker)->copying);
+}
+
 static void on_inquiry(struct letter *letter, void *receiver)
 {
     struct inquiry *inquiry = container_of(letter, struct inquiry, letter);
@@ -319,14 +323,14 @@ static void on_inquiry(struct letter *letter, void *receiver)
     inquiry->report.n_flows = walk_flows(worker->walk);
     inquiry->report.n_tunnels = pool_tunnels(connector_pool(worker->connector));
     inquiry->report.n_sessions = worker->acceptor ? acceptor_sessions(worker->acceptor) : 0;
-    if (question->wants_traffic)
-        inquiry->report.traffic = traffic_report_of(worker->traffic);
     if (question->wants_flows)
         walk_json(worker->walk, question->flow_state, question->max_flows, &inquiry->report.flows);
     if (question->n_asks > 0)
         inquiry->report.endpoints = answer_asks(worker, question);
-    letter->deliver = on_inquiry_answered;
-    mailbox_post(worker->control, letter);
+    if (question->wants_traffic)
+        copy_traffic(inquiry);
+    else
+        answer(inquiry);
 }
 
 void worker_ask(struct worker *worker, const struct worker_question *question,
@@ -491,11 +495,13 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .own_tunnel_mark = CAPTURE_ROUTE_MARK,
         .connect_ns = config->connect_ns,
         .handshake_ns = config->handshake_ns,
+        .follows_trust = config->cut_on_removal,
     };
     worker->connector =
         connector_new(loop, &connector, &worker->tls, &worker->trust, worker->meter);
-    list_init(&worker->left);
-    worker->forget_left.run = forget_left;
+    leavers_init(&worker->leavers, loop, worker->traffic, connector_http_pool(worker->connector));
+    worker->rechecked.run = on_rechecked;
+    list_init(&worker->inquiries);
     const struct walk_tools tools = {
         .loop = loop,
         .snapshot = &worker->snapshot,
@@ -507,7 +513,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .tracer = worker->tracer,
         .ledger = worker->ledger,
         .worker = worker->idx,
-        .rechecked = &worker->forget_left,
+        .rechecked = &worker->rechecked,
     };
     const struct walk_options options = {
         .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
@@ -531,10 +537,11 @@ static void teardown(void *receiver)
 {
     struct worker *worker = receiver;
     timer_stop(&worker->drain_check);
+    answer_all(worker);
     if (worker->dns)
         dns_server_close(worker->dns);
     walk_free(worker->walk);
-    arena_fini(&worker->left_arena);
+    leavers_fini(&worker->leavers);
     if (worker->acceptor)
         acceptor_close(worker->acceptor);
     connector_free(worker->connector);
@@ -544,6 +551,7 @@ static void teardown(void *receiver)
     traffic_free(worker->traffic);
     meter_free(worker->meter);
     delivery_return(worker->snapshot_delivery);
+    worker->trust = NULL; /* streams that linger are past asking */
     delivery_return(worker->tls_delivery);
 }
 
