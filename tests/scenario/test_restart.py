@@ -58,6 +58,14 @@ class Restarts(Story):
               flush=True)
         self.assertLess(back_s - started_s, BACK_MOST_S)
 
+    def drain(self, node):
+        """Its stop, under way: it has begun to drain when this returns."""
+        drains = lambda: node.proxy.process.err().count('"draining"')
+        before, stopping = drains(), threading.Thread(target=node.proxy.stop)
+        stopping.start()
+        wait_until("the drain", lambda: drains() > before)
+        return stopping
+
     def reaches_in_clear(self):
         try:
             self.client.connect(self.town.tills["east"][0].v4, 7070, 0.5).close()
@@ -114,9 +122,7 @@ class Restarts(Story):
         with self.client.connect(self.vip, TILL_PORT, 15) as sock:
             sock.sendall(b"echo\nold")
             self.assertEqual(sock.recv(16), b"old")
-            stopping = threading.Thread(target=node.proxy.stop)
-            stopping.start()
-            wait_until("the drain", lambda: '"draining"' in node.proxy.process.err())
+            stopping = self.drain(node)
             for _ in range(3):
                 self.assertEqual(served_by(self.client, self.vip, 5), "west")
             self.assertTrue(node.proxy.process.is_running())
@@ -126,6 +132,27 @@ class Restarts(Story):
         self.assertEqual(node.proxy.process.popen.returncode, 0)
         node.proxy.start()
         node.proxy.await_ready()
+        self.assertEqual(served_by(self.client, self.vip), "west")
+
+    def test_6_an_old_connection_that_never_ends_is_cut_when_the_drain_is_over_and_holds_up_nobody_until_then(self):
+        node = self.town.west.nodes[0]
+        node.proxy.config["timeouts"] = {"drain": "3s"}
+        try:
+            node.proxy.restart()
+            self.assertEqual(served_by(self.client, self.vip), "west")
+            with self.client.connect(self.vip, TILL_PORT, 15) as sock:
+                sock.sendall(b"echo\nold")
+                self.assertEqual(sock.recv(16), b"old")
+                stopping = self.drain(node)
+                self.assertEqual(served_by(self.client, self.vip, 5), "west")
+                stopping.join()
+                with self.assertRaises(ConnectionResetError):
+                    sock.recv(16)
+            self.assertEqual(node.proxy.process.popen.returncode, 0)
+            self.assertIn("the drain time is over", node.proxy.process.err())
+        finally:
+            del node.proxy.config["timeouts"]
+            node.proxy.restart()
         self.assertEqual(served_by(self.client, self.vip), "west")
 
 
