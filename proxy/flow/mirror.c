@@ -109,6 +109,12 @@ static void close(struct stream *stream, int err)
     loop_bury(mirror->loop, mirror, free_mirror);
 }
 
+static size_t kept(const struct stream *stream)
+{
+    const struct mirror *mirror = (const struct mirror *)(const void *)stream; /* it is first */
+    return mirror->waiting.bytes;
+}
+
 static const struct stream_ops stream_ops = {
     .write = drop,
     .shutdown = ignore,
@@ -116,6 +122,7 @@ static const struct stream_ops stream_ops = {
     .resume = resume,
     .close = close,
     .queued = queued,
+    .kept = kept,
 };
 
 struct mirror *mirror_new(struct loop *loop, struct list *copies)

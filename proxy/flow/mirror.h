@@ -19,7 +19,7 @@
 #define MIRROR_QUEUE_MAX ((size_t)262144)
 
 struct mirror {
-    struct http_stream stream; /* the exchange's client */
+    struct http_stream stream; /* first; the exchange's client */
     struct loop *loop;
     struct list by_copied; /* in the list of the exchange that it copies; alone: it is over there */
     struct buf waiting;
