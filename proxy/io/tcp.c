@@ -20,15 +20,18 @@
 #include "proxy/io/socket.h"
 #include "proxy/io/tcp_uv.h"
 
-#define FLUSH_SLICES 16
+#define FLUSH_SLICES 32
 /* libuv reads up to 32 times from a socket before it looks at the next one. That is 2 MiB of bulk
  * in front of everybody else's small message; so much is as good for the bulk. */
 #define READ_TURN_BYTES 262144
 #define DROP_TURN_BYTES SLAB_BYTES /* of who lingers: nobody waits for what is dropped */
-/* Pieces of bulk (records, frames) come several in a turn. Gathered into one send they also leave
- * as one large packet, which passes every hook on its way once. Small messages never wait. */
+/* Pieces of bulk (records, frames) come several in a turn. Gathered into one send they leave in
+ * packets as large as can be, which pass every hook on their way once; what is left over of each
+ * send is a small packet, which passes as many. So sends are large, but the queue is not full of
+ * what is gathered. Small messages never wait. */
 #define CORK_LEAST_BYTES ((size_t)8192)
-#define CORK_MOST_BYTES  SLAB_BYTES
+#define CORK_MOST_BYTES  (3 * SLAB_BYTES)
+_Static_assert(CORK_MOST_BYTES < TCP_QUEUE_HIGH, "a queue that is only gathered never fills");
 #define FLUSH_BYTES                                                                                \
     ((size_t)131072) /* of one request: small enough that on_drain comes before the queue is empty \
                       */
@@ -262,32 +265,34 @@ static ssize_t send_piece(const struct tcp *tcp, struct slice bytes)
 
 /* The same of several pieces, which sendmsg() costs more for: it reads a header and a list first.
  */
-static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov)
+static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov, int flags)
 {
     const struct msghdr message = {.msg_iov = iov, .msg_iovlen = n_iov};
     ssize_t n_sent;
     do
-        n_sent = sendmsg(tcp->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n_sent = sendmsg(tcp->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
     while (n_sent < 0 && errno == EINTR);
     return sent(n_sent);
 }
 
-/* Sends what was gathered; what the socket does not take is libuv's from here on. */
-static void uncork(struct tcp *tcp)
+/* Sends what was gathered; what the socket does not take is libuv's from here on. With MSG_MORE
+ * more is written at once. */
+static void uncork(struct tcp *tcp, int flags)
 {
     struct iovec iov[FLUSH_SLICES];
     task_cancel(&tcp->task);
     const unsigned n_iov = buf_peek(&tcp->queue, iov, FLUSH_SLICES);
-    const ssize_t n_sent = send_now(tcp, iov, n_iov);
+    const ssize_t n_sent = send_now(tcp, iov, n_iov, flags);
     if (n_sent < 0) {
         tcp_fail(tcp, err_from_socket((int)n_sent));
         return;
     }
-    /* The queue cannot drain past its low mark here: corked it is far below its high one. */
+    /* Nobody waits for the queue to drain: corked it has not reached its high mark, and cork() says
+     * itself how it is after a piece that is larger. */
     (void)buf_pop(&tcp->queue, (size_t)n_sent);
     if (tcp->queue.bytes > 0)
         flush(tcp);
-    else
+    else if (flags == 0)
         queue_is_empty(tcp);
 }
 
@@ -301,16 +306,23 @@ static void run_task(struct task *task)
     if (tcp->paused)
         stop_reading(tcp);
     if (tcp->queue.bytes > 0 && tcp->in_flight == 0)
-        uncork(tcp);
+        uncork(tcp, 0);
 }
 
-/* Nothing is being written by libuv, so what is queued waits for uncork() alone. */
+/* Nothing is being written by libuv, so what is queued waits for uncork() alone. The last piece
+ * stays until the turn ends, so that the kernel may keep an incomplete packet for it until then. */
 static bool cork(struct tcp *tcp, struct slice bytes)
 {
+    if (tcp->queue.bytes > 0 && tcp->queue.bytes + bytes.len > CORK_MOST_BYTES)
+        uncork(tcp, MSG_MORE);
+    if (tcp->err) {
+        slice_release(bytes);
+        return true;
+    }
     (void)buf_push(&tcp->queue, bytes);
-    if (tcp->queue.bytes >= CORK_MOST_BYTES)
-        uncork(tcp);
-    else
+    if (tcp->in_flight == 0 && tcp->queue.bytes > CORK_MOST_BYTES)
+        uncork(tcp, 0);
+    else if (tcp->in_flight == 0)
         loop_defer(tcp->loop, &tcp->task);
     return !tcp->queue.full || tcp->err;
 }

@@ -10,9 +10,9 @@
  * timed out, each as its error; cancelled with tcp_connect_cancel(), after which nothing is called.
  *
  * Write queue marks: TCP_QUEUE_LOW / TCP_QUEUE_HIGH. Reads are at most SLAB_BYTES. A small write is
- * tried at once; large ones are gathered until there is a slab of them or the turn ends. What the
- * socket does not take is queued (by reference). Of what a socket has received, a bounded part is
- * read in one turn, so that nobody's bulk keeps others waiting.
+ * tried at once; large ones are gathered until there are three slabs of them or the turn ends. What
+ * the socket does not take is queued (by reference). Of what a socket has received, a bounded part
+ * is read in one turn, so that nobody's bulk keeps others waiting.
  *
  * Thread: the loop's.
  */

@@ -127,23 +127,39 @@ static void maybe_end(struct tls_stream *s)
         tls_stream_drop(s, 0);
 }
 
+/* False: it failed. */
+static bool seal(struct tls_stream *s)
+{
+    while (s->plain.bytes > 0 && !stage_is_full(&s->stage)) {
+        if (!tls_engine_seal(s)) {
+            fail(s, -ERR_TLS);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void tell_drain(struct tls_stream *s)
+{
+    if (!s->is_drained || s->is_closed || s->fail_err)
+        return;
+    s->is_drained = false;
+    if (s->out_half == TLS_HALF_OPEN)
+        s->base.events->on_drain(s->base.owner);
+}
+
+/* What the owner writes as it hears of room leaves together with what made the room. */
 static void flush(struct tls_stream *s)
 {
     if (!s->is_closed && !may_pass(s)) /* one that lingers was closed before */
         return;
-    while (s->plain.bytes > 0 && !stage_is_full(&s->stage)) {
-        if (!tls_engine_seal(s)) {
-            fail(s, -ERR_TLS);
-            return;
-        }
-    }
+    if (!seal(s))
+        return;
+    tell_drain(s);
+    if (!s->lower || !seal(s))
+        return;
     stage_flush(&s->stage);
     maybe_end(s);
-    if (s->is_drained && !s->is_closed && !s->fail_err) {
-        s->is_drained = false;
-        if (s->out_half == TLS_HALF_OPEN)
-            s->base.events->on_drain(s->base.owner);
-    }
 }
 
 static bool write_op(struct stream *stream, struct slice bytes)

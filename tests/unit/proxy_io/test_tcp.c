@@ -354,6 +354,65 @@ Test(tcp, pieces_of_bulk_are_gathered_until_the_turn_ends_and_small_messages_go_
     finish();
 }
 
+/* Half as long as the kernel keeps an incomplete packet for bytes that were said to follow. */
+#define AT_ONCE_MS 100
+
+static bool comes_at_once(int fd, size_t len)
+{
+    static uint8_t bytes[SLAB_BYTES];
+    const uint64_t since_ns = clock_mono_ns();
+    size_t n_read = 0;
+    while (n_read < len) {
+        const ssize_t part = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+        n_read += part > 0 ? (size_t)part : 0;
+        run_turns(loop, 1);
+    }
+    return clock_mono_ns() - since_ns < AT_ONCE_MS * NS_PER_MS;
+}
+
+Test(tcp, of_bulk_that_takes_several_sends_nothing_is_held_back_when_the_turn_ends)
+{
+    static const struct {
+        const char *name;
+        size_t pieces[6];
+    } rows[] = {
+        {"less than a packet", {9000}},
+        {"slabs and a rest", {65536, 65536, 65536, 65536, 446}},
+        {"a rest behind what is sent at once", {65536, 65536, 65536, 9000}},
+        {"many sends", {65536, 65000, 64000, 63000, 62000, 61000}},
+        {"a piece as large as the queue", {TCP_QUEUE_HIGH}},
+        {"one behind others", {65536, 100, TCP_QUEUE_HIGH}},
+    };
+
+    static uint8_t bytes[TCP_QUEUE_HIGH];
+    struct door door = {0};
+    loop = loop_new();
+    door_open(&door, loop, "127.0.0.1:0", &a, 1);
+    const int fd = plain_connect(&door.addr);
+    cr_assert(run_until_count(loop, &door.n_accepted, 1, PATIENCE_MS));
+    listener_close(door.listener);
+
+    for (size_t row = 0; row < ARRAY_LEN(rows); row++) {
+        bool at_once = false;
+        for (unsigned n_tries = 0; n_tries < 10 && !at_once; n_tries++) {
+            size_t len = 0;
+            for (size_t idx = 0; idx < ARRAY_LEN(rows[row].pieces); idx++) {
+                stream_write_copy(a.stream, bytes, rows[row].pieces[idx]);
+                len += rows[row].pieces[idx];
+            }
+            run_turns(loop, 1);
+            at_once = comes_at_once(fd, len);
+        }
+        cr_expect(at_once, "%s", rows[row].name);
+        cr_expect_eq(stream_queued(a.stream), 0, "%s", rows[row].name);
+        cr_expect(stream_write_copy(a.stream, bytes, 1), "%s: may be written to", rows[row].name);
+        cr_expect(comes_at_once(fd, 1), "%s", rows[row].name);
+    }
+    end_close(&a, 0);
+    close(fd);
+    finish();
+}
+
 /* ------------------------------------------------------------------ closing with bytes in the
  * queue */
 
