@@ -25,12 +25,15 @@
 #include "proxy/http/message.h"
 
 #define CLIENTS_MAX          4096 /* remembered; pods of a node, and peers */
-#define CLIENT_FAULT_NS      (UINT64_C(50) * 1000000)
-#define CLIENT_FAULTS_FREE   20 /* messages that are no HTTP, floods; and 20 a second */
-#define CLIENT_FAULTS_MAX    80 /* after the last one it is a nuisance for 3 s at most */
-#define CLIENT_PENANCE_SHARE 4  /* 250 ms at first, 1 s for who goes on */
+#define CLIENT_FAULT_NS      (UINT64_C(100) * 1000000)
+#define CLIENT_FAULTS_FREE   20 /* messages that are no HTTP, floods; and 10 a second */
+#define CLIENT_FAULTS_MAX    80 /* after the last one it is a nuisance for 6 s at most */
+#define CLIENT_PENANCE_SHARE 4  /* 0.5 s at first, 2 s for who goes on */
 #define CLIENT_GAP_NS        (UINT64_C(2) * 1000000)
-#define CLIENT_WAIT_MAX_NS   (UINT64_C(2000) * 1000000)
+#define CLIENT_WAIT_MAX_NS   (UINT64_C(3000) * 1000000)
+/* Of a connection that was heard late: */
+#define CLIENT_LATE_RESETS     3 /* rapid ones in a second */
+#define CLIENT_LATE_HEAD_BYTES 16384
 
 struct client {
     struct ip ip;

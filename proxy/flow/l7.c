@@ -88,7 +88,9 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
 {
     struct loop *loop = side->flow->call.walk->tools.loop;
     const struct http_limits limits = {.idle_ns = side->idle_ns,
-                                       .resets = side->client ? &side->client->resets : NULL};
+                                       .resets = side->client ? &side->client->resets : NULL,
+                                       .resets_max = side->is_late ? CLIENT_LATE_RESETS : 0,
+                                       .head_bytes = side->is_late ? CLIENT_LATE_HEAD_BYTES : 0};
     timer_stop(&side->patience);
     call_end_search(&side->flow->call);
     stream_pause(client);
@@ -181,7 +183,8 @@ static void hear_in_time(struct http_side *side)
         return;
     }
     meter_add(walk->tools.meter, METRIC_HTTP_DELAYED, 1);
-    tcp_be_curt(side->stream); /* that we go on reading is what a flood wants */
+    side->is_late = true;
+    tcp_be_curt(side->stream); /* that we read much is what a flood wants */
     timer_start(walk->tools.loop, &side->patience, client_penance_ns(side->client, now_ns),
                 on_penance);
 }

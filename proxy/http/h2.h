@@ -95,6 +95,7 @@ struct h2_options {
     uint64_t head_ns;                /* from a head's first frame to its last; 0: no limit */
     uint64_t body_ns;                /* no byte of a stream that is awaited; 0: no limit */
     struct http_rate *resets;        /* as in struct http_limits */
+    uint32_t resets_max;             /* 0 is H2_RESETS_PER_SEC */
     bool allow_protocols;            /* server: extended CONNECT (RFC 8441) */
     uint32_t stream_window;          /* 0 is 256 KiB */
     uint32_t stream_window_max;      /* 0 is 4 MiB */

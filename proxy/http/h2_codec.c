@@ -72,8 +72,9 @@ static int count_reset(struct h2 *h2)
     const uint64_t now_ns = loop_now_ns(h2->loop);
     struct http_rate *shared = h2->options.resets;
     const bool are_many = shared && is_over(shared, now_ns, H2_RESETS_OF_CLIENT);
+    const uint32_t most = h2->options.resets_max ? h2->options.resets_max : H2_RESETS_PER_SEC;
 
-    if (is_over(&h2->resets, now_ns, are_many ? H2_RESETS_WHEN_MANY : H2_RESETS_PER_SEC))
+    if (is_over(&h2->resets, now_ns, are_many ? H2_RESETS_WHEN_MANY : most))
         return doom(h2, -ERR_H2_RESET_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
                     "the peer reset too many streams in a second");
     return 0;

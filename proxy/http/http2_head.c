@@ -347,6 +347,7 @@ struct h2_options http2_options(const struct http_limits *limits, const struct h
         .head_ns = u64_or(l->head_ns, HEAD_NS),
         .body_ns = u64_or(l->body_ns, BODY_NS),
         .resets = l->resets,
+        .resets_max = l->resets_max,
         .stream_window = l->stream_window,
         .stream_window_max = l->stream_window_max,
         .connection_window = l->connection_window,

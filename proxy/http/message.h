@@ -104,6 +104,7 @@ struct http_limits {     /* 0 is the default */
                             for an upgrade */
     uint32_t stream_window, stream_window_max, connection_window; /* as in h2.h */
     uint32_t still_ms;                                            /* HTTP/2: as in h2.h */
+    uint32_t resets_max; /* HTTP/2: rapid ones of one connection in a second; 200 */
     /* HTTP/2: rapid resets of all connections of one client, which share and outlive it. A client
      * that makes up for the limit of a connection with their number finds each one's much lower.
      * NULL: each stands alone. */

@@ -25,6 +25,9 @@
  * in front of everybody else's small message; so much is as good for the bulk. */
 #define READ_TURN_BYTES 262144
 #define DROP_TURN_BYTES SLAB_BYTES /* of who lingers: nobody waits for what is dropped */
+/* Of who is curt. A larger read opens the peer's window at once, and what it had ready then comes
+ * through the kernel within our own system call. */
+#define CURT_TURN_BYTES 16384
 /* Pieces of bulk (records, frames) come several in a turn. Gathered into one send they leave in
  * packets as large as can be, which pass every hook on their way once; what is left over of each
  * send is a small packet, which passes as many. So sends are large, but the queue is not full of
@@ -63,26 +66,38 @@ static int err_from_socket(int status)
 
 /* ------------------------------------------------------------------ reading */
 
-static bool has_had_its_turn(struct tcp *tcp)
+static uint32_t bytes_of_a_turn(const struct tcp *tcp)
+{
+    if (tcp->is_curt)
+        return CURT_TURN_BYTES;
+    return tcp->lingering ? DROP_TURN_BYTES : READ_TURN_BYTES;
+}
+
+/* How much may be read now. */
+static uint32_t left_of_the_turn(struct tcp *tcp)
 {
     const uint32_t turn = loop_turn_number(tcp->loop);
     if (tcp->read_turn != turn) {
         tcp->read_turn = turn;
         tcp->read_bytes = 0;
     }
-    return tcp->read_bytes >= (tcp->lingering ? DROP_TURN_BYTES : READ_TURN_BYTES);
+    const uint32_t most = bytes_of_a_turn(tcp);
+    return tcp->read_bytes < most ? most - tcp->read_bytes : 0;
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested_bytes, uv_buf_t *out_room)
 {
     (void)suggested_bytes;
     struct tcp *tcp = handle->data;
-    if (tcp->paused || has_had_its_turn(tcp)) {
+    const uint32_t left = left_of_the_turn(tcp);
+    if (tcp->paused || left == 0) {
         *out_room = uv_buf_init(NULL, 0); /* libuv goes on with others: UV_ENOBUFS */
         return;
     }
     struct slab *slab = loop_read_slab(tcp->loop);
-    *out_room = uv_buf_init((char *)slab->bytes + slab->used, slab->cap - slab->used);
+    const uint32_t room = slab->cap - slab->used;
+    *out_room =
+        uv_buf_init((char *)slab->bytes + slab->used, tcp->is_curt && left < room ? left : room);
 }
 
 static void stop_reading(struct tcp *tcp)

@@ -61,7 +61,7 @@ struct tcp {
     bool ended;  /* the peer's direction */
     bool shut;   /* ours: nothing more is queued, FIN follows what is */
     bool lingering; /* closed by its owner, still flushing */
-    bool is_curt;   /* lingers for its queue alone */
+    bool is_curt;   /* reads little in a turn, lingers for its queue alone */
     bool closed;    /* given to uv_close() */
 };
 

@@ -277,6 +277,65 @@ Test(sniff, what_a_client_sends_after_its_refusal_is_read_but_not_a_nuisances)
     cr_expect_not(is_read_when_refused(true));
 }
 
+static bool is_answered_431(void *ctx)
+{
+    (void)ctx;
+    return str_starts_with(text_str(&call.tap.got), STR("HTTP/1.1 431 "));
+}
+
+Test(sniff, a_nuisance_has_shorter_heads)
+{
+    static char pad[CLIENT_LATE_HEAD_BYTES];
+    memset(pad, 'a', sizeof pad);
+    for (unsigned is_nuisance = 0; is_nuisance < 2; is_nuisance++) {
+        open_with(LONG_NS);
+        if (is_nuisance)
+            (void)become_nuisance();
+        say(STR("GET /a HTTP/1.1\r\nHost: store\r\nX: "));
+        say(str_of(pad, sizeof pad));
+        say(STR("\r\n\r\n"));
+        if (is_nuisance)
+            cr_expect(run_until(town.world.loop, is_answered_431, NULL, PATIENCE_MS));
+        else
+            cr_expect(arrives(STR("GET /a HTTP/1.1\r\n")));
+        close_all();
+    }
+}
+
+/* HTTP/2: so many requests that are reset at once. */
+static void say_resets(unsigned n)
+{
+    char pair[] = "\x00\x00\x0a\x01\x05\x00\x00\x00\x00" /* HEADERS */
+                  "\x82\x86\x84\x41\x05store"
+                  "\x00\x00\x04\x03\x00\x00\x00\x00\x00" /* RST_STREAM */
+                  "\x00\x00\x00\x08";
+    say(STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+    say(str_of("\x00\x00\x00\x04\x00\x00\x00\x00\x00", 9)); /* SETTINGS */
+    for (unsigned i = 0; i < n; i++) {
+        pair[8] = pair[27] = (char)(2 * i + 1);
+        say(str_of(pair, sizeof pair - 1));
+    }
+}
+
+static bool has_been_cut(void *ctx)
+{
+    (void)ctx;
+    return meter_total(METRIC_HTTP_RESETS) > 0;
+}
+
+Test(sniff, a_nuisance_has_fewer_resets_before_it_is_cut)
+{
+    for (unsigned is_nuisance = 0; is_nuisance < 2; is_nuisance++) {
+        open_with(LONG_NS);
+        if (is_nuisance)
+            (void)become_nuisance();
+        say_resets(CLIENT_LATE_RESETS + 1);
+        const uint64_t patience_ms = is_nuisance ? PATIENCE_MS : 300;
+        cr_expect_eq(run_until(town.world.loop, has_been_cut, NULL, patience_ms), is_nuisance);
+        close_all();
+    }
+}
+
 Test(sniff, the_preface_in_pieces_is_served_as_http_2_and_spoken_so_to_the_backend)
 {
     static const char request[] = "\x00\x00\x00\x04\x00\x00\x00\x00\x00" /* SETTINGS */

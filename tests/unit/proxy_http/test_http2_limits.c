@@ -58,6 +58,14 @@ Test(http2_limits, resets_on_many_connections_of_a_client_count_together, .fini 
     cr_expect_eq(duo.server_err, -ERR_H2_RESET_FLOOD);
 }
 
+Test(http2_limits, a_connection_has_the_resets_that_it_is_given, .fini = finish)
+{
+    const struct http_limits limits = {.resets_max = 10};
+
+    duo_open(&duo, NULL, &limits);
+    cr_expect_eq(resets_until_cut(60), 11);
+}
+
 Test(http2_limits, a_client_with_few_resets_is_not_held_to_it, .fini = finish)
 {
     struct http_rate resets = {0};

@@ -510,7 +510,21 @@ Test(tcp, who_is_curt_sends_what_is_queued_and_does_not_wait_for_the_peers_end)
     finish();
 }
 
-Test(tcp, who_is_curt_reads_nothing_more)
+Test(tcp, who_is_curt_reads_little_in_a_turn)
+{
+    size_t total = 200000;
+    start();
+    tcp_be_curt(b.stream);
+    end_write_pattern(&a, total);
+    for (size_t before = 0; b.n_got < total; before = b.n_got) {
+        loop_turn(loop, true);
+        cr_assert_leq(b.n_got - before, 16384);
+    }
+    cr_expect_eq(b.n_wrong, 0);
+    finish();
+}
+
+Test(tcp, who_is_curt_reads_nothing_more_after_its_close)
 {
     size_t total = 5;
     start();
