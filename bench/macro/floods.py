@@ -30,8 +30,8 @@ LOADS = {"requests": ("http", "--connections", "16", "--rate", "1000"),
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="./dev bench floods", description="What others notice of a flood.")
     parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"of {', '.join(FLOODS)} (all)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a window (2)")
-    parser.add_argument("--rounds", type=int, default=7, help="windows of each kind (7)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a window (8)")
+    parser.add_argument("--rounds", type=int, default=3, help="windows of each kind (3)")
     parser.add_argument("--json", metavar="FILE", help="every window and the verdict; - prints it")
     options = parser.parse_args(arguments)
     for name in options.floods:
