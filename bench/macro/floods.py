@@ -38,7 +38,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="./dev bench floods", description="What others notice of a flood.")
     parser.add_argument("floods", nargs="*", metavar="FLOOD", help=f"of {', '.join(FLOODS)} (all)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a window (1)")
-    parser.add_argument("--rounds", type=int, default=4, help="of all floods, in turn (4)")
+    parser.add_argument("--rounds", type=int, default=3, help="of all floods, in turn (3)")
     parser.add_argument("--json", metavar="FILE", help="every window and the verdict; - prints it")
     options = parser.parse_args(arguments)
     for name in options.floods:

@@ -41,6 +41,7 @@
 #define OPEN_SECONDS    2
 #define TICK_MS         2 /* few at a time: what is measured beside it shares its core */
 #define EVENTS          256
+#define SEND_BYTES      16384 /* a call: not to be interrupted meanwhile, where others wait */
 #define BIG_BYTES       1000000
 #define FRAME_BYTES     16384
 #define PAIRS           2000 /* requests of one connection */
@@ -237,8 +238,9 @@ static void open_one(struct connection *connection)
 static void push(struct connection *connection)
 {
     while (connection->sent < script.len) {
+        const size_t left = script.len - connection->sent;
         const ssize_t n = send(connection->fd, script.bytes + connection->sent,
-                               script.len - connection->sent, MSG_NOSIGNAL);
+                               left < SEND_BYTES ? left : SEND_BYTES, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
             return;
         if (n < 0) {
