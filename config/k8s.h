@@ -63,10 +63,10 @@ struct str k8s_name(const struct k8s_reader *reader, const struct yaml *node, co
 /* A port from 1 to 65535; an error and 0 when the node is absent. parent gives the place then. */
 uint16_t k8s_port(const struct k8s_reader *reader, const struct yaml *node,
                   const struct yaml *parent, const char *what);
-/* TCP or UDP ("TCP" when absent); anything else is an error. */
 /* True, with a warning, of what Kubernetes takes and the mesh does not carry: the port is to be
  * left out. */
 bool k8s_is_sctp(const struct k8s_reader *reader, const struct yaml *node, const char *what);
+/* TCP or UDP ("TCP" when absent); anything else is an error. */
 bool k8s_is_udp(const struct k8s_reader *reader, const struct yaml *node, const char *what);
 bool k8s_ip(const struct k8s_reader *reader, const struct yaml *node, const char *what,
             struct ip *out_ip);
