@@ -5,10 +5,10 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "h2_pair.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/text.h"
-#include "tests/kit/fake_stream.h"
 #include "tests/kit/loop_kit.h"
 #include "xds/grpc.h"
 
@@ -26,10 +26,7 @@ struct end {                /* what one end of a call heard */
 };
 
 struct rig {
-    struct loop *loop;
-    struct fake_stream *below_client, *below_server;
-    struct h2 *client_h2, *server_h2;
-    bool is_ready;
+    struct h2_pair h2;
     struct end client, server;
     /* Instead of serving: answers with these fields. */
     const struct h2_field *raw_fields;
@@ -112,35 +109,16 @@ static void on_request(void *owner, struct stream *stream, const struct h2_head 
         stream_close(stream, 0);
         return;
     }
-    rig->server.call = grpc_serve(rig->loop, stream, &server_events, &rig->server);
+    rig->server.call = grpc_serve(rig->h2.loop, stream, &server_events, &rig->server);
     if (rig->message_max)
         grpc_limit_messages(rig->server.call, rig->message_max);
 }
-
-static void on_ready(void *owner)
-{
-    ((struct rig *)owner)->is_ready = true;
-}
-
-static void on_dead(void *owner, int err, struct str why)
-{
-    (void)owner, (void)err, (void)why;
-}
-
-static const struct h2_events client_h2_events = {.on_ready = on_ready, .on_dead = on_dead};
-static const struct h2_events server_h2_events = {.on_request = on_request, .on_dead = on_dead};
 
 static struct rig *rig_new(void)
 {
     struct rig *rig = mem_new(struct rig);
 
-    rig->loop = loop_new();
-    fake_stream_pair(rig->loop, &rig->below_client, &rig->below_server);
-    rig->client_h2 = h2_client_new(rig->loop, &rig->below_client->stream, &(struct h2_options){0},
-                                   &client_h2_events, rig);
-    rig->server_h2 = h2_server_new(rig->loop, &rig->below_server->stream, &(struct h2_options){0},
-                                   &server_h2_events, rig);
-    cr_assert(run_until_set(rig->loop, &rig->is_ready, 5000));
+    h2_pair_open(&rig->h2, on_request, rig);
     return rig;
 }
 
@@ -156,12 +134,7 @@ static void rig_free(struct rig *rig)
 {
     end_fini(&rig->client);
     end_fini(&rig->server);
-    h2_close(rig->client_h2, 0);
-    h2_close(rig->server_h2, 0);
-    run_turns(rig->loop, 10);
-    fake_stream_free(rig->below_client);
-    fake_stream_free(rig->below_server);
-    loop_finish(rig->loop);
+    h2_pair_close(&rig->h2);
     mem_free(rig);
 }
 
@@ -169,8 +142,8 @@ static void start(struct rig *rig, uint64_t timeout_ns)
 {
     const struct h2_field metadata[] = {{STR("clusterid"), STR("west")}};
 
-    rig->client.call = grpc_start(rig->loop, rig->client_h2, STR("/a.B/C"), metadata, 1, timeout_ns,
-                                  &client_events, &rig->client);
+    rig->client.call = grpc_start(rig->h2.loop, rig->h2.client, STR("/a.B/C"), metadata, 1,
+                                  timeout_ns, &client_events, &rig->client);
     cr_assert_not_null(rig->client.call);
 }
 
@@ -192,7 +165,7 @@ static bool server_has_call(void *rig)
 static void start_served(struct rig *rig)
 {
     start(rig, 0);
-    cr_assert(run_until(rig->loop, server_has_call, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, server_has_call, rig, 5000));
 }
 
 Test(grpc, a_unary_call_goes_there_and_back)
@@ -203,7 +176,7 @@ Test(grpc, a_unary_call_goes_there_and_back)
     start(rig, 5 * NS_PER_SEC);
     cr_assert(grpc_send(rig->client.call, STR("hello")));
     grpc_half_close(rig->client.call);
-    cr_assert(run_until(rig->loop, client_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000));
 
     cr_assert_eq(rig->checked, 0);
     cr_assert_str_eq(rig->server.got.ptr, "hello|");
@@ -224,7 +197,7 @@ Test(grpc, large_messages_pass_both_ways_under_back_pressure)
     cr_assert(!grpc_send(rig->client.call, str_of(bytes, len)), "5 MiB do not fit the queues");
     cr_assert(!grpc_send(rig->client.call, STR("after")));
     grpc_half_close(rig->client.call);
-    cr_assert(run_until(rig->loop, client_ended, rig, 20000));
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 20000));
 
     cr_assert_eq(rig->client.n_bytes, len + 5);
     cr_assert_str_eq(rig->client.got.ptr, "after|");
@@ -241,7 +214,7 @@ Test(grpc, a_refusal_without_messages_is_one_head_with_its_sentence)
     start_served(rig);
     grpc_finish(rig->server.call, GRPC_PERMISSION_DENIED, STR("100 % no\n"));
     rig->server.call = NULL;
-    cr_assert(run_until(rig->loop, client_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000));
 
     cr_assert_eq(rig->client.status, GRPC_PERMISSION_DENIED);
     cr_assert_str_eq(rig->client.message.ptr, "100 % no\n");
@@ -259,7 +232,7 @@ Test(grpc, a_status_follows_what_is_queued)
     grpc_send(rig->server.call, str_of(bytes, len));
     grpc_finish(rig->server.call, GRPC_UNAVAILABLE, STR("going away"));
     rig->server.call = NULL;
-    cr_assert(run_until(rig->loop, client_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000));
 
     cr_assert_eq(rig->client.n_bytes, len);
     cr_assert_eq(rig->client.status, GRPC_UNAVAILABLE);
@@ -274,7 +247,7 @@ Test(grpc, an_accepted_call_is_told_before_any_message)
 
     start_served(rig);
     grpc_accept(rig->server.call);
-    cr_assert(run_until_set(rig->loop, &rig->client.is_accepted, 5000));
+    cr_assert(run_until_set(rig->h2.loop, &rig->client.is_accepted, 5000));
     cr_assert_eq(rig->client.n_messages, 0);
     rig_free(rig);
 }
@@ -284,9 +257,9 @@ Test(grpc, a_deadline_ends_the_call_on_both_sides)
     struct rig *rig = rig_new();
 
     start(rig, 20 * NS_PER_MS);
-    cr_assert(run_until(rig->loop, client_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000));
     cr_assert_eq(rig->client.status, GRPC_DEADLINE_EXCEEDED);
-    cr_assert(run_until(rig->loop, server_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, server_ended, rig, 5000));
     cr_assert_eq(rig->server.status, GRPC_CANCELLED);
     rig_free(rig);
 }
@@ -298,7 +271,7 @@ Test(grpc, cancelling_says_nothing_to_the_owner_and_everything_to_the_peer)
     start_served(rig);
     grpc_cancel(rig->client.call);
     rig->client.call = NULL;
-    cr_assert(run_until(rig->loop, server_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, server_ended, rig, 5000));
     cr_assert_eq(rig->server.status, GRPC_CANCELLED);
     cr_assert(!rig->client.is_ended);
     rig_free(rig);
@@ -312,7 +285,7 @@ Test(grpc, cancelling_inside_a_message_stops_the_next_one)
     start_served(rig);
     grpc_send(rig->server.call, STR("one"));
     grpc_send(rig->server.call, STR("two"));
-    cr_assert(run_until(rig->loop, server_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, server_ended, rig, 5000));
     cr_assert_str_eq(rig->client.got.ptr, "one|");
     rig_free(rig);
 }
@@ -322,8 +295,8 @@ Test(grpc, a_dying_connection_ends_both_sides)
     struct rig *rig = rig_new();
 
     start_served(rig);
-    fake_fail(rig->below_client, -ERR_RESET);
-    cr_assert(run_until(rig->loop, client_ended, rig, 5000));
+    fake_fail(rig->h2.below_client, -ERR_RESET);
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000));
     cr_assert_eq(rig->client.status, GRPC_UNAVAILABLE);
     rig_free(rig);
 }
@@ -335,7 +308,7 @@ Test(grpc, a_message_over_the_servers_limit_is_refused)
     rig->message_max = 10;
     start(rig, 0);
     grpc_send(rig->client.call, STR("eleven bytes"));
-    cr_assert(run_until(rig->loop, client_ended, rig, 5000));
+    cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000));
 
     cr_assert_eq(rig->client.status, GRPC_RESOURCE_EXHAUSTED);
     cr_assert_eq(rig->server.n_messages, 0);
@@ -385,7 +358,7 @@ Test(grpc, strange_answers_have_their_status)
         rig->raw_body = rows[i].body;
         rig->raw_body_len = rows[i].body_len;
         start(rig, 0);
-        cr_assert(run_until(rig->loop, client_ended, rig, 5000), "%s", rows[i].name);
+        cr_assert(run_until(rig->h2.loop, client_ended, rig, 5000), "%s", rows[i].name);
         cr_assert_eq(rig->client.status, rows[i].status, "%s: %d", rows[i].name,
                      rig->client.status);
         cr_assert(rig->client.message.len > 0 || rows[i].fields == odd, "%s", rows[i].name);

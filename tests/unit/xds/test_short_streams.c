@@ -2,10 +2,10 @@
  * faster. */
 #include <criterion/criterion.h>
 
+#include "h2_pair.h"
 #include "proxy/base/clock.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
-#include "tests/kit/fake_stream.h"
 #include "tests/kit/loop_kit.h"
 #include "xds/client.h"
 #include "xds/svid_stream.h"
@@ -15,10 +15,7 @@ TestSuite(short_streams, .timeout = 60);
 #define PATIENCE_MS 30000
 
 struct rig {
-    struct loop *loop;
-    struct fake_stream *below_client, *below_server;
-    struct h2 *client_h2, *server_h2;
-    bool is_ready;
+    struct h2_pair h2;
     struct str answer; /* to each call, which then ends with OK */
     unsigned n_calls;
 };
@@ -31,48 +28,24 @@ static void on_request(void *owner, struct stream *stream, const struct h2_head 
 
     cr_assert_eq(grpc_check_request(head), 0);
     rig->n_calls++;
-    call = grpc_serve(rig->loop, stream, &no_events, NULL);
+    call = grpc_serve(rig->h2.loop, stream, &no_events, NULL);
     grpc_send(call, rig->answer);
     grpc_finish(call, GRPC_OK, (struct str){0});
 }
-
-static void on_ready(void *owner)
-{
-    ((struct rig *)owner)->is_ready = true;
-}
-
-static void on_dead(void *owner, int err, struct str why)
-{
-    (void)owner, (void)err, (void)why;
-}
-
-static const struct h2_events client_events = {.on_ready = on_ready, .on_dead = on_dead};
-static const struct h2_events server_events = {.on_request = on_request, .on_dead = on_dead};
 
 static struct rig *rig_new(struct str answer)
 {
     struct rig *rig = mem_new(struct rig);
 
     log_set_level(LOG_ERROR);
-    rig->loop = loop_new();
     rig->answer = answer;
-    fake_stream_pair(rig->loop, &rig->below_client, &rig->below_server);
-    rig->client_h2 = h2_client_new(rig->loop, &rig->below_client->stream, &(struct h2_options){0},
-                                   &client_events, rig);
-    rig->server_h2 = h2_server_new(rig->loop, &rig->below_server->stream, &(struct h2_options){0},
-                                   &server_events, rig);
-    cr_assert(run_until_set(rig->loop, &rig->is_ready, 5000));
+    h2_pair_open(&rig->h2, on_request, rig);
     return rig;
 }
 
 static void rig_free(struct rig *rig)
 {
-    h2_close(rig->client_h2, 0);
-    h2_close(rig->server_h2, 0);
-    run_turns(rig->loop, 10);
-    fake_stream_free(rig->below_client);
-    fake_stream_free(rig->below_server);
-    loop_finish(rig->loop);
+    h2_pair_close(&rig->h2);
     mem_free(rig);
 }
 
@@ -81,7 +54,7 @@ static uint64_t time_of(struct rig *rig, unsigned n_calls)
 {
     const uint64_t begun_ns = clock_mono_ns();
 
-    cr_assert(run_until_count(rig->loop, &rig->n_calls, n_calls, PATIENCE_MS));
+    cr_assert(run_until_count(rig->h2.loop, &rig->n_calls, n_calls, PATIENCE_MS));
     return clock_mono_ns() - begun_ns;
 }
 
@@ -100,9 +73,9 @@ Test(short_streams, the_control_stream_is_begun_again_after_growing_rests)
     static const struct xds_client_events events = {on_change, on_connected};
     const struct xds_client_options options = {.node_id = STR("n"), .subscribed = {true}};
     struct rig *rig = rig_new((struct str){0});
-    struct xds_client *client = xds_client_open(rig->loop, &options, NULL, &events, NULL);
+    struct xds_client *client = xds_client_open(rig->h2.loop, &options, NULL, &events, NULL);
 
-    xds_client_channel_up(client, rig->client_h2);
+    xds_client_channel_up(client, rig->h2.client);
     /* Rests of 100, 200, 400 and 800 ms, of each at least the half. */
     cr_assert_geq(time_of(rig, 5), 750 * NS_PER_MS);
     xds_client_channel_down(client);
@@ -128,9 +101,9 @@ Test(short_streams, a_stream_of_certificates_is_begun_again_at_once_once_a_secon
         .metadata = {{"workload.spiffe.io", 18}, {"true", 4}}};
     struct rig *rig = rig_new(STR("no message"));
     struct svid_stream *stream =
-        svid_stream_open(rig->loop, &options, (struct str){0}, &events, NULL);
+        svid_stream_open(rig->h2.loop, &options, (struct str){0}, &events, NULL);
 
-    svid_stream_set_h2(stream, rig->client_h2);
+    svid_stream_set_h2(stream, rig->h2.client);
     /* The second at once, the others after rests of 1 and 2 s, of each at least the half. */
     cr_assert_geq(time_of(rig, 4), 1500 * NS_PER_MS);
     svid_stream_close(stream);
