@@ -129,10 +129,11 @@ printf '#include "proxy/base/low.h"\n/* ERR_A */\n' | file r/proxy/base/low.c
 bad used "proxy/meter/metrics.def: M is never counted" "proxy/base/errors.def: A is never given"
 
 # ---- conformance ----
-printf 'Test(low, holds_one_thing)\n' | file r/tests/test_low.c
-printf '`low/holds_one_thing` `low/holds_another_thing` `tests/gone.py`\n' | file r/docs/conformance-x.md
+printf 'Test(low, holds_one_thing)\nTest(low,\n     holds_a_long_name)\n' | file r/tests/test_low.c
+printf '`low/holds_one_thing` `low/holds_a_long_name` `high/holds_one_thing` `low/holds_another_thing` `tests/gone.py`\n' | file r/docs/conformance-x.md
 printf 'Test(low, adds_as_envoys_low_test)\n' | file r/tests/unit/proxy_pick/test_low.c
 bad conformance \
+    'no test is called high/holds_one_thing' \
     'no test is called low/holds_another_thing' \
     'there is no tests/gone.py' \
     'low/adds_as_envoys_low_test is on no page docs/conformance-*.md'
