@@ -291,7 +291,7 @@ static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov
 }
 
 /* Sends what was gathered; what the socket does not take is libuv's from here on. With MSG_MORE
- * more is written at once. */
+ * more is written at once, or the end, which then leaves in the packet of the last bytes. */
 static void uncork(struct tcp *tcp, int flags)
 {
     struct iovec iov[FLUSH_SLICES];
@@ -307,7 +307,7 @@ static void uncork(struct tcp *tcp, int flags)
     (void)buf_pop(&tcp->queue, (size_t)n_sent);
     if (tcp->queue.bytes > 0)
         flush(tcp);
-    else if (flags == 0)
+    else if (flags == 0 || tcp->shut)
         queue_is_empty(tcp);
 }
 
@@ -321,7 +321,7 @@ static void run_task(struct task *task)
     if (tcp->paused)
         stop_reading(tcp);
     if (tcp->queue.bytes > 0 && tcp->in_flight == 0)
-        uncork(tcp, 0);
+        uncork(tcp, tcp->shut ? MSG_MORE : 0);
 }
 
 /* Nothing is being written by libuv, so what is queued waits for uncork() alone. The last piece
@@ -349,7 +349,8 @@ static bool tcp_write(struct stream *stream, struct slice bytes)
         slice_release(bytes);
         return true;
     }
-    if (tcp->in_flight == 0 && (tcp->queue.bytes > 0 || bytes.len >= CORK_LEAST_BYTES))
+    if (tcp->in_flight == 0 &&
+        (tcp->queue.bytes > 0 || bytes.len >= CORK_LEAST_BYTES || tcp->is_curt))
         return cork(tcp, bytes);
     if (tcp->queue.bytes == 0) {
         ssize_t n_sent = send_piece(tcp, bytes);

@@ -59,9 +59,9 @@ struct addr tcp_remote(const struct stream *stream);
  * slow link waits with us, where small messages of others overtake it. As far as the kernel can. */
 void tcp_bound_unsent(struct stream *stream, size_t bytes);
 
-/* It reads little in a turn, and a polite close of it sends what is queued and is over: no more is
- * read of what the peer sends, who may therefore see a reset in place of our last bytes. Not of
- * TCP: nothing happens. */
+/* It reads little in a turn, writes at the turn's end, and a polite close of it sends what is
+ * queued and is over: no more is read of what the peer sends, who may therefore see a reset in
+ * place of our last bytes. Not of TCP: nothing happens. */
 void tcp_be_curt(struct stream *stream);
 
 struct listener_options {

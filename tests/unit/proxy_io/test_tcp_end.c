@@ -2,6 +2,8 @@
  * polite and abortive closes with bytes in the queue, inside an event. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -267,6 +269,33 @@ Test(tcp_end, who_is_curt_sends_what_is_queued_and_does_not_wait_for_the_peers_e
     cr_expect_eq(b.n_got, total);
     run_turns(loop, 3);
     cr_expect_eq(loop_open_handles(loop), 1);
+    finish();
+}
+
+/* Packets that the plain peer got, by the kernel's count. */
+static uint32_t n_packets(void)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    cr_assert_eq(getsockopt(peer_fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    return info.tcpi_segs_in;
+}
+
+Test(tcp_end, who_is_curt_sends_its_last_bytes_and_its_end_in_one_packet)
+{
+    size_t n_read = 0;
+    peer_fd = start_plain();
+    const uint32_t n_before = n_packets();
+    tcp_be_curt(a.stream);
+    say(&a, "HTTP/1.1 431\r\n");
+    say(&a, "\r\n");
+    stream_shutdown(a.stream);
+    end_close(&a, 0);
+    run_turns(loop, 3);
+    cr_expect(read_plain(&n_read));
+    cr_expect_eq(n_read, 16);
+    cr_expect_eq(n_packets() - n_before, 1);
+    close(peer_fd);
     finish();
 }
 
