@@ -1,11 +1,11 @@
 """./dev bench floods: what others notice while a pod of the same node means harm.
 
-One cluster of two nodes. A pod calls a service of the other node over both proxies: 1,000 requests a second, open loop, over
-connections that stay, and beside nothing else one request after the other with a connection for each. Its 99th percentile is
-measured alone and while another pod of its node floods the same service (tests/lab/flood.c), SETTLE_S after the flood began:
-connections that send a head a byte a second, HTTP/2 requests that are reset at once, heads without end, fields of 1 MB. Both
-proxies are on one core, load, backend and flood on the other, where the flood runs when nobody else wants to (SCHED_IDLE): what
-it takes of the load's processor says nothing about a proxy.
+One cluster of two nodes. A pod calls a service of the other node over both proxies: 1,000 requests a second, open loop, at
+random moments, over connections that stay, and beside nothing else one request after the other with a connection for each.
+Its 99th percentile is measured alone and while another pod of its node floods the same service (tests/lab/flood.c), SETTLE_S
+after the flood began: connections that send a head a byte a second, HTTP/2 requests that are reset at once, heads without
+end, fields of 1 MB. Both proxies are on one core, load, backend and flood on the other, where the flood runs when nobody else
+wants to (SCHED_IDLE): what it takes of the load's processor says nothing about a proxy.
 
 Windows are short and the lower quartile of them counts, alone and under a flood: a machine that stands still for 4 ms now and
 then delays a hundredth of the requests of whole seconds, and says nothing about a proxy either. Verdict: that quartile is at most

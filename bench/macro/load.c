@@ -5,9 +5,12 @@
  * (connect), bytes as fast as they go (download, upload), connections that do nothing (idle),
  * server-sent events (sse): how old each is when it comes, and the time to an answer's first byte.
  * With --streams http and idle speak HTTP/2, so many requests at once on each connection.
- * With --rate requests begin at fixed times, whatever the answers do, and latency counts from the
- * time at which a request should have begun: a stall is not hidden by waiting for it (coordinated
- * omission). Without, each connection sends its next request when it has the last answer.
+ * With --rate requests begin whatever the answers do, and latency counts from the time at which a
+ * request should have begun: a stall is not hidden by waiting for it (coordinated omission). They
+ * come as those of many users do, independently (a Poisson process, the same one in each run): at
+ * even intervals they fall into step with the timers of what is measured, so that something that
+ * takes 150 us ten times a second is met by ten requests of a thousand in one run and by none in
+ * the next. Without --rate each connection sends its next request when it has the last answer.
  *
  * Happy path: warm up, measure for --seconds, print one JSON line. An answer that is not the
  * expected one is an error; more than ERRORS_MAX of them end the run with status 1.
@@ -17,6 +20,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -88,8 +92,18 @@ static uint64_t n_bytes, n_errors, n_connected;
 static bool is_measuring;
 static struct connection *resting; /* open loop: connections without a request in progress */
 static struct connection *connections;
-static unsigned n_opened;                          /* of them */
-static uint64_t next_begin_ns, interval_ns, n_due; /* open loop */
+static unsigned n_opened; /* of them */
+
+/* Open loop: the same moments twice, as they come and, where connections are short, as requests
+ * really begin. */
+struct arrivals {
+    uint64_t state;
+    uint64_t next_ns;
+};
+
+static struct arrivals coming, beginning;
+static double interval_ns; /* on average; 0: closed loop */
+static uint64_t n_due;     /* came, and have not begun */
 
 static uint64_t now_ns(void)
 {
@@ -162,6 +176,24 @@ static bool open_next(void)
     return true;
 }
 
+/* ---- when requests come ---- */
+
+/* Uniform in (0, 1]. Source: splitmix64 (Steele, Lea, Flood, 2014). */
+static double draw(uint64_t *state)
+{
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return ((double)((z ^ (z >> 31)) >> 11) + 1) / 9007199254740992.0;
+}
+
+static uint64_t arrivals_take(struct arrivals *arrivals)
+{
+    const uint64_t at_ns = arrivals->next_ns;
+    arrivals->next_ns += (uint64_t)(-log(draw(&arrivals->state)) * interval_ns);
+    return at_ns;
+}
+
 /* ---- requests and answers ---- */
 
 static void rest(struct connection *connection)
@@ -176,7 +208,7 @@ static void begin_due(void)
     while (resting && n_due > 0) {
         struct connection *connection = resting;
         resting = connection->next_resting;
-        begin(connection, next_begin_ns - n_due * interval_ns);
+        begin(connection, arrivals_take(&beginning));
         n_due--;
     }
 }
@@ -443,10 +475,8 @@ static void on_event(struct connection *connection, uint32_t events)
 
 static void come_due(uint64_t now)
 {
-    while (next_begin_ns <= now) {
-        next_begin_ns += interval_ns;
-        n_due++;
-    }
+    for (; coming.next_ns <= now; n_due++)
+        (void)arrivals_take(&coming);
     begin_due();
 }
 
@@ -463,8 +493,8 @@ static void run(void)
     const uint64_t end_ns = measure_ns + (uint64_t)(options.seconds * (double)SECOND_NS);
     struct epoll_event events[EVENTS];
     if (options.rate > 0) {
-        interval_ns = (uint64_t)((double)SECOND_NS / options.rate);
-        next_begin_ns = start_ns + (measure_ns - start_ns) / 4;
+        interval_ns = (double)SECOND_NS / options.rate;
+        coming = beginning = (struct arrivals){1, start_ns + (measure_ns - start_ns) / 4};
     }
     for (;;) {
         uint64_t now = now_ns();
@@ -474,8 +504,8 @@ static void run(void)
         if (interval_ns > 0)
             come_due(now);
         uint64_t until_ns = is_measuring ? end_ns : measure_ns;
-        if (interval_ns > 0 && next_begin_ns < until_ns)
-            until_ns = next_begin_ns;
+        if (interval_ns > 0 && coming.next_ns < until_ns)
+            until_ns = coming.next_ns;
         const uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
         const struct timespec wait = {.tv_sec = (time_t)(wait_ns / SECOND_NS),
                                       .tv_nsec = (long)(wait_ns % SECOND_NS)};
