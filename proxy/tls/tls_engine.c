@@ -9,6 +9,12 @@
 
 #define RECORD_BYTES ((size_t)16384)
 
+/* What comes of the handshake's protocol behind the handshake: new keys, tickets. Each costs us as
+ * much as many records do, and new keys an answer, which waits in the stage for a peer that may
+ * read nothing. So many are free; others are paid for with data. */
+#define UPDATES_AT_ONCE  32u
+#define BYTES_PER_UPDATE ((size_t)4096)
+
 /* ------------------------------------------------------------------ the BIO */
 
 static int bio_write(BIO *bio, const char *bytes, int len)
@@ -27,6 +33,8 @@ static int bio_read(BIO *bio, char *bytes, int len)
     size_t part = (size_t)len < s->input.len ? (size_t)len : s->input.len;
 
     BIO_clear_retry_flags(bio);
+    if (s->n_updates > UPDATES_AT_ONCE)
+        return -1; /* OpenSSL would go through all there is of them before it returns */
     if (part == 0) {
         BIO_set_retry_read(bio);
         return -1;
@@ -64,6 +72,34 @@ void tls_engine_attach(struct tls_stream *s)
     BIO_set_data(bio, s);
     BIO_set_init(bio, 1);
     SSL_set_bio(s->ssl, bio, bio);
+}
+
+/* ------------------------------------------------------------------ updates */
+
+static void on_message(int is_ours, int version, int type, const void *bytes, size_t len, SSL *ssl,
+                       void *stream)
+{
+    struct tls_stream *s = stream;
+
+    (void)version, (void)bytes, (void)len, (void)ssl;
+    if (!is_ours && type == SSL3_RT_HANDSHAKE)
+        s->n_updates++;
+}
+
+void tls_engine_watch(struct tls_stream *s)
+{
+    SSL_set_msg_callback(s->ssl, on_message);
+    SSL_set_msg_callback_arg(s->ssl, s);
+}
+
+static void pay_updates(struct tls_stream *s, size_t n_bytes)
+{
+    if (s->n_updates == 0)
+        return;
+    s->paid_bytes += n_bytes;
+    const size_t n = s->paid_bytes / BYTES_PER_UPDATE;
+    s->paid_bytes %= BYTES_PER_UPDATE;
+    s->n_updates -= n < s->n_updates ? (uint32_t)n : s->n_updates;
 }
 
 /* ------------------------------------------------------------------ records */
@@ -127,6 +163,8 @@ static enum tls_read status_of(struct tls_stream *s, int result)
     int code = SSL_get_error(s->ssl, result);
 
     tls_forget_errors();
+    if (s->n_updates > UPDATES_AT_ONCE)
+        return TLS_READ_FLOOD;
     if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE)
         return TLS_READ_MORE;
     return code == SSL_ERROR_ZERO_RETURN ? TLS_READ_END : TLS_READ_FAIL;
@@ -155,6 +193,7 @@ enum tls_read tls_engine_fill(struct tls_stream *s, struct slab *slab, size_t *o
             break;
         }
     }
+    pay_updates(s, len);
     slab->used = (uint32_t)len;
     *out_len = len;
     return status;

@@ -63,6 +63,8 @@ struct tls_stream {
     int barred_err; /* the peer does not stand any more: nothing passes until its owner closes it */
     enum tls_half in_half, out_half;
     uint64_t n_records; /* sealed under the current key */
+    uint32_t n_updates; /* messages of the handshake's protocol since, less those paid for */
+    size_t paid_bytes;  /* towards the next */
     int fail_err;
     bool is_paused;
     bool is_drained; /* on_drain is due */
@@ -71,7 +73,7 @@ struct tls_stream {
     bool is_closed;
 };
 
-enum tls_read { TLS_READ_MORE, TLS_READ_FULL, TLS_READ_END, TLS_READ_FAIL };
+enum tls_read { TLS_READ_MORE, TLS_READ_FULL, TLS_READ_END, TLS_READ_FAIL, TLS_READ_FLOOD };
 
 #define TLS_RECORDS_PER_KEY                                                                        \
     (UINT64_C(1) << 22) /* RFC 8446 section 5.5 allows 2^24.5 with AES-GCM */
@@ -79,6 +81,8 @@ enum tls_read { TLS_READ_MORE, TLS_READ_FULL, TLS_READ_END, TLS_READ_FAIL };
 /* tls_engine.c */
 /* Makes OpenSSL read from s->input and write into s->stage. */
 void tls_engine_attach(struct tls_stream *s);
+/* The handshake is done: what comes of its protocol from here on is counted. */
+void tls_engine_watch(struct tls_stream *s);
 /* Seals the next record of the plaintext that waits. False when OpenSSL fails. */
 bool tls_engine_seal(struct tls_stream *s);
 /* Decrypts into the slab until it is full or the ciphertext is used up. */

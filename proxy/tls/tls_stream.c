@@ -8,7 +8,7 @@
  * in records of up to 16 KiB into the stage and handed down.
  *
  * Failure modes: the lower stream's death, a record that does not decrypt, an end without
- * close_notify, a peer that is not trusted any more; each is on_fail once.
+ * close_notify, a flood of key updates, a peer that is not trusted any more; each is on_fail once.
  *
  * A polite close after shutdown lingers: the stream goes on without an owner until its queue is
  * out.
@@ -220,6 +220,8 @@ static void read_all(struct tls_stream *s)
         s->in_half = TLS_HALF_ENDING;
     else if (status == TLS_READ_FAIL)
         fail(s, -ERR_TLS);
+    else if (status == TLS_READ_FLOOD)
+        fail(s, -ERR_TLS_FLOOD);
     tell_end(s);
 }
 
@@ -398,6 +400,7 @@ struct tls_stream *tls_stream_new(struct loop *loop, struct stream *lower, SSL *
 void tls_stream_start(struct tls_stream *s)
 {
     s->is_paused = true;
+    tls_engine_watch(s);
     stream_pause(s->lower);
     stream_set_owner(s->lower, &lower_events, s);
 }

@@ -307,6 +307,48 @@ Test(tls_stream, follows_the_peers_key_updates, .init = only_world, .fini = end_
     wire_close(&wire);
 }
 
+/* Each costs us keys, and an answer where it is asked for. */
+static void flood_with_key_updates(int kind)
+{
+    struct wire wire;
+
+    wire_open(&wire);
+    fake_forget_written(wire.below);
+    for (unsigned i = 0; i < 2000; i++) {
+        cr_assert_eq(SSL_key_update(wire.ssl, kind), 1);
+        cr_assert_eq(SSL_do_handshake(wire.ssl), 1);
+    }
+    fake_hold(wire.below); /* and it reads nothing of what it is answered */
+    wire_carry(&wire);
+    run_turns(world.loop, 10);
+    cr_expect_eq(wire.side.tap.err, -ERR_TLS_FLOOD, "%s", err_text(wire.side.tap.err));
+    cr_expect_lt(stream_queued(wire.side.tap.stream), 4096);
+    wire_close(&wire);
+}
+
+Test(tls_stream, a_flood_of_key_updates_ends_it, .init = only_world, .fini = end_world)
+{
+    flood_with_key_updates(SSL_KEY_UPDATE_REQUESTED);
+    flood_with_key_updates(SSL_KEY_UPDATE_NOT_REQUESTED);
+}
+
+Test(tls_stream, key_updates_between_data_are_none, .init = only_world, .fini = end_world)
+{
+    static const char data[4096] = {0};
+    struct wire wire;
+
+    wire_open(&wire);
+    for (unsigned i = 0; i < 500; i++) {
+        cr_assert_eq(SSL_key_update(wire.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        cr_assert_eq(SSL_write(wire.ssl, data, sizeof(data)), sizeof(data));
+        wire_carry(&wire);
+        run_turns(world.loop, 4);
+    }
+    cr_expect_eq(wire.side.tap.n_got, 500 * sizeof(data));
+    cr_expect_eq(wire.side.tap.err, 0);
+    wire_close(&wire);
+}
+
 Test(tls_stream, an_end_without_close_notify_is_a_failure, .init = only_world, .fini = end_world)
 {
     struct wire wire;
