@@ -241,12 +241,26 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
     session->handshake = tls_handshake(server->loop, tcp, &options, on_secured, session);
 }
 
-/* The oldest handshake makes room: who is slowest to prove itself goes first. */
-static void displace_unproven(struct tunnel_server *server)
+static struct session *oldest_unproven_of(const struct tunnel_server *server, const struct ip *peer)
+{
+    list_foreach(it, &server->unproven)
+    {
+        struct session *session = list_entry(it, struct session, link);
+        if (ip_eq(&session->peer.ip, peer))
+            return session;
+    }
+    return NULL;
+}
+
+/* The oldest handshake makes room, of who wants the room if it has any: who is slowest to prove
+ * itself goes first, and a flood takes nobody else's place. */
+static void displace_unproven(struct tunnel_server *server, const struct ip *peer)
 {
     if (server->n_unproven < SESSIONS_UNPROVEN_MAX)
         return;
-    struct session *oldest = list_entry(server->unproven.next, struct session, link);
+    struct session *oldest = oldest_unproven_of(server, peer);
+    if (!oldest)
+        oldest = list_entry(server->unproven.next, struct session, link);
     refuse_session(oldest, -ERR_OVERLOAD, STR("too many handshakes"), &(struct tls_claim){0});
     end_session(oldest, -ERR_OVERLOAD);
 }
@@ -264,7 +278,7 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
         stream_close(tcp, err);
         return;
     }
-    displace_unproven(server);
+    displace_unproven(server, &refusal.peer.ip);
     start_session(server, tcp, identity);
 }
 

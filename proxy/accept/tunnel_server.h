@@ -11,10 +11,9 @@
  *               └──► HTTP/2 session ──CONNECT──► arrival, ...  ──GOAWAY, silence, error──► gone
  *
  * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each; SESSIONS_UNPROVEN_MAX in their
- * handshake, beyond which the oldest of those goes, so that a flood of half-open ones displaces
- * itself; a session without streams ends after SESSION_IDLE_NS, twice what clients keep an idle
- * tunnel.
- * Owner: the acceptor. Thread: the worker's loop.
+ * handshake, beyond which the oldest of those goes, the newcomer's own if it has any, so that a
+ * flood of half-open ones displaces itself; a session without streams ends after SESSION_IDLE_NS,
+ * twice what clients keep an idle tunnel. Owner: the acceptor. Thread: the worker's loop.
  */
 #ifndef ISTHMUS_ACCEPT_TUNNEL_SERVER_H
 #define ISTHMUS_ACCEPT_TUNNEL_SERVER_H

@@ -118,9 +118,16 @@ static void on_dialled(void *owner, int err, struct stream *stream)
 
 void house_dial(struct house *house, enum arrival_kind kind, struct tap *tap)
 {
+    house_dial_from(house, kind, &(struct ip){0}, tap);
+}
+
+void house_dial_from(struct house *house, enum arrival_kind kind, const struct ip *source,
+                     struct tap *tap)
+{
     struct dialled dialled = {0};
     const struct addr door = house_door(house, kind);
-    (void)tcp_connect(house->world.loop, &door, NULL, on_dialled, &dialled);
+    const struct tcp_options options = {.source.ip = *source};
+    (void)tcp_connect(house->world.loop, &door, &options, on_dialled, &dialled);
     cr_assert(run_until_set(house->world.loop, &dialled.is_done, PATIENCE_MS));
     tap->err = dialled.err; /* a reset may come as early as this */
     if (!dialled.stream)

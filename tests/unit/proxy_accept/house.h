@@ -42,6 +42,9 @@ struct addr house_door(const struct house *house, enum arrival_kind kind);
 
 /* A plain TCP connection to a door, with a tap. */
 void house_dial(struct house *house, enum arrival_kind kind, struct tap *tap);
+/* The same from an address; none: any. */
+void house_dial_from(struct house *house, enum arrival_kind kind, const struct ip *source,
+                     struct tap *tap);
 
 struct caller {
     struct house *house;

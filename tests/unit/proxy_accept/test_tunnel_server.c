@@ -275,12 +275,15 @@ Test(tunnel_server, closing_ends_sessions_in_every_state)
 Test(tunnel_server,
      a_flood_of_half_open_ones_displaces_its_own_oldest_and_not_who_has_proven_itself)
 {
-    static struct tap taps[SESSIONS_UNPROVEN_MAX + 1];
+    static struct tap taps[SESSIONS_UNPROVEN_MAX], other;
     struct caller caller = {0};
+    struct ip elsewhere;
+    cr_assert_eq(ip_parse(STR("127.0.0.9"), &elsewhere), 0);
     house_open(&house);
     caller_start(&caller, &house, "127.0.0.1:8080");
     cr_assert(house_has(&house, 1));
 
+    house_dial_from(&house, ARRIVAL_TUNNEL, &elsewhere, &other); /* is the oldest */
     for (size_t i = 0; i < ARRAY_LEN(taps); i++)
         house_dial(&house, ARRIVAL_TUNNEL, &taps[i]);
 
@@ -288,10 +291,12 @@ Test(tunnel_server,
     cr_expect_eq(house.refused_err, -ERR_OVERLOAD);
     cr_assert(sessions_become(1 + SESSIONS_UNPROVEN_MAX));
     cr_expect_not(taps[1].err);
+    cr_expect_not(other.err, "it is of another's");
     arrival_answer(house.arrivals[0], "200", (struct str){0}, false);
     cr_expect(caller_wait(&caller));
     for (size_t i = 0; i < ARRAY_LEN(taps); i++)
         tap_free(&taps[i]);
+    tap_free(&other);
     caller_end(&caller);
     house_close(&house);
 }
