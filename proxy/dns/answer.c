@@ -205,7 +205,7 @@ enum dns_verdict dns_answer(const struct snapshot *snapshot, struct str query, b
     return DNS_ANSWERED;
 }
 
-bool dns_servfail(struct str query, uint8_t *out_packet, size_t *out_len)
+static bool fail_with(struct str query, uint16_t rcode, uint8_t *out_packet, size_t *out_len)
 {
     struct dns_question question;
     struct reply reply;
@@ -213,11 +213,20 @@ bool dns_servfail(struct str query, uint8_t *out_packet, size_t *out_len)
         return false;
     bool is_readable = dns_question_read(query, &question);
     if (!is_readable || !reply_begin(&reply, query, false, out_packet)) {
-        *out_len =
-            reply_bare(query, is_readable ? &question : NULL, KNOT_RCODE_SERVFAIL, out_packet);
+        *out_len = reply_bare(query, is_readable ? &question : NULL, rcode, out_packet);
         return true;
     }
-    reply_set_rcode(&reply, KNOT_RCODE_SERVFAIL);
+    reply_set_rcode(&reply, rcode);
     *out_len = reply_end(&reply);
     return true;
+}
+
+bool dns_servfail(struct str query, uint8_t *out_packet, size_t *out_len)
+{
+    return fail_with(query, KNOT_RCODE_SERVFAIL, out_packet, out_len);
+}
+
+bool dns_refuse(struct str query, uint8_t *out_packet, size_t *out_len)
+{
+    return fail_with(query, KNOT_RCODE_REFUSED, out_packet, out_len);
 }

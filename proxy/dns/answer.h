@@ -44,6 +44,8 @@ enum dns_verdict dns_answer(const struct snapshot *snapshot, struct str query, b
 
 /* A SERVFAIL for a query that was relayed in vain. False when the query has no readable header. */
 bool dns_servfail(struct str query, uint8_t *out_packet, size_t *out_len);
+/* A REFUSED for one that we are not here for; the same. */
+bool dns_refuse(struct str query, uint8_t *out_packet, size_t *out_len);
 
 /* True when packet is an answer to query: same id and opcode, QR set, same question
  * (case-insensitive). The question may be left out where servers leave it out: with FORMERR,

@@ -4,13 +4,25 @@
 #include "proxy/dns/wire.h"
 
 #define RCODE_FORMERR 1
+#define CAPTURED_PORT 53
 
-enum dns_verdict dns_context_answer(struct dns_context *context, struct str query, bool tcp,
-                                    size_t *out_len)
+/* What is captured was sent to port 53 of somebody's resolver. Who calls our own port may be
+ * anybody, under anybody's address. */
+static bool is_captured(const struct dns_context *context, const struct addr *asked, bool tcp)
+{
+    const uint16_t own_port = tcp ? context->tcp_port : context->udp_port;
+    return !context->options.transparent || asked->port == CAPTURED_PORT || asked->port != own_port;
+}
+
+enum dns_verdict dns_context_answer(struct dns_context *context, struct str query,
+                                    const struct addr *asked, bool tcp, size_t *out_len)
 {
     uint8_t *packet = dns_context_packet(context);
-    enum dns_verdict verdict =
-        dns_answer(*context->snapshot, query, tcp, context->rotation++, packet, out_len);
+    enum dns_verdict verdict;
+    if (is_captured(context, asked, tcp))
+        verdict = dns_answer(*context->snapshot, query, tcp, context->rotation++, packet, out_len);
+    else
+        verdict = dns_refuse(query, packet, out_len) ? DNS_ANSWERED : DNS_DROP;
     meter_add(context->meter, METRIC_DNS_REQUESTS, 1);
     if (verdict == DNS_DROP ||
         (verdict == DNS_ANSWERED && dns_rcode(str_of(packet, *out_len)) == RCODE_FORMERR))

@@ -40,10 +40,10 @@ static inline uint8_t *dns_context_packet(struct dns_context *context)
     return context->frame + DNS_FRAME_HEAD_BYTES;
 }
 
-/* Answers a query from the snapshot into dns_context_packet(), counting it and what is wrong with
- * it. */
-enum dns_verdict dns_context_answer(struct dns_context *context, struct str query, bool tcp,
-                                    size_t *out_len);
+/* Answers a query that was sent to asked from the snapshot into dns_context_packet(), counting it
+ * and what is wrong with it. REFUSED is one that was sent to our own port, not captured. */
+enum dns_verdict dns_context_answer(struct dns_context *context, struct str query,
+                                    const struct addr *asked, bool tcp, size_t *out_len);
 
 /* Files one more waiting query: false when a bound was reached. */
 bool dns_context_admit(struct dns_context *context, struct dns_waiting *waiting,

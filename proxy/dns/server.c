@@ -38,7 +38,7 @@ static void on_packet(void *owner, struct str query, const struct addr *from, co
     struct dns_server *server = owner;
     uint8_t *packet = dns_context_packet(&server->context);
     size_t len;
-    switch (dns_context_answer(&server->context, query, false, &len)) {
+    switch (dns_context_answer(&server->context, query, to, false, &len)) {
     case DNS_ANSWERED: break;
     case DNS_RELAY:
         if (dns_relay(&server->relays, query, from, to) || !dns_servfail(query, packet, &len))

@@ -8,9 +8,10 @@
  * and the client comes back over TCP, which is relayed over TCP.
  *
  * Relayed UDP answers must come from the resolver's address and match id and question. TCP:
- * DNS_TCP_CLIENTS connections (the one that was quiet the longest makes room for a new one),
- * DNS_TCP_IDLE_MS, pipelined queries answered in any order, at most DNS_TCP_PIPELINE waiting each.
- * A query whose resolver is this very server is answered SERVFAIL, not relayed.
+ * DNS_TCP_CLIENTS connections, DNS_TCP_PER_CLIENT of them from one address (the one that was quiet
+ * the longest makes room for a new one, the newcomer's own first), DNS_TCP_IDLE_MS, pipelined
+ * queries answered in any order, at most DNS_TCP_PIPELINE waiting each. A query whose resolver is
+ * this very server is answered SERVFAIL, not relayed.
  *
  * Owner: the worker. Thread: its loop's.
  */
@@ -25,6 +26,7 @@
 #define DNS_RELAYS_PER_CLIENT 128 /* of them, for one client's address */
 #define DNS_RELAY_TIMEOUT_MS  5000
 #define DNS_TCP_CLIENTS       256
+#define DNS_TCP_PER_CLIENT    64 /* of them, from one client's address */
 #define DNS_TCP_IDLE_MS       10000
 #define DNS_TCP_PIPELINE      32
 

@@ -132,7 +132,7 @@ static void handle(struct session *session, struct str query)
 {
     size_t len;
     touch(session);
-    switch (dns_context_answer(session->sessions->context, query, true, &len)) {
+    switch (dns_context_answer(session->sessions->context, query, &session->asked, true, &len)) {
     case DNS_ANSWERED: send_packet(session, len); break;
     case DNS_RELAY: relay(session, query); break;
     case DNS_DROP: session_close(session, -ERR_INVALID); break;
@@ -185,15 +185,41 @@ static void on_fail(void *owner, int err)
 
 static const struct stream_events stream_events = {on_data, on_end, on_drain, on_fail};
 
-/* Room for one more session. */
-static bool make_room(struct dns_sessions *sessions)
+static size_t count_of(const struct dns_sessions *sessions, const struct ip *client)
 {
-    if (sessions->len < DNS_TCP_CLIENTS)
+    size_t n = 0;
+    list_foreach(link, &sessions->list)
+    {
+        n += ip_eq(&list_entry(link, struct session, link)->client.ip, client);
+    }
+    return n;
+}
+
+/* Of those that have nothing to wait for, of a client or, client NULL, of anybody. */
+static struct session *quietest(const struct dns_sessions *sessions, const struct ip *client)
+{
+    list_foreach(link, &sessions->list)
+    {
+        struct session *session = list_entry(link, struct session, link);
+        if (waiting(session) == 0 && !session->is_full &&
+            (!client || ip_eq(&session->client.ip, client)))
+            return session;
+    }
+    return NULL;
+}
+
+/* Room for one more session of a client: what it has itself goes before what others have. */
+static bool make_room(struct dns_sessions *sessions, const struct ip *client)
+{
+    const bool has_its_share = count_of(sessions, client) >= DNS_TCP_PER_CLIENT;
+    if (!has_its_share && sessions->len < DNS_TCP_CLIENTS)
         return true;
-    struct session *quietest = list_entry(sessions->list.next, struct session, link);
-    if (waiting(quietest) > 0 || quietest->is_full)
+    struct session *victim = quietest(sessions, client);
+    if (!victim && !has_its_share)
+        victim = quietest(sessions, NULL);
+    if (!victim)
         return false;
-    session_close(quietest, 0);
+    session_close(victim, 0);
     return true;
 }
 
@@ -205,7 +231,8 @@ void dns_sessions_init(struct dns_sessions *sessions, struct dns_context *contex
 
 void dns_sessions_take(struct dns_sessions *sessions, struct stream *stream)
 {
-    if (!make_room(sessions)) {
+    const struct addr client = tcp_remote(stream);
+    if (!make_room(sessions, &client.ip)) {
         meter_add(sessions->context->meter, METRIC_FLOWS_SHED, 1);
         stream_close(stream, -ERR_OVERLOAD);
         return;
@@ -213,7 +240,7 @@ void dns_sessions_take(struct dns_sessions *sessions, struct stream *stream)
     struct session *session = mem_new(struct session);
     session->sessions = sessions;
     session->stream = stream;
-    session->client = tcp_remote(stream);
+    session->client = client;
     session->asked = tcp_local(stream);
     list_push_back(&sessions->list, &session->link);
     sessions->len++;

@@ -20,8 +20,8 @@ struct dns_sessions {
 };
 
 void dns_sessions_init(struct dns_sessions *sessions, struct dns_context *context);
-/* Takes the stream of a TCP connection. With DNS_TCP_CLIENTS of them the quietest goes, if nothing
- * of it waits; else the new one is reset. */
+/* Takes the stream of a TCP connection. With DNS_TCP_CLIENTS of them, or DNS_TCP_PER_CLIENT of its
+ * address, the quietest goes of which nothing waits; where there is none the new one is reset. */
 void dns_sessions_take(struct dns_sessions *sessions, struct stream *stream);
 void dns_sessions_fini(struct dns_sessions *sessions);
 

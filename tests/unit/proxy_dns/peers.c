@@ -89,7 +89,14 @@ void client_open_udp(struct client *client, struct loop *loop, struct addr serve
 
 void client_open_tcp(struct client *client, struct loop *loop, struct addr server)
 {
-    const struct tcp_options options = {0};
+    client_open_tcp_from(client, loop, server, "127.0.0.1");
+}
+
+void client_open_tcp_from(struct client *client, struct loop *loop, struct addr server,
+                          const char *source)
+{
+    struct tcp_options options = {0};
+    ensure(ip_parse(str_from(source), &options.source.ip) == 0);
     *client = (struct client){.loop = loop};
     client->connect = tcp_connect(loop, &server, &options, on_client_connected, client);
     ensure(run_until_set(loop, &client->is_connected, PATIENCE_MS));

@@ -28,6 +28,8 @@ struct client {
 
 void client_open_udp(struct client *client, struct loop *loop, struct addr server);
 void client_open_tcp(struct client *client, struct loop *loop, struct addr server);
+void client_open_tcp_from(struct client *client, struct loop *loop, struct addr server,
+                          const char *source);
 void client_send(struct client *client, struct str message);
 /* A query for name over whatever the client has, with the id. */
 void client_ask(struct client *client, const char *name, uint16_t type, uint16_t id);

@@ -340,6 +340,16 @@ Test(dns_messages, servfail_is_given_for_what_was_relayed_in_vain)
     cr_expect_not(dns_servfail(message_str(&query), answer.bytes, &answer.len));
 }
 
+Test(dns_messages, refused_is_given_to_who_is_none_of_ours)
+{
+    query_make(&query, SVC("db.data"), TYPE_A);
+    cr_assert(dns_refuse(message_str(&query), answer.bytes, &answer.len));
+    cr_expect_str_eq(message_text(message_str(&answer)), "REFUSED ra");
+    cr_expect_leq(answer.len, query.len);
+    query.bytes[2] |= 0x80;
+    cr_expect_not(dns_refuse(message_str(&query), answer.bytes, &answer.len), "an answer");
+}
+
 static bool answers(const struct message *packet)
 {
     return dns_is_answer_to(message_str(packet), message_str(&query));

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <errno.h>
 #include <string.h>
 
@@ -500,7 +501,9 @@ Test(dns_server, the_quietest_connection_makes_room_for_a_new_one, .init = set_u
     struct client *clients = mem_new_array(struct client, DNS_TCP_CLIENTS + 1);
     resolver.on_asked = NULL;
     for (unsigned i = 0; i < DNS_TCP_CLIENTS; i++) {
-        client_open_tcp(&clients[i], loop, dns_server_tcp_addr(server));
+        char source[16];
+        (void)snprintf(source, sizeof(source), "127.0.1.%u", i / 32 + 1);
+        client_open_tcp_from(&clients[i], loop, dns_server_tcp_addr(server), source);
         client_ask(&clients[i], WEB, TYPE_A, 1);
         cr_assert(client_wait(&clients[i], 1));
     }
@@ -511,6 +514,29 @@ Test(dns_server, the_quietest_connection_makes_room_for_a_new_one, .init = set_u
     cr_assert(client_wait(&clients[DNS_TCP_CLIENTS], 1));
     cr_expect(run_until_set(loop, &clients[1].is_ended, PATIENCE_MS));
     cr_expect_not(clients[0].is_ended);
+    for (unsigned i = 0; i <= DNS_TCP_CLIENTS; i++)
+        client_close(&clients[i]);
+    mem_free(clients);
+}
+
+Test(dns_server, one_client_cannot_take_the_connections_of_all, .init = set_up, .fini = tear_down)
+{
+    struct client *clients = mem_new_array(struct client, DNS_TCP_CLIENTS + 1);
+    struct client *other = &clients[DNS_TCP_CLIENTS];
+    resolver.on_asked = NULL;
+    for (unsigned i = 0; i < DNS_TCP_CLIENTS; i++) {
+        client_open_tcp(&clients[i], loop, dns_server_tcp_addr(server));
+        if (i > 0)
+            continue;
+        client_ask(&clients[0], "example.com", TYPE_A, 1); /* the quietest waits */
+        cr_assert(resolver_wait(&resolver, 1));
+    }
+    cr_expect(run_until_set(loop, &clients[1].is_ended, PATIENCE_MS), "its own made room");
+    cr_expect_not(clients[DNS_TCP_CLIENTS - 1].is_ended);
+    client_open_tcp_from(other, loop, dns_server_tcp_addr(server), "127.0.0.2");
+    client_ask(other, WEB, TYPE_A, 1);
+    cr_assert(client_wait(other, 1));
+    cr_expect_str_eq(client_text(other, 0), WEB_ANSWER);
     for (unsigned i = 0; i <= DNS_TCP_CLIENTS; i++)
         client_close(&clients[i]);
     mem_free(clients);
