@@ -470,6 +470,15 @@ static void count_reset_sent(struct h2 *h2, const nghttp2_frame *frame)
         (void)count_control(h2); /* more streams than it may open */
 }
 
+/* What nghttp2 ends the connection for is said to the peer, and to us. */
+static void doom_of_goaway(struct h2 *h2, const nghttp2_goaway *goaway)
+{
+    if (!h2->doom_err && !h2_why(h2)[0] && goaway->opaque_data_len > 0)
+        set_why(h2, (const char *)goaway->opaque_data, goaway->opaque_data_len);
+    (void)doom(h2, h2_err_of_code(goaway->error_code), goaway->error_code,
+               h2_why(h2)[0] ? h2_why(h2) : nghttp2_http2_strerror(goaway->error_code));
+}
+
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2 *h2 = user_data;
@@ -484,8 +493,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     if (frame->hd.type == NGHTTP2_RST_STREAM)
         count_reset_sent(h2, frame);
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
-        (void)doom(h2, h2_err_of_code(frame->goaway.error_code), frame->goaway.error_code,
-                   h2_why(h2)[0] ? h2_why(h2) : nghttp2_http2_strerror(frame->goaway.error_code));
+        doom_of_goaway(h2, &frame->goaway);
     return 0;
 }
 

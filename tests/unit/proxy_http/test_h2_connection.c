@@ -138,6 +138,14 @@ Test(h2_connection, http_1_is_refused, .init = server, .fini = finish)
     expect_dead(-ERR_H2, "");
 }
 
+Test(h2_connection, what_it_ends_for_is_said_in_words_to_us_as_well, .init = server, .fini = finish)
+{
+    raw_greet(&raw);
+    raw_frame(&raw, NGHTTP2_DATA, 0, 1, "x", 1);
+    expect_dead(-ERR_H2, "stream in idle");
+    expect_goaway(NGHTTP2_PROTOCOL_ERROR);
+}
+
 Test(h2_connection, an_http_1_answer_is_refused, .init = client, .fini = finish)
 {
     fake_feed_text(raw.below, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
