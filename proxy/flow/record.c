@@ -136,6 +136,7 @@ void record_peer(struct record *record, enum party_side side, struct arena *aren
     const struct str names[PARTY_NAMES] = {labels.workload, labels.namespace_, id,
                                            labels.cluster,  labels.service,    labels.revision};
     set_names(record, side, arena, names);
+    party_of(record, side)->is_stranger = true;
 }
 
 const struct workload *record_caller(const struct record *connection,
@@ -187,6 +188,7 @@ void record_labels(const struct record *record, const char *reporter,
     struct str *value = out_labels->value;
     for (unsigned i = 0; i < TRAFFIC_LABELS; i++)
         value[i] = record_name(record, (enum traffic_label)i);
+    out_labels->are_strangers = record->source.is_stranger || record->destination.is_stranger;
     value[LABEL_REPORTER] = str_from(reporter);
     value[LABEL_SOURCE_APP] = value[LABEL_SOURCE_CANONICAL_SERVICE];
     value[LABEL_SOURCE_VERSION] = value[LABEL_SOURCE_CANONICAL_REVISION];

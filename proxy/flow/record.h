@@ -18,6 +18,7 @@
 struct party { /* one end; what it is called is among the record's names */
     struct addr addr;
     const char *proof; /* of the identity: "mtls", "node" (a pod of ours); NULL: expected only */
+    bool is_stranger;  /* no workload that we know: its names are what its peer says */
 };
 
 enum party_side { PARTY_SOURCE, PARTY_DESTINATION };

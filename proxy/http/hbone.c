@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define NAME_LEN_MAX 253 /* of anything in Kubernetes */
+
 /* Heads are made for every connection: they are put together by copying, at their size. */
 static struct str join(struct arena *arena, const struct str *parts, size_t n_parts)
 {
@@ -70,7 +72,7 @@ void hbone_parse_baggage(struct str baggage, struct hbone_labels *out_labels)
             tail = (struct str){0};
         }
         rest = tail;
-        if (!str_split(pair, '=', &key, &value))
+        if (!str_split(pair, '=', &key, &value) || value.len > NAME_LEN_MAX)
             continue;
         for (size_t i = 0; i < ARRAY_LEN(known); i++) {
             if (str_eq(key, known[i].key))

@@ -5,7 +5,7 @@
  * "k8s.cluster.name=C,k8s.namespace.name=NS,k8s.deployment.name=W,service.name=APP,
  * service.version=REV,..." without percent-encoding; forwarded is for="ip:port" with an optional
  * ;host=name; traceparent is W3C version 00. What a peer sends is bounded and unknown parts are
- * passed over. None of it is trusted for access.
+ * passed over, as are names longer than any. None of it is trusted for access.
  *
  * Thread: any. Strings of the parsers borrow from the input.
  */

@@ -68,6 +68,7 @@ struct traffic_series {
     struct series_numbers numbers;
     struct series_requests *requests; /* NULL: of connections */
     uint64_t n_users;                 /* flows that have it open, and who holds it */
+    bool is_of_strangers;
 };
 
 struct traffic_copy {
@@ -81,8 +82,9 @@ struct traffic_copy {
 #define TRAFFIC_RECENT 64
 
 struct traffic {
-    struct map series;                             /* by key; -> struct traffic_series */
-    struct traffic_series *overflow;               /* made when the bound is reached; in no map */
+    struct map series;               /* by key; -> struct traffic_series */
+    struct traffic_series *overflow; /* made when the bound is reached; in no map */
+    size_t n_of_strangers;
     struct list by_age;                            /* all of them, the youngest last */
     uint64_t n_made;                               /* since the beginning */
     struct list copies;                            /* that are being made */

@@ -37,6 +37,7 @@ static void series_free(struct traffic *traffic, struct traffic_series *series)
             copy->at = series->by_age.prev;
     }
     list_remove(&series->by_age);
+    traffic->n_of_strangers -= series->is_of_strangers;
     series_labels_unref(series->labels);
     mem_free(series->requests);
     mem_free(series);
@@ -99,6 +100,13 @@ static bool has_labels(const struct traffic_series *series, const struct traffic
     return true;
 }
 
+/* Strangers' names do not crowd out those of whom we know. */
+static bool has_room(const struct traffic *traffic, bool for_strangers)
+{
+    return traffic->series.len < TRAFFIC_SERIES_MAX &&
+           (!for_strangers || traffic->n_of_strangers < TRAFFIC_STRANGERS_MAX);
+}
+
 static struct traffic_series *find_or_make(struct traffic *traffic,
                                            const struct traffic_labels *labels)
 {
@@ -109,10 +117,12 @@ static struct traffic_series *find_or_make(struct traffic *traffic,
         return series;
     series_key(labels, &traffic->key);
     series = map_find(&traffic->series, text_str(&traffic->key));
-    if (!series && traffic->series.len >= TRAFFIC_SERIES_MAX) {
+    if (!series && !has_room(traffic, labels->are_strangers)) {
         series = overflow_of(traffic);
     } else if (!series) {
         series = series_new(traffic, text_str(&traffic->key));
+        series->is_of_strangers = labels->are_strangers;
+        traffic->n_of_strangers += labels->are_strangers;
         (void)map_put(&traffic->series, series->labels->key, series);
     }
     if (series != traffic->overflow)

@@ -5,8 +5,9 @@
  * A series is one set of labels with its counters; flows of a worker that share the labels share
  * it. A flow borrows its series for its life, so its labels are also what the access log prints.
  *
- * Bound: TRAFFIC_SERIES_MAX series a worker; beyond it flows count under a series whose labels are
- * all "overflow" and SERIES_OVERFLOW grows. Series without flows are forgotten only when their
+ * Bound: TRAFFIC_SERIES_MAX series a worker, TRAFFIC_STRANGERS_MAX of them with names that a peer
+ * may choose; beyond it flows count under a series whose labels are all "overflow" and
+ * SERIES_OVERFLOW grows. Series without flows are forgotten only when their
  * workload left (traffic_forget_idle()).
  *
  * Owner:  the worker. Reports are copies that may cross threads.
@@ -18,7 +19,8 @@
 #include "proxy/base/text.h"
 #include "proxy/meter/verdicts.h"
 
-#define TRAFFIC_SERIES_MAX 20000
+#define TRAFFIC_SERIES_MAX    20000
+#define TRAFFIC_STRANGERS_MAX 5000
 
 enum traffic_label {
     LABEL_REPORTER, /* source | destination */
@@ -55,6 +57,7 @@ enum traffic_label {
 
 struct traffic_labels { /* borrowed; an empty value is written as "unknown" */
     struct str value[REQUEST_LABELS];
+    bool are_strangers; /* an end is none that we know: what it is called is for its peer to say */
 };
 
 struct traffic_request {

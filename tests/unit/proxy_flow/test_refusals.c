@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "proxy/http/h2.h"
+#include "proxy/meter/series.h"
 #include "town.h"
 
 TestSuite(refusals, .timeout = 60);
@@ -354,10 +355,11 @@ Test(refusals, a_false_claim_of_who_it_is_for_is_not_believed)
 {
     const struct {
         const char *forwarded, *src;
+        size_t n_strangers; /* series whose names are claims */
     } rows[] = {
-        {"for=\"" CART ":1\"", "\"src.workload\":\"cart\""},
-        {"for=\"" PAY1 ":1\";host=evil.example", "\"src.workload\":\"made-up\""},
-        {"for=;;;=,", "\"src.workload\":\"made-up\""},
+        {"for=\"" CART ":1\"", "\"src.workload\":\"cart\"", 0},
+        {"for=\"" PAY1 ":1\";host=evil.example", "\"src.workload\":\"made-up\"", 1},
+        {"for=;;;=,", "\"src.workload\":\"made-up\"", 1},
     };
     struct hand hand;
     char authority[32];
@@ -375,6 +377,7 @@ Test(refusals, a_false_claim_of_who_it_is_for_is_not_believed)
         cr_expect_str_eq(hand.status, "503");
         cr_expect(LOGGED(&town, rows[i].src, "\"src.identity\":\"" ID_A "\""), "%s",
                   rows[i].forwarded);
+        cr_expect_eq(town.n2.traffic->n_of_strangers, rows[i].n_strangers, "%s", rows[i].forwarded);
         text_clear(&town.log);
     }
     hand_close(&hand);

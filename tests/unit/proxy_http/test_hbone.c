@@ -81,6 +81,20 @@ Test(hbone, ztunnels_baggage_is_read)
     }
 }
 
+Test(hbone, a_name_that_is_too_long_is_none)
+{
+    static const size_t lens[] = {253, 254};
+    char baggage[300] = "k8s.pod.name=";
+    const size_t begin = strlen(baggage);
+
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct hbone_labels labels;
+        memset(baggage + begin, 'x', lens[i]);
+        hbone_parse_baggage(str_of(baggage, begin + lens[i]), &labels);
+        cr_expect_eq(labels.workload.len, i == 0 ? lens[i] : 0);
+    }
+}
+
 Test(hbone, forwarded_is_written_as_ztunnel_does, .fini = forget)
 {
     struct addr v4, v6;

@@ -227,6 +227,35 @@ Test(traffic, beyond_the_bound_flows_count_as_overflow)
     cr_assert_eq(meter_total(METRIC_SERIES_OVERFLOW), extra);
 }
 
+Test(traffic, strangers_leave_room_for_whom_we_know)
+{
+    struct traffic *traffic = traffic_new();
+    char name[16];
+
+    for (int i = 0; i < TRAFFIC_STRANGERS_MAX + 7; i++) {
+        (void)snprintf(name, sizeof(name), "s%d", i);
+        struct traffic_labels labels = labels_of(name, "b");
+        labels.are_strangers = true;
+        labels.value[LABEL_REPORTER] = STR("destination");
+        struct traffic_series *series = traffic_open(traffic, &labels);
+        bool over = str_eq(traffic_label(series, LABEL_SOURCE_WORKLOAD), STR("overflow"));
+        cr_assert_eq(over, i >= TRAFFIC_STRANGERS_MAX);
+        traffic_close(series, ERR_OK);
+    }
+    struct traffic_labels known = labels_of("w0", "c");
+    struct traffic_series *series = traffic_open(traffic, &known);
+    cr_assert(str_eq(traffic_label(series, LABEL_SOURCE_WORKLOAD), STR("w0")));
+    traffic_close(series, ERR_OK);
+
+    cr_assert_eq(traffic_forget_idle(traffic, STR("ns"), STR("b")), TRAFFIC_STRANGERS_MAX);
+    struct traffic_labels stranger = labels_of("anew", "b");
+    stranger.are_strangers = true;
+    series = traffic_open(traffic, &stranger);
+    cr_assert(str_eq(traffic_label(series, LABEL_SOURCE_WORKLOAD), STR("anew")));
+    traffic_close(series, ERR_OK);
+    traffic_free(traffic);
+}
+
 Test(traffic, a_page_that_is_too_long_ends_at_a_line)
 {
     struct traffic *traffic = traffic_new();
