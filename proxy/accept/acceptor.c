@@ -58,6 +58,7 @@ static int open_door(struct acceptor *acceptor, struct loop *loop, enum arrival_
     const struct listener_options listener = {
         .transparent = options->transparent,
         .reuse_port = true,
+        .acks_late = kind == ARRIVAL_OUTBOUND,
         .mark = kind == ARRIVAL_OUTBOUND ? options->outbound_mark : options->mark,
     };
     char buf[ADDR_TEXT_MAX];

@@ -23,7 +23,8 @@ struct acceptor_options {
 
 struct acceptor;
 
-/* Opens the doors. on_arrival gives each arrival away. 0, or -ERR_SYSTEM with which port and why in
+/* Opens the doors. on_arrival gives each arrival away; what it brings is acknowledged late where it
+ * is ARRIVAL_OUTBOUND (see tcp_ack_now()). 0, or -ERR_SYSTEM with which port and why in
  * *why. */
 MUST_USE int acceptor_open(struct loop *loop, const struct acceptor_options *options,
                            struct meter *meter,

@@ -64,10 +64,10 @@ static void add_inbound_chain(struct text *out, const struct family *family,
 
 /* Packets of our connections belong to us whatever else the rules would say. A first SYN is never
  * one of them. The socket that a packet finds may also be one of our listeners, when somebody
- * else's connection through this node goes to a port with the same number: that is none of ours.
- * "socket wildcard 0" alone would pass over connections that are still in their handshake too,
- * which have no full socket. A listener is right only for a pod's packet: the answer to a SYN
- * cookie. */
+ * else's connection through this node goes to a port with the same number: that is none of ours. A
+ * listener is right only for a pod's packet: the answer to a SYN cookie. "wildcard" is said of full
+ * sockets alone, which connections are not that are still in their handshake. Each "socket" looks
+ * the socket up anew, which is what rules cost most: one is enough for what is somebody else's. */
 static void add_established_chains(struct text *out)
 {
     text_addf(out, " chain of_listener {\n");
@@ -77,29 +77,33 @@ static void add_established_chains(struct text *out)
         text_addf(out, "  %s daddr @%s ", families[i].nft, families[i].set);
         add_to_us(out);
     }
-    text_addf(out, " }\n chain established {\n"
-                   "  socket transparent 1 socket wildcard 1 goto of_listener\n"
-                   "  socket transparent 1 ");
+    text_addf(out, " }\n chain of_our_socket {\n  socket wildcard 1 goto of_listener\n  ");
     add_to_us(out);
-    text_addf(out, " }\n");
+    text_addf(out, " }\n chain established {\n  socket transparent 1 goto of_our_socket\n }\n");
 }
 
-static void add_established(struct text *out)
+static void add_ours(struct text *out)
 {
+    text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
     text_addf(out, "  tcp flags != syn / syn,ack jump established\n");
     text_addf(out, "  iifname \"lo\" accept\n");
 }
 
+/* What pods send over connections of ours, which is nearly all that they send, is marked as ours
+ * here, so that the chains below need not look for its socket again. They do where somebody between
+ * them and us took the mark away. */
 static void add_raw_chains(struct text *out, const struct capture_options *options)
 {
-    text_addf(out,
-              " chain untracked {\n"
-              "  udp dport 53 notrack return\n"
-              "  meta l4proto != tcp return\n"
-              "  socket transparent 1 socket mark 0x%x return\n"
-              "  socket transparent 1 notrack return\n"
-              "  " SYN " notrack\n }\n",
+    text_addf(out, " chain called {\n  ");
+    add_to_us(out);
+    text_addf(out, " }\n chain pod_to_us {\n  socket mark 0x%x goto called\n  notrack ",
               options->own_mark);
+    add_to_us(out);
+    text_addf(out, " }\n chain untracked {\n"
+                   "  udp dport 53 notrack return\n"
+                   "  meta l4proto != tcp return\n"
+                   "  " SYN " notrack return\n"
+                   "  socket transparent 1 goto pod_to_us\n }\n");
     text_addf(out, " chain raw_in {\n"
                    "  type filter hook prerouting priority raw; policy accept;\n"
                    "  ip saddr @pods4 goto untracked\n"
@@ -124,14 +128,13 @@ void capture_rules(const struct capture_options *options, struct text *out)
     add_established_chains(out);
     text_addf(out, " chain outbound {\n  type filter hook prerouting priority mangle; policy "
                    "accept;\n");
-    add_established(out);
+    add_ours(out);
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         text_addf(out, "  %s saddr @%s goto pod%c\n", families[i].nft, families[i].set,
                   families[i].digit);
     text_addf(out, " }\n chain inbound {\n  type filter hook prerouting priority -90; policy "
                    "accept;\n");
-    text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
-    add_established(out);
+    add_ours(out);
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         text_addf(out, "  %s daddr @%s " SYN " goto to_pod%c\n", families[i].nft, families[i].set,
                   families[i].digit);

@@ -17,6 +17,7 @@ struct flow;
 struct http_side {
     struct flow *flow;
     struct stream *stream;      /* until the version is known */
+    struct stream *unacked;     /* the client's, while its first bytes are acknowledged late */
     struct http_server *server; /* from then on */
     struct client *client;      /* outbound */
     struct list exchanges;

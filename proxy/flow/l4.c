@@ -65,11 +65,12 @@ static int begin_outbound(struct flow *flow)
     if (err < 0)
         return err;
     flow->call.record.source.proof = "node";
-    if (!is_port)
-        return attempt_outbound(&flow->call);
-    if (is_http)
+    if (is_http) {
         l7_begin(flow, target.service, target.port);
-    else if (is_to_be_sniffed(&target))
+        return 0;
+    }
+    tcp_ack_now(flow->arrival->stream); /* who knows what it waits for */
+    if (is_port && is_to_be_sniffed(&target))
         sniff_begin(flow, target.service->traffic->detect_ns, &sniff_events);
     else
         return attempt_outbound(&flow->call);

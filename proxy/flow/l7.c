@@ -13,9 +13,19 @@ static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /* ---- the connection ---- */
 
+/* A request that came whole is acknowledged with its answer. Whatever else came first is at once:
+ * its sender may wait for that before it sends the rest (Nagle's algorithm). */
+static void acknowledge(struct http_side *side, bool now)
+{
+    if (side->unacked && now)
+        tcp_ack_now(side->unacked);
+    side->unacked = NULL;
+}
+
 static void on_request(void *owner, struct http_stream *stream, const struct http_request *head)
 {
     struct http_side *side = owner;
+    acknowledge(side, head->has_body);
     side->flow->spoke_no_http = false;
     exchange_start(side, stream, head);
 }
@@ -92,6 +102,8 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
                                        .resets_max = side->is_late ? CLIENT_LATE_RESETS : 0,
                                        .head_bytes = side->is_late ? CLIENT_LATE_HEAD_BYTES : 0};
     timer_stop(&side->patience);
+    if (is_h2)
+        acknowledge(side, true);
     call_end_search(&side->flow->call);
     stream_pause(client);
     side->stream = NULL;
@@ -105,6 +117,7 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
     }
     if (side->server && bytes.len > 0)
         client->events->on_data(client->owner, bytes);
+    acknowledge(side, side->server != NULL);
 }
 
 /* ---- the first bytes ---- */
@@ -116,6 +129,7 @@ static void on_silence(struct timer *timer);
 /* Part of the preface has come: the rest is not waited for as long as a first byte is. */
 static void await_preface(struct http_side *side, size_t len)
 {
+    acknowledge(side, true);
     if (side->n_preface == 0)
         timer_start(side->flow->call.walk->tools.loop, &side->patience, PREFACE_NS, on_silence);
     side->n_preface += len;
@@ -298,6 +312,7 @@ void l7_begin(struct flow *flow, const struct service *service, const struct ser
     const uint64_t idle_ns = service->traffic->idle_ns;
     record_service(&call->record, &call->arena, service);
     struct http_side *side = begin(flow, idle_ns > 0 ? idle_ns : call->walk->options.idle_ns);
+    side->unacked = flow->sniff ? NULL : side->stream;
     side->called.key = arena_str(&call->arena, service->key);
     side->called.port = port->port;
     side->client = clients_enter(&call->walk->clients, &call->record.source.addr.ip);

@@ -172,6 +172,8 @@ static int open_socket(const struct addr *local, const struct listener_options *
         err = socket_bind(fd, &bind_to);
     if (err == 0 && listen(fd, backlog) < 0)
         err = -errno;
+    if (err == 0 && options->acks_late)
+        socket_ack_late(fd); /* listen() forgets it */
     if (err == 0)
         return fd;
     close(fd);

@@ -97,6 +97,21 @@ int socket_tune_tcp(int fd)
     return set_options(fd, list, ARRAY_LEN(list));
 }
 
+static void set_quick_ack(int fd, int value)
+{
+    (void)setsockopt(fd, SOL_TCP, TCP_QUICKACK, &value, sizeof(value));
+}
+
+void socket_ack_late(int fd)
+{
+    set_quick_ack(fd, 0);
+}
+
+void socket_ack_now(int fd)
+{
+    set_quick_ack(fd, 1);
+}
+
 int socket_bind(int fd, const struct addr *local)
 {
     struct sockaddr_storage sa;

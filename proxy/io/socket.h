@@ -31,6 +31,11 @@ MUST_USE int socket_open_local(const struct addr *local, int type,
                                const struct socket_options *options, struct addr *out_local);
 /* TCP_NODELAY, keepalive, TCP_USER_TIMEOUT. Sockets that a listener accepts inherit them. */
 MUST_USE int socket_tune_tcp(int fd);
+/* Of a socket or of a listener for its sockets: what came is acknowledged with what answers it, 40
+ * ms later at most. As far as the kernel can. */
+void socket_ack_late(int fd);
+/* What came is acknowledged now, and from here on when the kernel thinks best. */
+void socket_ack_now(int fd);
 /* Binds; with port 0 an address of ours holds no port until the connect, so that ports do not run
  * out. */
 MUST_USE int socket_bind_source(int fd, const struct addr *source);

@@ -554,6 +554,13 @@ void tcp_be_curt(struct stream *stream)
         tcp->is_curt = true;
 }
 
+void tcp_ack_now(struct stream *stream)
+{
+    struct tcp *tcp = tcp_of_stream(stream);
+    if (tcp && !tcp->closed)
+        socket_ack_now(tcp->fd);
+}
+
 void tcp_hand_over(struct tcp *tcp)
 {
     stop_reading(tcp);

@@ -64,8 +64,15 @@ void tcp_bound_unsent(struct stream *stream, size_t bytes);
  * place of our last bytes. Not of TCP: nothing happens. */
 void tcp_be_curt(struct stream *stream);
 
+/* Acknowledges what has come, and what comes from here on when the kernel thinks best: of a stream
+ * from a listener that acknowledges late. Not of TCP, or closed: nothing happens. */
+void tcp_ack_now(struct stream *stream);
+
 struct listener_options {
     bool transparent; /* IP_TRANSPARENT, for TPROXY */
+    bool acks_late;   /* what a connection brings first is acknowledged with what answers it, a
+                         packet less. Who accepts it calls tcp_ack_now() where its peer may wait for
+                         that before it says the rest */
     bool reuse_port;  /* SO_REUSEPORT, one listener a worker */
     bool v6_only;
     int backlog; /* 0 is 4096, capped by net.core.somaxconn */

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 #include "peers.h"
 #include "proxy/base/clock.h"
 #include "proxy/io/tcp.h"
+#include "proxy/io/tcp_uv.h"
 #include "tests/kit/loop_kit.h"
 
 TestSuite(listener, .timeout = 20);
@@ -85,6 +87,39 @@ Test(listener, an_address_in_use_is_an_error_with_its_errno_and_changes_nothing)
     cr_expect_eq(errnum, EADDRINUSE);
     cr_expect_null(second);
     listener_close(door.listener);
+    loop_finish(loop);
+}
+
+static bool acks_quickly(struct stream *stream)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+    cr_assert_eq(getsockopt(tcp_of_stream(stream)->fd, IPPROTO_TCP, TCP_QUICKACK, &value, &len), 0);
+    return value == 1;
+}
+
+Test(listener, one_that_acknowledges_late_passes_that_on_until_it_is_taken_back)
+{
+    loop = loop_new();
+    struct addr any = loopback("127.0.0.1:0");
+    const struct listener_options late = {.acks_late = true};
+    int errnum = 0;
+    door.ends = ends;
+    door.n_ends = N_ENDS;
+    for (unsigned idx = 0; idx < 2; idx++) {
+        const struct listener_options *options = idx == 0 ? &late : NULL;
+        cr_assert_eq(
+            listener_open(loop, &any, options, door_on_accept, &door, &door.listener, &errnum), 0);
+        const struct addr addr = listener_addr(door.listener);
+        const int fd = plain_connect(&addr);
+        cr_assert(run_until_count(loop, &door.n_accepted, idx + 1, PATIENCE_MS));
+        cr_expect_eq(acks_quickly(ends[idx].stream), options == NULL);
+        tcp_ack_now(ends[idx].stream);
+        cr_expect(acks_quickly(ends[idx].stream));
+        close(fd);
+        listener_close(door.listener);
+    }
+    close_ends();
     loop_finish(loop);
 }
 
