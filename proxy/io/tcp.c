@@ -4,9 +4,9 @@
  * end the directions; stream_close().
  *
  * Failure modes: an error of a read or a write kills the stream: on_fail from a task at the end of
- * the turn, so that it never comes out of a call of the owner. A peer that does not read what is
- * left at a polite close, or goes on sending, is reset after STREAM_LINGER_MS or
- * STREAM_LINGER_BYTES.
+ * the turn, so that it never comes out of a call of the owner. What a peer said before its reset is
+ * read first. A peer that does not read what is left at a polite close, or goes on sending, is
+ * reset after STREAM_LINGER_MS or STREAM_LINGER_BYTES.
  */
 #include "proxy/io/tcp.h"
 
@@ -35,9 +35,8 @@
 #define CORK_LEAST_BYTES ((size_t)8192)
 #define CORK_MOST_BYTES  (3 * SLAB_BYTES)
 _Static_assert(CORK_MOST_BYTES < TCP_QUEUE_HIGH, "a queue that is only gathered never fills");
-#define FLUSH_BYTES                                                                                \
-    ((size_t)131072) /* of one request: small enough that on_drain comes before the queue is empty \
-                      */
+/* Of one request: small enough that on_drain comes before the queue is empty. */
+#define FLUSH_BYTES ((size_t)131072)
 
 static struct tcp *tcp_of(struct stream *stream)
 {
@@ -50,13 +49,14 @@ static const struct tcp *tcp_peek(const struct stream *stream) /* stream is the 
 }
 
 static void tcp_fail(struct tcp *tcp, int err);
+static void write_failed(struct tcp *tcp, int err);
 static void finish_linger(struct tcp *tcp);
 static void reset_on_close(const struct tcp *tcp);
 static void queue_is_empty(struct tcp *tcp);
 
 static int err_from_socket(int status)
 {
-    if (status == UV_EPIPE)
+    if (status == UV_EPIPE || status == UV_ENOTCONN) /* of a write; of a shutdown */
         return -ERR_RESET;
     if (status ==
         UV_ETIMEDOUT) /* of keepalive or TCP_USER_TIMEOUT: the connection was made long ago */
@@ -108,33 +108,6 @@ static void stop_reading(struct tcp *tcp)
     tcp->paused = false;
 }
 
-static void start_reading(struct tcp *tcp);
-
-/*
- * libuv 1.44 says EOF when a read was short and the poll had seen a hang-up, without asking the
- * socket again. But a reset hangs up, too, and then bytes are missing: the socket has the last
- * word.
- */
-void tcp_peer_ended(struct tcp *tcp)
-{
-    uint8_t byte;
-    ssize_t n_left = recv(tcp->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
-    stop_reading(tcp);
-    if (n_left < 0) {
-        tcp_fail(tcp, err_from_socket(-errno));
-        return;
-    }
-    if (n_left > 0) {
-        start_reading(tcp);
-        return;
-    }
-    tcp->ended = true;
-    if (tcp->lingering)
-        finish_linger(tcp);
-    else
-        tcp->stream.events->on_end(tcp->stream.owner);
-}
-
 static void drop(struct tcp *tcp, size_t bytes)
 {
     tcp->read_bytes += (uint32_t)bytes;
@@ -184,6 +157,35 @@ static void start_reading(struct tcp *tcp)
         tcp->reading = true;
 }
 
+/*
+ * libuv 1.44 says EOF when a read was short and the poll had seen a hang-up, without asking the
+ * socket again. But a reset hangs up, too, and then bytes are missing: the socket has the last
+ * word.
+ */
+void tcp_peer_ended(struct tcp *tcp)
+{
+    uint8_t byte;
+    ssize_t n_left = recv(tcp->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
+    stop_reading(tcp);
+    if (n_left < 0) {
+        tcp_fail(tcp, err_from_socket(-errno));
+        return;
+    }
+    if (n_left > 0) {
+        start_reading(tcp);
+        return;
+    }
+    if (tcp->broke) { /* the write that noticed it took the error along */
+        tcp_fail(tcp, -ERR_RESET);
+        return;
+    }
+    tcp->ended = true;
+    if (tcp->lingering)
+        finish_linger(tcp);
+    else
+        tcp->stream.events->on_end(tcp->stream.owner);
+}
+
 /* Most who pause are another's a moment later, and read: two calls of the kernel less. */
 static void tcp_pause(struct stream *stream)
 {
@@ -204,7 +206,7 @@ static void tcp_resume(struct stream *stream)
 static void send_fin(struct tcp *tcp)
 {
     if (shutdown(tcp->fd, SHUT_WR) < 0)
-        tcp_fail(tcp, err_from_socket(-errno));
+        write_failed(tcp, err_from_socket(-errno));
     else if (tcp->lingering)
         finish_linger(tcp);
 }
@@ -249,7 +251,7 @@ static void on_written(uv_write_t *req, int status)
     if (tcp->closed || tcp->err)
         return;
     if (status < 0) {
-        tcp_fail(tcp, err_from_socket(status));
+        write_failed(tcp, err_from_socket(status));
         return;
     }
     bool drained = buf_pop(&tcp->queue, bytes);
@@ -278,8 +280,7 @@ static ssize_t send_piece(const struct tcp *tcp, struct slice bytes)
     return sent(n_sent);
 }
 
-/* The same of several pieces, which sendmsg() costs more for: it reads a header and a list first.
- */
+/* The same of several pieces; sendmsg() costs more: it reads a header and a list first. */
 static ssize_t send_now(const struct tcp *tcp, struct iovec *iov, unsigned n_iov, int flags)
 {
     const struct msghdr message = {.msg_iov = iov, .msg_iovlen = n_iov};
@@ -299,7 +300,7 @@ static void uncork(struct tcp *tcp, int flags)
     const unsigned n_iov = buf_peek(&tcp->queue, iov, FLUSH_SLICES);
     const ssize_t n_sent = send_now(tcp, iov, n_iov, flags);
     if (n_sent < 0) {
-        tcp_fail(tcp, err_from_socket((int)n_sent));
+        write_failed(tcp, err_from_socket((int)n_sent));
         return;
     }
     /* Nobody waits for the queue to drain: corked it has not reached its high mark, and cork() says
@@ -330,7 +331,7 @@ static bool cork(struct tcp *tcp, struct slice bytes)
 {
     if (tcp->queue.bytes > 0 && tcp->queue.bytes + bytes.len > CORK_MOST_BYTES)
         uncork(tcp, MSG_MORE);
-    if (tcp->err) {
+    if (tcp->err || tcp->shut) {
         slice_release(bytes);
         return true;
     }
@@ -355,7 +356,7 @@ static bool tcp_write(struct stream *stream, struct slice bytes)
     if (tcp->queue.bytes == 0) {
         ssize_t n_sent = send_piece(tcp, bytes);
         if (n_sent < 0)
-            tcp_fail(tcp, err_from_socket((int)n_sent));
+            write_failed(tcp, err_from_socket((int)n_sent));
         if (n_sent < 0 || (size_t)n_sent == bytes.len) {
             slice_release(bytes);
             return true;
@@ -411,6 +412,21 @@ static void tcp_fail(struct tcp *tcp, int err)
         loop_defer(tcp->loop, &tcp->task);
 }
 
+/* A peer that refuses what it is sent says why and closes: that is waiting to be read when the
+ * reset of what was sent behind it comes. Nothing is written any more, and there is no clean end.
+ */
+static void write_failed(struct tcp *tcp, int err)
+{
+    uint8_t byte;
+    if (err != -ERR_RESET || tcp->ended || tcp->lingering || tcp->splice_in || tcp->splice_out ||
+        recv(tcp->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) <= 0) {
+        tcp_fail(tcp, err);
+        return;
+    }
+    tcp->broke = tcp->shut = true;
+    (void)buf_pop(&tcp->queue, tcp->queue.bytes);
+}
+
 static void reset_on_close(const struct tcp *tcp)
 {
     const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
@@ -461,7 +477,7 @@ static void tcp_close(struct stream *stream, int err)
     if (tcp->err)
         task_cancel(&tcp->task); /* its owner need not be told any more */
     stream_set_owner(stream, NULL, NULL);
-    if (err == 0 && tcp->shut && !tcp->err && !has_parted(tcp)) {
+    if (err == 0 && tcp->shut && !tcp->broke && !tcp->err && !has_parted(tcp)) {
         start_linger(tcp);
         return;
     }

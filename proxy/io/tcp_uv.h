@@ -60,6 +60,7 @@ struct tcp {
     bool paused; /* since this turn: reading is stopped at its end, unless it was resumed by then */
     bool ended;  /* the peer's direction */
     bool shut;   /* ours: nothing more is queued, FIN follows what is */
+    bool broke;  /* a write found it reset; what came before that is still being read */
     bool lingering; /* closed by its owner, still flushing */
     bool is_curt;   /* reads little in a turn, lingers for its queue alone */
     bool closed;    /* given to uv_close() */

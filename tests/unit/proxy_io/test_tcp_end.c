@@ -137,6 +137,29 @@ Test(tcp_end, a_reset_while_paused_is_noticed_at_the_write_but_told_from_the_loo
     finish();
 }
 
+/* A server that refuses what it is sent says why and closes: its answer is there before the reset
+ * is noticed by the next write. */
+Test(tcp_end, what_came_before_a_reset_is_read_when_a_write_notices_it_first)
+{
+    start();
+    stream_pause(a.stream);
+    say(&b, "413");
+    run_turns(loop, 5);
+    end_close(&b, -ERR_RESET);
+    run_turns(loop, 5);
+    say(&a, "more of it");
+    say(&a, "dropped");
+    cr_expect_eq(stream_queued(a.stream), 0);
+    run_turns(loop, 5);
+    cr_expect_not(a.failed, "it is paused, and not all was read");
+    stream_resume(a.stream);
+    cr_assert(run_until_set(loop, &a.failed, PATIENCE_MS));
+    cr_expect(str_eq(text_str(&a.got), STR("413")));
+    cr_expect_eq(a.err, -ERR_RESET);
+    cr_expect_not(a.ended);
+    finish();
+}
+
 Test(tcp_end, closing_a_stream_whose_failure_is_on_its_way_calls_nothing)
 {
     start();
