@@ -92,6 +92,10 @@ void call_note_upstream(struct call *call, const struct upstream *upstream)
     struct record *record = &call->record;
     if (!upstream->is_tunnel)
         return;
+    if (record->hbone_addr.port == 0) { /* one that was there already: nobody connected it now */
+        record->hbone_addr = record->destination.addr;
+        record->destination.addr.port = CONNECT_TUNNEL_PORT;
+    }
     record->is_mutual_tls = true;
     record->tls_version = upstream->tls_version;
     record->cipher = upstream->cipher;

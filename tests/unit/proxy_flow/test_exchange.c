@@ -89,6 +89,27 @@ Test(exchange, requests_that_follow_each_other_share_one_connection_of_the_serve
     close_all();
 }
 
+Test(exchange, the_log_says_where_tunnel_and_pod_are_whether_the_connection_is_new_or_not)
+{
+    open_with(&(struct walk_options){.log_access = true});
+    call_say(&call,
+             "GET /new HTTP/1.1\r\nHost: store\r\n\r\nGET /used HTTP/1.1\r\nHost: store\r\n\r\n");
+    for (unsigned i = 1; i <= 2; i++) {
+        cr_assert(is_asked(1));
+        cr_assert(got(&town.served[0], "HTTP/1.1", i));
+        answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        cr_assert(got(&call.tap, "\r\n\r\nok", i));
+    }
+    cr_expect_eq(town.n_served, 1);
+    static const char *const paths[] = {"/new", "/used"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        cr_expect(LOGGED(&town, "request complete", paths[i], "\"mtls\":true",
+                         "\"dst.addr\":\"" PAY1 ":15008\"", "\"dst.hbone_addr\":\"" PAY1 ":"),
+                  "%s", paths[i]);
+    }
+    close_all();
+}
+
 /* An exchange that came whole in one read is over with it: what is behind it is another's. */
 Test(exchange, the_next_request_goes_on_the_same_connection_only_where_nothing_is_left_on_it)
 {
