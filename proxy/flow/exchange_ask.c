@@ -61,15 +61,16 @@ static bool is_whole(const struct exchange *exchange)
     return replay_has(&exchange->replay, exchange->pump.up.bytes);
 }
 
-/* Something of a body was sent, so the request may have been acted on. It is sent twice only if
- * that is the same as once (RFC 9110 9.2.2), or the route names the very answer. */
+/* The request may have been acted on, unless it has a body of which nothing was sent. It is sent
+ * twice only if that is the same as once (RFC 9110 9.2.2), or the route names the very answer. */
 static bool is_repeatable(const struct exchange *exchange, unsigned on)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
     const unsigned named = ROUTE_RETRY_CODES | ROUTE_RETRY_GRPC_CANCELLED |
                            ROUTE_RETRY_GRPC_DEADLINE | ROUTE_RETRY_GRPC_INTERNAL |
                            ROUTE_RETRY_GRPC_EXHAUSTED | ROUTE_RETRY_GRPC_UNAVAILABLE;
-    bool may = exchange->pump.up.bytes == 0 || (exchange->route.retry.on & on & named) != 0;
+    const bool is_begun = !exchange->head.has_body || exchange->pump.up.bytes > 0;
+    bool may = !is_begun || (exchange->route.retry.on & on & named) != 0;
     for (size_t i = 0; i < ARRAY_LEN(idempotent) && !may; i++)
         may = str_eq(exchange->method, str_from(idempotent[i]));
     return may && is_whole(exchange);

@@ -436,7 +436,9 @@ static struct str body_at(unsigned idx)
 static bool has_received(void *ctx)
 {
     const struct received *received = ctx;
-    return town.n_served > received->idx && body_at(received->idx).len >= received->len;
+    return town.n_served > received->idx &&
+           times_in(text_str(&town.served[received->idx].got), "\r\n\r\n") > 0 &&
+           body_at(received->idx).len >= received->len;
 }
 
 static bool receives(unsigned idx, size_t len)
@@ -471,6 +473,9 @@ Test(requests, with_a_small_body_are_said_again_byte_by_byte_where_they_may_be)
         {"a reset within the body of what may be done twice", "PUT", 40000, 20000, NULL, true,
          "HTTP/1.1 200 "},
         {"a reset within the body of what may not", "POST", 40000, 20000, NULL, false,
+         "HTTP/1.1 502 "},
+        {"a reset before the body of what may not", "POST", 40000, 0, NULL, true, "HTTP/1.1 200 "},
+        {"a reset of what may not and is whole without a body", "POST", 0, 0, NULL, false,
          "HTTP/1.1 502 "},
         {"a body that is too large", "POST", 80000, 80000, "503", false, "HTTP/1.1 503 "},
         {"an answer that is not listed", "PUT", 40000, 40000, "500", false, "HTTP/1.1 500 "},
