@@ -14,14 +14,15 @@
 #include "proxy/base/file.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 #include "proxy/io/record_ring.h"
 #include "proxy/io/scheduling.h"
 #include "proxy/io/thread.h"
 #include "proxy/meter/meter.h"
 
 #define PROCESS_TEXT_MAX 17
-/* Batches of JOURNAL_PENDING_MAX a turn: workers may be as fast as we are. */
-#define BATCHES_PER_TURN 16
+/* Workers may be as fast as we are. */
+#define PIECES_PER_TURN 128
 /* For a moved file, and for memory to give back; also before a failed rotation is tried again. */
 #define LOOK_NS NS_PER_SEC
 
@@ -179,10 +180,11 @@ static struct slot *oldest(struct audit *audit)
     return found;
 }
 
-/* One batch at most. False when nothing is left, or there is no room. */
+/* A piece at most. False when nothing is left, or there is no room. */
 static bool gather(struct audit *audit)
 {
-    while (journal_has_room(&audit->journal)) {
+    const size_t end = audit->journal.pending.len + AUDIT_PIECE_BYTES;
+    while (journal_has_room(&audit->journal) && audit->journal.pending.len < end) {
         struct slot *slot = oldest(audit);
         if (!slot)
             return false;
@@ -302,10 +304,12 @@ static void write_out(struct audit *audit)
     look(audit, now_ns);
     tell_floods(audit, now_ns);
     bool has_more = true;
-    for (int i = 0; has_more && i < BATCHES_PER_TURN; i++) {
+    for (int i = 0; has_more && i < PIECES_PER_TURN; i++) {
         has_more = gather(audit);
         tell_losses(audit);
         flush(audit, now_ns);
+        if (has_more)
+            (void)pace();
     }
     checkpoint(audit, now_ns);
     sync_file(audit, now_ns);
@@ -326,6 +330,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     struct audit *audit = receiver;
     (void)mailbox;
     scheduling_stand_back();
+    pace_keep(AUDIT_PIECE_NS);
     audit->loop = loop;
     audit->meter = meter_new();
     append_start(audit);

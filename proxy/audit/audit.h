@@ -3,7 +3,8 @@
  *
  * A worker packs a record into its pen (pen.h) and commits it: bytes copied into a bounded ring,
  * never a wait, a lock or a call of the system. The writer gathers the rings every AUDIT_TURN_NS,
- * oldest record first, renders, numbers, chains and appends them. Neither a slow disk nor a stalled
+ * oldest record first, renders, numbers, chains and appends them, in pieces between which others
+ * have the processor. Neither a slow disk nor a stalled
  * control thread holds up a flow: rings that overflow lose records, which are counted by worker and
  * cause, and the count is a line of the log as soon as it can be written.
  *
@@ -24,6 +25,11 @@
 /* Some thousand records: seconds of a disk that does not answer. Untouched pages take no memory,
  * nor do those of a worker that has said nothing for a while. */
 #define AUDIT_RING_BYTES ((size_t)2 * 1024 * 1024)
+
+/* Lines are written so many bytes at a time, with one line more at most. That is some 50 us of
+ * work, after which the processor is offered to others: to workers, where they share it. */
+#define AUDIT_PIECE_BYTES ((size_t)32 * 1024)
+#define AUDIT_PIECE_NS    UINT64_C(50000)
 
 #define AUDIT_FLOOD_TOLD_NS (UINT64_C(10) * NS_PER_SEC)
 

@@ -12,11 +12,13 @@
 #define ISTHMUS_BASE_PACE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
-#define PACE_NS 200000 /* of work without an offer, by the clock on the wall */
+#define PACE_NS 200000 /* of work without an offer, for who has nothing better to go by */
 
-/* From now on pace() does something on this thread. */
-void pace_keep(void);
+/* From now on pace() does something on this thread: after so much work without an offer, by the
+ * clock on the wall. */
+void pace_keep(uint64_t every_ns);
 
 /* Offers the processor to others if that was long ago, which is what true says. Costs one look at
  * the clock; nothing in threads that keep no pace. Nobody is waited for where nobody waits. */

@@ -38,7 +38,7 @@ void scheduling_give_way(void)
 {
     if (!stand(SCHED_BATCH, NICE_STEP))
         (void)!nice(NICE_STEP); /* of this thread alone, on Linux */
-    pace_keep();
+    pace_keep(PACE_NS);
 }
 
 void scheduling_stand_back(void)

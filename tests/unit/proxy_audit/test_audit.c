@@ -186,6 +186,30 @@ Test(audit_audit, records_that_overran_the_ring_are_counted_in_the_log, .init = 
     cr_assert(gt(u64, count_in_log("\"lost.cause\":\"overrun\""), 0));
 }
 
+static _Atomic size_t longest_write, n_writes;
+
+static ssize_t write_in_view(int fd, const void *bytes, size_t len)
+{
+    if (len > atomic_load(&longest_write))
+        atomic_store(&longest_write, len);
+    atomic_fetch_add(&n_writes, 1);
+    return write(fd, bytes, len);
+}
+
+/* A worker that shares the core waits for a piece, not for all that has come together. */
+Test(audit_audit, what_has_come_together_is_written_in_pieces, .init = setup, .fini = teardown)
+{
+    const unsigned n = 5000;
+    open_audit(0, write_in_view);
+    put(0, n);
+    audit_close(audit);
+    const struct verify_totals totals = expect_whole();
+    cr_assert(eq(u64, totals.by_event[AUDIT_END] + totals.n_lost, n));
+    cr_assert(gt(sz, atomic_load(&longest_write), AUDIT_PIECE_BYTES / 2), "some had come together");
+    cr_assert(le(sz, atomic_load(&longest_write), AUDIT_PIECE_BYTES + LINE_MAX_BYTES));
+    cr_assert(gt(sz, atomic_load(&n_writes), 10));
+}
+
 Test(audit_audit, a_ring_that_cannot_take_the_longest_record_is_none, .init = setup,
      .fini = teardown, .signal = SIGABRT)
 {

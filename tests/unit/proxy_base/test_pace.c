@@ -21,7 +21,7 @@ Test(pace, a_thread_that_keeps_none_never_stops)
 
 Test(pace, long_work_offers_the_processor_again_and_again)
 {
-    pace_keep();
+    pace_keep(PACE_NS);
     for (int n = 0; n < 10; n++)
         cr_expect(is_offered_within(NS_PER_SEC), "offer %d", n);
 }
@@ -32,7 +32,7 @@ Test(pace, short_steps_are_not_interrupted_each)
 
     unsigned n_offers = 0;
 
-    pace_keep();
+    pace_keep(PACE_NS);
     const uint64_t begun_ns = clock_mono_ns();
     for (int n = 0; n < STEPS; n++)
         n_offers += pace();
