@@ -39,6 +39,12 @@ void admin_answer_json(struct h1_exchange *exchange, struct str json)
     h1_answer(exchange, 200, JSON_TYPE, json);
 }
 
+void admin_answer_json_begin(struct h1_exchange *exchange, void (*on_room)(void *owner),
+                             void *owner)
+{
+    h1_pieces_begin(exchange, JSON_TYPE, on_room, owner);
+}
+
 void admin_answer_refusal(struct h1_exchange *exchange, unsigned status, struct str sentence)
 {
     struct text page = {0};

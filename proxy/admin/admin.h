@@ -48,6 +48,9 @@ struct addr admin_metrics_addr(const struct admin *admin);
 struct addr admin_ready_addr(const struct admin *admin);
 void admin_answer_metrics(struct h1_exchange *exchange, struct str page);
 void admin_answer_json(struct h1_exchange *exchange, struct str json);
+/* The beginning of one in pieces (h1_pieces_begin()). */
+void admin_answer_json_begin(struct h1_exchange *exchange, void (*on_room)(void *owner),
+                             void *owner);
 /* A refusal: the sentence, to which a newline is added. */
 void admin_answer_refusal(struct h1_exchange *exchange, unsigned status, struct str sentence);
 void admin_close(struct admin *admin);

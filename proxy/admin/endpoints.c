@@ -10,6 +10,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 
 #define NUMBER_DIGITS_MAX 9
 
@@ -367,6 +368,7 @@ static void add_hidden(const struct page *page, const struct row *row)
 static void add_row(void *owner, const struct row *row)
 {
     struct page *page = owner;
+    (void)pace();
     if (page->out->len >= JSON_OUT_MAX) {
         page->is_whole = false;
         return;

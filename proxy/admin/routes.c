@@ -4,6 +4,7 @@
 #include "proxy/admin/json_out.h"
 #include "proxy/admin/views.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 
 struct row { /* what the rules of one list have in common */
     const struct service *service;
@@ -119,8 +120,10 @@ static void add_rule(const struct row *row, const struct route *route)
 
 static void add_list(const struct row *row, const struct route_list *list)
 {
-    for (size_t i = 0; i < list->n_routes && row->out->len < JSON_OUT_MAX; i++)
+    for (size_t i = 0; i < list->n_routes && row->out->len < JSON_OUT_MAX; i++) {
+        (void)pace();
         add_rule(row, &list->routes[i]);
+    }
 }
 
 static void add_table(struct row *row, const struct route_table *table)

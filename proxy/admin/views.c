@@ -9,6 +9,7 @@
 #include "certs/crl.h"
 #include "proxy/admin/json_out.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 
 static void end_page(struct text *out, bool is_whole)
 {
@@ -174,8 +175,10 @@ void view_services(const struct snapshot *snapshot, struct str host, struct text
     size_t len, i = 0;
     const struct service **services = view_select(snapshot, host, &len);
     text_add(out, STR("{\"services\":["));
-    for (; i < len && out->len < JSON_OUT_MAX; i++)
+    for (; i < len && out->len < JSON_OUT_MAX; i++) {
+        (void)pace();
         add_service(out, snapshot, services[i]);
+    }
     end_page(out, i == len);
     mem_free(services);
 }
@@ -224,8 +227,10 @@ static void add_certificates(struct text *out, const struct rotation *const *rot
     qsort(held, len, sizeof(*held), compare_certificates);
     json_out_key(out, "certificates");
     text_addc(out, '[');
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
+        (void)pace();
         add_certificate(out, &held[i]);
+    }
     text_addc(out, ']');
     mem_free(held);
 }

@@ -22,7 +22,7 @@
 
 #define PROCESS_TEXT_MAX 17
 /* Workers may be as fast as we are. */
-#define PIECES_PER_TURN 128
+#define PIECES_PER_TURN 64
 /* For a moved file, and for memory to give back; also before a failed rotation is tried again. */
 #define LOOK_NS NS_PER_SEC
 
@@ -180,10 +180,12 @@ static struct slot *oldest(struct audit *audit)
     return found;
 }
 
-/* A piece at most. False when nothing is left, or there is no room. */
+/* A piece at most; what waits for a disk that takes nothing is not written in pieces. False when
+ * nothing is left, or there is no room. */
 static bool gather(struct audit *audit)
 {
-    const size_t end = audit->journal.pending.len + AUDIT_PIECE_BYTES;
+    const size_t end =
+        audit->is_blocked ? JOURNAL_PENDING_MAX : audit->journal.pending.len + AUDIT_PIECE_BYTES;
     while (journal_has_room(&audit->journal) && audit->journal.pending.len < end) {
         struct slot *slot = oldest(audit);
         if (!slot)

@@ -26,9 +26,9 @@
  * nor do those of a worker that has said nothing for a while. */
 #define AUDIT_RING_BYTES ((size_t)2 * 1024 * 1024)
 
-/* Lines are written so many bytes at a time, with one line more at most. That is some 50 us of
- * work, after which the processor is offered to others: to workers, where they share it. */
-#define AUDIT_PIECE_BYTES ((size_t)32 * 1024)
+/* Lines are written so many bytes at a time, with one line more at most, and the processor is
+ * offered to others, workers that share it, once the writer has gone on for so long. */
+#define AUDIT_PIECE_BYTES ((size_t)64 * 1024) /* some 90 us */
 #define AUDIT_PIECE_NS    UINT64_C(50000)
 
 #define AUDIT_FLOOD_TOLD_NS (UINT64_C(10) * NS_PER_SEC)

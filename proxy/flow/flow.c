@@ -118,6 +118,7 @@ void flow_close(struct flow *flow, const struct totals *totals, struct str detai
     lease_return(walk->tools.balancer, &call->lease, outcome_of(totals), now_ns);
     flow_move(flow, FLOW_CLOSED);
     list_remove(&flow->by_state);
+    listing_remove(&walk->listing, &flow->by_age);
     walk->n_flows--;
     meter_add(walk->tools.meter, METRIC_SOCKETS_OPEN, -1);
     loop_bury(walk->tools.loop, flow, free_flow);

@@ -89,7 +89,21 @@ bool walk_has_old(const struct walk *walk);
 void walk_cut_all(struct walk *walk, int err);
 size_t walk_flows(const struct walk *walk);
 
-/* One JSON object a flow, separated by commas, at most max of them; state "" shows all. */
-void walk_json(const struct walk *walk, struct str state, size_t max, struct text *out);
+/* A listing of all flows goes page by page, and says where it stands: nothing of it is kept here,
+ * so it may pause for long or never go on. Each flow that lives from its first page to its last is
+ * shown once, in the order in which they began, as it is by then. */
+struct flow_page {
+    struct str state;  /* wanted; "": all */
+    size_t max;        /* that are shown, FLOW_PAGE for a piece of work */
+    uint64_t after_id; /* where the page before ended; 0 at first */
+    uint64_t below_id; /* flows that begin later are not shown; 0 at first */
+    size_t n;          /* shown in this page */
+    bool has_more;     /* this was not the last: it is the next to ask for */
+};
+
+#define FLOW_PAGE 16 /* some 100 us */
+
+/* Appends one JSON object a flow, separated by commas. */
+void walk_page(struct walk *walk, struct flow_page *page, struct text *out);
 
 #endif

@@ -286,6 +286,7 @@ void walk_start(struct walk *walk, struct arrival *arrival)
     flow->call.record.source.addr = arrival->source;
     flow->call.record.destination.addr = arrival->destination;
     list_push_back(&walk->flows[FLOW_ACCEPTED], &flow->by_state);
+    listing_add(&walk->listing, &flow->by_age);
     walk->n_flows++;
     meter_add(walk->tools.meter, METRIC_SOCKETS_OPEN, 1);
     const int err = begin(flow);

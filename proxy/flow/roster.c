@@ -11,8 +11,9 @@
 #include "proxy/meter/meter.h"
 #include "proxy/meter/process.h"
 
-#define REPORT_NS (UINT64_C(5) * NS_PER_SEC)
-#define AUDIT_NS  (AUDIT_FOLD_NS / 4)
+#define LOOKED_MAX 1024 /* for a page of a listing that shows few of them */
+#define REPORT_NS  (UINT64_C(5) * NS_PER_SEC)
+#define AUDIT_NS   (AUDIT_FOLD_NS / 4)
 
 static struct flow *flow_of(struct list *by_state)
 {
@@ -230,6 +231,7 @@ struct walk *walk_new(const struct walk_tools *tools, const struct walk_options 
     walk->tokens = token_room_new(tools->meter);
     for (int i = 0; i < FLOW_STATES; i++)
         list_init(&walk->flows[i]);
+    listing_init(&walk->listing);
     init_sweeps(walk);
     timer_start(tools->loop, &walk->report, REPORT_NS, on_report);
     walk->sample_due_ns = loop_now_ns(tools->loop) + OVERLOAD_SAMPLE_NS;
@@ -326,20 +328,37 @@ static void add_flow(const struct flow *flow, struct text *out)
     text_addc(out, '}');
 }
 
-void walk_json(const struct walk *walk, struct str state, size_t max, struct text *out)
+static struct flow *of_age(struct list *item)
 {
-    size_t n = 0;
-    for (enum flow_state i = 0; i < FLOW_CLOSED; i++) {
-        if (!str_is_empty(state) && !str_eq(state, str_from(flow_state_name(i))))
+    return list_entry(item, struct flow, by_age);
+}
+
+static uint64_t id_of(struct list *item)
+{
+    return of_age(item)->call.id;
+}
+
+void walk_page(struct walk *walk, struct flow_page *page, struct text *out)
+{
+    struct list *at = listing_seek(&walk->listing, page->after_id, id_of);
+    ensure(page->max > 0);
+    if (page->below_id == 0)
+        page->below_id = walk->next_id;
+    page->n = 0;
+    page->has_more = false;
+    for (unsigned n_looked = 0; n_looked < LOOKED_MAX && page->n < page->max; n_looked++) {
+        at = at->next;
+        if (at == &walk->listing.items || id_of(at) >= page->below_id)
+            return;
+        const struct flow *flow = of_age(at);
+        const char *state = flow_state_name((enum flow_state)flow->state);
+        if (!str_is_empty(page->state) && !str_eq(page->state, str_from(state)))
             continue;
-        for (const struct list *it = walk->flows[i].next; it != &walk->flows[i] && n < max;
-             it = it->next, n++) {
-            if (n > 0)
-                text_addc(out, ',');
-            const struct flow *flow =
-                (const struct flow *)(const void *)((const char *)it -
-                                                    offsetof(struct flow, by_state));
-            add_flow(flow, out);
-        }
+        if (page->n++ > 0)
+            text_addc(out, ',');
+        add_flow(flow, out);
     }
+    page->after_id = id_of(at);
+    page->has_more = true;
+    listing_keep(&walk->listing, at, page->after_id);
 }

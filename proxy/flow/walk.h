@@ -7,6 +7,7 @@
 #include "proxy/flow/flow.h"
 #include "proxy/flow/http_side.h"
 #include "proxy/flow/ledger.h"
+#include "proxy/flow/listing.h"
 #include "proxy/flow/overload.h"
 #include "proxy/flow/record.h"
 #include "proxy/flow/settled.h"
@@ -36,6 +37,7 @@ struct walk {
     struct token_room *tokens;
     struct list flows[FLOW_STATES]; /* the roster: state is list */
     size_t n_flows;
+    struct listing listing; /* the same by age */
     uint64_t next_id;
     uint64_t
         old_below_id; /* calls with a smaller one were there when the drain began; 0: none has */
@@ -182,7 +184,7 @@ struct flow_work {
 struct flow {
     struct call call;
     int state;
-    struct list by_state;
+    struct list by_state, by_age;
     struct arrival *arrival;
     const struct flow_work *work; /* NULL: it pumps */
     bool spoke_no_http;           /* nothing else came: it is written about as a connection */

@@ -9,11 +9,12 @@
 #include "proxy/base/log.h"
 #include "proxy/base/map.h"
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 #include "proxy/health/probe.h"
 #include "proxy/http/hbone.h"
 #include "proxy/meter/meter.h"
 
-#define PACE_NS  (NS_PER_SEC / CHECKER_PER_SEC)
+#define APART_NS (NS_PER_SEC / CHECKER_PER_SEC)
 #define SWEEP_NS (5 * NS_PER_SEC)
 
 struct watched;
@@ -258,7 +259,7 @@ static void run_line(struct checker *checker)
         }
         struct list *first = checker->line.next;
         list_remove(first);
-        checker->next_start_ns = now_ns + PACE_NS;
+        checker->next_start_ns = now_ns + APART_NS;
         start(list_entry(first, struct check_run, in_line));
     }
 }
@@ -499,6 +500,7 @@ void checker_json(const struct checker *checker, struct text *out)
         struct watched_set *set = value;
         list_foreach(it, &set->members)
         {
+            (void)pace();
             if (!is_first)
                 text_addc(out, ',');
             add_watched(list_entry(it, struct watched, by_set), out);

@@ -6,6 +6,8 @@
  *     │ malformed, too large, too slow               │ else
  *     └──────────────► ANSWERING (its status) ──────►┴► closed
  *
+ * An answer in pieces is ANSWERING from its head to its end, and has its exchange meanwhile.
+ *
  * While a request is handled or answered the connection is paused, and what came with the same read
  * waits; so a client that sends ahead makes us keep one read. The answer goes out in pieces as the
  * client takes them.
@@ -52,6 +54,10 @@ struct h1_exchange {
     struct h1_conn *conn; /* NULL: the client is gone */
     struct arena arena;   /* what the request points into */
     struct h1_request request;
+    /* Of an answer in pieces. */
+    void (*on_room)(void *owner);
+    void *owner;
+    bool is_waiting; /* for on_room */
 };
 
 enum h1_header { HEADER_OTHER, HEADER_HOST, HEADER_ACCEPT_ENCODING, HEADER_TRANSFER_ENCODING };
@@ -65,7 +71,7 @@ struct h1_conn {
     struct timer timer;
     struct task task; /* goes on with what came early */
     struct slice early;
-    struct h1_exchange *exchange; /* while HANDLING */
+    struct h1_exchange *exchange; /* while HANDLING, and while more of its answer is to come */
     /* The request being read. */
     size_t head_bytes;
     struct text url, name, value, body, host, origin, accept_encoding;
@@ -77,7 +83,9 @@ struct h1_conn {
     /* The answer being written. */
     struct text answer;
     size_t answer_at;
-    bool is_head; /* HEAD: no body */
+    bool is_full;    /* the client has not taken what it was given */
+    bool is_chunked; /* else the end of the connection ends it, when it comes in pieces */
+    bool is_head;    /* HEAD: no body */
     bool keeps_alive;
     bool is_closed;
 };
@@ -230,13 +238,30 @@ static void free_conn(void *ptr)
     mem_free(conn);
 }
 
+static void tell_room(struct h1_exchange *exchange)
+{
+    if (!exchange->is_waiting)
+        return;
+    exchange->is_waiting = false;
+    exchange->on_room(exchange->owner);
+}
+
+/* Who is told may end the exchange. */
+static void lose_exchange(struct h1_conn *conn)
+{
+    struct h1_exchange *exchange = conn->exchange;
+    conn->exchange = NULL;
+    if (!exchange)
+        return;
+    exchange->conn = NULL;
+    tell_room(exchange);
+}
+
 static void close_conn(struct h1_conn *conn, int err)
 {
     if (conn->is_closed)
         return;
     conn->is_closed = true;
-    if (conn->exchange)
-        conn->exchange->conn = NULL;
     timer_stop(&conn->timer);
     task_cancel(&conn->task);
     list_remove(&conn->link);
@@ -246,6 +271,7 @@ static void close_conn(struct h1_conn *conn, int err)
         stream_shutdown(conn->stream);
     stream_close(conn->stream, err);
     loop_bury(conn->server->loop, conn, free_conn);
+    lose_exchange(conn);
 }
 
 static void on_timeout(struct timer *timer);
@@ -277,17 +303,17 @@ static void to_reading(struct h1_conn *conn)
 
 static void pump_answer(struct h1_conn *conn)
 {
-    bool go_on = true;
-
-    while (go_on && conn->answer_at < conn->answer.len) {
+    while (!conn->is_full && conn->answer_at < conn->answer.len) {
         size_t left = conn->answer.len - conn->answer_at;
         size_t len = left < PIECE_BYTES ? left : PIECE_BYTES;
 
-        go_on = stream_write_copy(conn->stream, conn->answer.ptr + conn->answer_at, len);
+        conn->is_full = !stream_write_copy(conn->stream, conn->answer.ptr + conn->answer_at, len);
         conn->answer_at += len;
     }
     if (conn->answer_at < conn->answer.len)
         wait_at_most(conn, IDLE_NS);
+    else if (conn->exchange)
+        timer_stop(&conn->timer); /* its owner's turn */
     else if (conn->keeps_alive)
         to_reading(conn);
     else
@@ -333,6 +359,96 @@ void h1_answer(struct h1_exchange *exchange, unsigned status, const char *conten
     }
     arena_fini(&exchange->arena);
     mem_free(exchange);
+}
+
+/* ------------------------------------------------------------------ in pieces */
+
+static bool has_room(const struct h1_conn *conn)
+{
+    return !conn->is_full && conn->answer_at == conn->answer.len;
+}
+
+void h1_pieces_begin(struct h1_exchange *exchange, const char *content_type,
+                     void (*on_room)(void *owner), void *owner)
+{
+    struct h1_conn *conn = exchange->conn;
+
+    exchange->on_room = on_room;
+    exchange->owner = owner;
+    if (!conn)
+        return;
+    sm_move(conn_rules, &conn->state, CONN_ANSWERING);
+    conn->is_chunked = conn->parser.http_minor == 1;
+    conn->keeps_alive = conn->keeps_alive && conn->is_chunked;
+    text_addf(&conn->answer, "HTTP/1.1 200 %s\r\nContent-Type: %s\r\n%sConnection: %s\r\n\r\n",
+              http1_reason(200), content_type,
+              conn->is_chunked ? "Transfer-Encoding: chunked\r\n" : "",
+              conn->keeps_alive ? "keep-alive" : "close");
+}
+
+static void add_piece(struct h1_conn *conn, struct str piece)
+{
+    if (conn->is_chunked)
+        text_addf(&conn->answer, "%zx\r\n", piece.len);
+    text_add(&conn->answer, piece);
+    if (conn->is_chunked)
+        text_add(&conn->answer, STR("\r\n"));
+    ensure(!conn->answer.truncated);
+}
+
+enum h1_room h1_pieces_go_on(struct h1_exchange *exchange, struct str piece)
+{
+    struct h1_conn *conn = exchange->conn;
+
+    ensure(piece.len > 0);
+    if (!conn || conn->is_head)
+        return H1_GONE;
+    add_piece(conn, piece);
+    pump_answer(conn);
+    if (has_room(conn)) {
+        text_clear(&conn->answer);
+        conn->answer_at = 0;
+        return H1_GO_ON;
+    }
+    exchange->is_waiting = true;
+    wait_at_most(conn, IDLE_NS);
+    return H1_WAIT;
+}
+
+bool h1_pieces_is_gone(const struct h1_exchange *exchange)
+{
+    return !exchange->conn;
+}
+
+static void free_exchange(struct h1_exchange *exchange)
+{
+    if (exchange->conn)
+        exchange->conn->exchange = NULL;
+    arena_fini(&exchange->arena);
+    mem_free(exchange);
+}
+
+void h1_pieces_end(struct h1_exchange *exchange, struct str last)
+{
+    struct h1_conn *conn = exchange->conn;
+
+    free_exchange(exchange);
+    if (!conn)
+        return;
+    if (last.len > 0 && !conn->is_head)
+        add_piece(conn, last);
+    if (conn->is_chunked && !conn->is_head)
+        text_add(&conn->answer, STR("0\r\n\r\n"));
+    pump_answer(conn);
+}
+
+void h1_pieces_abort(struct h1_exchange *exchange)
+{
+    struct h1_conn *conn = exchange->conn;
+
+    free_exchange(exchange);
+    if (conn)
+        close_conn(conn, -ERR_SHUTDOWN);
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -421,8 +537,15 @@ static void on_drain(void *owner)
 {
     struct h1_conn *conn = owner;
 
-    if (conn->state == CONN_ANSWERING)
-        pump_answer(conn);
+    conn->is_full = false;
+    if (conn->state != CONN_ANSWERING)
+        return;
+    pump_answer(conn);
+    if (conn->exchange && has_room(conn)) {
+        text_clear(&conn->answer);
+        conn->answer_at = 0;
+        tell_room(conn->exchange);
+    }
 }
 
 static void on_fail(void *owner, int err)

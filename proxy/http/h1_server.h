@@ -38,6 +38,31 @@ struct addr h1_server_addr(const struct h1_server *server);
 /* status 100..599; content_type constant; body is copied. */
 void h1_answer(struct h1_exchange *exchange, unsigned status, const char *content_type,
                struct str body);
+
+/*
+ * An answer in pieces, for what is too much for one: h1_pieces_begin -> h1_pieces_go_on as long as
+ * it says so -> h1_pieces_end. A client takes a piece before the next is asked for, so there is one
+ * of them in memory, however slowly it reads; one that takes nothing for 60 s is closed.
+ *
+ * on_room is called once the client has taken what H1_WAIT was said of, or is gone.
+ */
+enum h1_room {
+    H1_GO_ON, /* the next piece may come */
+    H1_WAIT,  /* not before on_room */
+    H1_GONE,  /* nobody is there to take it; end it */
+};
+
+/* Of status 200. */
+void h1_pieces_begin(struct h1_exchange *exchange, const char *content_type,
+                     void (*on_room)(void *owner), void *owner);
+/* piece: not empty, copied. */
+MUST_USE enum h1_room h1_pieces_go_on(struct h1_exchange *exchange, struct str piece);
+bool h1_pieces_is_gone(const struct h1_exchange *exchange);
+/* The exchange is over, whatever was said before. last: copied, may be empty. */
+void h1_pieces_end(struct h1_exchange *exchange, struct str last);
+/* It cannot be completed: the connection is cut, so that nobody takes it for whole. */
+void h1_pieces_abort(struct h1_exchange *exchange);
+
 /* Closes the listener and every connection. Open exchanges may still be answered. */
 void h1_server_close(struct h1_server *server);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 #include "proxy/meter/exposition.h"
 #include "proxy/meter/series.h"
 #include "proxy/meter/traffic.h"
@@ -155,6 +156,7 @@ void traffic_report_merge(struct traffic_report *into, struct traffic_report *fr
 {
     bring_index_up_to_date(into);
     for (size_t i = 0; i < from->len; i++) {
+        (void)pace();
         struct row *row = find_row(into, from->rows[i].labels->key);
         if (row) {
             add_numbers(&row->numbers, &from->rows[i].numbers);
@@ -249,6 +251,7 @@ static void write_plain(const struct traffic_report *report, struct text *out, c
 {
     exposition_head(out, name, "counter", help);
     for (size_t i = 0; i < report->len && !out->truncated; i++) {
+        (void)pace();
         const struct row *row = &report->rows[i];
         const void *number = (const char *)&row->numbers + offset;
         if (row->numbers.opened == 0)
@@ -264,6 +267,7 @@ static void write_flagged(const struct traffic_report *report, struct text *out,
 {
     exposition_head(out, name, "counter", help);
     for (size_t i = 0; i < report->len && !out->truncated; i++) {
+        (void)pace();
         const struct row *row = &report->rows[i];
         if (row->numbers.opened == 0)
             continue;
@@ -298,6 +302,7 @@ static void write_histogram(const struct traffic_report *report, struct text *ou
 
     exposition_head(out, name, "histogram", help);
     for (size_t i = 0; i < report->len && !out->truncated; i++) {
+        (void)pace();
         const struct row *row = &report->rows[i];
         if (!row->requests)
             continue;
@@ -320,6 +325,7 @@ static void write_requests(const struct traffic_report *report, struct text *out
 {
     exposition_head(out, "istio_requests_total", "counter", "The total number of HTTP requests");
     for (size_t i = 0; i < report->len && !out->truncated; i++) {
+        (void)pace();
         const struct row *row = &report->rows[i];
         if (row->requests)
             add_request_sample(out, "istio_requests_total", "", row->labels, NULL,

@@ -1,6 +1,7 @@
 #include "proxy/run/health_thread.h"
 
 #include "proxy/base/mem.h"
+#include "proxy/base/pace.h"
 #include "proxy/io/scheduling.h"
 #include "proxy/meter/meter.h"
 #include "proxy/run/publication.h"
@@ -226,6 +227,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     };
     (void)mailbox;
     scheduling_stand_back();
+    pace_keep(PACE_NS);
     health->meter = meter_new();
     health->connector = connector_new(loop, &options, &health->tls, &health->trust, health->meter);
     const struct checker_tools tools = {

@@ -486,6 +486,7 @@ static void stop_workers(struct node *node)
 static void close_node(struct node *node)
 {
     node->is_draining = true; /* a signal that comes now ends, and calls no worker */
+    node->is_closing = true;
     if (node->health)
         health_thread_mute(node->health, node->loop);
     timer_stop(&node->rebuild);

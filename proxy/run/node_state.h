@@ -53,11 +53,16 @@ struct node {
     struct text last_error; /* of the control channel */
     int state_dir_fd;       /* holds the folder for us; -1 before */
     bool is_draining, has_failed;
+    bool is_closing; /* workers go: nothing is asked of them any more */
 };
 
 /* pages.c: the admin port's pages and the metrics, whose answers gather from the workers. */
 extern const struct admin_page node_pages[];
 extern const size_t node_n_pages;
 void node_answer_metrics(void *owner, struct h1_exchange *exchange);
+
+/* connections.c: the page of live connections. */
+void node_answer_connections(void *owner, struct h1_exchange *exchange,
+                             const struct h1_request *request);
 
 #endif

@@ -11,7 +11,6 @@
 #include "proxy/run/node_state.h"
 #include "proxy/run/version.h"
 
-#define CONNECTIONS_SHOWN_MAX  10000
 #define CERTIFICATES_SHOWN_MAX 1000 /* in the metrics */
 
 struct gathering { /* one question to all workers */
@@ -22,7 +21,7 @@ struct gathering { /* one question to all workers */
     unsigned n_waiting;
     struct traffic_report *traffic;
     struct endpoint_poll *poll;
-    struct text flows, workers;
+    struct text workers;
 };
 
 static void finish(struct gathering *gathering)
@@ -31,7 +30,6 @@ static void finish(struct gathering *gathering)
     if (gathering->traffic)
         traffic_report_free(gathering->traffic);
     endpoint_poll_free(gathering->poll);
-    text_fini(&gathering->flows);
     text_fini(&gathering->workers);
     arena_fini(&gathering->arena);
     mem_free(gathering);
@@ -43,11 +41,6 @@ static void on_report(void *owner, struct worker_report *report)
     text_addf(&gathering->workers, "%s{\"flows\":%zu,\"tunnels\":%zu,\"sessions\":%zu}",
               gathering->workers.len > 0 ? "," : "", report->n_flows, report->n_tunnels,
               report->n_sessions);
-    if (report->flows.len > 0) {
-        if (gathering->flows.len > 0)
-            text_addc(&gathering->flows, ',');
-        text_add(&gathering->flows, text_str(&report->flows));
-    }
     if (report->traffic && gathering->traffic)
         traffic_report_merge(gathering->traffic, report->traffic);
     else if (report->traffic)
@@ -55,7 +48,6 @@ static void on_report(void *owner, struct worker_report *report)
     if (report->endpoints)
         endpoint_poll_note(gathering->poll, report->endpoints);
     mem_free(report->endpoints);
-    text_fini(&report->flows);
     if (--gathering->n_waiting == 0)
         finish(gathering);
 }
@@ -112,30 +104,6 @@ void node_answer_metrics(void *owner, struct h1_exchange *exchange)
 {
     const struct worker_question question = {.wants_traffic = true};
     gather_start(gather_new(owner, exchange, complete_metrics), &question);
-}
-
-/* ---- connections ---- */
-
-static void complete_connections(struct gathering *gathering)
-{
-    struct text page = {0};
-    text_addf(&page, "{\"connections\":[");
-    text_add(&page, text_str(&gathering->flows));
-    text_addf(&page, "]}\n");
-    admin_answer_json(gathering->exchange, text_str(&page));
-    text_fini(&page);
-}
-
-static void answer_connections(void *owner, struct h1_exchange *exchange,
-                               const struct h1_request *request)
-{
-    struct gathering *gathering = gather_new(owner, exchange, complete_connections);
-    const struct worker_question question = {
-        .wants_flows = true,
-        .flow_state = h1_query(&gathering->arena, request->query, "state"),
-        .max_flows = CONNECTIONS_SHOWN_MAX,
-    };
-    gather_start(gathering, &question);
 }
 
 /* ---- status ---- */
@@ -354,7 +322,7 @@ const struct admin_page node_pages[] = {
     {.path = "/health", .help = "what active checks from this node found", .answer = answer_health},
     {.path = "/connections",
      .help = "live connections; ?state=accepted|connecting|pumping",
-     .answer = answer_connections},
+     .answer = node_answer_connections},
     {.path = "/why",
      .help =
          "why a connection would be allowed or not; ?from=ID|NS/POD|ADDRESS&to=DESTINATION:PORT",

@@ -14,7 +14,6 @@
 #include "proxy/base/sm.h"
 #include "proxy/connect/http_pool.h"
 #include "proxy/dns/server.h"
-#include "proxy/flow/flow.h"
 #include "proxy/io/scheduling.h"
 #include "proxy/run/health_thread.h"
 #include "proxy/run/leavers.h"
@@ -323,8 +322,9 @@ static void on_inquiry(struct letter *letter, void *receiver)
     inquiry->report.n_flows = walk_flows(worker->walk);
     inquiry->report.n_tunnels = pool_tunnels(connector_pool(worker->connector));
     inquiry->report.n_sessions = worker->acceptor ? acceptor_sessions(worker->acceptor) : 0;
+    inquiry->report.page = question->page;
     if (question->wants_flows)
-        walk_json(worker->walk, question->flow_state, question->max_flows, &inquiry->report.flows);
+        walk_page(worker->walk, &inquiry->report.page, &inquiry->report.flows);
     if (question->n_asks > 0)
         inquiry->report.endpoints = answer_asks(worker, question);
     if (question->wants_traffic)

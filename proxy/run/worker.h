@@ -17,6 +17,7 @@
 #include "config/bootstrap.h"
 #include "proxy/admin/endpoints.h"
 #include "proxy/base/text.h"
+#include "proxy/flow/flow.h"
 #include "proxy/io/thread.h"
 #include "proxy/meter/traffic.h"
 
@@ -55,14 +56,14 @@ struct worker_report {
     size_t n_flows, n_tunnels, n_sessions;
     struct traffic_report *traffic;
     struct text flows;                 /* JSON objects, when they were asked for */
+    struct flow_page page;             /* that they are of, and the next to ask for */
     struct endpoint_answer *endpoints; /* one for each ask */
 };
 
 struct worker_question {
     bool wants_traffic, wants_flows;
-    struct str flow_state; /* borrowed until every answer is there */
-    size_t max_flows;
-    const struct endpoint_ask *asks; /* likewise */
+    struct flow_page page; /* of flows; its strings are borrowed until the answer is there */
+    const struct endpoint_ask *asks; /* likewise, until every answer is there */
     size_t n_asks;
 };
 

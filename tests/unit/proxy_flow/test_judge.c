@@ -372,7 +372,8 @@ Test(judge, bytes_that_were_looked_at_before_are_judged_with_those_that_follow)
 static bool shows(const struct town_node *node, const char *state)
 {
     struct text out = {0};
-    walk_json(node->walk, str_from(state), 10, &out);
+    struct flow_page page = {.state = str_from(state), .max = 10};
+    walk_page(node->walk, &page, &out);
     const bool is_there = out.len > 0;
     text_fini(&out);
     return is_there;

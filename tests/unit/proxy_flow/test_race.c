@@ -151,7 +151,8 @@ static bool is_pumping(void *ctx)
 {
     struct text flows = {0};
     (void)ctx;
-    walk_json(town.n1.walk, STR("pumping"), 1, &flows);
+    struct flow_page page = {.state = STR("pumping"), .max = 1};
+    walk_page(town.n1.walk, &page, &flows);
     const bool any = flows.len > 0;
     text_fini(&flows);
     return any;
@@ -161,7 +162,8 @@ static bool is_pumping(void *ctx)
 static bool is_asking(const char *pod)
 {
     struct text flows = {0};
-    walk_json(town.n1.walk, STR("connecting"), 1, &flows);
+    struct flow_page page = {.state = STR("connecting"), .max = 1};
+    walk_page(town.n1.walk, &page, &flows);
     cr_assert_gt(flows.len, 0);
     const bool is = str_contains(text_str(&flows), str_from(pod));
     text_fini(&flows);

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -373,6 +374,58 @@ Test(walk, its_end_cuts_flows_in_every_state)
     }
 }
 
+static unsigned n_shown_in(const struct text *out)
+{
+    unsigned n = 0;
+    for (const char *at = out->ptr; at && (at = strstr(at, "{\"id\":")); at++)
+        n++;
+    return n;
+}
+
+static uint64_t first_id_in(const struct text *out)
+{
+    const char *at = strstr(out->ptr, "{\"id\":");
+    return at ? strtoull(at + strlen("{\"id\":"), NULL, 10) : 0;
+}
+
+Test(walk, a_listing_goes_page_by_page_and_shows_once_who_lives_meanwhile)
+{
+    enum { CALLS = 5 };
+
+    struct town_call calls[CALLS + 1];
+    struct text first = {0}, second = {0}, last = {0};
+    struct flow_page page = {.max = 2};
+    town_open(&town);
+    for (unsigned i = 0; i < CALLS; i++) {
+        call_start(&calls[i], &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        cr_assert(call_echoes(&calls[i], i + 1));
+    }
+
+    walk_page(town.n1.walk, &page, &first);
+    const uint64_t id_of_call_1 = page.after_id;
+    call_end(&calls[1]); /* at which the page ended */
+    call_end(&calls[2]); /* the next to come */
+    call_start(&calls[CALLS], &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+    cr_assert(call_echoes(&calls[CALLS], CALLS + 1));
+    walk_page(town.n1.walk, &page, &second);
+    cr_expect(page.has_more);
+    walk_page(town.n1.walk, &page, &last);
+    cr_expect_not(page.has_more, "who began since is not waited for");
+
+    cr_expect_eq(n_shown_in(&first), 2);
+    cr_expect_eq(n_shown_in(&second), 2);
+    cr_expect_eq(last.len, 0);
+    cr_expect_gt(first_id_in(&second), id_of_call_1);
+    call_end(&calls[0]);
+    for (unsigned i = 3; i <= CALLS; i++)
+        call_end(&calls[i]);
+    cr_expect(town_is_quiet(&town));
+    text_fini(&first);
+    text_fini(&second);
+    text_fini(&last);
+    town_close(&town);
+}
+
 Test(walk, shows_its_flows_by_state_and_not_more_than_asked_for)
 {
     struct town_call calls[3];
@@ -383,9 +436,13 @@ Test(walk, shows_its_flows_by_state_and_not_more_than_asked_for)
         cr_assert(call_echoes(&calls[i], i + 1));
     }
 
-    walk_json(town.n1.walk, (struct str){0}, 100, &all);
-    walk_json(town.n1.walk, STR("pumping"), 2, &some);
-    walk_json(town.n1.walk, STR("connecting"), 100, &none);
+    struct flow_page pages[] = {{.max = 100},
+                                {.state = STR("pumping"), .max = 2},
+                                {.state = STR("connecting"), .max = 100}};
+    walk_page(town.n1.walk, &pages[0], &all);
+    walk_page(town.n1.walk, &pages[1], &some);
+    walk_page(town.n1.walk, &pages[2], &none);
+    cr_expect(!pages[0].has_more && pages[1].has_more && !pages[2].has_more);
 
     unsigned n = 0;
     for (const char *at = all.ptr; (at = strstr(at, "\"state\":\"pumping\"")); at++)

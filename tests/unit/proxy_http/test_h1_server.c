@@ -19,6 +19,52 @@ static unsigned n_waiting;
 static unsigned n_handled;
 static struct text large;
 
+/* An answer in pieces of 1000 bytes, as long as there is room and it is asked for. */
+static struct {
+    struct h1_exchange *exchange;
+    struct task task; /* a piece takes its maker another turn */
+    unsigned n_made, n_wanted, n_told;
+    bool is_over;
+} pieces;
+
+static void make_piece(void);
+
+static void on_room(void *owner)
+{
+    cr_assert_eq(owner, &pieces);
+    pieces.n_told++;
+    make_piece();
+}
+
+static void on_task(struct task *task)
+{
+    (void)task;
+    make_piece();
+}
+
+static void make_piece(void)
+{
+    static char piece[1000];
+    enum h1_room room = H1_GO_ON;
+    if (pieces.n_made == pieces.n_wanted || h1_pieces_is_gone(pieces.exchange)) {
+        pieces.is_over = true;
+        h1_pieces_end(pieces.exchange, (struct str){0});
+        return;
+    }
+    memset(piece, 'a' + (int)(pieces.n_made++ % 26), sizeof piece);
+    room = h1_pieces_go_on(pieces.exchange, str_of(piece, sizeof piece));
+    if (room != H1_WAIT)
+        loop_put_off_anyway(loop, &pieces.task);
+}
+
+static void begin_pieces(struct h1_exchange *exchange)
+{
+    pieces.exchange = exchange;
+    pieces.task.run = on_task;
+    h1_pieces_begin(exchange, "text/plain", on_room, &pieces);
+    make_piece();
+}
+
 static void handle(void *owner, struct h1_exchange *exchange, const struct h1_request *request)
 {
     struct text page = {0};
@@ -27,6 +73,10 @@ static void handle(void *owner, struct h1_exchange *exchange, const struct h1_re
     n_handled++;
     if (str_eq(request->path, STR("/later"))) {
         kept = waiting[n_waiting++] = exchange;
+        return;
+    }
+    if (str_eq(request->path, STR("/pieces"))) {
+        begin_pieces(exchange);
         return;
     }
     if (str_eq(request->path, STR("/large"))) {
@@ -409,4 +459,131 @@ Test(h1_server, query_parameters_are_decoded)
         cr_expect_eq(value.ptr == NULL, rows[i].value == NULL, "row %zu", i);
         arena_fini(&arena);
     }
+}
+
+/* ---- in pieces ---- */
+
+static bool is_over(void *ctx)
+{
+    (void)ctx;
+    return pieces.is_over;
+}
+
+static bool never(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+/* Until nothing is made any more: the client's side of the kernel is full, and ours. */
+static void come_to_rest(void)
+{
+    unsigned n_before;
+    do {
+        n_before = pieces.n_made;
+        (void)run_until(loop, never, NULL, 200);
+    } while (pieces.n_made > n_before);
+}
+
+static bool has_told(void *ctx)
+{
+    return pieces.n_told >= *(unsigned *)ctx;
+}
+
+/* The pieces in it, the framing of chunks taken off; -1: it is none. */
+static int pieces_of(struct str body)
+{
+    int n = 0;
+    for (; str_starts_with(body, STR("3e8\r\n")); n++) {
+        if (body.len < 1007 || body.ptr[5] != 'a' + n % 26 ||
+            !str_eq(str_sub(body, 1005, 2), STR("\r\n")))
+            return -1;
+        body = str_sub(body, 1007, body.len);
+    }
+    return str_starts_with(body, STR("0\r\n\r\n")) ? n : -1;
+}
+
+static struct str body_of(const struct text *answer)
+{
+    const char *end = strstr(answer->ptr, "\r\n\r\n");
+    cr_assert_not_null(end);
+    return str_sub(text_str(answer), (size_t)(end + 4 - answer->ptr), answer->len);
+}
+
+Test(h1_server, an_answer_in_pieces_arrives_whole_and_the_connection_goes_on, .init = start,
+     .fini = finish)
+{
+    struct tap tap;
+
+    pieces.n_wanted = 30;
+    dial(&tap);
+    say(&tap, "GET /pieces HTTP/1.1\r\nHost: h\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    cr_expect(answers(&tap, "GET /next"));
+    cr_expect(str_contains(text_str(&tap.got), STR("Transfer-Encoding: chunked\r\n")));
+    cr_expect_eq(pieces_of(body_of(&tap.got)), 30);
+    tap_free(&tap);
+}
+
+Test(h1_server, to_a_client_that_knows_no_chunks_the_connection_ends_it, .init = start,
+     .fini = finish)
+{
+    struct tap tap;
+
+    pieces.n_wanted = 3;
+    dial(&tap);
+    say(&tap, "GET /pieces HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    cr_assert(run_until(loop, is_over, NULL, PATIENCE_MS));
+    cr_expect(tap_ended(loop, &tap));
+    cr_expect(str_contains(text_str(&tap.got), STR("Connection: close\r\n")));
+    cr_expect_eq(body_of(&tap.got).len, 3000);
+    tap_free(&tap);
+}
+
+Test(h1_server, who_does_not_read_is_made_no_more_pieces_until_it_does, .init = start,
+     .fini = finish)
+{
+    struct tap tap;
+
+    pieces.n_wanted = 20000;
+    dial(&tap);
+    stream_pause(tap.stream);
+    say(&tap, "GET /pieces HTTP/1.1\r\nHost: h\r\n\r\n");
+    come_to_rest();
+    cr_expect_lt(pieces.n_made, pieces.n_wanted, "what the kernel takes, and one");
+    cr_expect_not(pieces.is_over);
+
+    stream_resume(tap.stream);
+    cr_assert(run_until(loop, has_told, &(unsigned){1}, PATIENCE_MS));
+    cr_assert(run_until(loop, is_over, NULL, PATIENCE_MS));
+    const size_t head_len = (size_t)(body_of(&tap.got).ptr - tap.got.ptr);
+    cr_expect(tap_got(loop, &tap, head_len + (size_t)20000 * 1007 + strlen("0\r\n\r\n")));
+    tap_free(&tap);
+}
+
+Test(h1_server, who_leaves_in_the_midst_is_made_no_more, .init = start, .fini = finish)
+{
+    struct tap tap;
+
+    pieces.n_wanted = 1000000;
+    dial(&tap);
+    say(&tap, "GET /pieces HTTP/1.1\r\nHost: h\r\n\r\n");
+    cr_assert(answers(&tap, "aaaa"));
+    tap_free(&tap);
+    cr_expect(run_until(loop, is_over, NULL, PATIENCE_MS));
+    cr_expect_lt(pieces.n_made, pieces.n_wanted);
+}
+
+Test(h1_server, and_so_is_who_waited_for_its_room, .init = start, .fini = finish)
+{
+    struct tap tap;
+
+    pieces.n_wanted = 1000000;
+    dial(&tap);
+    stream_pause(tap.stream);
+    say(&tap, "GET /pieces HTTP/1.1\r\nHost: h\r\n\r\n");
+    come_to_rest();
+    h1_server_close(server);
+    server = NULL;
+    cr_expect(pieces.is_over, "at once: what makes them may go");
+    tap_free(&tap);
 }

@@ -126,7 +126,9 @@ Test(worker, opens_its_doors_once_it_has_identities_and_a_synced_snapshot)
         tell_snapshot();
         tell_set();
     }
-    worker_ask(worker, &(struct worker_question){.wants_flows = true, .wants_traffic = true},
+    worker_ask(worker,
+               &(struct worker_question){
+                   .wants_flows = true, .page = {.max = FLOW_PAGE}, .wants_traffic = true},
                on_report, NULL);
     cr_assert(run_until_count(loop, &n_reports, 2, PATIENCE_MS));
 
@@ -183,7 +185,8 @@ Test(worker, what_it_said_last_is_heard_after_it_was_stopped)
     config.ports.inbound = take_port(&taken).port;
     tell_set();
     tell_snapshot();
-    worker_ask(worker, &(struct worker_question){.wants_flows = true}, on_report, NULL);
+    worker_ask(worker, &(struct worker_question){.wants_flows = true, .page = {.max = FLOW_PAGE}},
+               on_report, NULL);
 
     worker_stop(worker); /* its failure and its answer are on their way */
     publication_release(snapshots);
