@@ -124,13 +124,26 @@ struct peer_config {
     struct str trust_bundle; /* file with the peer's roots, for the first connection */
 };
 
+/* The API server that objects come from, in place of a folder. */
+struct kubernetes_config {
+    bool is_used;
+    struct place place;          /* of the key */
+    struct endpoint_name server; /* host "": that of the pod's environment */
+    struct str token_file;       /* read again for every request */
+    struct str trust_bundle; /* whose roots sign the server's certificate; read again likewise */
+};
+
+#define KUBERNETES_SERVICE_ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
+
 /* The same in config/examples/control.yaml. */
 struct control_config {
     struct arena arena;
     struct str cluster, network, trust_domain, cluster_domain, root_namespace;
     struct str *trust_domain_aliases;
     size_t n_trust_domain_aliases;
-    struct str manifests_dir, state_dir, tokens_dir;
+    struct str manifests_dir; /* "" when kubernetes is used */
+    struct kubernetes_config kubernetes;
+    struct str state_dir, tokens_dir;
     struct addr listen;
     struct cidr ranges[CLUSTERSET_RANGES_MAX];
     size_t n_ranges;
@@ -156,6 +169,10 @@ void bootstrap_read_control(const char *path, struct control_config *out_config,
  * there, or is malformed. */
 void bootstrap_use_environment(struct proxy_config *config, const char *workload_api,
                                const char *broker_api, struct diag *diag);
+/* Fills in the API server that the file leaves to the environment, which Kubernetes gives every pod
+ * (KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT; NULL when not set), as above. */
+void bootstrap_use_pod(struct control_config *config, const char *host, const char *port,
+                       struct diag *diag);
 /* Fills url, server and path from the URL of a bundle endpoint (SPIFFE Federation 5.2.1.1: https,
  * no user information), copied into the arena. NULL, or a sentence why it is none. */
 const char *bundle_endpoint_url(struct str text, struct trust_bundle_config *bundle,

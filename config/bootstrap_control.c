@@ -1,11 +1,13 @@
 /* kind: ControlConfig. */
 #include <stdio.h>
+#include <string.h>
 
 #include "config/bootstrap_doc.h"
 #include "config/bootstrap_fields.h"
 #include "config/manifests.h"
 #include "config/names.h"
 #include "config/traffic_fields.h"
+#include "config/url.h"
 #include "proxy/base/clock.h"
 
 #define SECOND NS_PER_SEC
@@ -217,6 +219,90 @@ static void read_ports(const struct fields *top, struct control_config *config)
     field_ports(&fields, ports, ARRAY_LEN(ports), config->listen.port, "listen");
 }
 
+/* ---- where objects come from ---- */
+
+static struct str path_or(const struct fields *fields, const char *key, const char *fallback)
+{
+    const struct str path = field_path(fields, key, FIELD_OPTIONAL);
+    return str_is_empty(path) ? str_from(fallback) : path;
+}
+
+static void read_server(const struct fields *fields, struct kubernetes_config *kubernetes)
+{
+    const struct yaml *node = field(fields, "server", FIELD_OPTIONAL);
+    const struct str text = yaml_text(node, "kubernetes.server", (struct str){0}, fields->diag);
+    struct url url;
+    if (!node || node->kind != YAML_TEXT)
+        return;
+    const char *why = url_parse(text, false, fields->arena, &url);
+    if (!why && !str_eq(url.path, STR("/")))
+        why = "must not have a path";
+    if (why)
+        diag_error(fields->diag, node->place, "kubernetes.server: \"%.*s\" %s", STR_ARG(text), why);
+    else
+        kubernetes->server = url.server;
+}
+
+static void read_kubernetes(const struct fields *top, const struct yaml *node,
+                            struct kubernetes_config *kubernetes)
+{
+    static const char *const keys[] = {"server", "tokenFile", "trustBundle", NULL};
+    const struct fields fields = fields_below(top, "kubernetes", "kubernetes.");
+    kubernetes->is_used = true;
+    kubernetes->place = (struct place){arena_str(top->arena, node->place.file), node->place.line,
+                                       node->place.column};
+    if (!fields.node)
+        return;
+    yaml_only_keys(fields.node, "kubernetes", keys, fields.diag);
+    read_server(&fields, kubernetes);
+    kubernetes->token_file = path_or(&fields, "tokenFile", KUBERNETES_SERVICE_ACCOUNT "/token");
+    kubernetes->trust_bundle =
+        path_or(&fields, "trustBundle", KUBERNETES_SERVICE_ACCOUNT "/ca.crt");
+}
+
+/* Exactly one of the two. */
+static void read_source(const struct fields *top, struct control_config *config)
+{
+    const struct yaml *manifests = field(top, "manifests", FIELD_OPTIONAL);
+    const struct yaml *kubernetes = field(top, "kubernetes", FIELD_OPTIONAL);
+    if (manifests && kubernetes)
+        diag_error(top->diag, kubernetes->place,
+                   "kubernetes: cannot stand beside manifests, first at %u:%u; objects come from "
+                   "the API server or from a folder",
+                   manifests->place.line, manifests->place.column);
+    else if (!manifests && !kubernetes)
+        diag_error(top->diag, top->node->place,
+                   "manifests: is required, or kubernetes ({} in a pod) where the API server is to "
+                   "be asked");
+    else if (kubernetes)
+        read_kubernetes(top, kubernetes, &config->kubernetes);
+    else
+        config->manifests_dir = field_path(top, "manifests", FIELD_REQUIRED);
+}
+
+void bootstrap_use_pod(struct control_config *config, const char *host, const char *port,
+                       struct diag *diag)
+{
+    struct kubernetes_config *kubernetes = &config->kubernetes;
+    struct text authority = {0};
+    if (!kubernetes->is_used || kubernetes->server.host.len > 0)
+        return;
+    if (!host || !port) {
+        diag_error(diag, kubernetes->place,
+                   "kubernetes.server: is required where KUBERNETES_SERVICE_HOST and "
+                   "KUBERNETES_SERVICE_PORT are not set, as they are in a pod");
+        return;
+    }
+    text_addf(&authority, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    const struct str kept = arena_str(&config->arena, text_str(&authority));
+    if (!name_split_host_port(kept, &kubernetes->server.host, &kubernetes->server.port))
+        diag_error(diag, kubernetes->place,
+                   "kubernetes.server: KUBERNETES_SERVICE_HOST \"%s\" and KUBERNETES_SERVICE_PORT "
+                   "\"%s\" are no host and port",
+                   host, port);
+    text_fini(&authority);
+}
+
 static void read_names(const struct fields *top, struct control_config *config)
 {
     config->cluster = field_name(top, "cluster", FIELD_REQUIRED, "", name_is_cluster,
@@ -240,6 +326,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
                                        "clusterDomain",
                                        "rootNamespace",
                                        "manifests",
+                                       "kubernetes",
                                        "stateDir",
                                        "listen",
                                        "clusterSetIPs",
@@ -259,7 +346,7 @@ void bootstrap_doc_control(const struct yaml *doc, struct control_config *config
     yaml_only_keys(doc, "", keys, diag);
     field_version(&top);
     read_names(&top, config);
-    config->manifests_dir = field_path(&top, "manifests", FIELD_REQUIRED);
+    read_source(&top, config);
     config->state_dir = field_path(&top, "stateDir", FIELD_REQUIRED);
     config->tokens_dir = field_path(&top, "tokensDir", FIELD_REQUIRED);
     read_listen(&top, config);

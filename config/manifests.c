@@ -4,6 +4,7 @@
 
 #include "config/files.h"
 #include "config/k8s.h"
+#include "config/manifests_part.h"
 #include "config/names.h"
 #include "proxy/base/keyed_hash.h"
 #include "proxy/base/mem.h"
@@ -373,6 +374,17 @@ struct manifests *manifests_end(struct k8s_reader *reader)
         return set;
     manifests_free(set);
     return NULL;
+}
+
+void manifests_part_take(struct manifests_part *part, struct k8s_reader *reader)
+{
+    part->structure = reader->structure;
+    part->content = reader->content;
+    if (diag_is_clean(&part->diag)) { /* else its keys go with the set */
+        part->seen = reader->seen;
+        reader->seen = (struct map){0};
+    }
+    part->set = manifests_end(reader);
 }
 
 struct manifests *manifests_read_files(const char *const *paths, size_t n_paths, struct diag *diag)

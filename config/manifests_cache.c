@@ -57,13 +57,7 @@ static void read_docs(struct manifests_part *part)
     for (size_t i = 0; i < n_docs; i++)
         manifests_add_doc(&reader, docs[i]);
     arena_fini(&scratch);
-    part->structure = reader.structure;
-    part->content = reader.content;
-    if (diag_is_clean(&part->diag)) { /* else its keys go with the set */
-        part->seen = reader.seen;
-        reader.seen = (struct map){0};
-    }
-    part->set = manifests_end(&reader);
+    manifests_part_take(part, &reader);
 }
 
 /* What it is like before it is read: a write meanwhile shows in the next one. */

@@ -1,7 +1,8 @@
 /*
- * What is new in a folder since a set was read: files that are not the ones it was joined out of,
- * and of these the Pods and EndpointSlices. Whatever else they hold must be the same as before, by
- * the hash of its documents; if it is not, all is joined anew.
+ * What is new in a folder since a set was read (a "file" of an API server is one object): files
+ * that are not the ones it was joined out of, and of these the Pods and EndpointSlices. Whatever
+ * else they hold must be the same as before, by the hash of its documents; if it is not, all is
+ * joined anew.
  *
  * The set's other objects go on pointing into the files that it was joined out of, which are kept
  * for that; a file that has none of them goes when it is replaced. So the set never holds more than
@@ -243,8 +244,8 @@ static enum manifests_news join_all(const struct news *news, struct manifests **
     return *out_whole ? MANIFESTS_WHOLE : MANIFESTS_REFUSED;
 }
 
-static enum manifests_news find_news(struct news *news, struct manifests_changes *out,
-                                     struct manifests **out_whole)
+static enum manifests_news look(struct news *news, struct manifests_changes *out,
+                                struct manifests **out_whole)
 {
     const size_t n_errors = news->diag->n_errors;
     if (!are_good(news))
@@ -265,18 +266,32 @@ static enum manifests_news find_news(struct news *news, struct manifests_changes
     return MANIFESTS_PATCHED;
 }
 
+enum manifests_news manifests_find_news(struct manifests *set, struct manifests_part **parts,
+                                        size_t n, struct manifests_changes *out_changes,
+                                        struct manifests **out_whole, struct diag *diag)
+{
+    struct news news = {.set = set, .parts = parts, .n_parts = n, .diag = diag};
+    *out_changes = (struct manifests_changes){0};
+    *out_whole = NULL;
+    const enum manifests_news what = look(&news, out_changes, out_whole);
+    arena_fini(&news.arena);
+    return what;
+}
+
 enum manifests_news manifests_read_news(struct manifests_cache *cache, const char *dir,
                                         int64_t now_ns, struct manifests *set,
                                         struct manifests_changes *out_changes,
                                         struct manifests **out_whole, struct diag *diag)
 {
-    struct news news = {.set = set, .diag = diag};
+    struct arena arena = {0};
+    struct manifests_part **parts;
+    size_t n;
     enum manifests_news what = MANIFESTS_REFUSED;
     *out_changes = (struct manifests_changes){0};
     *out_whole = NULL;
-    if (manifests_parts(cache, dir, now_ns, &news.arena, &news.parts, &news.n_parts, diag))
-        what = find_news(&news, out_changes, out_whole);
-    arena_fini(&news.arena);
+    if (manifests_parts(cache, dir, now_ns, &arena, &parts, &n, diag))
+        what = manifests_find_news(set, parts, n, out_changes, out_whole, diag);
+    arena_fini(&arena);
     return what;
 }
 

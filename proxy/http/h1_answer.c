@@ -56,10 +56,23 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
     return on_head_part(parser, at, len);
 }
 
+static int on_headers_complete(llhttp_t *parser)
+{
+    struct h1_answer *answer = parser->data;
+
+    if (answer->on_piece && parser->status_code == 200)
+        answer->on_piece(answer->owner, (struct str){0});
+    return 0;
+}
+
 static int on_body(llhttp_t *parser, const char *at, size_t len)
 {
     struct h1_answer *answer = parser->data;
 
+    if (answer->on_piece && parser->status_code == 200) {
+        answer->on_piece(answer->owner, str_of(at, len));
+        return 0;
+    }
     if (len > answer->max_body - answer->body.len)
         return fail(answer, -ERR_LIMIT);
     text_add(&answer->body, str_of(at, len));
@@ -82,6 +95,7 @@ static const llhttp_settings_t settings = {
     .on_header_field = on_field,
     .on_header_field_complete = on_field_complete,
     .on_header_value = on_value,
+    .on_headers_complete = on_headers_complete,
     .on_body = on_body,
     .on_message_complete = on_message_complete,
 };

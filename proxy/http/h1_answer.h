@@ -2,7 +2,9 @@
  * h1_answer.h - the answer to one HTTP/1.1 request, gathered from bytes; for the clients of this
  * room, without a connection.
  *
- * Bounds: 64 KiB of head, max_body of body. Thread: any.
+ * A body that never ends is handed on as it comes, if somebody asks for it (on_piece).
+ *
+ * Bounds: 64 KiB of head, max_body of body that is gathered. Thread: any.
  */
 #ifndef ISTHMUS_HTTP_H1_ANSWER_H
 #define ISTHMUS_HTTP_H1_ANSWER_H
@@ -21,6 +23,10 @@ struct h1_answer {
     struct text *value; /* of the header field that is being read; NULL: nobody wants it */
     size_t name_len;
     char name[12];
+    /* Gets the body of an answer with status 200, which is not gathered then: a piece without bytes
+     * when the head is there, then as it comes. NULL: nobody. */
+    void (*on_piece)(void *owner, struct str piece);
+    void *owner;
 };
 
 /* Stays where it is until h1_answer_fini(). */

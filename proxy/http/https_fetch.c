@@ -18,6 +18,7 @@ struct https_fetch {
     struct tcp_connect *connect;
     struct tls_handshake *handshake;
     struct stream *stream;
+    bool is_over;
     struct h1_answer answer;
     void (*on_done)(void *owner, int err, const struct https_answer *answer, struct str why);
     void *owner;
@@ -29,12 +30,13 @@ static void fetch_free(void *ptr)
 
     h1_answer_fini(&fetch->answer);
     tls_identity_unref(fetch->identity);
-    arena_fini(&fetch->arena);
+    arena_wipe(&fetch->arena); /* a field may be a token */
     mem_free(fetch);
 }
 
 static void dispose(struct https_fetch *fetch)
 {
+    fetch->is_over = true;
     timer_stop(&fetch->timer);
     if (fetch->lookup)
         lookup_cancel(fetch->lookup);
@@ -70,6 +72,8 @@ static void succeed(struct https_fetch *fetch)
 
 static void settle(struct https_fetch *fetch, int err)
 {
+    if (fetch->is_over) /* its owner has heard enough of it */
+        return;
     if (err == -ERR_LIMIT)
         fail(fetch, err, STR("the answer is too large"));
     else if (err)
@@ -79,6 +83,14 @@ static void settle(struct https_fetch *fetch, int err)
 }
 
 /* ---- the answer ---- */
+
+static void on_piece(void *owner, struct str piece)
+{
+    struct https_fetch *fetch = owner;
+
+    if (!fetch->is_over)
+        fetch->request.on_piece(fetch->owner, piece);
+}
 
 static void on_data(void *owner, struct slice bytes)
 {
@@ -233,7 +245,9 @@ static void keep(struct https_fetch *fetch, const struct https_request *request)
     fetch->request.content_type = arena_str(arena, request->content_type);
     fetch->request.body = arena_str(arena, request->body);
     fetch->request.fields = (struct http_fields){.at = fields, .len = n};
-    if (!request->is_plain)
+    if (request->authorities)
+        fetch->identity = tls_identity_ref(request->authorities);
+    else if (!request->is_plain)
         fetch->identity =
             request->spiffe_id.len > 0 ? tls_identity_anonymous() : tls_identity_web();
 }
@@ -250,6 +264,10 @@ struct https_fetch *https_fetch(struct loop *loop, const struct https_request *r
     fetch->on_done = on_done;
     fetch->owner = owner;
     h1_answer_init(&fetch->answer, request->max_body);
+    if (request->on_piece) {
+        fetch->answer.on_piece = on_piece;
+        fetch->answer.owner = fetch;
+    }
     timer_start(loop, &fetch->timer, request->timeout_ns, on_timeout);
     fetch->lookup = lookup_start(loop, fetch->request.host, request->port, on_lookup, fetch);
     return fetch;

@@ -1,7 +1,7 @@
 /*
  * https_fetch.h - one request over TLS, with its whole answer: what bundles of other trust domains
  * and keys of token issuers are fetched with, and spans are sent with; the latter two also without
- * TLS.
+ * TLS. And with an answer that goes on: what the API server of Kubernetes is watched with.
  *
  * Happy path: lookup -> connect, address by address -> handshake -> request -> on_done(0). Failure
  * modes, each as on_done's err with a sentence: no such name, nobody answers, the server is not who
@@ -32,6 +32,13 @@ struct https_request { /* borrowed for the call, but for trust */
     /* Empty: a GET. Else a POST of the body, which is all queued at once. */
     struct str content_type, body;
     struct http_fields fields; /* more of the head, well formed */
+    /* Not NULL: in place of the system's authorities, those of this identity
+     * (tls_identity_web_of()).
+     */
+    struct tls_identity *authorities;
+    /* Not NULL: the body of an answer with status 200 comes here piece by piece, the first without
+     * bytes when the head is there, and the answer's is empty. It may cancel the fetch. */
+    void (*on_piece)(void *owner, struct str piece);
 };
 
 struct https_answer { /* borrowed for the call of on_done */

@@ -112,6 +112,11 @@ static int run_control(int argc, char **argv)
     if (!path)
         return EXIT_USAGE;
     bootstrap_read_control(path, &config, &diag);
+    /* Before any thread is started. NOLINTBEGIN(concurrency-mt-unsafe) */
+    if (diag_is_clean(&diag))
+        bootstrap_use_pod(&config, getenv("KUBERNETES_SERVICE_HOST"),
+                          getenv("KUBERNETES_SERVICE_PORT"), &diag);
+    /* NOLINTEND(concurrency-mt-unsafe) */
     if (!report(&diag))
         return 1;
     log_set_level(config.log_level);

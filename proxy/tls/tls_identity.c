@@ -1,6 +1,8 @@
 #include "proxy/tls/tls_identity.h"
 
+#include <limits.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 
 #include "proxy/base/mem.h"
 #include "proxy/tls/tls_internal.h"
@@ -88,22 +90,49 @@ struct tls_identity *tls_identity_anonymous(void)
     return identity_new(new_context(), X509_new());
 }
 
-struct tls_identity *tls_identity_web(void)
+static struct tls_identity *new_web(void)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
     ensure(ctx && SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1);
-    /* Without the system's authorities every server is refused. */
-    (void)SSL_CTX_set_default_verify_paths(ctx);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_max_cert_list(ctx, CERT_LIST_MAX);
-    ERR_clear_error();
     struct tls_identity *identity = identity_new(ctx, X509_new());
 
     identity->is_web = true;
     return identity;
+}
+
+struct tls_identity *tls_identity_web(void)
+{
+    struct tls_identity *identity = new_web();
+
+    /* Without the system's authorities every server is refused. */
+    (void)SSL_CTX_set_default_verify_paths(identity->ctx);
+    ERR_clear_error();
+    return identity;
+}
+
+struct tls_identity *tls_identity_web_of(struct str authorities)
+{
+    struct tls_identity *identity = new_web();
+    X509_STORE *store = SSL_CTX_get_cert_store(identity->ctx);
+    BIO *bio =
+        authorities.len < INT_MAX ? BIO_new_mem_buf(authorities.ptr, (int)authorities.len) : NULL;
+    size_t n = 0;
+
+    for (X509 *cert; bio && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL));) {
+        n += X509_STORE_add_cert(store, cert) == 1 ? 1 : 0;
+        X509_free(cert);
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    if (n > 0)
+        return identity;
+    tls_identity_unref(identity);
+    return NULL;
 }
 
 bool tls_identity_is_web(const struct tls_identity *identity)

@@ -33,6 +33,9 @@ struct tls_identity *tls_identity_anonymous(void);
  * does, with TLS 1.2 as well: for https_web of SPIFFE Federation, and for nothing of the mesh. Its
  * handshakes name the server (tls_options.server_name). Never NULL. */
 struct tls_identity *tls_identity_web(void);
+/* The same with authorities of one's own in place of the system's: for the API server of
+ * Kubernetes. PEM, of which whatever is no certificate is passed over. NULL when there is none. */
+struct tls_identity *tls_identity_web_of(struct str authorities);
 struct tls_identity *tls_identity_ref(struct tls_identity *identity); /* Thread: any */
 void tls_identity_unref(struct tls_identity *identity);               /* Thread: any */
 /* The SPIFFE ID, "" when anonymous; and the certificate's end. */

@@ -1,5 +1,5 @@
 # deploy.sh ROOT ISTHMUS - config/deploy says what the sources say: the capabilities that the proxy asks for, its ports and times,
-# a configuration that passes `isthmus check`, and an image that has the libraries of the program.
+# a configuration that passes `isthmus check`, and an image that has the libraries of the program; what the role of control may read is what it asks for.
 . "$(dirname "$0")/common.sh"
 ROOT=$1
 ISTHMUS=$2
@@ -32,6 +32,21 @@ sed -n '/^  proxy.yaml: |$/,/^---$/{s/^    //p}' "$DAEMONSET" | sed 's/NODE_NAME
 limit=$(sed -n 's/.*limits: {memory: \([0-9]*\)Mi}.*/\1/p' "$DAEMONSET")
 bound=$(sed -n 's/^ *memoryBytes: //p' "$SCRATCH/proxy.yaml")
 [ "$bound" = $((limit * 1024 * 1024 * 8 / 10)) ] || fault "proxy.yaml: memoryBytes is not 80 % of the container's limit"
+
+# Of control: it may list and watch what it asks for, and nothing else.
+CONTROL=$ROOT/config/deploy/control.yaml
+grep -o '"/api[^"]*[a-z]"' "$ROOT/xds/kubernetes/kinds.c" | tr -d '"' |
+    sed 's|^/api/v1/| |; s|^/apis/\([^/]*\)/[^/]*/|\1 |' | sort -u >"$SCRATCH/asked"
+sed -n 's/^- {apiGroups: \[\(.*\)\], resources: \[\(.*\)\], verbs: \[list, watch\]}$/\1|\2/p' "$CONTROL" | tr -d ' "' |
+    awk -F'|' '{ n = split($1, groups, ","); m = split($2, kinds, ",")
+                 for (i = 1; i <= (n ? n : 1); i++) for (j = 1; j <= m; j++) print groups[i] " " kinds[j] }' |
+    sort -u >"$SCRATCH/granted"
+[ -s "$SCRATCH/asked" ] && cmp -s "$SCRATCH/asked" "$SCRATCH/granted" ||
+    fault "control.yaml: its role is not what control asks for:" $(diff "$SCRATCH/asked" "$SCRATCH/granted" | grep '^[<>]')
+[ "$(grep -c 'verbs:' "$CONTROL")" = "$(grep -c 'verbs: \[list, watch\]' "$CONTROL")" ] || fault "control.yaml: its role may do more than read"
+sed -n '/^  control.yaml: |$/,/^---$/{s/^    //p}' "$CONTROL" >"$SCRATCH/control.yaml"
+"$ISTHMUS" check "$SCRATCH/control.yaml" >"$SCRATCH/said" 2>&1 && grep -q '^1 object' "$SCRATCH/said" ||
+    sed 's|^.*/control.yaml|config/deploy/control.yaml (its ConfigMap)|' "$SCRATCH/said" >>"$SCRATCH/faults"
 
 # Packages are Debian's: where there are none, what is in the image cannot be looked up.
 if command -v dpkg-query >/dev/null; then

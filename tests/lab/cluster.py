@@ -234,6 +234,7 @@ class Cluster:
         os.makedirs(self.manifests_dir)
         os.makedirs(self.tokens_dir, mode=0o700)
         self.pods, self.services, self._n_cluster_ips = [], {}, 0
+        self.objects, self.api = {}, None  # (kind, namespace, name) -> object; api: api_objects.ApiServer
         self.router = Namespace(f"{name}-router", os.path.join(self.folder, "router"), FORWARDING)
         self.router.v4, self.router.v6 = f"10.{number}.0.1", f"fd00:{number}::1"
         self.router.ip(f"address add {self.router.v4}/32 dev lo", f"address add {self.router.v6}/128 dev lo nodad")
@@ -304,6 +305,10 @@ class Cluster:
         """Puts or replaces objects."""
         for item in objects:
             metadata = item["metadata"]
+            self.objects[item["kind"], metadata.get("namespace"), metadata["name"]] = item
+            if self.api:
+                self.api.apply(item)
+                continue
             path = self._path(item["kind"], metadata["name"], metadata.get("namespace"))
             # Written beside the folder, so that control never sees a file that is not whole.
             pending = os.path.join(self.control.folder if hasattr(self, "control") else self.folder, "pending.yaml")
@@ -311,6 +316,10 @@ class Cluster:
             os.rename(pending, path)
 
     def remove(self, kind, name, namespace=None):
+        del self.objects[kind, namespace, name]
+        if self.api:
+            self.api.remove(kind, name, namespace)
+            return
         os.unlink(self._path(kind, name, namespace))
 
     def add_namespace(self, name, enrolled=True):

@@ -14,6 +14,7 @@
 
 #define WATCH_QUIET_NS  (50 * NS_PER_MS)
 #define WATCH_RESCAN_NS (30 * NS_PER_SEC)
+#define SERVE_RETRY_NS  (5 * NS_PER_SEC)
 
 /* At once: what a drill takes out, and what it gives back, is waited for. */
 static void on_drills(void *owner)
@@ -36,13 +37,10 @@ static void take_whole(struct control *control, struct manifests *set)
     manifests_free(old);
 }
 
-static void on_manifests(void *owner)
+static void take_news(struct control *control)
 {
-    struct control *control = owner;
     struct manifests_changes changes;
     struct manifests *whole;
-    if (!control_has_news(control))
-        return;
     text_clear(&control->manifests_error);
     const enum manifests_news news = control_read_news(control, &changes, &whole);
     control->n_refused += news == MANIFESTS_REFUSED ? 1 : 0;
@@ -54,6 +52,13 @@ static void on_manifests(void *owner)
     else if (news == MANIFESTS_WHOLE)
         take_whole(control, whole);
     manifests_changes_fini(&changes);
+}
+
+static void on_manifests(void *owner)
+{
+    struct control *control = owner;
+    if (control_has_news(control))
+        take_news(control);
 }
 
 /* ---- peers ---- */
@@ -237,6 +242,73 @@ static int open_server(struct control *control, struct text *why)
     return err;
 }
 
+/* ---- the API server ---- */
+
+/* All that hangs on objects begins when it is known what there is of them. */
+static int begin(struct control *control, struct text *why)
+{
+    struct manifests *empty = control->manifests;
+    control->manifests = control_read_manifests(control, why);
+    if (!control->manifests) {
+        control->manifests = empty;
+        return -ERR_INVALID;
+    }
+    control->is_known = true;
+    token_keys_follow(control->token_keys, control->manifests);
+    control->n_loaded = 1;
+    control->loaded_ns = clock_wall_ns();
+    open_peers(control);
+    control_rebuild_trust(control);
+    crl_watch_follow(control->crl_watch, control->trust);
+    control_rebuild(control);
+    manifests_free(empty);
+    return 0;
+}
+
+/* A port that another process has is the only thing that can be wrong once all kinds are known. */
+static void on_follow(struct timer *timer)
+{
+    struct control *control = container_of(timer, struct control, follow);
+    struct text why = {0};
+    int err = 0;
+    if (control->is_known)
+        take_news(control);
+    else
+        err = begin(control, &why);
+    if (err == 0 && !control->server)
+        err = open_server(control, &why);
+    if (err < 0) {
+        log_error("control does not serve yet", log_str("why", text_str(&why)));
+        timer_start(control->loop, &control->follow, SERVE_RETRY_NS, on_follow);
+    }
+    text_fini(&why);
+}
+
+static void on_source(void *owner)
+{
+    struct control *control = owner;
+    if (!timer_is_running(&control->follow))
+        timer_start(control->loop, &control->follow, control_settle_ns(control), on_follow);
+}
+
+/* Nobody is served before the server was heard: what nodes hold is more than nothing. */
+static void open_source(struct control *control)
+{
+    const struct kube_source_options options = {
+        .config = &control->config->kubernetes,
+        .meter = control->meter,
+        .on_change = on_source,
+        .owner = control,
+    };
+    struct diag diag = {0};
+    control->source = kube_source_open(control->loop, &options);
+    control->manifests = manifests_store_set(kube_source_store(control->source), &diag);
+    ensure(control->manifests);
+    control_rebuild_trust(control);
+    control_begin_empty(control);
+    diag_fini(&diag);
+}
+
 /* ---- life ---- */
 
 static int make_dirs(struct control *control, struct text *why)
@@ -294,14 +366,21 @@ static int open_inputs(struct control *control, struct text *why)
         err = open_federation(control, why);
     if (err == 0)
         err = open_token_keys(control, why);
+    return err;
+}
+
+static int open_folder(struct control *control, struct text *why)
+{
+    struct text path = {0};
+    int err = begin(control, why);
+    if (err == 0)
+        err = open_server(control, why);
     if (err < 0)
         return err;
-    control->manifests = control_read_manifests(control, why);
-    if (!control->manifests)
-        return -ERR_INVALID;
-    token_keys_follow(control->token_keys, control->manifests);
-    control->n_loaded = 1;
-    control->loaded_ns = clock_wall_ns();
+    text_add(&path, control->config->manifests_dir);
+    control->watch = folder_watch_open(control->loop, path.ptr, WATCH_QUIET_NS, WATCH_RESCAN_NS,
+                                       on_manifests, control);
+    text_fini(&path);
     return 0;
 }
 
@@ -309,7 +388,6 @@ int control_open(struct loop *loop, const struct control_config *config, struct 
                  struct control **out_control, struct text *why)
 {
     struct control *control = mem_new(struct control);
-    struct text path = {0};
     control->loop = loop;
     control->config = config;
     control->meter = meter;
@@ -319,21 +397,14 @@ int control_open(struct loop *loop, const struct control_config *config, struct 
     control->drills = drills_new(loop, on_drills, control);
     control->crl_watch = crl_watch_new(loop, meter);
     int err = open_inputs(control, why);
-    if (err == 0) {
-        open_peers(control);
-        control_rebuild_trust(control);
-        crl_watch_follow(control->crl_watch, control->trust);
-        control_rebuild(control);
-        err = open_server(control, why);
-    }
+    if (err == 0 && config->kubernetes.is_used)
+        open_source(control);
+    else if (err == 0)
+        err = open_folder(control, why);
     if (err < 0) {
         control_close(control);
         return err;
     }
-    text_add(&path, config->manifests_dir);
-    control->watch =
-        folder_watch_open(loop, path.ptr, WATCH_QUIET_NS, WATCH_RESCAN_NS, on_manifests, control);
-    text_fini(&path);
     *out_control = control;
     return 0;
 }
@@ -345,9 +416,12 @@ struct addr control_addr(const struct control *control)
 
 bool control_is_ready(const struct control *control, struct text *why)
 {
-    if (control->server && control->registry)
+    if (control->server)
         return true;
-    text_add(why, STR("the manifests are not read yet"));
+    if (control->source && !control->is_known)
+        kube_source_pending(control->source, why);
+    else
+        text_add(why, STR("the port is not open yet"));
     return false;
 }
 
@@ -382,6 +456,8 @@ void control_close(struct control *control)
 {
     timer_stop(&control->rebuild);
     timer_stop(&control->retry);
+    timer_stop(&control->follow);
+    kube_source_close(control->source);
     drills_free(control->drills);
     crl_watch_free(control->crl_watch);
     if (control->watch)

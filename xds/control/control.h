@@ -29,15 +29,16 @@
 
 struct control;
 
-/* Opens everything; the first read of the manifests must succeed. 0, or a negative enum err with
- * what is wrong in *why (several lines when manifests are). config is borrowed for the life of the
- * control. */
+/* Opens everything; the first read of a folder of manifests must succeed. What an API server has is
+ * waited for, and meanwhile nobody is served: nodes and peers keep what they have. 0, or a negative
+ * enum err with what is wrong in *why (several lines when manifests are). config is borrowed for
+ * the life of the control. */
 MUST_USE int control_open(struct loop *loop, const struct control_config *config,
                           struct meter *meter, struct control **out_control, struct text *why);
 /* Where xDS is served, for tests that asked for port 0. */
 struct addr control_addr(const struct control *control);
-/* True once manifests are read and the port is open. What is pending otherwise, as a sentence, in
- * *why. */
+/* True once it is known what there is of objects and the port is open. What is pending otherwise,
+ * as a sentence, in *why. */
 bool control_is_ready(const struct control *control, struct text *why);
 void control_close(struct control *control);
 

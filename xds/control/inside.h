@@ -15,6 +15,7 @@
 #include "xds/control/peer.h"
 #include "xds/control/token_keys.h"
 #include "xds/control/vips.h"
+#include "xds/kubernetes/source.h"
 #include "xds/server.h"
 
 struct node_row { /* a node with a stream; the ID is behind it */
@@ -39,6 +40,9 @@ struct control {
     struct model_bundle *bundles; /* the same, as the nodes are told */
     size_t n_bundles;
     struct crl_watch *crl_watch;
+    struct kube_source *source; /* where objects come from; NULL: from a folder */
+    bool is_known;              /* what there is of objects, for the first time */
+    struct timer follow;        /* what is new of the source is taken over soon */
     struct manifests_cache *manifests_cache;
     struct manifests *manifests;
     struct text manifests_error; /* why the last reading was refused, "" when it was not */
@@ -64,8 +68,12 @@ struct control {
     uint64_t rebuild_took_ns, rebuilt_ns; /* the last one; when it was done */
 };
 
-/* rebuild.c: everything anew, now. */
+/* rebuild.c: a registry of nothing, as long as nothing is known. */
+void control_begin_empty(struct control *control);
+/* Everything anew, now; nothing as long as nothing is known. */
 void control_rebuild(struct control *control);
+/* For how long changes are gathered. */
+uint64_t control_settle_ns(const struct control *control);
 /* The same soon, with what changes until then; owner is the control. */
 void control_rebuild_soon(void *owner);
 /* Something of what peers export has changed, or a lease. */
@@ -73,7 +81,8 @@ void control_follow_peers(struct control *control);
 /* What changed in the manifests, at the cost of what changed; all anew where it reaches further. */
 void control_patch(struct control *control, const struct manifests_changes *changes);
 
-/* reading.c: has the folder of manifests changed since it was last asked? */
+/* reading.c, of the folder of manifests or of the API server: has the folder changed since it was
+ * last asked? */
 bool control_has_news(struct control *control);
 /* All of it. NULL when it is wrong, with the reason in *out_error for one line. */
 struct manifests *control_read_manifests(struct control *control, struct text *out_error);

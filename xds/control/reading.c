@@ -1,5 +1,5 @@
-/* The folder of manifests, as a control process reads it: what is found in it is logged once and
- * counted. */
+/* The folder of manifests, or what is known of an API server, as a control process reads it: what
+ * is found in it is logged once and counted. */
 #include "proxy/base/clock.h"
 #include "proxy/base/keyed_hash.h"
 #include "proxy/base/log.h"
@@ -50,21 +50,42 @@ static void conclude_reading(struct control *control, bool is_good, const struct
     meter_add(control->meter, is_good ? METRIC_MANIFESTS_LOADED : METRIC_MANIFESTS_REFUSED, 1);
 }
 
-struct manifests *control_read_manifests(struct control *control, struct text *out_error)
+static struct manifests *read_folder(struct control *control, struct diag *diag)
 {
-    struct diag diag = {0};
     struct text path = {0};
     text_add(&path, control->config->manifests_dir);
     control->fingerprint = folder_fingerprint(path.ptr, clock_wall_ns());
     struct manifests *set =
-        manifests_read_cached(control->manifests_cache, path.ptr, clock_wall_ns(), &diag);
+        manifests_read_cached(control->manifests_cache, path.ptr, clock_wall_ns(), diag);
+    text_fini(&path);
+    return set;
+}
+
+struct manifests *control_read_manifests(struct control *control, struct text *out_error)
+{
+    struct diag diag = {0};
+    struct manifests *set = control->source
+                                ? manifests_store_set(kube_source_store(control->source), &diag)
+                                : read_folder(control, &diag);
     if (set)
         manifests_cross_check(set, control->config->root_namespace, false, &diag);
     tell_findings(&diag, &control->told_findings);
     conclude_reading(control, set != NULL, &diag, out_error);
-    text_fini(&path);
     diag_fini(&diag);
     return set;
+}
+
+static enum manifests_news look_into_folder(struct control *control,
+                                            struct manifests_changes *out_changes,
+                                            struct manifests **out_whole, struct diag *diag)
+{
+    struct text path = {0};
+    text_add(&path, control->config->manifests_dir);
+    const enum manifests_news news =
+        manifests_read_news(control->manifests_cache, path.ptr, clock_wall_ns(), control->manifests,
+                            out_changes, out_whole, diag);
+    text_fini(&path);
+    return news;
 }
 
 enum manifests_news control_read_news(struct control *control,
@@ -72,11 +93,10 @@ enum manifests_news control_read_news(struct control *control,
                                       struct manifests **out_whole)
 {
     struct diag diag = {0};
-    struct text path = {0};
-    text_add(&path, control->config->manifests_dir);
     const enum manifests_news news =
-        manifests_read_news(control->manifests_cache, path.ptr, clock_wall_ns(), control->manifests,
-                            out_changes, out_whole, &diag);
+        control->source ? manifests_store_news(kube_source_store(control->source),
+                                               control->manifests, out_changes, out_whole, &diag)
+                        : look_into_folder(control, out_changes, out_whole, &diag);
     if (news == MANIFESTS_WHOLE)
         manifests_cross_check(*out_whole, control->config->root_namespace, false, &diag);
     else if (news == MANIFESTS_PATCHED)
@@ -84,7 +104,6 @@ enum manifests_news control_read_news(struct control *control,
     tell_findings(&diag,
                   news == MANIFESTS_PATCHED ? &control->told_of_changes : &control->told_findings);
     conclude_reading(control, news != MANIFESTS_REFUSED, &diag, &control->manifests_error);
-    text_fini(&path);
     diag_fini(&diag);
     return news;
 }

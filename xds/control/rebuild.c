@@ -15,21 +15,21 @@
 
 static void on_rebuild(struct timer *timer);
 
-static uint64_t settle_ns(const struct control *control)
+/* Large clusters take longer to derive; then changes are gathered for longer, so that most of the
+ * loop's time is left for streams and certificates. */
+uint64_t control_settle_ns(const struct control *control)
 {
     const uint64_t least_ns = CONTROL_SETTLE_MS * NS_PER_MS;
     const uint64_t share_ns = control->rebuild_took_ns * REBUILD_SHARE;
     return share_ns > least_ns ? share_ns : least_ns;
 }
 
-/* Large clusters take longer to derive; then changes are gathered for longer, so that most of the
- * loop's time is left for streams and certificates. */
 void control_rebuild_soon(void *owner)
 {
     struct control *control = owner;
     control->is_stale = true;
     if (!timer_is_running(&control->rebuild))
-        timer_start(control->loop, &control->rebuild, settle_ns(control), on_rebuild);
+        timer_start(control->loop, &control->rebuild, control_settle_ns(control), on_rebuild);
 }
 
 static void on_retry(struct timer *timer)
@@ -144,9 +144,18 @@ static void notify(struct control *control, size_t n_for_nodes, size_t n_for_pee
         xds_server_notify(control->server, control->peers_set);
 }
 
+/* No addresses are asked for, so none is given back. */
+void control_begin_empty(struct control *control)
+{
+    control->registry = build(control);
+    registry_emit(control->registry);
+}
+
 /* The old registry borrows from the manifests that it was made of, so it goes before they do. */
 void control_rebuild(struct control *control)
 {
+    if (!control->is_known)
+        return;
     const uint64_t begun_ns = clock_mono_ns();
     struct manifests *old = control->manifests->is_patched ? control->manifests : NULL;
     if (old)
@@ -237,8 +246,9 @@ static bool patch_peers(struct control *control)
 static void on_rebuild(struct timer *timer)
 {
     struct control *control = container_of(timer, struct control, rebuild);
-    const uint64_t due_ns = control->rebuilt_ns + settle_ns(control), now_ns = clock_mono_ns();
-    if (!control->is_stale && patch_peers(control))
+    const uint64_t due_ns = control->rebuilt_ns + control_settle_ns(control),
+                   now_ns = clock_mono_ns();
+    if (!control->is_known || (!control->is_stale && patch_peers(control)))
         return;
     control->is_stale = true;
     if (due_ns > now_ns)

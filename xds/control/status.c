@@ -49,9 +49,16 @@ static void add_ip(struct text *out, size_t idx, const struct ip *ip)
 static void add_manifests(const struct control *control, struct text *out)
 {
     const struct registry *registry = control->registry;
-    text_add(out, STR(",\"manifests\":{\"folder\":"));
-    text_add_json_string(out, control->config->manifests_dir);
-    add_count(out, "files", control->manifests->n_files);
+    if (control->source) {
+        text_add(out, STR(",\"kubernetes\":"));
+        kube_source_json(control->source, out);
+        text_add(out, STR(",\"manifests\":{\"objects\":"));
+        text_addf(out, "%zu", control->manifests->n_files);
+    } else {
+        text_add(out, STR(",\"manifests\":{\"folder\":"));
+        text_add_json_string(out, control->config->manifests_dir);
+        add_count(out, "files", control->manifests->n_files);
+    }
     add_count(out, "loaded", control->n_loaded);
     add_count(out, "refused", control->n_refused);
     add_time(out, "loaded_at", control->loaded_ns);
