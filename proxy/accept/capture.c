@@ -86,7 +86,7 @@ static void add_ours(struct text *out)
 {
     text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
     text_addf(out, "  tcp flags != syn / syn,ack jump established\n");
-    text_addf(out, "  iifname \"lo\" accept\n");
+    text_addf(out, "  iif \"lo\" accept\n");
 }
 
 /* What pods send over connections of ours, which is nearly all that they send, is marked as ours
@@ -99,11 +99,12 @@ static void add_raw_chains(struct text *out, const struct capture_options *optio
     text_addf(out, " }\n chain pod_to_us {\n  socket mark 0x%x goto called\n  notrack ",
               options->own_mark);
     add_to_us(out);
-    text_addf(out, " }\n chain untracked {\n"
-                   "  udp dport 53 notrack return\n"
-                   "  meta l4proto != tcp return\n"
-                   "  " SYN " notrack return\n"
+    text_addf(out, " }\n chain untracked_tcp {\n"
+                   "  " SYN " notrack accept\n"
                    "  socket transparent 1 goto pod_to_us\n }\n");
+    text_addf(out, " chain untracked {\n"
+                   "  meta l4proto tcp goto untracked_tcp\n"
+                   "  udp dport 53 notrack\n }\n");
     text_addf(out, " chain raw_in {\n"
                    "  type filter hook prerouting priority raw; policy accept;\n"
                    "  ip saddr @pods4 goto untracked\n"
