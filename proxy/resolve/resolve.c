@@ -1,5 +1,7 @@
 #include "proxy/resolve/resolve.h"
 
+#include <string.h>
+
 #include "proxy/base/ascii.h"
 
 static bool is_own_port(const struct own_ports *own, uint16_t port)
@@ -25,6 +27,15 @@ int resolve_service(const struct snapshot *snapshot, const struct service *servi
     return 0;
 }
 
+/* Passed through, it would be this node's loopback, where what listens takes its callers for the
+ * node's own. Such packets are made by hand; with net.ipv4.conf.*.route_localnet, which kube-proxy
+ * sets, the kernel does not drop them. */
+static bool is_our_loopback(const struct ip *ip)
+{
+    static const struct ip unspecified;
+    return ip_is_loopback(ip) || memcmp(ip->bytes, unspecified.bytes, ip->len) == 0;
+}
+
 int resolve_outbound(const struct snapshot *snapshot, const struct own_ports *own,
                      const struct addr *destination, struct target *out_target)
 {
@@ -34,6 +45,8 @@ int resolve_outbound(const struct snapshot *snapshot, const struct own_ports *ow
     if (service)
         return resolve_service(snapshot, service, destination, out_target);
     const struct workload *workload = snapshot_workload_by_ip(snapshot, &destination->ip);
+    if (!workload && own->has_loopback && is_our_loopback(&destination->ip))
+        return -ERR_SELF_CALL;
     *out_target = (struct target){
         .kind = workload ? TARGET_WORKLOAD : TARGET_PASSTHROUGH,
         .workload = workload,

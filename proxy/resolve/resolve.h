@@ -2,7 +2,8 @@
  * resolve.h - what they asked for -> target: a service's port, a workload, or a plain address.
  *
  * Outbound: VIP, then workload, else passthrough. Inbound: the CONNECT's authority must name the
- * pod that was dialled. Calls to our own ports are refused, never looped.
+ * pod that was dialled. Calls to our own ports are refused, never looped, and so are those to the
+ * loopback, which would be the node's.
  *
  * No I/O, no state; targets borrow from the snapshot. Thread: any.
  * Source: ztunnel's outbound decision table and its inbound authority check.
@@ -13,8 +14,9 @@
 #include "config/snapshot.h"
 #include "proxy/base/err.h"
 
-struct own_ports { /* ports of ours that nobody may be sent to */
+struct own_ports { /* what of ours nobody may be sent to */
     uint16_t outbound, inbound, tunnel;
+    bool has_loopback; /* and the node's loopback, which is not only where a test's pods are */
 };
 
 enum target_kind { TARGET_SERVICE, TARGET_WORKLOAD, TARGET_PASSTHROUGH };

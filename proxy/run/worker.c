@@ -516,7 +516,7 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
         .rechecked = &worker->rechecked,
     };
     const struct walk_options options = {
-        .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel},
+        .own = {config->ports.outbound, config->ports.inbound, config->ports.tunnel, true},
         .attempt_ns = config->attempt_ns,
         .connect_ns = config->connect_ns,
         .idle_ns = config->idle_ns,

@@ -5,7 +5,7 @@
 
 TestSuite(resolve, .timeout = 10);
 
-static const struct own_ports own = {15001, 15006, 15008};
+static const struct own_ports own = {15001, 15006, 15008, true};
 
 static struct addr addr_of(const char *text)
 {
@@ -50,6 +50,11 @@ Test(resolve, outbound_looks_for_a_vip_then_a_workload_else_passes_through)
         {"10.0.0.3:15001", -ERR_SELF_CALL, 0, NULL, 0},
         {"10.0.0.1:15006", -ERR_SELF_CALL, 0, NULL, 0},
         {"127.0.0.1:15008", -ERR_SELF_CALL, 0, NULL, 0},
+        {"127.0.0.1:15000", -ERR_SELF_CALL, 0, NULL, 0},
+        {"127.8.8.8:80", -ERR_SELF_CALL, 0, NULL, 0},
+        {"0.0.0.0:80", -ERR_SELF_CALL, 0, NULL, 0},
+        {"[::1]:80", -ERR_SELF_CALL, 0, NULL, 0},
+        {"[::]:80", -ERR_SELF_CALL, 0, NULL, 0},
     };
     struct snapshot *snapshot = some_mesh();
 
