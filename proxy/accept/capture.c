@@ -89,6 +89,30 @@ static void add_ours(struct text *out)
     text_addf(out, "  iif \"lo\" accept\n");
 }
 
+/* A pod's connection to the node itself, which we make from the pod's address: what the node
+ * answers is on its way to the pod, and is brought to us. It is told by the connection, which may
+ * have come here through somebody's NAT. */
+static void add_own_to_host(struct text *out, uint32_t own_mark)
+{
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        text_addf(out,
+                  "  iifname \"lo\" meta mark 0x%x %s saddr @%s " SYN
+                  " ct mark set ct mark and 0x%x or 0x%x\n",
+                  own_mark, families[i].nft, families[i].set, ~CAPTURE_ROUTE_MASK,
+                  CAPTURE_ROUTE_MARK);
+}
+
+static void add_from_host_chain(struct text *out)
+{
+    text_addf(out,
+              " chain from_host {\n"
+              "  type route hook output priority mangle; policy accept;\n"
+              "  ct direction reply ct mark and 0x%x == 0x%x ",
+              CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
+    add_to_us(out);
+    text_addf(out, " }\n");
+}
+
 /* What pods send over connections of ours, which is nearly all that they send, is marked as ours
  * here, so that the chains below need not look for its socket again. They do where somebody between
  * them and us took the mark away. */
@@ -127,8 +151,10 @@ void capture_rules(const struct capture_options *options, struct text *out)
     }
     add_raw_chains(out, options);
     add_established_chains(out);
+    add_from_host_chain(out);
     text_addf(out, " chain outbound {\n  type filter hook prerouting priority mangle; policy "
                    "accept;\n");
+    add_own_to_host(out, options->own_mark);
     add_ours(out);
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         text_addf(out, "  %s saddr @%s goto pod%c\n", families[i].nft, families[i].set,

@@ -9,7 +9,8 @@
  *   others -> pod, other TCP  to the inbound port
  * When nobody listens, new connections are held back (dropped: TCP tries again) and packets of
  * connections whose proxy is gone are answered with a reset. The node's own connections to its pods
- * (kubelet's probes) are not touched. Captured connections are not tracked by conntrack, so that
+ * (kubelet's probes) are not touched; its answers to what we open to it from a pod's address are
+ * brought back to us. Captured connections are not tracked by conntrack, so that
  * kube-proxy's NAT does not rewrite where they were going.
  *
  * Marks: own is on our sockets that connect out or that pods are called through, own + 1 on those

@@ -10,6 +10,7 @@ from process import wait_until
 from town import Story, TILL_POD_PORT, TILL_PORT, ask
 
 NODE_PORT = 30070
+AGENT_PORT = 8126
 
 
 class BesideKubeProxy(Story):
@@ -21,7 +22,7 @@ class BesideKubeProxy(Story):
         cls.near = town.add_till(cls.node, "till-near")
         cls.far = town.add_till(town.west.nodes[1], "till-far")
         town.add_service(town.west, export=None)
-        cls.cluster_ip = "10.101.0.1"
+        cls.cluster_ip, cls.agents_ip = "10.101.0.1", "10.101.0.2"
         for node in town.west.nodes:
             cls.rewrite_as_kube_proxy_does(node)
         town.lab.start_mesh()
@@ -33,12 +34,14 @@ class BesideKubeProxy(Story):
 
     @classmethod
     def rewrite_as_kube_proxy_does(cls, node):
-        """DNAT of the ClusterIP to one pod, of the NodePort to another, in the nat hook, for pods and for the node; and what
-        the kubelet's firewall drops, which is whatever else would reach the loopback from outside of it."""
+        """DNAT of the ClusterIP to one pod, of another to the node itself, of the NodePort to another pod, in the nat hook,
+        for pods and for the node; and what the kubelet's firewall drops, which is whatever else would reach the loopback
+        from outside of it."""
         rules = f"""
             table ip kube {{
               chain services {{
                 ip daddr {cls.cluster_ip} tcp dport {TILL_PORT} dnat to {cls.far.v4}:{TILL_POD_PORT}
+                ip daddr {cls.agents_ip} tcp dport 80 dnat to {node.v4}:{AGENT_PORT}
                 fib daddr type local tcp dport {NODE_PORT} dnat to {cls.near.v4}:{TILL_POD_PORT}
               }}
               chain prerouting {{ type nat hook prerouting priority dstnat; jump services; }}
@@ -89,17 +92,28 @@ class BesideKubeProxy(Story):
             self.assertIn(b"west", sock.recv(100))
 
     def test_5_so_is_what_the_pod_calls_that_is_no_mesh(self):
-        """Passed through, from the pod's own address."""
-        server = self.town.west.dns_namespace
+        self.assert_passed_through(self.town.west.dns_namespace, "10.1.0.53", 9090)
+
+    def test_5_also_when_that_is_a_process_of_its_own_node(self):
+        """An agent in the host's network, as metrics and traces are sent to: by the node's address and by a ClusterIP."""
+        for host, called, port in ((self.node.v4, self.node.v4, AGENT_PORT), (self.node.v6, self.node.v6, AGENT_PORT),
+                                   (self.node.v4, self.agents_ip, 80)):
+            with self.subTest(called):
+                self.assert_passed_through(self.node, host, AGENT_PORT, (called, port))
+        with self.assertRaises(ConnectionResetError):  # nobody listens, which is said at once
+            self.client.connect(self.node.v4, AGENT_PORT, 3).recv(1)
+
+    def assert_passed_through(self, server, host, port, called=None):
+        """From the pod's own address."""
         with server.entered():
-            listener = socket.create_server(("10.1.0.53", 9090))
-        with self.client.connect("10.1.0.53", 9090, 3) as sock:
+            listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener.settimeout(5)
+        with listener, self.client.connect(*(called or (host, port)), 3) as sock:
             accepted, peer = listener.accept()
-            self.assertEqual(peer[0], self.client.v4)
-            accepted.sendall(b"plain")
-            self.assertEqual(sock.recv(10), b"plain")
-            accepted.close()
-        listener.close()
+            with accepted:
+                self.assertEqual(peer[0], self.client.v6 if ":" in host else self.client.v4)
+                accepted.sendall(b"plain")
+                self.assertEqual(sock.recv(10), b"plain")
 
     def test_6_with_sameNode_tunnel_two_pods_of_a_node_prove_themselves_to_each_other(self):
         proxy = self.node.proxy

@@ -105,6 +105,7 @@ Test(capture, installs_table_sets_and_routes_and_removes_them)
     cr_expect(says(TABLE, "tproxy ip6 to :15006"));
     cr_expect(says(TABLE, "tproxy ip to :15008"));
     cr_expect(says(TABLE, "tproxy ip to :15053"));
+    cr_expect(says(TABLE, "type route hook output"));
     cr_expect(says("ip rule", "fwmark 0x111/0xfff lookup 100"));
     cr_expect(says("ip -6 rule", "fwmark 0x111/0xfff lookup 100"));
     cr_expect(says("ip route show table 100", "local default dev lo"));
