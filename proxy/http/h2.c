@@ -127,7 +127,7 @@ static void close_lower(struct h2 *h2, int err)
         stream_shutdown(lower);
     stage_fini(&h2->stage);
     h2->stage.lower = NULL;
-    stream_close(lower, is_polite ? 0 : err ? err : -ERR_SHUTDOWN);
+    stream_close(lower, is_polite || h2->has_parted ? 0 : err ? err : -ERR_SHUTDOWN);
 }
 
 /* Everything of the connection ends but its memory. */
@@ -138,8 +138,11 @@ static void end(struct h2 *h2, int lower_err, int streams_err)
     timer_stop(&h2->keepalive_timer);
     timer_stop(&h2->head_timer);
     task_cancel(&h2->task);
+    h2->end_err = lower_err;
     if (lower_err == 0 && !h2->in_codec)
         flush(h2); /* what owners wrote before they closed their streams */
+    else if (h2_is_lost_trust(lower_err) && !h2->in_codec)
+        h2->has_parted = h2_part(h2, lower_err);
     fail_streams(h2, streams_err);
     if (!h2->in_codec)
         close_lower(h2, lower_err);
@@ -173,8 +176,8 @@ void h2_close(struct h2 *h2, int err)
 {
     ensure(!h2->is_closed);
     h2->is_closed = true;
-    if (!h2->is_dead)
-        end(h2, 0, err ? err : -ERR_SHUTDOWN);
+    if (!h2->is_dead) /* nothing is said any more to a peer that has lost trust, but why */
+        end(h2, h2_is_lost_trust(err) ? err : 0, err ? err : -ERR_SHUTDOWN);
     loop_bury(h2->loop, h2, free_h2);
 }
 
@@ -254,8 +257,10 @@ static int err_of(int nghttp2_err)
 static void after_receive(struct h2 *h2, ssize_t result)
 {
     if (h2->is_dead) { /* closed by its owner in a callback */
+        if (h2_is_lost_trust(h2->end_err) && h2->stage.lower)
+            h2->has_parted = h2_part(h2, h2->end_err);
         if (h2->stage.lower)
-            close_lower(h2, 0);
+            close_lower(h2, h2->end_err);
         return;
     }
     if (h2->doom_err) {

@@ -32,6 +32,10 @@
  * half is still open; bytes that are dropped make it CANCEL. stream_close(err) sends CANCEL,
  * REFUSED_STREAM for -ERR_H2_REFUSED and -ERR_OVERLOAD, INTERNAL_ERROR for -ERR_H2.
  *
+ * Trust: where the lower stream fails, or h2_close() is called, with -ERR_TRUST_REMOVED or
+ * -ERR_TLS_REVOKED, nothing is sent any more but that: GOAWAY, and RST_STREAM of the streams, with
+ * INADEQUATE_SECURITY and the reason. Only where it can be sent at once (tls_part()).
+ *
  * Keepalive: a PING when nothing was read for keepalive_ns; no answer within keepalive_timeout_ns
  * is -ERR_KEEPALIVE_TIMEOUT. The first SETTINGS must come within 10 s.
  *

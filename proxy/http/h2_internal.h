@@ -96,6 +96,7 @@ struct h2 {
     uint32_t window;       /* that streams are born with, by SETTINGS that the peer knows of */
     uint32_t asked_window; /* the same, by our latest */
     uint32_t timed_head;   /* the one that head_timer runs for */
+    int end_err;           /* of the lower stream, that the end inside nghttp2 owes it */
     int doom_err;          /* set inside nghttp2's callbacks: the connection must end */
     uint32_t doom_code;    /* with this error code in the GOAWAY */
     bool is_server;
@@ -107,10 +108,11 @@ struct h2 {
     bool goaway_is_final; /* and which stream is the last */
     bool was_refused;     /* the block that is being read was */
     bool capacity_changed;
-    bool has_moved; /* since still_timer was started */
-    bool is_dead;   /* streams have failed, the lower stream is gone */
-    bool is_closed; /* the owner gave up the pointer */
-    char *why;      /* what nghttp2 said last, H2_WHY_MAX; NULL: nothing */
+    bool has_moved;  /* since still_timer was started */
+    bool is_dead;    /* streams have failed, the lower stream is gone */
+    bool is_closed;  /* the owner gave up the pointer */
+    bool has_parted; /* h2_part(): its last words are out */
+    char *why;       /* what nghttp2 said last, H2_WHY_MAX; NULL: nothing */
 };
 
 /* Each direction of a stream: OPEN --(end asked for / seen)--> ENDING --(sent / told)--> ENDED. */
@@ -239,6 +241,12 @@ static inline bool h2_stream_is_deaf(const struct h2_stream *s) /* nobody is to 
 {
     return s->is_closed || s->is_failed || !s->base.stream.events;
 }
+
+/* h2_part.c */
+bool h2_is_lost_trust(int err);
+/* Why the peer is told nothing any more, in place of what waits to be sent to it. True: it was
+ * said, and the lower stream is to be closed politely. */
+MUST_USE bool h2_part(struct h2 *h2, int err);
 
 /* h2_stream_in.c */
 

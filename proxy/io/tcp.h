@@ -59,6 +59,10 @@ struct addr tcp_remote(const struct stream *stream);
  * slow link waits with us, where small messages of others overtake it. As far as the kernel can. */
 void tcp_bound_unsent(struct stream *stream, size_t bytes);
 
+/* Nothing that was written waits any more, neither here nor in the kernel for the peer to read: it
+ * is on its way, or has arrived. Not of TCP: nothing waits here. */
+bool tcp_has_sent_all(struct stream *stream);
+
 /* It reads little in a turn, writes at the turn's end, and a polite close of it sends what is
  * queued and is over: no more is read of what the peer sends, who may therefore see a reset in
  * place of our last bytes. Not of TCP: nothing happens. */

@@ -68,6 +68,8 @@ struct tls_stream {
     int fail_err;
     bool is_paused;
     bool is_drained; /* on_drain is due */
+    bool is_torn;    /* of what was written together some is sealed, and some waits */
+    bool has_parted; /* tls_part(): its last words are out */
     bool is_failed;  /* on_fail was told */
     bool is_lingering;
     bool is_closed;

@@ -16,9 +16,11 @@
 #include "proxy/tls/tls_stream.h"
 
 #include <openssl/err.h>
+#include <string.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
+#include "proxy/io/tcp.h"
 #include "proxy/tls/tls_internal.h"
 
 #define PLAIN_HIGH ((size_t)262144)
@@ -113,16 +115,20 @@ static bool may_pass(struct tls_stream *s)
 
 /* ------------------------------------------------------------------ writing */
 
+static void say_end(struct tls_stream *s)
+{
+    s->out_half = TLS_HALF_ENDED;
+    tls_forget_errors();
+    (void)SSL_shutdown(s->ssl); /* close_notify; 0 says that the peer's is not here yet */
+    tls_forget_errors();
+    stage_flush(&s->stage);
+    stream_shutdown(s->lower);
+}
+
 static void maybe_end(struct tls_stream *s)
 {
-    if (s->out_half == TLS_HALF_ENDING && s->plain.bytes == 0 && !stage_is_full(&s->stage)) {
-        s->out_half = TLS_HALF_ENDED;
-        tls_forget_errors();
-        (void)SSL_shutdown(s->ssl); /* close_notify; 0 says that the peer's is not here yet */
-        tls_forget_errors();
-        stage_flush(&s->stage);
-        stream_shutdown(s->lower);
-    }
+    if (s->out_half == TLS_HALF_ENDING && s->plain.bytes == 0 && !stage_is_full(&s->stage))
+        say_end(s);
     if (s->is_lingering && s->out_half == TLS_HALF_ENDED)
         tls_stream_drop(s, 0);
 }
@@ -135,6 +141,7 @@ static bool seal(struct tls_stream *s)
             fail(s, -ERR_TLS);
             return false;
         }
+        s->is_torn = s->plain.bytes > 0;
     }
     return true;
 }
@@ -355,12 +362,46 @@ static void close_op(struct stream *stream, int err)
         timer_start(s->loop, &s->linger, STREAM_LINGER_MS * NS_PER_MS, on_linger_timeout);
         return;
     }
+    if (err == 0 && s->has_parted) {
+        tls_stream_drop(s, 0);
+        return;
+    }
     if (s->fail_err == -ERR_TLS && stage_bytes(&s->stage) == 0) {
         stream_shutdown(s->lower); /* the alert goes out */
         tls_stream_drop(s, 0);
         return;
     }
     tls_stream_drop(s, err ? err : s->fail_err ? s->fail_err : s->barred_err);
+}
+
+static bool may_part(struct tls_stream *s)
+{
+    const bool is_well = !s->fail_err || s->fail_err == s->barred_err;
+
+    return is_well && s->out_half == TLS_HALF_OPEN && !s->is_torn && stage_bytes(&s->stage) == 0 &&
+           tcp_has_sent_all(s->lower);
+}
+
+bool tls_part(struct stream *stream, struct str last)
+{
+    struct tls_stream *s = from_stream(stream);
+    struct slab *slab;
+
+    ensure(last.len > 0 && last.len <= TLS_PART_MAX);
+    if (!may_part(s))
+        return false;
+    (void)buf_pop(&s->plain, s->plain.bytes);
+    slab = slab_new(s->base.slabs, last.len);
+    memcpy(slab->bytes, last.ptr, last.len);
+    slab->used = (uint32_t)last.len;
+    (void)buf_push(&s->plain, (struct slice){slab, slab->bytes, last.len});
+    if (!tls_engine_seal(s))
+        return false;
+    say_end(s);
+    if (stage_bytes(&s->stage) > 0 || stream_queued(s->lower) > 0)
+        return false;
+    s->has_parted = true;
+    return true;
 }
 
 static size_t queued_op(const struct stream *stream)

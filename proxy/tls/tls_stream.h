@@ -92,6 +92,13 @@ MUST_USE int tls_recheck(struct stream *stream, const struct trust *trust);
 /* The same under the present trust, for one that follows it, at the price of a comparison if it was
  * asked before. Any other stands. */
 bool tls_stands(struct stream *stream);
+/* The last words to a peer that is not to hear what waits to be said: that is dropped, last and a
+ * close_notify go in its place, at most TLS_PART_MAX bytes. Only where the peer takes them at once
+ * and for what they are: false, and they are not said, if anything waits below to be sent, or if
+ * what is dropped is the rest of something. Nothing is written or read any more; the caller closes
+ * the stream, with 0 if they were said. */
+#define TLS_PART_MAX ((size_t)4096)
+MUST_USE bool tls_part(struct stream *stream, struct str last);
 /* The stream below, borrowed: for tcp_local() and tcp_remote(). */
 const struct stream *tls_lower(const struct stream *stream);
 /* Changes the key we write with after the next record. It happens on its own every 4 million

@@ -12,7 +12,7 @@ import time
 
 import lab
 from process import wait_until
-from town import Story, TILL_PORT, await_address, served_by
+from town import Story, TILL_POD_PORT, TILL_PORT, await_address, served_by
 
 sys.path.insert(0, os.path.join(lab.ROOT, "tests", "interop"))
 try:
@@ -20,7 +20,9 @@ try:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
+    import h2.errors
     from authority import Authority, client_context, key_pem
+    from hbone_peer import Peer, dial
 except ImportError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
@@ -182,6 +184,30 @@ class RootRotation(Story):
             pass
         sock.close()
 
+    def open_foreign(self, serials):
+        """A stream of a client that shares none of our code; its certificate joins the serials."""
+        credentials = Authority.of(self.town.west).issue(BUYER)
+        serials.add(serial_of(credentials))
+        peer = Peer(dial(self.town.west.nodes[0], self.till.v4,
+                         client_context(credentials, [self.town.east.root_path])), True)
+        self.addCleanup(peer.close)
+        stream = peer.connect(f"{self.till.v4}:{TILL_POD_PORT}")
+        self.assertEqual(stream.status, "200")
+        stream.send(b"echo\nfine")
+        peer.wait("the echo", lambda: stream.data == b"fine")
+        return peer, stream
+
+    def await_farewell(self, peer, stream):
+        """It learns that it was no crash, which stream went with it, and why; then the end, and it is a clean one."""
+        peer.wait("GOAWAY", lambda: peer.goaway, 20)
+        self.assertEqual(peer.goaway.error_code, h2.errors.ErrorCodes.INADEQUATE_SECURITY)
+        self.assertEqual(peer.goaway.last_stream_id, stream.number)
+        self.assertIn(b"revoked", peer.goaway.additional_data)
+        self.assertEqual(stream.reset, h2.errors.ErrorCodes.INADEQUATE_SECURITY)
+        self.assertEqual(stream.data, b"fine")
+        wait_until("the end", lambda: peer.turn() or not peer.is_alive, 5, 0)
+        self.assertIsInstance(peer.error, EOFError)
+
     # ---- the story ----
 
     def test_a_revoked_certificate_takes_its_live_connection_with_it(self):
@@ -189,6 +215,7 @@ class RootRotation(Story):
         sock = self.open_echo()
         self.exchange([sock], b"fine")
         serials.add(self.buyer()["serial"])
+        foreign, stream = self.open_foreign(serials)
         started_s = time.monotonic()
         self.take_back(serials)
         cut = wait_until("the session to be cut", lambda: self.cuts(self.far, "tls_revoked"), 20)[0]
@@ -196,6 +223,7 @@ class RootRotation(Story):
         self.assertIn(cut["serial"], serials)
         self.assertEqual(cut["peer"], BUYER)
         self.await_end(sock)
+        self.await_farewell(foreign, stream)
         wait_until("a renewed certificate to be let in", self.is_served, 30)
 
     def is_served(self):

@@ -47,7 +47,8 @@ static void on_request(void *owner, struct stream *stream, const struct h2_head 
 static void on_dead(void *owner, int err, struct str why)
 {
     struct far_tunnel *tunnel = owner;
-    (void)err, (void)why;
+    (void)err;
+    keep(tunnel->far->lost_why, sizeof tunnel->far->lost_why, why);
     h2_close(tunnel->h2, 0);
     tunnel->h2 = NULL;
     tunnel->far->n_lost++;

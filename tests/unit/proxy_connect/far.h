@@ -33,7 +33,8 @@ struct far {
     unsigned n_accepted, n_secured, n_lost; /* n_lost: ended */
     struct tap streams[FAR_STREAMS_MAX];
     unsigned n_requests;
-    char authority[128], baggage[128], forwarded[128], traceparent[128], peer_id[128];
+    char authority[128], baggage[128], forwarded[128], traceparent[128], peer_id[128],
+        lost_why[128];
 };
 
 void far_open(struct far *far, struct world *world);

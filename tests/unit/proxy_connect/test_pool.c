@@ -318,6 +318,8 @@ Test(pool, R4_a_removed_root_cuts_the_tunnels_that_rest_on_it)
     cr_expect_eq(meter_total(METRIC_TUNNELS_CUT), 1);
     cr_assert(tap_failed(near.world.loop, &attempts[0].tap));
     cr_expect_eq(attempts[0].tap.err, -ERR_TRUST_REMOVED);
+    cr_assert(run_until_count(near.world.loop, &near.far.n_lost, 1, PATIENCE_MS));
+    cr_expect_not_null(strstr(near.far.lost_why, "INADEQUATE_SECURITY"), "%s", near.far.lost_why);
     attempt_end(&attempts[0]);
     near_close(&near);
     trust_unref(without);

@@ -271,6 +271,58 @@ Test(tls_trust, one_whose_peer_stands_goes_on_and_so_does_one_that_does_not_foll
     }
 }
 
+static bool takes_no_more(void *ctx)
+{
+    (void)ctx;
+    return stream_queued(server.tap.stream) > 0;
+}
+
+static bool never(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+Test(tls_trust, last_words_are_said_in_place_of_what_waits_and_are_an_end, .fini = finish)
+{
+    pair_that_follows(true);
+    struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+
+    cr_assert(stream_write_copy(server.tap.stream, "before ", 7));
+    cr_assert(tap_got(world.loop, &client.tap, 7));
+    world.trust_now = without_west;
+    cr_expect_not(tls_stands(server.tap.stream));
+    cr_assert(stream_write_copy(server.tap.stream, "after ", 6));
+    cr_expect(tls_part(server.tap.stream, STR("farewell")));
+    tap_close(&server.tap, 0);
+    cr_expect(tap_ended(world.loop, &client.tap));
+    cr_expect_str_eq(client.tap.got.ptr, "before farewell");
+    cr_expect_eq(client.tap.err, 0);
+    trust_unref(without_west);
+}
+
+/* What has left to the kernel, which the peer does not take, must not arrive later either. */
+Test(tls_trust, to_who_reads_nothing_no_last_words_are_said, .fini = finish)
+{
+    pair_that_follows(true);
+    struct trust *without_west = with_roots(world.trust, "west.example", NULL, NULL);
+
+    stream_pause(client.tap.stream);
+    while (!takes_no_more(NULL)) {
+        cr_assert(tap_write_pattern(&server.tap, server.tap.n_wrote + 65536, 65536) || true);
+        (void)run_until(world.loop, never, NULL, 20);
+    }
+    world.trust_now = without_west;
+    cr_expect_not(tls_stands(server.tap.stream));
+    cr_expect_not(tls_part(server.tap.stream, STR("farewell")));
+    tap_close(&server.tap, -ERR_TRUST_REMOVED);
+    stream_resume(client.tap.stream);
+    cr_expect(tap_failed(world.loop, &client.tap));
+    cr_expect_not(client.tap.ended);
+    cr_expect_eq(client.tap.n_wrong, 0);
+    trust_unref(without_west);
+}
+
 /* Nobody uses it for a moment, in which trust comes back: what was said of it stays said. */
 Test(tls_trust, one_that_was_found_not_to_stand_is_closed_by_whoever_asked, .fini = finish)
 {
