@@ -27,10 +27,11 @@
  * its limit, -ERR_HEAD_TIMEOUT for one that does not end, -ERR_H2 for all else.
  *
  * Resets: REFUSED_STREAM is -ERR_H2_REFUSED, PROTOCOL_ERROR and its like -ERR_H2, all else
- * -ERR_RESET; NO_ERROR or CANCEL after the peer's END_STREAM lets what it sent be read first.
- * stream_close(0) sends END_STREAM after what is queued, then RST_STREAM(NO_ERROR) if the peer's
- * half is still open; bytes that are dropped make it CANCEL. stream_close(err) sends CANCEL,
- * REFUSED_STREAM for -ERR_H2_REFUSED and -ERR_OVERLOAD, INTERNAL_ERROR for -ERR_H2.
+ * -ERR_RESET; NO_ERROR, CANCEL or a server's INTERNAL_ERROR after its END_STREAM lets what it sent
+ * be read first. stream_close(0) sends END_STREAM after what is queued, then RST_STREAM(NO_ERROR)
+ * if the peer's half is still open; bytes that are dropped make it what stream_close(err) sends:
+ * CANCEL from a client, INTERNAL_ERROR from a server, REFUSED_STREAM for -ERR_H2_REFUSED and
+ * -ERR_OVERLOAD, INTERNAL_ERROR for -ERR_H2.
  *
  * Trust: where the lower stream fails, or h2_close() is called, with -ERR_TRUST_REMOVED or
  * -ERR_TLS_REVOKED, nothing is sent any more but that: GOAWAY, and RST_STREAM of the streams, with

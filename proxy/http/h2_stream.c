@@ -220,11 +220,18 @@ static void reset(struct h2_stream *s, uint32_t code)
     h2_schedule(s->h2);
 }
 
+/* A client that lost interest cancels. To a client CANCEL of an answer would mean that it did so
+ * itself (gRPC's CANCELLED), or to some that the answer is whole. */
+static uint32_t breaking_code(const struct h2_stream *s)
+{
+    return s->h2 && s->h2->is_server ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL;
+}
+
 static void on_linger_timeout(struct timer *timer)
 {
     struct h2_stream *s = container_of(timer, struct h2_stream, timer);
 
-    reset(s, NGHTTP2_CANCEL);
+    reset(s, breaking_code(s));
     detach(s);
 }
 
@@ -251,12 +258,12 @@ static void to_lingering(struct h2_stream *s)
 static uint32_t reset_code(const struct h2_stream *s, int err)
 {
     if (err == 0)
-        return s->out_half == H2_HALF_ENDED ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL;
+        return s->out_half == H2_HALF_ENDED ? NGHTTP2_NO_ERROR : breaking_code(s);
     if (err == -ERR_H2)
         return NGHTTP2_INTERNAL_ERROR;
     if (err == -ERR_H2_REFUSED || err == -ERR_OVERLOAD)
         return NGHTTP2_REFUSED_STREAM;
-    return NGHTTP2_CANCEL;
+    return breaking_code(s);
 }
 
 static void close_op(struct stream *stream, int err)
@@ -314,12 +321,15 @@ static int err_from_code(const struct h2_stream *s, uint32_t code)
 static int closing_err(struct h2_stream *s, uint32_t code)
 {
     bool peer_is_done = s->in_half != H2_HALF_OPEN;
+    /* INTERNAL_ERROR of a server's stream is our own word, for what cannot be sent. */
+    bool is_late = code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL ||
+                   (code == NGHTTP2_INTERNAL_ERROR && !s->h2->is_server);
 
     if (s->fail_err)
         return s->fail_err;
     if (peer_is_done && (s->out_half == H2_HALF_ENDED && code == NGHTTP2_NO_ERROR))
         return 0;
-    if (peer_is_done && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL)) {
+    if (peer_is_done && is_late) {
         s->fail_after_end = true;
         return s->out_half == H2_HALF_OPEN ? -ERR_RESET : 0;
     }

@@ -114,6 +114,49 @@ Test(h2_streams, each_way_to_close_has_its_meaning, .init = start, .fini = finis
     }
 }
 
+/* gRPC makes CANCELLED of CANCEL, which a client takes for its own doing. */
+Test(h2_streams, a_server_that_breaks_off_does_not_say_that_the_client_cancelled)
+{
+    static const struct {
+        const char *name;
+        bool is_server, writes;
+        int with;
+        uint32_t code;
+    } rows[] = {
+        {"an answer breaks off", true, true, -ERR_UPSTREAM_RESET, NGHTTP2_INTERNAL_ERROR},
+        {"the rest is dropped", true, true, 0, NGHTTP2_INTERNAL_ERROR},
+        {"a client has enough", false, false, -ERR_CLIENT_RESET, NGHTTP2_CANCEL},
+        {"the connection is gone", true, true, -ERR_UPSTREAM_RESET, NGHTTP2_NO_ERROR},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct raw raw;
+        struct str payload;
+        raw_open(&raw, rows[i].is_server, NULL);
+        raw.peer.answers = true;
+        raw_greet(&raw);
+        if (rows[i].is_server)
+            raw_headers(&raw, 0, 1, connect_fields);
+        else
+            (void)peer_connect(&raw.peer);
+        raw_run(&raw);
+        struct call *call = peer_last(&raw.peer);
+        if (rows[i].writes)
+            (void)tap_write_pattern(&call->tap, 5000, 5000);
+        if (rows[i].code == NGHTTP2_NO_ERROR) {
+            fake_fail(raw.below, -ERR_RESET);
+            raw_run(&raw);
+        }
+        tap_close(&call->tap, rows[i].with);
+        raw_run(&raw);
+        cr_expect_eq(raw_saw(&raw, NGHTTP2_RST_STREAM, 1, &payload),
+                     rows[i].code != NGHTTP2_NO_ERROR, "%s", rows[i].name);
+        if (rows[i].code != NGHTTP2_NO_ERROR)
+            cr_expect_eq(raw_code(payload, 0), rows[i].code, "%s", rows[i].name);
+        raw_close(&raw);
+    }
+}
+
 Test(h2_streams, a_client_may_abort_too, .init = start, .fini = finish)
 {
     link_tunnel(&link_, &client, &server);
