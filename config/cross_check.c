@@ -300,7 +300,7 @@ void manifests_cross_check(const struct manifests *manifests, struct str root_na
     check_targets(&index, manifests, diag);
     check_peer_auths(manifests, root_namespace, diag);
     check_traffics(&index, manifests, diag);
-    routes_cross_check(manifests, diag);
+    routes_cross_check(manifests, strict, diag);
     map_fini(&index.services);
     map_fini(&index.nodes);
     map_fini(&index.namespaces);

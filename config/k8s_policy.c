@@ -26,12 +26,14 @@ static struct string_match parse_glob(struct arena *arena, struct str text)
     return match;
 }
 
-/* Of a SPIFFE ID without its scheme. What has no trust domain is nobody's. */
+/* Of a SPIFFE ID without its scheme. What has no trust domain is nobody's, nor is a trust domain
+ * alone: a workload's has a path. */
 static void check_principal(const struct k8s_reader *reader, const struct yaml *node,
                             const char *what, size_t idx, const struct string_match *match)
 {
     const bool has_begin = match->kind == MATCH_EXACT || match->kind == MATCH_PREFIX;
-    if (has_begin && (str_is_empty(match->value) || match->value.ptr[0] == '/'))
+    if ((has_begin && (str_is_empty(match->value) || match->value.ptr[0] == '/')) ||
+        (match->kind == MATCH_EXACT && !str_contains(match->value, STR("/"))))
         diag_error(reader->diag, node->place,
                    "%s[%zu]: \"%.*s\" is nobody's identity, expected one such as "
                    "cluster.local/ns/shop/sa/web",

@@ -250,24 +250,45 @@ static void read_rules(const struct k8s_reader *reader, const struct yaml *spec,
                    n_matches, K8S_ROUTE_MATCHES_ALL);
 }
 
-/* Gateway API's own group is meant where none is said, and it has no Service: a slip by which a
- * route would be nobody's without a word. */
-static void warn_of_groups(const struct k8s_reader *reader, const struct yaml *refs)
+/* A slip by which a route would be nobody's without a word: Gateway API's own group is meant where
+ * none is said, and it has no Service. */
+static void warn_of_parent(const struct k8s_reader *reader, const struct yaml *ref, size_t idx)
 {
-    for (size_t i = 0; refs && refs->kind == YAML_SEQUENCE && i < refs->len; i++) {
-        const struct yaml *ref = refs->items[i];
-        if (ref->kind != YAML_MAPPING)
-            continue;
-        const struct str kind = text_at(ref, "kind", "Gateway");
-        const bool is_service = str_eq(kind, STR("Service"));
-        if (str_eq(text_at(ref, "group", GATEWAY_GROUP), STR(GATEWAY_GROUP)) &&
-            (is_service || str_eq(kind, STR("ServiceImport"))))
-            diag_warn(
-                reader->diag, ref->place,
-                "spec.parentRefs[%zu]: is passed over; without a group it is of " GATEWAY_GROUP
-                ", and a %.*s is of \"%s\"",
-                i, STR_ARG(kind), is_service ? "" : "multicluster.x-k8s.io");
+    const struct str group = text_at(ref, "group", GATEWAY_GROUP);
+    const struct str kind = text_at(ref, "kind", "Gateway");
+    const bool is_service = str_eq(kind, STR("Service"));
+    const char *its_group = is_service ? "" : "multicluster.x-k8s.io";
+    bool is_import;
+    if (is_ours(ref, &is_import))
+        return;
+    if (!is_service && !str_eq(kind, STR("ServiceImport"))) {
+        if (str_is_empty(group) || is_mcs(group))
+            diag_warn(reader->diag, ref->place,
+                      "spec.parentRefs[%zu]: is passed over; of group \"%.*s\" only %s is read, "
+                      "found \"%.*s\"",
+                      idx, STR_ARG(group), str_is_empty(group) ? "Service" : "ServiceImport",
+                      STR_ARG(kind));
+    } else if (yaml_get(ref, "group")) {
+        diag_warn(reader->diag, ref->place,
+                  "spec.parentRefs[%zu]: is passed over; a %.*s is of \"%s\", found \"%.*s\"", idx,
+                  STR_ARG(kind), its_group, STR_ARG(group));
+    } else {
+        diag_warn(reader->diag, ref->place,
+                  "spec.parentRefs[%zu]: is passed over; without a group it is of " GATEWAY_GROUP
+                  ", and a %.*s is of \"%s\"",
+                  idx, STR_ARG(kind), its_group);
     }
+}
+
+static void warn_of_parents(const struct k8s_reader *reader, const struct yaml *doc)
+{
+    const struct yaml *spec = yaml_get(doc, "spec"), *refs = yaml_get(spec, "parentRefs");
+    if (!refs || (refs->kind == YAML_SEQUENCE && refs->len == 0))
+        diag_warn(reader->diag, spec ? spec->place : doc->place,
+                  "spec.parentRefs: there are none, so the route is passed over");
+    for (size_t i = 0; refs && refs->kind == YAML_SEQUENCE && i < refs->len; i++)
+        if (refs->items[i]->kind == YAML_MAPPING)
+            warn_of_parent(reader, refs->items[i], i);
 }
 
 static void read_route(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta,
@@ -275,7 +296,7 @@ static void read_route(struct k8s_reader *reader, const struct yaml *doc, const 
 {
     static const char *const keys[] = {"parentRefs", "hostnames", "rules", NULL};
     const struct yaml *spec = yaml_get(doc, "spec"), *hostnames = yaml_get(spec, "hostnames");
-    warn_of_groups(reader, yaml_get(spec, "parentRefs"));
+    warn_of_parents(reader, doc);
     if (!has_ours(yaml_get(spec, "parentRefs")))
         return;
     struct k8s_route *route = vec_add(&reader->objects[K8S_ROUTE]);

@@ -43,6 +43,10 @@ static void read_path(const struct k8s_reader *reader, const struct yaml *parent
                    STR_ARG(str_sub(word, 0, 80)));
     if (value)
         match->path = k8s_route_path(reader, value, what_at(buf, "%s.path.value", what));
+    if (str_contains(match->path, STR("*")))
+        diag_warn(reader->diag, value->place,
+                  "%s.path.value: a star is compared as a star; a PathPrefix is for all below it",
+                  what);
     /* Of a prefix the last slash says nothing. */
     if (match->path_kind != ROUTE_PATH_PREFIX)
         return;

@@ -318,8 +318,9 @@ void manifests_cross_check(const struct manifests *manifests, struct str root_na
 void manifests_cross_check_changes(const struct manifests *manifests,
                                    const struct manifests_changes *changes, struct diag *diag);
 
-/* The part of it that is about routes. */
-void routes_cross_check(const struct manifests *manifests, struct diag *diag);
+/* The part of it that is about routes. In strict mode also what may be right by what other clusters
+ * export. */
+void routes_cross_check(const struct manifests *manifests, bool strict, struct diag *diag);
 
 /* Of two objects for one thing the older counts; of two of one age, that with the lesser name. */
 bool object_is_older(const struct object *a, const struct object *b);

@@ -5,6 +5,8 @@
 struct checking {
     const struct manifests *set;
     struct map services; /* "<namespace>/<name>" -> struct k8s_service */
+    struct map exported; /* those of them that this cluster exports; objects of a ServiceImport */
+    bool strict;
     struct arena arena;
     struct diag *diag;
 };
@@ -64,6 +66,27 @@ static void check_parent(struct checking *checking, const struct k8s_route *rout
              parent->port, STR_ARG(parent->name));
 }
 
+/* What a ServiceImport stands for may be exported by another cluster alone, and have ports there
+ * that it has not here. */
+static void check_import(struct checking *checking, const struct k8s_route *route,
+                         const struct k8s_route_ref *ref)
+{
+    const struct str key =
+        arena_printf(&checking->arena, "%.*s/%.*s", STR_ARG(ref->namespace_), STR_ARG(ref->name));
+    const struct k8s_service *service = find_service(checking, ref);
+    if (!checking->strict)
+        return;
+    if (!map_find(&checking->exported, key))
+        TELL(checking, route, ref->place,
+             "nothing here exports a Service \"%.*s\" in %.*s, so it counts only where another "
+             "cluster does",
+             STR_ARG(ref->name), STR_ARG(ref->namespace_));
+    else if (service && ref->port != 0 && !find_port(service, ref->port))
+        TELL(checking, route, ref->place,
+             "Service \"%.*s\", which is exported here, has no port %u; another cluster's may",
+             STR_ARG(ref->name), ref->port);
+}
+
 static bool is_same_port(const struct k8s_route_ref *a, const struct k8s_route_ref *b)
 {
     return a->is_import == b->is_import && str_eq(a->name, b->name) &&
@@ -112,34 +135,48 @@ static void check_backend(struct checking *checking, const struct k8s_route *rou
              ref->port);
 }
 
-/* What a ServiceImport stands for may be exported by another cluster alone. */
 static void check_route(struct checking *checking, const struct k8s_route *route)
 {
     for (size_t i = 0; i < route->n_parents; i++) {
-        if (!route->parents[i].is_import)
+        if (route->parents[i].is_import)
+            check_import(checking, route, &route->parents[i]);
+        else
             check_parent(checking, route, &route->parents[i]);
         check_rivals(checking, route, &route->parents[i]);
     }
     for (size_t r = 0; r < route->n_rules; r++) {
         const struct k8s_route_rule *rule = &route->rules[r];
         for (size_t i = 0; i < rule->rule.n_backends; i++)
-            if (!rule->backends[i].is_import)
+            if (rule->backends[i].is_import)
+                check_import(checking, route, &rule->backends[i]);
+            else
                 check_backend(checking, route, &rule->backends[i]);
     }
 }
 
-void routes_cross_check(const struct manifests *manifests, struct diag *diag)
+static void put(struct checking *checking, struct map *map, const struct object *meta,
+                const void *object)
 {
-    struct checking checking = {.set = manifests, .diag = diag};
-    for (size_t i = 0; i < manifests->n_services && manifests->n_routes > 0; i++) {
-        struct k8s_service *service = &manifests->services[i];
-        map_put(&checking.services,
-                arena_printf(&checking.arena, "%.*s/%.*s", STR_ARG(service->meta.namespace_),
-                             STR_ARG(service->meta.name)),
-                service);
-    }
+    map_put(
+        map,
+        arena_printf(&checking->arena, "%.*s/%.*s", STR_ARG(meta->namespace_), STR_ARG(meta->name)),
+        (void *)(uintptr_t)object);
+}
+
+void routes_cross_check(const struct manifests *manifests, bool strict, struct diag *diag)
+{
+    struct checking checking = {.set = manifests, .strict = strict, .diag = diag};
+    if (manifests->n_routes == 0)
+        return;
+    for (size_t i = 0; i < manifests->n_services; i++)
+        put(&checking, &checking.services, &manifests->services[i].meta, &manifests->services[i]);
+    for (size_t i = 0; i < manifests->n_exports; i++)
+        put(&checking, &checking.exported, &manifests->exports[i].meta, &manifests->exports[i]);
+    for (size_t i = 0; i < manifests->n_imports; i++)
+        put(&checking, &checking.exported, &manifests->imports[i].meta, &manifests->imports[i]);
     for (size_t i = 0; i < manifests->n_routes; i++)
         check_route(&checking, &manifests->routes[i]);
     map_fini(&checking.services);
+    map_fini(&checking.exported);
     arena_fini(&checking.arena);
 }

@@ -31,7 +31,7 @@ Test(k8s_policy, reads_every_supported_field)
         "    - source:\n"
         "        principals: [\"td/ns/a/sa/b\", \"spiffe://td/ns/c/sa/d\", \"td/*\", \"*/sa/x\", "
         "\"*\"]\n"
-        "        notPrincipals: [\"e\"]\n"
+        "        notPrincipals: [\"td/e\"]\n"
         "        namespaces: [n1, n2]\n        notNamespaces: [\"n3*\"]\n"
         "        ipBlocks: [10.0.0.0/8, 10.1.2.3, \"fd00::/8\", 192.168.7.9/16]\n"
         "        notIpBlocks: [10.1.0.0/16]\n"
@@ -60,7 +60,7 @@ Test(k8s_policy, reads_every_supported_field)
     expect_match(&from->principals[2], MATCH_PREFIX, "td/");
     expect_match(&from->principals[3], MATCH_SUFFIX, "/sa/x");
     expect_match(&from->principals[4], MATCH_PRESENCE, "");
-    expect_match(&from->not_principals[0], MATCH_EXACT, "e");
+    expect_match(&from->not_principals[0], MATCH_EXACT, "td/e");
     expect_match(&from->not_namespaces[0], MATCH_PREFIX, "n3");
     cr_assert_eq(from->n_source_ips, 4);
     cr_expect_eq(from->source_ips[1].prefix_len, 32);
@@ -187,6 +187,9 @@ Test(k8s_policy, refuses_what_it_cannot_enforce)
          "identity, expected one such as cluster.local/ns/shop/sa/web"},
         {"no trust domain", RULE("from: [{source: {notPrincipals: [\"spiffe:///ns/a/sa/b\"]}}]"),
          "notPrincipals[0]: \"spiffe:///ns/a/sa/b\" is nobody's identity"},
+        {"a trust domain alone", RULE("from: [{source: {principals: [web]}}]"),
+         "m.yaml:6:35: error: spec.rules[0].from[0].source.principals[0]: \"web\" is nobody's "
+         "identity"},
         {"no trust domain, a prefix", RULE("from: [{source: {principals: [/ns/a/*]}}]"),
          "principals[0]: \"/ns/a/*\" is nobody's identity"},
         {"when: a scheme alone", RULE("when: [{key: source.principal, values: [\"spiffe://\"]}]"),

@@ -15,6 +15,10 @@ TestSuite(k8s_route, .init = begin, .fini = end, .timeout = 20);
 #define REF  "  parentRefs: [{group: '', kind: Service, name: web}]\n"
 #define TO   "backendRefs: [{name: a, port: 80}]"
 
+struct row {
+    const char *spec, *sentence;
+};
+
 Test(k8s_route, without_a_match_takes_every_request)
 {
     struct manifests *set = read_text(HTTP REF "  rules: [{" TO "}]\n", &diag);
@@ -68,18 +72,35 @@ Test(k8s_route, of_gateways_alone_is_somebody_else_s_whatever_it_says)
     manifests_free(set);
 }
 
-Test(k8s_route, that_forgets_the_group_of_its_service_is_told_that_it_is_nobody_s)
+Test(k8s_route, that_is_nobody_s_by_a_slip_is_told_so)
 {
-    struct manifests *set =
-        read_text(HTTP "  parentRefs: [{name: ingress}, {kind: Service, name: web}]\n", &diag);
-    cr_assert_not_null(set, "%s", said(&diag));
-    cr_expect_eq(set->n_routes, 0);
-    cr_assert_eq(diag.len, 1);
-    cr_expect(strstr(said(&diag),
-                     "m.yaml:5:33: warning: spec.parentRefs[1]: is passed over; without a "
-                     "group it is of gateway.networking.k8s.io, and a Service is of \"\""),
-              "%s", said(&diag));
-    manifests_free(set);
+    static const struct row rows[] = {
+        {"  parentRefs: [{name: ingress}, {kind: Service, name: web}]\n",
+         "m.yaml:5:33: warning: spec.parentRefs[1]: is passed over; without a group it is of "
+         "gateway.networking.k8s.io, and a Service is of \"\""},
+        {"  parentRefs: [{group: multicluster.x-k8s.io, kind: ServiceImports, name: web}]\n",
+         "m.yaml:5:16: warning: spec.parentRefs[0]: is passed over; of group "
+         "\"multicluster.x-k8s.io\" only ServiceImport is read, found \"ServiceImports\""},
+        {"  parentRefs: [{group: '', kind: service, name: web}]\n",
+         "of group \"\" only Service is read, found \"service\""},
+        {"  parentRefs: [{group: '', kind: ServiceImport, name: web}]\n",
+         "a ServiceImport is of \"multicluster.x-k8s.io\", found \"\""},
+        {"  parentRef: [{group: '', kind: Service, name: web}]\n",
+         "m.yaml:5:3: warning: spec.parentRefs: there are none, so the route is passed over"},
+        {"  parentRefs: []\n", "spec.parentRefs: there are none"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[1024];
+        struct diag told = {0};
+        (void)snprintf(text, sizeof(text), HTTP "%s", rows[i].spec);
+        struct manifests *set = read_text(text, &told);
+        cr_assert_not_null(set, "%s", said(&told));
+        cr_expect_eq(set->n_routes, 0);
+        cr_expect_eq(told.len, 1, "%s", said(&told));
+        expect_said(&told, rows[i].spec, rows[i].sentence);
+        manifests_free(set);
+        diag_fini(&told);
+    }
 }
 
 Test(k8s_route, of_both_kinds_of_parents_keeps_its_services)
@@ -95,10 +116,6 @@ Test(k8s_route, of_both_kinds_of_parents_keeps_its_services)
     expect_said(&diag, "hostnames", "spec.hostnames: count for Gateways alone");
     manifests_free(set);
 }
-
-struct row {
-    const char *spec, *sentence;
-};
 
 static void expect_refused(const char *head, const struct row *row)
 {
@@ -292,6 +309,11 @@ Test(k8s_route, of_entries_with_one_name_the_first_counts)
     "grpc, "                                                                                       \
     "port: 90}]}\n"
 
+#define IMPORT "group: multicluster.x-k8s.io, kind: ServiceImport"
+#define EXPORT                                                                                     \
+    "---\napiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceExport\n"                        \
+    "metadata: {name: web, namespace: shop}\n"
+
 Test(k8s_route, that_leads_nowhere_is_told)
 {
     static const struct row rows[] = {
@@ -305,6 +327,15 @@ Test(k8s_route, that_leads_nowhere_is_told)
          "there is no Service \"nobody\" in shop; its share is answered with 500"},
         {REF R("backendRefs: [{name: web, port: 81}]"),
          "Service \"web\" has no port 81; its share is answered with 500"},
+        {REF "  rules: [{matches: [{path: {value: '/v1/*'}}], " TO "}]\n",
+         "rules[0].matches[0].path.value: a star is compared as a star"},
+        {"  parentRefs: [{" IMPORT ", name: wbe}]\n" R(TO),
+         "nothing here exports a Service \"wbe\" in shop, so it counts only where another cluster "
+         "does"},
+        {"  parentRefs: [{" IMPORT ", name: web, port: 81}]\n" R(TO) EXPORT,
+         "Service \"web\", which is exported here, has no port 81; another cluster's may"},
+        {REF R("backendRefs: [{" IMPORT ", name: web, port: 8080}]") EXPORT,
+         "Service \"web\", which is exported here, has no port 8080; another cluster's may"},
         {REF R("backendRefs: [{name: web, port: 80}]") "---\n" GRPC
                                                        "  parentRefs: [{group: '', kind: Service, "
                                                        "name: web, port: 90}]\n" R(TO),
