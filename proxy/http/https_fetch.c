@@ -1,6 +1,7 @@
 /* https_fetch.c - one step after the other; at most one of them is under way. */
 #include "proxy/http/https_fetch.h"
 
+#include "proxy/base/file.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/h1_answer.h"
 #include "proxy/io/lookup.h"
@@ -150,7 +151,7 @@ static void ask(struct https_fetch *fetch)
         (void)stream_write_copy(fetch->stream, piece.ptr, piece.len);
     }
     stream_resume(fetch->stream);
-    text_fini(&head);
+    file_wipe(&head); /* a field may be a token */
 }
 
 /* ---- the connection ---- */

@@ -42,7 +42,7 @@ PLACES = {  # of every version that is served
     "/apis/gateway.networking.k8s.io/v1": {"httproutes": "HTTPRoute"},
     "/apis/isthmus.io/v1alpha1": {"trafficpolicies": "TrafficPolicy"},
 }
-BOOKMARK_EVERY_S = 1.0
+BOOKMARK_EVERY_S = 0.25
 
 
 def make_certificates(folder, address):

@@ -85,18 +85,26 @@ class FromTheApiServer(Story):
         wait_until("the old token to be refused", lambda: "(401)" in self.kind("Pod")["error"], timeout_s=10)
         self.api.give_token("second-token")
 
-    def test_3_one_wrong_object_holds_nobody_up(self):
-        policy = manifests.authorization_policy("wrong", "shop", {"action": "DENY", "ruls": []})
-        self.west.apply(policy)
-        wait_until("it to be refused", lambda: self.status()["n_refused"] == 1, timeout_s=10)
-        refused = self.status()["refused"][0]
-        self.assertEqual((refused["object"], refused["in_force"]),
-                         ("AuthorizationPolicy shop/wrong", "what closes in its place"))
-        self.assertIn("spec.ruls", refused["why"])
-        self.assertEqual(self.west.control.metrics()["isthmus_kubernetes_objects_refused"], 1)
-        self.show("beside-a-wrong-one")
-        self.west.remove("AuthorizationPolicy", "wrong", "shop")
-        wait_until("it to be gone", lambda: self.status()["n_refused"] == 0, timeout_s=10)
+    def verdict(self):
+        """Of a call to the client in west, whose node asks the policies that control made of the objects."""
+        return self.west.nodes[0].proxy.ctl("why", self.client.spiffe_id, f"{self.client.v4}:7070")["verdict"]
+
+    def test_3_one_wrong_object_holds_nobody_up_and_closes_what_it_is_about(self):
+        self.assertEqual(self.verdict(), "allow")
+        for wrong in (manifests.authorization_policy("wrong", "shop", {"action": "DENY", "ruls": []}),
+                      manifests.request_authentication("wrong", "shop", {"jwtRuls": []})):
+            with self.subTest(wrong["kind"]):
+                self.west.apply(wrong)
+                wait_until("it to be refused", lambda: self.status()["n_refused"] == 1, timeout_s=10)
+                refused = self.status()["refused"][0]
+                self.assertEqual((refused["object"], refused["in_force"]),
+                                 (f"{wrong['kind']} shop/wrong", "what closes in its place"))
+                self.assertRegex(refused["why"], "(spec.ruls|spec.jwtRuls): there is no such key")
+                self.assertEqual(self.west.control.metrics()["isthmus_kubernetes_objects_refused"], 1)
+                wait_until("the namespace to be closed", lambda: self.verdict() == "deny", timeout_s=10)
+                self.show(f"beside-{wrong['kind'].lower()}")
+                self.west.remove(wrong["kind"], "wrong", "shop")
+                wait_until("it to be open again", lambda: self.verdict() == "allow", timeout_s=10)
 
     def test_4_the_server_dies_and_calls_go_on_even_when_control_starts_again(self):
         self.api.kill()

@@ -17,6 +17,7 @@
 #define CONTINUE_MAX 8192 /* of a continue token */
 #define MESSAGE_MAX  300  /* of a server's sentence, that are passed on */
 #define DEPTH_MAX    (YAML_DEPTH_MAX + 4)
+#define STUCK_AFTER  5 /* refusals of a watch in a row: the version may be one it never had */
 
 static const struct sm_rule rules[KUBE_STATES] = {
     [KUBE_WAIT_LIST] = {"waiting to list", SM_TO(KUBE_LISTING)},
@@ -434,7 +435,8 @@ static uint64_t on_refusal(struct kube_watch *watch, const struct kube_answer *a
     tell_status(watch, answer);
     if (answer->status == 410)
         return begin_anew(watch);
-    const uint64_t wait_ns = fail(watch);
+    const bool is_stuck = watch->state == KUBE_WATCHING && watch->n_failures >= STUCK_AFTER;
+    const uint64_t wait_ns = is_stuck ? begin_anew(watch) : fail(watch);
     if (!str_to_u64(answer->retry_after, UINT32_MAX, &asked_s))
         asked_s = 0;
     if (asked_s > KUBE_RETRY_AFTER_MAX_S)

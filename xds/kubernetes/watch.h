@@ -4,8 +4,8 @@
  * A list is asked for page by page; when the last one is in, what was not listed is gone, and from
  * the list's resourceVersion on the server tells what changes. Every event says the version to go
  * on from, bookmarks too, so a watch that ends is asked for again from there. Only when the server
- * has forgotten that version (410 Gone) is the kind listed anew. What is held stays whatever goes
- * wrong.
+ * has forgotten that version (410 Gone), or refuses the watch again and again, as one that was
+ * restored from a backup does, is the kind listed anew. What is held stays whatever goes wrong.
  *
  * The caller sends what kube_watch_ask() says, hands over what is answered, and asks again after
  * the wait that kube_watch_over() gives. Objects go into the store.

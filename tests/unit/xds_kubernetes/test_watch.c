@@ -275,6 +275,19 @@ Test(kube_watch, failures_wait_for_longer_and_longer_and_a_word_ends_them)
     expect_nodes("after all", "a");
 }
 
+Test(kube_watch, a_watch_that_is_refused_again_and_again_is_a_list_in_the_end)
+{
+    (void)list(LIST("5", "", ITEM("a")));
+    for (unsigned i = 0; i < 5; i++) {
+        expect_asks("not yet", ASKS_WATCH("5"));
+        (void)answer(504, "Too large resource version");
+    }
+    ask();
+    (void)answer(504, "");
+    expect_asks("the sixth time", ASKS_LIST);
+    expect_nodes("meanwhile", "a");
+}
+
 Test(kube_watch, pages_that_are_too_large_are_asked_for_by_half)
 {
     const struct kube_answer large = {.err = -ERR_LIMIT, .why = STR("the answer is too large")};
