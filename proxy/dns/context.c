@@ -1,5 +1,7 @@
 #include "proxy/dns/context.h"
 
+#include <string.h>
+
 #include "proxy/base/rng.h"
 #include "proxy/dns/wire.h"
 
@@ -64,7 +66,14 @@ void dns_context_leave(struct dns_context *context, struct dns_waiting *waiting)
 
 struct addr dns_context_resolver(const struct dns_context *context, const struct addr *asked)
 {
-    return context->options.transparent ? *asked : context->options.resolver;
+    static const struct ip unspecified;
+    if (!context->options.transparent)
+        return context->options.resolver;
+    /* No pod's resolver: it would be what listens on the node's loopback, see resolve.c. */
+    if (ip_is_loopback(&asked->ip) ||
+        memcmp(asked->ip.bytes, unspecified.bytes, asked->ip.len) == 0)
+        return (struct addr){0};
+    return *asked;
 }
 
 bool dns_is_ourselves(const struct addr *resolver, const struct ip *local, uint16_t own_port)

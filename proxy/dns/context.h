@@ -50,7 +50,8 @@ bool dns_context_admit(struct dns_context *context, struct dns_waiting *waiting,
                        const struct ip *client);
 void dns_context_leave(struct dns_context *context, struct dns_waiting *waiting);
 
-/* The resolver for a query that was sent to asked: "none" when there is none. */
+/* The resolver for a query that was sent to asked: "none" when there is none, as on the loopback.
+ */
 struct addr dns_context_resolver(const struct dns_context *context, const struct addr *asked);
 
 /* Would a query to this address come back to our own listener on own_port? local is the address

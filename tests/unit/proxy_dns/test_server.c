@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
-#include <stdio.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/mem.h"
@@ -243,6 +243,23 @@ Test(dns_server, a_query_is_not_relayed_to_ourselves, .init = set_up, .fini = te
     cr_expect_str_eq(client_text(&client, 0), "SERVFAIL ra");
     cr_expect_eq(meter_total(METRIC_DNS_REQUESTS), 2, "none came around again");
     resolver_open(&resolver, loop);
+}
+
+Test(dns_server, what_was_asked_is_the_resolver_but_for_the_nodes_loopback)
+{
+    static const struct {
+        const char *asked;
+        bool is_resolver;
+    } rows[] = {{"10.1.0.53:53", true},  {"[fd00::53]:53", true},  {"169.254.20.10:53", true},
+                {"127.0.0.1:53", false}, {"127.0.0.53:53", false}, {"0.0.0.0:53", false},
+                {"[::1]:53", false},     {"[::]:53", false}};
+    static struct dns_context context = {.options.transparent = true};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct addr asked;
+        cr_assert_eq(addr_parse(str_from(rows[i].asked), &asked), 0);
+        const struct addr found = dns_context_resolver(&context, &asked);
+        cr_expect_eq(!ip_is_none(&found.ip), rows[i].is_resolver, "%s", rows[i].asked);
+    }
 }
 
 Test(dns_server, ourselves_is_our_port_at_an_address_of_this_host)
