@@ -46,7 +46,7 @@ static void ask(struct connections_page *page)
 /* More were there than are shown: that is said, and not left to be guessed. */
 static void end(struct connections_page *page)
 {
-    h1_pieces_end(page->exchange, page->has_more ? STR("],\"more\":true}\n") : STR("]}\n"));
+    h1_pieces_end(page->exchange, page->has_more ? STR("],\"truncated\":true}\n") : STR("]}\n"));
     free_page(page);
 }
 

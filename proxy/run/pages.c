@@ -321,7 +321,8 @@ const struct admin_page node_pages[] = {
      .answer = answer_endpoints},
     {.path = "/health", .help = "what active checks from this node found", .answer = answer_health},
     {.path = "/connections",
-     .help = "live connections; ?state=accepted|connecting|pumping",
+     .help =
+         "live connections, 10000 of a worker at most; ?state=accepted|connecting|pumping|serving",
      .answer = node_answer_connections},
     {.path = "/why",
      .help =
