@@ -47,8 +47,8 @@ class ApiServer:
         finally:
             connection.close()
 
-    def apply(self, item):
-        self.order("/apply", copy.deepcopy(item))
+    def apply(self, *items):
+        self.order("/apply", copy.deepcopy(items))
 
     def remove(self, kind, name, namespace=None):
         self.order("/remove", {"kind": kind, "namespace": namespace, "name": name})
@@ -61,8 +61,7 @@ class ApiServer:
 def use_api_server(cluster):
     """Before control starts: what was applied so far moves there, and what is applied from now on goes there."""
     server = ApiServer(cluster.control_namespace, os.path.join(cluster.folder, "api"))
-    for item in cluster.objects.values():
-        server.apply(item)
+    server.apply(*cluster.objects.values())
     del cluster.control.config["manifests"]
     cluster.control.config["kubernetes"] = server.config()
     cluster.api = server

@@ -7,7 +7,7 @@ FOLDER/objects.json, so that it may be killed and started again: then it has for
 whose etcd was compacted. Whoever asks for an older version than it remembers is answered with 410.
 
 ORDERS_PORT takes POSTs without TLS, for the test:
-  /apply          an object, put as a new version
+  /apply          [object, ..], each put as a new version
   /remove         {"kind", "namespace", "name"}
   /tokens         [..], the only ones that count from now on
   /answer         {"status", "times", "retry_after", "match"}: so many requests are answered with that status
@@ -94,13 +94,17 @@ class Objects:
             json.dump([self.version, [[list(key), item] for key, item in self.items.items()]], file)
         os.rename(self.path + ".new", self.path)
 
-    async def _commit(self, kind, item):
-        self.events.append((self.version, kind, item))
+    async def _commit(self):
         self._keep()
         async with self.changed:
             self.changed.notify_all()
 
-    async def apply(self, item):
+    async def apply(self, items):
+        for item in items:
+            self._put(item)
+        await self._commit()
+
+    def _put(self, item):
         meta = item["metadata"]
         key = (item["kind"], meta.get("namespace", ""), meta["name"])
         before = self.items.get(key)
@@ -113,13 +117,14 @@ class Objects:
                                   "time": "2026-01-31T12:00:00Z", "fieldsType": "FieldsV1",
                                   "fieldsV1": {"f:metadata": {"f:labels": {".": {}}}}}]
         self.items[key] = item
-        await self._commit("MODIFIED" if before else "ADDED", item)
+        self.events.append((self.version, "MODIFIED" if before else "ADDED", item))
 
     async def remove(self, kind, namespace, name):
         item = self.items.pop((kind, namespace or "", name))
         self.version += 1
         item["metadata"]["resourceVersion"] = str(self.version)
-        await self._commit("DELETED", item)
+        self.events.append((self.version, "DELETED", item))
+        await self._commit()
 
     async def forget(self):
         self.oldest, self.events = self.version, []
