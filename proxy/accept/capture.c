@@ -82,24 +82,24 @@ static void add_established_chains(struct text *out)
     text_addf(out, " }\n chain established {\n  socket transparent 1 goto of_our_socket\n }\n");
 }
 
-static void add_ours(struct text *out)
+static void add_ours(struct text *out, const char *from_lo)
 {
     text_addf(out, "  meta mark and 0x%x == 0x%x accept\n", CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
     text_addf(out, "  tcp flags != syn / syn,ack jump established\n");
-    text_addf(out, "  iif \"lo\" accept\n");
+    text_addf(out, "  iif \"lo\" %s\n", from_lo);
 }
 
 /* A pod's connection to the node itself, which we make from the pod's address: what the node
  * answers is on its way to the pod, and is brought to us. It is told by the connection, which may
  * have come here through somebody's NAT. */
-static void add_own_to_host(struct text *out, uint32_t own_mark)
+static void add_from_lo_chain(struct text *out, uint32_t own_mark)
 {
+    text_addf(out, " chain from_lo {\n");
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
-        text_addf(out,
-                  "  iifname \"lo\" meta mark 0x%x %s saddr @%s " SYN
-                  " ct mark set ct mark and 0x%x or 0x%x\n",
-                  own_mark, families[i].nft, families[i].set, ~CAPTURE_ROUTE_MASK,
-                  CAPTURE_ROUTE_MARK);
+        text_addf(
+            out, "  meta mark 0x%x %s saddr @%s " SYN " ct mark set ct mark and 0x%x or 0x%x\n",
+            own_mark, families[i].nft, families[i].set, ~CAPTURE_ROUTE_MASK, CAPTURE_ROUTE_MARK);
+    text_addf(out, "  accept\n }\n");
 }
 
 static void add_from_host_chain(struct text *out)
@@ -151,17 +151,17 @@ void capture_rules(const struct capture_options *options, struct text *out)
     }
     add_raw_chains(out, options);
     add_established_chains(out);
+    add_from_lo_chain(out, options->own_mark);
     add_from_host_chain(out);
     text_addf(out, " chain outbound {\n  type filter hook prerouting priority mangle; policy "
                    "accept;\n");
-    add_own_to_host(out, options->own_mark);
-    add_ours(out);
+    add_ours(out, "goto from_lo");
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         text_addf(out, "  %s saddr @%s goto pod%c\n", families[i].nft, families[i].set,
                   families[i].digit);
     text_addf(out, " }\n chain inbound {\n  type filter hook prerouting priority -90; policy "
                    "accept;\n");
-    add_ours(out);
+    add_ours(out, "accept");
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         text_addf(out, "  %s daddr @%s " SYN " goto to_pod%c\n", families[i].nft, families[i].set,
                   families[i].digit);
