@@ -73,6 +73,83 @@ Test(algorithms, least_request_keeps_a_thousand_flows_level)
     stage_fini(&stage);
 }
 
+struct held {
+    struct lease leases[400];
+    size_t len;
+};
+
+static void hold(struct held *held, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        cr_assert_eq(stage_cut(&stage, &held->leases[held->len++]), 0);
+}
+
+/* Those of an endpoint, or with key 0 all. */
+static void give_back(struct held *held, uint64_t key)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < held->len; i++) {
+        if (key == 0 || held->leases[i].key == key)
+            lease_return(stage.balancer, &held->leases[i], LEASE_SERVED, stage.now_ns);
+        else
+            held->leases[left++] = held->leases[i];
+    }
+    held->len = left;
+}
+
+Test(algorithms, peak_ewma_weighs_the_load_of_an_endpoint_by_its_weight)
+{
+    static struct held held;
+    open_stage(ALGORITHM_PEAK_EWMA, 2);
+    stage.endpoints[1].weight = 3;
+    stage_changed(&stage);
+    hold(&held, 400);
+    const uint32_t flows = stage_view(&stage, 2).flows;
+    cr_expect(flows > 280 && flows < 320, "%u of 400", flows);
+    give_back(&held, 0);
+    stage_fini(&stage);
+}
+
+/* Whoever draws ten times among three finds the idle one; with two draws a third would miss it. */
+Test(algorithms, least_request_draws_as_often_as_the_policy_says)
+{
+    static struct held held;
+    unsigned n[4] = {0};
+    open_stage(ALGORITHM_LEAST_REQUEST, 3);
+    stage.policy.choice_count = 10;
+    stage_changed(&stage);
+    hold(&held, 30);
+    give_back(&held, 3);
+    count_keys(300, n);
+    cr_expect_geq(n[3], 290, "%u of 300", n[3]);
+    give_back(&held, 0);
+    stage_fini(&stage);
+}
+
+/* Were it taken for a fast one, it would get every flow for which it is drawn: half of them. */
+Test(algorithms, peak_ewma_takes_who_is_not_known_for_as_fast_as_the_others)
+{
+    static struct held held;
+    open_stage(ALGORITHM_PEAK_EWMA, 4);
+    stage.policy.slow_start_ns = 0;
+    stage_ready(&stage, 0, 3);
+    stage_changed(&stage);
+    for (int i = 0; i < 100; i++) {
+        struct lease lease;
+        cr_assert_eq(stage_cut(&stage, &lease), 0);
+        lease_sample(stage.balancer, &lease, 10 * NS_PER_MS, stage.now_ns);
+        lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+        stage.now_ns += 10 * NS_PER_MS;
+    }
+    stage_ready(&stage, 0, 4);
+    stage_changed(&stage);
+    hold(&held, 200);
+    const uint32_t flows = stage_view(&stage, 4).flows;
+    cr_expect(flows > 30 && flows < 70, "%u of 200", flows);
+    give_back(&held, 0);
+    stage_fini(&stage);
+}
+
 /* Of four, one that answers twenty times more slowly: with two different ones drawn it is never the
  * better one. */
 Test(algorithms, peak_ewma_leaves_a_slow_endpoint_alone_and_tries_it_again_later)
