@@ -58,6 +58,34 @@ Test(algorithms, round_robin_takes_turns_and_passes_over_who_is_not_fit)
     stage_fini(&stage);
 }
 
+/* Or all nodes that start together would begin with the same one. */
+Test(algorithms, round_robin_begins_anywhere)
+{
+    unsigned n[6] = {0}, n_begun = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        open_stage(ALGORITHM_ROUND_ROBIN, 5);
+        rng_seed(&stage.rng, seed);
+        n[stage_draw(&stage)]++;
+        stage_fini(&stage);
+    }
+    for (int key = 1; key <= 5; key++)
+        n_begun += n[key] > 0;
+    cr_expect_geq(n_begun, 4, "%u", n_begun);
+}
+
+Test(algorithms, round_robin_spares_who_starts_slowly)
+{
+    unsigned n[5] = {0};
+    open_stage(ALGORITHM_ROUND_ROBIN, 4);
+    stage_ready(&stage, 0, 3);
+    count_keys(30, n);
+    stage.now_ns += NS_PER_SEC;
+    stage_ready(&stage, 0, 4);
+    count_keys(400, n);
+    cr_expect(n[4] > 0 && n[4] < 70, "%u of 400 in the first moment", n[4]);
+    stage_fini(&stage);
+}
+
 Test(algorithms, least_request_keeps_a_thousand_flows_level)
 {
     struct lease leases[1000];
@@ -95,6 +123,27 @@ static void give_back(struct held *held, uint64_t key)
             held->leases[left++] = held->leases[i];
     }
     held->len = left;
+}
+
+Test(algorithms, least_request_with_unequal_weights_counts_load_as_much_as_the_bias_says)
+{
+    static const struct {
+        uint32_t bias_permille, least, most;
+    } rows[] = {{0, 295, 305}, {1000, 230, 275}}; /* by weight; by weight over load */
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        static struct held held;
+        open_stage(ALGORITHM_LEAST_REQUEST, 2);
+        stage.policy.active_bias_permille = rows[i].bias_permille;
+        stage.endpoints[1].weight = 3;
+        stage_changed(&stage);
+        hold(&held, 400);
+        const uint32_t flows = stage_view(&stage, 2).flows;
+        cr_expect(flows >= rows[i].least && flows <= rows[i].most, "%u: %u of 400",
+                  rows[i].bias_permille, flows);
+        give_back(&held, 0);
+        stage_fini(&stage);
+    }
 }
 
 Test(algorithms, peak_ewma_weighs_the_load_of_an_endpoint_by_its_weight)
@@ -220,6 +269,7 @@ Test(algorithms, a_hash_goes_to_one_endpoint_and_only_those_of_one_that_fell_out
         for (unsigned i = 0; i < 256; i++) {
             const uint64_t key = draw_from((uint8_t)i);
             cr_expect(keys[i] == 4 ? key != 4 : key == keys[i], "%zu: client %u", a, i);
+            cr_expect_eq(draw_from((uint8_t)i), key, "%zu: client %u keeps where it went", a, i);
         }
         balancer_set_health(stage.balancer, 77, 4, CHECKED_GOOD, stage.now_ns);
         for (unsigned i = 0; i < 256; i++)
@@ -278,8 +328,13 @@ Test(algorithms, bounded_load_passes_on_what_is_more_than_an_endpoint_s_share)
     build_tables();
     for (size_t i = 0; i < ARRAY_LEN(leases); i++) /* one client only */
         cr_assert_eq(stage_cut(&stage, &leases[i]), 0);
-    for (uint64_t key = 1; key <= 5; key++)
-        cr_expect_leq(stage_view(&stage, key).flows, 15);
+    uint32_t most = 0;
+    for (uint64_t key = 1; key <= 5; key++) {
+        const uint32_t flows = stage_view(&stage, key).flows;
+        cr_expect_leq(flows, 15);
+        most = flows > most ? flows : most;
+    }
+    cr_expect_geq(most, 12, "its own endpoint is filled up to the bound first: %u", most);
     for (size_t i = 0; i < ARRAY_LEN(leases); i++)
         lease_return(stage.balancer, &leases[i], LEASE_SERVED, stage.now_ns);
     stage_fini(&stage);
