@@ -50,7 +50,7 @@ void town_walk(struct town_node *node, const struct walk_options *options)
         .worker = node == &town->n2 && node->ledger,
         .rechecked = node->rechecked,
     };
-    all.own = (struct own_ports){15001, 15006, 15008};
+    all.own = (struct own_ports){15001, 15006, 15008, false};
     all.attempt_ns = all.attempt_ns ? all.attempt_ns : LONG_NS;
     all.connect_ns = all.connect_ns ? all.connect_ns : LONG_NS;
     all.idle_ns = all.idle_ns ? all.idle_ns : LONG_NS;
