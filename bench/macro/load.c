@@ -20,7 +20,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -34,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/macro/arrivals.h"
 #include "bench/macro/histogram.h"
 #include "bench/macro/load_h2.h"
 #include "bench/macro/target.h"
@@ -96,14 +96,8 @@ static unsigned n_opened; /* of them */
 
 /* Open loop: the same moments twice, as they come and, where connections are short, as requests
  * really begin. */
-struct arrivals {
-    uint64_t state;
-    uint64_t next_ns;
-};
-
 static struct arrivals coming, beginning;
-static double interval_ns; /* on average; 0: closed loop */
-static uint64_t n_due;     /* came, and have not begun */
+static uint64_t n_due; /* came, and have not begun */
 
 static uint64_t now_ns(void)
 {
@@ -174,24 +168,6 @@ static bool open_next(void)
         return false;
     open_connection(&connections[n_opened++]);
     return true;
-}
-
-/* ---- when requests come ---- */
-
-/* Uniform in (0, 1]. Source: splitmix64 (Steele, Lea, Flood, 2014). */
-static double draw(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return ((double)((z ^ (z >> 31)) >> 11) + 1) / 9007199254740992.0;
-}
-
-static uint64_t arrivals_take(struct arrivals *arrivals)
-{
-    const uint64_t at_ns = arrivals->next_ns;
-    arrivals->next_ns += (uint64_t)(-log(draw(&arrivals->state)) * interval_ns);
-    return at_ns;
 }
 
 /* ---- requests and answers ---- */
@@ -493,18 +469,18 @@ static void run(void)
     const uint64_t end_ns = measure_ns + (uint64_t)(options.seconds * (double)SECOND_NS);
     struct epoll_event events[EVENTS];
     if (options.rate > 0) {
-        interval_ns = (double)SECOND_NS / options.rate;
-        coming = beginning = (struct arrivals){1, start_ns + (measure_ns - start_ns) / 4};
+        arrivals_init(&coming, start_ns + (measure_ns - start_ns) / 4, options.rate);
+        beginning = coming;
     }
     for (;;) {
         uint64_t now = now_ns();
         is_measuring = is_measuring || now >= measure_ns || options.mode == MODE_IDLE;
         if (is_over(now, end_ns))
             return;
-        if (interval_ns > 0)
+        if (options.rate > 0)
             come_due(now);
         uint64_t until_ns = is_measuring ? end_ns : measure_ns;
-        if (interval_ns > 0 && coming.next_ns < until_ns)
+        if (options.rate > 0 && coming.next_ns < until_ns)
             until_ns = coming.next_ns;
         const uint64_t wait_ns = until_ns > now ? until_ns - now : 0;
         const struct timespec wait = {.tv_sec = (time_t)(wait_ns / SECOND_NS),
