@@ -14,22 +14,19 @@
  */
 #include "proxy/http/h1_server.h"
 
-#include <llhttp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/sm.h"
+#include "proxy/http/h1_reader.h"
 #include "proxy/http/http1_head.h"
 
-#define HEAD_MAX        ((size_t)16384)
-#define BODY_MAX        ((size_t)65536)
 #define CONNECTIONS_MAX 64u
 #define REQUEST_NS      (10 * NS_PER_SEC)
 #define IDLE_NS         (60 * NS_PER_SEC)
 #define PIECE_BYTES     ((size_t)32768)
-#define FIELD_OVERHEAD  4 /* ": " and the line's end */
 
 enum conn_state { CONN_READING, CONN_HANDLING, CONN_ANSWERING, CONN_STATES };
 
@@ -60,26 +57,17 @@ struct h1_exchange {
     bool is_waiting; /* for on_room */
 };
 
-enum h1_header { HEADER_OTHER, HEADER_HOST, HEADER_ACCEPT_ENCODING, HEADER_TRANSFER_ENCODING };
-
 struct h1_conn {
     struct list link;
     struct h1_server *server;
     struct stream *stream;
     int state;
-    llhttp_t parser;
     struct timer timer;
     struct task task; /* goes on with what came early */
     struct slice early;
     struct h1_exchange *exchange; /* while HANDLING, and while more of its answer is to come */
-    /* The request being read. */
-    size_t head_bytes;
-    struct text url, name, value, body, host, origin, accept_encoding;
-    unsigned n_hosts;
-    enum h1_header header;
-    unsigned refusal; /* the status it is refused with, 0 for none */
-    bool is_begun;
-    bool is_whole;
+    struct h1_reader reader;
+    bool is_begun; /* a request */
     /* The answer being written. */
     struct text answer;
     size_t answer_at;
@@ -90,151 +78,14 @@ struct h1_conn {
     bool is_closed;
 };
 
-/* ------------------------------------------------------------------ the parser's callbacks */
-
-static int refuse(struct h1_conn *conn, unsigned status)
-{
-    if (!conn->refusal)
-        conn->refusal = status;
-    return -1;
-}
-
-static int take_head(struct h1_conn *conn, struct text *text, const char *at, size_t len,
-                     unsigned status)
-{
-    conn->head_bytes += len;
-    if (conn->head_bytes > HEAD_MAX)
-        return refuse(conn, status);
-    text_add(text, str_of(at, len));
-    return 0;
-}
-
-static int on_url(llhttp_t *parser, const char *at, size_t len)
-{
-    struct h1_conn *conn = parser->data;
-
-    return take_head(conn, &conn->url, at, len, 414);
-}
-
-static int on_name(llhttp_t *parser, const char *at, size_t len)
-{
-    struct h1_conn *conn = parser->data;
-
-    return take_head(conn, &conn->name, at, len, 431);
-}
-
-static int on_value(llhttp_t *parser, const char *at, size_t len)
-{
-    struct h1_conn *conn = parser->data;
-
-    return take_head(conn, &conn->value, at, len, 431);
-}
-
-static int keep_field(struct h1_conn *conn)
-{
-    struct str name = text_str(&conn->name);
-    struct str value = text_str(&conn->value);
-
-    if (str_eq_ci(name, STR("host"))) {
-        if (conn->n_hosts++ > 0)
-            return refuse(conn, 400);
-        text_add(&conn->host, value);
-    } else if (str_eq_ci(name, STR("origin"))) {
-        text_add(&conn->origin, value);
-    } else if (str_eq_ci(name, STR("accept-encoding"))) {
-        if (conn->accept_encoding.len > 0)
-            text_add(&conn->accept_encoding, STR(", "));
-        text_add(&conn->accept_encoding, value);
-    } else if (str_eq_ci(name, STR("transfer-encoding")) && !str_eq_ci(value, STR("chunked"))) {
-        return refuse(conn, 501);
-    }
-    return 0;
-}
-
-static int on_value_complete(llhttp_t *parser)
-{
-    struct h1_conn *conn = parser->data;
-    int rv = keep_field(conn);
-
-    conn->head_bytes += FIELD_OVERHEAD;
-    text_clear(&conn->name);
-    text_clear(&conn->value);
-    if (conn->head_bytes > HEAD_MAX)
-        return refuse(conn, 431);
-    return rv;
-}
-
-/* The target in origin form, of visible characters only. */
-static bool is_good_target(struct str url)
-{
-    if (url.len == 0 || url.ptr[0] != '/')
-        return false;
-    for (size_t i = 0; i < url.len; i++) {
-        if (url.ptr[i] <= 0x20 || url.ptr[i] == 0x7f || url.ptr[i] == '#')
-            return false;
-    }
-    return true;
-}
-
-static int on_headers_complete(llhttp_t *parser)
-{
-    struct h1_conn *conn = parser->data;
-    bool is_1_1 = parser->http_major == 1 && parser->http_minor == 1;
-    bool is_1_0 = parser->http_major == 1 && parser->http_minor == 0;
-
-    if (!is_1_1 && !is_1_0)
-        return refuse(conn, 505);
-    if (parser->method == HTTP_CONNECT || parser->upgrade)
-        return refuse(conn, 501);
-    if (!is_good_target(text_str(&conn->url)) || (is_1_1 && conn->n_hosts != 1))
-        return refuse(conn, 400);
-    if (is_1_0 && (parser->flags & F_TRANSFER_ENCODING))
-        return refuse(conn, 400);
-    if ((parser->flags & F_CONTENT_LENGTH) && parser->content_length > BODY_MAX)
-        return refuse(conn, 413);
-    return 0;
-}
-
-static int on_body(llhttp_t *parser, const char *at, size_t len)
-{
-    struct h1_conn *conn = parser->data;
-
-    if (conn->body.len + len > BODY_MAX)
-        return refuse(conn, 413);
-    text_add(&conn->body, str_of(at, len));
-    return 0;
-}
-
-static int on_message_complete(llhttp_t *parser)
-{
-    struct h1_conn *conn = parser->data;
-
-    conn->is_whole = true;
-    conn->is_head = parser->method == HTTP_HEAD;
-    conn->keeps_alive = llhttp_should_keep_alive(parser) != 0;
-    return HPE_PAUSED;
-}
-
-static const llhttp_settings_t parser_settings = {
-    .on_url = on_url,
-    .on_header_field = on_name,
-    .on_header_value = on_value,
-    .on_header_value_complete = on_value_complete,
-    .on_headers_complete = on_headers_complete,
-    .on_body = on_body,
-    .on_message_complete = on_message_complete,
-};
-
 /* ------------------------------------------------------------------ a connection's end */
 
 static void free_conn(void *ptr)
 {
     struct h1_conn *conn = ptr;
-    struct text *texts[] = {&conn->url,  &conn->name,   &conn->value,           &conn->body,
-                            &conn->host, &conn->origin, &conn->accept_encoding, &conn->answer};
 
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        text_fini(texts[i]);
+    h1_reader_fini(&conn->reader);
+    text_fini(&conn->answer);
     mem_free(conn);
 }
 
@@ -285,19 +136,12 @@ static void wait_at_most(struct h1_conn *conn, uint64_t after_ns)
 
 static void to_reading(struct h1_conn *conn)
 {
-    struct text *texts[] = {&conn->url,  &conn->name,   &conn->value,           &conn->body,
-                            &conn->host, &conn->origin, &conn->accept_encoding, &conn->answer};
-
     sm_move(conn_rules, &conn->state, CONN_READING);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        text_fini(texts[i]);
-    conn->head_bytes = 0;
-    conn->n_hosts = 0;
+    h1_reader_next(&conn->reader);
+    text_fini(&conn->answer);
     conn->is_begun = false;
-    conn->is_whole = false;
     conn->answer_at = 0;
     wait_at_most(conn, IDLE_NS);
-    llhttp_resume(&conn->parser);
     loop_defer(conn->server->loop, &conn->task);
 }
 
@@ -378,7 +222,7 @@ void h1_pieces_begin(struct h1_exchange *exchange, const char *content_type,
     if (!conn)
         return;
     sm_move(conn_rules, &conn->state, CONN_ANSWERING);
-    conn->is_chunked = conn->parser.http_minor == 1;
+    conn->is_chunked = h1_reader_is_1_1(&conn->reader);
     conn->keeps_alive = conn->keeps_alive && conn->is_chunked;
     text_addf(&conn->answer, "HTTP/1.1 200 %s\r\nContent-Type: %s\r\n%sConnection: %s\r\n\r\n",
               http1_reason(200), content_type,
@@ -458,17 +302,17 @@ static struct h1_exchange *new_exchange(struct h1_conn *conn)
     struct h1_exchange *exchange = mem_new(struct h1_exchange);
     struct h1_request *request = &exchange->request;
     struct arena *arena = &exchange->arena;
-    struct str url = arena_str(arena, text_str(&conn->url));
+    const struct h1_reader *reader = &conn->reader;
+    struct str url = arena_str(arena, text_str(&reader->url));
 
     exchange->conn = conn;
-    request->method =
-        arena_str(arena, str_from(llhttp_method_name((llhttp_method_t)conn->parser.method)));
+    request->method = arena_str(arena, h1_reader_method(reader));
     request->path = url;
     (void)str_split(url, '?', &request->path, &request->query);
-    request->body = arena_str(arena, text_str(&conn->body));
-    request->host = arena_str(arena, text_str(&conn->host));
-    request->origin = arena_str(arena, text_str(&conn->origin));
-    request->accept_encoding = arena_str(arena, text_str(&conn->accept_encoding));
+    request->body = arena_str(arena, text_str(&reader->body));
+    request->host = arena_str(arena, text_str(&reader->host));
+    request->origin = arena_str(arena, text_str(&reader->origin));
+    request->accept_encoding = arena_str(arena, text_str(&reader->accept_encoding));
     return exchange;
 }
 
@@ -486,16 +330,18 @@ static void to_handling(struct h1_conn *conn)
 /* Takes from the bytes what belongs to the request; what follows it waits. */
 static void read_request(struct h1_conn *conn, struct slice bytes)
 {
-    enum llhttp_errno code = llhttp_execute(&conn->parser, (const char *)bytes.ptr, bytes.len);
+    const struct str text = str_of((const char *)bytes.ptr, bytes.len);
+    size_t used;
 
-    if (conn->is_whole) {
-        const char *end = llhttp_get_error_pos(&conn->parser);
-        size_t used = (size_t)(end - (const char *)bytes.ptr);
-
+    switch (h1_reader_take(&conn->reader, text, &used)) {
+    case H1_READING: break;
+    case H1_WHOLE:
         conn->early = slice_sub(bytes, used, bytes.len - used);
+        conn->is_head = str_eq(h1_reader_method(&conn->reader), STR("HEAD"));
+        conn->keeps_alive = h1_reader_keeps_alive(&conn->reader);
         to_handling(conn);
-    } else if (code != HPE_OK) {
-        answer_refusal(conn, conn->refusal ? conn->refusal : 400);
+        break;
+    case H1_REFUSED: answer_refusal(conn, conn->reader.refusal); break;
     }
 }
 
@@ -603,8 +449,7 @@ static void on_accept(void *owner, struct stream *stream)
     conn->server = server;
     conn->stream = stream;
     conn->task.run = go_on;
-    llhttp_init(&conn->parser, HTTP_REQUEST, &parser_settings);
-    conn->parser.data = conn;
+    h1_reader_init(&conn->reader);
     list_push_back(&server->conns, &conn->link);
     server->n_conns++;
     stream_set_owner(stream, &conn_events, conn);

@@ -28,8 +28,8 @@ struct h1_request {                 /* borrowed until the answer */
 };
 
 /* Listens. handle() is called for each request and must later call h1_answer() exactly once for its
- * exchange (at once is fine). If the client goes away meanwhile, on_gone semantics do not exist:
- * h1_answer() on a gone client does nothing. 0, or -ERR_SYSTEM with errno in *out_errno. */
+ * exchange (at once is fine), also when the client went away meanwhile: then that does nothing.
+ * 0, or -ERR_SYSTEM with errno in *out_errno. */
 MUST_USE int h1_server_open(struct loop *loop, const struct addr *local,
                             void (*handle)(void *owner, struct h1_exchange *exchange,
                                            const struct h1_request *request),

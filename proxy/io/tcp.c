@@ -570,13 +570,6 @@ void tcp_be_curt(struct stream *stream)
         tcp->is_curt = true;
 }
 
-void tcp_ack_now(struct stream *stream)
-{
-    struct tcp *tcp = tcp_of_stream(stream);
-    if (tcp && !tcp->closed)
-        socket_ack_now(tcp->fd);
-}
-
 void tcp_hand_over(struct tcp *tcp)
 {
     stop_reading(tcp);
@@ -585,13 +578,6 @@ void tcp_hand_over(struct tcp *tcp)
 void tcp_failed(struct tcp *tcp, int status)
 {
     tcp_fail(tcp, err_from_socket(status));
-}
-
-void tcp_bound_unsent(struct stream *stream, size_t bytes)
-{
-    const int value = (int)bytes;
-    ensure(stream->ops == &tcp_ops);
-    (void)setsockopt(tcp_of(stream)->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value));
 }
 
 struct addr tcp_local(const struct stream *stream)
