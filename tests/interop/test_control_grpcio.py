@@ -539,8 +539,8 @@ class ControlGrpcio(Story):
                 "a CA": self.authority.issue(self.node_id("west-1"), is_ca=True)}.items():
             with self.subTest(name):
                 self.ended(credentials, Status.UNAVAILABLE)
-        self.assertTrue([e for e in self.west.control.log()
-                         if e["message"] == "a handshake at the control port failed"])
+        wait_until("it to be in the log", lambda: [
+            e for e in self.west.control.log() if e["message"] == "a handshake at the control port failed"])
 
     def test_a_node_cannot_be_a_peer_and_a_peer_sees_only_exports(self):
         node = self.stream(node_id="spiffe://east.example/isthmus/control")
