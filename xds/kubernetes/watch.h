@@ -79,7 +79,7 @@ void kube_watch_init(struct kube_watch *watch, const struct kube_kind *kind,
                      struct manifests_store *store, const struct kube_watch_events *events);
 void kube_watch_fini(struct kube_watch *watch);
 
-/* What to ask for now, path and query. True: a watch, whose body goes to kube_watch_piece(). */
+/* What is to be asked for next, path and query. True: a watch, whose body goes to kube_watch_piece(). */
 bool kube_watch_ask(struct kube_watch *watch, struct text *out_target);
 
 /* Of a watch that was answered with 200; an empty one says just that. False: the request shall be
