@@ -189,6 +189,11 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
     text_fini(&detail);
 }
 
+void attempt_lose(struct attempt *attempt, int err)
+{
+    on_connect_failed(attempt, err, (struct str){0});
+}
+
 /* ---- success ---- */
 
 /* The call goes on with what this attempt reached. */

@@ -377,6 +377,22 @@ static void on_link(struct http_wait *wait, struct http_link *link)
     exchange_seek(exchange);
 }
 
+/* Who was asked may have been about to answer: it is asked elsewhere only as after a reset. */
+static bool move_on(struct call *call)
+{
+    struct exchange *exchange = of_call(call);
+    struct http_wait *wait = &exchange->wait;
+    if (exchange->side->is_here || exchange->state == EXCHANGE_ANSWERED)
+        return false;
+    if (exchange->state == EXCHANGE_ASKED)
+        return on_server_lost(exchange, -ERR_WORKLOAD_GONE);
+    if (wait->group) {
+        http_wait_cancel(wait);
+        on_link(wait, NULL);
+    }
+    return true; /* or it pauses before it looks for another anyway */
+}
+
 /* Not for a race, which is run because somebody is slow; and the last attempt is its own. */
 static bool may_wait(const struct call *call)
 {
@@ -485,4 +501,5 @@ const struct call_events exchange_call_events = {
     .on_attempt = on_attempt,
     .on_reached = on_reached,
     .on_failed = on_failed,
+    .move_on = move_on,
 };

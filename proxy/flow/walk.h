@@ -127,6 +127,9 @@ struct call_events {
     void (*on_reached)(struct call *call, const struct upstream *upstream);
     /* None can be; nothing is in progress. */
     void (*on_failed)(struct call *call, int err, struct str detail);
+    /* The pod that was reached, or was to be, left its node. True: the call does without it. NULL:
+     * it never can. */
+    bool (*move_on)(struct call *call);
 };
 
 /* What a call needs until an endpoint is reached. */
@@ -246,8 +249,11 @@ void call_note_upstream(struct call *call, const struct upstream *upstream);
 void call_drop_attempt(struct call *call, struct attempt *attempt, enum lease_outcome outcome);
 /* Stops whatever is being attempted. */
 void call_drop_attempts(struct call *call);
+/* ---- recheck.c: verdicts, asked again ---- */
+
 /* What the present snapshot says of a call that an earlier one allowed: 0, or why it is over, with
- * the sentence in the record. */
+ * the sentence in the record. Attempts at pods that have left are given up for others, and where
+ * none is left the call has ended by on_failed, and this is 0. */
 MUST_USE int call_recheck(struct call *call);
 
 /* ---- roster.c: the flows of a worker as a whole ---- */
@@ -262,5 +268,7 @@ MUST_USE int attempt_outbound(struct call *call);
 /* Dials an address without a tunnel, from a source of ours or "none". */
 void attempt_plain(struct call *call, const struct addr *addr, const struct ip *source,
                    bool is_last);
+/* Nobody waits for this one any more: as if it had failed with err, which may end the call. */
+void attempt_lose(struct attempt *attempt, int err);
 
 #endif

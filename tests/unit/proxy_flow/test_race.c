@@ -1,6 +1,6 @@
 #include <criterion/criterion.h>
-#include <unistd.h>
 
+#include "hole.h"
 #include "proxy/base/clock.h"
 #include "town.h"
 
@@ -15,48 +15,6 @@ static void finish(struct town_call *call)
 {
     call_end(call);
     cr_expect(town_is_quiet(&town));
-}
-
-/* ---- addresses that drop packets, outside the mesh ---- */
-
-#define HOLE_FDS 4
-
-struct hole {
-    int fds[HOLE_FDS];
-};
-
-static void dig(struct hole *hole, const char *address)
-{
-    struct addr addr = {.port = town.port};
-    struct sockaddr_storage sa;
-    cr_assert_eq(ip_parse(str_from(address), &addr.ip), 0);
-    const socklen_t len = addr_to_sockaddr(&addr, &sa);
-    hole->fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    cr_assert_eq(bind(hole->fds[0], (struct sockaddr *)&sa, len), 0);
-    cr_assert_eq(listen(hole->fds[0], 0), 0);
-    for (int i = 1; i < HOLE_FDS; i++) {
-        hole->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        (void)connect(hole->fds[i], (struct sockaddr *)&sa, len);
-    }
-}
-
-/* It drops them no longer; those that filled it would ask again too, and take the room. */
-static void make_room(struct hole *hole)
-{
-    int fd;
-    for (int i = 1; i < HOLE_FDS; i++) {
-        close(hole->fds[i]);
-        hole->fds[i] = -1;
-    }
-    while ((fd = accept4(hole->fds[0], NULL, NULL, SOCK_CLOEXEC)) >= 0)
-        close(fd);
-}
-
-static void fill(struct hole *hole)
-{
-    for (int i = 0; i < HOLE_FDS; i++)
-        if (hole->fds[i] >= 0)
-            close(hole->fds[i]);
 }
 
 /* ---- the town ---- */
@@ -89,8 +47,8 @@ static void open_silent(struct hole *two, struct hole *three, uint64_t race_ns)
     town_service(&town);
     town_learn(&town);
     race_after(race_ns);
-    dig(two, PAY2);
-    dig(three, PAY3);
+    hole_dig(two, PAY2, town.port);
+    hole_dig(three, PAY3, town.port);
 }
 
 static bool has_raced(void *ctx)
@@ -125,7 +83,7 @@ Test(race, a_slow_endpoint_is_overtaken_by_another_and_avoided_after)
     town_service(&town);
     town_learn(&town);
     race_after(20 * NS_PER_MS);
-    dig(&hole, PAY2);
+    hole_dig(&hole, PAY2, town.port);
 
     unsigned n = call_until_overtaken();
     const uint64_t rested_ns = clock_mono_ns() + SUSPECT_MIN_NS;
@@ -143,7 +101,7 @@ Test(race, a_slow_endpoint_is_overtaken_by_another_and_avoided_after)
         finish(&call);
         cr_expect_eq(meter_total(METRIC_CONNECT_RACES), n_races, "it is suspect now");
     }
-    fill(&hole);
+    hole_fill(&hole);
     town_close(&town);
 }
 
@@ -180,15 +138,49 @@ Test(race, the_first_may_still_win_and_the_second_is_not_blamed)
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     struct hole *first = is_asking("pay-2") ? &two : &three;
     cr_expect(await_races(1));
-    make_room(first);
+    hole_make_room(first);
     cr_expect(run_until(town.world.loop, is_pumping, NULL, PATIENCE_MS));
     finish(&call);
 
     cr_expect_eq(meter_total(METRIC_CONNECT_RACES_WON), 0);
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2"));
     cr_expect_eq(town_blamed(&town.n1), 0, "nobody is blamed");
-    fill(&two);
-    fill(&three);
+    hole_fill(&two);
+    hole_fill(&three);
+    town_close(&town);
+}
+
+/* On one's own node it is known at once who leaves. */
+Test(race, one_whose_pod_leaves_is_lost_and_the_other_goes_on)
+{
+    struct hole two, three;
+    struct town_call call;
+    open_silent(&two, &three, 0);
+    for (int i = 0; i < 2; i++)
+        snap_drop(&town.snap, i == 0 ? "pay-2" : "pay-3");
+    town_pay(&town, "pay-2", "n1", PAY2);
+    town_pay(&town, "pay-3", "n1", PAY3);
+    town_service(&town);
+    town_learn(&town);
+    race_after(5 * NS_PER_MS);
+
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    const bool is_two_first = is_asking("pay-2");
+    const char *const first = is_two_first ? "pay-2" : "pay-3";
+    const char *const second = is_two_first ? "pay-3" : "pay-2";
+    cr_expect(await_races(1));
+    cr_expect(is_asking(second));
+    snap_drop(&town.snap, second);
+    town_learn(&town);
+    cr_expect(is_asking(first));
+    hole_make_room(is_two_first ? &two : &three);
+    cr_expect(run_until(town.world.loop, is_pumping, NULL, PATIENCE_MS));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", first, "\"attempts\":2",
+                     "\"why\":\"client_reset\""));
+    hole_fill(&two);
+    hole_fill(&three);
     town_close(&town);
 }
 
@@ -207,8 +199,8 @@ Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
 
     cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"connect_timeout\"",
                      "\"attempts\":2"));
-    fill(&two);
-    fill(&three);
+    hole_fill(&two);
+    hole_fill(&three);
     town_close(&town);
 }
 
@@ -234,8 +226,8 @@ Test(race, what_ends_the_flow_ends_both_attempts)
     cr_expect(call_refused(&call));
     finish(&call);
     cr_expect(LOGGED(&town, "\"why\":\"workload_gone\""));
-    fill(&two);
-    fill(&three);
+    hole_fill(&two);
+    hole_fill(&three);
     town_close(&town);
 }
 
@@ -249,7 +241,7 @@ Test(race, there_is_none_without_a_policy_for_it_or_without_another_endpoint)
     snap_drop(&town.snap, "pay-1");
     town_learn(&town);
     race_after(NS_PER_MS);
-    dig(&hole, PAY2);
+    hole_dig(&hole, PAY2, town.port);
     town_walk(&town.n1, &(struct walk_options){.connect_ns = 100 * NS_PER_MS});
 
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
@@ -265,6 +257,6 @@ Test(race, there_is_none_without_a_policy_for_it_or_without_another_endpoint)
     (void)call_refused(&call);
     finish(&call);
     cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 0, "the policy has none");
-    fill(&hole);
+    hole_fill(&hole);
     town_close(&town);
 }

@@ -1,6 +1,7 @@
 /* Live flows when what is known changes. */
 #include <criterion/criterion.h>
 
+#include "hole.h"
 #include "proxy/base/clock.h"
 #include "proxy/flow/walk.h"
 #include "town.h"
@@ -226,5 +227,66 @@ Test(recheck, a_retry_leaves_no_trace_of_the_tunnel_that_was_tried_first)
 
     cr_expect(LOGGED(&town, "\"dst.workload\":\"pay-1\"", "\"mtls\":false", "\"attempts\":2"));
     cr_expect_not(LOGGED(&town, "\"dst.workload\":\"pay-1\"", "hbone_addr"));
+    town_close(&town);
+}
+
+/* ---- pods that leave while they are asked ---- */
+
+/* pay-2, on cart's node, drops packets; pay-1 serves, far away, where it is not to be alone. */
+static void open_holed(struct hole *hole, bool alone)
+{
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n1", PAY2);
+    if (!alone)
+        town_pay(&town, "pay-1", "n2", PAY1)->region = STR("r2");
+    const struct model_service *service = town_service(&town);
+    snap_traffic(&town.snap, service)->race_ns = 0;
+    town_learn(&town);
+    hole_dig(hole, PAY2, town.port);
+}
+
+static void leave(void)
+{
+    cr_expect_eq(walk_flows(town.n1.walk), 1);
+    snap_drop(&town.snap, "pay-2");
+    town_service(&town);
+    town_learn(&town);
+}
+
+Test(recheck, a_call_on_its_way_to_a_pod_that_leaves_goes_to_another)
+{
+    struct hole hole;
+    struct town_call call;
+    open_holed(&hole, false);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    run_turns(town.world.loop, 5);
+
+    leave();
+
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 1);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"dst.workload\":\"pay-1\"",
+                     "\"attempts\":2", "\"mtls\":true"));
+    cr_expect_not(LOGGED(&town, "workload_gone"));
+    hole_fill(&hole);
+    town_close(&town);
+}
+
+Test(recheck, a_call_on_its_way_to_the_only_pod_ends_when_that_leaves)
+{
+    struct hole hole;
+    struct town_call call;
+    open_holed(&hole, true);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    run_turns(town.world.loop, 5);
+
+    leave();
+
+    cr_expect(call_refused(&call));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+    hole_fill(&hole);
     town_close(&town);
 }

@@ -5,57 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hole.h"
 #include "proxy/base/clock.h"
 #include "proxy/connect/http_pool.h"
-#include "town.h"
+#include "requests_kit.h"
 
 TestSuite(requests, .timeout = 60);
-
-static struct town town;
-static struct town_call call;
-static struct model_service *service;
-static unsigned n_answered[APP_TAPS_MAX];
-
-/* The service on pay-1 and pay-2, both of which listen; the caller says more and learns. */
-static void open_two(enum app_protocol protocol)
-{
-    memset(n_answered, 0, sizeof n_answered);
-    town_open(&town);
-    town_open_second(&town);
-    town_pay(&town, "pay-2", "n2", PAY2);
-    service = town_service(&town);
-    service->ports[0].app_protocol = protocol;
-}
-
-static void start(void)
-{
-    town_learn(&town);
-    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
-}
-
-static void close_all(void)
-{
-    town_close_with(&town, &call);
-}
-
-static unsigned times_in(struct str text, const char *part)
-{
-    unsigned n = 0;
-    for (; text.len >= strlen(part); text = str_sub(text, 1, text.len))
-        n += str_starts_with(text, str_from(part));
-    return n;
-}
-
-/* A connection of the app with a head that nobody has answered. */
-static bool find_asked(void *out_idx)
-{
-    for (unsigned i = 0; i < town.n_served; i++)
-        if (times_in(text_str(&town.served[i].got), "\r\n\r\n") > n_answered[i]) {
-            *(unsigned *)out_idx = i;
-            return true;
-        }
-    return false;
-}
 
 static bool has_answers(void *n)
 {
@@ -403,116 +358,35 @@ Test(requests, that_wait_for_a_connection_that_fails_are_answered_each)
     leave(client);
 }
 
-/* ---- bodies that are said again ---- */
+/* ---- pods that leave ---- */
 
-static struct text body;
-
-static void make_body(size_t len)
-{
-    text_clear(&body);
-    for (size_t i = 0; i < len; i++)
-        text_addc(&body, (char)('a' + i * i % 23));
-}
-
-static void say_body(size_t from, size_t to)
-{
-    for (size_t at = from; at < to; at += 9000)
-        (void)stream_write_copy(call.tap.stream, body.ptr + at, to - at < 9000 ? to - at : 9000);
-}
-
-struct received {
-    unsigned idx;
-    size_t len;
-};
-
-static struct str body_at(unsigned idx)
-{
-    struct str text = text_str(&town.served[idx].got), head, rest = {0};
-    while (str_split(text, '\n', &head, &rest) && !str_eq(head, STR("\r")))
-        text = rest;
-    return rest;
-}
-
-static bool has_received(void *ctx)
-{
-    const struct received *received = ctx;
-    return town.n_served > received->idx &&
-           times_in(text_str(&town.served[received->idx].got), "\r\n\r\n") > 0 &&
-           body_at(received->idx).len >= received->len;
-}
-
-static bool receives(unsigned idx, size_t len)
-{
-    struct received received = {idx, len};
-    return run_until(town.world.loop, has_received, &received, PATIENCE_MS) &&
-           str_eq(body_at(idx), str_sub(text_str(&body), 0, len));
-}
-
-static bool is_told(void *status)
-{
-    return times_in(text_str(&call.tap.got), status) > 0;
-}
-
-static void answer(unsigned idx, const char *status)
-{
-    char text[128];
-    (void)snprintf(text, sizeof text, "HTTP/1.1 %s X\r\ncontent-length: 0\r\n\r\n", status);
-    (void)stream_write_copy(town.served[idx].stream, text, strlen(text));
-}
-
-Test(requests, with_a_small_body_are_said_again_byte_by_byte_where_they_may_be)
+Test(requests, on_their_way_to_a_pod_that_leaves_go_to_another_those_too_that_wait_for_a_connection)
 {
     static const struct {
-        const char *what, *method;
-        size_t len, sent;   /* before the first endpoint fails */
-        const char *answer; /* NULL: it breaks off */
-        bool is_again;
-        const char *told;
-    } rows[] = {
-        {"a listed answer", "POST", 40000, 40000, "503", true, "HTTP/1.1 200 "},
-        {"a reset within the body of what may be done twice", "PUT", 40000, 20000, NULL, true,
-         "HTTP/1.1 200 "},
-        {"a reset within the body of what may not", "POST", 40000, 20000, NULL, false,
-         "HTTP/1.1 502 "},
-        {"a reset before the body of what may not", "POST", 40000, 0, NULL, true, "HTTP/1.1 200 "},
-        {"a reset of what may not and is whole without a body", "POST", 0, 0, NULL, false,
-         "HTTP/1.1 502 "},
-        {"a body that is too large", "POST", 80000, 80000, "503", false, "HTTP/1.1 503 "},
-        {"an answer that is not listed", "PUT", 40000, 40000, "500", false, "HTTP/1.1 500 "},
-    };
+        enum app_protocol protocol;
+        size_t n_links;
+    } rows[] = {{APP_HTTP2, 1}, {APP_HTTP11, BURST}};
 
-    static const uint16_t codes[] = {503};
-    char head[128];
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        open_two(APP_HTTP11);
-        struct route_rule *rule = snap_route(&town.snap, service);
-        rule->retry = (struct route_retry){
-            2,         ROUTE_RETRY_CONNECT | ROUTE_RETRY_RESET | ROUTE_RETRY_CODES,
-            codes,     1,
-            NS_PER_MS, NS_PER_MS};
+        struct hole hole;
+        size_t n_links = rows[i].n_links;
+        open_near_and_far(rows[i].protocol);
+        snap_traffic(&town.snap, service)->race_ns = 0;
+        hole_dig(&hole, PAY2, town.port);
         start();
-        make_body(rows[i].len);
-        (void)snprintf(head, sizeof head,
-                       "%s / HTTP/1.1\r\nHost: store\r\nContent-Length: %zu\r\n\r\n",
-                       rows[i].method, rows[i].len);
-        call_say(&call, head);
-        say_body(0, rows[i].sent);
-        cr_assert(receives(0, rows[i].sent), "%s", rows[i].what);
-        if (rows[i].answer)
-            answer(0, rows[i].answer);
-        else
-            tap_close(&town.served[0], -ERR_RESET);
-        if (rows[i].is_again) {
-            cr_assert(receives(1, rows[i].sent), "%s", rows[i].what);
-            cr_expect_neq(town.is_of_second[1], town.is_of_second[0], "%s", rows[i].what);
-            say_body(rows[i].sent, rows[i].len);
-            cr_assert(receives(1, rows[i].len), "%s", rows[i].what);
-            answer(1, "200");
-        }
-        cr_expect(run_until(town.world.loop, is_told, (void *)(uintptr_t)rows[i].told, PATIENCE_MS),
-                  "%s: %.*s", rows[i].what, STR_ARG(text_str(&call.tap.got)));
-        cr_expect_eq(town.n_served, rows[i].is_again ? 2 : 1, "%s", rows[i].what);
-        close_all();
+        struct http_client *client = ask_at_once();
+        cr_assert(run_until(town.world.loop, are_all_leased, NULL, PATIENCE_MS));
+        cr_assert_eq(town.n_served, 0);
+
+        leave_near();
+
+        cr_expect(run_until(town.world.loop, is_pooled, &n_links, PATIENCE_MS), "%zu links",
+                  http_pool_links(connector_http_pool(town.n1.connector)));
+        run_turns(town.world.loop, 20);
+        for (unsigned k = 0; k < BURST; k++)
+            cr_expect_eq(statuses[k], 0, "%zu, %u: %u", i, k, statuses[k]);
+        cr_expect_eq(town.n_served, n_links);
+        hole_fill(&hole);
+        leave(client);
     }
-    text_fini(&body);
 }
