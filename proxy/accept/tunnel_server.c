@@ -7,6 +7,7 @@
 #include "proxy/accept/tunnel_server.h"
 
 #include "certs/verified.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/log.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/h2.h"
@@ -32,6 +33,7 @@ struct session {
     struct list link;
     struct tunnel_server *server;
     struct addr peer, dialled;
+    uint64_t shown; /* as whom: hash_of() the identity */
     struct tls_handshake *handshake;
     struct stream *secured;     /* below h2, which owns it */
     const struct tls_peer *tls; /* borrowed from it */
@@ -112,11 +114,18 @@ static int find_identity(const struct tunnel_server *server, const struct ip *di
     return 0;
 }
 
-/* 0, or why nothing may begin on it any more, and what there is ends. Trust was asked when this was
- * read. */
+static uint64_t hash_of(struct str svid_key)
+{
+    return keyed_hash(0, svid_key);
+}
+
+/* 0, or why nothing may begin on it any more, and what there is ends. Another pod may have the
+ * address by now: who was shown the one before it is not to reach this one. Trust was asked when
+ * this was read. */
 static int standing(const struct session *session)
 {
-    return find_pod(session->server, &session->dialled.ip) ? 0 : -ERR_WORKLOAD_GONE;
+    const struct workload *pod = find_pod(session->server, &session->dialled.ip);
+    return pod && hash_of(pod->svid_key) == session->shown ? 0 : -ERR_WORKLOAD_GONE;
 }
 
 static void on_request(void *owner, struct stream *stream, const struct h2_head *head)
@@ -225,6 +234,7 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
     session->server = server;
     session->peer = tcp_remote(tcp);
     session->dialled = tcp_local(tcp);
+    session->shown = hash_of(tls_identity_key(identity));
     list_push_back(&server->unproven, &session->link);
     server->n_sessions++;
     server->n_unproven++;

@@ -255,6 +255,56 @@ Test(tunnel_server, sessions_of_a_pod_that_left_end)
     house_close(&house);
 }
 
+/* The address of "pay" is another pod's now, whose identity its sessions have not shown. */
+static void replace_pod(void)
+{
+    snap_drop(&house.snap, "pay");
+    (void)snap_pod(&house.snap, "cart", "n1", "127.0.0.1");
+    house_learn(&house);
+}
+
+Test(tunnel_server, sessions_of_a_pod_whose_address_another_has_take_nothing_for_it)
+{
+    for (int row = 0; row < 2; row++) {
+        struct caller first = {0}, second = {0};
+        const bool is_looked_at = row == 0;
+        house_open(&house);
+        caller_start(&first, &house, "127.0.0.1:8080");
+        cr_assert(house_has(&house, 1));
+
+        replace_pod();
+        if (is_looked_at)
+            acceptor_recheck(house.acceptor);
+        else
+            caller_start(&second, &house, "127.0.0.1:8080"); /* on the same tunnel */
+
+        cr_expect_not(caller_wait(is_looked_at ? &first : &second));
+        cr_expect(sessions_become(0));
+        cr_expect_eq(house.n_arrivals, 1, "row %d", row);
+        caller_end(&first);
+        caller_end(&second);
+        house_close(&house);
+    }
+}
+
+Test(tunnel_server, handshakes_as_a_pod_whose_address_another_has_come_to_nothing)
+{
+    for (unsigned n_turns = 1; n_turns < 12; n_turns++) {
+        struct caller caller = {0};
+        house_open(&house);
+        caller_start(&caller, &house, "127.0.0.1:8080");
+        for (unsigned i = 0; i < n_turns && house.n_arrivals == 0; i++)
+            run_turns(loop(), 1);
+        if (house.n_arrivals == 0) {
+            replace_pod();
+            cr_expect_not(caller_wait(&caller), "%u", n_turns);
+            cr_expect_eq(house.n_arrivals, 0, "%u", n_turns);
+        }
+        caller_end(&caller);
+        house_close(&house);
+    }
+}
+
 Test(tunnel_server, closing_ends_sessions_in_every_state)
 {
     for (unsigned n_turns = 0; n_turns < 40; n_turns += 3) {
