@@ -26,9 +26,10 @@ struct http_side {
     size_t n_preface;     /* bytes of HTTP/2's preface that have been seen */
     struct totals totals; /* of the exchanges that have ended */
     uint64_t n_exchanges;
-    char *why;    /* of what was refused last, in the flow's arena; NULL: nothing was */
-    bool is_late; /* a nuisance's: it was heard late */
-    bool is_h2;   /* what it refuses is a stream, and the connection goes on */
+    char *why;        /* of what was refused last, in the flow's arena; NULL: nothing was */
+    bool is_late;     /* a nuisance's: it was heard late */
+    bool is_draining; /* since before its version was known */
+    bool is_h2;       /* what it refuses is a stream, and the connection goes on */
     /* A pod of this node is called, where the requests are judged: as flow->call.judged says. */
     bool is_here;
     enum app_protocol protocol; /* there: the word of its port */

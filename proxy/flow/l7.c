@@ -118,6 +118,8 @@ static void serve(struct http_side *side, struct stream *client, bool is_h2, str
     if (side->server && bytes.len > 0)
         client->events->on_data(client->owner, bytes);
     acknowledge(side, side->server != NULL);
+    if (side->server && side->is_draining)
+        http_server_drain(side->server);
 }
 
 /* ---- the first bytes ---- */
@@ -173,12 +175,20 @@ static const struct stream_events first_events = {
 static void on_silence(struct timer *timer)
 {
     struct http_side *side = container_of(timer, struct http_side, patience);
-    flow_end(side->flow, -ERR_IDLE_TIMEOUT, (struct str){0});
+    flow_end(side->flow, side->is_draining ? 0 : -ERR_IDLE_TIMEOUT, (struct str){0});
+}
+
+/* Where the process is about to end, as long as any connection is waited for that is idle. */
+static uint64_t first_byte_ns(const struct http_side *side)
+{
+    return side->is_draining && side->idle_ns > HTTP_DRAIN_IDLE_NS ? HTTP_DRAIN_IDLE_NS
+                                                                   : side->idle_ns;
 }
 
 static void hear(struct http_side *side)
 {
-    timer_start(side->flow->call.walk->tools.loop, &side->patience, side->idle_ns, on_silence);
+    struct loop *loop = side->flow->call.walk->tools.loop;
+    timer_start(loop, &side->patience, first_byte_ns(side), on_silence);
     stream_resume(side->stream);
     sniff_repeat(side->flow, side->stream);
 }
@@ -275,10 +285,16 @@ static uint64_t l7_held(const struct flow *flow)
 
 static void l7_drain(struct flow *flow)
 {
-    if (flow->side.server)
-        http_server_drain(flow->side.server);
-    else
-        flow_end(flow, 0, (struct str){0});
+    struct http_side *side = &flow->side;
+    struct loop *loop = flow->call.walk->tools.loop;
+    if (side->server) {
+        http_server_drain(side->server);
+        return;
+    }
+    side->is_draining = true; /* its first request may be on its way */
+    if (side->patience.fire == on_silence &&
+        side->patience.deadline_ns > loop_now_ns(loop) + HTTP_DRAIN_IDLE_NS)
+        timer_start(loop, &side->patience, HTTP_DRAIN_IDLE_NS, on_silence);
 }
 
 static const struct flow_work l7_work = {

@@ -222,7 +222,8 @@ static void run_go_on(struct task *task)
     if (http1_is_over(conn))
         return;
     http1_settle(conn);
-    conn->role->on_turn(conn);
+    if (conn->role->on_turn)
+        conn->role->on_turn(conn);
 }
 
 static void pause_op(struct stream *stream)

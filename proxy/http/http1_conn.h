@@ -67,7 +67,7 @@ struct http1_role {
     /* The exchange is closed and the rest of its message was read and dropped. */
     void (*on_discarded)(struct http1 *conn);
     void (*on_timeout)(struct http1 *conn);
-    /* From the loop after something changed. */
+    /* From the loop after something changed. May be NULL. */
     void (*on_turn)(struct http1 *conn);
     void (*on_dead)(struct http1 *conn, int err, const char *why);
 };

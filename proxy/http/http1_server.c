@@ -254,17 +254,27 @@ static const struct http_stream_ops exchange_ops = {interim, respond, http1_send
 
 /* ------------------------------------------------------------------ between exchanges */
 
+/* A client that keeps asking learns with its next answer that it is to go elsewhere. Ended at once,
+ * the connection would take a request with it that has been sent already. */
+static void wait_for_last(struct http1 *conn)
+{
+    if (conn->deadline_ns > loop_now_ns(conn->loop) + HTTP_DRAIN_IDLE_NS)
+        http1_wait(conn, HTTP_DRAIN_IDLE_NS);
+}
+
 static void next(struct http1_server *server)
 {
     struct http1 *conn = &server->conn;
 
-    if (server->closes || server->is_draining || conn->lower_has_ended) {
+    if (server->closes || conn->lower_has_ended) {
         http1_finish(conn, 0, "");
         return;
     }
     server->is_head = false;
     http1_next(conn);
     http1_wait_idle(conn);
+    if (server->is_draining)
+        wait_for_last(conn);
 }
 
 /* What is left of a request's body is read if it is little, so that the connection may go on. */
@@ -290,12 +300,6 @@ static void on_discarded(struct http1 *conn)
     if (conn->phase == HTTP1_DONE)
         next(server_of(conn));
     else
-        http1_finish(conn, 0, "");
-}
-
-static void on_turn(struct http1 *conn)
-{
-    if (conn->phase == HTTP1_IDLE && server_of(conn)->is_draining && conn->kept.len == 0)
         http1_finish(conn, 0, "");
 }
 
@@ -358,7 +362,6 @@ static const struct http1_role role = {
     .on_closed = on_closed,
     .on_discarded = on_discarded,
     .on_timeout = on_timeout,
-    .on_turn = on_turn,
     .on_dead = on_dead,
 };
 
@@ -374,8 +377,8 @@ static void drain_op(struct http_server *base)
     struct http1_server *server = self_of(base);
 
     server->is_draining = true;
-    if (!http1_is_over(&server->conn))
-        loop_defer(server->conn.loop, &server->conn.go_on);
+    if (server->conn.phase == HTTP1_IDLE)
+        wait_for_last(&server->conn);
 }
 
 /* An answer whose end is that of the connection must not look whole. */

@@ -193,8 +193,11 @@ struct http_server *http2_server_new(struct loop *loop, struct stream *lower,
                                      const struct http_limits *limits,
                                      const struct http_server_events *events, void *owner);
 
+#define HTTP_DRAIN_IDLE_NS UINT64_C(250000000)
+
 /* No new exchange after those that are open: GOAWAY, or "connection: close" with the next answer.
- * on_dead follows when the last one has ended. */
+ * HTTP/1.1 has no other word for it, so where nothing is open it takes one request more, which may
+ * be on its way, within HTTP_DRAIN_IDLE_NS. on_dead follows when the last one has ended. */
 static inline void http_server_drain(struct http_server *server)
 {
     server->ops->drain(server);

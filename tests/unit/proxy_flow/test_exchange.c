@@ -89,6 +89,25 @@ Test(exchange, requests_that_follow_each_other_share_one_connection_of_the_serve
     close_all();
 }
 
+Test(exchange, a_connection_on_which_nothing_came_before_the_drain_is_for_one_request)
+{
+    static const bool rows[] = {false, true}; /* is it asked? */
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        open_with(&(struct walk_options){0});
+        walk_drain(town.n1.walk);
+        run_turns(town.world.loop, 20);
+        cr_expect(!call.tap.ended && !call.tap.err);
+        if (rows[i]) {
+            call_say(&call, GET);
+            cr_assert(is_asked(1));
+            answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            cr_expect(got(&call.tap, "connection: close\r\n\r\nok", 1));
+        }
+        cr_expect(tap_ended(town.world.loop, &call.tap), "%zu", i);
+        close_all();
+    }
+}
+
 Test(exchange, the_log_says_where_tunnel_and_pod_are_whether_the_connection_is_new_or_not)
 {
     open_with(&(struct walk_options){.log_access = true});
