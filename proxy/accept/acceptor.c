@@ -128,11 +128,11 @@ void acceptor_close_doors(struct acceptor *acceptor)
 {
     for (enum arrival_kind kind = 0; kind < DOORS; kind++)
         close_door(acceptor, kind);
+    tunnel_server_last_call(acceptor->tunnels);
 }
 
 void acceptor_drain(struct acceptor *acceptor)
 {
-    close_door(acceptor, ARRIVAL_TUNNEL);
     tunnel_server_drain(acceptor->tunnels);
 }
 

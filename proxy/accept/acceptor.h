@@ -36,10 +36,10 @@ struct addr acceptor_addr(const struct acceptor *acceptor, enum arrival_kind doo
 size_t acceptor_sessions(const struct acceptor *acceptor);
 /* The snapshot or trust has changed: see tunnel_server_recheck(). */
 void acceptor_recheck(struct acceptor *acceptor);
-/* Other nodes go elsewhere from now on: the door of tunnels closes, and GOAWAY is said on each.
- * Pods of this node cannot: their doors stay open. What is in a backlog is still served. */
+/* Callers on other nodes go elsewhere from now on if they can: see tunnel_server_drain(). Pods of
+ * this node cannot. The doors stay open. */
 void acceptor_drain(struct acceptor *acceptor);
-/* Closes the doors that are left, their backlogs are still served. */
+/* Closes the doors, their backlogs are still served, and tells whoever has a tunnel. */
 void acceptor_close_doors(struct acceptor *acceptor);
 /* Closes everything; who waits in a backlog is reset, and no arrival comes any more. */
 void acceptor_close(struct acceptor *acceptor);

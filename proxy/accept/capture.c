@@ -57,6 +57,7 @@ static void add_inbound_chain(struct text *out, const struct family *family,
     text_addf(out, "  tcp dport %u tproxy %s to :%u ", CAPTURE_TUNNEL_PORT, family->nft,
               options->tunnel);
     add_to_us(out);
+    text_addf(out, "  tcp dport %u drop\n", CAPTURE_TUNNEL_PORT);
     text_addf(out, "  meta l4proto tcp tproxy %s to :%u ", family->nft, options->inbound);
     add_to_us(out);
     text_addf(out, "  drop\n }\n");

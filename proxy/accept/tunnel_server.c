@@ -2,7 +2,7 @@
  * Happy path: take -> handshake -> h2 server -> on_request -> arrival.
  * Failure modes: the pod is not here (a stale route: RST, so that the caller tries another), no
  * SVID for it yet, handshake refused, a peer that breaks HTTP/2, a peer that falls silent (h2's
- * keepalive), too many sessions.
+ * keepalive), too many sessions, the node drains and the caller has somewhere else to go (RST).
  */
 #include "proxy/accept/tunnel_server.h"
 
@@ -26,7 +26,7 @@ struct tunnel_server {
     size_t n_sessions, n_unproven;
     struct sweep sweep;        /* of the proven */
     struct verified *verified; /* clients */
-    bool is_draining;
+    bool is_draining, is_last_call;
 };
 
 struct session {
@@ -114,6 +114,45 @@ static int find_identity(const struct tunnel_server *server, const struct ip *di
     return 0;
 }
 
+/* ---- where else its callers may go ---- */
+
+static bool has_endpoint_elsewhere(const struct endpoint_set *set)
+{
+    for (size_t i = 0; i < set->len; i++)
+        if (set->endpoints[i].is_ready && !set->endpoints[i].workload->is_local)
+            return true;
+    return false;
+}
+
+static bool is_served_elsewhere(const struct snapshot *snapshot, const struct service *service)
+{
+    for (size_t i = 0; i < service->n_ports; i++) {
+        const struct service_port *port = &service->ports[i];
+        if (!port->is_udp && !has_endpoint_elsewhere(snapshot_set(snapshot, port, false)) &&
+            !has_endpoint_elsewhere(snapshot_set(snapshot, port, true)))
+            return false;
+    }
+    return true;
+}
+
+/* Whoever calls a pod by its own address, as those of headless services do, wants no other. */
+static bool has_stand_in(const struct snapshot *snapshot, const struct workload *pod)
+{
+    for (size_t i = 0; i < pod->n_services; i++)
+        if (pod->services[i]->is_headless || !is_served_elsewhere(snapshot, pod->services[i]))
+            return false;
+    return pod->n_services > 0;
+}
+
+/* Callers of the pod do better elsewhere, since this process is about to end. */
+static bool is_left_to_others(const struct tunnel_server *server, const struct ip *dialled)
+{
+    const struct workload *pod = server->is_draining ? find_pod(server, dialled) : NULL;
+    return pod && has_stand_in(*server->options.snapshot, pod);
+}
+
+/* ---- sessions ---- */
+
 static uint64_t hash_of(struct str svid_key)
 {
     return keyed_hash(0, svid_key);
@@ -200,6 +239,13 @@ static const struct h2_events session_events = {
     .on_dead = on_dead,
 };
 
+static void drain_if_due(struct session *session)
+{
+    const struct tunnel_server *server = session->server;
+    if (session->h2 && (server->is_last_call || is_left_to_others(server, &session->dialled.ip)))
+        h2_drain(session->h2);
+}
+
 static void on_secured(void *owner, int err, struct stream *stream, struct str why)
 {
     struct session *session = owner;
@@ -223,8 +269,7 @@ static void on_secured(void *owner, int err, struct stream *stream, struct str w
         meter_add(server->meter, METRIC_PEERS_RECALLED, 1);
     session->h2 = h2_server_new(server->loop, stream, &options, &session_events, session);
     watch_idleness(session);
-    if (server->is_draining)
-        h2_drain(session->h2);
+    drain_if_due(session);
 }
 
 static void start_session(struct tunnel_server *server, struct stream *tcp,
@@ -279,6 +324,10 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
 {
     struct refusal refusal = {.peer = tcp_remote(tcp), .dialled = tcp_local(tcp)};
     struct tls_identity *identity;
+    if (is_left_to_others(server, &refusal.dialled.ip)) {
+        stream_close(tcp, -ERR_SHUTDOWN);
+        return;
+    }
     int err = find_identity(server, &refusal.dialled.ip, &identity);
     if (err == 0 && server->n_sessions >= SESSIONS_MAX)
         err = -ERR_OVERLOAD;
@@ -311,8 +360,7 @@ static void visit(struct sweep *sweep, struct list *item)
     struct session *session = list_entry(item, struct session, link);
     (void)sweep;
     recheck(session);
-    if (session->server->is_draining && session->h2)
-        h2_drain(session->h2);
+    drain_if_due(session);
 }
 
 /* Those in their handshake are few, and look at the current trust before they are done. */
@@ -326,6 +374,12 @@ void tunnel_server_drain(struct tunnel_server *server)
 {
     server->is_draining = true;
     sweep_start(&server->sweep);
+}
+
+void tunnel_server_last_call(struct tunnel_server *server)
+{
+    server->is_last_call = true;
+    tunnel_server_drain(server);
 }
 
 size_t tunnel_server_sessions(const struct tunnel_server *server)

@@ -62,8 +62,12 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp);
  * turns later, TRUST_SWEEP_NS at most; until then each is asked before there is an arrival on it,
  * and one that follows trust carries nothing at all before. */
 void tunnel_server_recheck(struct tunnel_server *server);
-/* Takes no new streams: GOAWAY to every session; of very many the last hear it some turns later. */
+/* Callers of a pod whose services are all served on other nodes as well are sent there: GOAWAY to
+ * its sessions, of very many to the last some turns later, and RST to who connects. Those of other
+ * pods have nowhere else to go, and are served. */
 void tunnel_server_drain(struct tunnel_server *server);
+/* GOAWAY to every session. */
+void tunnel_server_last_call(struct tunnel_server *server);
 size_t tunnel_server_sessions(const struct tunnel_server *server);
 /* Ends every session; flows on them were cut before. */
 void tunnel_server_free(struct tunnel_server *server);

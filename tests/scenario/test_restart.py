@@ -6,8 +6,9 @@ import threading
 import time
 
 import lab
+import manifests
 from process import wait_until
-from town import Story, TILL_PORT, await_address, served_by
+from town import Story, TILL_POD_PORT, TILL_PORT, await_address, served_by
 
 BACK_MOST_S = 2.0
 
@@ -20,7 +21,11 @@ class Restarts(Story):
         town.add_till(town.east.nodes[0])
         for cluster in (town.west, town.east):
             town.add_service(cluster)
+        cls.far = town.add_client(town.west.nodes[1], "far")
+        town.west.add_service("alone", "shop", [manifests.port(TILL_PORT, "till", TILL_POD_PORT)], {"app": "till"},
+                              export="v1beta1")
         town.lab.start_mesh()
+        cls.alone = await_address(cls.far, "alone.shop.svc.clusterset.local")
         cls.vip = await_address(cls.client)
         town.await_endpoints(town.west.nodes[0], 2)
 
@@ -117,7 +122,7 @@ class Restarts(Story):
         node.proxy.await_ready()
         self.assertEqual(served_by(self.client, self.vip), "west")
 
-    def test_5_while_old_connections_drain_the_pods_of_the_node_make_new_ones(self):
+    def test_5_while_old_connections_drain_who_has_nowhere_else_to_go_makes_new_ones(self):
         node = self.town.west.nodes[0]
         with self.client.connect(self.vip, TILL_PORT, 15) as sock:
             sock.sendall(b"echo\nold")
@@ -125,6 +130,7 @@ class Restarts(Story):
             stopping = self.drain(node)
             for _ in range(3):
                 self.assertEqual(served_by(self.client, self.vip, 5), "west")
+                self.assertEqual(served_by(self.far, self.alone, 5), "west", "no other endpoint is there")
             self.assertTrue(node.proxy.process.is_running())
             sock.sendall(b" one")
             self.assertEqual(sock.recv(16), b" one")

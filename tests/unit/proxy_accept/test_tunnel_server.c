@@ -210,23 +210,48 @@ Test(tunnel_server, bytes_that_are_no_tls_end_the_session)
     house_close(&house);
 }
 
+/* "store", which the pod serves, and another on another node if it is there. */
+static struct model_service *add_store(bool is_elsewhere, bool is_ready)
+{
+    struct model_service *store = snap_service(&house.snap, "store", "10.96.0.1", 80, 8080);
+    snap_drop(&house.snap, "pay");
+    struct model_workload *pay = snap_pod(&house.snap, "pay", "n1", "127.0.0.1");
+    pay->trust_domain = STR("east.example");
+    snap_serve(&house.snap, pay, store);
+    if (is_elsewhere) {
+        struct model_workload *other = snap_pod(&house.snap, "pay-2", "n2", "127.0.0.2");
+        other->is_healthy = is_ready;
+        snap_serve(&house.snap, other, store);
+    }
+    return store;
+}
+
+/* The stream of the first caller, on which bytes go through. */
+static void serve_first(struct caller *first, struct tap *served)
+{
+    caller_start(first, &house, "127.0.0.1:8080");
+    cr_assert(house_has(&house, 1));
+    arrival_answer(house.arrivals[0], "200", (struct str){0}, false);
+    tap_attach(served, arrival_take_stream(house.arrivals[0]));
+    stream_resume(served->stream);
+    cr_assert(caller_wait(first));
+}
+
 Test(tunnel_server, draining_lets_streams_go_on_and_sends_new_ones_elsewhere)
 {
     struct caller first = {0}, second = {0};
-    house_open(&house);
-    caller_start(&first, &house, "127.0.0.1:8080");
-    cr_assert(house_has(&house, 1));
-    arrival_answer(house.arrivals[0], "200", (struct str){0}, false);
     struct tap served = {0};
-    tap_attach(&served, arrival_take_stream(house.arrivals[0]));
-    stream_resume(served.stream);
-    cr_assert(caller_wait(&first));
+    house_open(&house);
+    (void)add_store(true, true);
+    house_learn(&house);
+    serve_first(&first, &served);
 
     acceptor_drain(house.acceptor);
     run_turns(loop(), 30);
     caller_start(&second, &house, "127.0.0.1:8080");
     cr_expect_not(caller_wait(&second));
-    cr_expect_eq(second.err, -ERR_REFUSED, "the doors are closed: %s", err_label(second.err));
+    cr_expect_eq(second.err, -ERR_RESET, "%s", err_label(second.err));
+    cr_expect_eq(house.n_refusals, 0, "it was not wrong to come");
     cr_assert(tap_write_pattern(&first.tap, 5000, 1000));
     cr_expect(tap_got(loop(), &served, 5000));
 
@@ -234,6 +259,50 @@ Test(tunnel_server, draining_lets_streams_go_on_and_sends_new_ones_elsewhere)
     caller_end(&first);
     cr_expect(sessions_become(0), "the tunnel ends with its last stream");
     house_close(&house);
+}
+
+Test(tunnel_server, who_has_nowhere_else_to_go_is_served_while_it_drains_until_the_last_call)
+{
+    static const struct {
+        const char *what;
+        bool is_called_by_address, is_headless, is_elsewhere, is_ready;
+    } rows[] = {
+        {"no service", true, false, false, false},
+        {"a service that is nowhere else", false, false, false, false},
+        {"a service that is not ready elsewhere", false, false, true, false},
+        {"a headless service", false, true, true, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct caller first = {0}, second = {0}, third = {0}, last = {0};
+        struct tap served = {0};
+        house_open(&house);
+        if (!rows[i].is_called_by_address)
+            add_store(rows[i].is_elsewhere, rows[i].is_ready)->is_headless = rows[i].is_headless;
+        house_learn(&house);
+        serve_first(&first, &served);
+
+        acceptor_drain(house.acceptor);
+        run_turns(loop(), 30);
+        caller_start(&second, &house, "127.0.0.1:8080");
+        cr_expect(house_has(&house, 2), "%s", rows[i].what);
+        third.other = "spiffe://west.example/ns/shop/sa/other"; /* on a tunnel of its own */
+        caller_start(&third, &house, "127.0.0.1:8080");
+        cr_expect(house_has(&house, 3), "%s", rows[i].what);
+
+        acceptor_close_doors(house.acceptor);
+        run_turns(loop(), 30);
+        caller_start(&last, &house, "127.0.0.1:8080");
+        cr_expect_not(caller_wait(&last), "%s", rows[i].what);
+        cr_expect_eq(last.err, -ERR_REFUSED, "%s: %s", rows[i].what, err_label(last.err));
+        cr_expect_eq(house.n_arrivals, 3);
+
+        tap_free(&served);
+        caller_end(&first);
+        caller_end(&second);
+        caller_end(&third);
+        house_close(&house);
+    }
 }
 
 Test(tunnel_server, sessions_of_a_pod_that_left_end)
