@@ -287,7 +287,7 @@ class Cluster:
             self.control.ensure_running()
             return os.path.exists(self.root_path)
 
-        wait_until(f"the root certificate of {self.name}", made, timeout_s=10)
+        wait_until(f"the root certificate of {self.name}", made)
         with open(self.root_path, encoding="ascii") as file:
             root = file.read()
         for node in self.nodes:

@@ -227,7 +227,7 @@ class Demo:
         source, destination = self.west.app.spiffe_id, self.west.redis.spiffe_id
         node = self.west.redis.node
         found = wait_until(f"the access record of the Redis connection on {node.name}",
-                           lambda: self.records(node, source, dst_identity=destination), timeout_s=5)[-1]
+                           lambda: self.records(node, source, dst_identity=destination))[-1]
         version = found.get("tls.version")
         require(version in ("TLSv1.3", "1.3"), f"the TLS version is {version}: {json.dumps(found)}")
         self.figures["identity"] = {"source": source, "destination": destination, "tls_version": version}
@@ -291,7 +291,7 @@ class Demo:
             text = node.run([self.lab.isthmus, "ctl", "endpoints"]).stdout
             return all(re.search(rf"\b{re.escape(address)}\b", text) for address in addresses)
 
-        wait_until(f"{node.name} to know the endpoints of east", known, timeout_s=15, every_s=0.1)
+        wait_until(f"{node.name} to know the endpoints of east", known, every_s=0.1)
 
     def fail_over(self):
         calls = Calls(self.west.app, CALLS, body=json.dumps({"marker": self.marker}))
@@ -381,7 +381,7 @@ class Demo:
         def refusals():
             return [(node, record) for node in nodes for record in self.records(node, intruder.spiffe_id)]
 
-        node, found = wait_until("the record of the refusal", refusals, timeout_s=5)[-1]
+        node, found = wait_until("the record of the refusal", refusals)[-1]
         require(found.get("why") == "denied", f"the record gives another reason: {json.dumps(found)}")
         self.figures["denial"] = {"client_saw": said, "record": found}
         return f"{intruder.spiffe_id} may not: redis-cli saw {said!r}; {node.name} logged {json.dumps(found)}"

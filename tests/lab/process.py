@@ -6,6 +6,9 @@ import subprocess
 import time
 
 
+PATIENCE_S = 30.0  # what a busy machine may need for anything; only a test that fails waits for so long
+
+
 class LabError(Exception):
     """The lab could not do what was asked; the text says what and why."""
 
@@ -14,7 +17,7 @@ class LabTimeout(LabError):
     """Something did not happen in time; the text says what was waited for."""
 
 
-def wait_until(what, condition, timeout_s=10.0, every_s=0.02):
+def wait_until(what, condition, timeout_s=PATIENCE_S, every_s=0.02):
     """Calls condition() until it gives something true, and returns that. LabTimeout names what was waited for."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -70,7 +73,7 @@ class Process:
         lines = self.err().splitlines()[-n_lines:] + self.out().splitlines()[-n_lines:]
         return "\n".join("    " + line for line in lines)
 
-    def wait(self, timeout_s=10.0):
+    def wait(self, timeout_s=PATIENCE_S):
         """The exit status; negative: the signal that ended it."""
         try:
             return self.popen.wait(timeout_s)
@@ -81,7 +84,7 @@ class Process:
         if self.is_running():
             self.popen.send_signal(number)
 
-    def stop(self, timeout_s=10.0):
+    def stop(self, timeout_s=PATIENCE_S):
         """SIGTERM, then the exit status. A process that does not end in time is killed and LabTimeout raised."""
         self.stopped = True
         self.signal(signal.SIGTERM)
@@ -110,7 +113,7 @@ def _read_text(path):
         return ""
 
 
-def run(argv, timeout_s=10.0, input_text=None, env=None):
+def run(argv, timeout_s=PATIENCE_S, input_text=None, env=None):
     """Runs a command to its end. The result has returncode, stdout and stderr as text."""
     try:
         done = subprocess.run(argv, timeout=timeout_s, capture_output=True, env=env, check=False,

@@ -50,7 +50,7 @@ class Town:
             found = node.proxy.ctl("endpoints", TILL)["endpoints"]
             return len({(e["cluster"], e["workload"]) for e in found if e["service"] == TILL and e["ready"]}) >= count
 
-        wait_until(f"{node.name} to know {count} replicas", known, timeout_s=20, every_s=0.1)
+        wait_until(f"{node.name} to know {count} replicas", known, every_s=0.1)
 
 
 def address(pod, host=TILL):
@@ -60,7 +60,7 @@ def address(pod, host=TILL):
 
 
 def await_address(pod, host=TILL):
-    return wait_until(f"{host} to resolve in {pod.name}", lambda: address(pod, host), timeout_s=20, every_s=0.1)
+    return wait_until(f"{host} to resolve in {pod.name}", lambda: address(pod, host), every_s=0.1)
 
 
 def ask(pod, want, vip, timeout_s=15.0, port=TILL_PORT):

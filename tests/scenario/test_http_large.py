@@ -28,7 +28,7 @@ class Large(Story):
         town.lab.wan.set_delay_ms(2)  # else it would be the delay that this measures
         town.lab.start_mesh()
         await_address(cls.client, WEB)
-        wait_until("the other cluster to answer", lambda: cls.shell("curl -sf http://$WEB/1").returncode == 0, timeout_s=20)
+        wait_until("the other cluster to answer", lambda: cls.shell("curl -sf http://$WEB/1").returncode == 0)
         cls.wanted = json.loads(cls.shell("$BULK give $GIB | $BULK sum").stdout)
 
     @classmethod
@@ -53,7 +53,7 @@ class Large(Story):
             return [r for r in self.town.west.nodes[0].access_log()
                     if r.get("bytes_recv", 0) >= GIB or r.get("bytes_sent", 0) >= GIB]
 
-        found = wait_until("the records", lambda: len(records()) >= 2 and records(), timeout_s=10)
+        found = wait_until("the records", lambda: len(records()) >= 2 and records())
         self.assertEqual({(r["request.protocol"], r["response.code"], r["dst.identity"], r["mtls"]) for r in found},
                          {(protocol, 200, self.server.spiffe_id, True) for protocol in ("HTTP/1.1", "HTTP/2")})
 
@@ -81,7 +81,7 @@ class AHog(Story):
         cls.node.proxy.config.update(workers=2, limits={"memoryBytes": cls.BOUND, "loopLag": "10s"})
         town.lab.start_mesh()
         cls.vip = await_address(cls.client, WEB)
-        wait_until("an answer", lambda: cls.is_answered(), timeout_s=20)
+        wait_until("an answer", lambda: cls.is_answered())
 
     @classmethod
     def is_answered(cls):
@@ -97,7 +97,7 @@ class AHog(Story):
 
     def test_a_pod_that_reads_nothing_costs_another_no_request_with_two_workers(self):
         self.hog.start([self.flood, "unread", self.vip, "80", str(self.CONNECTIONS), str(self.SECONDS)], name="flood")
-        wait_until("the first of it to be cut", lambda: self.cut() > 0, timeout_s=20)
+        wait_until("the first of it to be cut", lambda: self.cut() > 0)
         answered = [self.is_answered() for _ in range(self.ASKED)]
         print(f"{answered.count(False)} of {len(answered)} failed, {self.cut():.0f} connections were cut", flush=True)
         self.assertLessEqual(answered.count(False) * 100, len(answered))

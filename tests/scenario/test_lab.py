@@ -3,7 +3,6 @@
 import contextlib
 import os
 import socket
-import statistics
 import threading
 import time
 import unittest
@@ -29,14 +28,14 @@ def connected(source, target, address):
 
 
 def round_trip_ms(source, target, address, port=9000):
-    """The median time of five TCP handshakes; the first of six is not counted: neighbours are resolved in it."""
+    """The shortest of ten TCP handshakes: in the first neighbours are resolved, and any of them may find a busy machine."""
     with listen(target, address, port):
         took = []
-        for _ in range(6):
+        for _ in range(10):
             started = time.monotonic()
             source.connect(address, port).close()
             took.append((time.monotonic() - started) * 1e3)
-    return statistics.median(took[1:])
+    return min(took)
 
 
 class TwoClusters(unittest.TestCase):

@@ -81,7 +81,7 @@ class WhateverEndsIt(unittest.TestCase):
 
     def assert_nothing_remains(self, held):
         """A namespace lives by its processes, by open files, which are theirs, and by mounts: by nothing else."""
-        wait_until("every process of the lab to be gone", lambda: not marked_processes(held.mark), timeout_s=5)
+        wait_until("every process of the lab to be gone", lambda: not marked_processes(held.mark))
         self.assertEqual(left_outside(held.temporary), held.before)
 
     def end_by(self, number, of_inner=False):
@@ -132,7 +132,7 @@ class WhateverEndsIt(unittest.TestCase):
         self.assertEqual(len(marked_processes(mark)), 3)
         popen.kill()
         popen.wait(10)
-        wait_until("the test file to be gone", lambda: not marked_processes(mark), timeout_s=5)
+        wait_until("the test file to be gone", lambda: not marked_processes(mark))
 
 
 @unittest.skipIf(os.geteuid() != 0, "the tests run as an ordinary user already")
@@ -160,7 +160,7 @@ class AnOrdinaryUser(unittest.TestCase):
         self.assertGreater(len(held.inner_pids()), 3)
         held.popen.kill()
         held.popen.wait(10)
-        wait_until("every process of the lab to be gone", lambda: not marked_processes(held.mark), timeout_s=5)
+        wait_until("every process of the lab to be gone", lambda: not marked_processes(held.mark))
         self.assertEqual(left_outside(held.temporary), held.before)
 
 

@@ -19,15 +19,15 @@ class Names(Story):
                               headless=True, export="v1alpha1")
         town.lab.start_mesh()
         await_address(cls.client)
-        wait_until("the headless name", lambda: cls.dig("ledger.shop.svc.clusterset.local"), timeout_s=20)
+        wait_until("the headless name", lambda: cls.dig("ledger.shop.svc.clusterset.local"))
 
     @classmethod
     def dig(cls, name, kind="A", *options):
-        done = cls.client.run(["dig", "+short", "+tries=1", "+time=3", *options, name + ".", kind])
+        done = cls.client.run(["dig", "+short", "+tries=1", "+time=8", *options, name + ".", kind])
         return sorted(done.stdout.split("\n")[:-1])
 
     def status(self, name, kind="A", *options):
-        out = self.client.run(["dig", "+tries=1", "+time=3", *options, name + ".", kind]).stdout
+        out = self.client.run(["dig", "+tries=1", "+time=8", *options, name + ".", kind]).stdout
         return out.partition("status: ")[2].partition(",")[0], "ANSWER: 0" not in out
 
     def test_a_service_has_an_address_of_each_family_from_the_ranges(self):

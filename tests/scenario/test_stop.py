@@ -28,10 +28,10 @@ class Stop(unittest.TestCase):
             def answered():
                 return client.run(["curl", "-sS", "--max-time", "5", URL]).stdout == '{"cluster": "east"}\n'
 
-            wait_until("an answer from east", answered, timeout_s=15, every_s=0.1)
+            wait_until("an answer from east", answered, every_s=0.1)
             started_s = time.monotonic()
             raised.stop_mesh()
-            self.assertLess(time.monotonic() - started_s, 3)
+            self.assertLess(time.monotonic() - started_s, 10)  # where it waited, it would for the drain time, which is longer
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Tracing(Story):
             cls.start_collector(node)
         town.lab.start_mesh()
         await_address(cls.client, WEB)
-        wait_until("the other cluster to answer", lambda: '"east"' in cls.call("/who").stdout, timeout_s=20)
+        wait_until("the other cluster to answer", lambda: '"east"' in cls.call("/who").stdout)
 
     @classmethod
     def state_path(cls, node):
@@ -65,7 +65,7 @@ class Tracing(Story):
         def found():
             return [line for line in self.lines(node) if line.get("trace") == trace]
 
-        return wait_until(f"the span at {node.name}", found, timeout_s=20)[0]
+        return wait_until(f"the span at {node.name}", found)[0]
 
     def metric(self, node, name, reason=None):
         return node.proxy.metrics()[f'{name}{{reason="{reason}"}}' if reason else name]
@@ -113,18 +113,21 @@ class Tracing(Story):
         write_file(self.state_path(self.source), json.dumps({"status": 503, "retry_after": 1}))
         trace = "44444444444444444444444444444444"
         self.traced(trace)
-        wait_until("the refusal", lambda: any(line.get("refused") == 503 for line in self.lines(self.source)), timeout_s=20)
+        wait_until("the refusal", lambda: any(line.get("refused") == 503 for line in self.lines(self.source)))
         write_file(self.state_path(self.source), "{}")
         self.span_of(self.source, trace)
         self.assertGreaterEqual(self.metric(self.source, "isthmus_trace_exports_failed_total"), 1)
 
     def test_4_a_collector_that_is_gone_costs_spans_and_no_request(self):
+        taken = sum("trace" in line for line in self.lines(self.source))
+        wait_until("every span that it took to be known as such",
+                   lambda: self.metric(self.source, "isthmus_trace_spans_exported_total") >= taken)
         self.collectors[self.source.name].kill()
         failed = self.metric(self.source, "isthmus_trace_exports_failed_total")
         for i in range(20):
             self.assertIn("traceparent", self.traced(f"{i + 1:032x}"))
         wait_until("an export to fail",
-                   lambda: self.metric(self.source, "isthmus_trace_exports_failed_total") > failed, timeout_s=20)
+                   lambda: self.metric(self.source, "isthmus_trace_exports_failed_total") > failed)
         self.start_collector(self.source, status=400)
         wait_until("the spans to be dropped and counted",
                    lambda: self.metric(self.source, "isthmus_trace_spans_dropped_total", "refused") == 20, timeout_s=60)

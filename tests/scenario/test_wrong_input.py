@@ -40,16 +40,16 @@ class WrongInput(Story):
             for word in (path, *words):
                 self.assertIn(word, done.stderr)
             wait_until("control to refuse it",
-                       lambda: control.metrics()["isthmus_manifests_refused_total"] > before, timeout_s=10)
+                       lambda: control.metrics()["isthmus_manifests_refused_total"] > before)
             for word in words:
                 said = re.sub("^:(\\d+):$", r'"line":\1,', word)
-                wait_until(f"control to say {said}", lambda said=said: said in control.process.err(), timeout_s=2)
+                wait_until(f"control to say {said}", lambda said=said: said in control.process.err())
             self.assertEqual(served_by(self.client, self.vip), "west")
         finally:
             loaded = control.metrics()["isthmus_manifests_loaded_total"]
             os.unlink(path)
         wait_until("control to be well again",
-                   lambda: control.metrics()["isthmus_manifests_loaded_total"] > loaded, timeout_s=10)
+                   lambda: control.metrics()["isthmus_manifests_loaded_total"] > loaded)
 
     def test_a_tab(self):
         self.refused("apiVersion: v1\nkind: Service\nmetadata:\n\tname: x\n", ":4:", "tab")
@@ -104,7 +104,7 @@ class WrongInput(Story):
                     "spec": {"clusterIP": "10.101.9.10", "ports": [{"name": "http", "port": 80}]}},
                    route("right", {"matches": [{"path": {"value": "/a"}, "method": "GET"}], "backendRefs": backends}))
         try:
-            wait_until("the route to be on the node", lambda: shown() == ["GET /a[/*]"], timeout_s=10)
+            wait_until("the route to be on the node", lambda: shown() == ["GET /a[/*]"])
             self.refused(manifests.to_yaml(route("wrong", {"backendRefs": backends, "matches": [
                 {"path": {"type": "RegularExpression", "value": "/a.*"}}]})), "RegularExpression", "expected Exact")
             self.refused(manifests.to_yaml(route("wrong", {"backendRefs": backends, "filters": [
@@ -113,7 +113,7 @@ class WrongInput(Story):
         finally:
             west.remove("HTTPRoute", "right", "shop")
             west.remove("Service", "pages", "shop")
-        wait_until("the route to be gone", lambda: shown() == [], timeout_s=10)
+        wait_until("the route to be gone", lambda: shown() == [])
 
     # ---- exports and addresses ----
 
@@ -134,7 +134,7 @@ class WrongInput(Story):
         for i in range(4):
             west.add_service(f"more-{i}", "shop", [manifests.port(7000, "till", 7070)], {"app": "till"}, export="v1beta1")
         said = wait_until("the sentence", lambda: next(
-            (line for line in west.control.process.err().splitlines() if "10.201.0.0/30" in line), None), timeout_s=10)
+            (line for line in west.control.process.err().splitlines() if "10.201.0.0/30" in line), None))
         self.assertIn("full", said)
         self.assertEqual(served_by(self.client, self.vip), "west")
 
