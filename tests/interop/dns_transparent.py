@@ -107,7 +107,7 @@ class World:
     def end(self):
         for child in reversed(self.children):
             child.terminate()
-            child.wait(timeout=10)
+            child.wait(timeout=60)
         return [child.returncode for child in self.children]
 
 

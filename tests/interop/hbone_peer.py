@@ -112,7 +112,7 @@ class Peer:
         self.grants_bytes = None     # a number: windows are given back in such steps
         self.on_request = self.on_data = self.on_end = None
         self._out, self._todo = bytearray(), collections.deque()
-        self._timeout_s = sock.gettimeout() or 10.0
+        self._timeout_s = sock.gettimeout() or 20.0
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = settings if settings is not None else (ZTUNNEL_CLIENT if is_client else ZTUNNEL_SERVER)
@@ -225,8 +225,9 @@ class Peer:
         self.events.append(event)
         stream = self.streams.get(getattr(event, "stream_id", None))
         if isinstance(event, h2.events.RequestReceived):
-            stream = self.streams[event.stream_id] = Stream(self, event.stream_id)
+            stream = Stream(self, event.stream_id)
             stream.headers, stream.header_list = dict(event.headers), event.headers
+            self.streams[event.stream_id] = stream  # others look: whole
             if self.on_request:
                 self.on_request(stream)
         elif isinstance(event, h2.events.ResponseReceived):
@@ -290,7 +291,7 @@ class Peer:
         self.wait("the answer to a PING", lambda: self.n_pings_answered > before)
 
 
-def dial(namespace, host, context, port=15008, timeout_s=5.0):
+def dial(namespace, host, context, port=15008, timeout_s=20.0):
     """A TLS socket from a namespace, without SNI. OSError when the handshake fails on this side."""
     raw = namespace.connect(host, port, timeout_s)
     try:
@@ -327,7 +328,7 @@ class Server:
                 raw, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            raw.settimeout(5)
+            raw.settimeout(20)
             self._start(self._serve, raw)
 
     def _serve(self, raw):

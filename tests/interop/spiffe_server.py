@@ -180,7 +180,7 @@ class Server:
                 return
             yield said
 
-    def call(self, timeout=10):
+    def call(self, timeout=40):
         call = self.calls.get(timeout=timeout)
         self.open_calls.append(call)
         return call

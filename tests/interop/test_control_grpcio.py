@@ -83,7 +83,7 @@ class Bridge:
     def _serve(self, plain):
         with plain:
             try:
-                raw = self._cluster.nodes[0].connect(self._cluster.control_v4, 15012, 5)
+                raw = self._cluster.nodes[0].connect(self._cluster.control_v4, 15012, 20)
                 with self._context.wrap_socket(raw) as tls:
                     self.shown.append(tls.getpeercert(True))
                     self._relay(plain, tls)
@@ -154,7 +154,7 @@ class Stream:
     def say_bytes(self, message):
         self._requests.put(message)
 
-    def hear(self, timeout_s=10):
+    def hear(self, timeout_s=30):
         """The next response, or None at the end of the stream."""
         return self._responses.get(timeout=timeout_s)
 
@@ -254,7 +254,7 @@ class ControlGrpcio(Story):
         call = channel.unary_unary(CREATE, request_serializer=module.IstioCertificateRequest.SerializeToString,
                                    response_deserializer=module.IstioCertificateResponse.FromString)
         metadata = [("clusterid", "west")] + ([("authorization", f"Bearer {token}")] if token else [])
-        return key, list(call(request, metadata=metadata, timeout=10).cert_chain)
+        return key, list(call(request, metadata=metadata, timeout=30).cert_chain)
 
     @staticmethod
     def token(node):
@@ -427,8 +427,12 @@ class ControlGrpcio(Story):
             e for e in self.west.control.log() if "not to my taste" in e.get("why", "")])[-1]
         self.assertEqual((event["level"], event["node"]), ("warn", "fussy"))
         self.assertEqual(self.west.control.metrics()["isthmus_xds_nacks_total"], before + 1)
-        status = json.loads(http_get(self.west.control_namespace, ADMIN_PORT, "/status")[1])
-        self.assertEqual([n["nacks"] for n in status["nodes"] if n["name"] == "west-1"], [1])
+
+        def nacks():
+            status = json.loads(http_get(self.west.control_namespace, ADMIN_PORT, "/status")[1])
+            return [n["nacks"] for n in status["nodes"] if n["name"] == "west-1"]
+
+        wait_until("its stream alone to be there, with one refusal", lambda: nacks() == [1])
         self.assertTrue(stream.is_silent())  # it is not sent again and again
         extra = self.node.add_pod("extra", "shop", "web")
         stream.until("the next change", lambda: "west//v1/Pod/shop/extra" in stream.held)
@@ -504,7 +508,7 @@ class ControlGrpcio(Story):
     def test_the_other_half_of_the_protocol_is_not_there(self):
         method = self.channel(self.credentials).unary_unary(WHOLE)
         with self.assertRaises(grpc.RpcError) as caught:
-            method(b"", timeout=10)
+            method(b"", timeout=30)
         self.assertEqual(caught.exception.code(), Status.UNIMPLEMENTED)
 
     # ---- who is told what ----

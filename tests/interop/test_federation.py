@@ -24,6 +24,7 @@ ENDPOINT = "spiffe://partner.example/spire/server"
 
 try:
     from cryptography.hazmat.primitives import serialization
+    from ports import free_port
     from spiffe_server import Authority, key_pem
 except ImportError as missing:
     print("skipped:", missing)
@@ -94,12 +95,6 @@ class Endpoint:
         self.server.server_close()
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 class Control:
     """The process with one entry of trustBundles."""
 
@@ -123,10 +118,10 @@ class Control:
                                         stdout=self.log, stderr=self.log, env=environment)
 
     def status(self, of="trust_bundles"):
-        with urllib.request.urlopen("http://127.0.0.1:%d/status" % self.admin, timeout=5) as answer:
+        with urllib.request.urlopen("http://127.0.0.1:%d/status" % self.admin, timeout=20) as answer:
             return json.load(answer)[of][0]
 
-    def until(self, holds, what, timeout=15, of="trust_bundles"):
+    def until(self, holds, what, timeout=60, of="trust_bundles"):
         end = time.monotonic() + timeout
         status = None
         while time.monotonic() < end:
@@ -151,7 +146,7 @@ class Control:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)
         self.log.close()
 
 
@@ -233,9 +228,9 @@ class Federation(unittest.TestCase):
         control = self.spiffe(endpoint)
         control.until_fetched(1)
         endpoint.answer = (200, {}, jwks(self.next, sequence=2, hint=10))
-        control.until_error("certificate", timeout=25)  # it still shows the bootstrap's
+        control.until_error("certificate")  # it still shows the bootstrap's
         endpoint.show(*self.next.issue(ENDPOINT))
-        control.until_fetched(2, timeout=25)
+        control.until_fetched(2)
 
     def test_f8_no_client_certificate_is_shown(self):
         endpoint = self.endpoint()
@@ -308,7 +303,7 @@ class Federation(unittest.TestCase):
         control.until_fetched(3)
         self.assertEqual(target.paths, ["/moved"])
         target.answer = (200, {}, jwks(self.authority, sequence=4, hint=10))
-        control.until_fetched(4, timeout=25)
+        control.until_fetched(4)
         self.assertEqual(endpoint.paths, ["/bundle.json"] * 2, "each look begins at the configured URL")
 
     def test_f7_a_redirect_to_another_identity_is_refused(self):
@@ -344,12 +339,12 @@ class Federation(unittest.TestCase):
         for status in (429, 503):
             endpoint.answer = (status, {}, b"later")
             seen = len(endpoint.paths)
-            control.until_error("status %d" % status, timeout=25)
+            control.until_error("status %d" % status)
             time.sleep(2)
             self.assertEqual(len(endpoint.paths), seen + 1, "it asks in a loop")
             self.assertEqual(control.status()["sequence"], 1, "the last good one stays")
         endpoint.answer = (200, {}, jwks(self.authority, sequence=2, hint=10))
-        control.until_fetched(2, timeout=25)
+        control.until_fetched(2)
 
     def test_f11_what_is_no_bundle_is_refused(self):
         for body in (b"", b"{", b'{"keys": 1}', b'{"keys": [], "x": "\xff"}', b"[]"):
@@ -384,7 +379,7 @@ class Federation(unittest.TestCase):
         control = self.spiffe(endpoint)
         control.until_fetched(5)
         endpoint.answer = (200, {}, jwks(self.next, sequence=4, hint=10))
-        control.until_error("sequence 4 is older than 5", timeout=25)
+        control.until_error("sequence 4 is older than 5")
         self.assertEqual(control.status()["sequence"], 5)
 
     def test_f14_the_configuration_says_whose_bundle_it_is(self):

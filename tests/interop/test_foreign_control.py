@@ -149,7 +149,7 @@ class ForeignControl(unittest.TestCase):
         return self.node.proxy.ctl("status")["snapshot"]["generation"]
 
     def call(self):
-        with self.client.connect(VIP, PORT, 5) as sock:
+        with self.client.connect(VIP, PORT, 20) as sock:
             sock.sendall(b"who\n")
             return sock.recv(256).decode().split()[-1:]
 
@@ -206,7 +206,7 @@ class ForeignControl(unittest.TestCase):
 
     def test_4_breakers(self):
         self.assertEqual(self.say(circuit_breakers={"thresholds": [{"max_connections": {"value": 1}}]}), "")
-        with self.client.connect(VIP, PORT, 5) as sock:
+        with self.client.connect(VIP, PORT, 20) as sock:
             sock.sendall(b"echo\nx")
             self.assertEqual(sock.recv(1), b"x")
             wait_until("the breaker to be open", lambda: all("breaker open" in row["why"] for row in self.rows().values()))
@@ -254,7 +254,7 @@ class ForeignControl(unittest.TestCase):
                 pass
             return self.rows()["web-2"]["health"] == "ejected"
 
-        wait_until("the one that resets to be ejected", ejected, timeout_s=20)
+        wait_until("the one that resets to be ejected", ejected)
         self.assertIn("too many failures in a row", self.rows()["web-2"]["why"])
         self.assertEqual(self.count(10), {"web-1": 10})
 

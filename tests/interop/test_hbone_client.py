@@ -57,7 +57,7 @@ class HboneClient(Story):
         cls.target = f"{cls.till.v4}:{TILL_POD_PORT}"
         # The till's SVID and the roots of the other cluster come when the node is ready already.
         for credentials in (cls.buyer, cls.west.issue("spiffe://west.example/ns/shop/sa/buyer")):
-            wait_until("a tunnel", lambda credentials=credentials: cls.lets_in(credentials), timeout_s=20)
+            wait_until("a tunnel", lambda credentials=credentials: cls.lets_in(credentials))
 
     @classmethod
     def lets_in(cls, credentials):
@@ -72,7 +72,7 @@ class HboneClient(Story):
         """A tunnel to the till, up to the server's SETTINGS: a TLS 1.3 client learns by reading that it is refused."""
         peer = Peer(dial(cls.foreign, host or cls.till.v4,
                          client_context(credentials, [cls.east.root_path], **context)), True, settings)
-        peer.wait("SETTINGS", lambda: peer.remote_settings, 5)
+        peer.wait("SETTINGS", lambda: peer.remote_settings)
         return peer
 
     def tunnel(self, *arguments, **options):
@@ -287,7 +287,7 @@ class HboneClient(Story):
     def refused_at_the_door(self, why, credentials, error="", **context):
         """A tunnel that does not come up: the client sees an alert, our log says why, and it is counted."""
         before = self.handshakes_failed()
-        raw = self.foreign.connect(self.till.v4, 15008, 5)
+        raw = self.foreign.connect(self.till.v4, 15008, 20)
         source = text_of_address(raw.getsockname())
         context = client_context(credentials, [self.east.root_path], **context)
         with self.assertRaises(OSError) as caught:
@@ -352,7 +352,7 @@ class HboneClient(Story):
 
     def test_refused_without_tls(self):
         before = self.handshakes_failed()
-        with self.foreign.connect(self.till.v4, 15008, 5) as sock:
+        with self.foreign.connect(self.till.v4, 15008, 20) as sock:
             source = text_of_address(sock.getsockname())
             sock.sendall(b"GET / HTTP/1.1\r\nHost: till\r\n\r\n")
             answer = read_to_end(sock)
@@ -379,7 +379,7 @@ class HboneClient(Story):
         except OSError:
             pass  # it did not wait for all of it
         peer.sock.setblocking(False)
-        self.assertRaises(LabTimeout, peer.wait, "the end", lambda: False, 5)
+        self.assertRaises(LabTimeout, peer.wait, "the end", lambda: False)
         if peer.goaway:
             self.assertEqual(peer.goaway.error_code, h2.errors.ErrorCodes.FRAME_SIZE_ERROR)
         self.assertFalse(peer.is_alive)
@@ -388,8 +388,8 @@ class HboneClient(Story):
         stranger = self.town.west.dns_namespace  # outside the mesh, beyond the client's node
         for port in (15001, 15006, 15008):
             with self.subTest(port=port), stranger.entered(), socket.create_server(("10.1.0.53", port)) as listener:
-                listener.settimeout(5)
-                with self.foreign.connect("10.1.0.53", port, 5) as client, listener.accept()[0] as server:
+                listener.settimeout(20)
+                with self.foreign.connect("10.1.0.53", port, 20) as client, listener.accept()[0] as server:
                     client.sendall(b"not for the mesh")
                     self.assertEqual(server.recv(100), b"not for the mesh")
                     server.sendall(b"nor back")
@@ -427,7 +427,7 @@ def text_of_address(address):
 
 def read_to_end(sock):
     """What comes until the other side ends or resets."""
-    sock.settimeout(5)
+    sock.settimeout(20)
     parts = []
     try:
         while data := sock.recv(4096):

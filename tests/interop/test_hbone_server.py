@@ -32,7 +32,7 @@ except ModuleNotFoundError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
 
-TIMEOUTS = {"handshake": "1s", "connect": "3s"}
+TIMEOUTS = {"handshake": "3s", "connect": "6s"}  # what a busy machine needs for a handshake in Python, too
 BIG_BYTES = 6 << 20
 
 
@@ -84,7 +84,7 @@ class HboneServer(Story):
         town.await_endpoints(cls.node, 1)
         cls.west, cls.east = Authority.of(town.west), Authority.of(town.east)
         cls.trusted = [cls.west.root_path]
-        wait_until("the roots of the other cluster", lambda: "east.example" in str(cls.node.proxy.ctl("certs")), 20)
+        wait_until("the roots of the other cluster", lambda: "east.example" in str(cls.node.proxy.ctl("certs")))
         cls.usual = server_context(cls.west.issue("spiffe://west.example/ns/shop/sa/seller"), cls.trusted)
         cls.server = Server(cls.foreign, cls.foreign.v4, cls.usual, echo)
         cls.addClassCleanup(cls.server.close)
@@ -106,7 +106,7 @@ class HboneServer(Story):
         with self.buyer.entered():
             sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.addCleanup(sock.close)
-        sock.settimeout(10)
+        sock.settimeout(30)
         sock.bind((self.buyer.v6 if ":" in host else self.buyer.v4, 0))
         return sock
 
@@ -243,7 +243,7 @@ class HboneServer(Story):
         self.assertRaises(TimeoutError, self.receive, with_timeout(sock, 0.5), 1)
         self.assertEqual(bytes(stream.data), b"")
         stream.peer.do(lambda: stream.respond("200"))
-        self.assertEqual(self.receive(with_timeout(sock, 5), 10), b"early bird")
+        self.assertEqual(self.receive(with_timeout(sock, 30), 10), b"early bird")
 
     def test_each_direction_ends_by_itself(self):
         self.server.prepare = self.first_end
@@ -446,8 +446,8 @@ class HboneServer(Story):
         self.assertEqual(self.call()[:2], (b"hello", "end"))
         peer, is_frozen, thaws = self.peer(), threading.Event(), threading.Event()
         self.addCleanup(thaws.set)
-        peer.do(lambda: (is_frozen.set(), thaws.wait(20)))
-        is_frozen.wait(10)
+        peer.do(lambda: (is_frozen.set(), thaws.wait(60)))
+        is_frozen.wait(30)
         self.refused("connect_timeout")
         self.assertEqual(self.call()[:2], (b"hello", "end"))
         self.assertEqual(len(self.tunnels()), 2)

@@ -17,7 +17,10 @@ import subprocess
 import sys
 import tempfile
 
+from ports import free_port
+
 IDLE_S = 0.7
+LONG_IDLE_S = 5  # of a row that came out otherwise than was said: the machine may be busy
 AT_ONCE = 24
 SKIPPED = 77
 
@@ -66,13 +69,6 @@ async def serve_backend(reader, writer):
 
 
 # ---- the three
-
-def free_port():
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
 
 def start_nginx(folder, backend, protocol=""):
     port = free_port()
@@ -127,13 +123,13 @@ async def until_open(port):
 
 # ---- asking
 
-async def ask(port, message):
+async def ask(port, message, idle_s=IDLE_S):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer, is_closed = b"", False
     try:
         writer.write(message)
         while True:
-            part = await asyncio.wait_for(reader.read(65536), IDLE_S)
+            part = await asyncio.wait_for(reader.read(65536), idle_s)
             if not part:
                 is_closed = True
                 break
@@ -178,8 +174,16 @@ def is_other(ours, theirs):
     return ours[0] != theirs[0] or (ours[1] == "-") != (theirs[1] == "-")
 
 
+def is_as_said(row, verdicts, text):
+    name, _, wanted = row
+    ours, *theirs = verdicts
+    return ours == expected(wanted) and (f"| {name} |" in text or not any(is_other(ours, their) for their in theirs))
+
+
 async def run(program, corpus, page, prints):
     rows = read_corpus(corpus)
+    with open(page) as file:
+        text = file.read()
     backend = await asyncio.start_server(serve_backend, "127.0.0.1", 0)
     backend_port = backend.sockets[0].getsockname()[1]
     children = []
@@ -193,15 +197,17 @@ async def run(program, corpus, page, prints):
                 children.append(child)
                 await until_open(port)
             verdicts = await ask_all(rows, ports)
+            for i, row in enumerate(rows):
+                if not is_as_said(row, verdicts[i], text):
+                    verdicts[i] = [await ask(port, row[1], LONG_IDLE_S) for port in ports]
         finally:
             for child in children:
                 child.terminate()
                 child.wait()
-    return judge(rows, verdicts, page, prints)
+    return judge(rows, verdicts, page, text, prints)
 
 
-def judge(rows, verdicts, page, prints):
-    text = open(page).read()
+def judge(rows, verdicts, page, text, prints):
     n_bad = n_other = 0
     for (name, _, wanted), (ours, nginx, haproxy) in zip(rows, verdicts):
         if ours != expected(wanted):

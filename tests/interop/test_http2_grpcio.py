@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from concurrent import futures
 
 try:
@@ -13,7 +12,7 @@ except ImportError:
     sys.exit(77)
 
 PATIENCE_S = 30
-gone = threading.Event()  # the server has learnt that a call was cancelled
+begun, gone = threading.Event(), threading.Event()  # the server has a call; it has learnt that it was cancelled
 
 
 def unary(request, context):
@@ -28,6 +27,7 @@ def not_found(request, context):
 
 def until_gone(request, context):
     context.add_callback(gone.set)
+    begun.set()
     gone.wait(PATIENCE_S)
     return request
 
@@ -96,15 +96,18 @@ def test_an_unknown_method(channel):
 
 
 def test_a_deadline(channel):
-    gone.clear()
-    fails(lambda: channel.unary_unary("/t.T/UntilGone")(b"", timeout=0.2), grpc.StatusCode.DEADLINE_EXCEEDED)
+    for timeout_s in (0.2, 2, 20):  # by then the server has the call, be the machine as busy as it may
+        begun.clear(), gone.clear()
+        fails(lambda: channel.unary_unary("/t.T/UntilGone")(b"", timeout=timeout_s), grpc.StatusCode.DEADLINE_EXCEEDED)
+        if begun.wait(1):
+            break
     assert gone.wait(PATIENCE_S), "the server never learnt of it"
 
 
 def test_a_cancelled_call(channel):
-    gone.clear()
+    begun.clear(), gone.clear()
     call = channel.unary_unary("/t.T/UntilGone").future(b"")
-    time.sleep(0.05)
+    assert begun.wait(PATIENCE_S), "the server never had it"
     call.cancel()
     assert gone.wait(PATIENCE_S), "the server never learnt of it"
 

@@ -41,12 +41,12 @@ class TlsAudit(Story):
         town.await_endpoints(cls.node, 1)
         cls.east = Authority.of(town.east)
         cls.credentials = cls.east.issue("spiffe://east.example/ns/shop/sa/buyer")
-        wait_until("the till's certificate", lambda: "TLSv1.3" in cls.openssl("-tls1_3"), timeout_s=20)
+        wait_until("the till's certificate", lambda: "TLSv1.3" in cls.openssl("-tls1_3"))
 
     # ---- the tools ----
 
     @classmethod
-    def run_tool(cls, argv, timeout_s=20):
+    def run_tool(cls, argv, timeout_s=60):
         with cls.auditor.entered():
             result = subprocess.run(cls.auditor.command(argv), input=b"", capture_output=True, timeout=timeout_s, check=False)
         return (result.stdout + result.stderr).decode(errors="replace")
@@ -158,7 +158,7 @@ class TlsAudit(Story):
         with tempfile.TemporaryDirectory() as folder:
             out = os.path.join(folder, "findings.json")
             self.run_tool(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--ip", "one", "--nodns", "min",
-                           "--connect-timeout", "5", "--openssl-timeout", "5", "--jsonfile", out, *options,
+                           "--connect-timeout", "20", "--openssl-timeout", "20", "--jsonfile", out, *options,
                            f"{self.till.v4}:{TUNNEL_PORT}"], timeout_s=200)
             with open(out, encoding="utf-8") as file:
                 findings = {f["id"]: (f["severity"], f["finding"]) for f in json.load(file)}

@@ -168,7 +168,7 @@ def test_certificates(channel, ca_pb2):
         CREATE, request_serializer=ca_pb2.IstioCertificateRequest.SerializeToString,
         response_deserializer=ca_pb2.IstioCertificateResponse.FromString)
     request = make_request(ca_pb2, CART)
-    response = create(request, metadata=[("authorization", "Bearer sesame")], timeout=10)
+    response = create(request, metadata=[("authorization", "Bearer sesame")], timeout=30)
     check(len(response.cert_chain) == 2, "a leaf and the roots")
     leaf, root = [x509.load_pem_x509_certificate(pem.encode()) for pem in response.cert_chain]
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -181,7 +181,7 @@ def test_certificates(channel, ca_pb2):
 
 def expect(status, method, request, details):
     try:
-        method(request, timeout=10)
+        method(request, timeout=30)
     except grpc.RpcError as error:
         check(error.code() == status, "%s: %s" % (error.code(), error.details()))
         check(details in error.details(), error.details())
@@ -242,7 +242,7 @@ def main(binary, protos):
                 run(directory, server, int(server.stdout.readline()), modules)
             finally:
                 server.send_signal(signal.SIGTERM)
-            check(server.wait(timeout=10) == 0, "the server ended with %d" % server.returncode)
+            check(server.wait(timeout=30) == 0, "the server ended with %d" % server.returncode)
     print("ok")
 
 
