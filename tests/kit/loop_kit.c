@@ -2,7 +2,7 @@
 
 #include "proxy/base/clock.h"
 
-#define FINISH_MS 1000
+#define FINISH_MS 15000
 
 static void on_guard(struct timer *timer) /* it only ends the wait of a turn */
 {

@@ -21,8 +21,8 @@ void run_turns(struct loop *loop, unsigned n_turns);
 /* Turns until nothing is open or buried, at most max_ms. */
 bool run_until_empty(struct loop *loop, unsigned max_ms);
 
-/* The end of every test with a loop: lets what was closed go (at most a second) and frees the loop,
- * which ensures that no handle, timer, task or slab is left. */
+/* The end of every test with a loop: lets what was closed go (soon, unless the machine is busy) and
+ * frees the loop, which ensures that no handle, timer, task or slab is left. */
 void loop_finish(struct loop *loop);
 
 #endif

@@ -439,7 +439,7 @@ Test(rotation, its_own_timer_makes_the_next_attempt)
     struct bench *bench = bench_new(false);
 
     rotation_want(bench->rotation, STR(ID_A));
-    cr_assert(run_until_count(bench->loop, &bench->n_asked, 1, 1000));
+    cr_assert(run_until_count(bench->loop, &bench->n_asked, 1, 10000));
     bench_refuse(bench, 0);
     cr_assert_eq(bench->n_asked, 1);
     cr_assert(run_until_count(bench->loop, &bench->n_asked, 2, 5000));

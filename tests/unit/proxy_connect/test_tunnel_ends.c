@@ -36,7 +36,7 @@ Test(tunnel, ends_with_the_certificate_that_proved_it)
     near_open(&near, NULL);
     struct attempt first = {0}, second = {0};
     const struct connect_request request = near_request();
-    struct test_cert spec = {.uris = {STR(ID_A)}, .until_s = 2};
+    struct test_cert spec = {.uris = {STR(ID_A)}, .until_s = 4};
     EVP_PKEY *key;
     X509 *leaf = test_ca_mint(near.world.west, &spec, &key);
     struct text pem = {0}, why = {0};

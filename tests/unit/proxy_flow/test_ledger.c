@@ -3,7 +3,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/flow/ledger.h"
 
-TestSuite(ledger, .timeout = 5);
+TestSuite(ledger, .timeout = 20);
 
 #define MIB   (UINT64_C(1) << 20)
 #define SOON  (NS_PER_SEC / 10)

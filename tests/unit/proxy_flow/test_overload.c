@@ -4,7 +4,7 @@
 #include "proxy/base/ensure.h"
 #include "proxy/flow/overload.h"
 
-TestSuite(overload, .timeout = 5);
+TestSuite(overload, .timeout = 20);
 
 static const struct overload_bounds bounds = {.memory_bytes = 1000, .lag_ns = 100 * NS_PER_MS};
 

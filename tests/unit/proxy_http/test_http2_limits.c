@@ -373,7 +373,7 @@ Test(http2_limits, trailers_that_are_ignored_are_no_head_that_stands_still, .fin
     cr_expect_eq(duo.n_heard, 2);
 }
 
-Test(http2_limits, heads_that_keep_coming_in_pieces_are_in_time, .fini = finish)
+static bool is_cut_though_heads_are_in_time(void)
 {
     static const struct http_limits limits = {.head_ns = 200 * NS_PER_MS};
     uint64_t until_ns;
@@ -392,5 +392,16 @@ Test(http2_limits, heads_that_keep_coming_in_pieces_are_in_time, .fini = finish)
         while (duo_carry(&duo, true, 65536))
             run_turns(duo.loop, 2);
     }
-    cr_expect_eq(duo.n_server_dead, 0, "%s", duo.server_why);
+    return duo.n_server_dead > 0;
+}
+
+Test(http2_limits, heads_that_keep_coming_in_pieces_are_in_time, .fini = finish)
+{
+    bool is_cut = is_cut_though_heads_are_in_time();
+
+    for (unsigned i = 0; i < 5 && is_cut; i++) { /* the machine may be busy, but not always */
+        duo_close(&duo);
+        is_cut = is_cut_though_heads_are_in_time();
+    }
+    cr_expect_not(is_cut, "%s", duo.server_why);
 }

@@ -138,7 +138,7 @@ void pair_open(struct loop *loop, struct end *a, struct end *b)
     door_open(&door, loop, "127.0.0.1:0", b, 1);
     tcp_connect(loop, &door.addr, NULL, on_connected, a);
     struct end *ends[] = {a, b};
-    cr_assert(run_until(loop, are_connected, ends, 2000));
+    cr_assert(run_until(loop, are_connected, ends, 10000));
     listener_close(door.listener);
     loop_turn(loop, false);
 }

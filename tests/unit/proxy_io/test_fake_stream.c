@@ -85,7 +85,7 @@ Test(fake_stream, alone_records_what_is_written_and_delivers_what_is_fed_when_re
     cr_expect_eq(a.n_reads, 0);
     stream_resume(&a.fake->stream);
     cr_expect_eq(a.n_reads, 0);
-    cr_assert(run_until_set(loop, &a.ended, 1000));
+    cr_assert(run_until_set(loop, &a.ended, 10000));
     cr_expect_eq(a.n_reads, 2);
     cr_expect_eq(a.n_got, 8);
     finish();
@@ -103,7 +103,7 @@ Test(fake_stream, a_held_queue_says_stop_and_drains_from_the_loop)
     cr_expect_eq(a.n_drains, 0);
     fake_release(a.fake);
     cr_expect_eq(a.n_drains, 0);
-    cr_assert(run_until_count(loop, &a.n_drains, 1, 1000));
+    cr_assert(run_until_count(loop, &a.n_drains, 1, 10000));
     cr_expect_eq(stream_queued(&a.fake->stream), 0);
     finish();
 }
@@ -114,7 +114,7 @@ Test(fake_stream, a_failure_is_told_once_and_ends_everything)
     stream_resume(&a.fake->stream);
     fake_feed_text(a.fake, "lost");
     fake_fail(a.fake, -ERR_RESET);
-    cr_assert(run_until_set(loop, &a.failed, 1000));
+    cr_assert(run_until_set(loop, &a.failed, 10000));
     run_turns(loop, 5);
     cr_expect_eq(a.err, -ERR_RESET);
     cr_expect_eq(a.n_reads, 0);
@@ -136,12 +136,12 @@ Test(fake_stream, a_pair_carries_bytes_and_half_closes_with_back_pressure_from_e
     cr_expect_eq(a.n_drains, 0);
     stream_shutdown(&a.fake->stream);
     stream_resume(&b.fake->stream);
-    cr_assert(run_until_set(loop, &b.ended, 1000));
+    cr_assert(run_until_set(loop, &b.ended, 10000));
     cr_expect_eq(b.n_got, n_wrote);
 
     stream_write_copy(&b.fake->stream, "answer", 6);
     stream_shutdown(&b.fake->stream);
-    cr_assert(run_until_set(loop, &a.ended, 1000));
+    cr_assert(run_until_set(loop, &a.ended, 10000));
     cr_expect_eq(a.n_got, 6);
     finish();
 }
@@ -150,7 +150,7 @@ Test(fake_stream, closing_one_of_a_pair_is_seen_by_the_other)
 {
     start_pair();
     stream_close(&a.fake->stream, -ERR_DENIED);
-    cr_assert(run_until_set(loop, &b.failed, 1000));
+    cr_assert(run_until_set(loop, &b.failed, 10000));
     cr_expect_eq(b.err, -ERR_RESET);
     cr_expect_eq(a.fake->close_err, -ERR_DENIED);
     finish();

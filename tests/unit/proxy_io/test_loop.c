@@ -50,7 +50,7 @@ Test(loop, timers_fire_in_the_order_of_their_deadlines_and_not_early)
     timer_start(loop, &b.timer, 20 * NS_PER_MS, on_fire);
     timer_start(loop, &c.timer, 30 * NS_PER_MS, on_fire);
     timer_start(loop, &a.timer, 10 * NS_PER_MS, on_fire);
-    cr_assert(run_until_count(loop, &c.n_runs, 1, 2000));
+    cr_assert(run_until_count(loop, &c.n_runs, 1, 10000));
 
     cr_expect_str_eq(trace, "abc");
     cr_expect_geq(clock_mono_ns() - start_ns, 30 * NS_PER_MS);
@@ -64,7 +64,7 @@ Test(loop, starting_a_running_timer_moves_its_deadline)
     timer_start(loop, &a.timer, 10 * NS_PER_MS, on_fire);
     timer_start(loop, &b.timer, 20 * NS_PER_MS, on_fire);
     timer_start(loop, &a.timer, 40 * NS_PER_MS, on_fire);
-    cr_assert(run_until_count(loop, &a.n_runs, 1, 2000));
+    cr_assert(run_until_count(loop, &a.n_runs, 1, 10000));
 
     cr_expect_str_eq(trace, "ba");
     cr_expect_eq(a.n_runs, 1);
@@ -78,7 +78,7 @@ Test(loop, a_stopped_timer_does_not_fire_and_stopping_twice_is_harmless)
     timer_start(loop, &b.timer, 10 * NS_PER_MS, on_fire);
     timer_stop(&a.timer);
     timer_stop(&a.timer);
-    cr_assert(run_until_count(loop, &b.n_runs, 1, 2000));
+    cr_assert(run_until_count(loop, &b.n_runs, 1, 10000));
 
     cr_expect_str_eq(trace, "b");
     loop_finish(loop);
@@ -94,7 +94,7 @@ Test(loop, a_timer_may_start_itself_in_its_callback)
 {
     loop = loop_new();
     timer_start(loop, &a.timer, 0, fire_again);
-    cr_assert(run_until_count(loop, &a.n_runs, 5, 2000));
+    cr_assert(run_until_count(loop, &a.n_runs, 5, 10000));
     loop_finish(loop);
 }
 
@@ -154,7 +154,7 @@ Test(loop, a_turn_goes_from_timers_over_tasks_and_what_they_defer_to_the_graveya
 {
     loop = loop_new();
     timer_start(loop, &a.timer, 0, fire_and_defer);
-    cr_assert(run_until_count(loop, &b.n_runs, 1, 2000));
+    cr_assert(run_until_count(loop, &b.n_runs, 1, 10000));
     cr_expect_str_eq(trace, "tabg", "got %s", trace);
     cr_expect_eq(b.n_runs, 1, "a task that is deferred twice runs once");
     loop_finish(loop);
@@ -216,7 +216,7 @@ Test(loop, work_that_was_asked_for_between_turns_does_not_wait_for_the_poll)
     loop_turn(loop, true);
 
     cr_expect_str_eq(trace, "ag");
-    cr_expect_lt(clock_mono_ns() - start_ns, NS_PER_SEC);
+    cr_expect_lt(clock_mono_ns() - start_ns, 10 * NS_PER_SEC);
     timer_stop(&far);
     loop_finish(loop);
 }
@@ -268,7 +268,7 @@ Test(loop, time_stands_still_within_a_turn_and_goes_on_between_turns)
 {
     loop = loop_new();
     timer_start(loop, &a.timer, NS_PER_MS, fire_slowly);
-    cr_assert(run_until_count(loop, &a.n_runs, 1, 1000));
+    cr_assert(run_until_count(loop, &a.n_runs, 1, 10000));
     cr_expect_eq(times_ns[0], times_ns[1]);
     cr_expect_geq(loop_now_ns(loop), times_ns[1] + 3 * NS_PER_MS);
     loop_finish(loop);
@@ -321,7 +321,7 @@ Test(loop, a_long_turn_is_told_apart_by_whether_it_worked_or_waited)
         a.n_runs = 0;
         for (int n = 1; n <= TURNS; n++) {
             timer_start(loop, &a.timer, 1, rows[i].fire);
-            cr_assert(run_until_count(loop, &a.n_runs, n, 1000));
+            cr_assert(run_until_count(loop, &a.n_runs, n, 10000));
         }
         const struct long_turns found = loop_long_turns(loop);
         const uint64_t right = rows[i].works ? found.n_worked : found.n_waited;
@@ -398,7 +398,7 @@ Test(loop, what_is_put_off_can_be_taken_back)
     loop = loop_new();
     n_run = 0;
     timer_start(loop, &a.timer, 1, leave);
-    cr_assert(run_until_count(loop, &n_left, 1, 2000));
+    cr_assert(run_until_count(loop, &n_left, 1, 10000));
     run_turns(loop, 3);
     cr_expect_eq(n_run, 0);
     loop_finish(loop);
@@ -419,7 +419,7 @@ Test(loop, nothing_is_put_off_while_there_is_time)
     loop = loop_new();
     n_run = 0;
     timer_start(loop, &a.timer, 1, ask_at_once);
-    cr_expect(run_until_count(loop, &n_run, 1, 2000));
+    cr_expect(run_until_count(loop, &n_run, 1, 10000));
     timer_stop(&a.timer);
     loop_finish(loop);
 }

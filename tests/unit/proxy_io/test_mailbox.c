@@ -46,7 +46,7 @@ Test(mailbox, delivers_in_order_from_the_loop)
     for (unsigned idx = 0; idx < 10; idx++)
         post(mailbox, 0, idx);
     cr_expect_eq(reader.n_read, 0);
-    cr_assert(run_until_count(loop, &reader.n_read, 10, 1000));
+    cr_assert(run_until_count(loop, &reader.n_read, 10, 10000));
     cr_expect_eq(reader.n_disordered, 0);
     mailbox_close(mailbox);
     loop_finish(loop);

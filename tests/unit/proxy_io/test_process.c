@@ -24,10 +24,10 @@ Test(process, a_signal_becomes_an_event_of_the_loop)
     struct signal_watch *hup = signal_watch_open(loop, SIGHUP, on_signal, &n_signals);
     cr_assert_eq(kill(getpid(), SIGTERM), 0);
     cr_expect_eq(n_signals, 0);
-    cr_assert(run_until_count(loop, &n_signals, 1, 2000));
+    cr_assert(run_until_count(loop, &n_signals, 1, 10000));
     cr_expect_eq(last_signal, SIGTERM);
     cr_assert_eq(kill(getpid(), SIGHUP), 0);
-    cr_assert(run_until_count(loop, &n_signals, 2, 2000));
+    cr_assert(run_until_count(loop, &n_signals, 2, 10000));
     cr_expect_eq(last_signal, SIGHUP);
 
     signal_watch_close(term);
