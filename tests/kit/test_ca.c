@@ -71,6 +71,8 @@ static X509_EXTENSION *san_of(const struct test_cert *spec)
         add_name(names, GEN_EMAIL, V_ASN1_IA5STRING, STR("someone@host.example"));
         add_name(names, GEN_IPADD, V_ASN1_OCTET_STRING, STR("\x0a\x00\x00\x01"));
     }
+    if (spec->ip.len > 0)
+        add_name(names, GEN_IPADD, V_ASN1_OCTET_STRING, spec->ip);
     for (size_t i = 0; i < TEST_URIS_MAX && spec->uris[i].len > 0; i++)
         add_name(names, GEN_URI, V_ASN1_IA5STRING, spec->uris[i]);
     X509_EXTENSION *extension = NULL;

@@ -19,6 +19,7 @@
 struct test_cert {
     struct str uris[TEST_URIS_MAX]; /* raw bytes; ends at the first empty one */
     bool other_names; /* a DNS name, an email address and an IP address in the SAN too */
+    struct str ip;    /* 4 or 16 bytes: an address in the SAN too; "": none */
     bool san_not_critical;
     bool san_twice;
     struct str san_der;  /* the whole value of the SAN extension, in place of uris */

@@ -17,6 +17,7 @@
 #define CONTINUE_MAX 8192 /* of a continue token */
 #define MESSAGE_MAX  300  /* of a server's sentence, that are passed on */
 #define DEPTH_MAX    (YAML_DEPTH_MAX + 4)
+#define ABSENT_AFTER 2 /* times that a server says so */
 #define STUCK_AFTER  5 /* refusals of a watch in a row: the version may be one it never had */
 
 static const struct sm_rule rules[KUBE_STATES] = {
@@ -44,15 +45,21 @@ static void set(struct text *text, struct str value)
 
 /* ---- failing ---- */
 
+/* Twice as long each time. */
+static uint64_t doubled_ns(unsigned n_times, uint64_t first_ms, uint64_t max_ms)
+{
+    uint64_t wait_ms = first_ms;
+
+    for (unsigned i = 1; i < n_times && wait_ms < max_ms; i++)
+        wait_ms *= 2;
+    return (wait_ms < max_ms ? wait_ms : max_ms) * NS_PER_MS;
+}
+
 static uint64_t backoff_ns(const struct kube_watch *watch)
 {
-    uint64_t wait_ms = KUBE_BACKOFF_FIRST_MS;
-
-    for (unsigned i = 1; i < watch->n_failures && wait_ms < KUBE_BACKOFF_MAX_S * 1000; i++)
-        wait_ms *= 2;
-    if (wait_ms > KUBE_BACKOFF_MAX_S * 1000)
-        wait_ms = KUBE_BACKOFF_MAX_S * 1000;
-    return watch->n_failures > 0 ? wait_ms * NS_PER_MS : 0;
+    return watch->n_failures == 0 ? 0
+                                  : doubled_ns(watch->n_failures, KUBE_BACKOFF_FIRST_MS,
+                                               KUBE_BACKOFF_MAX_S * UINT64_C(1000));
 }
 
 static void well(struct kube_watch *watch)
@@ -173,6 +180,7 @@ static uint64_t finish_list(struct kube_watch *watch, bool *is_changed)
     *is_changed = *is_changed || n_gone > 0 || !watch->is_synced;
     watch->is_synced = true;
     watch->is_absent = false;
+    watch->n_absent = 0;
     watch->n_lists++;
     text_clear(&watch->trouble); /* the failures are forgotten when the watch is in order too */
     sm_move(rules, &watch->state, KUBE_WAIT_WATCH);
@@ -398,12 +406,15 @@ static uint64_t on_absent(struct kube_watch *watch)
                 n > 0 ? "; those that are known stay" : "");
         return fail(watch);
     }
-    const bool is_news = !watch->is_synced;
-    watch->is_absent = watch->is_synced = true;
+    watch->n_absent++;
     well(watch);
     sm_move(rules, &watch->state, KUBE_WAIT_LIST);
-    tell_change(watch, is_news);
-    return KUBE_ABSENT_S * NS_PER_SEC;
+    if (watch->is_synced || watch->n_absent >= ABSENT_AFTER) {
+        const bool is_news = !watch->is_synced;
+        watch->is_absent = watch->is_synced = true;
+        tell_change(watch, is_news);
+    }
+    return doubled_ns(watch->n_absent, KUBE_ABSENT_FIRST_MS, KUBE_ABSENT_S * UINT64_C(1000));
 }
 
 static void tell_status(struct kube_watch *watch, const struct kube_answer *answer)

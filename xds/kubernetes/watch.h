@@ -10,10 +10,12 @@
  * The caller sends what kube_watch_ask() says, hands over what is answered, and asks again after
  * the wait that kube_watch_over() gives. Objects go into the store.
  *
- * A kind that is optional and not installed (404) is empty, and is asked for again after
- * KUBE_ABSENT_S. If there are objects of it, they stay instead: a server or something before it
- * that answers 404 to everything shall not take policies away, and objects of a kind that is taken
- * out are deleted one by one, which a watch tells.
+ * A kind that is optional and not installed (404) is empty, when the server has said so twice: one
+ * that is starting may say it of what it does not serve yet, and without its policies a cluster
+ * would be open. It is asked for again after KUBE_ABSENT_FIRST_MS, then after twice as long each
+ * time, up to KUBE_ABSENT_S. If there are objects of it, they stay instead: a server or something
+ * before it that answers 404 to everything shall not take policies away, and objects of a kind that
+ * is taken out are deleted one by one, which a watch tells.
  *
  * Bounds: KUBE_PAGE_OBJECTS and KUBE_PAGE_BYTES a page, KUBE_LINE_BYTES an event,
  * MANIFESTS_STORE_MAX objects, KUBE_BACKOFF_MAX_S between two attempts, KUBE_RETRY_AFTER_MAX_S if
@@ -38,6 +40,7 @@
 #define KUBE_BACKOFF_FIRST_MS  500
 #define KUBE_BACKOFF_MAX_S     30
 #define KUBE_RETRY_AFTER_MAX_S 120
+#define KUBE_ABSENT_FIRST_MS   1000
 #define KUBE_ABSENT_S          30
 
 /*   asked           last page          asked
@@ -70,6 +73,7 @@ struct kube_watch {
     bool is_expired, is_bad; /* what an event said, until the watch is over */
     bool is_synced;          /* it was listed whole once, or is known not to be installed */
     bool is_absent;
+    unsigned n_absent;   /* how often in a row the server said so */
     unsigned n_failures; /* in a row */
     struct text trouble; /* what is wrong, as a sentence; "" nothing */
     uint64_t n_lists, n_events;
@@ -79,7 +83,8 @@ void kube_watch_init(struct kube_watch *watch, const struct kube_kind *kind,
                      struct manifests_store *store, const struct kube_watch_events *events);
 void kube_watch_fini(struct kube_watch *watch);
 
-/* What is to be asked for next, path and query. True: a watch, whose body goes to kube_watch_piece(). */
+/* What is to be asked for next, path and query. True: a watch, whose body goes to
+ * kube_watch_piece(). */
 bool kube_watch_ask(struct kube_watch *watch, struct text *out_target);
 
 /* Of a watch that was answered with 200; an empty one says just that. False: the request shall be
