@@ -209,23 +209,32 @@ int file_write_atomic(struct str path, struct str content, unsigned mode)
     return sync_parent(name);
 }
 
-int file_make_dir(struct str path, unsigned mode)
+int file_about_dir(struct str path, struct file_dir *out_about)
 {
     char name[PATH_MAX];
     struct stat stat_;
 
     if (to_c(path, "", name) < 0)
         return -ERR_INVALID;
-    if (mkdir(name, (mode_t)mode) == 0)
-        return 0;
-    if (errno != EEXIST)
-        return from_errno();
     if (stat(name, &stat_) < 0)
         return -ERR_SYSTEM;
+    *out_about = (struct file_dir){stat_.st_uid, stat_.st_mode & 07777};
     if (S_ISDIR(stat_.st_mode))
         return 0;
     errno = ENOTDIR;
     return -ERR_INVALID;
+}
+
+int file_make_dir(struct str path, unsigned mode)
+{
+    char name[PATH_MAX];
+    struct file_dir about;
+
+    if (to_c(path, "", name) < 0)
+        return -ERR_INVALID;
+    if (mkdir(name, (mode_t)mode) == 0)
+        return 0;
+    return errno == EEXIST ? file_about_dir(path, &about) : from_errno();
 }
 
 int file_lock_dir(struct str dir, int *out_fd)

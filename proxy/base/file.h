@@ -32,6 +32,14 @@ MUST_USE int file_write_atomic(struct str path, struct str content, unsigned mod
 /* Makes the folder if it is not there (its parent must be). */
 MUST_USE int file_make_dir(struct str path, unsigned mode);
 
+struct file_dir {
+    unsigned owner; /* a user's id */
+    unsigned mode;  /* the permissions, 07777 at most */
+};
+
+/* Of a folder, or of the one that a link leads to. */
+MUST_USE int file_about_dir(struct str path, struct file_dir *out_about);
+
 /* Takes the folder for this process alone, until the descriptor is closed or the process ends, by
  * whatever means: a lock on the file "lock" in it. -ERR_AGAIN when another process has it. */
 MUST_USE int file_lock_dir(struct str dir, int *out_fd);

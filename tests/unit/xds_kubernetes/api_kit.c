@@ -183,23 +183,31 @@ static struct api_row *row_of(const struct api *api, struct str head)
     return NULL;
 }
 
-static void on_target(struct conn *conn, struct api_row *row, struct str target)
+/* The next step of a row, or its last one again; NULL: the target is none. */
+static const struct api_step *step_of(const struct api_row *row, struct str target)
 {
     const struct str place = str_from(row->place);
-    const bool is_again = row->n_steps > 0 && row->at == row->n_steps;
-    const struct api_step *step = &row->steps[is_again ? row->at - 1 : row->at];
+    const size_t last = row->n_steps - 1;
+    const struct api_step *step = &row->steps[row->at < last ? row->at : last];
 
-    if (row->n_steps == 0 || !str_starts_with(target, place)) {
-        answer_elsewhere(conn, target);
-    } else if (!str_eq(str_sub(target, place.len, target.len), str_from(step->asks))) {
-        row->wrong = arena_printf(&conn->api->arena, "%.*sstep %zu: asked \"%.*s\"; ",
-                                  STR_ARG(row->wrong), row->at, STR_ARG(target));
-        answer_elsewhere(conn, target);
-    } else {
-        row->at += is_again ? 0 : 1;
+    return str_eq(str_sub(target, place.len, target.len), str_from(step->asks)) ? step : NULL;
+}
+
+static void on_target(struct conn *conn, struct api_row *row, struct str target)
+{
+    const bool is_scripted = row->n_steps > 0 && str_starts_with(target, str_from(row->place));
+    const struct api_step *step = is_scripted ? step_of(row, target) : NULL;
+
+    if (step) {
+        row->at += row->at < row->n_steps ? 1 : 0;
         conn->row = row;
         answer(conn, step);
+        return;
     }
+    if (is_scripted)
+        row->wrong = arena_printf(&conn->api->arena, "%.*sstep %zu: asked \"%.*s\"; ",
+                                  STR_ARG(row->wrong), row->at, STR_ARG(target));
+    answer_elsewhere(conn, target);
 }
 
 static void on_head(struct conn *conn)
