@@ -36,8 +36,9 @@ struct conn {
     struct timer timer;
     struct api_row *row; /* whose step it is */
     const char *later;
-    uint64_t said_ns;
-    size_t left; /* blanks to be sent */
+    unsigned n_words;
+    uint64_t said_ns; /* a head, too */
+    size_t left;      /* blanks to be sent */
     bool is_asked;
 };
 
@@ -77,6 +78,7 @@ static void say_chunk(struct conn *conn, const char *words)
     text_addf(&chunk, "%zx\r\n%s\r\n", strlen(words), words);
     say(conn, text_str(&chunk));
     text_fini(&chunk);
+    conn->n_words++;
     conn->said_ns = loop_now_ns(conn->api->loop);
 }
 
@@ -183,14 +185,21 @@ static struct api_row *row_of(const struct api *api, struct str head)
     return NULL;
 }
 
-/* The next step of a row, or its last one again; NULL: the target is none. */
-static const struct api_step *step_of(const struct api_row *row, struct str target)
+static bool is_asked(const struct api_row *row, size_t idx, struct str target)
 {
-    const struct str place = str_from(row->place);
-    const size_t last = row->n_steps - 1;
-    const struct api_step *step = &row->steps[row->at < last ? row->at : last];
+    const struct str rest = str_sub(target, strlen(row->place), target.len);
 
-    return str_eq(str_sub(target, place.len, target.len), str_from(step->asks)) ? step : NULL;
+    return idx < row->n_steps && str_eq(rest, str_from(row->steps[idx].asks));
+}
+
+/* The next step of a row, or the latest again; NULL: the target is neither. */
+static const struct api_step *step_of(struct api_row *row, struct str target)
+{
+    if (is_asked(row, row->at, target))
+        row->at++;
+    else if (row->at == 0 || !is_asked(row, row->at - 1, target))
+        return NULL;
+    return &row->steps[row->at - 1];
 }
 
 static void on_target(struct conn *conn, struct api_row *row, struct str target)
@@ -199,7 +208,6 @@ static void on_target(struct conn *conn, struct api_row *row, struct str target)
     const struct api_step *step = is_scripted ? step_of(row, target) : NULL;
 
     if (step) {
-        row->at += row->at < row->n_steps ? 1 : 0;
         conn->row = row;
         answer(conn, step);
         return;
@@ -238,9 +246,13 @@ static void on_fail(void *owner, int err)
 {
     struct conn *conn = owner;
     const uint64_t quiet_ns = loop_now_ns(conn->api->loop) - conn->said_ns;
+    struct api_row *row = conn->row;
 
-    if (conn->row && (conn->row->quiet_ns == 0 || quiet_ns < conn->row->quiet_ns))
-        conn->row->quiet_ns = quiet_ns;
+    if (row && (conn->n_words > row->n_words ||
+                (conn->n_words == row->n_words && quiet_ns > row->quiet_ns))) {
+        row->n_words = conn->n_words;
+        row->quiet_ns = quiet_ns;
+    }
     end(conn, err);
 }
 
@@ -339,11 +351,19 @@ struct api *api_new(struct loop *loop)
     return api;
 }
 
-void api_free(struct api *api)
+static void end_all(struct api *api)
 {
-    listener_close(api->listener);
     while (!list_is_empty(&api->conns))
         end(container_of(api->conns.next, struct conn, link), -ERR_SHUTDOWN);
+}
+
+/* The rows may be gone already, so nobody is heard any more. */
+void api_free(struct api *api)
+{
+    end_all(api);
+    listener_close(api->listener);
+    loop_turn(api->loop, false); /* those that were accepted meanwhile */
+    end_all(api);
     loop_turn(api->loop, false);
     tls_identity_unref(api->identity);
     trust_unref(api->trust);

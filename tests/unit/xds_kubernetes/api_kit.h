@@ -38,9 +38,12 @@ struct api_row {
     const struct api_step *steps;
     size_t n_steps;
     /* What came of it. */
-    size_t at;         /* steps that were asked for; the last one may be again */
-    struct str wrong;  /* what was asked for in place of a step; "" nothing; the server's */
-    uint64_t quiet_ns; /* the shortest from a last word to the end that the client made; 0: none */
+    size_t at;        /* steps that were asked for; the latest one may be again */
+    struct str wrong; /* what was asked for in place of a step; "" nothing; the server's */
+    /* The longest from the last word to the end that the client made, among the answers on which
+     * the most words were said; a head is none. */
+    unsigned n_words;
+    uint64_t quiet_ns;
 };
 
 struct api;
