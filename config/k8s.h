@@ -36,16 +36,27 @@ enum k8s_kind {
     K8S_KINDS
 };
 
+struct k8s_mention { /* of a cluster by its name */
+    struct k8s_mention *next;
+    struct place place;
+    struct str what, name; /* what: the field */
+};
+
+struct k8s_mentions { /* in the order in which they were read */
+    struct k8s_mention *first, *last;
+};
+
 struct k8s_reader {
     struct manifests *set;
     struct arena *arena; /* of the set */
     struct diag *diag;
     struct str file; /* the current one, in the arena */
     struct vec objects[K8S_KINDS];
-    struct map seen;        /* "kind/namespace/name" -> struct place */
-    uint64_t content;       /* the hash of the bytes of the file that was opened last */
-    uint64_t structure;     /* the hash of all documents but Pods and EndpointSlices */
-    size_t n_errors_before; /* in the diag when the reading began */
+    struct map seen;               /* "kind/namespace/name" -> struct place */
+    uint64_t content;              /* the hash of the bytes of the file that was opened last */
+    uint64_t structure;            /* the hash of all documents but Pods and EndpointSlices */
+    size_t n_errors_before;        /* in the diag when the reading began */
+    struct k8s_mentions *mentions; /* NULL: nobody asks for them */
 };
 
 #define WHAT_MAX 160
@@ -60,6 +71,9 @@ struct str k8s_text(const struct k8s_reader *reader, const struct yaml *node, co
 /* The same, checked; expected says what is wanted. */
 struct str k8s_name(const struct k8s_reader *reader, const struct yaml *node, const char *what,
                     bool (*is_valid)(struct str), const char *expected);
+/* Notes that the node names a cluster, for who knows which clusters there are. */
+void k8s_mention(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                 struct str cluster);
 /* A port from 1 to 65535; an error and 0 when the node is absent. parent gives the place then. */
 uint16_t k8s_port(const struct k8s_reader *reader, const struct yaml *node,
                   const struct yaml *parent, const char *what);

@@ -51,6 +51,23 @@ struct str k8s_name(const struct k8s_reader *reader, const struct yaml *node, co
     return text;
 }
 
+void k8s_mention(const struct k8s_reader *reader, const struct yaml *node, const char *what,
+                 struct str cluster)
+{
+    struct k8s_mentions *all = reader->mentions;
+    if (!all || !node || str_is_empty(cluster))
+        return;
+    struct k8s_mention *mention = arena_new(reader->arena, struct k8s_mention);
+    mention->place = k8s_place(reader, node);
+    mention->what = arena_str(reader->arena, str_from(what));
+    mention->name = arena_str(reader->arena, cluster);
+    if (all->last)
+        all->last->next = mention;
+    else
+        all->first = mention;
+    all->last = mention;
+}
+
 uint16_t k8s_port(const struct k8s_reader *reader, const struct yaml *node,
                   const struct yaml *parent, const char *what)
 {

@@ -38,6 +38,7 @@ static void read_cluster(const struct k8s_reader *reader, const struct yaml *ite
     else if (ref->cluster.len > 0)
         diag_error(reader->diag, item->place, "%s: a cluster is named already", what);
     ref->cluster = name;
+    k8s_mention(reader, yaml_get(node, "name"), what_at(buf, "%s.extensionRef.name", what), name);
 }
 
 static void read_edit(const struct k8s_reader *reader, const struct yaml *item, const char *what,

@@ -240,6 +240,7 @@ static void read_member(const struct k8s_reader *reader, const struct yaml *item
     k8s_strict_keys(reader, item, what, keys);
     share->cluster = k8s_name(reader, name, what_at(what, "spec.clusters.members[%zu].name", idx),
                               name_is_cluster, "a cluster's name (RFC 1123, 127 letters at most)");
+    k8s_mention(reader, name, what, share->cluster);
     if (!name)
         diag_error(reader->diag, item->place, "%s: is required", what);
     for (size_t i = 0; name && i < idx; i++)
@@ -308,10 +309,12 @@ static void read_allow(const struct k8s_reader *reader, const struct yaml *spec,
     k8s_strict_keys(reader, allow, "spec.clusters.allow", keys);
     const size_t n = k8s_values(reader, list, "spec.clusters.allow.names", TRAFFIC_CLUSTERS_MAX);
     struct str *names = arena_new_array(reader->arena, struct str, n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         names[i] =
             k8s_name(reader, list->items[i], what_at(what, "spec.clusters.allow.names[%zu]", i),
                      name_is_cluster, "a cluster's name (RFC 1123, 127 letters at most)");
+        k8s_mention(reader, list->items[i], what, names[i]);
+    }
     traffic->allow = k8s_labels(reader, yaml_get(allow, "matchLabels"),
                                 "spec.clusters.allow.matchLabels", &traffic->n_allow);
     /* Without either nobody knows what is meant, and everybody would be the worst guess. */

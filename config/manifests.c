@@ -210,6 +210,35 @@ static bool is_route_beside_http(struct str kind)
            str_eq(kind, STR("UDPRoute"));
 }
 
+/* One for gateways alone is theirs. */
+static bool is_of_mesh(const struct yaml *doc)
+{
+    const struct yaml *gateways = yaml_path(doc, "spec.gateways");
+    bool is = !gateways || gateways->kind != YAML_SEQUENCE || gateways->len == 0;
+    for (size_t i = 0; !is && i < gateways->len; i++)
+        is = gateways->items[i]->kind == YAML_TEXT && str_eq(gateways->items[i]->text, STR("mesh"));
+    return is;
+}
+
+/* What Istio's sidecars take and nothing here reads, with what is read in its place. */
+static void on_kind_of_istio(struct k8s_reader *reader, const struct yaml *doc, struct str kind)
+{
+    static const char *const rows[][2] = {
+        {"VirtualService", "requests are routed by HTTPRoute and GRPCRoute of " GATEWAY},
+        {"DestinationRule", "a service is balanced, watched and limited by a TrafficPolicy of "
+                            "isthmus.io"},
+        {"ServiceEntry", "only Services and ServiceImports are known"},
+        {"WorkloadEntry", "only Pods are workloads"},
+        {"WorkloadGroup", "only Pods are workloads"},
+        {"Sidecar", "every node knows all services"},
+        {"EnvoyFilter", "there is no Envoy here"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows) && is_of_mesh(doc); i++)
+        if (str_eq(kind, str_from(rows[i][0])))
+            diag_warn(reader->diag, yaml_get(doc, "kind")->place,
+                      "kind: %s of networking.istio.io is passed over: %s", rows[i][0], rows[i][1]);
+}
+
 /* A kind of that group that is nearly spelt so; NULL: none. */
 static const char *nearest_kind(struct str group, struct str kind)
 {
@@ -248,6 +277,10 @@ static void on_other_kind(struct k8s_reader *reader, const struct yaml *doc, str
                    "kind: %.*s is not supported yet; expected AuthorizationPolicy, "
                    "PeerAuthentication or RequestAuthentication of this group",
                    STR_ARG(kind));
+        return;
+    }
+    if (str_eq(group, STR("networking.istio.io"))) {
+        on_kind_of_istio(reader, doc, kind);
         return;
     }
     if (str_eq(group, str_from(GATEWAY)) && is_route_beside_http(kind)) {

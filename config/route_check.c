@@ -121,18 +121,28 @@ static void check_rivals(struct checking *checking, const struct k8s_route *rout
 
 /* ---- backends ---- */
 
+/* outcome: what becomes of what is sent there */
 static void check_backend(struct checking *checking, const struct k8s_route *route,
-                          const struct k8s_route_ref *ref)
+                          const struct k8s_route_ref *ref, const char *outcome)
 {
-    const struct k8s_service *service = find_service(checking, ref);
-    if (!service)
-        TELL(checking, route, ref->place,
-             "there is no Service \"%.*s\" in %.*s; its share is answered with 500",
-             STR_ARG(ref->name), STR_ARG(ref->namespace_));
+    const struct k8s_service *service = ref->is_import ? NULL : find_service(checking, ref);
+    if (ref->is_import)
+        check_import(checking, route, ref);
+    else if (!service)
+        TELL(checking, route, ref->place, "there is no Service \"%.*s\" in %.*s; %s",
+             STR_ARG(ref->name), STR_ARG(ref->namespace_), outcome);
     else if (!find_port(service, ref->port))
-        TELL(checking, route, ref->place,
-             "Service \"%.*s\" has no port %u; its share is answered with 500", STR_ARG(ref->name),
-             ref->port);
+        TELL(checking, route, ref->place, "Service \"%.*s\" has no port %u; %s", STR_ARG(ref->name),
+             ref->port, outcome);
+}
+
+static void check_rule(struct checking *checking, const struct k8s_route *route,
+                       const struct k8s_route_rule *rule)
+{
+    for (size_t i = 0; i < rule->rule.n_backends; i++)
+        check_backend(checking, route, &rule->backends[i], "its share is answered with 500");
+    for (size_t i = 0; i < rule->rule.n_mirrors; i++)
+        check_backend(checking, route, &rule->mirrors[i], "nothing is mirrored there");
 }
 
 static void check_route(struct checking *checking, const struct k8s_route *route)
@@ -144,14 +154,8 @@ static void check_route(struct checking *checking, const struct k8s_route *route
             check_parent(checking, route, &route->parents[i]);
         check_rivals(checking, route, &route->parents[i]);
     }
-    for (size_t r = 0; r < route->n_rules; r++) {
-        const struct k8s_route_rule *rule = &route->rules[r];
-        for (size_t i = 0; i < rule->rule.n_backends; i++)
-            if (rule->backends[i].is_import)
-                check_import(checking, route, &rule->backends[i]);
-            else
-                check_backend(checking, route, &rule->backends[i]);
-    }
+    for (size_t r = 0; r < route->n_rules; r++)
+        check_rule(checking, route, &route->rules[r]);
 }
 
 static void put(struct checking *checking, struct map *map, const struct object *meta,

@@ -96,3 +96,66 @@ Test(check, a_bad_file_does_not_hide_what_is_wrong_with_the_others)
     cr_expect(strstr(out.ptr, "b.yaml:1:1: error: apiVersion: is required"), "%s", out.ptr);
     cr_expect(strstr(out.ptr, "0 objects in 2 files: 2 errors\n"), "%s", out.ptr);
 }
+
+#define CONTROL                                                                                    \
+    "apiVersion: isthmus.io/v1alpha1\nkind: ControlConfig\ncluster: west\ntrustDomain: "           \
+    "w.example\n"                                                                                  \
+    "manifests: /m\nstateDir: /s\ntokensDir: /t\nclusterSetIPs: [10.201.0.0/16]\npeers:\n"         \
+    "- {name: east, address: 'e:15012', trustDomain: e.example, trustBundle: /e.pem}\n"
+#define TRAFFIC(spec)                                                                              \
+    "apiVersion: isthmus.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: web}\nspec:\n"         \
+    "  targetRef: {group: '', kind: Service, name: web}\n  clusters: " spec "\n"
+#define ROUTE(cluster)                                                                             \
+    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec:\n"      \
+    "  parentRefs: [{group: '', kind: Service, name: web}]\n  rules:\n  - backendRefs:\n"          \
+    "    - {group: multicluster.x-k8s.io, kind: ServiceImport, name: web, port: 80,\n"             \
+    "       filters: [{type: ExtensionRef,\n"                                                      \
+    "         extensionRef: {group: isthmus.io, kind: Cluster, name: " cluster "}}]}\n"
+#define NEITHER " is neither the cluster nor a peer of a ControlConfig here; "
+
+Test(check, a_cluster_that_no_control_config_knows_is_told)
+{
+    static const struct {
+        const char *object, *sentence;
+    } rows[] = {
+        {ROUTE("eas"), "o.yaml:10:65: warning: spec.rules[0].backendRefs[0].filters[0]."
+                        "extensionRef.name: \"eas\"" NEITHER "did you mean \"east\"?"},
+        {TRAFFIC("{allow: {names: [west, eats]}}"),
+         "o.yaml:6:36: warning: spec.clusters.allow.names[1]: \"eats\"" NEITHER
+         "did you mean \"east\"?"},
+        {TRAFFIC(
+             "{mode: Weighted, members: [{name: west, weight: 1}, {name: south-7, weight: 2}]}"),
+         "warning: spec.clusters.members[1].name: \"south-7\"" NEITHER
+         "they are of \"west\", \"east\""},
+    };
+
+    const char *others = folder_write(&folder, "s.yaml", SERVICE "---\n" EXPORT);
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *paths[] = {folder_write(&folder, "o.yaml", rows[i].object), others,
+                               folder_write(&folder, "control.yaml", CONTROL)};
+        cr_expect(check_files(paths, 3, &out), "%s", out.ptr);
+        cr_expect(strstr(out.ptr, rows[i].sentence), "%zu: %s", i, out.ptr);
+        cr_expect(strstr(out.ptr, "no errors, 1 warning\n"), "%zu: %s", i, out.ptr);
+        text_clear(&out);
+        cr_expect(check_files(paths, 2, &out), "%s", out.ptr);
+        cr_expect(strstr(out.ptr, "no errors\n"), "without a ControlConfig nobody knows: %s",
+                  out.ptr);
+        text_clear(&out);
+    }
+}
+
+Test(check, clusters_of_any_control_config_are_known)
+{
+    const char *paths[] = {
+        folder_write(&folder, "o.yaml",
+                     SERVICE "---\n" EXPORT "---\n" ROUTE("east") "---\n" TRAFFIC(
+                         "{allow: {names: [west, east, north]}}")),
+        folder_write(&folder, "west.yaml", CONTROL),
+        folder_write(&folder, "north.yaml",
+                     "apiVersion: isthmus.io/v1alpha1\nkind: ControlConfig\ncluster: north\n"
+                     "trustDomain: n.example\nmanifests: /m\nstateDir: /s\ntokensDir: /t\n"
+                     "clusterSetIPs: [10.202.0.0/16]\n")};
+    cr_expect(check_files(paths, 3, &out), "%s", out.ptr);
+    cr_expect(strstr(out.ptr, "6 objects in 3 files: no errors\n"), "%s", out.ptr);
+}

@@ -327,6 +327,13 @@ Test(k8s_route, that_leads_nowhere_is_told)
          "there is no Service \"nobody\" in shop; its share is answered with 500"},
         {REF R("backendRefs: [{name: web, port: 81}]"),
          "Service \"web\" has no port 81; its share is answered with 500"},
+        {REF
+         "  rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: nobody, "
+         "port: 80}}}], " TO "}]\n",
+         "there is no Service \"nobody\" in shop; nothing is mirrored there"},
+        {REF "  rules: [{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, "
+             "port: 81}}}], " TO "}]\n",
+         "Service \"web\" has no port 81; nothing is mirrored there"},
         {REF "  rules: [{matches: [{path: {value: '/v1/*'}}], " TO "}]\n",
          "rules[0].matches[0].path.value: a star is compared as a star"},
         {"  parentRefs: [{" IMPORT ", name: wbe}]\n" R(TO),

@@ -317,6 +317,41 @@ Test(manifests, passes_over_ports_of_sctp_and_slices_of_host_names_and_says_so)
     manifests_free(set);
 }
 
+Test(manifests, says_what_of_istio_is_passed_over_and_what_is_read_in_its_place)
+{
+    static const struct {
+        const char *kind, *spec, *sentence; /* "": not a word */
+    } rows[] = {
+        {"VirtualService", "spec: {hosts: [web]}\n",
+         "m.yaml:2:7: warning: kind: VirtualService of networking.istio.io is passed over: "
+         "requests "
+         "are routed by HTTPRoute and GRPCRoute of gateway.networking.k8s.io"},
+        {"VirtualService", "spec: {gateways: [ingress, mesh]}\n", "VirtualService of"},
+        {"VirtualService", "spec: {gateways: [shop/ingress]}\n", ""},
+        {"VirtualService", "spec: {gateways: []}\n", "VirtualService of"},
+        {"VirtualService", "spec: []\n", "VirtualService of"},
+        {"DestinationRule", "", "by a TrafficPolicy of isthmus.io"},
+        {"ServiceEntry", "", "only Services and ServiceImports are known"},
+        {"Sidecar", "", "every node knows all services"},
+        {"Gateway", "", ""},
+        {"NewKind", "", ""},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[512];
+        struct diag told = {0};
+        (void)snprintf(text, sizeof(text), "apiVersion: networking.istio.io/v1\nkind: %s\n%s",
+                       rows[i].kind, rows[i].spec);
+        struct manifests *set = read_text(text, &told);
+        cr_assert_not_null(set, "%s: %s", rows[i].kind, said(&told));
+        cr_expect_eq(told.len, *rows[i].sentence ? 1 : 0, "%s: %s", rows[i].kind, said(&told));
+        if (*rows[i].sentence)
+            expect_said(&told, rows[i].spec, rows[i].sentence);
+        manifests_free(set);
+        diag_fini(&told);
+    }
+}
+
 Test(manifests, says_that_routes_of_other_protocols_are_passed_over)
 {
     struct manifests *set =
