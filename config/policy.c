@@ -183,6 +183,7 @@ const struct policy_layer *policy_layer_new(struct arena *arena, const struct po
     }
     layer->revision = has_revision ? layer->revision : 0;
     layer->mark = has_mark ? layer->mark : 0;
+    layer->headers = policy_http_headers(arena, policies, n_policies, &layer->n_headers);
     layer->index = policy_index_new(arena, layer);
     return layer;
 }

@@ -53,6 +53,8 @@ struct policy_layer {
     size_t n_policies;
     const uint16_t *ports; /* of the workload: the layer holds on these only; NULL: on all */
     size_t n_ports;
+    const struct str *headers; /* of a request that its rules ask for, each once, sorted */
+    size_t n_headers;
     bool has_allow, has_dry_allow, has_dry_deny;
     uint64_t revision, mark; /* of all of it; 0 when a policy's is not known */
     const struct policy_index *index;
@@ -77,6 +79,10 @@ struct policy_set { /* all that applies to a workload */
 
 /* Sets revision and mark out of the rest. */
 void policy_set_seal(struct policy_set *set);
+
+/* Does any of its policies ask for a header of that name, or of one that some servers take for it
+ * ("x_role" for "x-role")? */
+bool policy_set_asks_header(const struct policy_set *set, struct str name);
 
 /* ---- what only HTTP shows ---- */
 

@@ -14,6 +14,7 @@
  */
 #include "config/policy_http.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/policy_strings.h"
@@ -135,6 +136,73 @@ bool policy_http_is_named(struct str header, struct str name)
         if (header.ptr[i] != name.ptr[i] && dashed(header.ptr[i]) != dashed(name.ptr[i]))
             return false;
     return true;
+}
+
+/* As servers compare names that cannot tell "-" from "_". */
+static int compare_names(const void *a, const void *b)
+{
+    const struct str *one = a, *other = b;
+    const size_t len = one->len < other->len ? one->len : other->len;
+    for (size_t i = 0; i < len; i++)
+        if (dashed(one->ptr[i]) != dashed(other->ptr[i]))
+            return dashed(one->ptr[i]) < dashed(other->ptr[i]) ? -1 : 1;
+    return one->len == other->len ? 0 : one->len < other->len ? -1 : 1;
+}
+
+/* Adds those of a match, or only counts them. */
+static size_t match_headers(const struct model_match *match, struct str *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < match->n_http; i++) {
+        if (match->http[i].subject != REQUEST_HEADER)
+            continue;
+        if (out)
+            out[n] = match->http[i].name;
+        n++;
+    }
+    return n;
+}
+
+static size_t policy_headers(const struct policy *policy, struct str *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < policy->n_rules; i++) {
+        const struct model_rule *rule = &policy->rules[i];
+        for (size_t k = 0; k < rule->n_clauses; k++)
+            for (size_t j = 0; j < rule->clauses[k].n_matches; j++)
+                n += match_headers(&rule->clauses[k].matches[j], out ? out + n : NULL);
+    }
+    return n;
+}
+
+const struct str *policy_http_headers(struct arena *arena, const struct policy *const *policies,
+                                      size_t n_policies, size_t *out_n)
+{
+    size_t n = 0, n_kept = 0;
+    for (size_t i = 0; i < n_policies; i++)
+        n += policy_headers(policies[i], NULL);
+    struct str *names = arena_new_array(arena, struct str, n);
+    n = 0;
+    for (size_t i = 0; i < n_policies; i++)
+        n += policy_headers(policies[i], names + n);
+    if (n > 1)
+        qsort(names, n, sizeof(*names), compare_names);
+    for (size_t i = 0; i < n; i++)
+        if (n_kept == 0 || compare_names(&names[n_kept - 1], &names[i]) != 0)
+            names[n_kept++] = names[i];
+    *out_n = n_kept;
+    return names;
+}
+
+bool policy_set_asks_header(const struct policy_set *set, struct str name)
+{
+    for (size_t i = 0; i < set->n_layers; i++) {
+        const struct policy_layer *layer = set->layers[i];
+        if (layer->n_headers > 0 && bsearch(&name, layer->headers, layer->n_headers,
+                                            sizeof(*layer->headers), compare_names))
+            return true;
+    }
+    return false;
 }
 
 struct named { /* the headers of a request that have that name, or one that some take for it */

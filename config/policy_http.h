@@ -25,6 +25,10 @@ void policy_show(struct policy_shown *out_shown, const struct policy_request *re
 bool policy_http_holds(const struct request_field *fields, size_t n, enum policy_action action,
                        const struct policy_shown *shown);
 
+/* The names of headers that the policies ask for, each once and sorted; out_n says how many. */
+const struct str *policy_http_headers(struct arena *arena, const struct policy *const *policies,
+                                      size_t n_policies, size_t *out_n);
+
 /* Is a header the one that a field asks for? "x_role" is "x-role". */
 bool policy_http_is_named(struct str header, struct str name);
 

@@ -9,6 +9,7 @@
 #include "certs/verified.h"
 #include "proxy/base/keyed_hash.h"
 #include "proxy/base/log.h"
+#include "proxy/base/map.h"
 #include "proxy/base/mem.h"
 #include "proxy/http/h2.h"
 #include "proxy/io/sweep.h"
@@ -23,15 +24,22 @@ struct tunnel_server {
     void *owner;
     struct list sessions; /* proven, HTTP/2 is spoken */
     struct list unproven; /* in their handshake, the oldest first */
-    size_t n_sessions, n_unproven;
+    size_t n_sessions, n_unproven, max_sessions;
+    struct map peers;          /* ip -> struct peer, with a session each */
     struct sweep sweep;        /* of the proven */
     struct verified *verified; /* clients */
     bool is_draining, is_last_call;
 };
 
+struct peer {
+    struct ip ip;
+    size_t n_sessions;
+};
+
 struct session {
     struct list link;
     struct tunnel_server *server;
+    struct peer *of;
     struct addr peer, dialled;
     uint64_t shown; /* as whom: hash_of() the identity */
     struct tls_handshake *handshake;
@@ -40,6 +48,48 @@ struct session {
     struct h2 *h2;
     struct timer idle;
 };
+
+/* ---- shares ---- */
+
+static struct str peer_key(const struct ip *ip)
+{
+    return str_of((const char *)ip->bytes, sizeof ip->bytes);
+}
+
+static struct peer *peer_enter(struct tunnel_server *server, const struct ip *ip)
+{
+    struct peer *peer = map_find(&server->peers, peer_key(ip));
+    if (!peer) {
+        peer = mem_new(struct peer);
+        peer->ip = *ip;
+        (void)map_put(&server->peers, peer_key(&peer->ip), peer);
+    }
+    peer->n_sessions++;
+    return peer;
+}
+
+static void peer_leave(struct tunnel_server *server, struct peer *peer)
+{
+    if (--peer->n_sessions > 0)
+        return;
+    (void)map_remove(&server->peers, peer_key(&peer->ip));
+    mem_free(peer);
+}
+
+/* NULL, or why there is no room for another session of that peer. */
+static const char *why_no_room(const struct tunnel_server *server, const struct ip *ip)
+{
+    if (server->n_sessions >= server->max_sessions)
+        return "too many tunnels";
+    if (server->n_sessions < server->max_sessions / 2)
+        return NULL;
+    const struct peer *peer = map_find(&server->peers, peer_key(ip));
+    return peer && peer->n_sessions >= server->max_sessions / SESSIONS_PEER_SHARE
+               ? "too many tunnels of one address"
+               : NULL;
+}
+
+/* ---- sessions ---- */
 
 static void free_session(void *ptr)
 {
@@ -61,6 +111,7 @@ static void end_session(struct session *session, int err)
     sweep_loses(&server->sweep, &session->link);
     list_remove(&session->link);
     server->n_sessions--;
+    peer_leave(server, session->of);
     meter_add(server->meter, METRIC_TUNNEL_SESSIONS_OPEN, -1);
     loop_bury(server->loop, session, free_session);
 }
@@ -280,6 +331,7 @@ static void start_session(struct tunnel_server *server, struct stream *tcp,
     session->peer = tcp_remote(tcp);
     session->dialled = tcp_local(tcp);
     session->shown = hash_of(tls_identity_key(identity));
+    session->of = peer_enter(server, &session->peer.ip);
     list_push_back(&server->unproven, &session->link);
     server->n_sessions++;
     server->n_unproven++;
@@ -329,8 +381,11 @@ void tunnel_server_take(struct tunnel_server *server, struct stream *tcp)
         return;
     }
     int err = find_identity(server, &refusal.dialled.ip, &identity);
-    if (err == 0 && server->n_sessions >= SESSIONS_MAX)
+    const char *why = err < 0 ? NULL : why_no_room(server, &refusal.peer.ip);
+    if (why) {
         err = -ERR_OVERLOAD;
+        refusal.detail = str_from(why);
+    }
     if (err < 0) {
         refusal.err = err;
         refuse(server, &refusal);
@@ -396,6 +451,7 @@ struct tunnel_server *tunnel_server_new(struct loop *loop,
     struct tunnel_server *server = mem_new(struct tunnel_server);
     server->loop = loop;
     server->options = *options;
+    server->max_sessions = options->max_sessions > 0 ? options->max_sessions : SESSIONS_MAX;
     server->meter = meter;
     server->on_arrival = on_arrival;
     server->owner = owner;
@@ -413,6 +469,7 @@ void tunnel_server_free(struct tunnel_server *server)
         end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
     list_foreach(it, &server->sessions)
         end_session(list_entry(it, struct session, link), -ERR_SHUTDOWN);
+    map_fini(&server->peers);
     verified_free(server->verified);
     mem_free(server);
 }

@@ -10,7 +10,9 @@
  *      └──► handshake ──fails──► refused: logged, counted, told
  *               └──► HTTP/2 session ──CONNECT──► arrival, ...  ──GOAWAY, silence, error──► gone
  *
- * Bounds: SESSIONS_MAX sessions, SESSION_STREAMS_MAX streams each; SESSIONS_UNPROVEN_MAX in their
+ * Bounds: SESSIONS_MAX sessions; of one address, once half of the places are taken, the share
+ * SESSIONS_PEER_SHARE says, so that nobody takes them all; SESSION_STREAMS_MAX streams each;
+ * SESSIONS_UNPROVEN_MAX in their
  * handshake, beyond which the oldest of those goes, the newcomer's own if it has any, so that a
  * flood of half-open ones displaces itself; a session without streams ends after SESSION_IDLE_NS,
  * twice what clients keep an idle tunnel. Owner: the acceptor. Thread: the worker's loop.
@@ -25,6 +27,7 @@
 #include "proxy/tls/tls_stream.h"
 
 #define SESSIONS_MAX          20000
+#define SESSIONS_PEER_SHARE   16 /* a sixteenth: 1,250 */
 #define SESSION_STREAMS_MAX   1000
 #define SESSION_UNSENT_BYTES  ((size_t)131072) /* in the kernel, in front of a small message */
 #define SESSIONS_UNPROVEN_MAX 1000
@@ -41,6 +44,7 @@ struct refusal { /* somebody for whom no tunnel came to be; borrowed for the cal
 
 struct tunnel_server_options {
     uint64_t handshake_ns;
+    size_t max_sessions; /* 0: SESSIONS_MAX */
     /* Told of each refusal, with the owner of the arrivals; NULL: nobody is. */
     void (*on_refusal)(void *owner, const struct refusal *refusal);
     const struct snapshot *const

@@ -39,7 +39,8 @@ static enum lease_outcome outcome_of(const struct exchange *exchange, int err)
     if (exchange->state == EXCHANGE_SEEKING)
         return LEASE_UNUSED;
     const bool was_silent = err == -ERR_RESPONSE_TIMEOUT && exchange->answered_ns == 0;
-    if (status >= 500 || was_silent || err == -ERR_UPSTREAM_RESET || err == -ERR_HTTP_RESPONSE)
+    if (status >= 500 || was_silent || err == -ERR_UPSTREAM_RESET || err == -ERR_HTTP_RESPONSE ||
+        err == -ERR_HTTP_RESPONSE_LIMIT)
         return LEASE_RESET;
     return err == 0 || status != 0 ? LEASE_SERVED : LEASE_UNUSED;
 }

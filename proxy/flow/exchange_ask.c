@@ -162,7 +162,7 @@ static void on_interim(void *owner, const struct http_response *head)
 static void on_client_trailers(void *owner, const struct http_fields *trailers)
 {
     struct exchange *exchange = of_pump(owner);
-    exchange->up_trailers = http_fields_copy(trailers, &exchange->call.arena);
+    exchange->up_trailers = exchange_trailers(exchange, trailers);
 }
 
 static void on_server_trailers(void *owner, const struct http_fields *trailers)
@@ -239,9 +239,19 @@ static bool was_not_acted_on(const struct exchange *exchange, int err)
            exchange->call.n_attempts < exchange->call.search->patience.max_attempts;
 }
 
+static void count_refused(const struct exchange *exchange, int err)
+{
+    struct meter *meter = exchange->call.walk->tools.meter;
+    if (err == -ERR_HTTP_RESPONSE_LIMIT)
+        meter_add(meter, METRIC_HTTP_ANSWER_LIMIT, 1);
+    else if (err == -ERR_HTTP_RESPONSE)
+        meter_add(meter, METRIC_HTTP_ANSWER_MALFORMED, 1);
+}
+
 static bool on_server_lost(void *owner, int err)
 {
     struct exchange *exchange = owner;
+    count_refused(exchange, err);
     if (exchange->state != EXCHANGE_ASKED)
         return false;
     if (was_not_acted_on(exchange, err))

@@ -22,6 +22,7 @@ static unsigned status_of(int err)
     case ERR_NETWORK_POLICY: return 504;
     case ERR_UPSTREAM_RESET:
     case ERR_HTTP_RESPONSE:
+    case ERR_HTTP_RESPONSE_LIMIT:
     case ERR_H2: return 502;
     default: return 503;
     }

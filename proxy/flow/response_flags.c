@@ -31,7 +31,8 @@ static struct flag flag_of(int err)
     case ERR_UPSTREAM_RESET:
     case ERR_H2_GOAWAY: return FLAG("UC");
     case ERR_H2_REFUSED: return FLAG("UR");
-    case ERR_HTTP_RESPONSE: return FLAG("UPE");
+    case ERR_HTTP_RESPONSE:
+    case ERR_HTTP_RESPONSE_LIMIT: return FLAG("UPE");
     case ERR_INVALID: return FLAG("DPE");
     case ERR_HELD_MOST:
     case ERR_OVERLOAD: return FLAG("OM");

@@ -90,8 +90,9 @@ struct h2_http {
     bool (*may_be_trailers)(const struct h2_head *trailers);
     /* In their turn, behind the body. */
     void (*on_trailers)(struct http_stream *stream, const struct h2_head *trailers);
-    /* Server: a request was malformed, and its stream reset. May be NULL. */
-    void (*on_refused)(void *owner, struct str why);
+    /* Server: a request was malformed (-ERR_H2), or its body too slow (-ERR_BODY_TIMEOUT), and its
+     * stream is reset. May be NULL. */
+    void (*on_refused)(void *owner, int err, struct str why);
 };
 
 struct h2_options {

@@ -166,7 +166,7 @@ static void note_refused(struct h2 *h2, const nghttp2_frame *frame, const char *
     if (!http || frame->hd.type != NGHTTP2_HEADERS)
         return;
     if (is_request(frame) && !h2->was_refused && http->on_refused)
-        http->on_refused(h2->owner, str_from(why));
+        http->on_refused(h2->owner, -ERR_H2, str_from(why));
     h2->was_refused = true;
 }
 

@@ -387,7 +387,13 @@ static void on_body_timeout(struct timer *timer)
         timer_start(s->loop, timer, is_awaited ? body_ns - quiet_ns : body_ns, on_body_timeout);
         return;
     }
-    s->fail_err = -ERR_IDLE_TIMEOUT;
+    const struct h2 *h2 = s->h2;
+    if (h2->is_server && h2->options.http->on_refused)
+        h2->options.http->on_refused(h2->owner, -ERR_BODY_TIMEOUT,
+                                     STR("the body did not come in time"));
+    if (!h2_stream_is_live(s))
+        return;
+    s->fail_err = h2->is_server ? -ERR_BODY_TIMEOUT : -ERR_IDLE_TIMEOUT;
     reset(s, NGHTTP2_CANCEL);
     h2_stream_deliver(s);
 }

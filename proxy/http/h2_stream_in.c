@@ -239,7 +239,9 @@ static void deliver_drain(struct h2_stream *s)
 /* What a server does wrong, floods too, makes an answer of it that is none, as in HTTP/1.1. */
 static int told_err(const struct h2_stream *s)
 {
-    return s->is_asked && h2_is_fault(s->fail_err) ? -ERR_HTTP_RESPONSE : s->fail_err;
+    if (!s->is_asked || !h2_is_fault(s->fail_err))
+        return s->fail_err;
+    return s->fail_err == -ERR_LIMIT ? -ERR_HTTP_RESPONSE_LIMIT : -ERR_HTTP_RESPONSE;
 }
 
 static void deliver_fail(struct h2_stream *s)

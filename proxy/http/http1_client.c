@@ -5,16 +5,17 @@
  * on_response(), its body as the stream is resumed; when both are whole and the owner has closed
  * the stream the connection may be used again. Answers are read as strictly as requests.
  *
- * Failure modes: an answer that is not well formed, bytes that belong to no request, the end of the
- * connection within an answer: the connection dies of each. A connection that was used before and
- * ends before the first byte of an answer has most likely been idle too long for the server; what
- * may be done twice is then said to be refused, so that it is done again.
+ * Failure modes: an answer that is not well formed or whose head is too large, bytes that belong to
+ * no request, the end of the connection within an answer: the connection dies of each. A connection
+ * that was used before and ends before the first byte of an answer has most likely been idle too
+ * long for the server; what may be done twice is then said to be refused, so that it is done again.
  */
 #include "proxy/base/mem.h"
 #include "proxy/http/http1_conn.h"
 #include "proxy/http/websocket.h"
 
 #define INTERIM_MAX 100u /* before an answer */
+#define TOO_LARGE   431u /* what a request would be answered */
 
 struct http1_client {
     struct http_client client; /* first */
@@ -40,8 +41,9 @@ static struct http1_client *client_of(struct http1 *conn)
 
 static void break_off(struct http1 *conn, unsigned status, const char *why)
 {
-    (void)status;
-    http1_kill(conn, -ERR_HTTP_RESPONSE, -ERR_HTTP_RESPONSE, why);
+    const int err = status == TOO_LARGE ? -ERR_HTTP_RESPONSE_LIMIT : -ERR_HTTP_RESPONSE;
+
+    http1_kill(conn, err, err, why);
 }
 
 /* ------------------------------------------------------------------ answers */
@@ -99,9 +101,13 @@ static void on_head(struct http1 *conn)
     conn->head_is_timed = false;
     client->has_answer = true;
     http1_wait_not(conn);
-    if (!http1_read_response(head, client->is_head, &response, &verdict))
-        break_off(conn, 0, head->why);
-    else if (response.status == 101 && !agrees(client, &response, &verdict))
+    if (!http1_read_response(head, client->is_head, &response, &verdict)) {
+        break_off(conn, head->fault, head->why);
+        http1_head_free(head);
+        return;
+    }
+    response.closes = verdict.closes;
+    if (response.status == 101 && !agrees(client, &response, &verdict))
         break_off(conn, 0, "the answer switches to a protocol that was not asked for");
     else if (response.status < 200 && response.status != 101)
         tell_interim(client, &response);

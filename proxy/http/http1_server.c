@@ -219,6 +219,21 @@ static int64_t length_of(const struct http1_server *server, const struct http_re
     return 0;
 }
 
+/* What is left of a request's body is read if it is little, so that the connection may go on. */
+static bool is_little_left(const struct http1 *conn)
+{
+    return conn->body.framing != HTTP1_LENGTH || conn->body.left <= DISCARD_BYTES;
+}
+
+/* Will the rest of the body not be read, as far as can be said before? Then the client is to hear
+ * it with the head, so that it stops (RFC 9112 9.5). One that still waits to be told to go on may
+ * send the body or not: RFC 9110 10.1.1. */
+static bool wants_no_body(const struct http1_server *server, const struct http_response *head)
+{
+    return server->is_asked_to_continue || head->closes ||
+           (head->status >= 400 && !is_little_left(&server->conn));
+}
+
 static void respond(struct http_stream *exchange, const struct http_response *head)
 {
     struct http1 *conn = http1_of(exchange);
@@ -243,9 +258,8 @@ static void respond(struct http_stream *exchange, const struct http_response *he
         conn->in = HTTP1_IN_ENDING;
         loop_defer(conn->loop, &conn->go_on);
     }
-    /* A client that still waits to be told to go on may send the body or not: RFC 9110 10.1.1. */
     server->closes |= server->is_draining || framing == HTTP1_UNTIL_CLOSE ||
-                      (server->is_asked_to_continue && conn->phase == HTTP1_BODY);
+                      (conn->phase == HTTP1_BODY && wants_no_body(server, head));
     hop.closes = server->closes;
     http1_begin_out(conn, write_head(server, head, &hop), framing, head->content_length);
 }
@@ -277,17 +291,15 @@ static void next(struct http1_server *server)
         wait_for_last(conn);
 }
 
-/* What is left of a request's body is read if it is little, so that the connection may go on. */
 static void on_closed(struct http1 *conn, int err)
 {
     struct http1_server *server = server_of(conn);
-    const bool is_small = conn->body.framing != HTTP1_LENGTH || conn->body.left <= DISCARD_BYTES;
 
     if (conn->is_failed)
         return;
     if (err < 0 || conn->out != HTTP1_OUT_ENDED)
         http1_doom(conn, err < 0 ? err : -ERR_SHUTDOWN, err, "the exchange was given up");
-    else if (conn->phase == HTTP1_BODY && !server->closes && is_small)
+    else if (conn->phase == HTTP1_BODY && !server->closes && is_little_left(conn))
         http1_discard(conn, DISCARD_BYTES);
     else if (conn->phase == HTTP1_BODY)
         http1_finish(conn, 0, "");

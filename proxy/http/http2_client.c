@@ -3,8 +3,8 @@
  *
  * Happy path: a head is written, h2 has a stream for it, its response is read strictly and shown.
  * Failure modes: a response that is malformed resets its stream and fails it, as all does that the
- * server does wrong (-ERR_HTTP_RESPONSE); GOAWAY and REFUSED_STREAM say which requests may be sent
- * again (-ERR_H2_REFUSED); the connection's death fails all.
+ * server does wrong (-ERR_HTTP_RESPONSE, -ERR_HTTP_RESPONSE_LIMIT); GOAWAY and REFUSED_STREAM say
+ * which requests may be sent again (-ERR_H2_REFUSED); the connection's death fails all.
  */
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"

@@ -59,26 +59,26 @@ static void respond(struct http_stream *stream, const struct http_response *head
     http2_nv_fini(&nv);
 }
 
-static void on_malformed(void *owner, struct str why);
+static void on_stream_refused(void *owner, int err, struct str why);
 
 static const struct h2_http http = {
     .ops = {interim, respond, http2_send_trailers},
     .may_be_trailers = http2_may_be_trailers,
     .on_trailers = http2_on_trailers,
-    .on_refused = on_malformed,
+    .on_refused = on_stream_refused,
 };
 
 /* ------------------------------------------------------------------ requests */
 
-static void tell_refused(struct http2_server *server, unsigned status, struct str why)
+static void tell_refused(struct http2_server *server, unsigned status, int err, struct str why)
 {
     if (server->events->on_refused && !server->is_closed)
-        server->events->on_refused(server->owner, status, -ERR_H2, why);
+        server->events->on_refused(server->owner, status, err, why);
 }
 
-static void on_malformed(void *owner, struct str why)
+static void on_stream_refused(void *owner, int err, struct str why)
 {
-    tell_refused(owner, 0, why);
+    tell_refused(owner, 0, err, why);
 }
 
 /* Answers in place of an owner, who never hears of the stream. */
@@ -99,7 +99,7 @@ static void refuse(struct http2_server *server, struct stream *stream, unsigned 
     } else {
         h2_refuse(stream);
     }
-    tell_refused(server, status, str_from(why));
+    tell_refused(server, status, -ERR_H2, str_from(why));
 }
 
 static void drain_after_enough(struct http2_server *server)

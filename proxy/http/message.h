@@ -86,6 +86,9 @@ struct http_response {
     struct http_fields fields;
     int64_t content_length;
     bool has_body; /* false: HEAD, 204, 304, or at its end already */
+    /* Of HTTP/1.1: its server ends the connection with it. A client that still sends its request is
+     * told so (RFC 9112 9.5, 9.6), who has sent it whole need not be. */
+    bool closes;
 };
 
 struct http_rate { /* events in the current second */

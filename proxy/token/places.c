@@ -186,6 +186,28 @@ static bool is_beside_place(const struct token_search *search, struct str name)
     return false;
 }
 
+static bool rule_concerns(const struct token_rule *rule, struct str name)
+{
+    if (is_alike(name, rule->payload_header))
+        return true;
+    for (size_t i = 0; i < rule->n_claim_headers; i++)
+        if (is_alike(name, rule->claim_headers[i].header))
+            return true;
+    for (size_t i = 0; i < rule->n_places; i++)
+        if (rule->places[i].kind == TOKEN_IN_HEADER && is_alike(name, rule->places[i].name))
+            return true;
+    return false;
+}
+
+bool places_concern(const struct token_set *set, struct str name)
+{
+    for (size_t i = 0; set && i < set->n_layers; i++)
+        for (size_t k = 0; k < set->layers[i]->n_rules; k++)
+            if (rule_concerns(&set->layers[i]->rules[k], name))
+                return true;
+    return false;
+}
+
 /* Does the text stand there for the token, where a rule looks? */
 static bool is_token_in(const struct token_search *search, enum token_place_kind kind,
                         struct str name, struct str text, struct str token)

@@ -36,6 +36,10 @@ struct http_fields places_fields(const struct token_search *search, const struct
                                  const struct http_field *added, size_t n_added);
 struct str places_path(const struct token_search *search, const struct str *token);
 
+/* Does a rule of the set (NULL: none) read a token from a header of that name, or write one? So
+ * does one that some servers take for it. */
+bool places_concern(const struct token_set *set, struct str name);
+
 /* The path as a log may have it: the values of the query's parameters that rules of the set (NULL:
  * none) or RFC 6750 name, their names decoded and in any case, and those that are tokens by their
  * looks, are REDACTED. The path itself when there are none. */

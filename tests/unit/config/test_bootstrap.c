@@ -5,6 +5,7 @@
 #include "config/bootstrap.h"
 #include "fixture.h"
 #include "proxy/base/clock.h"
+#include "tests/kit/expect_str.h"
 
 #define PROXY                                                                                      \
     "apiVersion: isthmus.io/v1alpha1\nkind: ProxyConfig\nnode: n1\ncluster: west\n"                \
@@ -42,12 +43,6 @@ static bool read_control(const char *text, struct control_config *config)
 {
     bootstrap_read_control(folder_write(&folder, "c.yaml", text), config, &diag);
     return diag_is_clean(&diag);
-}
-
-static void expect_str(struct str found, const char *expected)
-{
-    cr_expect(str_eq(found, str_from(expected)), "found \"%.*s\", expected \"%s\"", STR_ARG(found),
-              expected);
 }
 
 Test(bootstrap, the_proxy_example_is_valid_and_says_the_defaults)

@@ -3,6 +3,7 @@
 
 #include "config/bootstrap.h"
 #include "fixture.h"
+#include "tests/kit/expect_str.h"
 
 #define NO_SOURCE                                                                                  \
     "apiVersion: isthmus.io/v1alpha1\nkind: ControlConfig\ncluster: west\n"                        \
@@ -29,12 +30,6 @@ static bool read_control(const char *text, struct control_config *config)
 {
     bootstrap_read_control(folder_write(&folder, "c.yaml", text), config, &diag);
     return diag_is_clean(&diag);
-}
-
-static void expect_str(struct str found, const char *expected)
-{
-    cr_expect(str_eq(found, str_from(expected)), "found \"%.*s\", expected \"%s\"", STR_ARG(found),
-              expected);
 }
 
 Test(bootstrap_source, control_in_a_pod_finds_the_api_server_by_itself)

@@ -6,16 +6,11 @@
 #include "config/k8s.h"
 #include "config/manifests.h"
 #include "fixture.h"
+#include "tests/kit/expect_str.h"
 
 DIAG_FIXTURE
 
 TestSuite(manifests, .init = begin, .fini = end, .timeout = 20);
-
-static void expect_str(struct str found, const char *expected)
-{
-    cr_expect(str_eq(found, str_from(expected)), "found \"%.*s\", expected \"%s\"", STR_ARG(found),
-              expected);
-}
 
 static const char *const whole =
     "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {isthmus.io/mesh: enabled}}\n"

@@ -481,3 +481,28 @@ Test(policy_http, a_compiled_field_outlives_its_model)
     const struct policy_question question = {.request = &request};
     cr_expect(compiled_policy_ask(&arena, &policy, 1, false, &question).allowed);
 }
+
+Test(policy_http, a_set_knows_which_headers_its_policies_ask_for)
+{
+    struct request_field fields[] = {{.subject = REQUEST_HEADER, .name = STR("x-role")},
+                                     {.subject = REQUEST_METHOD},
+                                     {.subject = REQUEST_HEADER, .name = STR("x_role")},
+                                     {.subject = REQUEST_HEADER, .name = STR("a")},
+                                     {.subject = REQUEST_HEADER, .name = STR("x-roles")}};
+    const struct policy *policies[] = {
+        compile(POLICY_DENY, (struct model_match){.http = fields, .n_http = 3}),
+        compile(POLICY_AUDIT, (struct model_match){.http = fields, .n_http = 5}),
+        compile(POLICY_ALLOW, (struct model_match){0})};
+    const struct policy_layer *none = policy_layer_new(&arena, NULL, 0, NULL, 0);
+    const struct policy_layer *layers[] = {none, policy_layer_new(&arena, policies, 3, NULL, 0)};
+    const struct policy_set set = {.layers = layers, .n_layers = 2};
+
+    cr_expect_eq(layers[1]->n_headers, 3, "each once");
+    cr_expect(policy_set_asks_header(&set, STR("x-role")));
+    cr_expect(policy_set_asks_header(&set, STR("x_role")));
+    cr_expect(policy_set_asks_header(&set, STR("x-roles")));
+    cr_expect(policy_set_asks_header(&set, STR("a")));
+    cr_expect_not(policy_set_asks_header(&set, STR("x-rol")));
+    cr_expect_not(policy_set_asks_header(&set, STR("")));
+    cr_expect_not(policy_set_asks_header(&set, STR("x-sum")));
+}

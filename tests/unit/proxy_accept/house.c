@@ -48,6 +48,11 @@ static void open_callers(struct house *house)
 
 void house_open(struct house *house)
 {
+    house_open_with(house, 0);
+}
+
+void house_open_with(struct house *house, size_t max_sessions)
+{
     memset(house, 0, sizeof *house);
     world_open(&house->world);
     snap_init(&house->snap, "n1");
@@ -63,6 +68,7 @@ void house_open(struct house *house)
         .inbound = loopback,
         .tunnel = loopback,
         .tunnels = {.handshake_ns = LONG_NS,
+                    .max_sessions = max_sessions,
                     .on_refusal = on_refusal,
                     .snapshot = &house->snapshot_now,
                     .tls = &house->set_now,

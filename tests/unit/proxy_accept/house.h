@@ -34,6 +34,8 @@ struct house {
 };
 
 void house_open(struct house *house);
+/* With room for so many tunnels; 0: the usual. */
+void house_open_with(struct house *house, size_t max_sessions);
 /* Swaps in a snapshot made of what the snap holds now. */
 void house_learn(struct house *house);
 void house_close(struct house *house);

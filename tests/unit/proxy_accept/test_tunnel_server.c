@@ -420,6 +420,41 @@ Test(tunnel_server,
     house_close(&house);
 }
 
+#define FEW 32 /* sessions; a sixteenth of them is two */
+
+Test(tunnel_server, one_address_cannot_take_the_places_of_all)
+{
+    static struct tap taps[FEW], own, others[3];
+    struct ip elsewhere;
+    cr_assert_eq(ip_parse(STR("127.0.0.9"), &elsewhere), 0);
+    house_open_with(&house, FEW);
+
+    for (size_t i = 0; i < FEW / 2; i++)
+        house_dial(&house, ARRIVAL_TUNNEL, &taps[i]);
+    cr_assert(sessions_become(FEW / 2));
+    house_dial(&house, ARRIVAL_TUNNEL, &own);
+    cr_expect(tap_failed(loop(), &own), "one more than half of all");
+    cr_expect_eq(house.refused_err, -ERR_OVERLOAD);
+    cr_expect_str_eq(house.refused_why, "too many tunnels of one address");
+    for (size_t i = 0; i < 2; i++)
+        house_dial_from(&house, ARRIVAL_TUNNEL, &elsewhere, &others[i]);
+    cr_expect(sessions_become(FEW / 2 + 2), "another has its share");
+    house_dial_from(&house, ARRIVAL_TUNNEL, &elsewhere, &others[2]);
+    cr_expect(tap_failed(loop(), &others[2]), "and no more");
+
+    for (size_t i = 0; i < FEW / 2 - 1; i++)
+        tap_free(&taps[i]);
+    cr_expect(sessions_become(3), "who goes gives the place back");
+    tap_free(&own);
+    house_dial(&house, ARRIVAL_TUNNEL, &own);
+    cr_expect(sessions_become(4));
+    tap_free(&taps[FEW / 2 - 1]);
+    tap_free(&own);
+    for (size_t i = 0; i < 3; i++)
+        tap_free(&others[i]);
+    house_close(&house);
+}
+
 Test(tunnel_server, R4_a_removed_root_cuts_the_sessions_that_rest_on_it)
 {
     struct caller caller = {0};

@@ -33,18 +33,6 @@ static void on_accept(void *owner, struct stream *stream)
     walk_start(town.n1.walk, arrival_new(ARRIVAL_OUTBOUND, stream, &from, &vip));
 }
 
-static int dial_door(void)
-{
-    const struct sockaddr_in sa = {
-        .sin_family = AF_INET,
-        .sin_port = htons(listener_addr(door).port),
-        .sin_addr = {htonl(INADDR_LOOPBACK)},
-    };
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert(fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof sa) == 0);
-    return fd;
-}
-
 static int open_all(enum app_protocol protocol)
 {
     const struct addr any = {{4, {127, 0, 0, 1}}, 0};
@@ -55,7 +43,7 @@ static int open_all(enum app_protocol protocol)
     town_learn(&town);
     cr_assert_eq(listener_open(town.world.loop, &any, &late, on_accept, NULL, &door, &errnum), 0);
     n_acks = 0;
-    return dial_door();
+    return town_dial(door);
 }
 
 static void close_all(int client)

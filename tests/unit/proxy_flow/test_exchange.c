@@ -3,6 +3,7 @@
  * and the endpoint its lease back.
  */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "proxy/base/clock.h"
@@ -194,6 +195,58 @@ Test(exchange, an_answer_that_is_no_http_is_502)
     answer("SSH-2.0-OpenSSH_9.2\r\n\r\n");
     cr_expect(got(&call.tap, "HTTP/1.1 502 ", 1));
     close_all();
+}
+
+Test(exchange, an_answer_with_too_large_a_head_is_502_and_told_apart)
+{
+    static char value[70000];
+    memset(value, 'x', sizeof value - 1);
+    open_with(&(struct walk_options){0});
+    call_say(&call, GET);
+    cr_assert(is_asked(1));
+    answer("HTTP/1.1 200 OK\r\nX: ");
+    answer(value);
+    cr_assert(got(&call.tap, "HTTP/1.1 502 ", 1));
+    cr_expect(got(&call.tap, "\r\nx-isthmus-reason: http_response_limit\r\n", 1));
+    cr_expect(got(&call.tap, "the head of the answer is over 64 KiB, or has over 100 fields", 1));
+    cr_expect(LOGGED(&town, "\"why\":\"http_response_limit\"", "\"response.flags\":\"UPE\""));
+    cr_expect_eq(meter_total(METRIC_HTTP_ANSWER_LIMIT), 1);
+    cr_expect_eq(meter_total(METRIC_HTTP_ANSWER_MALFORMED), 0);
+    close_all();
+}
+
+/* RFC 9112 9.5, 9.6: a client that hears "close" stops sending. */
+Test(exchange, an_answer_before_the_body_says_close_if_the_rest_is_not_read)
+{
+    static const struct {
+        const char *length, *answer;
+        bool says_close;
+    } rows[] = {
+        {"Content-Length: 10", "413 Large\r\nConnection: close", true},
+        {"Content-Length: 10", "413 Large", false}, /* so little is read, and it goes on */
+        {"Content-Length: 70000", "413 Large\r\nConnection: close", true},
+        {"Content-Length: 70000", "413 Large", true},
+        {"Content-Length: 70000", "200 OK\r\nConnection: close", true},
+        {"Content-Length: 70000", "200 OK", false}, /* it may yet want it */
+        {"Transfer-Encoding: chunked", "401 Who\r\nConnection: close", true},
+        {"Transfer-Encoding: chunked", "401 Who", false},
+        {"Content-Length: 0", "413 Large\r\nConnection: close", false}, /* it was sent whole */
+    };
+
+    char text[200];
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        open_with(&(struct walk_options){0});
+        (void)snprintf(text, sizeof text, "POST / HTTP/1.1\r\nHost: store\r\n%s\r\n\r\n",
+                       rows[i].length);
+        call_say(&call, text);
+        cr_assert(is_asked(1), "row %zu", i);
+        (void)snprintf(text, sizeof text, "HTTP/1.1 %s\r\nContent-Length: 2\r\n\r\nok",
+                       rows[i].answer);
+        answer(text);
+        cr_assert(got(&call.tap, "\r\n\r\nok", 1), "row %zu", i);
+        cr_expect_eq(got_already("connection: close"), rows[i].says_close, "row %zu", i);
+        close_all();
+    }
 }
 
 /* "content-length: 123" of the n-th message, or "". */

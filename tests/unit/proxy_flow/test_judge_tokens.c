@@ -182,3 +182,30 @@ Test(judge, tokens_alone_make_http_of_a_connection_and_cut_one_that_was_not_read
     close_way();
     jwt_key_free(&key);
 }
+
+static void deny_a_role(void)
+{
+    struct model_policy *policy = snap_policy(&town.snap, "no-root", POLICY_DENY, NULL);
+    snap_asks(&town.snap, policy, REQUEST_HEADER, "x-role", MATCH_EXACT, "root");
+    take_tokens();
+}
+
+/* A server that merges trailers into headers would read what no policy has seen. */
+Test(judge, a_trailer_of_a_header_that_policies_or_tokens_ask_for_does_not_reach_the_pod)
+{
+    static const char request[] =
+        "POST / HTTP/1.1\r\nHost: store\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+        "X-Sum: 1\r\nX-Role: root\r\nX_Role: root\r\nX-Rolex: 2\r\n\r\n";
+    key = jwt_key_new("EdDSA", "k");
+    for (size_t i = 0; i < (size_t)WAYS; i++) {
+        const char *name = ways[i].name;
+        open_way(&ways[i], deny_a_role);
+        say(request);
+        cr_assert(app_saw(1, "0\r\nx-sum: 1\r\nx-rolex: 2\r\n\r\n", 1), "%s: %s", name,
+                  town.served[0].got.ptr);
+        answer(1);
+        cr_assert(got(&call.tap, "200 OK", 1), "%s", name);
+        close_way();
+    }
+    jwt_key_free(&key);
+}

@@ -55,18 +55,6 @@ static int listen_at(const char *ip, uint16_t *out_port)
     return fd;
 }
 
-static int dial_door(void)
-{
-    const struct sockaddr_in sa = {
-        .sin_family = AF_INET,
-        .sin_port = htons(listener_addr(door).port),
-        .sin_addr = {htonl(INADDR_LOOPBACK)},
-    };
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert(fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof sa) == 0);
-    return fd;
-}
-
 struct hope {
     int fd;
     int got; /* the connection; or 1, the byte; 0: nothing yet */
@@ -93,7 +81,7 @@ static bool has_byte(void *ctx)
 /* A byte goes there and back, so that everything is in place that a used connection holds. */
 static void open_pair(struct pair *pair)
 {
-    pair->client = dial_door();
+    pair->client = town_dial(door);
     struct hope accepted = {.fd = app_fd};
     cr_assert(run_until(town.world.loop, is_accepted, &accepted, PATIENCE_MS));
     pair->app = accepted.got;
@@ -190,7 +178,7 @@ static bool hears(int fd, const char *end)
 static int ask_app(const char *request, size_t len)
 {
     static int app;
-    const int client = dial_door();
+    const int client = town_dial(door);
     struct hope accepted = {.fd = app_fd};
     cr_assert_eq(write(client, request, len), (ssize_t)len);
     if (app == 0) {

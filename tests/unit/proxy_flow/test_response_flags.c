@@ -28,6 +28,7 @@ Test(response_flags, each_end_has_envoys_word_and_says_when_the_retries_are_spen
         {ERR_H2_GOAWAY, "UC", "UC,URX"},
         {ERR_H2_REFUSED, "UR", "UR,URX"},
         {ERR_HTTP_RESPONSE, "UPE", "UPE,URX"},
+        {ERR_HTTP_RESPONSE_LIMIT, "UPE", "UPE,URX"},
         {ERR_INVALID, "DPE", "DPE,URX"},
         {ERR_HTTP_REQUEST, "DPE", "DPE,URX"},
         {ERR_OVERLOAD, "OM", "OM,URX"},

@@ -2,7 +2,9 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "proxy/base/clock.h"
@@ -391,4 +393,16 @@ void town_close_with(struct town *town, struct town_call *call)
     http_pool_forget(connector_http_pool(town->n1.connector), &cart);
     cr_expect(town_is_quiet(town));
     town_close(town);
+}
+
+int town_dial(const struct listener *door)
+{
+    const struct sockaddr_in sa = {
+        .sin_family = AF_INET,
+        .sin_port = htons(listener_addr(door).port),
+        .sin_addr = {htonl(INADDR_LOOPBACK)},
+    };
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert(fd >= 0 && connect(fd, (const struct sockaddr *)&sa, sizeof sa) == 0);
+    return fd;
 }

@@ -76,6 +76,9 @@ struct model_service *town_service(struct town *town);
 struct model_workload *town_pay(struct town *town, const char *name, const char *node,
                                 const char *address);
 
+/* A bare socket that is connected to where captured connections come. */
+int town_dial(const struct listener *door);
+
 struct town_call {
     struct town *town;
     struct fake_stream *ours, *theirs;

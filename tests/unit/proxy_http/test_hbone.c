@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "proxy/http/hbone.h"
+#include "tests/kit/expect_str.h"
 
 TestSuite(hbone, .timeout = 10);
 
@@ -10,11 +11,6 @@ static struct arena arena;
 static void forget(void)
 {
     arena_fini(&arena);
-}
-
-static void expect_str(struct str got, const char *wanted)
-{
-    cr_expect(str_eq(got, str_from(wanted)), "\"%.*s\" instead of \"%s\"", STR_ARG(got), wanted);
 }
 
 Test(hbone, baggage_says_what_is_known_and_leaves_out_the_rest, .fini = forget)

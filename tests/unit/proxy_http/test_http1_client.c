@@ -198,6 +198,27 @@ Test(http1_client, an_answer_that_is_not_well_formed_fails_the_exchange_and_the_
     cr_expect(wire->is_closed && wire->close_err < 0);
 }
 
+Test(http1_client, a_head_that_is_too_large_is_no_malformed_one)
+{
+    static char value[70000], fields[101 * 6 + 1];
+    const char *const heads[] = {value, fields};
+
+    memset(value, 'x', sizeof(value) - 1);
+    for (size_t i = 0; i < 101; i++)
+        memcpy(fields + i * 6, "a: 1\r\n", 6);
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        start();
+        ask("GET");
+        feed(i == 0 ? "HTTP/1.1 200 OK\r\nX: " : "HTTP/1.1 200 OK\r\n");
+        feed(heads[i]);
+        feed("\r\n\r\n");
+        cr_expect_str_eq(seen.log.ptr, "FAIL http_response_limit\nDEAD http_response_limit\n",
+                         "head %zu", i);
+        cr_expect(wire->is_closed && wire->close_err < 0, "head %zu", i);
+        finish();
+    }
+}
+
 Test(http1_client, bytes_that_belong_to_no_request_end_the_connection, .init = start,
      .fini = finish)
 {

@@ -318,7 +318,7 @@ Test(http2_answers, a_head_beyond_the_limit_fails, .fini = finish)
     run_turns(duo.loop, 3);
     put_head(END, 1, ":status=200;a=1;b=2;c=3;d=4;e=5;f=6;g=7;h=8;");
     deliver();
-    cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE, "%d", asked->tap.err);
+    cr_expect_eq(asked->tap.err, -ERR_HTTP_RESPONSE_LIMIT, "%d", asked->tap.err);
     cr_expect_eq(asked->n_heads, 0);
 }
 

@@ -318,7 +318,8 @@ Test(http2_limits, a_body_that_stands_still_fails, .fini = finish)
     talk_write(asked, "12345");
     run();
     cr_assert(run_until(duo.loop, request_failed, NULL, 20000));
-    cr_expect_eq(duo.heard[0]->tap.err, -ERR_IDLE_TIMEOUT);
+    cr_expect_eq(duo.heard[0]->tap.err, -ERR_BODY_TIMEOUT);
+    cr_expect_eq(duo.n_refused, 1, "it is counted as a slow one");
     run();
     cr_expect_eq(asked->tap.err, -ERR_RESET);
 }

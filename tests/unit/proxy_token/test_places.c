@@ -58,3 +58,28 @@ Test(places, a_log_has_no_token_of_a_query)
     }
     arena_fini(&arena);
 }
+
+Test(places, a_header_concerns_tokens_if_one_is_read_from_it_or_written_to_it)
+{
+    static const struct token_place places[] = {
+        {TOKEN_IN_HEADER, {"x-token", 7}, {0}},
+        {TOKEN_IN_PARAM, {"jwt", 3}, {0}},
+    };
+    static const struct token_claim_header claims[] = {{.header = {"x-sub", 5}}};
+    const struct token_rule rule = {.places = places,
+                                    .n_places = 2,
+                                    .payload_header = STR("x-payload"),
+                                    .claim_headers = claims,
+                                    .n_claim_headers = 1};
+    const struct token_layer layer = {.rules = &rule, .n_rules = 1};
+    const struct token_layer *const layers[] = {&layer};
+    const struct token_set set = {.layers = layers, .n_layers = 1};
+
+    cr_expect(places_concern(&set, STR("x-token")));
+    cr_expect(places_concern(&set, STR("x_token")), "the same to some servers");
+    cr_expect(places_concern(&set, STR("x-sub")));
+    cr_expect(places_concern(&set, STR("x-payload")));
+    cr_expect_not(places_concern(&set, STR("jwt")), "no header");
+    cr_expect_not(places_concern(&set, STR("x-tokens")));
+    cr_expect_not(places_concern(NULL, STR("x-token")));
+}
