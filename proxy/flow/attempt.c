@@ -5,7 +5,9 @@
  * that failed goes back to pick while the bounds of attempts and time allow, since no byte of the
  * application has been sent; else the call ends with the reason of the last one. A connect that is
  * slow is raced: after the policy's time another endpoint is asked beside it, the first of the two
- * that connects wins and the other is cancelled. Never more than CALL_RACERS at once.
+ * that connects wins and the other is cancelled. Never more than CALL_RACERS at once. Where there
+ * is no other, it is looked for again and again, after twice the time: the only pod may have been
+ * replaced by one that this call did not know of when it began.
  * Source: RFC 8305 section 5, whose Connection Attempt Delay is 250 ms too.
  */
 #include "proxy/base/mem.h"
@@ -81,24 +83,40 @@ static void remember_reached(struct attempt *attempt)
     record_save_names(record, PARTY_DESTINATION, attempt->reached.names);
 }
 
+static void on_race(struct timer *timer);
+
+/* Somebody may come to be there while the only one is silent. */
+static void look_later(struct call *call, uint64_t after_ns)
+{
+    if (call->search->race_ns == 0)
+        return; /* the policy has changed */
+    call->search->race_ns = after_ns;
+    timer_start(call->walk->tools.loop, &call->search->race, after_ns, on_race);
+}
+
 /* A second endpoint is asked beside the first, which may still win. That nobody else can be asked
  * is no failure. */
 static void on_race(struct timer *timer)
 {
     struct call *call = container_of(timer, struct search, race)->call;
+    const uint64_t waited_ns = call->search->race_ns;
     if (!has_attempts_left(call))
         return;
     if (connect_awaits_identity(call->search->racers[0]->connect)) {
         timer_start(call->walk->tools.loop, timer, call->search->race_ns, on_race);
         return;
     }
-    lease_doubt(call->walk->tools.balancer, &call->search->racers[0]->lease, call_now_ns(call));
-    if (attempt_outbound(call) == 0) {
+    if (call->search->has_other)
+        lease_doubt(call->walk->tools.balancer, &call->search->racers[0]->lease, call_now_ns(call));
+    const int err = attempt_outbound(call);
+    if (err == 0) {
         meter_add(call->walk->tools.meter, METRIC_CONNECT_RACES, 1);
         return;
     }
     call->record.detail = (struct str){0};
     call_show(call, call->search->racers[0]);
+    if (err == -ERR_NO_HEALTHY_UPSTREAM)
+        look_later(call, 2 * waited_ns);
 }
 
 /* Whoever connects alone gets company when its time for that has passed. */
@@ -327,6 +345,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
     struct plan plan = {.workload = target->workload, .addr = target->addr, .is_last = true};
     struct tried room;
     call->search->race_ns = 0;
+    call->search->has_other = false;
     if (target->kind == TARGET_SERVICE) {
         const struct walk_tools *tools = &call->walk->tools;
         const struct question question = {
@@ -338,6 +357,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
             .request = call->search->is_request ? &call->search->request_hash : NULL,
         };
         take_patience(&call->search->patience, target->service->traffic);
+        call->search->race_ns = target->service->traffic->race_ns;
         const int err = lease_cut(tools->balancer, &question, call_now_ns(call),
                                   loop_rng(tools->loop), &call->lease);
         if (err < 0)
@@ -345,9 +365,9 @@ static int make_plan(struct call *call, const struct target *target, const struc
         plan.workload = call->lease.endpoint->workload;
         plan.addr = call->lease.addr;
         plan.service = target->service;
-        plan.is_last = call->n_attempts + 1 >= call->search->patience.max_attempts ||
-                       !lease_has_other(&question, &call->lease);
-        call->search->race_ns = plan.is_last ? 0 : target->service->traffic->race_ns;
+        call->search->has_other = lease_has_other(&question, &call->lease);
+        plan.is_last =
+            call->n_attempts + 1 >= call->search->patience.max_attempts || !call->search->has_other;
     }
     *out_plan = plan;
     return 0;
@@ -405,6 +425,8 @@ int attempt_outbound(struct call *call)
     int err = call->events->resolve(call, snapshot, &source, &target);
     if (err < 0)
         return err;
+    if (target.kind == TARGET_PASSTHROUGH && call->n_attempts > 0)
+        return -ERR_UNKNOWN_DESTINATION; /* what was called in the mesh does not go on past it */
     err = make_plan(call, &target, &source, &plan);
     if (err < 0) {
         record_service(&call->record, &call->arena, target.service);

@@ -140,7 +140,8 @@ struct search {
     struct timer race;
     struct patience patience;
     uint64_t since_ns; /* all attempts together have their time from here on */
-    uint64_t race_ns;  /* of the service; 0: no race */
+    uint64_t race_ns;  /* of the service, longer while nobody can be raced; 0: no race */
+    bool has_other;    /* endpoint than the one that was chosen last */
     bool is_request;   /* it is chosen for by request_hash in place of the source's */
     struct request_hash request_hash;
 };

@@ -184,6 +184,36 @@ Test(race, one_whose_pod_leaves_is_lost_and_the_other_goes_on)
     town_close(&town);
 }
 
+/* pay-2, the only one, was on a node that died; pay-1 takes its place. */
+Test(race, who_comes_while_the_only_endpoint_is_silent_is_asked)
+{
+    struct hole hole;
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    add_silent("pay-2", PAY2);
+    town_service(&town);
+    town_learn(&town);
+    race_after(NS_PER_MS);
+    hole_dig(&hole, PAY2, town.port);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect_not(run_until(town.world.loop, is_pumping, NULL, 20));
+
+    snap_drop(&town.snap, "pay-2");
+    town_pay(&town, "pay-1", "n2", PAY1);
+    town_service(&town);
+    town_learn(&town);
+    race_after(NS_PER_MS);
+
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 1);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"dst.workload\":\"pay-1\"",
+                     "\"attempts\":2", "\"mtls\":true"));
+    hole_fill(&hole);
+    town_close(&town);
+}
+
 Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
 {
     struct hole two, three;
