@@ -65,6 +65,7 @@ struct workload {
     const struct workload_port *ports; /* of a local one: each once; see workload_protocol() */
     size_t n_ports;
     uint64_t revision; /* is_local: of its resource, as it stands in the snapshot's local_hash */
+    uint64_t uid_hash; /* is_local */
 };
 
 struct endpoint {

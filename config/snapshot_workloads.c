@@ -6,6 +6,7 @@
 
 #include "certs/svid.h"
 #include "config/snapshot_build.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/base/pace.h"
 
 static void copy_names(struct arena *arena, struct workload *to, const struct model_workload *from)
@@ -65,6 +66,7 @@ void snapshot_fill_workload(struct snapshot_builder *builder, struct workload *t
     to->is_healthy = from->is_healthy;
     to->is_local = str_eq(from->node, snapshot->vantage.node) &&
                    str_eq(from->cluster, snapshot->vantage.cluster);
+    to->uid_hash = to->is_local ? keyed_hash(0, to->uid) : 0;
     set_svid_key(snapshot, &snapshot->arena, from->pod_uid, to);
     snapshot_attach_policies(builder, to, from);
     snapshot_attach_tokens(builder, to, from);

@@ -41,7 +41,8 @@ struct session {
     struct tunnel_server *server;
     struct peer *of;
     struct addr peer, dialled;
-    uint64_t shown; /* as whom: hash_of() the identity */
+    uint64_t shown;    /* as whom: hash_of() the identity */
+    uint64_t stood_in; /* the snapshot in which it was looked up last, by its generation */
     struct tls_handshake *handshake;
     struct stream *secured;     /* below h2, which owns it */
     const struct tls_peer *tls; /* borrowed from it */
@@ -212,10 +213,16 @@ static uint64_t hash_of(struct str svid_key)
 /* 0, or why nothing may begin on it any more, and what there is ends. Another pod may have the
  * address by now: who was shown the one before it is not to reach this one. Trust was asked when
  * this was read. */
-static int standing(const struct session *session)
+static int standing(struct session *session)
 {
+    const struct snapshot *snapshot = *session->server->options.snapshot;
+    if (snapshot && snapshot->generation == session->stood_in)
+        return 0;
     const struct workload *pod = find_pod(session->server, &session->dialled.ip);
-    return pod && hash_of(pod->svid_key) == session->shown ? 0 : -ERR_WORKLOAD_GONE;
+    if (!pod || hash_of(pod->svid_key) != session->shown)
+        return -ERR_WORKLOAD_GONE;
+    session->stood_in = snapshot->generation;
+    return 0;
 }
 
 static void on_request(void *owner, struct stream *stream, const struct h2_head *head)

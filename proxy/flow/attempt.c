@@ -33,11 +33,12 @@ static bool may_try_again(int err)
     }
 }
 
-/* These say nothing about the endpoint: the tunnel to it was about to end anyway, or our own
- * certificate is awaited. */
+/* These say nothing about the endpoint: the tunnel to it was about to end anyway, our own
+ * certificate is awaited, or its pod has left; the next one of that name may be there already. */
 static bool is_blameless(int err)
 {
-    return err == -ERR_H2_GOAWAY || err == -ERR_H2_REFUSED || err == -ERR_NO_IDENTITY;
+    return err == -ERR_H2_GOAWAY || err == -ERR_H2_REFUSED || err == -ERR_NO_IDENTITY ||
+           err == -ERR_WORKLOAD_GONE;
 }
 
 /* So that others are warned of the endpoint. Who was refused by a policy, or what our own node

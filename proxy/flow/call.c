@@ -208,6 +208,7 @@ static void judge_as_settled(struct call *call, const struct settled *settled,
         .principal_id = source->id,
         .source = source->ip,
         .destination = settled->key.addr,
+        .pod = destination->uid_hash,
         .mark = destination->policies->mark,
     };
     if (!borrow_principal(call))
@@ -237,6 +238,7 @@ int call_judge(struct call *call, const struct workload *destination,
         .principal_id = arena_str(&call->arena, source->id),
         .source = source->ip,
         .destination = *addr,
+        .pod = destination->uid_hash,
         .mark = destination->policies->mark,
     };
     return 0;

@@ -38,7 +38,7 @@ static void find_both(struct visit *visit, const struct snapshot *snapshot,
 {
     const struct workload *pod = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
     *visit = (struct visit){.generation = snapshot->generation};
-    visit->pod = pod && pod->is_local ? pod : NULL;
+    visit->pod = pod && pod->is_local && pod->uid_hash == judged->pod ? pod : NULL;
     visit->err = call_identify(judged, snapshot, &visit->caller);
 }
 

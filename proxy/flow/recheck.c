@@ -51,8 +51,8 @@ static int recheck_judged(struct call *call, struct judged *judged, const struct
     if (!judged->is_judged)
         return 0;
     const struct workload *destination = snapshot_workload_by_ip(snapshot, &judged->destination.ip);
-    if (!destination || !destination->is_local)
-        return -ERR_WORKLOAD_GONE;
+    if (!destination || !destination->is_local || destination->uid_hash != judged->pod)
+        return -ERR_WORKLOAD_GONE; /* another may have its address */
     if (is_settled(judged, destination))
         return 0;
     if (call_identify(judged, snapshot, &source) < 0)

@@ -71,6 +71,7 @@ struct judged { /* what a verdict was about, to ask again when policies change *
     struct str principal_id;
     struct ip source;
     struct addr destination;
+    uint64_t pod;  /* which has that address: its uid_hash */
     uint64_t mark; /* of the policies that were asked; 0 is like no other */
 };
 

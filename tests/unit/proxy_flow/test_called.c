@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 
 #include "proxy/base/clock.h"
+#include "proxy/base/keyed_hash.h"
 #include "proxy/flow/called.h"
 #include "proxy/flow/walk.h"
 #include "ways.h"
@@ -162,7 +163,8 @@ static const struct visit *see(struct visit *visit, const char *id)
 {
     const struct judged judged = {.principal_id = str_from(id),
                                   .source = {4, {10, 0, 0, 1}},
-                                  .destination = {{4, {10, 0, 0, 2}}, 80}};
+                                  .destination = {{4, {10, 0, 0, 2}}, 80},
+                                  .pod = keyed_hash(0, STR("west//v1/Pod/shop/pod"))};
     snapshot_free(snapshot);
     snapshot = snap_build(&snap);
     return visit_now(visit, snapshot, &judged);
@@ -189,6 +191,9 @@ Test(called, a_pod_and_who_calls_it_are_looked_up_anew_in_each_generation)
 
     pod->node = STR("n2");
     cr_expect_null(see(&proven, WEB_ID)->pod, "it is another node's");
+    snap_drop(&snap, "pod");
+    snap_pod(&snap, "pod-2", "n1", "10.0.0.2");
+    cr_expect_null(see(&proven, WEB_ID)->pod, "the address is another pod's");
     snapshot_free(snapshot);
     snap_fini(&snap);
 }

@@ -274,6 +274,75 @@ Test(recheck, a_call_on_its_way_to_a_pod_that_leaves_goes_to_another)
     town_close(&town);
 }
 
+/* As one of a StatefulSet does. */
+Test(recheck, a_call_on_its_way_to_a_pod_that_comes_back_elsewhere_follows_it)
+{
+    struct hole hole;
+    struct town_call call;
+    open_holed(&hole, true);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    run_turns(town.world.loop, 5);
+
+    snap_drop(&town.snap, "pay-2");
+    town_pay(&town, "pay-2", "n2", PAY1);
+    town_service(&town);
+    town_learn(&town);
+
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"attempts\":2", "\"mtls\":true"));
+    cr_expect_eq(town_blamed(&town.n1), 0);
+    hole_fill(&hole);
+    town_close(&town);
+}
+
+/* pay-2 leaves, and another has its address at once. */
+static void replace(void)
+{
+    snap_drop(&town.snap, "pay-2");
+    snap_pod(&town.snap, "other", "n1", PAY2);
+    town_service(&town);
+    town_learn(&town);
+}
+
+Test(recheck, a_call_on_its_way_to_a_pod_whose_address_another_has_does_not_reach_that)
+{
+    struct hole hole;
+    struct town_call call;
+    open_holed(&hole, true);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    run_turns(town.world.loop, 5);
+
+    replace();
+    hole_make_room(&hole);
+
+    cr_expect(call_refused(&call));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+    hole_fill(&hole);
+    town_close(&town);
+}
+
+Test(recheck, calls_to_a_pod_whose_address_another_has_are_cut)
+{
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    town_pay(&town, "pay-2", "n1", PAY2);
+    town_service(&town);
+    town_open_second(&town);
+    town_learn(&town);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_assert(call_echoes(&call, 1));
+
+    replace();
+
+    cr_expect(tap_failed(town.world.loop, &call.tap));
+    finish(&call);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+    town_close(&town);
+}
+
 /* Its address is nobody's then, and what is nobody's is passed through. */
 Test(recheck, a_call_whose_service_vanishes_while_it_is_tried_does_not_go_past_the_mesh)
 {
