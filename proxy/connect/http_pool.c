@@ -290,12 +290,22 @@ static const struct http_client_events link_events = {
     .on_dead = on_dead,
 };
 
+/* Not from within the call, in which others still look at the link. */
+static void leave(struct http_link *link)
+{
+    link->is_leaving = true;
+    set_idle(link, true);
+    timer_start(link->loop, &link->idle, 0, on_idle);
+}
+
 static struct http_link *find_ready(struct http_group *group)
 {
     while (!list_is_empty(&group->ready)) {
         struct http_link *link = list_entry(group->ready.next, struct http_link, by_group);
         if (has_room(link))
             return link;
+        if (link->is_idle)
+            leave(link); /* its tunnel is about to end */
         file_link(link); /* among the busy: it got an exchange, or its server is leaving */
     }
     return NULL;
@@ -425,14 +435,6 @@ struct http_stream *http_link_request(struct http_link *link, const struct http_
     struct http_stream *stream = http_request(link->client, head, http_events, events, owner);
     link->n_users += stream != NULL;
     return stream;
-}
-
-/* Not from within the call, in which others still look at the link. */
-static void leave(struct http_link *link)
-{
-    link->is_leaving = true;
-    set_idle(link, true);
-    timer_start(link->loop, &link->idle, 0, on_idle);
 }
 
 void http_link_ended(struct http_link *link)

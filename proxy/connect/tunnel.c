@@ -245,7 +245,7 @@ int tunnel_recheck(struct tunnel *tunnel, const struct trust *trust)
 bool tunnel_stream_stands(const struct stream *stream)
 {
     const struct h2 *h2 = h2_of(stream);
-    struct stream *tls = h2 ? h2_lower(h2) : NULL;
+    struct stream *tls = h2 && !h2_is_draining(h2) ? h2_lower(h2) : NULL;
     return tls && tls_stands(tls);
 }
 

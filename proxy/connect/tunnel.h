@@ -69,8 +69,8 @@ struct stream *tunnel_request(struct tunnel *tunnel, const struct h2_field *fiel
 void tunnel_retire(struct tunnel *tunnel);
 /* Whether its peer still stands under this trust, see tls_recheck(). 0 while it is not up. */
 MUST_USE int tunnel_recheck(struct tunnel *tunnel, const struct trust *trust);
-/* Whether the peer of the tunnel that this stream goes through still stands, if the tunnel follows
- * trust. False when the tunnel is gone. */
+/* Whether more may be asked on this stream: the peer of its tunnel still stands, if that follows
+ * trust, and has not said GOAWAY, after which its node may end any time. */
 bool tunnel_stream_stands(const struct stream *stream);
 /* The peer has said something after that time, about whatever stream: it is alive. */
 bool tunnel_was_heard_since(const struct tunnel *tunnel, uint64_t since_ns);

@@ -90,6 +90,46 @@ Test(exchange, requests_that_follow_each_other_share_one_connection_of_the_serve
     close_all();
 }
 
+static bool has_left(void *ctx)
+{
+    (void)ctx;
+    return walk_flows(town.n2.walk) == 0;
+}
+
+/* Else the end of that drain would cut a request. */
+Test(exchange, a_connection_through_a_tunnel_whose_node_drains_ends_with_its_request)
+{
+    open_with(&(struct walk_options){0});
+    call_say(&call, GET);
+    cr_assert(is_asked(1));
+
+    acceptor_close_doors(town.n2.acceptor);
+    run_turns(town.world.loop, 50);
+    cr_expect_eq(walk_flows(town.n2.walk), 1);
+    answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+
+    cr_expect(got(&call.tap, "\r\n\r\nok", 1));
+    cr_expect(run_until(town.world.loop, has_left, NULL, PATIENCE_MS));
+    close_all();
+}
+
+Test(exchange, a_connection_that_rests_and_whose_node_drains_is_not_used_again)
+{
+    open_with(&(struct walk_options){0});
+    call_say(&call, GET);
+    cr_assert(is_asked(1));
+    answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    cr_assert(got(&call.tap, "\r\n\r\nok", 1));
+
+    acceptor_close_doors(town.n2.acceptor);
+    run_turns(town.world.loop, 50);
+    call_say(&call, GET);
+
+    cr_expect(got(&call.tap, "HTTP/1.1 503", 1), "nobody else is there");
+    cr_expect(run_until(town.world.loop, has_left, NULL, PATIENCE_MS));
+    close_all();
+}
+
 Test(exchange, a_connection_on_which_nothing_came_before_the_drain_is_for_one_request)
 {
     static const bool rows[] = {false, true}; /* is it asked? */
