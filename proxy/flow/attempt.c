@@ -426,8 +426,6 @@ int attempt_outbound(struct call *call)
     int err = call->events->resolve(call, snapshot, &source, &target);
     if (err < 0)
         return err;
-    if (target.kind == TARGET_PASSTHROUGH && call->n_attempts > 0)
-        return -ERR_UNKNOWN_DESTINATION; /* what was called in the mesh does not go on past it */
     err = make_plan(call, &target, &source, &plan);
     if (err < 0) {
         record_service(&call->record, &call->arena, target.service);

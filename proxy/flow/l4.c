@@ -187,6 +187,19 @@ static void on_answer(void *owner, uint64_t latency_ns)
     lease_sample(call->walk->tools.balancer, &call->lease, latency_ns, call_now_ns(call));
 }
 
+/* The address that was called may be nobody's by now, or another service's: a call that was for one
+ * in the mesh goes on neither past it nor to that. */
+static bool is_what_was_called(const struct call *call, const struct target *target)
+{
+    const struct str called = record_name(&call->record, LABEL_DESTINATION_SERVICE);
+    switch (target->kind) {
+    case TARGET_SERVICE: return str_eq(target->service->hostname, called);
+    case TARGET_WORKLOAD: return str_is_empty(called);
+    case TARGET_PASSTHROUGH: break;
+    }
+    return false;
+}
+
 static int resolve_called(struct call *call, const struct snapshot *snapshot,
                           struct principal *out_source, struct target *out_target)
 {
@@ -195,8 +208,11 @@ static int resolve_called(struct call *call, const struct snapshot *snapshot,
     if (!pod)
         return -ERR_UNKNOWN_SOURCE;
     *out_source = identify_as(pod, source);
-    return resolve_outbound(snapshot, &call->walk->options.own,
-                            &flow_of(call)->arrival->destination, out_target);
+    const int err = resolve_outbound(snapshot, &call->walk->options.own,
+                                     &flow_of(call)->arrival->destination, out_target);
+    if (err == 0 && call->n_attempts > 0 && !is_what_was_called(call, out_target))
+        return -ERR_UNKNOWN_DESTINATION;
+    return err;
 }
 
 static void on_attempt(struct call *call, struct attempt *attempt,

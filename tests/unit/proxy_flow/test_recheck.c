@@ -343,33 +343,40 @@ Test(recheck, calls_to_a_pod_whose_address_another_has_are_cut)
     town_close(&town);
 }
 
-/* Its address is nobody's then, and what is nobody's is passed through. */
-Test(recheck, a_call_whose_service_vanishes_while_it_is_tried_does_not_go_past_the_mesh)
+/* Its address is nobody's then, and what is nobody's is passed through; or another service's. */
+Test(recheck, a_call_whose_service_vanishes_while_it_is_tried_goes_nowhere_else)
 {
-    struct hole hole;
-    struct town_call call;
-    town_open(&town);
-    snap_drop(&town.snap, "pay-1");
-    const struct model_service *service = /* at an address where somebody would answer */
-        snap_service(&town.snap, "store", PAY1, town.port, town.port);
-    snap_serve(&town.snap, town_pay(&town, "pay-2", "n1", PAY2), service);
-    town_learn(&town);
-    hole_dig(&hole, PAY2, town.port);
-    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
-    run_turns(town.world.loop, 5);
-    cr_assert_eq(walk_flows(town.n1.walk), 1);
+    static const bool rows[] = {false, true}; /* is its address another service's? */
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct hole hole;
+        struct town_call call;
+        town_open(&town);
+        snap_drop(&town.snap, "pay-1");
+        const struct model_service *service = /* at an address where somebody would answer */
+            snap_service(&town.snap, "store", PAY1, town.port, town.port);
+        snap_serve(&town.snap, town_pay(&town, "pay-2", "n1", PAY2), service);
+        town_learn(&town);
+        hole_dig(&hole, PAY2, town.port);
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, PAY1, town.port);
+        run_turns(town.world.loop, 5);
+        cr_assert_eq(walk_flows(town.n1.walk), 1);
 
-    snap_drop(&town.snap, "pay-2");
-    snap_drop(&town.snap, "store.shop.svc.clusterset.local");
-    town_learn(&town);
+        snap_drop(&town.snap, "pay-2");
+        snap_drop(&town.snap, "store.shop.svc.clusterset.local");
+        if (rows[i]) {
+            service = snap_service(&town.snap, "other", PAY1, town.port, town.port);
+            snap_serve(&town.snap, town_pay(&town, "pay-1", "n2", PAY1), service);
+        }
+        town_learn(&town);
 
-    cr_expect(call_refused(&call));
-    finish(&call);
-    cr_expect_eq(town.n_served, 0);
-    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
-    cr_expect_not(LOGGED(&town, "\"attempts\":2"));
-    hole_fill(&hole);
-    town_close(&town);
+        cr_expect(call_refused(&call), "%zu", i);
+        finish(&call);
+        cr_expect_eq(town.n_served, 0, "%zu", i);
+        cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"why\":\"workload_gone\""));
+        cr_expect_not(LOGGED(&town, "\"attempts\":2"));
+        hole_fill(&hole);
+        town_close(&town);
+    }
 }
 
 Test(recheck, a_call_on_its_way_to_the_only_pod_ends_when_that_leaves)
