@@ -6,10 +6,11 @@
 
 #include <string.h>
 
-#include "config/manifests_part.h"
+#include "config/manifests_kept.h"
 #include "proxy/base/mem.h"
 
 #define FIRST_CAP 64
+#define LINE_ROOM 64 /* of a line, beside the object and its path */
 
 struct entry {
     struct manifests_part *part; /* in force; NULL: nothing is */
@@ -17,6 +18,7 @@ struct entry {
     uint64_t round;              /* when that was */
     enum manifests_put fate;
     struct text refusal; /* "" when it is good */
+    struct text good;    /* its last good version as JSON, if it is of a kind that is kept */
     struct str path;     /* behind the entry */
 };
 
@@ -25,6 +27,8 @@ struct manifests_store {
     size_t len, cap;
     uint64_t round;
     size_t n_refused;
+    struct kept recalled; /* from before, of objects that were not put yet */
+    uint64_t kept_round;
 };
 
 /* ---- entries ---- */
@@ -74,13 +78,18 @@ static void entry_free(struct entry *entry)
     if (entry->part)
         manifests_part_unref(entry->part);
     text_fini(&entry->refusal);
+    text_fini(&entry->good);
     mem_free(entry);
+}
+
+static bool path_is_of_kind(struct str path, struct str kind)
+{
+    return str_starts_with(path, kind) && str_eq(str_sub(path, kind.len, 1), STR(" "));
 }
 
 static bool is_of_kind(const struct entry *entry, struct str kind)
 {
-    return str_starts_with(entry->path, kind) && str_sub(entry->path, kind.len, 1).len == 1 &&
-           entry->path.ptr[kind.len] == ' ';
+    return path_is_of_kind(entry->path, kind);
 }
 
 static size_t first_of_kind(const struct manifests_store *store, struct str kind)
@@ -105,6 +114,7 @@ void manifests_store_free(struct manifests_store *store)
         return;
     for (size_t i = 0; i < store->len; i++)
         entry_free(store->entries[i]);
+    kept_fini(&store->recalled);
     mem_free(store->entries);
     mem_free(store);
 }
@@ -118,13 +128,31 @@ static void put_in_force(struct entry *entry, struct manifests_part *part)
     entry->part = part;
 }
 
-static void refuse(struct entry *entry, const struct manifests_part *bad, const struct yaml *doc)
+/* From before this process began. */
+static bool recall(struct manifests_store *store, struct entry *entry, const struct yaml *doc)
 {
-    const bool was_good =
-        entry->part && (entry->fate == MANIFESTS_PUT_TAKEN || entry->fate == MANIFESTS_PUT_KEPT);
+    const size_t n = store->recalled.all.len;
+    struct manifests_part *part = NULL;
+    struct text good = {0};
+    const bool is_there = kept_take(&store->recalled, entry->path, kept_uid(doc), &part, &good);
+    if (is_there) {
+        put_in_force(entry, part);
+        text_fini(&entry->good);
+        entry->good = good;
+    } else if (store->recalled.all.len < n) {
+        store->kept_round++; /* it was another object's */
+    }
+    return is_there;
+}
+
+static void refuse(struct manifests_store *store, struct entry *entry,
+                   const struct manifests_part *bad, const struct yaml *doc)
+{
+    const bool was_good = entry->part && entry->fate == MANIFESTS_PUT_TAKEN;
     text_clear(&entry->refusal);
     diag_print(&bad->diag, &entry->refusal);
-    if (was_good) {
+    store->kept_round += was_good ? 1 : 0;
+    if (was_good || entry->fate == MANIFESTS_PUT_KEPT || recall(store, entry, doc)) {
         entry->fate = MANIFESTS_PUT_KEPT;
         return;
     }
@@ -132,17 +160,29 @@ static void refuse(struct entry *entry, const struct manifests_part *bad, const 
     entry->fate = entry->part ? MANIFESTS_PUT_CLOSED : MANIFESTS_PUT_LEFT_OUT;
 }
 
+static void approve(struct manifests_store *store, struct entry *entry, struct manifests_part *part,
+                    const struct yaml *doc)
+{
+    const bool was_kept = entry->fate == MANIFESTS_PUT_KEPT;
+    put_in_force(entry, part);
+    entry->fate = MANIFESTS_PUT_TAKEN;
+    text_fini(&entry->refusal);
+    entry->refusal = (struct text){0};
+    text_clear(&entry->good);
+    if (kept_is_kind(entry->path))
+        yaml_json(doc, &entry->good);
+    if (kept_drop(&store->recalled, entry->path) || was_kept)
+        store->kept_round++;
+}
+
 static void take(struct manifests_store *store, struct entry *entry, const struct yaml *doc)
 {
     const bool was_refused = entry->refusal.len > 0;
     struct manifests_part *part = manifests_part_of(entry->path, doc);
     if (part->set) {
-        put_in_force(entry, part);
-        entry->fate = MANIFESTS_PUT_TAKEN;
-        text_fini(&entry->refusal);
-        entry->refusal = (struct text){0};
+        approve(store, entry, part, doc);
     } else {
-        refuse(entry, part, doc);
+        refuse(store, entry, part, doc);
         manifests_part_unref(part);
     }
     store->n_refused -= was_refused ? 1 : 0;
@@ -170,23 +210,24 @@ enum manifests_put manifests_store_put(struct manifests_store *store, struct str
     return entry->fate;
 }
 
-static void remove_at(struct manifests_store *store, size_t idx, size_t n)
+static void forget(struct manifests_store *store, struct entry *entry)
 {
-    for (size_t i = idx; i < idx + n; i++) {
-        store->n_refused -= store->entries[i]->refusal.len > 0 ? 1 : 0;
-        entry_free(store->entries[i]);
-    }
-    store->len -= n;
-    memmove(store->entries + idx, store->entries + idx + n,
-            (store->len - idx) * sizeof(*store->entries));
+    store->n_refused -= entry->refusal.len > 0 ? 1 : 0;
+    store->kept_round += entry->fate == MANIFESTS_PUT_KEPT ? 1 : 0;
+    entry_free(entry);
 }
 
 bool manifests_store_remove(struct manifests_store *store, struct str path)
 {
     const size_t idx = place_of(store, path);
-    if (!entry_at(store, idx, path))
+    struct entry *entry = entry_at(store, idx, path);
+    store->kept_round += kept_drop(&store->recalled, path) ? 1 : 0;
+    if (!entry)
         return false;
-    remove_at(store, idx, 1);
+    forget(store, entry);
+    store->len--;
+    memmove(store->entries + idx, store->entries + idx + 1,
+            (store->len - idx) * sizeof(*store->entries));
     return true;
 }
 
@@ -195,6 +236,19 @@ bool manifests_store_remove(struct manifests_store *store, struct str path)
 uint64_t manifests_store_begin(struct manifests_store *store)
 {
     return ++store->round;
+}
+
+/* What was recalled and is not there any more. */
+static void forget_recalled(struct manifests_store *store, struct str kind)
+{
+    struct str path;
+    void *one;
+    for (size_t idx = 0; map_next(&store->recalled.all, &idx, &path, &one);)
+        if (path_is_of_kind(path, kind)) {
+            (void)map_remove_at(&store->recalled.all, idx);
+            kept_one_free(one);
+            store->kept_round++;
+        }
 }
 
 /* Those that stay move up, in one pass. */
@@ -207,14 +261,14 @@ size_t manifests_store_end(struct manifests_store *store, struct str kind, uint6
             store->entries[to++] = entry;
             continue;
         }
-        store->n_refused -= entry->refusal.len > 0 ? 1 : 0;
-        entry_free(entry);
+        forget(store, entry);
         n_gone++;
     }
     if (n_gone > 0)
         memmove(store->entries + to, store->entries + at,
                 (store->len - at) * sizeof(*store->entries));
     store->len -= n_gone;
+    forget_recalled(store, kind);
     return n_gone;
 }
 
@@ -260,6 +314,41 @@ bool manifests_store_refusal(const struct manifests_store *store, struct str pat
 size_t manifests_store_n_refused(const struct manifests_store *store)
 {
     return store->n_refused;
+}
+
+/* ---- last good versions ---- */
+
+uint64_t manifests_store_kept_round(const struct manifests_store *store)
+{
+    return store->kept_round;
+}
+
+/* 1: there is no room. */
+static size_t keep(struct str path, const struct text *json, struct text *out)
+{
+    if (out->len + json->len + LINE_ROOM + path.len > MANIFESTS_KEPT_BYTES)
+        return 1;
+    kept_add_line(path, text_str(json), out);
+    return 0;
+}
+
+size_t manifests_store_kept(const struct manifests_store *store, struct text *out)
+{
+    size_t n_left_out = 0, idx = 0;
+    struct str path;
+    void *one;
+    for (size_t i = 0; i < store->len; i++)
+        if (store->entries[i]->fate == MANIFESTS_PUT_KEPT && store->entries[i]->good.len > 0)
+            n_left_out += keep(store->entries[i]->path, &store->entries[i]->good, out);
+    while (map_next(&store->recalled.all, &idx, &path, &one))
+        n_left_out += keep(path, &((struct kept_one *)one)->json, out);
+    return n_left_out;
+}
+
+bool manifests_store_recall(struct manifests_store *store, struct str path, struct yaml *doc)
+{
+    manifests_prune(doc);
+    return kept_put(&store->recalled, path, doc);
 }
 
 /* ---- sets ---- */

@@ -9,12 +9,12 @@
  *
  * A folder is taken or refused as one, and that cannot be here: the objects belong to many people,
  * and one team's mistake must not keep the endpoints of all the others from following. So each is
- * taken or refused alone. One that is refused stays as it was last good. One that never was good,
- * since it was created or since this process began, is closed in doubt: an AuthorizationPolicy that
- * allows allows nothing of its own, one that denies or whose action is unknown denies whatever it
- * may be about, so does a RequestAuthentication, and a PeerAuthentication is STRICT. Selectors and
- * targets count as far as they can be read, else it is about its whole namespace. All other kinds
- * are left out (docs/decisions/0032).
+ * taken or refused alone. One that is refused stays as it was last good, also when that was before
+ * this process began, if it is told so (manifests_store_recall()). One that never was good is
+ * closed in doubt: an AuthorizationPolicy that allows allows nothing of its own, one that denies or
+ * whose action is unknown denies whatever it may be about, so does a RequestAuthentication, and a
+ * PeerAuthentication is STRICT. Selectors and targets count as far as they can be read, else it is
+ * about its whole namespace. All other kinds are left out (docs/decisions/0032).
  *
  * Owner: manifests_store_free(). Thread: one.
  */
@@ -31,8 +31,8 @@ enum manifests_put {
     MANIFESTS_PUT_TAKEN,
     MANIFESTS_PUT_SAME,     /* nothing that counts differs from what was put last */
     MANIFESTS_PUT_KEPT,     /* wrong: its last good version stays in force */
-    MANIFESTS_PUT_CLOSED,   /* wrong from the start: what closes stands in for it */
-    MANIFESTS_PUT_LEFT_OUT, /* wrong from the start, and of a kind that nothing stands in for */
+    MANIFESTS_PUT_CLOSED,   /* wrong, and no good version known: what closes stands in for it */
+    MANIFESTS_PUT_LEFT_OUT, /* the same, and of a kind that nothing stands in for */
     MANIFESTS_PUT_FULL,     /* there is no room for another one; nothing was changed */
 };
 
@@ -65,6 +65,24 @@ bool manifests_store_next_refusal(const struct manifests_store *store, size_t *i
 bool manifests_store_refusal(const struct manifests_store *store, struct str path,
                              struct manifests_refusal *out_refusal);
 size_t manifests_store_n_refused(const struct manifests_store *store);
+
+/*
+ * Last good versions, to outlive the process: of kinds whose objects an API server lets through
+ * wrong, as routes and policies. Not of Pods, Nodes, Namespaces, Services and EndpointSlices, which
+ * it checks itself.
+ */
+#define MANIFESTS_KEPT_BYTES ((size_t)16 << 20)
+
+/* Changes whenever manifests_store_kept() would say something else. */
+uint64_t manifests_store_kept_round(const struct manifests_store *store);
+/* What is in force in place of objects that are wrong, and what was recalled and is not decided
+ * yet: {"path":...,"object":...} on a line each. Returns how many found no room in
+ * MANIFESTS_KEPT_BYTES. */
+size_t manifests_store_kept(const struct manifests_store *store, struct text *out);
+/* Before anything is put: that was the last good version of an object, which it stays if it is the
+ * same one (metadata.uid), still there and wrong. Listing its kind decides. False: it is not good
+ * any more, or of another kind. The tree is changed. */
+bool manifests_store_recall(struct manifests_store *store, struct str path, struct yaml *doc);
 
 /* manifests_read_cached() and manifests_read_news() of what is in force. */
 struct manifests *manifests_store_set(const struct manifests_store *store, struct diag *diag);

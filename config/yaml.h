@@ -50,6 +50,10 @@ struct yaml *yaml_path(const struct yaml *node, const char *path);
  */
 uint64_t yaml_hash(const struct yaml *node, uint64_t before);
 
+/* yaml_json.c: appends the tree as JSON, which reads as the same tree; a plain scalar that JSON has
+ * no form for becomes a string. */
+void yaml_json(const struct yaml *node, struct text *out);
+
 /* Typed readers. A NULL node gives the fallback; a wrong value adds an error that names the field
  * (what, a dotted path such as "spec.ports[0].port"), the value and what was expected, and gives
  * the fallback. */

@@ -107,7 +107,21 @@ class FromTheApiServer(Story):
                 self.west.remove(wrong["kind"], "wrong", "shop")
                 wait_until("it to be open again", lambda: self.verdict() == "allow")
 
-    def test_4_the_server_dies_and_calls_go_on_even_when_control_starts_again(self):
+    def test_4_a_policy_that_became_wrong_stays_as_it_was_when_control_starts_again(self):
+        self.west.apply(manifests.authorization_policy("kept", "shop", {"rules": [{}]}))
+        wait_until("it to be known", lambda: self.kind("AuthorizationPolicy")["objects"] == 1, timeout_s=10)
+        self.west.apply(manifests.authorization_policy("kept", "shop", {"ruls": []}))
+        wait_until("it to be refused", lambda: self.status()["n_refused"] == 1, timeout_s=10)
+        self.west.control.stop()
+        self.west.control.start()
+        self.west.control.await_ready()
+        self.assertEqual([row["in_force"] for row in self.status()["refused"]], ["its last good version"])
+        self.show("after-the-restart")
+        self.assertEqual(self.verdict(), "allow")
+        self.west.remove("AuthorizationPolicy", "kept", "shop")
+        wait_until("it to be gone", lambda: self.status()["n_refused"] == 0, timeout_s=10)
+
+    def test_5_the_server_dies_and_calls_go_on_even_when_control_starts_again(self):
         self.api.kill()
         wait_until("control to notice", lambda: self.kind("Pod")["error"])
         self.assertEqual(served_by(self.client, self.vip), "east")

@@ -297,6 +297,7 @@ static void open_source(struct control *control)
     const struct kube_source_options options = {
         .config = &control->config->kubernetes,
         .meter = control->meter,
+        .state_dir = control->config->state_dir,
         .on_change = on_source,
         .owner = control,
     };

@@ -10,6 +10,7 @@
 #include "proxy/base/rng.h"
 #include "proxy/http/https_fetch.h"
 #include "proxy/tls/tls_identity.h"
+#include "xds/kubernetes/kept.h"
 #include "xds/kubernetes/watch.h"
 
 #define JITTER_PERMILLE 250 /* either way */
@@ -31,6 +32,7 @@ struct kube_source {
     struct loop *loop;
     struct kube_source_options options;
     struct manifests_store *store;
+    struct kube_kept kept;
     struct run runs[KUBE_KINDS];
     struct tls_identity *roots; /* NULL: there are none */
     uint64_t roots_hash;
@@ -85,6 +87,13 @@ static void count_state(struct kube_source *source)
     count_to(source, METRIC_KUBERNETES_OBJECTS_REFUSED, &source->n_refused,
              (int64_t)manifests_store_n_refused(source->store));
     count_to(source, METRIC_KUBERNETES_HEARD, &source->heard_s, oldest_heard_s(source));
+}
+
+/* After whatever the server said. */
+static void take_stock(struct kube_source *source)
+{
+    count_state(source);
+    kube_kept_follow(&source->kept, source->store, loop_now_ns(source->loop));
 }
 
 /* Each trouble once, until it is another one or over. What is over with the next attempt is none,
@@ -244,7 +253,7 @@ static void over(struct run *run, struct kube_answer answer)
     count(source, METRIC_KUBERNETES_LISTS, (int64_t)(run->watch.n_lists - n_lists));
     count(source, METRIC_KUBERNETES_REQUESTS_FAILED, run->watch.trouble.len > 0 ? 1 : 0);
     tell_trouble(run);
-    count_state(source);
+    take_stock(source);
     timer_start(source->loop, &run->due, swayed(source, wait_ns), on_due);
 }
 
@@ -276,7 +285,7 @@ static void on_piece(void *owner, struct str piece)
     count(run->source, METRIC_KUBERNETES_EVENTS, (int64_t)(run->watch.n_events - n_events));
     if (is_good) {
         tell_trouble(run);
-        count_state(run->source);
+        take_stock(run->source);
         return;
     }
     https_fetch_cancel(run->fetch);
@@ -420,6 +429,7 @@ struct kube_source *kube_source_open(struct loop *loop, const struct kube_source
     source->loop = loop;
     source->options = *options;
     source->store = manifests_store_new();
+    kube_kept_open(&source->kept, options->state_dir, source->store);
     for (unsigned i = 0; i < KUBE_KINDS; i++) {
         struct run *run = &source->runs[i];
         const struct kube_watch_events events = {on_put, on_change, run};
@@ -447,6 +457,7 @@ void kube_source_close(struct kube_source *source)
     }
     if (source->roots)
         tls_identity_unref(source->roots);
+    kube_kept_fini(&source->kept);
     manifests_store_free(source->store);
     mem_free(source);
 }

@@ -33,6 +33,8 @@ struct kube_source_options {
     const struct kubernetes_config *config; /* borrowed for the life of the source */
     struct meter *meter;
     uint64_t silent_ns; /* 0: KUBE_SILENT_S */
+    /* Where last good versions of wrong objects are kept over a restart (kept.h); "": nowhere. */
+    struct str state_dir;
     /* Something is new, and all kinds are known. From the loop. */
     void (*on_change)(void *owner);
     void *owner;

@@ -1,5 +1,6 @@
 /* Objects one by one: what of them counts, what a wrong one leaves in force. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "config/manifests_store.h"
@@ -221,4 +222,141 @@ Test(manifests_store, pods_that_change_are_news_and_anything_else_is_a_whole_set
     store = manifests_store_new();
     cr_expect(str_eq(whole->pods[0].meta.name, STR("b")));
     manifests_free(whole);
+}
+
+/* ---- last good versions that outlive the process ---- */
+
+#define PATH "AuthorizationPolicy shop/p"
+#define OF_UID(uid, spec)                                                                          \
+    "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: p, "           \
+    "namespace: shop, uid: " uid "}, spec: " spec "}"
+
+static struct text kept(void)
+{
+    struct text out = {0};
+
+    cr_expect_eq(manifests_store_kept(store, &out), 0);
+    return out;
+}
+
+/* What was kept is all that a new store knows. */
+static void restart(void)
+{
+    struct text lines = kept();
+    struct str line, rest = text_str(&lines);
+    struct arena arena = {0};
+
+    manifests_store_free(store);
+    store = manifests_store_new();
+    while (str_split(rest, '\n', &line, &rest)) {
+        struct yaml **docs;
+        cr_assert_eq(yaml_parse(&arena, STR("kept"), line, &docs, &diag), 1, "%s", said(&diag));
+        cr_expect(manifests_store_recall(store, yaml_get(docs[0], "path")->text,
+                                         yaml_get(docs[0], "object")));
+    }
+    arena_fini(&arena);
+    text_fini(&lines);
+}
+
+static void expect_kept(const char *row, bool is)
+{
+    struct text lines = kept();
+
+    cr_expect_eq(lines.len > 0, is, "%s: %s", row, lines.ptr);
+    text_fini(&lines);
+}
+
+static void expect_action(const char *row, size_t n, enum policy_action action)
+{
+    struct manifests *set = all();
+
+    cr_assert_eq(set->n_policies, n, "%s", row);
+    cr_expect(n == 0 || set->policies[0].policy.action == action, "%s", row);
+    manifests_free(set);
+}
+
+Test(manifests_store, a_last_good_version_outlives_the_process_as_often_as_it_must)
+{
+    (void)put(PATH,
+              OF_UID("u-1", "{action: ALLOW, rules: [{to: [{operation: {ports: ['80']}}]}]}"));
+    expect_kept("while it is good", false);
+    const uint64_t round = manifests_store_kept_round(store);
+    cr_expect_eq(put(PATH, OF_UID("u-1", "{action: ALLOW, ruls: []}")), MANIFESTS_PUT_KEPT);
+    cr_expect_neq(manifests_store_kept_round(store), round);
+    expect_kept("when it is wrong", true);
+    for (unsigned i = 0; i < 3; i++) {
+        restart();
+        expect_kept("before it was seen again", true);
+        expect_action("before it was seen again", 0, POLICY_ALLOW);
+        cr_expect_eq(put(PATH, OF_UID("u-1", "{action: ALLOW, ruls: []}")), MANIFESTS_PUT_KEPT);
+        cr_expect_eq(put(PATH, OF_UID("u-1", "{action: DENY, ruls: [{}]}")), MANIFESTS_PUT_KEPT);
+        struct manifests *set = all();
+        cr_assert_eq(set->n_policies, 1);
+        cr_expect_eq(set->policies[0].policy.action, POLICY_ALLOW);
+        cr_expect_eq(set->policies[0].policy.n_rules, 1, "not what closes in its place");
+        manifests_free(set);
+        cr_expect_eq(manifests_store_n_refused(store), 1);
+    }
+    cr_expect_eq(put(PATH, OF_UID("u-1", "{action: DENY, rules: [{}]}")), MANIFESTS_PUT_TAKEN);
+    expect_kept("when it is good again", false);
+    expect_action("when it is good again", 1, POLICY_DENY);
+}
+
+Test(manifests_store, a_last_good_version_goes_with_its_object)
+{
+    static const char *const wrong[] = {OF_UID("u-1", "{action: ALLOW, ruls: []}"),
+                                        OF_UID("u-2", "{action: ALLOW, ruls: []}")};
+
+    for (unsigned row = 0; row < 5; row++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "row %u", row);
+        end();
+        begin();
+        (void)put(PATH, OF_UID("u-1", "{action: ALLOW, rules: [{}]}"));
+        (void)put(PATH, wrong[0]);
+        if (row != 0)
+            restart();
+        const uint64_t round = manifests_store_kept_round(store);
+        uint64_t begun;
+        switch (row) {
+        case 0: /* deleted while we looked */
+            cr_expect(manifests_store_remove(store, STR(PATH)));
+            break;
+        case 1: /* deleted between list and watch */
+            cr_expect_not(manifests_store_remove(store, STR(PATH)));
+            break;
+        case 2: /* not listed any more */
+            begun = manifests_store_begin(store);
+            (void)manifests_store_end(store, STR("Authorization"), begun);
+            expect_kept("another kind", true);
+            (void)manifests_store_end(store, STR("AuthorizationPolicy"), begun);
+            break;
+        case 3: /* another one of its name */
+            cr_expect_eq(put(PATH, wrong[1]), MANIFESTS_PUT_CLOSED);
+            break;
+        case 4: /* good */
+            cr_expect_eq(put(PATH, OF_UID("u-1", "{action: DENY, rules: [{}]}")),
+                         MANIFESTS_PUT_TAKEN);
+            break;
+        }
+        expect_kept(name, false);
+        cr_expect_neq(manifests_store_kept_round(store), round, "%s", name);
+    }
+}
+
+Test(manifests_store, what_is_not_good_or_not_of_a_kind_that_is_kept_is_not_recalled)
+{
+    struct arena arena = {0};
+    struct yaml **docs;
+
+    cr_assert_eq(yaml_parse(&arena, STR("x"), STR(POLICY("{ruls: []}")), &docs, &diag), 1);
+    cr_expect_not(manifests_store_recall(store, STR(PATH), docs[0]));
+    cr_assert_eq(yaml_parse(&arena, STR("x"), STR(NODE("")), &docs, &diag), 1);
+    cr_expect_not(manifests_store_recall(store, STR("Node n"), docs[0]));
+    cr_expect_not(manifests_store_recall(store, STR(PATH), docs[0]), "another kind");
+    (void)put("Node n", NODE(""));
+    (void)put("Node n", "{apiVersion: v9, kind: Node, metadata: {name: n}}");
+    expect_kept("a node", false);
+    arena_fini(&arena);
 }

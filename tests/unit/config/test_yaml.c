@@ -243,3 +243,36 @@ Test(yaml, names_the_nearest_known_key)
                 "mean \"principals\"?");
     expect_said(&diag, "far", "f.yaml:3:1: error: source.foo: there is no such key\n");
 }
+
+Test(yaml, as_json_reads_as_the_same_tree)
+{
+    static const struct {
+        const char *text, *json;
+    } rows[] = {
+        {"{a: [1, -2.5e+3, 0, true, false, null, ~]}",
+         "{\"a\":[1,-2.5e+3,0,true,false,null,null]}"},
+        {"{a: '1', \"b\": \"true\"}", "{\"a\":\"1\",\"b\":\"true\"}"},
+        {"a: 10.0.0.1\nb: 007\nc: 1.\nd: 1e\ne: --\nf: .5\n",
+         "{\"a\":\"10.0.0.1\",\"b\":\"007\",\"c\":\"1.\",\"d\":\"1e\",\"e\":\"--\",\"f\":\".5\"}"},
+        {"\"q\\\"\\n\": \"\\\\ \xc3\xa4\"\n", "{\"q\\\"\\n\":\"\\\\ \xc3\xa4\"}"},
+        {"[[], {}]", "[[],{}]"},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct arena arena = {0};
+        struct diag told = {0};
+        struct text json = {0}, again = {0};
+        struct yaml **docs;
+
+        cr_assert_eq(yaml_parse(&arena, STR("x"), str_from(rows[i].text), &docs, &told), 1);
+        yaml_json(docs[0], &json);
+        cr_expect_str_eq(json.ptr, rows[i].json, "%s: %s", rows[i].text, json.ptr);
+        cr_assert_eq(yaml_parse(&arena, STR("x"), text_str(&json), &docs, &told), 1);
+        yaml_json(docs[0], &again);
+        cr_expect_str_eq(again.ptr, json.ptr);
+        text_fini(&json);
+        text_fini(&again);
+        diag_fini(&told);
+        arena_fini(&arena);
+    }
+}

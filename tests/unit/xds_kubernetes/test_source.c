@@ -2,6 +2,7 @@
  * and roots. What single answers do to a kind is test_watch.c's. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api_kit.h"
 #include "proxy/base/clock.h"
@@ -101,9 +102,12 @@ static void prepare(struct asker *asker)
     };
 }
 
+static struct str state_dir; /* "": nothing is kept */
+
 static void open_with(struct asker *asker, uint64_t silent_ns)
 {
-    const struct kube_source_options options = {.config = &asker->config,
+    const struct kube_source_options options = {.state_dir = state_dir,
+                                                .config = &asker->config,
                                                 .meter = meter,
                                                 .silent_ns = silent_ns,
                                                 .on_change = on_change,
@@ -377,6 +381,122 @@ Test(kube_source, token_and_roots_that_are_wrong_are_told_and_read_again)
     }
     test_ca_free(other);
     text_fini(&other_roots);
+}
+
+/* ---- last good versions ---- */
+
+#define AUTHORIZATION "/apis/security.istio.io/v1/authorizationpolicies"
+#define RULES(uid, spec)                                                                           \
+    "{\"kind\":\"AuthorizationPolicy\",\"apiVersion\":\"security.istio.io/v1\",\"metadata\":"      \
+    "{\"name\":\"p\",\"namespace\":\"shop\",\"uid\":\"" uid "\",\"resourceVersion\":\"6\"},"       \
+    "\"spec\":" spec "}"
+#define RULES_LIST(items)                                                                          \
+    "{\"kind\":\"AuthorizationPolicyList\",\"apiVersion\":\"security.istio.io/v1\",\"metadata\":"  \
+    "{\"resourceVersion\":\"5\"},\"items\":[" items "]}"
+#define GOOD       "{\"rules\":[{\"to\":[{\"operation\":{\"ports\":[\"80\"]}}]}]}"
+#define WRONG      "{\"ruls\":[]}"
+#define MAKE_WRONG "{\"type\":\"MODIFIED\",\"object\":" RULES("u-1", WRONG) "}\n"
+
+static bool has_refused(void *ctx)
+{
+    const struct asker *asker = ctx;
+
+    return kube_source_is_synced(asker->source) &&
+           manifests_store_n_refused(kube_source_store(asker->source)) == 1;
+}
+
+static struct asker asker_of_rules(const char *name, const char *list, const char *event)
+{
+    struct api_step *steps = arena_new_array(&arena, struct api_step, 2);
+
+    steps[0] = (struct api_step){ASKS, API_WHOLE, 0, list, NULL};
+    steps[1] = (struct api_step){WATCH("5"), API_OPEN, 0, event, NULL};
+    return (struct asker){.name = name, .nodes = "", .row = {AUTHORIZATION, steps, 2}};
+}
+
+/* A life of control: until all is known and the policy was refused, or not. */
+static void live(struct asker *asker, bool is_refused, enum manifests_put fate, size_t n_rules)
+{
+    struct manifests_refusal refusal = {0};
+    struct diag diag = {0};
+
+    prepare(asker);
+    open_with(asker, 0);
+    cr_expect(run_until(loop, is_refused ? has_refused : is_synced, asker, PATIENCE), "%s",
+              asker->name);
+    struct manifests *set = manifests_store_set(kube_source_store(asker->source), &diag);
+    cr_expect_eq(manifests_store_refusal(kube_source_store(asker->source),
+                                         STR("AuthorizationPolicy shop/p"), &refusal),
+                 is_refused, "%s", asker->name);
+    cr_expect_eq(refusal.fate, fate, "%s: %d", asker->name, refusal.fate);
+    cr_expect(set->n_policies == 1 && set->policies[0].policy.n_rules == n_rules, "%s",
+              asker->name);
+    manifests_free(set);
+    diag_fini(&diag);
+    kube_source_close(asker->source);
+}
+
+static bool is_kept(struct text *out)
+{
+    const struct str path =
+        arena_printf(&arena, "%.*s/last-good.jsonl", STR_ARG(temp_dir_path(&dir)));
+
+    text_fini(out);
+    return file_read_all(path, 65536, out) == 0;
+}
+
+Test(kube_source, a_wrong_object_stays_as_it_was_last_good_over_restarts)
+{
+    struct asker first = asker_of_rules("first", RULES_LIST(RULES("u-1", GOOD)), MAKE_WRONG);
+    struct asker second = asker_of_rules("second", RULES_LIST(RULES("u-1", WRONG)), "");
+    struct asker third = asker_of_rules("third", RULES_LIST(RULES("u-1", WRONG)), "");
+    struct asker renewed = asker_of_rules("renewed", RULES_LIST(RULES("u-2", WRONG)), "");
+    struct asker fourth = asker_of_rules("fourth", RULES_LIST(RULES("u-1", WRONG)), "");
+    struct text lines = {0};
+    struct stat info;
+
+    state_dir = temp_dir_path(&dir);
+    live(&first, true, MANIFESTS_PUT_KEPT, 1);
+    cr_expect(is_kept(&lines));
+    cr_assert_eq(stat(arena_printf(&arena, "%s/last-good.jsonl", dir.path).ptr, &info), 0);
+    cr_expect_eq(info.st_mode & 0777, 0600);
+    live(&second, true, MANIFESTS_PUT_KEPT, 1);
+    live(&third, true, MANIFESTS_PUT_KEPT, 1);
+    cr_expect(is_kept(&lines));
+    live(&renewed, true, MANIFESTS_PUT_CLOSED, 0);
+    cr_expect(!is_kept(&lines), "another object's: %s", lines.ptr);
+    live(&fourth, true, MANIFESTS_PUT_CLOSED, 0);
+    text_fini(&lines);
+}
+
+Test(kube_source, what_is_kept_goes_when_its_object_is_good_again)
+{
+    struct asker first = asker_of_rules("first", RULES_LIST(RULES("u-1", GOOD)), MAKE_WRONG);
+    struct asker mended = asker_of_rules("mended", RULES_LIST(RULES("u-1", GOOD)), "");
+    struct text lines = {0};
+
+    state_dir = temp_dir_path(&dir);
+    live(&first, true, MANIFESTS_PUT_KEPT, 1);
+    live(&mended, false, MANIFESTS_PUT_TAKEN, 1);
+    cr_expect(!is_kept(&lines), "%s", lines.ptr);
+    text_fini(&lines);
+}
+
+Test(kube_source, what_cannot_be_kept_or_read_is_closed_in_doubt_after_a_restart)
+{
+    struct asker first = asker_of_rules("first", RULES_LIST(RULES("u-1", GOOD)), MAKE_WRONG);
+    struct asker second = asker_of_rules("second", RULES_LIST(RULES("u-1", WRONG)), "");
+    struct asker third = asker_of_rules("third", RULES_LIST(RULES("u-1", WRONG)), "");
+    struct text lines = {0};
+
+    state_dir = STR("/nonexistent/state");
+    live(&first, true, MANIFESTS_PUT_KEPT, 1);
+    live(&second, true, MANIFESTS_PUT_CLOSED, 0);
+    state_dir = temp_dir_path(&dir);
+    write(STR("last-good.jsonl"), STR("{\"path\":\"AuthorizationPolicy shop/p\",\"object\":{}}\n"
+                                      "[]\n\n{\"path\":\"AuthorizationPolicy shop/p\",\"obj"));
+    live(&third, true, MANIFESTS_PUT_CLOSED, 0);
+    text_fini(&lines);
 }
 
 /* ---- the end ---- */
