@@ -208,6 +208,21 @@ static bool is_signed_by(X509_CRL *crl, X509 *issuer)
     return ok;
 }
 
+/* By key identifiers, which both may lack: then it cannot be told. */
+static bool is_of_another_key(const X509_CRL *crl, const ASN1_OCTET_STRING *key_id)
+{
+    AUTHORITY_KEYID *authority =
+        X509_CRL_get_ext_d2i(crl, NID_authority_key_identifier, NULL, NULL);
+    const bool is = authority && authority->keyid && key_id &&
+                    ASN1_OCTET_STRING_cmp(authority->keyid, key_id) != 0;
+
+    AUTHORITY_KEYID_free(authority);
+    ERR_clear_error();
+    return is;
+}
+
+/* Authorities of several trust domains may have one name, and their lists come together: who the
+ * list says has signed it may be another one of that name. */
 static bool passes_roots(X509_CRL *crl, const STACK_OF(X509) * roots)
 {
     bool is_claimed = false;
@@ -219,7 +234,7 @@ static bool passes_roots(X509_CRL *crl, const STACK_OF(X509) * roots)
             continue;
         if (is_signed_by(crl, root))
             return true;
-        is_claimed = true;
+        is_claimed = is_claimed || !is_of_another_key(crl, X509_get0_subject_key_id(root));
     }
     return !is_claimed;
 }
@@ -269,6 +284,18 @@ static int64_t due_ns(const X509_CRL *crl)
     return due ? cert_time_ns(due) : INT64_MAX;
 }
 
+static bool have_one_issuer(const X509_CRL *a, const X509_CRL *b)
+{
+    if (X509_NAME_cmp(X509_CRL_get_issuer(a), X509_CRL_get_issuer(b)) != 0)
+        return false;
+    AUTHORITY_KEYID *authority = X509_CRL_get_ext_d2i(b, NID_authority_key_identifier, NULL, NULL);
+    const bool is = !is_of_another_key(a, authority ? authority->keyid : NULL);
+
+    AUTHORITY_KEYID_free(authority);
+    ERR_clear_error();
+    return is;
+}
+
 int64_t crl_next_update_ns(const STACK_OF(X509_CRL) * crls)
 {
     int64_t first_ns = INT64_MAX;
@@ -280,8 +307,7 @@ int64_t crl_next_update_ns(const STACK_OF(X509_CRL) * crls)
         for (int k = 0; k < sk_X509_CRL_num(crls); k++) {
             const X509_CRL *other = sk_X509_CRL_value(crls, k);
 
-            if (due_ns(other) > newest_ns &&
-                X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_CRL_get_issuer(other)) == 0)
+            if (due_ns(other) > newest_ns && have_one_issuer(crl, other))
                 newest_ns = due_ns(other);
         }
         first_ns = newest_ns < first_ns ? newest_ns : first_ns;

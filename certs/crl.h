@@ -13,8 +13,8 @@
  * touch another's peers and a stranger's list touches nobody.
  *
  * Refused when read, whole: what is not a list, lists with a critical extension we do not know,
- * indirect, delta and attribute lists, lists that claim to be from a root of the domain and are not
- * signed by it.
+ * indirect, delta and attribute lists, lists that claim to be from a root of the domain (by its
+ * name, and by no other key identifier) and are not signed by it.
  *
  * Source: RFC 5280, sections 5 and 6.3; SPIFFE Workload API, section 4.6 (X509SVIDResponse.crl).
  * Thread: reading a list any, once crl_read() has returned. Errors: -ERR_INVALID or -ERR_LIMIT with
@@ -41,7 +41,10 @@ void crl_list_free(STACK_OF(X509_CRL) * crls);
 MUST_USE int crl_to_der(struct str bytes, struct text *out_der, struct text *why);
 
 /* Checks every list whose issuer has the name of one of the roots: one of those must have signed
- * it. Lists of other issuers (intermediates, which only a peer's chain shows) pass. */
+ * it, unless by its authority key identifier it is of none of their keys: trust domains'
+ * authorities may share a name, and the Workload API hands their lists over together. Whether a
+ * list takes a certificate back is a matter of name and signature alone. Lists of other issuers
+ * (intermediates, which only a peer's chain shows) pass. */
 MUST_USE int crl_check_roots(const STACK_OF(X509_CRL) * crls, const STACK_OF(X509) * roots,
                              struct text *why);
 /* The first certificate of a verified path (leaf first, anchor last) that a list takes back, or

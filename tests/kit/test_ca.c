@@ -324,6 +324,15 @@ static void add_crl_extensions(X509_CRL *crl, const struct test_crl *spec)
         X509_EXTENSION_free(extension);
         ASN1_OCTET_STRING_free(der);
     }
+    if (spec->key_id_of) {
+        const ASN1_OCTET_STRING *key_id = X509_get0_subject_key_id(spec->key_id_of->cert);
+        AUTHORITY_KEYID *authority = AUTHORITY_KEYID_new();
+
+        ensure(key_id && authority);
+        authority->keyid = ASN1_OCTET_STRING_dup(key_id);
+        ensure(X509_CRL_add1_ext_i2d(crl, NID_authority_key_identifier, authority, 0, 0) == 1);
+        AUTHORITY_KEYID_free(authority);
+    }
     if (spec->is_indirect) {
         ISSUING_DIST_POINT *point = ISSUING_DIST_POINT_new();
 

@@ -79,7 +79,10 @@ struct test_crl {
     int64_t from_s, until_s; /* from now; 0: a minute ago, in an hour */
     bool has_no_end;         /* no nextUpdate */
     EVP_PKEY *key;           /* signs in place of the CA's; borrowed */
-    int critical_nid;        /* an extension of this kind, critical and empty; 0: none */
+    /* Whose key the list says it is signed with (authority key identifier); NULL: it does not say
+     */
+    const struct test_ca *key_id_of;
+    int critical_nid; /* an extension of this kind, critical and empty; 0: none */
     bool is_indirect;
 };
 

@@ -158,6 +158,83 @@ Test(crl, the_lists_of_one_trust_domain_touch_no_other)
     world_free(&world);
 }
 
+/* An authority of a trust domain, under a name that others have too, as SPIRE's have. */
+static struct test_ca *namesake_new(const char *id)
+{
+    const struct test_cert spec = {.is_ca = true, .subject = "SPIRE", .uris = {str_from(id)}};
+
+    return test_ca_under(NULL, &spec);
+}
+
+Test(crl, authorities_that_share_a_name_are_told_apart_by_their_keys)
+{
+    struct test_ca *west = namesake_new("spiffe://west.example");
+    struct test_ca *east = namesake_new("spiffe://east.example");
+    struct test_cert leaf = {.uris = {STR(ID)}};
+    X509 *bad = test_ca_mint(west, &leaf, NULL), *good = test_ca_mint(west, &leaf, NULL);
+
+    const struct {
+        const char *name;
+        struct test_ca
+            *by; /* of the second list; the first is west's own, and takes nothing back */
+        struct test_crl list;
+        int err;
+        bool is_revoked;
+    } rows[] = {
+        {"each with its own key", east, {.key_id_of = east}, 0, false},
+        {"the other does not say its key", east, {0}, -ERR_INVALID, false},
+        {"the other says the key of ours", east, {.key_id_of = west}, -ERR_INVALID, false},
+        {"ours, with its key", west, {.key_id_of = west}, 0, true},
+        {"ours, without", west, {0}, 0, true},
+        {"ours, by a slip with the key of the other", west, {.key_id_of = east}, 0, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct world world = {0};
+        struct verify_result result;
+        struct test_crl list = rows[i].list, none = {.key_id_of = west};
+        struct text der = {0}, why = {0};
+
+        test_trust_add(&world.trust, "west.example", west);
+        list.revoked = &bad;
+        list.n_revoked = 1;
+        test_crl_der(west, &none, &der);
+        test_crl_der(rows[i].by, &list, &der);
+        cr_expect_eq(set_crls(&world, &der, &why), rows[i].err, "%s: %s", rows[i].name, why.ptr);
+        cr_expect_eq(verify(&world, bad, &result), rows[i].is_revoked ? -ERR_TLS_REVOKED : 0, "%s",
+                     rows[i].name);
+        cr_expect_eq(verify(&world, good, &result), 0, "%s", rows[i].name);
+        trust_unref(world.trust);
+        text_fini(&der);
+        text_fini(&why);
+    }
+    X509_free(bad);
+    X509_free(good);
+    test_ca_free(west);
+    test_ca_free(east);
+}
+
+Test(crl, of_authorities_that_share_a_name_each_has_its_own_next_update)
+{
+    struct test_ca *west = namesake_new("spiffe://west.example");
+    struct test_ca *east = namesake_new("spiffe://east.example");
+    const struct test_crl soon = {.until_s = 600, .key_id_of = west};
+    const struct test_crl later = {.until_s = 7200, .key_id_of = east};
+    STACK_OF(X509_CRL) *crls = NULL;
+    struct text der = {0}, why = {0};
+
+    test_crl_der(west, &soon, &der);
+    test_crl_der(east, &later, &der);
+    cr_assert_eq(crl_read(text_str(&der), &crls, &why), 0, "%s", why.ptr);
+    const int64_t in_ns = crl_next_update_ns(crls) - clock_wall_ns();
+    cr_expect_lt(in_ns, 700 * (int64_t)NS_PER_SEC);
+    cr_expect_gt(in_ns, 0);
+    crl_list_free(crls);
+    text_fini(&der);
+    test_ca_free(west);
+    test_ca_free(east);
+}
+
 Test(crl, what_a_list_names_is_refused_whatever_its_dates)
 {
     static const struct {
