@@ -230,8 +230,10 @@ static bool is_little_left(const struct http1 *conn)
  * send the body or not: RFC 9110 10.1.1. */
 static bool wants_no_body(const struct http1_server *server, const struct http_response *head)
 {
-    return server->is_asked_to_continue || head->closes ||
-           (head->status >= 400 && !is_little_left(&server->conn));
+    const struct http1 *conn = &server->conn;
+    const bool may_be_much = conn->body.framing != HTTP1_LENGTH || !is_little_left(conn);
+
+    return server->is_asked_to_continue || head->closes || (head->status >= 400 && may_be_much);
 }
 
 static void respond(struct http_stream *exchange, const struct http_response *head)
