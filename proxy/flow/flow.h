@@ -83,6 +83,9 @@ bool walk_is_rechecking(const struct walk *walk);
 /* Connections that could go on forever are asked to end: HTTP takes no new exchanges. Of very many
  * the last are some turns later. */
 void walk_drain(struct walk *walk);
+/* The same, and for what begins from now on: the doors are closed, and a backlog is all that there
+ * may be. */
+void walk_last_call(struct walk *walk);
 /* Whether one goes on that had begun when walk_drain() was first called. */
 bool walk_has_old(const struct walk *walk);
 /* Cuts every flow. */

@@ -28,7 +28,7 @@ struct http_side {
     uint64_t n_exchanges;
     char *why;        /* of what was refused last, in the flow's arena; NULL: nothing was */
     bool is_late;     /* a nuisance's: it was heard late */
-    bool is_draining; /* since before its version was known */
+    bool is_draining; /* since before its version was known, or from the start */
     bool is_h2;       /* what it refuses is a stream, and the connection goes on */
     /* A pod of this node is called, where the requests are judged: as flow->call.judged says. */
     bool is_here;

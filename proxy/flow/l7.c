@@ -313,6 +313,7 @@ static struct http_side *begin(struct flow *flow, uint64_t idle_ns)
     memset(side, 0, sizeof *side);
     side->flow = flow;
     side->idle_ns = idle_ns;
+    side->is_draining = flow->call.walk->is_last_call;
     list_init(&side->exchanges);
     side->stream = arrival_take_stream(flow->arrival);
     arrival_free(flow->arrival, 0);

@@ -267,6 +267,12 @@ void walk_drain(struct walk *walk)
     sweep_start(&walk->sweeps[SWEEP_DRAIN]);
 }
 
+void walk_last_call(struct walk *walk)
+{
+    walk->is_last_call = true;
+    walk_drain(walk);
+}
+
 bool walk_has_old(const struct walk *walk)
 {
     for (int i = 0; i < FLOW_CLOSED; i++) {

@@ -40,7 +40,8 @@ struct walk {
     struct listing listing; /* the same by age */
     uint64_t next_id;
     uint64_t
-        old_below_id; /* calls with a smaller one were there when the drain began; 0: none has */
+        old_below_id;  /* calls with a smaller one were there when the drain began; 0: none has */
+    bool is_last_call; /* what begins now is from a backlog, and not to go on */
     struct sweep sweeps[WALK_SWEEPS];
     struct timer report;
     struct overload overload;

@@ -363,7 +363,7 @@ static void close_doors(struct worker *worker)
     worker->doors_are_closed = true;
     if (worker->acceptor)
         acceptor_close_doors(worker->acceptor);
-    walk_drain(worker->walk);
+    walk_last_call(worker->walk);
     timer_start(worker->loop, &worker->drain_check, 1, on_drain_check);
 }
 

@@ -96,6 +96,22 @@ static bool has_left(void *ctx)
     return walk_flows(town.n2.walk) == 0;
 }
 
+/* Else it could go on for as long as it is asked, with the doors closed to all others. */
+Test(exchange, a_connection_that_begins_after_the_last_call_is_for_one_request)
+{
+    open_with(&(struct walk_options){0});
+    call_end(&call);
+    walk_last_call(town.n1.walk);
+    run_turns(town.world.loop, 50);
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    call_say(&call, GET);
+    cr_assert(is_asked(1));
+    answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    cr_expect(got(&call.tap, "connection: close\r\n\r\nok", 1));
+    cr_expect(tap_ended(town.world.loop, &call.tap));
+    close_all();
+}
+
 /* Else the end of that drain would cut a request. */
 Test(exchange, a_connection_through_a_tunnel_whose_node_drains_ends_with_its_request)
 {
