@@ -449,7 +449,6 @@ static void node_close(struct node *node)
     connector_free(node->connector);
     balancer_free(node->balancer); /* ensures that every lease came back */
     traffic_free(node->traffic);
-    snapshot_free(node->snapshot);
 }
 
 static void sim_open(void)
@@ -488,7 +487,9 @@ static void sim_close(void)
     CHECK(run_until(sim.loop, all_reaped, NULL, LAST_MS));
     node_close(&sim.near);
     node_close(&sim.far);
-    acceptor_close(sim.doors);
+    acceptor_close(sim.doors); /* asks the snapshot once more what its tunnels stand on */
+    snapshot_free(sim.near.snapshot);
+    snapshot_free(sim.far.snapshot);
     for (size_t i = 0; i < APPS; i++)
         listener_close(sim.apps[i]);
     run_turns(sim.loop, 5);
