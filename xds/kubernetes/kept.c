@@ -27,7 +27,8 @@ static bool recall(struct manifests_store *store, struct str line)
     return is_good;
 }
 
-static void recall_all(const struct kube_kept *kept, struct manifests_store *store, struct str rest)
+/* False: not all of it was read. */
+static bool recall_all(const struct kube_kept *kept, struct manifests_store *store, struct str rest)
 {
     struct str line;
     uint64_t n_good = 0, n_bad = 0;
@@ -43,11 +44,13 @@ static void recall_all(const struct kube_kept *kept, struct manifests_store *sto
                   log_u64("lines", n_bad + (rest.len > 0 ? 1 : 0)));
     if (n_good > 0)
         log_info("last good versions of objects were read", log_u64("objects", n_good));
+    return n_bad == 0 && rest.len == 0;
 }
 
 void kube_kept_open(struct kube_kept *kept, struct str dir, struct manifests_store *store)
 {
     struct text lines = {0};
+    bool is_read = false;
 
     *kept = (struct kube_kept){0};
     if (dir.len == 0)
@@ -55,12 +58,16 @@ void kube_kept_open(struct kube_kept *kept, struct str dir, struct manifests_sto
     text_addf(&kept->path, "%.*s/" FILE_NAME, STR_ARG(dir));
     const int err = file_read_all(text_str(&kept->path), MANIFESTS_KEPT_BYTES, &lines);
     if (!err)
-        recall_all(kept, store, text_str(&lines));
-    else if (err != -ERR_NOT_FOUND)
+        is_read = recall_all(kept, store, text_str(&lines));
+    else if (err == -ERR_NOT_FOUND)
+        is_read = true;
+    else
         log_error("last good versions of objects cannot be read",
                   log_str("file", text_str(&kept->path)), log_cstr("why", file_why(err)));
     text_fini(&lines);
-    kept->round = manifests_store_kept_round(store);
+    /* What was not read must not wait for a start that can read it: its object may be another, good
+     * one until then. The file is written anew. */
+    kept->round = is_read ? manifests_store_kept_round(store) : UINT64_MAX;
 }
 
 /* ---- writing ---- */

@@ -24,7 +24,8 @@ struct kube_kept {
 };
 
 /* Reads what was kept in the folder into the store, which is empty. What cannot be read is told in
- * the log, and passed over. dir "": nothing is kept. */
+ * the log, passed over, and gone from the file with the next kube_kept_follow(). dir "": nothing is
+ * kept. */
 void kube_kept_open(struct kube_kept *kept, struct str dir, struct manifests_store *store);
 /* Writes what is to be kept, if that is something else than before. */
 void kube_kept_follow(struct kube_kept *kept, const struct manifests_store *store, uint64_t now_ns);

@@ -496,6 +496,7 @@ Test(kube_source, what_cannot_be_kept_or_read_is_closed_in_doubt_after_a_restart
     write(STR("last-good.jsonl"), STR("{\"path\":\"AuthorizationPolicy shop/p\",\"object\":{}}\n"
                                       "[]\n\n{\"path\":\"AuthorizationPolicy shop/p\",\"obj"));
     live(&third, true, MANIFESTS_PUT_CLOSED, 0);
+    cr_expect(!is_kept(&lines), "what was not read is gone: %s", lines.ptr);
     text_fini(&lines);
 }
 
