@@ -19,6 +19,7 @@ struct entry {
     enum manifests_put fate;
     struct text refusal; /* "" when it is good */
     struct text good;    /* its last good version as JSON, if it is of a kind that is kept */
+    struct text uid;     /* of that version; likewise */
     struct str path;     /* behind the entry */
 };
 
@@ -79,6 +80,7 @@ static void entry_free(struct entry *entry)
         manifests_part_unref(entry->part);
     text_fini(&entry->refusal);
     text_fini(&entry->good);
+    text_fini(&entry->uid);
     mem_free(entry);
 }
 
@@ -128,6 +130,18 @@ static void put_in_force(struct entry *entry, struct manifests_part *part)
     entry->part = part;
 }
 
+static void set_uid(struct entry *entry, const struct yaml *doc)
+{
+    text_clear(&entry->uid);
+    text_add(&entry->uid, kept_uid(doc));
+}
+
+/* Not another one of its name, as a list may show it that comes after a watch was lost. */
+static bool is_same_object(const struct entry *entry, const struct yaml *doc)
+{
+    return !kept_is_kind(entry->path) || str_eq(text_str(&entry->uid), kept_uid(doc));
+}
+
 /* From before this process began. */
 static bool recall(struct manifests_store *store, struct entry *entry, const struct yaml *doc)
 {
@@ -139,6 +153,7 @@ static bool recall(struct manifests_store *store, struct entry *entry, const str
         put_in_force(entry, part);
         text_fini(&entry->good);
         entry->good = good;
+        set_uid(entry, doc);
     } else if (store->recalled.all.len < n) {
         store->kept_round++; /* it was another object's */
     }
@@ -148,11 +163,13 @@ static bool recall(struct manifests_store *store, struct entry *entry, const str
 static void refuse(struct manifests_store *store, struct entry *entry,
                    const struct manifests_part *bad, const struct yaml *doc)
 {
-    const bool was_good = entry->part && entry->fate == MANIFESTS_PUT_TAKEN;
+    const bool is_same = is_same_object(entry, doc);
+    const bool was_good = is_same && entry->part && entry->fate == MANIFESTS_PUT_TAKEN;
+    const bool was_kept = entry->fate == MANIFESTS_PUT_KEPT;
     text_clear(&entry->refusal);
     diag_print(&bad->diag, &entry->refusal);
-    store->kept_round += was_good ? 1 : 0;
-    if (was_good || entry->fate == MANIFESTS_PUT_KEPT || recall(store, entry, doc)) {
+    store->kept_round += was_good || (was_kept && !is_same) ? 1 : 0;
+    if (was_good || (was_kept && is_same) || recall(store, entry, doc)) {
         entry->fate = MANIFESTS_PUT_KEPT;
         return;
     }
@@ -169,8 +186,10 @@ static void approve(struct manifests_store *store, struct entry *entry, struct m
     text_fini(&entry->refusal);
     entry->refusal = (struct text){0};
     text_clear(&entry->good);
-    if (kept_is_kind(entry->path))
+    if (kept_is_kind(entry->path)) {
         yaml_json(doc, &entry->good);
+        set_uid(entry, doc);
+    }
     if (kept_drop(&store->recalled, entry->path) || was_kept)
         store->kept_round++;
 }

@@ -345,6 +345,20 @@ Test(manifests_store, a_last_good_version_goes_with_its_object)
     }
 }
 
+Test(manifests_store, another_object_of_its_name_has_no_last_good_version)
+{
+    (void)put(PATH, OF_UID("u-1", "{action: ALLOW, rules: [{}]}"));
+    cr_expect_eq(put(PATH, OF_UID("u-2", "{action: ALLOW, ruls: []}")), MANIFESTS_PUT_CLOSED);
+    expect_kept("the first was good", false);
+    (void)put(PATH, OF_UID("u-2", "{action: ALLOW, rules: [{}]}"));
+    cr_expect_eq(put(PATH, OF_UID("u-2", "{action: ALLOW, ruls: []}")), MANIFESTS_PUT_KEPT);
+    const uint64_t round = manifests_store_kept_round(store);
+    cr_expect_eq(put(PATH, OF_UID("u-3", "{action: ALLOW, ruls: []}")), MANIFESTS_PUT_CLOSED);
+    cr_expect_neq(manifests_store_kept_round(store), round);
+    expect_kept("the second was wrong", false);
+    cr_expect_eq(manifests_store_n_refused(store), 1);
+}
+
 Test(manifests_store, what_is_not_good_or_not_of_a_kind_that_is_kept_is_not_recalled)
 {
     struct arena arena = {0};
