@@ -86,7 +86,7 @@ static void on_dialed(void *owner, int err, struct stream *stream)
 static void dial_plainly(struct connect *connect)
 {
     const struct connector_options *options = &connect->connector->options;
-    struct tcp_options tcp = {.mark = options->mark, .timeout_ns = connect->request.timeout_ns};
+    struct tcp_options tcp = {.mark = options->mark, .timeout_ns = UINT64_MAX};
     if (options->transparent && connect->request.source.len == connect->request.addr.ip.len) {
         tcp.source.ip = connect->request.source;
         tcp.transparent = true;
@@ -308,6 +308,11 @@ struct connect *connect_start(struct connector *connector, const struct connect_
 bool connect_awaits_identity(const struct connect *connect)
 {
     return timer_is_running(&connect->identity);
+}
+
+void connect_give_time(struct connect *connect, uint64_t timeout_ns)
+{
+    timer_start(connect->connector->loop, &connect->timer, timeout_ns, on_timeout);
 }
 
 void connect_cancel(struct connect *connect)

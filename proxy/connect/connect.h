@@ -75,6 +75,8 @@ struct connect *connect_start(struct connector *connector, const struct connect_
 /* It waits for the certificate of our own identity: the far side has not been asked for anything.
  */
 bool connect_awaits_identity(const struct connect *connect);
+/* From now on it has that much time, whatever it was given. */
+void connect_give_time(struct connect *connect, uint64_t timeout_ns);
 /* Gives it up; on_done is not called. */
 void connect_cancel(struct connect *connect);
 /* The same for one that took too long: as at its timeout, a tunnel on which nothing was heard since

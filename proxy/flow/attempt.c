@@ -68,6 +68,13 @@ static bool has_attempts_left(const struct call *call)
     return call->n_attempts < call->search->patience.max_attempts && time_left_ns(call) > 0;
 }
 
+/* An attempt gets little time where another may follow it. Nobody will: the one that is left has
+ * all there is, since it may only be slow. */
+static void be_patient(struct call *call)
+{
+    connect_give_time(call->search->racers[0]->connect, time_left_ns(call));
+}
+
 /* ---- racing ---- */
 
 static void remember_reached(struct attempt *attempt)
@@ -116,8 +123,10 @@ static void on_race(struct timer *timer)
     }
     call->record.detail = (struct str){0};
     call_show(call, call->search->racers[0]);
-    if (err == -ERR_NO_HEALTHY_UPSTREAM)
+    if (err == -ERR_NO_HEALTHY_UPSTREAM) {
+        be_patient(call);
         look_later(call, 2 * waited_ns);
+    }
 }
 
 /* Whoever connects alone gets company when its time for that has passed. */
@@ -184,6 +193,8 @@ static void on_connect_failed(struct attempt *attempt, int err, struct str why)
     note_failure(call, attempt, err);
     if (call->search->racers[0]) {
         call_show(call, call->search->racers[0]);
+        if (!has_attempts_left(call))
+            be_patient(call);
         arm_race(call);
         return;
     }

@@ -83,6 +83,8 @@ void exchange_conclude(struct exchange *exchange, const struct totals *totals, s
     exchange_move(exchange, EXCHANGE_CLOSED);
     list_remove(&exchange->by_side);
     loop_bury(call->walk->tools.loop, exchange, free_exchange);
+    if (side->is_over && list_is_empty(&side->exchanges))
+        flow_end(side->flow, side->end, (struct str){0});
 }
 
 struct totals exchange_close_server(struct exchange *exchange, int err)

@@ -30,6 +30,8 @@ struct http_side {
     bool is_late;     /* a nuisance's: it was heard late */
     bool is_draining; /* since before its version was known, or from the start */
     bool is_h2;       /* what it refuses is a stream, and the connection goes on */
+    bool is_over;     /* the client has gone; copies of what it asked are still on their way */
+    int end;          /* is_over: how */
     /* A pod of this node is called, where the requests are judged: as flow->call.judged says. */
     bool is_here;
     enum app_protocol protocol; /* there: the word of its port */

@@ -72,6 +72,34 @@ static void note_cut(const struct http_side *side, int err)
     meter_add(side->flow->call.walk->tools.meter, metric, 1);
 }
 
+/* Ends what the client waits for. True: copies that were said whole are left, which nobody waits
+ * for and which need no client. The flow is theirs until the last of them is over. */
+static bool leaves_copies(struct http_side *side, int err)
+{
+    list_foreach(it, &side->exchanges) /* a copy stands in front of what it is one of */
+    {
+        struct exchange *exchange = list_entry(it, struct exchange, by_side);
+        if (!exchange->is_mirror && !pump_settle(&exchange->pump))
+            exchange_end(exchange, err < 0 ? err : -ERR_CLIENT_RESET, (struct str){0});
+    }
+    return !list_is_empty(&side->exchanges);
+}
+
+static void end_side(struct http_side *side, int err, struct str why)
+{
+    if (!leaves_copies(side, err)) {
+        flow_end(side->flow, err, why);
+        return;
+    }
+    if (!str_is_empty(why))
+        keep_why(side, why);
+    if (side->server)
+        http_server_close(side->server, err);
+    side->server = NULL;
+    side->is_over = true;
+    side->end = err;
+}
+
 static void on_dead(void *owner, int err, struct str why)
 {
     struct http_side *side = owner;
@@ -83,9 +111,9 @@ static void on_dead(void *owner, int err, struct str why)
     }
     note_cut(side, err);
     if (is_orderly)
-        flow_end(side->flow, has_served ? 0 : side->totals.err, (struct str){0});
+        end_side(side, has_served ? 0 : side->totals.err, (struct str){0});
     else
-        flow_end(side->flow, err, why);
+        end_side(side, err, why);
 }
 
 static const struct http_server_events server_events = {
@@ -231,6 +259,7 @@ static struct totals l7_totals(const struct flow *flow)
 static struct totals l7_end(struct flow *flow, int err)
 {
     struct http_side *side = &flow->side;
+    side->is_over = false;
     timer_stop(&side->patience);
     while (!list_is_empty(&side->exchanges)) { /* one may end others: its mirrors */
         struct exchange *exchange = list_entry(side->exchanges.next, struct exchange, by_side);
@@ -289,6 +318,10 @@ static void l7_drain(struct flow *flow)
     struct loop *loop = flow->call.walk->tools.loop;
     if (side->server) {
         http_server_drain(side->server);
+        return;
+    }
+    if (side->is_over) {
+        flow_end(flow, side->end, (struct str){0});
         return;
     }
     side->is_draining = true; /* its first request may be on its way */

@@ -30,7 +30,7 @@ struct tcp_options {
     struct addr source;  /* bind to this address first ("none": the kernel chooses); port 0 with
                             IP_BIND_ADDRESS_NO_PORT */
     bool transparent;    /* IP_TRANSPARENT: source may be an address that is not ours */
-    uint64_t timeout_ns; /* for the connect; 0 is 10 s */
+    uint64_t timeout_ns; /* for the connect; 0 is 10 s, UINT64_MAX none: the caller has its own */
 };
 
 struct tcp_connect;

@@ -160,7 +160,7 @@ static void await(struct tcp_connect *connect, uint64_t timeout_ns)
     int status = uv_write(&request->connect.uv, (uv_stream_t *)&tcp->uv, &nothing, 1, on_writable);
     if (status < 0)
         tell(connect, status);
-    else
+    else if (timeout_ns != UINT64_MAX)
         timer_start(connect->loop, &connect->timeout, timeout_ns ? timeout_ns : DEFAULT_TIMEOUT_NS,
                     on_timeout);
 }

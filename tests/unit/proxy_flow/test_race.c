@@ -214,6 +214,32 @@ Test(race, who_comes_while_the_only_endpoint_is_silent_is_asked)
     town_close(&town);
 }
 
+Test(race, the_last_one_that_is_asked_has_all_the_time_that_is_left)
+{
+    struct hole two, three;
+    struct town_call call;
+    open_silent(&two, &three, 20 * NS_PER_MS);
+    hole_fill(&three); /* it refuses */
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 60 * NS_PER_MS});
+    for (int i = 0; i < 30; i++) { /* until the silent one is asked first */
+        call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+        if (is_asking("pay-2"))
+            break;
+        walk_cut_all(town.n1.walk, -ERR_SHUTDOWN);
+        finish(&call);
+    }
+
+    cr_expect(await_races(1));
+    hole_make_room(&two); /* the kernel asks again a second after it asked first */
+    cr_expect(run_until(town.world.loop, is_pumping, NULL, PATIENCE_MS));
+    finish(&call);
+
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"dst.workload\":\"pay-2\"",
+                     "\"attempts\":2", "\"why\":\"client_reset\""));
+    hole_fill(&two);
+    town_close(&town);
+}
+
 Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
 {
     struct hole two, three;
