@@ -4,58 +4,9 @@
 
 #include "proxy/base/clock.h"
 #include "proxy/http/date.h"
-#include "tests/unit/proxy_http/http1_kit.h"
+#include "tests/unit/proxy_http/http1_wire.h"
 
 TestSuite(http1_server, .timeout = 60);
-
-#define PATIENCE_MS 15000
-
-static struct loop *loop;
-static struct fake_stream *wire;
-static struct http1_seen seen;
-static struct http_limits limits;
-
-static void begin(void)
-{
-    loop = loop_new();
-    wire = fake_stream_new(loop);
-    seen = (struct http1_seen){.closes_at_fail = true};
-    seen.server = http1_server_new(loop, &wire->stream, &limits, &http1_seen_server, &seen);
-}
-
-static void start(void)
-{
-    limits = (struct http_limits){0};
-    begin();
-}
-
-static void finish(void)
-{
-    http1_seen_fini(&seen);
-    run_turns(loop, 20);
-    fake_stream_free(wire);
-    loop_finish(loop);
-}
-
-static void feed(const char *text)
-{
-    fake_feed_text(wire, text);
-    run_turns(loop, 20);
-}
-
-static void expect_sent(const char *text)
-{
-    run_turns(loop, 20);
-    cr_expect_str_eq(wire->written.ptr ? wire->written.ptr : "", text);
-    fake_forget_written(wire);
-}
-
-static void respond(unsigned status, int64_t length)
-{
-    struct http_response head = http1_plain(status, length);
-
-    http_respond(seen.stream, &head);
-}
 
 Test(http1_server, shows_a_request_and_sends_the_answer, .init = start, .fini = finish)
 {
@@ -457,64 +408,6 @@ Test(http1_server, an_upgrade_that_is_declined_is_a_request_like_any_other, .ini
     http1_close(&seen, 0);
     expect_sent("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno");
     cr_expect_eq(seen.n_requests, 2);
-}
-
-Test(http1_server, a_drained_connection_ends_with_the_next_answer, .init = start, .fini = finish)
-{
-    feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    http_server_drain(seen.server);
-    run_turns(loop, 20);
-    cr_expect(!seen.is_dead);
-    respond(200, 2);
-    http1_say(&seen, "ok");
-    http1_close(&seen, 0);
-    expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
-    cr_expect(seen.is_dead && seen.dead_err == 0 && wire->is_closed);
-}
-
-/* That may have been sent before its client could know. */
-static void expect_one_more(void)
-{
-    cr_expect(!seen.is_dead && !wire->is_shut);
-    feed("GET /last HTTP/1.1\r\nHost: a\r\n\r\n");
-    respond(200, 2);
-    http1_say(&seen, "ok");
-    http1_close(&seen, 0);
-    expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
-    cr_expect(seen.is_dead && seen.dead_err == 0 && wire->is_closed);
-}
-
-Test(http1_server, a_drained_connection_that_is_idle_takes_one_more_request, .init = start,
-     .fini = finish)
-{
-    run_turns(loop, 5);
-    http_server_drain(seen.server);
-    run_turns(loop, 20);
-    expect_one_more();
-}
-
-Test(http1_server, a_connection_that_drains_once_it_has_promised_more_keeps_to_it, .init = start,
-     .fini = finish)
-{
-    feed("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    respond(200, 2);
-    http_server_drain(seen.server);
-    http1_say(&seen, "ok");
-    http1_close(&seen, 0);
-    expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    expect_one_more();
-}
-
-Test(http1_server, a_drained_connection_that_stays_idle_ends, .init = start, .fini = finish)
-{
-    run_turns(loop, 5);
-    http_server_drain(seen.server);
-    const uint64_t due_ns = loop_now_ns(loop) + HTTP_DRAIN_IDLE_NS;
-    http_server_drain(seen.server); /* once more, which makes it no longer */
-    cr_expect(!seen.is_dead);
-    cr_expect(run_until_set(loop, &seen.is_dead, PATIENCE_MS));
-    cr_expect_geq(loop_now_ns(loop), due_ns);
-    cr_expect(seen.dead_err == 0 && wire->is_shut);
 }
 
 Test(http1_server, the_last_of_so_many_requests_is_told, .fini = finish)
