@@ -34,9 +34,11 @@ BUYER = "spiffe://west.example/ns/shop/sa/buyer"
 
 
 def serial_of(path):
+    """As logs have it: whole bytes in capitals."""
     with open(path, "rb") as file:
         data = file.read()
-    return f"{x509.load_pem_x509_certificate(data[data.index(b'-----BEGIN CERT'):]).serial_number:x}"
+    serial = x509.load_pem_x509_certificate(data[data.index(b"-----BEGIN CERT"):]).serial_number
+    return serial.to_bytes((serial.bit_length() + 7) // 8, "big").hex().upper()
 
 
 class Load:
