@@ -270,11 +270,24 @@ class Crowds(Story):
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def descriptors(self):
+        return {int(name) for name in os.listdir(f"/proc/{self.node.proxy.process.pid}/fd")}
+
+    def lowest_free(self):
+        """Of the descriptors, once those of connections before are closed: what still closes would be free later."""
+        looks = []
+
+        def is_at_rest():
+            looks.append(self.descriptors())
+            return len(looks) > 5 and all(look == looks[-1] for look in looks[-5:])
+
+        wait_until("the descriptors to be at rest", is_at_rest, every_s=0.2)
+        return next(fd for fd in range(len(looks[-1]) + 1) if fd not in looks[-1])
+
     def test_2_without_descriptors_it_rests_instead_of_spinning_and_goes_on_when_there_are_some(self):
         pid = self.node.proxy.process.pid
         usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-        lowest_free = next(fd for fd in range(len(taken) + 1) if fd not in taken)
+        lowest_free = self.lowest_free()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, usual[1]))
         try:
             waiting = self.client.connect(self.vip, TILL_PORT, 15)  # the kernel accepts it; the proxy cannot
@@ -295,8 +308,7 @@ class Crowds(Story):
         usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         with self.crowd(5) as held:
             self.assertEqual(len(held), 5)
-            taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-            lowest_free = next(fd for fd in range(len(taken) + 1) if fd not in taken)
+            lowest_free = self.lowest_free()
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free * 100 // 96 + 1, usual[1]))
             try:
                 wait_until("new connections to be refused", lambda: not self.serves())
