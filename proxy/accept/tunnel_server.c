@@ -203,7 +203,7 @@ static bool is_left_to_others(const struct tunnel_server *server, const struct i
     return pod && has_stand_in(*server->options.snapshot, pod);
 }
 
-/* ---- sessions ---- */
+/* ---- streams ---- */
 
 static uint64_t hash_of(struct str svid_key)
 {

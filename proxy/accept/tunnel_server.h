@@ -12,10 +12,10 @@
  *
  * Bounds: SESSIONS_MAX sessions; of one address, once half of the places are taken, the share
  * SESSIONS_PEER_SHARE says, so that nobody takes them all; SESSION_STREAMS_MAX streams each;
- * SESSIONS_UNPROVEN_MAX in their
- * handshake, beyond which the oldest of those goes, the newcomer's own if it has any, so that a
- * flood of half-open ones displaces itself; a session without streams ends after SESSION_IDLE_NS,
- * twice what clients keep an idle tunnel. Owner: the acceptor. Thread: the worker's loop.
+ * SESSIONS_UNPROVEN_MAX in their handshake, beyond which the oldest of those goes, the newcomer's
+ * own if it has any, so that a flood of half-open ones displaces itself; a session without streams
+ * ends after SESSION_IDLE_NS, twice what clients keep an idle tunnel. Owner: the acceptor. Thread:
+ * the worker's loop.
  */
 #ifndef ISTHMUS_ACCEPT_TUNNEL_SERVER_H
 #define ISTHMUS_ACCEPT_TUNNEL_SERVER_H
