@@ -3,19 +3,36 @@
 #include "proxy/base/clock.h"
 
 #define FINISH_MS 15000
+#define SLICE_MS  200 /* so much patience does one pause of the machine cost, however long it is */
 
-static void on_guard(struct timer *timer) /* it only ends the wait of a turn */
+struct patience {
+    struct timer timer;
+    unsigned left_ms; /* behind the slice that runs */
+};
+
+static void on_slice(struct timer *timer);
+
+static void begin_slice(struct loop *loop, struct patience *patience)
 {
-    (void)timer;
+    const unsigned slice_ms = patience->left_ms < SLICE_MS ? patience->left_ms : SLICE_MS;
+    patience->left_ms -= slice_ms;
+    timer_start(loop, &patience->timer, slice_ms * NS_PER_MS, on_slice);
+}
+
+static void on_slice(struct timer *timer)
+{
+    struct patience *patience = container_of(timer, struct patience, timer);
+    if (patience->left_ms > 0)
+        begin_slice(timer->loop, patience);
 }
 
 bool run_until(struct loop *loop, bool (*done)(void *ctx), void *ctx, unsigned max_ms)
 {
-    struct timer guard = {0};
-    timer_start(loop, &guard, max_ms * NS_PER_MS, on_guard);
-    while (!done(ctx) && timer_is_running(&guard))
+    struct patience patience = {.left_ms = max_ms};
+    begin_slice(loop, &patience);
+    while (!done(ctx) && timer_is_running(&patience.timer))
         loop_turn(loop, true);
-    timer_stop(&guard);
+    timer_stop(&patience.timer);
     return done(ctx);
 }
 

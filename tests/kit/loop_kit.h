@@ -8,8 +8,8 @@
 
 #include "proxy/io/loop.h"
 
-/* Turns the loop until done(ctx); false when max_ms passed before. Asks before the first turn, too.
- */
+/* Turns the loop until done(ctx); false when max_ms passed before, of which a pause of the machine
+ * counts for a fraction of a second. Asks before the first turn, too. */
 bool run_until(struct loop *loop, bool (*done)(void *ctx), void *ctx, unsigned max_ms);
 /* The same for a flag and for a counter that shall reach a number. */
 bool run_until_set(struct loop *loop, const bool *flag, unsigned max_ms);
