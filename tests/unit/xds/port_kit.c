@@ -10,6 +10,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/mem.h"
 #include "tests/kit/loop_kit.h"
+#include "tests/kit/loopback.h"
 
 /* ---- the control side ---- */
 
@@ -114,8 +115,7 @@ void port_listen(struct port *port, uint16_t tcp_port)
     struct xds_server_options options = {.identity = &port->identity, .trust = &port->trust_now};
     int errnum = 0;
 
-    cr_assert_eq(ip_parse(STR("127.0.0.1"), &options.listen.ip), 0);
-    options.listen.port = tcp_port;
+    options.listen = (struct addr){.ip = loopback_own(0), .port = tcp_port};
     cr_assert_eq(
         xds_server_open(port->loop, &options, &server_events, port, &port->server, &errnum), 0,
         "%s", strerror(errnum));
@@ -230,8 +230,9 @@ static const struct rotation_events rotation_events = {on_svid, on_failed};
 void node_open(struct node *node, struct port *port, const char *identity, const char *state_file,
                const char *token_file)
 {
+    char host[IP_TEXT_MAX];
     const struct channel_options channel = {
-        .server = {STR("127.0.0.1"), port->addr.port},
+        .server = {str_from(ip_text(&port->addr.ip, host)), port->addr.port},
         .trust = &port->trust_now,
         .expected_id = STR(CONTROL_ID),
         .identity = own_identity,

@@ -1,6 +1,5 @@
 #include "peering.h"
 
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <openssl/pem.h>
@@ -14,6 +13,7 @@
 #include "proxy/base/file.h"
 #include "proxy/base/mem.h"
 #include "tests/kit/loop_kit.h"
+#include "tests/kit/loopback.h"
 
 static void write_file(const char *dir, const char *name, struct str content)
 {
@@ -33,19 +33,16 @@ static void make_dir(struct str path)
     cr_assert_eq(mkdir(path.ptr, 0700), 0);
 }
 
-/* A loopback address that is this process's alone, so a port that was free stays free until it is
- * used. */
+/* Each side has an address of its own, so a port that was free stays free until it is used. */
 static struct addr free_addr(void)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET};
-    socklen_t len = sizeof(sa);
-    struct addr addr;
-    const uint32_t pid = (uint32_t)getpid();
-    sa.sin_addr.s_addr =
-        htonl(127U << 24 | (64 + (pid >> 14 & 63)) << 16 | (pid & 0x3fff) << 2 | 1);
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    static unsigned n_given;
+    struct addr addr = {.ip = loopback_own(n_given++)};
+    struct sockaddr_storage sa;
+    socklen_t len = addr_to_sockaddr(&addr, &sa);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert_geq(fd, 0);
-    cr_assert_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&sa, len), 0);
     cr_assert_eq(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
     addr_from_sockaddr((struct sockaddr *)&sa, &addr);
     close(fd);
