@@ -60,7 +60,7 @@ struct bench *bench_new(bool has_fake_clock)
 
     bench = (struct bench){
         .source = {.name = "test", .request = on_request, .cancel_all = on_cancel},
-        .wall_ns = clock_wall_ns() / SECOND_NS * SECOND_NS,
+        .wall_ns = (clock_wall_ns() / SECOND_NS + AHEAD_S) * SECOND_NS,
         .mono_ns = 1000 * NS_PER_SEC,
     };
     bench.loop = loop_new();

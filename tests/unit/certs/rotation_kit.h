@@ -16,6 +16,7 @@
 #define ASKED_MAX  128
 #define EVENTS_MAX 128
 #define LIFE_S     1000
+#define AHEAD_S    60 /* of the wall clock, by which svid.h judges: so long may a machine pause */
 
 struct asked {
     char id[256];

@@ -240,7 +240,7 @@ Test(rotation, refuses_answers_that_are_no_good)
     EVP_PKEY *other = test_key_new(NULL);
     const struct test_cert bad[] = {
         {.uris = {STR(ID_B)}}, {.uris = {STR("spiffe://td/ns/shop/sa/aa")}},
-        {.public_key = other}, {.from_s = -4000, .until_s = -2},
+        {.public_key = other}, {.from_s = -4000, .until_s = -AHEAD_S - 2},
         {.is_ca = true},       {.uris = {STR(ID_A), STR(ID_B)}},
     };
 
@@ -441,7 +441,6 @@ Test(rotation, its_own_timer_makes_the_next_attempt)
     rotation_want(bench->rotation, STR(ID_A));
     cr_assert(run_until_count(bench->loop, &bench->n_asked, 1, 10000));
     bench_refuse(bench, 0);
-    cr_assert_eq(bench->n_asked, 1);
     cr_assert(run_until_count(bench->loop, &bench->n_asked, 2, 5000));
     bench_free(bench);
 }
