@@ -35,9 +35,9 @@ static const char usage[] =
     "  routes [PART]           where requests to these services go: rule by rule, in the order in\n"
     "                          which they are tried\n"
     "  health                  what active checks from this node found, and why\n"
-    "  connections [FILTER]    live connections: those in a state (accepted, connecting, "
-    "pumping),\n"
-    "                          or those with FILTER in an address, a name or an identity\n"
+    "  connections [FILTER]    live connections: those in a state (accepted, connecting, pumping,\n"
+    "                          serving), or those with FILTER in an address, a name or an "
+    "identity\n"
     "  certs [PART]            certificates and trust bundles with PART in an identity\n"
     "  why SRC DST:PORT [METHOD PATH]\n"
     "                          would that be allowed, and why: the verdict of this proxy's "
@@ -225,7 +225,7 @@ static bool read_wish(int argc, char **argv, struct wish *wish)
 static bool is_state(struct str word)
 {
     return str_eq(word, STR("accepted")) || str_eq(word, STR("connecting")) ||
-           str_eq(word, STR("pumping"));
+           str_eq(word, STR("pumping")) || str_eq(word, STR("serving"));
 }
 
 /* Whether the server is to filter: connections it can only by their state. */

@@ -150,6 +150,8 @@ Test(ctl_asks, connections_are_filtered_by_state_there_and_by_anything_else_here
     run_ctl(server, "@ connections connecting", &outcome);
     cr_expect_str_eq(server_asked(server), "/connections?state=connecting");
     cr_expect(!strstr(outcome.out, "web-1") && strstr(outcome.out, "fd00::1"), "%s", outcome.out);
+    run_ctl(server, "@ connections serving", &outcome);
+    cr_expect_str_eq(server_asked(server), "/connections?state=serving");
     run_ctl(server, "@ connections spiffe://td/b", &outcome);
     cr_expect_str_eq(server_asked(server), "/connections");
     cr_expect(strstr(outcome.out, "web-1") && !strstr(outcome.out, "fd00::1"), "%s", outcome.out);
