@@ -84,7 +84,7 @@ uint16_t k8s_port(const struct k8s_reader *reader, const struct yaml *node,
                    node->quoted ? "\"" : "", STR_ARG(str_sub(node->text, 0, SHOWN_MAX)),
                    node->quoted ? "\"" : "");
     else
-        diag_error(reader->diag, node->place, "%s: expected a port (1 to 65535)", what);
+        (void)yaml_u64(node, what, 1, UINT16_MAX, 0, reader->diag); /* which says what it found */
     return 0;
 }
 

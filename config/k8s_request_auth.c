@@ -42,8 +42,11 @@ static struct str *words(const struct k8s_reader *reader, const struct yaml *rul
     const size_t n = k8s_values(reader, node, what_at(buf, "%s.%s", what, key), most);
     struct str *list = arena_new_array(reader->arena, struct str, n);
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         list[i] = word(reader, node->items[i], NULL, what_at(item, "%s[%zu]", buf, i), max);
+        if (node->items[i]->kind == YAML_NULL)
+            diag_error(reader->diag, node->items[i]->place, "%s: is empty, expected a value", item);
+    }
     *out_n = n;
     return list;
 }

@@ -130,6 +130,8 @@ static void read_codes(const struct k8s_reader *reader, const struct yaml *node,
     for (size_t i = 0; i < n; i++) {
         codes[i] = (uint16_t)yaml_u64(node->items[i], what_at(buf, "%s[%zu]", what, i), 400, 599, 0,
                                       reader->diag);
+        if (node->items[i]->kind == YAML_NULL)
+            diag_error(reader->diag, node->items[i]->place, "%s: is empty, expected a status", buf);
         for (size_t j = 0; j < i; j++)
             if (codes[j] == codes[i] && codes[i] != 0)
                 diag_error(reader->diag, node->items[i]->place, "%s: %u is there already", buf,
@@ -286,9 +288,15 @@ static void warn_of_parents(const struct k8s_reader *reader, const struct yaml *
     if (!refs || (refs->kind == YAML_SEQUENCE && refs->len == 0))
         diag_warn(reader->diag, spec ? spec->place : doc->place,
                   "spec.parentRefs: there are none, so the route is passed over");
+    else if (refs->kind != YAML_SEQUENCE)
+        diag_warn(reader->diag, refs->place,
+                  "spec.parentRefs: is not a list, so the route is passed over");
     for (size_t i = 0; refs && refs->kind == YAML_SEQUENCE && i < refs->len; i++)
         if (refs->items[i]->kind == YAML_MAPPING)
             warn_of_parent(reader, refs->items[i], i);
+        else
+            diag_warn(reader->diag, refs->items[i]->place,
+                      "spec.parentRefs[%zu]: is not a mapping, so it is passed over", i);
 }
 
 static void read_route(struct k8s_reader *reader, const struct yaml *doc, const struct object *meta,

@@ -331,12 +331,13 @@ static void read_allow(const struct k8s_reader *reader, const struct yaml *spec,
 
 static const char *const check_words[] = {"tcp", "tls", "http", "grpc"};
 
-static void read_statuses(const struct k8s_reader *reader, const struct yaml *http,
+static void read_statuses(const struct k8s_reader *reader, const struct yaml *http, size_t idx,
                           struct health_check *check)
 {
     static const char *const keys[] = {"min", "max", NULL};
-    static const char what[] = "spec.healthChecks.http.expectedStatuses";
+    char what[WHAT_MAX];
     const struct yaml *node = yaml_get(http, "expectedStatuses");
+    (void)what_at(what, "spec.healthChecks[%zu].http.expectedStatuses", idx);
     check->status_min = 200;
     check->status_max = 299;
     if (!yaml_is_mapping(node, what, reader->diag))
@@ -351,19 +352,21 @@ static void read_statuses(const struct k8s_reader *reader, const struct yaml *ht
                    check->status_max);
 }
 
-static void read_http(const struct k8s_reader *reader, const struct yaml *http,
+static void read_http(const struct k8s_reader *reader, const struct yaml *http, size_t idx,
                       struct health_check *check)
 {
     static const char *const keys[] = {"path", "host", "expectedStatuses", NULL};
     const struct yaml *path = yaml_get(http, "path");
-    k8s_strict_keys(reader, http, "spec.healthChecks.http", keys);
-    check->path = path ? k8s_text(reader, path, "spec.healthChecks.http.path") : STR("/");
-    check->host = k8s_text(reader, yaml_get(http, "host"), "spec.healthChecks.http.host");
+    char what[WHAT_MAX];
+    k8s_strict_keys(reader, http, what_at(what, "spec.healthChecks[%zu].http", idx), keys);
+    check->host = k8s_text(reader, yaml_get(http, "host"),
+                           what_at(what, "spec.healthChecks[%zu].http.host", idx));
+    (void)what_at(what, "spec.healthChecks[%zu].http.path", idx);
+    check->path = path ? k8s_text(reader, path, what) : STR("/");
     if (path && !str_starts_with(check->path, STR("/")))
-        diag_error(reader->diag, path->place,
-                   "spec.healthChecks.http.path: \"%.*s\" does not begin with /",
+        diag_error(reader->diag, path->place, "%s: \"%.*s\" does not begin with /", what,
                    STR_ARG(str_sub(check->path, 0, 80)));
-    read_statuses(reader, http, check);
+    read_statuses(reader, http, idx, check);
 }
 
 static void read_check_kind(const struct k8s_reader *reader, const struct yaml *item, size_t idx,
@@ -372,10 +375,12 @@ static void read_check_kind(const struct k8s_reader *reader, const struct yaml *
     static const char *const grpc_keys[] = {"service", NULL};
     static const char *const no_keys[] = {NULL};
     const struct yaml *found = NULL;
+    char what[WHAT_MAX];
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(check_words); i++) {
         const struct yaml *node = yaml_get(item, check_words[i]);
-        if (!node || !yaml_is_mapping(node, check_words[i], reader->diag))
+        (void)what_at(what, "spec.healthChecks[%zu].%s", idx, check_words[i]);
+        if (!node || !yaml_is_mapping(node, what, reader->diag))
             continue;
         check->kind = (enum check_kind)i;
         found = node;
@@ -389,13 +394,13 @@ static void read_check_kind(const struct k8s_reader *reader, const struct yaml *
         return;
     }
     if (check->kind == CHECK_HTTP) {
-        read_http(reader, found, check);
+        read_http(reader, found, idx, check);
         return;
     }
-    k8s_strict_keys(reader, found, "spec.healthChecks",
-                    check->kind == CHECK_GRPC ? grpc_keys : no_keys);
-    check->grpc_service =
-        k8s_text(reader, yaml_get(found, "service"), "spec.healthChecks.grpc.service");
+    (void)what_at(what, "spec.healthChecks[%zu].%s", idx, check_words[check->kind]);
+    k8s_strict_keys(reader, found, what, check->kind == CHECK_GRPC ? grpc_keys : no_keys);
+    check->grpc_service = k8s_text(reader, yaml_get(found, "service"),
+                                   what_at(what, "spec.healthChecks[%zu].grpc.service", idx));
 }
 
 static void read_checks(const struct k8s_reader *reader, const struct yaml *spec,
@@ -425,8 +430,8 @@ static void read_checks(const struct k8s_reader *reader, const struct yaml *spec
         checks[i] = *traffic_check_default();
         read_check_kind(reader, item, i, &checks[i]);
         if (yaml_get(item, "port"))
-            checks[i].port =
-                k8s_port(reader, yaml_get(item, "port"), item, "spec.healthChecks.port");
+            checks[i].port = k8s_port(reader, yaml_get(item, "port"), item,
+                                      what_at(what, "spec.healthChecks[%zu].port", i));
         for (size_t j = 0; j < n_traffic_check_fields; j++)
             read_field(reader, &traffic_check_fields[j],
                        yaml_get(item, traffic_check_fields[j].key),

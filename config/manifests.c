@@ -319,6 +319,8 @@ static struct str required_text(struct k8s_reader *reader, const struct yaml *do
     const struct yaml *node = yaml_get(doc, key);
     if (!node)
         diag_error(reader->diag, doc->place, "%s: is required", key);
+    else if (node->kind == YAML_TEXT && str_is_empty(node->text))
+        diag_error(reader->diag, node->place, "%s: is empty", key);
     return yaml_text(node, key, (struct str){0}, reader->diag);
 }
 

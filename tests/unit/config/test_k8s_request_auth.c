@@ -115,6 +115,7 @@ Test(k8s_request_auth, what_cannot_be_meant_is_an_error_with_its_place)
          "m.yaml:8:5: error: spec.jwtRules[0].spaceDelimitedClaims: there is no such key"},
         {"unknown spec key", HEAD "spec: {rules: []}\n", "spec.rules: there is no such key"},
         {"empty list", RULE "    audiences: []\n", "audiences: is empty"},
+        {"empty entry", RULE "    audiences: [x, ~]\n", "audiences[1]: is empty, expected a value"},
         {"no header", RULE "    fromHeaders: []\n", "fromHeaders: is empty"},
         {"no parameter", RULE "    fromParams: []\n", "fromParams: is empty"},
         {"an empty parameter", RULE "    fromParams: ['']\n", "fromParams[0]: has 0 bytes"},

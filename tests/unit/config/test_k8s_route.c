@@ -88,6 +88,9 @@ Test(k8s_route, that_is_nobody_s_by_a_slip_is_told_so)
         {"  parentRef: [{group: '', kind: Service, name: web}]\n",
          "m.yaml:5:3: warning: spec.parentRefs: there are none, so the route is passed over"},
         {"  parentRefs: []\n", "spec.parentRefs: there are none"},
+        {"  parentRefs: {group: '', kind: Service, name: web}\n",
+         "m.yaml:5:15: warning: spec.parentRefs: is not a list, so the route is passed over"},
+        {"  parentRefs: [web]\n", "m.yaml:5:16: warning: spec.parentRefs[0]: is not a mapping"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char text[1024];
@@ -218,6 +221,7 @@ Test(k8s_route, that_is_not_understood_whole_is_refused_with_its_place)
         {R("timeouts: {request: 1}, " TO), "a duration such as"},
         {R("retry: {codes: [200]}, " TO), "codes[0]"},
         {R("retry: {codes: [503, 503]}, " TO), "503 is there already"},
+        {R("retry: {codes: [503, ~]}, " TO), "retry.codes[1]: is empty, expected a status"},
         {R("retry: {attempts: 11}, " TO), "attempts"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)

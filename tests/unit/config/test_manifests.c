@@ -191,6 +191,9 @@ Test(manifests, refuses_wrong_objects_with_their_place)
         {"no metadata", "apiVersion: v1\nkind: Pod\n", "m.yaml:1:1: error: metadata: is required"},
         {"no kind", "apiVersion: v1\n", "m.yaml:1:1: error: kind: is required"},
         {"no apiVersion", "kind: Pod\n", "error: apiVersion: is required"},
+        {"empty apiVersion", "apiVersion: ''\nkind: AuthorizationPolicy\n",
+         "m.yaml:1:13: error: apiVersion: is empty"},
+        {"empty kind", "apiVersion: v1\nkind: ''\n", "m.yaml:2:7: error: kind: is empty"},
         {"a version", "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\n",
          "m.yaml:1:13: error: apiVersion: version \"v1beta1\" of EndpointSlice is not supported, "
          "expected v1"},
