@@ -50,6 +50,24 @@ Test(balancer, the_nearest_level_serves_and_each_farther_one_when_those_before_i
     stage_fini(&stage);
 }
 
+Test(balancer, picks_are_counted_by_distance_and_as_spilled_beyond_a_level_that_could_serve)
+{
+    unsigned n[2];
+    stage_init(&stage, 3);
+    stage_level(&stage, LEVEL_ZONE, 2);
+    stage_level(&stage, LEVEL_OTHER_CLUSTER, 1);
+    stage_ready(&stage, 0, 1);
+    stage_count(&stage, 100, n);
+    cr_expect(n[0] > 0 && n[1] > 0, "%u and %u", n[0], n[1]);
+    cr_expect_eq(meter_total(METRIC_PICKS_ZONE), n[0]);
+    cr_expect_eq(meter_total(METRIC_PICKS_OTHER_CLUSTER), n[1]);
+    cr_expect_eq(meter_total(METRIC_PICKS_SPILLED), n[1]);
+    stage_ready(&stage, 0, 0);
+    cr_expect_eq(stage_draw(&stage), 3);
+    cr_expect_eq(meter_total(METRIC_PICKS_SPILLED), n[1], "nobody nearer is fit");
+    stage_fini(&stage);
+}
+
 struct row {
     const char *name;
 

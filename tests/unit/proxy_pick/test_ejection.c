@@ -200,6 +200,20 @@ Test(ejection, of_each_level_no_more_go_than_its_cap_and_one_always_may)
     }
 }
 
+Test(ejection, the_last_fit_one_stays_whatever_the_unready_ones_would_leave_of_the_cap)
+{
+    open_stage(3);
+    stage.policy.ejection.consecutive_failures = 5;
+    stage_ready(&stage, 0, 1);
+    for (size_t i = 0; i < 40; i++) {
+        struct lease lease;
+        cr_assert_eq(stage_cut(&stage, &lease), 0);
+        lease_return(stage.balancer, &lease, LEASE_RESET, stage.now_ns);
+    }
+    cr_expect_eq(stage_view(&stage, 1).unfit, UNFIT_NOT);
+    stage_fini(&stage);
+}
+
 Test(ejection, the_cap_is_counted_for_each_level_alone)
 {
     size_t n_ejected[2] = {0};
