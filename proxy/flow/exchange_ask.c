@@ -162,7 +162,7 @@ static void on_interim(void *owner, const struct http_response *head)
 static void on_client_trailers(void *owner, const struct http_fields *trailers)
 {
     struct exchange *exchange = of_pump(owner);
-    exchange->up_trailers = exchange_trailers(exchange, trailers);
+    exchange->up_trailers = http_fields_copy(trailers, &exchange->call.arena);
 }
 
 static void on_server_trailers(void *owner, const struct http_fields *trailers)
@@ -179,16 +179,18 @@ static const struct http_stream_events server_http_events = {
     .on_trailers = on_server_trailers,
 };
 
-/* A direction ends, with the trailers that came. */
+/* A direction ends, with the trailers that came: a pod's with those that it may have, which may be
+ * others than the pod had that was asked before it. */
 static void shut(void *owner, struct stream *to)
 {
     struct exchange *exchange = owner;
     const bool is_up = exchange->server && to == &exchange->server->stream;
     if (is_up && !list_is_empty(&exchange->copies))
         mirrors_end(&exchange->copies);
-    const struct http_fields *trailers = is_up ? &exchange->up_trailers : &exchange->down_trailers;
-    if (trailers->len > 0)
-        http_trailers(is_up ? exchange->server : exchange->client, trailers);
+    const struct http_fields trailers =
+        is_up ? exchange_trailers(exchange) : exchange->down_trailers;
+    if (trailers.len > 0)
+        http_trailers(is_up ? exchange->server : exchange->client, &trailers);
     else
         stream_shutdown(to);
 }

@@ -144,13 +144,14 @@ const struct http_request *exchange_told(const struct exchange *exchange, struct
 /* A policy that asks for a header has not seen a trailer of its name, nor has anybody looked for a
  * token in it; a server that merges trailers into headers would take it for one (RFC 9110 6.5.1).
  */
-struct http_fields exchange_trailers(struct exchange *exchange, const struct http_fields *trailers)
+struct http_fields exchange_trailers(struct exchange *exchange)
 {
     struct call *call = &exchange->call;
+    const struct http_fields *trailers = &exchange->up_trailers;
+    if (trailers->len == 0 || !call->judged.is_judged)
+        return *trailers;
     const struct workload *pod =
-        call->judged.is_judged
-            ? snapshot_workload_by_ip(call_snapshot(call), &call->judged.destination.ip)
-            : NULL;
+        snapshot_workload_by_ip(call_snapshot(call), &call->judged.destination.ip);
     struct http_field *kept = arena_new_array(&call->arena, struct http_field, trailers->len);
     size_t n = 0;
     for (size_t i = 0; i < trailers->len; i++) {
@@ -159,8 +160,7 @@ struct http_fields exchange_trailers(struct exchange *exchange, const struct htt
             !(policy_set_asks_header(pod->policies, name) || places_concern(pod->tokens, name)))
             kept[n++] = trailers->at[i];
     }
-    const struct http_fields rest = {.at = kept, .len = n};
-    return http_fields_copy(&rest, &call->arena);
+    return (struct http_fields){.at = kept, .len = n};
 }
 
 /* ---- to the pod that was called ---- */

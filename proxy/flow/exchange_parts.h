@@ -30,8 +30,8 @@ extern const struct stream_events exchange_waiting_events;
 
 /* Keeps tokens that stand where the pod's rules look for them out of the record. */
 void exchange_hide(struct exchange *exchange, const struct workload *pod);
-/* A copy of a request's trailers, as far as its pod may have them. */
-struct http_fields exchange_trailers(struct exchange *exchange, const struct http_fields *trailers);
+/* The request's trailers, as far as the pod that is asked may have them. */
+struct http_fields exchange_trailers(struct exchange *exchange);
 /* Which pod of this node its connection called, and who did, by the snapshot of now. */
 const struct visit *exchange_visit(const struct exchange *exchange);
 /* Of call_events. */

@@ -148,3 +148,64 @@ Test(again, requests_with_a_small_body_are_said_again_byte_by_byte_where_they_ma
     }
     text_fini(&body);
 }
+
+/* ---- trailers ---- */
+
+/* The service as it is on pay-1 far away, or with pay-2 beside cart as well. */
+static void serve_with(uint16_t *code)
+{
+    service = town_service(&town);
+    service->ports[0].app_protocol = APP_HTTP11;
+    snap_route(&town.snap, service)->retry =
+        (struct route_retry){2, ROUTE_RETRY_CODES, code, 1, NS_PER_MS, NS_PER_MS};
+}
+
+struct ending {
+    unsigned idx;
+    const char *text;
+};
+
+static bool has_ending(void *ctx)
+{
+    const struct ending *ending = ctx;
+    return str_ends_with(text_str(&town.served[ending->idx].got), str_from(ending->text));
+}
+
+static bool ends_with(unsigned idx, const char *text)
+{
+    return run_until(town.world.loop, has_ending, &(struct ending){idx, text}, 1000);
+}
+
+/* Where the first pod is, its node looks; where the second one is, this one does. */
+Test(again, trailers_are_held_against_the_policies_of_the_pod_that_gets_them)
+{
+    static const char request[] =
+        "POST / HTTP/1.1\r\nHost: store\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+        "X-Sum: 1\r\nX-Role: root\r\n\r\n";
+    uint16_t code = 503;
+    unsigned idx = 0;
+    open_near_and_far(APP_HTTP11);
+    town_open_second(&town);
+    snap_drop(&town.snap, "pay-2");
+    serve_with(&code);
+    struct model_policy *policy = snap_policy(&town.snap, "no-root", POLICY_DENY, NULL);
+    snap_asks(&town.snap, policy, REQUEST_HEADER, "x-role", MATCH_EXACT, "root");
+    start();
+    call_say(&call, request);
+    cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
+    cr_assert_not(town.is_of_second[idx]);
+
+    n_answered[idx] += times_in(text_str(&town.served[idx].got), "\r\n\r\n");
+    town_pay(&town, "pay-2", "n1", PAY2);
+    serve_with(&code);
+    town_learn(&town);
+    answer(idx, "503");
+
+    cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
+    cr_assert(town.is_of_second[idx]);
+    cr_expect(ends_with(idx, "0\r\nx-sum: 1\r\n\r\n"), "%.*s",
+              STR_ARG(text_str(&town.served[idx].got)));
+    answer(idx, "200");
+    cr_expect(run_until(town.world.loop, is_told, "HTTP/1.1 200 ", PATIENCE_MS));
+    close_all();
+}
