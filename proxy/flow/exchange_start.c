@@ -122,9 +122,19 @@ static bool speaks_h2(const struct service_port *port, const struct http_request
     return head->version == HTTP_2;
 }
 
+/* HTTP/2 has upgrades as those of a GET: what was judged as another request would be one to the
+ * pod. */
+static bool has_no_form(const struct http_request *head, bool speaks_h2)
+{
+    return speaks_h2 && !str_is_empty(head->protocol) && !str_eq(head->method, STR("GET"));
+}
+
 static void start_mirror(struct exchange *copied, const struct route_mirror_choice *choice)
 {
     struct loop *loop = copied->call.walk->tools.loop;
+    const bool is_h2 = speaks_h2(choice->port, &copied->head);
+    if (has_no_form(&copied->head, is_h2))
+        return;
     struct mirror *mirror = mirror_new(loop, &copied->copies);
     struct exchange *exchange = new_exchange(copied->side, &mirror->stream, &copied->head);
     exchange_name(exchange);
@@ -134,7 +144,7 @@ static void start_mirror(struct exchange *copied, const struct route_mirror_choi
     exchange->head.authority = shadow_of(&exchange->call.arena, copied->head.authority);
     exchange->route.service_key = arena_str(&exchange->call.arena, choice->service->key);
     exchange->port = choice->port->port;
-    exchange->speaks_h2 = speaks_h2(choice->port, &exchange->head);
+    exchange->speaks_h2 = is_h2;
     if (exchange->is_said)
         mirror->has_ended = true;
     timer_start(loop, &exchange->deadline, MIRROR_NS, on_deadline);
@@ -232,15 +242,6 @@ static void drop_query(struct exchange *exchange)
     (void)str_split(exchange->path, '?', &exchange->path, &query);
 }
 
-/* HTTP/2 has upgrades as those of a GET: what was judged as another request would be one to the
- * pod.
- */
-static bool has_no_form(const struct exchange *exchange)
-{
-    return exchange->speaks_h2 && !str_is_empty(exchange->head.protocol) &&
-           !str_eq(exchange->method, STR("GET"));
-}
-
 void exchange_start(struct http_side *side, struct http_stream *stream,
                     const struct http_request *head)
 {
@@ -268,7 +269,7 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
         go_there(exchange, &path);
     else if (!route_request(exchange, &path))
         return;
-    if (has_no_form(exchange)) {
+    if (has_no_form(&exchange->head, exchange->speaks_h2)) {
         refuse(exchange, 501, STR("bad_upgrade"), -ERR_INVALID,
                "an upgrade that is no GET cannot go on in HTTP/2");
         return;
