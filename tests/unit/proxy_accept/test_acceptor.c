@@ -1,6 +1,9 @@
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "house.h"
 
@@ -88,36 +91,51 @@ Test(acceptor, a_taken_port_is_named_and_leaves_nothing_open)
     house_close(&house);
 }
 
-static void dial_many(struct tap *taps, unsigned n)
+enum { MANY = 6 };
+
+static int fds[MANY];
+
+/* The kernel completes them; the loop does not turn, so that they wait in the backlog. */
+static void dial_many(unsigned n)
 {
-    /* The kernel completes them; the loop does not turn, so that they wait in the backlog. */
     static const enum arrival_kind kinds[] = {ARRIVAL_OUTBOUND, ARRIVAL_PLAINTEXT, ARRIVAL_TUNNEL};
-    struct loop *loop = loop_new();
+
     for (unsigned i = 0; i < n; i++) {
-        struct house other = {.world = {.loop = loop}, .acceptor = house.acceptor};
-        house_dial(&other, kinds[i % 3], &taps[i]);
-        tap_close(&taps[i], 0);
+        const struct addr door = house_door(&house, kinds[i % 3]);
+        struct sockaddr_storage sa;
+        const socklen_t len = addr_to_sockaddr(&door, &sa);
+        fds[i] = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert_eq(connect(fds[i], (const struct sockaddr *)&sa, len), 0, "%s", strerror(errno));
     }
-    loop_finish(loop);
+}
+
+static void hang_up_many(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        close(fds[i]);
+}
+
+static bool has_sessions(void *ctx)
+{
+    return acceptor_sessions(house.acceptor) == *(const size_t *)ctx;
+}
+
+static bool sessions_become(size_t n)
+{
+    return run_until(house.world.loop, has_sessions, &n, PATIENCE_MS);
 }
 
 Test(acceptor, draining_serves_who_is_in_the_backlog)
 {
-    struct tap taps[6] = {0};
     house_open(&house);
-    dial_many(taps, 6);
+    dial_many(MANY);
 
     acceptor_drain(house.acceptor);
 
     cr_expect(house_has(&house, 4), "two doors; the tunnels wait for their handshakes");
-    cr_expect_eq(acceptor_sessions(house.acceptor), 2);
+    cr_expect(sessions_become(2));
+    hang_up_many(MANY);
     house_close(&house);
-}
-
-static bool has_session(void *ctx)
-{
-    (void)ctx;
-    return acceptor_sessions(house.acceptor) == 1;
 }
 
 Test(acceptor, draining_leaves_the_doors_open)
@@ -131,7 +149,7 @@ Test(acceptor, draining_leaves_the_doors_open)
     house_dial(&house, ARRIVAL_TUNNEL, &taps[2]);
 
     cr_expect(house_has(&house, 2));
-    cr_expect(run_until(house.world.loop, has_session, NULL, PATIENCE_MS));
+    cr_expect(sessions_become(1));
     for (size_t i = 0; i < ARRAY_LEN(taps); i++)
         tap_close(&taps[i], 0);
     house_close(&house);
@@ -139,33 +157,34 @@ Test(acceptor, draining_leaves_the_doors_open)
 
 Test(acceptor, doors_that_close_serve_who_is_in_the_backlog)
 {
-    struct tap taps[3] = {0}, late[3] = {0};
+    struct tap late[3] = {0};
     house_open(&house);
     acceptor_drain(house.acceptor);
-    dial_many(taps, 3);
+    dial_many(3);
 
     acceptor_close_doors(house.acceptor);
 
     cr_expect(house_has(&house, 2));
-    cr_expect_eq(acceptor_sessions(house.acceptor), 1);
+    cr_expect(sessions_become(1));
     for (enum arrival_kind kind = 0; kind < ARRAY_LEN(late); kind++) {
         house_dial(&house, kind, &late[kind]);
         cr_expect_eq(late[kind].err, -ERR_REFUSED);
     }
+    hang_up_many(3);
     house_close(&house);
 }
 
 Test(acceptor, closing_turns_away_who_is_in_the_backlog)
 {
-    struct tap taps[6] = {0};
     house_open(&house);
-    dial_many(taps, 6);
+    dial_many(MANY);
 
     acceptor_close(house.acceptor);
     house.acceptor = NULL; /* on_arrival() fails the test from here on */
     run_turns(house.world.loop, 10);
 
     cr_expect_eq(house.n_arrivals, 0);
+    hang_up_many(MANY);
     house_close(&house);
 }
 
