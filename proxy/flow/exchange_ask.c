@@ -241,6 +241,13 @@ static bool was_not_acted_on(const struct exchange *exchange, int err)
            exchange->call.n_attempts < exchange->call.search->patience.max_attempts;
 }
 
+/* HTTP/1.1 has no word for that: it was a guess, good enough for asking again where that does no
+ * harm, but no promise to pass on. */
+static int told_of(const struct exchange *exchange, int err)
+{
+    return err == -ERR_H2_REFUSED && !exchange->speaks_h2 ? -ERR_UPSTREAM_RESET : err;
+}
+
 static void count_refused(const struct exchange *exchange, int err)
 {
     struct meter *meter = exchange->call.walk->tools.meter;
@@ -262,7 +269,7 @@ static bool on_server_lost(void *owner, int err)
              may_retry(exchange, ROUTE_RETRY_RESET | ROUTE_RETRY_5XX | ROUTE_RETRY_GATEWAY))
         try_elsewhere(exchange, LEASE_RESET, err, pause_ns(exchange));
     else
-        exchange_end(exchange, err, (struct str){0});
+        exchange_end(exchange, told_of(exchange, err), (struct str){0});
     return true;
 }
 

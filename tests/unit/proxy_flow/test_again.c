@@ -209,3 +209,41 @@ Test(again, trailers_are_held_against_the_policies_of_the_pod_that_gets_them)
     cr_expect(run_until(town.world.loop, is_told, "HTTP/1.1 200 ", PATIENCE_MS));
     close_all();
 }
+
+static bool has_hello(void *ctx)
+{
+    const unsigned *idx = ctx;
+    return times_in(text_str(&town.served[*idx].got), "\r\n\r\nhello") > 0;
+}
+
+/* That it was not acted on is a guess there, not the server's word: "h2_refused" is a promise. */
+Test(again, what_crosses_the_close_of_a_resting_connection_and_cannot_be_said_again_is_502)
+{
+    static const char *const methods[] = {"PUT", "POST"};
+    char head[128];
+
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        open_two(APP_HTTP11);
+        start();
+        call_say(&call, "GET / HTTP/1.1\r\nHost: store\r\n\r\n");
+        unsigned idx = 0;
+        cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
+        answer(idx, "200");
+        cr_assert(run_until(town.world.loop, is_told, "HTTP/1.1 200 ", PATIENCE_MS));
+        n_answered[idx]++;
+
+        (void)snprintf(head, sizeof head,
+                       "%s / HTTP/1.1\r\nHost: store\r\nContent-Length: 10\r\n\r\nhello",
+                       methods[i]);
+        call_say(&call, head);
+        cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
+        cr_assert(run_until(town.world.loop, has_hello, &idx, PATIENCE_MS));
+        cr_assert_eq(town.n_served, 1);
+        tap_close(&town.served[idx], 0);
+
+        cr_expect(run_until(town.world.loop, is_told, "HTTP/1.1 502 ", PATIENCE_MS), "%s: %.*s",
+                  methods[i], STR_ARG(text_str(&call.tap.got)));
+        cr_expect_eq(times_in(text_str(&call.tap.got), "x-isthmus-reason: upstream_reset"), 1);
+        close_all();
+    }
+}
