@@ -219,21 +219,18 @@ static int64_t length_of(const struct http1_server *server, const struct http_re
     return 0;
 }
 
-/* What is left of a request's body is read if it is little, so that the connection may go on. */
-static bool is_little_left(const struct http1 *conn)
+/* Of chunks nobody knows beforehand. */
+static bool is_much_left(const struct http1 *conn)
 {
-    return conn->body.framing != HTTP1_LENGTH || conn->body.left <= DISCARD_BYTES;
+    return conn->body.framing != HTTP1_LENGTH || conn->body.left > DISCARD_BYTES;
 }
 
-/* Will the rest of the body not be read, as far as can be said before? Then the client is to hear
- * it with the head, so that it stops (RFC 9112 9.5). One that still waits to be told to go on may
- * send the body or not: RFC 9110 10.1.1. */
-static bool wants_no_body(const struct http1_server *server, const struct http_response *head)
+/* With the answer the exchange ends, and what is left of the request's body then is read only if it
+ * is little. Else the client is to hear with the head that the connection ends too (RFC 9112 9.5,
+ * 9.6). One that still waits to be told to go on may send the body or not: RFC 9110 10.1.1. */
+static bool may_end_early(const struct http1_server *server, const struct http_response *head)
 {
-    const struct http1 *conn = &server->conn;
-    const bool may_be_much = conn->body.framing != HTTP1_LENGTH || !is_little_left(conn);
-
-    return server->is_asked_to_continue || head->closes || (head->status >= 400 && may_be_much);
+    return server->is_asked_to_continue || head->closes || is_much_left(&server->conn);
 }
 
 static void respond(struct http_stream *exchange, const struct http_response *head)
@@ -261,7 +258,7 @@ static void respond(struct http_stream *exchange, const struct http_response *he
         loop_defer(conn->loop, &conn->go_on);
     }
     server->closes |= server->is_draining || framing == HTTP1_UNTIL_CLOSE ||
-                      (conn->phase == HTTP1_BODY && wants_no_body(server, head));
+                      (conn->phase == HTTP1_BODY && may_end_early(server, head));
     hop.closes = server->closes;
     http1_begin_out(conn, write_head(server, head, &hop), framing, head->content_length);
 }
@@ -301,7 +298,7 @@ static void on_closed(struct http1 *conn, int err)
         return;
     if (err < 0 || conn->out != HTTP1_OUT_ENDED)
         http1_doom(conn, err < 0 ? err : -ERR_SHUTDOWN, err, "the exchange was given up");
-    else if (conn->phase == HTTP1_BODY && !server->closes && is_little_left(conn))
+    else if (conn->phase == HTTP1_BODY && !server->closes)
         http1_discard(conn, DISCARD_BYTES);
     else if (conn->phase == HTTP1_BODY)
         http1_finish(conn, 0, "");

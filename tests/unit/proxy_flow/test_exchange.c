@@ -219,10 +219,12 @@ Test(exchange, an_answer_before_the_body_says_close_if_the_rest_is_not_read)
         {"Content-Length: 70000", "413 Large\r\nConnection: close", true},
         {"Content-Length: 70000", "413 Large", true},
         {"Content-Length: 70000", "200 OK\r\nConnection: close", true},
-        {"Content-Length: 70000", "200 OK", false}, /* it may yet want it */
+        {"Content-Length: 10", "200 OK", false},
+        {"Content-Length: 70000", "200 OK", true}, /* its end may come first */
+        {"Content-Length: 70000", "303 Elsewhere", true},
         {"Transfer-Encoding: chunked", "401 Who\r\nConnection: close", true},
         {"Transfer-Encoding: chunked", "401 Who", true}, /* nobody knows how much it is */
-        {"Transfer-Encoding: chunked", "200 OK", false},
+        {"Transfer-Encoding: chunked", "200 OK", true},
         {"Content-Length: 0", "413 Large\r\nConnection: close", false}, /* it was sent whole */
     };
 
