@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -152,4 +153,14 @@ int plain_connect(const struct addr *remote)
     int rc = connect(fd, (const struct sockaddr *)&sa, len);
     cr_assert(rc == 0 || errno == EINPROGRESS, "%s", strerror(errno));
     return fd;
+}
+
+int plain_connected(int fd)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    int err = 0;
+    socklen_t len = sizeof(err);
+    cr_assert_eq(poll(&wait, 1, 10000), 1);
+    cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+    return err;
 }

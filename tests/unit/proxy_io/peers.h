@@ -50,6 +50,8 @@ void pair_open(struct loop *loop, struct end *a, struct end *b);
 
 /* A plain non-blocking socket, connected or connecting to the address. */
 int plain_connect(const struct addr *remote);
+/* It is connected, or was refused: 0 or the errno. */
+int plain_connected(int fd);
 struct addr loopback(const char *text);
 
 #endif

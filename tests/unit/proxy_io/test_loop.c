@@ -112,7 +112,7 @@ Test(loop, a_hundred_thousand_timers_are_cheap_to_start_stop_and_fire)
 
     loop = loop_new();
     struct timer *timers = mem_new_array(struct timer, N_TIMERS);
-    uint64_t start_ns = clock_mono_ns();
+    const uint64_t start_ns = clock_thread_ns();
     for (unsigned idx = 0; idx < N_TIMERS; idx++)
         timer_start(loop, &timers[idx], (idx % 50) * NS_PER_MS, on_many);
     for (unsigned idx = 0; idx < N_TIMERS; idx += 2)
@@ -120,7 +120,7 @@ Test(loop, a_hundred_thousand_timers_are_cheap_to_start_stop_and_fire)
     cr_assert(run_until_count(loop, &n_many, N_TIMERS / 2, 10000));
 
     cr_expect_eq(n_many, N_TIMERS / 2);
-    cr_expect_lt(clock_mono_ns() - start_ns, 8 * NS_PER_SEC);
+    cr_expect_lt(clock_thread_ns() - start_ns, 8 * NS_PER_SEC);
     mem_free(timers);
     loop_finish(loop);
 }

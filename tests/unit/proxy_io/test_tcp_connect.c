@@ -11,6 +11,7 @@
 #include "proxy/io/tcp.h"
 #include "proxy/io/tcp_uv.h"
 #include "tests/kit/loop_kit.h"
+#include "tests/kit/loopback.h"
 #include "tests/kit/temp_dir.h"
 
 TestSuite(tcp_connect, .timeout = 20);
@@ -51,7 +52,7 @@ static int dial_and_wait(const struct addr *remote, const struct tcp_options *op
 static int take_port(struct addr *out_addr, int backlog)
 {
     struct sockaddr_storage sa;
-    struct addr any = loopback("127.0.0.1:0");
+    const struct addr any = {.ip = loopback_own(0)};
     socklen_t len = addr_to_sockaddr(&any, &sa);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert_eq(bind(fd, (struct sockaddr *)&sa, len), 0);
