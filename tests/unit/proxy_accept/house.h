@@ -11,8 +11,8 @@
 #include "tests/unit/proxy_tls/tls_kit.h"
 
 #define ARRIVALS_MAX 400
-#define PATIENCE_MS  10000
-#define LONG_NS      (UINT64_C(20) * 1000000000)
+#define PATIENCE_MS  30000
+#define LONG_NS      (UINT64_C(60) * 1000000000)
 
 struct house {
     struct world world;

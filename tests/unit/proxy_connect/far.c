@@ -191,6 +191,7 @@ static void on_connect_done(void *owner, int err, const struct upstream *upstrea
     cr_assert_not(attempt->is_done);
     cr_assert_eq(err == 0, upstream != NULL);
     attempt->n_done++;
+    attempt->n_beside = attempt->beside ? attempt->beside->n_got : 0;
     attempt->err = err;
     keep(attempt->why, sizeof attempt->why, why);
     attempt->connect = NULL;

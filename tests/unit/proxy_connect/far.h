@@ -10,8 +10,8 @@
 
 #define FAR_TUNNELS_MAX 200
 #define FAR_STREAMS_MAX 400
-#define PATIENCE_MS     10000
-#define LONG_NS         (UINT64_C(20) * 1000000000)
+#define PATIENCE_MS     30000
+#define LONG_NS         (UINT64_C(60) * 1000000000)
 
 struct far_tunnel {
     struct far *far;
@@ -63,7 +63,9 @@ struct attempt {
     unsigned n_done;
     int err;
     char why[256], peer_id[128], baggage[128];
-    struct tap tap; /* the upstream */
+    struct tap tap;           /* the upstream */
+    const struct tap *beside; /* another, of which is noted: */
+    size_t n_beside;          /* what it had got when this one was done */
 };
 
 /* A connector that speaks as ID_A; a far side that shows ID_B and answers 200. */
