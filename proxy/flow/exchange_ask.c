@@ -371,6 +371,7 @@ static struct http_link *take_reached(struct http_side *side, struct http_pool *
 {
     if (!side->reached)
         return NULL;
+    stream_pause(side->reached);
     struct http_link *link = http_pool_add(pool, key, &(struct upstream){.stream = side->reached});
     side->reached = NULL;
     return link;

@@ -369,6 +369,40 @@ void l7_begin(struct flow *flow, const struct service *service, const struct ser
     hear_in_time(side);
 }
 
+/* ---- the pod that was reached before there was a request ---- */
+
+/* It closed, or said what nobody asked for: the first request makes a connection of its own. */
+static void on_reached_fail(void *owner, int err)
+{
+    struct http_side *side = owner;
+    stream_close(side->reached, err);
+    side->reached = NULL;
+}
+
+static void on_reached_data(void *owner, struct slice bytes)
+{
+    (void)bytes;
+    on_reached_fail(owner, 0);
+}
+
+static void on_reached_end(void *owner)
+{
+    on_reached_fail(owner, 0);
+}
+
+static const struct stream_events reached_events = {
+    .on_data = on_reached_data,
+    .on_end = on_reached_end,
+    .on_fail = on_reached_fail,
+};
+
+static void keep_reached(struct http_side *side, struct stream *reached)
+{
+    side->reached = reached;
+    stream_set_owner(reached, &reached_events, side);
+    stream_resume(reached);
+}
+
 static enum app_protocol protocol_of(const struct call *call)
 {
     const struct addr *pod = &call->judged.destination;
@@ -385,7 +419,7 @@ void l7_begin_here(struct flow *flow, const struct upstream *upstream)
     side->visit = arena_new(&call->arena, struct visit);
     side->protocol = protocol_of(call);
     if (upstream)
-        side->reached = upstream->stream; /* plain: there is no more to it */
+        keep_reached(side, upstream->stream); /* plain: there is no more to it */
     if (call->record.kind != ARRIVAL_OUTBOUND) {
         hear(side);
         return;

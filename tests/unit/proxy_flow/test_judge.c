@@ -193,6 +193,29 @@ Test(judge, in_plaintext_a_pod_that_cannot_be_reached_is_told_to_the_request)
     close_way();
 }
 
+/* Where it was reached before there was a request, which then came late. */
+Test(judge, a_pod_that_closed_before_a_request_came_is_reached_anew)
+{
+    static const int ends[] = {0, -ERR_RESET};
+    for (size_t i = 0; i < (size_t)WAYS * ARRAY_LEN(ends); i++) {
+        const struct way *way = &ways[i / ARRAY_LEN(ends)];
+        unsigned n = 1;
+        open_way(way, allow_public);
+        if (!run_until(town.world.loop, is_served, &n, 100)) { /* it waits for a request */
+            close_way();
+            continue;
+        }
+        tap_close(&town.served[0], ends[i % ARRAY_LEN(ends)]);
+        run_turns(town.world.loop, 20);
+        get("/public");
+        cr_assert(app_saw(2, "GET /public HTTP/1.1", 1), "%s, %zu: %s", way->name, i,
+                  call.tap.got.ptr);
+        answer(2);
+        cr_expect(got(&call.tap, "200 OK", 1), "%s", way->name);
+        close_way();
+    }
+}
+
 static void ask_header(void)
 {
     struct model_policy *policy = snap_policy(&town.snap, "vip", POLICY_ALLOW, CART_ID);
