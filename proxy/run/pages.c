@@ -326,7 +326,8 @@ const struct admin_page node_pages[] = {
      .answer = node_answer_connections},
     {.path = "/why",
      .help =
-         "why a connection would be allowed or not; ?from=ID|NS/POD|ADDRESS&to=DESTINATION:PORT",
+         "why a connection would be allowed or not; ?from=ID|NS/POD|ADDRESS&to=DESTINATION:PORT, "
+         "a request with &method=M&path=P",
      .answer = answer_why},
     {.path = "/certs", .help = "certificates and trust bundles", .answer = answer_certificates},
 };

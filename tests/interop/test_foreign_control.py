@@ -127,7 +127,7 @@ class ForeignControl(unittest.TestCase):
 
     def answers(self, type_url):
         """What the node said to each resource of a type so far: the error, "" for an ACK."""
-        lines = [json.loads(line) for line in self.server.out().splitlines()]
+        lines = [json.loads(line) for line in self.server.out().splitlines() if line.endswith("}")]
         return [line["error"] for line in lines if line["type"] == type_url]
 
     def send(self, type_url, message):

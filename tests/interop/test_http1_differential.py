@@ -111,7 +111,7 @@ def start_ours(program):
 
 
 async def until_open(port):
-    for _ in range(200):
+    for _ in range(800):
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()

@@ -69,7 +69,7 @@ class Backend(threading.Thread):
 
 def until_it_serves(port):
     request = corpus.GREETING + corpus.Row("", 0, "/is-open-%d").get()
-    for _ in range(200):
+    for _ in range(800):
         try:
             if corpus.ask(port, [request])[0] == "status 200":
                 return

@@ -10,7 +10,7 @@ import uuid
 
 import manifests
 from net import FORWARDING, Namespace, attach
-from process import LabError, wait_until
+from process import LabError, PATIENCE_S, wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 READY_PORT, METRICS_PORT, ADMIN_PORT, CONTROL_PORT = 15021, 15020, 15000, 15012
@@ -20,7 +20,7 @@ DNS_RECORDS = {  # what a cluster's ordinary resolver knows, for every cluster
 }
 
 
-def http_get(namespace, port, path, timeout_s=5.0, host="127.0.0.1"):
+def http_get(namespace, port, path, timeout_s=PATIENCE_S, host="127.0.0.1"):
     """(status, body as text) of a GET on a port of a namespace. OSError when nobody answers."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     connection.sock = namespace.connect(host, port, timeout_s)
@@ -75,7 +75,7 @@ class Daemon:
         except OSError:
             return False
 
-    def await_ready(self, timeout_s=20.0):
+    def await_ready(self, timeout_s=PATIENCE_S):
         try:
             wait_until(f"{self.name} to be ready", self.is_ready, timeout_s)
         except LabError as error:
@@ -86,14 +86,14 @@ class Daemon:
             raise LabError(f"{self.name} was not started")
         self.process.ensure_running()
 
-    def stop(self, timeout_s=30.0):
+    def stop(self, timeout_s=PATIENCE_S):
         """SIGTERM and the exit status."""
         return self.process.stop(timeout_s)
 
     def kill(self):
         self.process.kill()
 
-    def restart(self, timeout_s=20.0):
+    def restart(self, timeout_s=PATIENCE_S):
         """Stops it if it runs, starts it, waits until it is ready."""
         if self.process is not None and self.process.is_running():
             self.stop()
@@ -122,7 +122,7 @@ class Daemon:
             raise LabError(f"{self.name}: {path} answered {status}: {body}")
         return json.loads(body)
 
-    def ctl(self, *arguments, timeout_s=10.0):
+    def ctl(self, *arguments, timeout_s=PATIENCE_S):
         """Runs `isthmus ctl ...` beside it; --json is added and the answer parsed."""
         done = self.namespace.run([self.lab.isthmus, "ctl", *arguments, "--json"], timeout_s=timeout_s)
         if done.returncode != 0:

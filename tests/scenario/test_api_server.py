@@ -109,9 +109,9 @@ class FromTheApiServer(Story):
 
     def test_4_a_policy_that_became_wrong_stays_as_it_was_when_control_starts_again(self):
         self.west.apply(manifests.authorization_policy("kept", "shop", {"rules": [{}]}))
-        wait_until("it to be known", lambda: self.kind("AuthorizationPolicy")["objects"] == 1, timeout_s=10)
+        wait_until("it to be known", lambda: self.kind("AuthorizationPolicy")["objects"] == 1)
         self.west.apply(manifests.authorization_policy("kept", "shop", {"ruls": []}))
-        wait_until("it to be refused", lambda: self.status()["n_refused"] == 1, timeout_s=10)
+        wait_until("it to be refused", lambda: self.status()["n_refused"] == 1)
         self.west.control.stop()
         self.west.control.start()
         self.west.control.await_ready()
@@ -119,7 +119,7 @@ class FromTheApiServer(Story):
         self.show("after-the-restart")
         self.assertEqual(self.verdict(), "allow")
         self.west.remove("AuthorizationPolicy", "kept", "shop")
-        wait_until("it to be gone", lambda: self.status()["n_refused"] == 0, timeout_s=10)
+        wait_until("it to be gone", lambda: self.status()["n_refused"] == 0)
 
     def test_5_the_server_dies_and_calls_go_on_even_when_control_starts_again(self):
         self.api.kill()
@@ -131,7 +131,7 @@ class FromTheApiServer(Story):
         self.assertFalse(self.west.control.is_ready())
         self.assertEqual(served_by(self.client, self.vip), "east")
         self.api.start("second-token", "first-token")
-        self.west.control.await_ready()
+        self.west.control.await_ready(60)  # it rests up to 30 s between two attempts
         self.show("after-all")
         self.assertEqual(served_by(self.client, self.vip), "east")
 

@@ -8,8 +8,8 @@ import manifests
 from process import wait_until
 from town import Story, TILL, TILL_PORT, ask, await_address, served_by
 
-FAILOVER_MOST_S = 3.0  # the goal is 1 s; under sanitizers a loaded machine gets more
-LEASE_S = 4
+FAILOVER_MOST_S = 6.0  # the goal is 1 s (test_balancing.py); under sanitizers a machine that stands still gets more
+LEASE_S = 8
 
 
 class LocalEndpointsDie(Story):

@@ -51,7 +51,7 @@ class Http(Story):
         town.lab.start_mesh()
         cls.vip = await_address(cls.client, WEB)
         wait_until("the other cluster to answer", lambda: '"east"' in cls.curl("/who").stdout)
-        cls.loris = cls.flood("loris", 200, 14)  # while all else goes on
+        cls.loris = cls.flood("loris", 200, 24)  # while all else goes on; their heads have 10 s
 
     @staticmethod
     def backend(cluster=None, weight=1):
@@ -141,17 +141,21 @@ class Http(Story):
         self.assertIn('"length": 100', done)
 
     def test_4_events_leave_as_they_come(self):
-        begin = time.monotonic()
-        with self.client.connect(self.vip, 80, 15) as sock:
-            sock.sendall(b"GET /events?n=40&ms=50 HTTP/1.1\r\nHost: web\r\n\r\n")
-            seen, first, n = b"", None, 0
-            while b"data: 39" not in seen:
-                seen += sock.recv(4096)
-                first = first or (b"data: 0" in seen and time.monotonic() - begin)
-                n += 1
-            took = time.monotonic() - begin
-        self.assertLess(first, took / 2)
-        self.assertGreater(n, 10)
+        def one_by_one():  # who stands still meanwhile has them together
+            begin = time.monotonic()
+            with self.client.connect(self.vip, 80, 15) as sock:
+                sock.sendall(b"GET /events?n=40&ms=50 HTTP/1.1\r\nHost: web\r\n\r\n")
+                seen, first, n = b"", None, 0
+                while b"data: 39" not in seen:
+                    data = sock.recv(4096)
+                    self.assertTrue(data, seen)
+                    seen += data
+                    first = first or (b"data: 0" in seen and time.monotonic() - begin)
+                    n += 1
+                took = time.monotonic() - begin
+            return first < took / 2 and n > 10
+
+        wait_until("events to come one by one", one_by_one)
         self.assertEqual(self.get("/events?n=1000").count("data:"), 1000)
 
     def test_5_a_websocket_is_upgraded_and_carries_bytes_both_ways(self):
@@ -295,8 +299,8 @@ class Http(Story):
 
     def test_r3_a_deadline_is_kept(self):
         begin = time.monotonic()
-        answer = self.get("/late?ms=5000", "-i").lower()
-        self.assertLess(time.monotonic() - begin, 3)
+        answer = self.get("/late?ms=20000", "-i").lower()
+        self.assertLess(time.monotonic() - begin, 15)
         self.assertIn(" 504 ", answer.splitlines()[0])
         self.assertIn("x-isthmus-reason: response_timeout", answer)
         wait_until("an answer in time", lambda: " 200 " in self.get("/late?ms=1", "-i").splitlines()[0])  # 300 ms
@@ -506,7 +510,7 @@ class Http(Story):
 
         before = counted()
         for kind in ("reset", "continuation", "head1", "head2"):
-            process = self.flood(kind, 5, 1)
+            process = self.flood(kind, 5, 4)  # a nuisance is heard late by 3 s at most
             while process.is_running():
                 self.assertIn('"east"', self.get("/who"))
             found = json.loads(process.out())

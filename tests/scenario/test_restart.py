@@ -117,7 +117,7 @@ class Restarts(Story):
             self.assertEqual(done.returncode, 0, f"{command}: {done.stderr}")
         self.assertNotIn("isthmus", self.rules(node))
         self.assertNotIn("fwmark", self.rules(node))
-        self.assertTrue(self.reaches_in_clear())
+        wait_until("a call past the mesh to get through", self.reaches_in_clear)
         node.proxy.start()
         node.proxy.await_ready()
         self.assertEqual(served_by(self.client, self.vip), "west")
@@ -142,7 +142,7 @@ class Restarts(Story):
 
     def test_6_an_old_connection_that_never_ends_is_cut_when_the_drain_is_over_and_holds_up_nobody_until_then(self):
         node = self.town.west.nodes[0]
-        node.proxy.config["timeouts"] = {"drain": "3s"}
+        node.proxy.config["timeouts"] = {"drain": "8s"}
         try:
             node.proxy.restart()
             self.assertEqual(served_by(self.client, self.vip), "west")

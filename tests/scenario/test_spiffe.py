@@ -9,7 +9,7 @@ import time
 
 import lab
 import memory
-from process import wait_until
+from process import PATIENCE_S, wait_until
 from town import Story, await_address, served_by
 
 sys.path.insert(0, os.path.join(lab.ROOT, "tests", "interop"))
@@ -179,7 +179,7 @@ class Spiffe(Story):
     def test_4_the_key_of_a_pod_goes_with_the_pod(self):
         call, _ = self.agent.open["twin"]
         self.twin.delete()
-        self.assertTrue(call.gone.wait(10), "the call of the pod goes on")
+        self.assertTrue(call.gone.wait(PATIENCE_S), "the call of the pod goes on")
         wait_until("the SVID to be dropped", lambda: (BUYER, "twin") not in self.certificates())
         self.assertEqual(served_by(self.client, self.vip), "east")
         kept = os.path.join(self.node.proxy.config["stateDir"], "svids")

@@ -284,7 +284,7 @@ Test(ejection, a_trial_that_answers_as_slowly_as_before_ends_the_probation)
         stage.now_ns = stage_view(&stage, 4).until_ns;
         cr_assert_eq(stage_cut(&stage, &trial), 0);
         cr_assert_eq(trial.key, 4);
-        lease_sample(stage.balancer, &trial, 500 * NS_PER_MS, stage.now_ns);
+        lease_sample(stage.balancer, &trial, 51 * NS_PER_MS, stage.now_ns); /* the limit is 50 */
         lease_return(stage.balancer, &trial, LEASE_SERVED, stage.now_ns);
         cr_expect_eq(stage_view(&stage, 4).unfit, UNFIT_EJECTED, "round %u", round);
         cr_expect_eq(stage_view(&stage, 4).cause, REST_LATENCY);

@@ -419,6 +419,18 @@ Test(health, limits_refuse_with_their_own_reason)
     stage_fini(&stage);
 }
 
+Test(health, a_single_endpoint_that_is_full_is_told_as_full)
+{
+    struct lease lease, more = {0};
+    open_stage(1);
+    stage.policy.limits.endpoint_max_connections = 1;
+    stage_changed(&stage);
+    cr_assert_eq(stage_cut(&stage, &lease), 0);
+    cr_expect_eq(stage_cut(&stage, &more), -ERR_CIRCUIT_OPEN);
+    lease_return(stage.balancer, &lease, LEASE_SERVED, stage.now_ns);
+    stage_fini(&stage);
+}
+
 Test(health, retries_beyond_the_budget_are_refused)
 {
     struct lease leases[3], more;

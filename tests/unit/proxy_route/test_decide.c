@@ -332,6 +332,120 @@ Test(route, matches_the_host_without_its_port_and_in_any_case)
     expect_says(&(struct call){.host = "[::1]:80"}, "404");
 }
 
+static const char *edited(const struct route_edit_list *edits, const char *name)
+{
+    const struct http_fields none = {0}, fields = route_edit(&none, edits, &lane.arena);
+    return field_of(&lane, &fields, name);
+}
+
+#define ANSWER(how, value)                                                                         \
+    "filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {" how                       \
+    ": [{name: x, value: " value "}]}}"
+
+Test(route, edits_answers_as_the_rule_says_and_then_the_backend)
+{
+    lane_route(&lane, "HTTPRoute", "mesh", "r", OLD, ECHO,
+               "{" ANSWER("add", "rule") "], backendRefs: [{name: echo-v1, port: 80, " ANSWER(
+                   "add", "backend") "]}]}");
+    lane_build(&lane);
+    const struct route_decision decision = lane_ask(&lane, &(struct call){0});
+    cr_expect_str_eq(edited(&decision.response_edits, "x"), "rule,backend");
+    cr_expect_eq(decision.request_edits.len, 0);
+}
+
+Test(route, edits_the_answers_that_it_gives_itself)
+{
+    lane_route(&lane, "HTTPRoute", "mesh", "r", OLD, ECHO,
+               "{" ANSWER("set", "rule") ", {type: RequestRedirect, requestRedirect: {}}]}");
+    lane_build(&lane);
+    const struct route_decision decision = lane_ask(&lane, &(struct call){0});
+    cr_expect_eq(decision.status, 302);
+    cr_expect_str_eq(edited(&decision.response_edits, "x"), "rule");
+}
+
+Test(route, rewrites_no_path_that_is_none)
+{
+    lane_route(&lane, "HTTPRoute", "mesh", "r", OLD, ECHO,
+               "{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, "
+               "replaceFullPath: /x}}}], " V1 "}");
+    lane_build(&lane);
+    const struct route_decision of_server =
+        lane_ask(&lane, &(struct call){.path = "*", .method = "OPTIONS"});
+    const struct route_decision of_path = lane_ask(&lane, &(struct call){.path = "/y"});
+    cr_expect(str_eq(of_server.target, STR("*")), "%.*s", STR_ARG(of_server.target));
+    cr_expect(str_eq(of_path.target, STR("/x")));
+}
+
+/* One rule that answers 200, as another control plane may send it. */
+static void build_rule(struct route_rule *rule)
+{
+    struct str any[] = {STR("*")};
+    struct route_host host = {any, 1, rule, 1};
+    struct model_routes routes = {STR("mesh/echo.mesh.svc.cluster.local"), 0, {0}, &host, 1};
+    struct model_port port = {.service_port = 80, .app_protocol = APP_HTTP11};
+    struct model_service service = {.name = STR("echo"),
+                                    .namespace_ = STR("mesh"),
+                                    .hostname = STR("echo.mesh.svc.cluster.local"),
+                                    .ports = &port,
+                                    .n_ports = 1};
+    const struct model_resource resources[] = {
+        {MODEL_ROUTES, routes.service, {.routes = &routes}},
+        {MODEL_SERVICE, routes.service, {.service = &service}}};
+    const struct model_resource *list[] = {&resources[0], &resources[1]};
+    const struct vantage vantage = {.node = STR("n"), .cluster = STR("w")};
+    snapshot_free(lane.snapshot);
+    lane.snapshot = snapshot_build(list, 2, &vantage, 1, true);
+}
+
+static void expect_field(size_t row, struct call call, const char *expected)
+{
+    cr_expect_str_eq(lane_says(&lane, &call), expected, "row %zu, %s: \"%s\"", row, call.headers[0],
+                     call.headers[1]);
+}
+
+/* In Envoy's words; what is not there matches nothing but that it is not. */
+Test(route, compares_a_field_in_every_way_that_there_is)
+{
+    static const struct {
+        enum route_text_kind kind;
+        const char *value;
+        bool ignores_case, is_negated;
+        const char *yes[3], *no[4]; /* NULL ends them */
+        bool matches_absent;
+    } rows[] = {
+        {ROUTE_TEXT_EXACT, "ab", false, false, {"ab"}, {"AB", "a", "abc"}, false},
+        {ROUTE_TEXT_EXACT, "ab", true, false, {"ab", "AB"}, {"a", "abc"}, false},
+        {ROUTE_TEXT_EXACT, "ab", false, true, {"AB", "a"}, {"ab"}, false},
+        {ROUTE_TEXT_PREFIX, "ab", false, false, {"ab", "abc"}, {"a", "xab", "Abc"}, false},
+        {ROUTE_TEXT_PREFIX, "ab", true, false, {"Abc"}, {"a", "xab"}, false},
+        {ROUTE_TEXT_SUFFIX, "ab", false, false, {"ab", "cab"}, {"b", "abx", "cAb"}, false},
+        {ROUTE_TEXT_SUFFIX, "ab", true, false, {"cAb"}, {"b", "abx"}, false},
+        {ROUTE_TEXT_CONTAINS, "ab", false, false, {"ab", "xabx"}, {"a", "axb", "xAbx"}, false},
+        {ROUTE_TEXT_CONTAINS, "ab", true, false, {"xAB"}, {"a", "axb"}, false},
+        {ROUTE_TEXT_CONTAINS, "ab", false, true, {"a", "axb"}, {"xabx"}, false},
+        {ROUTE_TEXT_PRESENT, "", false, false, {"a", ""}, {NULL}, false},
+        {ROUTE_TEXT_PRESENT, "", false, true, {NULL}, {"a", ""}, true},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct route_text_match field = {.name = STR("x"),
+                                         .kind = rows[i].kind,
+                                         .value = str_from(rows[i].value),
+                                         .ignores_case = rows[i].ignores_case,
+                                         .is_negated = rows[i].is_negated};
+        struct route_rule rule = {.name = STR("r"), .action = ROUTE_RESPOND, .status = 200};
+        rule.match.headers = &field;
+        rule.match.n_headers = 1;
+        build_rule(&rule);
+        for (size_t k = 0; rows[i].yes[k]; k++)
+            expect_field(i, (struct call){.headers = {"x", rows[i].yes[k]}}, "200");
+        for (size_t k = 0; rows[i].no[k]; k++)
+            expect_field(i, (struct call){.headers = {"x", rows[i].no[k]}}, "404");
+        expect_field(i, (struct call){.headers = {"y", "ab"}},
+                     rows[i].matches_absent ? "200" : "404");
+    }
+}
+
 Test(route, finds_the_first_of_thousands_of_rules_as_a_walk_over_all_would)
 {
     static const char *const words[] = {"", "a", "ab", "b", "b-c", "c"};
