@@ -159,7 +159,7 @@ class TlsAudit(Story):
             out = os.path.join(folder, "findings.json")
             self.run_tool(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--ip", "one", "--nodns", "min",
                            "--connect-timeout", "20", "--openssl-timeout", "20", "--jsonfile", out, *options,
-                           f"{self.till.v4}:{TUNNEL_PORT}"], timeout_s=200)
+                           f"{self.till.v4}:{TUNNEL_PORT}"], timeout_s=450)  # a thousand processes, one after another
             with open(out, encoding="utf-8") as file:
                 findings = {f["id"]: (f["severity"], f["finding"]) for f in json.load(file)}
         for name, (severity, finding) in findings.items():

@@ -3,8 +3,9 @@
 usage: open_loop.py [--rate N] [--seconds S] [--timeout S] [--callers N] URL
 
 A call is due at a time that was fixed at the start; how long it took counts from then, also when every caller was busy
-(no coordinated omission). Prints one JSON object a call as it ends: due_s (CLOCK_MONOTONIC), took_ms, and who answered
-(the body's "pod" and "cluster") or error. Bounds: rate times seconds calls, as many callers as said.
+(no coordinated omission). Prints one JSON object a call as it ends: due_s (CLOCK_MONOTONIC), took_ms, late_ms (by how much
+this program itself was late to hand it to a caller), and who answered (the body's "pod" and "cluster") or error. Bounds:
+rate times seconds calls, as many callers as said.
 """
 
 import argparse
@@ -34,14 +35,15 @@ def call(address, request, timeout_s):
 
 
 def work(due, address, request, timeout_s, lock):
-    while (due_s := due.get()) is not None:
+    while (item := due.get()) is not None:
+        due_s, late_ms = item
         try:
             outcome = call(address, request, timeout_s)
         except (OSError, ValueError) as error:
             outcome = {"error": f"{type(error).__name__}: {error}"}
         took_ms = round((time.monotonic() - due_s) * 1e3, 3)
         with lock:
-            sys.stdout.write(json.dumps({"due_s": due_s, "took_ms": took_ms, **outcome}) + "\n")
+            sys.stdout.write(json.dumps({"due_s": due_s, "took_ms": took_ms, "late_ms": late_ms, **outcome}) + "\n")
             sys.stdout.flush()
 
 
@@ -65,7 +67,7 @@ def main():
     for i in range(int(options.rate * options.seconds)):
         due_s = start_s + i / options.rate
         time.sleep(max(0.0, due_s - time.monotonic()))
-        due.put(due_s)
+        due.put((due_s, round((time.monotonic() - due_s) * 1e3, 3)))
     for _ in callers:
         due.put(None)
     for caller in callers:

@@ -32,7 +32,7 @@ class Large(Story):
         cls.wanted = json.loads(cls.shell("$BULK give $GIB | $BULK sum").stdout)
 
     @classmethod
-    def shell(cls, command, timeout_s=100):
+    def shell(cls, command, timeout_s=250):
         names = f"BULK={cls.bulk} WEB={WEB} GIB={GIB}; "
         return cls.client.run(["sh", "-c", names + command], timeout_s=timeout_s)
 
@@ -42,11 +42,11 @@ class Large(Story):
         self.assertEqual(json.loads(done.stdout), self.wanted)
 
     def test_1_a_gigabyte_goes_up_whole_over_http_1_1(self):
-        self.check("$BULK give $GIB | curl -sS --fail --max-time 90 -H 'Expect:' -T - http://$WEB/sum")
+        self.check("$BULK give $GIB | curl -sS --fail --max-time 240 -H 'Expect:' -T - http://$WEB/sum")
         self.assertEqual(self.wanted["length"], GIB)
 
     def test_2_a_gigabyte_comes_down_whole_over_http_2(self):
-        self.check("curl -sS --fail --max-time 90 --http2-prior-knowledge http://$WEB/$GIB | $BULK sum")
+        self.check("curl -sS --fail --max-time 240 --http2-prior-knowledge http://$WEB/$GIB | $BULK sum")
 
     def test_3_it_was_http_under_the_pods_identity(self):
         def records():
