@@ -252,13 +252,13 @@ void exchange_start(struct http_side *side, struct http_stream *stream,
     const char *why;
     side->n_exchanges++;
     exchange_trace_begin(exchange);
+    if (side->is_here && exchange_visit(exchange)->pod)
+        exchange_hide(exchange, exchange_visit(exchange)->pod);
     if (walk->overload.strain != STRAIN_NONE) {
         meter_add(walk->tools.meter, METRIC_FLOWS_SHED, 1);
         exchange_end(exchange, -ERR_OVERLOAD, str_from(strain_text(walk->overload.strain)));
         return;
     }
-    if (side->is_here && exchange_visit(exchange)->pod)
-        exchange_hide(exchange, exchange_visit(exchange)->pod);
     if (http_path_normalize(exchange->head.path, HTTP_PATH_MERGE_SLASHES, &call->arena, &path,
                             &why) < 0) {
         drop_query(exchange);

@@ -1,6 +1,7 @@
 /* What tokens say of requests, where they are judged. */
 #include <criterion/criterion.h>
 
+#include "proxy/flow/walk.h"
 #include "tests/kit/jwt_kit.h"
 #include "ways.h"
 
@@ -155,6 +156,23 @@ Test(judge, no_log_has_a_token_that_stands_in_a_query)
         cr_expect_not(LOGGED(&town, "secret"), "%s", ways[i].name);
         town_close(&town);
     }
+    jwt_key_free(&key);
+}
+
+Test(judge, no_log_has_one_that_was_not_looked_at_for_want_of_memory)
+{
+    key = jwt_key_new("EdDSA", "k");
+    open_way(&ways[0], take_tokens_of_a_parameter);
+    get("/a?my_jwt=secret");
+    cr_assert(got(&call.tap, "HTTP/1.1 401 ", 1));
+    town.n2.walk->overload.strain = STRAIN_MEMORY;
+    get("/b?my_jwt=secret");
+    cr_assert(got(&call.tap, "x-isthmus-reason: overload", 1));
+    town.n2.walk->overload.strain = STRAIN_NONE;
+    finish();
+    cr_expect(LOGGED(&town, "\"request.path\":\"/b?my_jwt=REDACTED\""));
+    cr_expect_not(LOGGED(&town, "secret"));
+    town_close(&town);
     jwt_key_free(&key);
 }
 
