@@ -6,6 +6,7 @@
 #include "proxy/io/tcp.h"
 #include "proxy/trace/tracer.h"
 #include "tests/kit/loop_kit.h"
+#include "tests/kit/loopback.h"
 
 TestSuite(trace_tracer, .timeout = 60);
 
@@ -79,15 +80,15 @@ static void on_accept(void *owner, struct stream *stream)
 static void open_with(size_t ring_bytes, bool is_there)
 {
     static const struct http_field fields[] = {{{"x-tenant", 8}, {"shop", 4}}};
-    struct addr local;
+    const struct addr local = {.ip = loopback_own(0)}; /* nobody listens there but we */
+    static char host[IP_TEXT_MAX];
     int errnum;
     loop = loop_new();
-    cr_assert_eq(addr_parse(STR("127.0.0.1:0"), &local), 0);
     cr_assert_eq(listener_open(loop, &local, &(struct listener_options){0}, on_accept, NULL,
                                &listener, &errnum),
                  0);
     const struct tracer_options options = {
-        .collector = {.host = STR("127.0.0.1"),
+        .collector = {.host = str_from(ip_text(&local.ip, host)),
                       .port = listener_addr(listener).port,
                       .path = STR("/v1/traces"),
                       .is_plain = true,
