@@ -7,7 +7,8 @@
  * slow is raced: after the policy's time another endpoint is asked beside it, the first of the two
  * that connects wins and the other is cancelled. Never more than CALL_RACERS at once. Where there
  * is no other, it is looked for again and again, after twice the time: the only pod may have been
- * replaced by one that this call did not know of when it began.
+ * replaced by one that this call did not know of when it began. Where the policy has no races, the
+ * other is asked in place of the first, once that has had an attempt's time.
  * Source: RFC 8305 section 5, whose Connection Attempt Delay is 250 ms too.
  */
 #include "proxy/base/mem.h"
@@ -96,14 +97,25 @@ static void on_race(struct timer *timer);
 /* Somebody may come to be there while the only one is silent. */
 static void look_later(struct call *call, uint64_t after_ns)
 {
-    if (call->search->race_ns == 0)
-        return; /* the policy has changed */
     call->search->race_ns = after_ns;
     timer_start(call->walk->tools.loop, &call->search->race, after_ns, on_race);
 }
 
-/* A second endpoint is asked beside the first, which may still win. That nobody else can be asked
- * is no failure. */
+static void give_up_first(struct call *call);
+
+/* Who went on a connection that was there already is not searching any more. */
+static void count_company(struct call *call)
+{
+    const struct search *search = call->search;
+    const bool is_in_turn = search && search->is_in_turn;
+    meter_add(call->walk->tools.meter, is_in_turn ? METRIC_CONNECT_RETRIES : METRIC_CONNECT_RACES,
+              1);
+    if (is_in_turn && search->racers[1])
+        give_up_first(call);
+}
+
+/* A second endpoint is asked beside the first, which may still win, or in its place. That nobody
+ * else can be asked is no failure. */
 static void on_race(struct timer *timer)
 {
     struct call *call = container_of(timer, struct search, race)->call;
@@ -118,7 +130,7 @@ static void on_race(struct timer *timer)
         lease_doubt(call->walk->tools.balancer, &call->search->racers[0]->lease, call_now_ns(call));
     const int err = attempt_outbound(call);
     if (err == 0) {
-        meter_add(call->walk->tools.meter, METRIC_CONNECT_RACES, 1);
+        count_company(call);
         return;
     }
     call->record.detail = (struct str){0};
@@ -182,6 +194,16 @@ static void note_failure(struct call *call, struct attempt *attempt, int err)
     if (attempt->lease.key != 0 && !is_blameless(err) && call->search->tried.len < PICK_TRIES_MAX)
         call->search->tried.keys[call->search->tried.len++] = attempt->lease.key;
     call_drop_attempt(call, attempt, outcome_of(attempt, err));
+}
+
+/* As at the end of its time, since another has begun. */
+static void give_up_first(struct call *call)
+{
+    struct attempt *first = call->search->racers[0];
+    connect_abandon(first->connect);
+    first->connect = NULL;
+    note_failure(call, first, -ERR_CONNECT_TIMEOUT);
+    arm_race(call);
 }
 
 static void on_connect_failed(struct attempt *attempt, int err, struct str why)
@@ -350,6 +372,14 @@ static void take_patience(struct patience *patience, const struct traffic_policy
         patience->idle_ns = policy->idle_ns;
 }
 
+/* Where nobody races, who is alone may be looked past as soon as it has had an attempt's time. */
+static void take_race(struct call *call, const struct traffic_policy *policy)
+{
+    struct search *search = call->search;
+    search->is_in_turn = policy->race_ns == 0;
+    search->race_ns = search->is_in_turn ? attempt_time_ns(call, false) : policy->race_ns;
+}
+
 /* Turns a target into the plan of one attempt; a service's takes a lease. */
 static int make_plan(struct call *call, const struct target *target, const struct principal *source,
                      struct plan *out_plan)
@@ -369,7 +399,7 @@ static int make_plan(struct call *call, const struct target *target, const struc
             .request = call->search->is_request ? &call->search->request_hash : NULL,
         };
         take_patience(&call->search->patience, target->service->traffic);
-        call->search->race_ns = target->service->traffic->race_ns;
+        take_race(call, target->service->traffic);
         const int err = lease_cut(tools->balancer, &question, call_now_ns(call),
                                   loop_rng(tools->loop), &call->lease);
         if (err < 0)
@@ -378,6 +408,8 @@ static int make_plan(struct call *call, const struct target *target, const struc
         plan.addr = call->lease.addr;
         plan.service = target->service;
         call->search->has_other = lease_has_other(&question, &call->lease);
+        if (call->search->is_in_turn && call->search->has_other)
+            call->search->race_ns = 0; /* its time is as short */
         plan.is_last =
             call->n_attempts + 1 >= call->search->patience.max_attempts || !call->search->has_other;
     }

@@ -142,7 +142,8 @@ struct search {
     struct timer race;
     struct patience patience;
     uint64_t since_ns; /* all attempts together have their time from here on */
-    uint64_t race_ns;  /* of the service, longer while nobody can be raced; 0: no race */
+    uint64_t race_ns;  /* until another is asked, longer while nobody can be; 0: nobody is */
+    bool is_in_turn;   /* in place of the first, not beside it: the service has no races */
     bool has_other;    /* endpoint than the one that was chosen last */
     bool is_request;   /* it is chosen for by request_hash in place of the source's */
     struct request_hash request_hash;

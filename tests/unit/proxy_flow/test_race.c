@@ -240,6 +240,40 @@ Test(race, the_last_one_that_is_asked_has_all_the_time_that_is_left)
     town_close(&town);
 }
 
+/* The same where nobody races: in its place, once an attempt's time is over. */
+Test(race, without_races_who_comes_while_the_only_endpoint_is_silent_is_asked_in_its_place)
+{
+    struct hole hole;
+    struct town_call call;
+    town_open(&town);
+    snap_drop(&town.snap, "pay-1");
+    add_silent("pay-2", PAY2);
+    town_service(&town);
+    town_learn(&town);
+    race_after(0);
+    hole_dig(&hole, PAY2, town.port);
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 10 * NS_PER_MS,
+                                               .connect_ns = 2 * PATIENCE_MS * NS_PER_MS});
+    call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
+    cr_expect_not(run_until(town.world.loop, is_pumping, NULL, 50));
+    cr_expect(is_asking("pay-2"));
+
+    snap_drop(&town.snap, "pay-2");
+    town_pay(&town, "pay-1", "n2", PAY1);
+    town_service(&town);
+    town_learn(&town);
+    race_after(0);
+
+    cr_expect(call_echoes(&call, 1));
+    finish(&call);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RACES), 0);
+    cr_expect_eq(meter_total(METRIC_CONNECT_RETRIES), 1);
+    cr_expect(LOGGED(&town, "\"direction\":\"outbound\"", "\"dst.workload\":\"pay-1\"",
+                     "\"attempts\":2", "\"mtls\":true"));
+    hole_fill(&hole);
+    town_close(&town);
+}
+
 Test(race, who_fails_while_racing_is_replaced_after_its_rivals_time)
 {
     struct hole two, three;
