@@ -27,7 +27,7 @@ except ImportError as missing:
     print("skipped:", missing)
     sys.exit(lab.EXIT_SKIPPED)
 
-TTL_S = 14
+TTL_S = 20
 TUNNEL_PORT = 15008
 CONNECTIONS = int(os.environ.get("ISTHMUS_CONNECTIONS", "1000"))
 BUYER = "spiffe://west.example/ns/shop/sa/buyer"
@@ -157,7 +157,7 @@ class RootRotation(Story):
         return next(c for c in self.town.west.nodes[0].proxy.ctl("certs")["certificates"] if c["identity"] == BUYER)
 
     def await_renewal(self, before):
-        wait_until("the buyer's certificate to be renewed", lambda: self.buyer()["serial"] != before, 40)
+        wait_until("the buyer's certificate to be renewed", lambda: self.buyer()["serial"] != before, 60)
 
     def open_echo(self):
         sock = self.client.connect(self.vip, TILL_PORT, 15)

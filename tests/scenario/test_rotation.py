@@ -12,9 +12,9 @@ import memory
 from process import wait_until
 from town import Story, TILL_PORT, await_address, served_by
 
-TTL_S = 14
+TTL_S = 20
 ROTATIONS = 3
-MOST_S = 60
+MOST_S = 120
 
 
 def scalar_of(path):
