@@ -291,3 +291,21 @@ Test(http1_head, cut_anywhere_and_bounded_anywhere_it_is_the_same_head, .init = 
     }
     text_fini(&bytes);
 }
+
+/* RFC 9110 10.1.4: te is of one hop, like the others that connection names. */
+Test(http1_head, what_is_of_this_hop_is_named_by_connection, .init = start, .fini = finish)
+{
+    const struct http_field te = {STR("te"), STR("trailers")};
+    const struct http_request request = {.method = STR("GET"),
+                                         .path = STR("/"),
+                                         .authority = STR("a"),
+                                         .fields = {.at = &te, .len = 1}};
+    const struct http1_hop closing = {
+        .length = HTTP_LENGTH_UNKNOWN, .closes = true, .upgrade = STR("x")};
+    struct text told = {0};
+
+    say_slice(&told, http1_write_request(&slabs, &request, &closing));
+    cr_expect_str_eq(told.ptr, "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\n"
+                               "connection: close, upgrade, te\r\nupgrade: x\r\n\r\n");
+    text_fini(&told);
+}

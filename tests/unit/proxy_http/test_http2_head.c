@@ -23,6 +23,25 @@ Test(http2_head, a_status_that_http1_could_not_say_is_no_status)
     }
 }
 
+Test(http2_head, a_response_that_can_have_no_body_has_none_wherever_its_stream_ends)
+{
+    static const struct {
+        const char *status;
+        bool may_have_body;
+    } rows[] = {{"100", false}, {"200", true}, {"204", false}, {"304", false}, {"500", true}};
+
+    for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) {
+        const struct h2_field field = {STR(":status"), str_from(rows[i / 2].status)};
+        const struct h2_head head = {.fields = &field, .len = 1, .end_stream = i % 2};
+        struct http2_words words;
+        struct http_response response;
+        cr_assert_null(http2_read_response(&head, &words, &response));
+        cr_expect_eq(response.has_body, rows[i / 2].may_have_body && !head.end_stream, "%s",
+                     rows[i / 2].status);
+        http2_words_fini(&words);
+    }
+}
+
 Test(http2_head, a_response_whose_head_was_cut_is_none)
 {
     const struct h2_field field = {STR(":status"), STR("200")};
