@@ -247,6 +247,24 @@ Test(judge, headers_host_and_the_verified_caller_count_together)
     close_way();
 }
 
+static void deny_a_length(void)
+{
+    struct model_policy *policy = snap_policy(&town.snap, "five", POLICY_DENY, NULL);
+    snap_asks(&town.snap, policy, REQUEST_HEADER, "content-length", MATCH_EXACT, "5");
+}
+
+Test(judge, the_length_of_a_body_is_a_header_like_others)
+{
+    open_way(&ways[0], deny_a_length);
+    say("POST / HTTP/1.1\r\nHost: store\r\nContent-Length: 4\r\n\r\nfour");
+    cr_assert(app_saw(1, "four", 1));
+    answer(1);
+    cr_assert(got(&call.tap, "200 OK", 1));
+    say("POST / HTTP/1.1\r\nHost: store\r\nContent-Length: 5\r\n\r\nfive!");
+    cr_expect(got(&call.tap, DENIED, 1));
+    close_way();
+}
+
 Test(judge, an_upgrade_is_judged_once_and_carries_bytes_from_then_on)
 {
     open_way(&ways[0], allow_public);
