@@ -122,7 +122,9 @@ static struct str *read_removals(const struct k8s_reader *reader, const struct y
     for (size_t i = 0; i < n; i++) {
         names[i] =
             k8s_route_header(reader, list->items[i], list, what_at(buf, "%s.remove[%zu]", what, i));
-        if (names[i].len > 0 && !route_is_field_name(names[i]))
+        if (list->items[i]->kind == YAML_NULL)
+            diag_error(reader->diag, list->items[i]->place, "%s: is empty, expected a name", buf);
+        else if (names[i].len > 0 && !route_is_field_name(names[i]))
             diag_error(reader->diag, list->items[i]->place,
                        "%s: \"%.*s\" is not a route's to change", buf, STR_ARG(names[i]));
     }

@@ -185,6 +185,8 @@ Test(k8s_route, that_is_not_understood_whole_is_refused_with_its_place)
          "a URLRewrite's hostname changes it"},
         {F("{type: RequestHeaderModifier, requestHeaderModifier: {remove: [Content-Length]}}"),
          "is not a route's to change"},
+        {F("{type: RequestHeaderModifier, requestHeaderModifier: {remove: [a, ~]}}"),
+         "requestHeaderModifier.remove[1]: is empty, expected a name"},
         {F("{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: "
            "\"b\\nc\"}]}}"),
          "is no value of a header field"},
