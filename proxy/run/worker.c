@@ -15,7 +15,7 @@
 #include "proxy/connect/http_pool.h"
 #include "proxy/dns/server.h"
 #include "proxy/io/scheduling.h"
-#include "proxy/run/health_thread.h"
+#include "proxy/run/health_reporter.h"
 #include "proxy/run/leavers.h"
 #include "proxy/run/publication.h"
 
@@ -36,7 +36,6 @@ struct worker {
     /* the worker's */
     int state;
     struct loop *loop;
-    struct mailbox *inbox;
     struct delivery *snapshot_delivery, *tls_delivery;
     const struct snapshot *snapshot;
     const struct tls_set *tls;
@@ -45,8 +44,7 @@ struct worker {
     struct traffic *traffic;
     struct balancer *balancer;
     struct timer balancer_tick;
-    struct mailbox *health; /* of the health thread; NULL: nobody checks */
-    struct timer health_report;
+    struct health_reporter health;
     struct connector *connector;
     struct walk *walk;
     struct leavers leavers;
@@ -68,11 +66,8 @@ static const struct sm_rule worker_rules[WORKER_STATES] = {
     [WORKER_FAILED] = {"failed", SM_TO(WORKER_DRAINING)},
 };
 
-#define DRAIN_CHECK_NS   UINT64_C(20000000)
-#define LAST_CALL_PCT    90 /* of the drain's time: what comes last has the rest to end */
-#define HEALTH_REPORT_NS UINT64_C(1000000000)
-#define HEALTH_USED_NS   UINT64_C(60000000000) /* checks go on for so long after the last call */
-#define HEALTH_SETS_MAX  1000                  /* in one report */
+#define DRAIN_CHECK_NS UINT64_C(20000000)
+#define LAST_CALL_PCT  90 /* of the drain's time: what comes last has the rest to end */
 
 /* ---- what control hears ---- */
 
@@ -404,46 +399,8 @@ void worker_drain(struct worker *worker)
 
 static void on_states(void *receiver, const struct health_state *states, size_t n)
 {
-    static const enum checked checked[HEALTH_STATUSES] = {
-        [HEALTH_UNKNOWN] = CHECKED_NOT, [HEALTH_GOOD] = CHECKED_GOOD, [HEALTH_BAD] = CHECKED_BAD};
     struct worker *worker = receiver;
-    for (size_t i = 0; i < n; i++)
-        balancer_set_health(worker->balancer, states[i].set_id, states[i].key,
-                            checked[states[i].status], loop_now_ns(worker->loop));
-}
-
-/* Whether somebody has called it lately, and its policy has checks. */
-static bool wants_checks(const struct worker *worker, const struct set_in_use *set)
-{
-    if (loop_now_ns(worker->loop) - set->last_used_ns > HEALTH_USED_NS)
-        return false;
-    const struct service *service = snapshot_service_by_key(worker->snapshot, set->service);
-    return service && service->traffic->n_checks > 0;
-}
-
-static void on_health_report(struct timer *timer)
-{
-    struct worker *worker = container_of(timer, struct worker, health_report);
-    struct arena arena = {0};
-    struct health_use *uses = arena_new_array(&arena, struct health_use, HEALTH_SETS_MAX);
-    struct set_in_use set;
-    size_t idx = 0, n = 0;
-    while (worker->snapshot && n < HEALTH_SETS_MAX &&
-           balancer_next_set(worker->balancer, &idx, &set)) {
-        if (!wants_checks(worker, &set))
-            continue;
-        uses[n++] = (struct health_use){
-            .set_id = set.id,
-            .service = set.service,
-            .port = set.port,
-            .is_v6 = set.is_v6,
-            .principal = set.principal,
-        };
-    }
-    if (n > 0)
-        health_report(worker->health, worker->inbox, uses, n, on_states);
-    arena_fini(&arena);
-    timer_start(worker->loop, timer, HEALTH_REPORT_NS, on_health_report);
+    health_reporter_hear(&worker->health, states, n);
 }
 
 struct watch_letter {
@@ -455,8 +412,7 @@ static void on_watch(struct letter *letter, void *receiver)
 {
     struct watch_letter *watch = container_of(letter, struct watch_letter, letter);
     struct worker *worker = receiver;
-    worker->health = watch->health;
-    timer_start(worker->loop, &worker->health_report, HEALTH_REPORT_NS, on_health_report);
+    health_reporter_start(&worker->health, watch->health);
     mem_free(watch);
 }
 
@@ -483,10 +439,11 @@ static void setup(void *receiver, struct loop *loop, struct mailbox *mailbox)
     const struct proxy_config *config = worker->config;
     scheduling_answer_soon();
     worker->loop = loop;
-    worker->inbox = mailbox;
     worker->meter = meter_new();
     worker->traffic = traffic_new();
     worker->balancer = balancer_new(worker->meter, worker->n_workers);
+    health_reporter_init(&worker->health, loop, worker->balancer, &worker->snapshot, mailbox,
+                         on_states);
     const struct connector_options connector = {
         .mark = config->mark,
         .transparent = config->capture == CAPTURE_TPROXY,
@@ -546,7 +503,7 @@ static void teardown(void *receiver)
         acceptor_close(worker->acceptor);
     connector_free(worker->connector);
     timer_stop(&worker->balancer_tick);
-    timer_stop(&worker->health_report);
+    health_reporter_stop(&worker->health);
     balancer_free(worker->balancer);
     traffic_free(worker->traffic);
     meter_free(worker->meter);
