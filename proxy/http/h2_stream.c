@@ -388,9 +388,9 @@ static void on_body_timeout(struct timer *timer)
         return;
     }
     const struct h2 *h2 = s->h2;
-    if (h2->is_server && h2->options.http->on_refused)
-        h2->options.http->on_refused(h2->owner, -ERR_BODY_TIMEOUT,
-                                     STR("the body did not come in time"));
+    const struct h2_http *http = h2->options.http;
+    if (h2->is_server && http && http->on_refused)
+        http->on_refused(h2->owner, -ERR_BODY_TIMEOUT, STR("the body did not come in time"));
     if (!h2_stream_is_live(s))
         return;
     s->fail_err = h2->is_server ? -ERR_BODY_TIMEOUT : -ERR_IDLE_TIMEOUT;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "h2_kit.h"
+#include "proxy/base/clock.h"
 
 TestSuite(h2_streams, .timeout = 60);
 
@@ -40,6 +41,17 @@ Test(h2_streams, head_comes_to_a_paused_stream_but_no_body, .init = start, .fini
     cr_expect_eq(client->tap.n_got, 0, "data inside a call of the owner");
     cr_assert(tap_ended(loop(), &client->tap));
     cr_expect_eq(client->tap.n_got, 5);
+}
+
+Test(h2_streams, a_tunnel_may_have_a_time_for_its_bytes_too, .fini = finish)
+{
+    link_open(&link_, NULL, &(struct h2_options){.body_ns = NS_PER_MS});
+    client = peer_connect(&link_.client);
+    cr_assert(call_has_head(loop(), client));
+    stream_resume(client->tap.stream);
+    cr_assert(tap_failed(loop(), &client->tap));
+    cr_expect_eq(client->tap.err, -ERR_RESET);
+    cr_expect_eq(peer_last(&link_.server)->tap.err, -ERR_BODY_TIMEOUT);
 }
 
 Test(h2_streams, responses_without_body_end_at_once, .init = start, .fini = finish)
