@@ -45,13 +45,11 @@ static size_t lower_common(char *at)
 {
     static const uint8_t before[2 * BLOCK_BYTES] = {255, 255, 255, 255, 255, 255, 255, 255,
                                                     255, 255, 255, 255, 255, 255, 255, 255};
-    const block bytes = block_at(at), upper = block_from_to(bytes, 'A', 'Z');
-    const block lower = bytes | (upper & 0x20);
-    const block common =
-        block_from_to(lower, 'a', 'z') | block_from_to(bytes, '0', '9') | (block)(bytes == '-');
+    const block bytes = block_at(at), letters = block_from_to(bytes | 0x20, 'a', 'z');
+    const block common = letters | block_from_to(bytes, '0', '9') | (block)(bytes == '-');
     const size_t n = block_first(~common);
     const block ours = block_at((const char *)before + BLOCK_BYTES - n);
-    const block mixed = bytes | (upper & ours & 0x20);
+    const block mixed = bytes | (letters & ours & 0x20);
 
     memcpy(at, &mixed, sizeof(mixed));
     return n;

@@ -227,12 +227,10 @@ static bool read_fields(struct http1_head *head, char *at, char **out_end)
 
 /* Every line, up to the empty one. Each of them ends in CRLF, as http1_gather() has seen; a CR
  * inside of one is a control character of a value. */
-static bool read_lines(struct http1_head *head)
+static bool read_gathered(struct http1_head *head)
 {
     char *at = head->bytes;
 
-    if (head->has_read_all)
-        return true;
     if (head->kind != HTTP1_TRAILERS) {
         char *feed = memchr(at, '\n', head->len);
         if (!head->has_read_line && /* the head moved since its line was read */
@@ -244,6 +242,11 @@ static bool read_lines(struct http1_head *head)
         return false;
     return at + 2 == head->bytes + head->len ||
            http1_two_ways(head, "a line begins with a carriage return");
+}
+
+static bool read_lines(struct http1_head *head)
+{
+    return head->has_read_all || read_gathered(head);
 }
 
 /* ------------------------------------------------------------------ what they say together */
@@ -259,17 +262,21 @@ static bool is_named(const struct http1_head *head, struct str name)
     return false;
 }
 
-/* Takes out the fields that connection names, and says in its own words what is left of te. */
-static void settle_hop_fields(struct http1_head *head)
+__attribute__((noinline)) static void drop_named(struct http1_head *head)
 {
     size_t n_kept = 0;
 
-    if (head->names_fields) {
-        for (size_t i = 0; i < head->n_fields; i++)
-            if (!is_named(head, head->fields[i].name))
-                head->fields[n_kept++] = head->fields[i];
-        head->n_fields = n_kept;
-    }
+    for (size_t i = 0; i < head->n_fields; i++)
+        if (!is_named(head, head->fields[i].name))
+            head->fields[n_kept++] = head->fields[i];
+    head->n_fields = n_kept;
+}
+
+/* Takes out the fields that connection names, and says in its own words what is left of te. */
+static void settle_hop_fields(struct http1_head *head)
+{
+    if (head->names_fields)
+        drop_named(head);
     if (head->takes_trailers)
         keep_field(head, (struct http_field){STR("te"), STR("trailers")});
     head->is_untidy |= head->takes_trailers;
