@@ -167,10 +167,10 @@ static bool has_room(const struct http_link *link)
 
 /* The last one that was used is the next: of links with room some fill up and others come to rest.
  */
-static void file_link(struct http_link *link)
+static void file_link(struct http_link *link, bool is_ready)
 {
     struct http_group *group = link->group;
-    struct list *list = has_room(link) ? &group->ready : &group->busy;
+    struct list *list = is_ready ? &group->ready : &group->busy;
     if (list->next == &link->by_group)
         return;
     list_remove(&link->by_group);
@@ -197,7 +197,7 @@ static void on_unknown(struct timer *timer)
 {
     struct http_link *link = container_of(timer, struct http_link, knowing);
     know(link);
-    file_link(link);
+    file_link(link, has_room(link));
     serve_soon(link->group);
 }
 
@@ -255,7 +255,7 @@ static void rest(struct http_link *link)
 static bool may_rest(const struct http_link *link)
 {
     const struct http_group *group = link->group;
-    return has_room(link) && (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
+    return (link->is_idle || group->n_idle < HTTP_POOL_IDLE_PER_KEY) &&
            group->pool->n_links <= HTTP_POOL_LINKS_MAX;
 }
 
@@ -269,13 +269,14 @@ static void on_capacity(void *owner)
         know(link);
         learn_room(link);
     }
-    if (http_client_open(link->client) == 0 && !may_rest(link)) {
+    const bool is_unused = http_client_open(link->client) == 0, is_ready = has_room(link);
+    if (is_unused && !(is_ready && may_rest(link))) {
         end_link(link, 0);
         return;
     }
-    if (http_client_open(link->client) == 0)
+    if (is_unused)
         rest(link);
-    file_link(link);
+    file_link(link, is_ready);
     serve_soon(link->group);
 }
 
@@ -305,8 +306,8 @@ static struct http_link *find_ready(struct http_group *group)
         if (has_room(link))
             return link;
         if (link->is_idle)
-            leave(link); /* its tunnel is about to end */
-        file_link(link); /* among the busy: it got an exchange, or its server is leaving */
+            leave(link);        /* its tunnel is about to end */
+        file_link(link, false); /* it got an exchange, or its server is leaving */
     }
     return NULL;
 }
@@ -444,11 +445,14 @@ void http_link_ended(struct http_link *link)
         free_if_left(link);
         return;
     }
-    if (http_client_open(link->client) == 0 && may_rest(link))
+    bool is_ready = has_room(link);
+    if (http_client_open(link->client) == 0 && is_ready && may_rest(link)) {
         rest(link);
-    else if (http_client_open(link->client) == 0)
+    } else if (http_client_open(link->client) == 0) {
         leave(link);
-    file_link(link);
+        is_ready = false;
+    }
+    file_link(link, is_ready);
     serve_soon(link->group);
 }
 

@@ -131,7 +131,7 @@ static void on_response(void *owner, const struct http_response *head)
     const struct route_retry *retry = &exchange->route.retry;
     const struct str grpc_status = http_find(&head->fields, "grpc-status");
     exchange->status = head->status;
-    if (may_retry(exchange, retry->on ? retry_reasons(retry, head) : 0)) {
+    if (retry->on && may_retry(exchange, retry_reasons(retry, head))) {
         const uint64_t asked_ns = retry_after_ns(head, clock_wall_ns() / (int64_t)NS_PER_SEC);
         const uint64_t span_ns = pause_ns(exchange);
         try_elsewhere(exchange, LEASE_RESET, -ERR_RESET, asked_ns > span_ns ? asked_ns : span_ns);

@@ -230,13 +230,11 @@ static uint16_t nearest_fit(const struct fleet *fleet)
     return 0;
 }
 
-void shares_refresh(struct fleet *fleet, uint64_t now_ns)
+__attribute__((noinline)) static void share_anew(struct fleet *fleet, uint64_t now_ns)
 {
     uint32_t shares[LEVELS_MAX]; /* by place in rank_order */
     bool in_panic[LEVELS_MAX];   /* by rank */
     bool is_warming = false;
-    if (!fleet->shares_are_stale && now_ns < fleet->shares_until_ns)
-        return;
     order_by_reach(fleet);
     hear_somebody(fleet);
     spread_ranks(fleet, shares, in_panic, now_ns);
@@ -252,6 +250,12 @@ void shares_refresh(struct fleet *fleet, uint64_t now_ns)
     fleet->shares_are_stale = false;
     const bool is_moving = is_warming || (fleet->policy.spill_by_load && fleet->n_ranks > 1);
     fleet->shares_until_ns = now_ns + (is_moving ? REFRESH_NS : 20 * REFRESH_NS);
+}
+
+void shares_refresh(struct fleet *fleet, uint64_t now_ns)
+{
+    if (fleet->shares_are_stale || now_ns >= fleet->shares_until_ns)
+        share_anew(fleet, now_ns);
 }
 
 struct fleet_level *shares_find(struct fleet *fleet, uint32_t point)
