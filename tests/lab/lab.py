@@ -16,7 +16,7 @@ import unittest
 import isolate
 from cluster import Cluster
 from isolate import IsolationError, enter
-from process import LabError, LabTimeout
+from process import LabError, LabTimeout, PATIENCE_S
 from wan import Wan
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -177,7 +177,7 @@ class Lab:
         self.start_controls()
         self.start_proxies()
 
-    def stop_mesh(self, timeout_s=30.0):
+    def stop_mesh(self, timeout_s=PATIENCE_S):
         """Stops all isthmus processes gently. LabError when one had ended by itself, or ends with an error."""
         running = [daemon for cluster in self.clusters.values() for daemon in cluster.daemons()
                    if daemon.process is not None and not daemon.process.stopped]

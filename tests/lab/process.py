@@ -6,7 +6,7 @@ import subprocess
 import time
 
 
-PATIENCE_S = 30.0  # what a busy machine may need for anything; only a test that fails waits for so long
+PATIENCE_S = 60.0  # what a busy machine may need for anything; only a test that fails waits for so long
 
 
 class LabError(Exception):

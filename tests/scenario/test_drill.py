@@ -149,6 +149,7 @@ class ADrill(Drills):
             control.kill()
             took_s = self.await_back(callers, PATIENCE_S)
             print(f"back {took_s:.1f} s after control was killed", flush=True)
+            self.assertLess(took_s, LEASE_S + 10)
             self.assertEqual(process.wait(), 1)
             self.assertIn("the nodes let go of the drill by themselves", json.loads(process.out())["reasons"][0])
             control.start()
