@@ -77,7 +77,7 @@ Test(called, a_service_that_is_gone_answers_nobody)
  */
 Test(called, a_request_behind_others_has_its_whole_time)
 {
-    const uint64_t idle_ns = 300 * NS_PER_MS;
+    const uint64_t idle_ns = 600 * NS_PER_MS, opened_ns = clock_mono_ns();
     town_open(&town);
     town_walk(&town.n1, &(struct walk_options){.idle_ns = idle_ns});
     open_way_of(as_http, no_policies);
@@ -87,8 +87,10 @@ Test(called, a_request_behind_others_has_its_whole_time)
         (void)loop_turn(town.world.loop, false);
     const uint64_t asked_ns = clock_mono_ns();
     get("/");
-    cr_assert(got(&call.tap, "HTTP/1.1 504 ", 1));
-    cr_expect_geq(clock_mono_ns() - asked_ns, idle_ns - 10 * NS_PER_MS);
+    if (asked_ns - opened_ns < idle_ns) { /* else the machine stood still, and it may be cut */
+        cr_assert(got(&call.tap, "HTTP/1.1 504 ", 1));
+        cr_expect_geq(clock_mono_ns() - asked_ns, idle_ns - 10 * NS_PER_MS);
+    }
     close_way();
 }
 

@@ -220,7 +220,7 @@ Test(race, the_last_one_that_is_asked_has_all_the_time_that_is_left)
     struct town_call call;
     open_silent(&two, &three, 20 * NS_PER_MS);
     hole_fill(&three); /* it refuses */
-    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 60 * NS_PER_MS});
+    town_walk(&town.n1, &(struct walk_options){.attempt_ns = 700 * NS_PER_MS});
     for (int i = 0; i < 30; i++) { /* until the silent one is asked first */
         call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
         if (is_asking("pay-2"))

@@ -14,7 +14,7 @@
 #include "tests/unit/proxy_tls/tls_kit.h"
 
 #define PATIENCE_MS  10000
-#define LONG_NS      (UINT64_C(20) * 1000000000)
+#define LONG_NS      (UINT64_C(100) * 1000000000)
 #define APP_TAPS_MAX 200
 
 #define CART "10.0.0.1"   /* n1, ID_A */
