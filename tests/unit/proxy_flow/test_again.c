@@ -216,6 +216,12 @@ static bool has_hello(void *ctx)
     return times_in(text_str(&town.served[*idx].got), "\r\n\r\nhello") > 0;
 }
 
+static void serve_http1(void)
+{
+    service = town_service(&town);
+    service->ports[0].app_protocol = APP_HTTP11;
+}
+
 /* That it was not acted on is a guess there, not the server's word: "h2_refused" is a promise. */
 Test(again, what_crosses_the_close_of_a_resting_connection_and_cannot_be_said_again_is_502)
 {
@@ -224,6 +230,8 @@ Test(again, what_crosses_the_close_of_a_resting_connection_and_cannot_be_said_ag
 
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
         open_two(APP_HTTP11);
+        snap_drop(&town.snap, "pay-2"); /* so that the second request goes where the first did */
+        serve_http1();
         start();
         call_say(&call, "GET / HTTP/1.1\r\nHost: store\r\n\r\n");
         unsigned idx = 0;
@@ -239,6 +247,9 @@ Test(again, what_crosses_the_close_of_a_resting_connection_and_cannot_be_said_ag
         cr_assert(run_until(town.world.loop, find_asked, &idx, PATIENCE_MS));
         cr_assert(run_until(town.world.loop, has_hello, &idx, PATIENCE_MS));
         cr_assert_eq(town.n_served, 1);
+        town_pay(&town, "pay-2", "n2", PAY2);
+        serve_http1();
+        town_learn(&town);
         tap_close(&town.served[idx], 0);
 
         cr_expect(run_until(town.world.loop, is_told, "HTTP/1.1 502 ", PATIENCE_MS), "%s: %.*s",
