@@ -15,6 +15,17 @@ TestSuite(k8s_traffic, .init = begin, .fini = end, .timeout = 20);
     "metadata: {name: web, namespace: shop}\nspec:\n"
 #define REF "  targetRef: {kind: Service, name: web}\n"
 
+Test(k8s_traffic, every_value_that_is_said_in_words_has_one)
+{
+    for (size_t i = 0; i < n_traffic_fields; i++) {
+        const struct traffic_field *field = &traffic_fields[i];
+        for (uint64_t value = 0; field->unit == TRAFFIC_WORD && value <= field->max; value++)
+            cr_expect_not_null(field->words[value], "%s: %d", field->key, (int)value);
+        if (field->unit == TRAFFIC_WORD)
+            cr_expect_null(field->words[field->max + 1], "%s", field->key);
+    }
+}
+
 Test(k8s_traffic, without_a_word_is_the_default)
 {
     struct manifests *set = read_text(HEAD REF, &diag);
