@@ -115,6 +115,16 @@ static bool file_names(const char *path, const char *key)
     return found;
 }
 
+static void expect_words_told(const struct traffic_field *field)
+{
+    for (const char *const *word = field->words; *word; word++) {
+        char quoted[64];
+        snprintf(quoted, sizeof(quoted), "\"%s\"", *word);
+        cr_expect(file_names(EXAMPLES "/../../docs/traffic-policy.md", *word), "%s", *word);
+        cr_expect(file_names(EXAMPLES "/../deploy/crds/trafficpolicies.yaml", quoted), "%s", *word);
+    }
+}
+
 Test(k8s_traffic, every_field_is_in_the_documentation_and_in_the_schema)
 {
     char name[128], key[128];
@@ -125,6 +135,8 @@ Test(k8s_traffic, every_field_is_in_the_documentation_and_in_the_schema)
         snprintf(key, sizeof(key), " %s:\n", field->key);
         cr_expect(file_names(EXAMPLES "/../../docs/traffic-policy.md", name), "%s", name);
         cr_expect(file_names(EXAMPLES "/../deploy/crds/trafficpolicies.yaml", key), "%s", name);
+        if (field->unit == TRAFFIC_WORD)
+            expect_words_told(field);
     }
 }
 
