@@ -10,7 +10,7 @@
 #include "proxy/accept/acceptor.h"
 #include "proxy/audit/audit.h"
 #include "proxy/base/clock.h"
-#include "proxy/flow/flow.h"
+#include "proxy/flow/walk.h"
 #include "proxy/io/tcp.h"
 #include "proxy/meter/traffic.h"
 #include "tests/kit/snap.h"
@@ -284,4 +284,7 @@ void nodes_take_snapshot(void)
     struct node *near = &world.near;
     near->snapshot_now = near->snapshot_now == other ? near->snapshot : other;
     walk_recheck(near->walk);
+    /* Where the machine was too slow for all of it in one turn: how many turns is its affair. */
+    if (walk_is_rechecking(near->walk))
+        chore_finish(&near->walk->sweeps[SWEEP_RECHECK].chore);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "proxy/audit/audit.h"
+#include "proxy/audit/pen.h"
 #include "proxy/base/file.h"
 #include "proxy/base/mem.h"
 #include "proxy/base/rng.h"
@@ -210,10 +211,11 @@ Test(audit_audit, what_has_come_together_is_written_in_pieces, .init = setup, .f
     cr_assert(gt(sz, atomic_load(&n_writes), 10));
 }
 
-Test(audit_audit, a_ring_that_cannot_take_the_longest_record_is_none, .init = setup,
-     .fini = teardown, .signal = SIGABRT)
+/* The pen alone: nobody would remove the log of a process that ends so. */
+Test(audit_audit, a_ring_that_cannot_take_the_longest_record_is_none, .signal = SIGABRT)
 {
-    open_audit(AUDIT_RING_MIN / 2, NULL);
+    struct audit_pen pen = {0};
+    audit_pen_init(&pen, AUDIT_RING_MIN / 2, "p", 0);
 }
 
 static _Atomic bool is_near_the_end;
