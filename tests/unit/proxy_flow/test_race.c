@@ -184,18 +184,23 @@ Test(race, one_whose_pod_leaves_is_lost_and_the_other_goes_on)
     town_close(&town);
 }
 
-/* pay-2, the only one, was on a node that died; pay-1 takes its place. */
-Test(race, who_comes_while_the_only_endpoint_is_silent_is_asked)
+static void open_with_silent_only(struct hole *hole, uint64_t race_ns)
 {
-    struct hole hole;
-    struct town_call call;
     town_open(&town);
     snap_drop(&town.snap, "pay-1");
     add_silent("pay-2", PAY2);
     town_service(&town);
     town_learn(&town);
-    race_after(NS_PER_MS);
-    hole_dig(&hole, PAY2, town.port);
+    race_after(race_ns);
+    hole_dig(hole, PAY2, town.port);
+}
+
+/* pay-2, the only one, was on a node that died; pay-1 takes its place. */
+Test(race, who_comes_while_the_only_endpoint_is_silent_is_asked)
+{
+    struct hole hole;
+    struct town_call call;
+    open_with_silent_only(&hole, NS_PER_MS);
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);
     cr_expect_not(run_until(town.world.loop, is_pumping, NULL, 20));
 
@@ -245,13 +250,7 @@ Test(race, without_races_who_comes_while_the_only_endpoint_is_silent_is_asked_in
 {
     struct hole hole;
     struct town_call call;
-    town_open(&town);
-    snap_drop(&town.snap, "pay-1");
-    add_silent("pay-2", PAY2);
-    town_service(&town);
-    town_learn(&town);
-    race_after(0);
-    hole_dig(&hole, PAY2, town.port);
+    open_with_silent_only(&hole, 0);
     town_walk(&town.n1, &(struct walk_options){.attempt_ns = 10 * NS_PER_MS,
                                                .connect_ns = 2 * PATIENCE_MS * NS_PER_MS});
     call_start(&call, &town.n1, ARRIVAL_OUTBOUND, CART, VIP, 6379);

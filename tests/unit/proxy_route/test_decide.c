@@ -376,11 +376,11 @@ Test(route, rewrites_no_path_that_is_none)
     cr_expect(str_eq(of_path.target, STR("/x")));
 }
 
-/* One rule that answers 200, as another control plane may send it. */
-static void build_rule(struct route_rule *rule)
+/* Rules as another control plane may send them. */
+static void build_rules(struct route_rule *rules, size_t n)
 {
     struct str any[] = {STR("*")};
-    struct route_host host = {any, 1, rule, 1};
+    struct route_host host = {any, 1, rules, n};
     struct model_routes routes = {STR("mesh/echo.mesh.svc.cluster.local"), 0, {0}, &host, 1};
     struct model_port port = {.service_port = 80, .app_protocol = APP_HTTP11};
     struct model_service service = {.name = STR("echo"),
@@ -436,7 +436,7 @@ Test(route, compares_a_field_in_every_way_that_there_is)
         struct route_rule rule = {.name = STR("r"), .action = ROUTE_RESPOND, .status = 200};
         rule.match.headers = &field;
         rule.match.n_headers = 1;
-        build_rule(&rule);
+        build_rules(&rule, 1);
         for (size_t k = 0; rows[i].yes[k]; k++)
             expect_field(i, (struct call){.headers = {"x", rows[i].yes[k]}}, "200");
         for (size_t k = 0; rows[i].no[k]; k++)
@@ -452,7 +452,6 @@ Test(route, finds_the_first_of_thousands_of_rules_as_a_walk_over_all_would)
     struct arena arena = {0};
     struct route_rule rules[500];
     struct route_backend to = {.weight = 1};
-    struct str any[] = {STR("*")};
     uint64_t seed = 12345;
 #define RANDOM(n)                                                                                  \
     ((seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407), (seed >> 33) % (n))
@@ -470,20 +469,7 @@ Test(route, finds_the_first_of_thousands_of_rules_as_a_walk_over_all_would)
                                            *b && *c ? "/" : "", *b ? c : "");
         rules[i].match.method = RANDOM(2) ? STR("GET") : STR("PUT");
     }
-    struct route_host host = {any, 1, rules, ARRAY_LEN(rules)};
-    struct model_routes routes = {STR("mesh/echo.mesh.svc.cluster.local"), 0, {0}, &host, 1};
-    struct model_port port = {.service_port = 80, .app_protocol = APP_HTTP11};
-    struct model_service service = {.name = STR("echo"),
-                                    .namespace_ = STR("mesh"),
-                                    .hostname = STR("echo.mesh.svc.cluster.local"),
-                                    .ports = &port,
-                                    .n_ports = 1};
-    const struct model_resource resources[] = {
-        {MODEL_ROUTES, routes.service, {.routes = &routes}},
-        {MODEL_SERVICE, routes.service, {.service = &service}}};
-    const struct model_resource *list[] = {&resources[0], &resources[1]};
-    const struct vantage vantage = {.node = STR("n"), .cluster = STR("w")};
-    lane.snapshot = snapshot_build(list, 2, &vantage, 1, true);
+    build_rules(rules, ARRAY_LEN(rules));
     for (size_t q = 0; q < 3000; q++) {
         const char *a = words[RANDOM(5) + 1], *b = words[RANDOM(6)], *c = words[RANDOM(6)];
         const struct str path = arena_printf(&arena, "/%s%s%s%s%s", a, *b ? "/" : "", b,
