@@ -193,19 +193,35 @@ Test(judge, in_plaintext_a_pod_that_cannot_be_reached_is_told_to_the_request)
     close_way();
 }
 
-/* Where it was reached before there was a request, which then came late. */
-Test(judge, a_pod_that_closed_before_a_request_came_is_reached_anew)
+static void close_first(void)
 {
-    static const int ends[] = {0, -ERR_RESET};
-    for (size_t i = 0; i < (size_t)WAYS * ARRAY_LEN(ends); i++) {
-        const struct way *way = &ways[i / ARRAY_LEN(ends)];
+    tap_close(&town.served[0], 0);
+}
+
+static void reset_first(void)
+{
+    tap_close(&town.served[0], -ERR_RESET);
+}
+
+/* What it says would be the answer to a request that it has not seen. */
+static void answer_nobody(void)
+{
+    answer(1);
+}
+
+/* Where it was reached before there was a request, which then came late. */
+Test(judge, a_pod_that_closed_or_spoke_before_a_request_came_is_reached_anew)
+{
+    static void (*const acts[])(void) = {close_first, reset_first, answer_nobody};
+    for (size_t i = 0; i < (size_t)WAYS * ARRAY_LEN(acts); i++) {
+        const struct way *way = &ways[i / ARRAY_LEN(acts)];
         unsigned n = 1;
         open_way(way, allow_public);
         if (!run_until(town.world.loop, is_served, &n, 100)) { /* it waits for a request */
             close_way();
             continue;
         }
-        tap_close(&town.served[0], ends[i % ARRAY_LEN(ends)]);
+        acts[i % ARRAY_LEN(acts)]();
         run_turns(town.world.loop, 20);
         get("/public");
         cr_assert(app_saw(2, "GET /public HTTP/1.1", 1), "%s, %zu: %s", way->name, i,
